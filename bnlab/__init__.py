@@ -1,0 +1,47 @@
+"""bnlab: measure what normalization does.
+
+The public names resolve when they are first used, so that `import bnlab` does not wait for torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnlab.errors import BnlabError as BnlabError
+    from bnlab.errors import ConfigError as ConfigError
+    from bnlab.errors import DataError as DataError
+    from bnlab.errors import RunError as RunError
+    from bnlab.errors import StudyError as StudyError
+    from bnlab.experiment import load_model as load_model
+    from bnlab.records import RunSummary as RunSummary
+    from bnlab.report.collect import read_curves as read_curves
+    from bnlab.report.collect import read_runs as read_runs
+    from bnlab.sweeps.execute import train as train
+
+_PUBLIC = {
+    "BnlabError": "bnlab.errors",
+    "ConfigError": "bnlab.errors",
+    "DataError": "bnlab.errors",
+    "RunError": "bnlab.errors",
+    "StudyError": "bnlab.errors",
+    "RunSummary": "bnlab.records",
+    "load_model": "bnlab.experiment",
+    "norms": "bnlab.norms",
+    "read_curves": "bnlab.report.collect",
+    "read_runs": "bnlab.report.collect",
+    "train": "bnlab.sweeps.execute",
+}
+
+__all__ = list(_PUBLIC)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'bnlab' has no attribute '{name}'")
+    module = importlib.import_module(_PUBLIC[name])
+    return module if name == "norms" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

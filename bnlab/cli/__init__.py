@@ -1,0 +1,1 @@
+"""The Typer door: parses, calls one function, prints."""

@@ -1,0 +1,64 @@
+"""Shell completion of overrides: groups, their options, keys, and the values that a key can take."""
+
+import typing
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+
+from bnlab import schema
+from bnlab.config.folders import config_groups, config_keys, search_folders
+
+_SECTIONS: dict[str, list[type[BaseModel]]] = {
+    "": [schema.RunConfig],
+    "model": [schema.MLPConfig, schema.CNNConfig],
+    "train": [schema.TrainConfig],
+    "schedule": [schema.ScheduleConfig],
+    "sweep": [schema.SweepConfig],
+}
+
+
+def complete_override(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:  # noqa: ARG001
+    """Return what the word under the cursor can become.
+
+    bash hands over ``norm=ba`` as three words, zsh and fish as one.
+
+    Args:
+        ctx: Unused; typer hands it over.
+        args: The words before.
+        incomplete: The word so far.
+    """
+    key, equals, begun = incomplete.partition("=")
+    in_pieces = not equals and args[-1:] == ["="]
+    if in_pieces:
+        key, begun = (args[-2] if len(args) > 1 else ""), incomplete
+    elif incomplete == "=" and args:
+        key, begun, in_pieces = args[-1], "", True
+    folders = search_folders(None if "--config-dir" not in args else Path(args[args.index("--config-dir") + 1]))
+    groups = {name: options for name, options in config_groups(folders).items() if name not in {"budget", "tuning"}}
+    if not equals and not in_pieces:
+        words = [f"{group}=" for group in groups] + [f"{name}=" for name in config_keys(folders)]
+        return [word for word in words if word.startswith(incomplete)]
+    *chosen, last = begun.split(",")  # -m takes several
+    lead = "".join(f"{value}," for value in chosen) if in_pieces else f"{key}={''.join(f'{v},' for v in chosen)}"
+    values = groups.get(key) or _values_of(key)
+    return [lead + value for value in values if value.startswith(last) and value != "own"]
+
+
+def _values_of(key: str) -> list[str]:
+    """Return the words that a key takes, by its type in the schema."""
+    section, _, name = key.rpartition(".")
+    values: list[str] = []
+    for model in _SECTIONS.get(section, []):
+        if name in model.model_fields:
+            values.extend(_literals(model.model_fields[name].annotation))
+    return list(dict.fromkeys(values))
+
+
+def _literals(annotation: Any) -> list[str]:
+    if annotation is bool:
+        return ["true", "false"]
+    if typing.get_origin(annotation) is typing.Literal:
+        return [str(value) for value in typing.get_args(annotation)]
+    return [word for part in typing.get_args(annotation) for word in _literals(part)]

@@ -1,0 +1,81 @@
+"""Where text goes: results to standard output, everything else to standard error."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+OUT = Console(highlight=False)
+"""Results."""
+
+ERR = Console(stderr=True, highlight=False)
+"""Progress, warnings, errors."""
+
+ROOMY = 160
+"""Columns for a table that goes into a file or a pipe, where nobody's window is too narrow."""
+
+
+def say_error(message: str) -> None:
+    """Print an error."""
+    _say("error", "bold red", message)
+
+
+def say_warning(message: str) -> None:
+    """Print a warning."""
+    _say("warning", "bold yellow", message)
+
+
+def _say(kind: str, style: str, message: str) -> None:
+    ERR.print(f"[{style}]{kind}:[/]", end=" ")
+    ERR.print(message, markup=False, soft_wrap=True)
+
+
+def new_table(*columns: str, title: str | None = None, right: Sequence[str] = ()) -> Table:
+    """Return an empty table in the house's style.
+
+    Args:
+        *columns: Headings.
+        title: Above it.
+        right: The headings whose columns hold numbers.
+    """
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output, without squeezing it where there is no window."""
+    if OUT.is_terminal:
+        OUT.print(table)
+    else:
+        Console(file=sys.stdout, width=ROOMY, highlight=False).print(table)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool) -> bool:
+    """Print rows for a program, if that is what was asked for; return whether it was.
+
+    Args:
+        rows: With equal or different keys; what a row lacks is null, or an empty field.
+        as_json: One JSON list.
+        as_csv: A heading and one line per row.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    if as_json:
+        typer.echo(json.dumps(list(rows), indent=1))
+    elif as_csv:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        typer.echo(buffer.getvalue(), nl=False)
+    return as_json or as_csv

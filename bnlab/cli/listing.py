@@ -1,0 +1,115 @@
+"""`bnlab list`: what there is to choose from, and what came out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnlab.cli.consoles import new_table, print_rows, print_table
+from bnlab.cli.summary import STYLE_OF, number, share
+from bnlab.config.folders import config_groups, read_option, search_folders
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]runs[/].",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
+ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
+
+
+@app.command()
+def norms(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
+    """List the normalizations: [bold]bnlab train norm=layer[/] takes one, with options [bold]norm.eps=1e-3[/]."""
+    _print_group("norm", config_dir, as_json, as_csv)
+
+
+@app.command()
+def models(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
+    """List the networks: [bold]bnlab train model=cnn model.width=16[/]."""
+    _print_group("model", config_dir, as_json, as_csv)
+
+
+@app.command()
+def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
+    """List the data sets: [bold]bnlab train data=digits[/] needs no network, data=cifar10 downloads once."""
+    from bnlab.data.sources import where_found  # noqa: PLC0415
+
+    rows = _rows_of_group("data", config_dir)
+    for row in rows:
+        row["found"] = where_found(str(row["name"]))
+        del row["options"]
+    if print_rows(rows, as_json, as_csv):
+        return
+    table = new_table("data", "what it is", "where")
+    for row in rows:
+        table.add_row(f"[bold]{row['name']}[/]", row["description"], row["found"] or "[dim]on first use[/]")
+    print_table(table)
+
+
+@app.command()
+def runs(
+    path: Annotated[Path | None, typer.Argument(help="A sweep's folder, or all runs (BNLAB_RUNS, else ./runs).")] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List the runs with status and final figures: [bold]bnlab list runs --csv > runs.csv[/]."""
+    from bnlab.errors import RunError  # noqa: PLC0415
+    from bnlab.runfolder import read_run_rows, runs_root  # noqa: PLC0415
+
+    root = runs_root(path)
+    if path is not None and not root.is_dir():
+        raise RunError(f"{path} is not a folder of runs. Leave it out to see all runs.")
+    rows = read_run_rows(root)
+    if print_rows(rows, as_json, as_csv):
+        return
+    table = new_table("sweep", "run", "status", "test", "validation", "steps", "s", right=["test", "validation", "steps", "s"])
+    for row in rows:
+        status = str(row["status"])
+        if row.get("diverged_at_step"):
+            shown = f"{status} at {row['diverged_at_step']}"
+        else:
+            shown = status
+        table.add_row(
+            Path(row["folder"]).parent.name,
+            row["run_id"],
+            f"[{STYLE_OF.get(status, '')}]{shown}[/]",
+            share(row.get("test_accuracy")),
+            share(row.get("validation_accuracy")),
+            "-" if row.get("steps") is None else f"{row['steps']:,}",
+            number(row.get("duration_s"), 1),
+        )
+    print_table(table)
+
+
+def _rows_of_group(group: str, config_dir: Path | None) -> list[dict[str, Any]]:
+    folders = search_folders(config_dir)
+    rows = []
+    for option in config_groups(folders)[group]:
+        description, keys = read_option(folders, group, option)
+        options = {key: value for key, value in keys.items() if key != "name"}
+        rows.append({"name": option, "description": description, "options": options})
+    return rows
+
+
+def _print_group(group: str, config_dir: Path | None, as_json: bool, as_csv: bool) -> None:
+    rows = _rows_of_group(group, config_dir)
+    if as_csv:
+        rows = [{**row, "options": _written(group, row["options"])} for row in rows]
+    if print_rows(rows, as_json, as_csv):
+        return
+    table = new_table(group, "what it is", "options and their defaults")
+    for row in rows:
+        table.add_row(f"[bold]{row['name']}[/]", row["description"], f"[dim]{_written(group, row['options'])}[/]")
+    print_table(table)
+
+
+def _written(group: str, options: dict[str, Any]) -> str:
+    """Return options as one would type them."""
+    words = {None: "null", True: "true", False: "false"}
+    return " ".join(
+        f"{group}.{key}={words[value] if value is None or isinstance(value, bool) else value}"
+        for key, value in options.items()
+    )

@@ -1,0 +1,120 @@
+"""`bnlab train`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnlab.cli.complete import complete_override
+from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
+from bnlab.cli.summary import print_summaries, print_summary
+from bnlab.records import RunSummary
+
+if TYPE_CHECKING:
+    from bnlab.experiment import OpenTerminal
+
+
+def train(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[OVERRIDES]...",
+            help="Words of the config, in Hydra's grammar: norm=layer optim.lr=0.3 seed=1",
+            autocompletion=complete_override,
+            show_default=False,
+        ),
+    ] = None,
+    multirun: Annotated[
+        bool, typer.Option("-m", "--multirun", help="Several values per word: one run per combination.")
+    ] = False,
+    cfg: Annotated[
+        str | None, typer.Option("--cfg", "-c", metavar="job|hydra|all", help="Print the config and stop.")
+    ] = None,
+    resolve: Annotated[bool, typer.Option("--resolve", help="With --cfg: fill in interpolations.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run.")] = False,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).")
+    ] = None,
+    config_dir: Annotated[
+        Path | None, typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/.")
+    ] = None,
+) -> None:
+    """Train one run: a network, a norm, a data set, a seed.
+
+    [bold]bnlab train[/]                                      the default: an MLP with BatchNorm on 5,000 MNIST digits
+
+    [bold]bnlab train norm=none model.activation=sigmoid[/]   watch it saturate
+
+    [bold]bnlab train -m norm=batch,none seed=0,1,2[/]        six runs, one table
+
+    A finished run asked for again is not trained again: its result is shown at once.
+    """
+    from bnlab.sweeps.grid import expand  # noqa: PLC0415  (Hydra: not for --help)
+
+    words = overrides or []
+    _check_config_dir(config_dir)
+    if cfg is not None:
+        from bnlab.config.compose import render_config  # noqa: PLC0415
+
+        OUT.print(render_config(words, config_dir, cfg, resolve), markup=False, soft_wrap=True, end="")
+        return
+    if multirun:
+        grid = expand(words, config_dir)
+        for warning in grid.warnings:
+            say_warning(warning)
+        configs, sweep = grid.configs, grid.name
+    else:
+        from bnlab.config.compose import compose_run  # noqa: PLC0415
+
+        configs, sweep = [compose_run(words, config_dir)], None
+    raise typer.Exit(_train_and_print(configs, sweep, words, runs, again=again, quiet=quiet, as_json=as_json))
+
+
+def _train_and_print(configs, sweep, words, runs, *, again, quiet, as_json) -> int:  # type: ignore[no-untyped-def]
+    from bnlab.runfolder import run_id, runs_root, write_sweep  # noqa: PLC0415
+    from bnlab.sweeps.execute import SINGLE, train_all  # noqa: PLC0415
+
+    folder = runs_root(runs) / (sweep or configs[0].name or SINGLE)
+    show = not quiet and not as_json
+    done: list[RunSummary] = []
+    if sweep:
+        write_sweep(folder, words, [run_id(config) for config in configs])
+    try:
+        for summary in train_all(
+            configs,
+            folder,
+            again=again,
+            open_terminal=None if quiet else _open_terminal(),
+            on_failure=lambda error: say_error(str(error)),
+        ):
+            done.append(summary)
+            if as_json:
+                typer.echo(json.dumps(summary.as_dict()))
+            elif show and not sweep:
+                print_summary(summary)
+    except KeyboardInterrupt:
+        if not quiet:
+            left = len(configs) - len(done)
+            ERR.print(f"Interrupted; {left} of {len(configs)} runs not finished. What was recorded is in {folder}")
+        return 130
+    if show and sweep:
+        print_summaries(done, folder)
+    bad = {"failed"} if sweep else {"failed", "diverged"}
+    return 1 if any(summary.status in bad for summary in done) else 0
+
+
+def _open_terminal() -> "OpenTerminal":
+    def open_it(title: str, num_steps: int, batch_size: int):  # type: ignore[no-untyped-def]
+        from bnlab.loggers.terminal import open_terminal  # noqa: PLC0415
+
+        return open_terminal(ERR, title, num_steps, batch_size)
+
+    return open_it
+
+
+def _check_config_dir(config_dir: Path | None) -> None:
+    if config_dir is not None and not config_dir.is_dir():
+        raise typer.BadParameter(f"--config-dir {config_dir} is not a folder")

@@ -1,0 +1,261 @@
+"""Overrides -> RunConfig: the only Hydra door for configs.
+
+Hydra composes plain YAML, pydantic checks it, and this module says in one sentence what is wrong. Hydra is
+used through its compose API: its own application start prints to standard output, leaves folders behind and
+answers a typo with eleven lines.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from bnlab.config.folders import conf_folder, config_groups, config_keys, dotted_keys, search_folders
+from bnlab.errors import ConfigError, did_you_mean
+from bnlab.schema import RunConfig
+
+_OWN_NORM = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+
+
+def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConfig:
+    """Compose and check the config of one run.
+
+    Args:
+        overrides: Hydra's grammar without sweeps, such as ``["norm=batch", "optim.lr=0.3"]``.
+        config_dir: A folder of own options, searched after bnlab's.
+
+    Raises:
+        ConfigError: An override is misspelled, or a value breaks a law.
+    """
+    tree = compose_tree(overrides, config_dir)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_say_what_is_wrong(error)) from None
+
+
+def compose_tree(overrides: list[str], config_dir: Path | None = None) -> dict[str, Any]:
+    """Compose the config of one run as plain values, not yet checked against the schema.
+
+    Args:
+        overrides: Hydra's grammar without sweeps.
+        config_dir: A folder of own options, searched after bnlab's.
+
+    Raises:
+        ConfigError: An override is misspelled, or a value is missing.
+    """
+    config = _compose(overrides, config_dir)
+    try:
+        tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = error.full_key or "a value"
+        raise ConfigError(f"{key} has no value yet. Write {key}=... on the command line.") from None
+    assert isinstance(tree, dict)
+    return {str(key): value for key, value in tree.items()}
+
+
+def render_config(overrides: list[str], config_dir: Path | None, what: str, resolve: bool) -> str:
+    """Return the composed config as YAML, as Hydra's --cfg does.
+
+    Args:
+        overrides: Hydra's grammar without sweeps.
+        config_dir: A folder of own options, searched after bnlab's.
+        what: ``job``, ``hydra`` or ``all``.
+        resolve: Replace interpolations by their values.
+
+    Raises:
+        ConfigError: An override is misspelled, or ``what`` is none of the three.
+    """
+    if what not in {"job", "hydra", "all"}:
+        raise ConfigError(f"--cfg takes job, hydra or all, got {what}. {did_you_mean(what, ['job', 'hydra', 'all'])}")
+    config = _compose(overrides, config_dir, with_hydra=what != "job")
+    if what == "hydra":
+        config = OmegaConf.masked_copy(config, "hydra")
+        resolve = False  # hydra's own part can be resolved only while hydra runs the job
+    return OmegaConf.to_yaml(config, resolve=resolve)
+
+
+def parse_overrides(overrides: list[str]) -> list[Override]:
+    """Parse overrides by Hydra's grammar.
+
+    Raises:
+        ConfigError: An override does not parse.
+    """
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except (OverrideParseException, HydraException):
+            cure = "Quote it for the shell?" if "=" in text else "Write key=value."
+            raise ConfigError(f"'{text}' is not an override: Hydra's grammar cannot read it. {cure}") from None
+    return parsed
+
+
+def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
+    """Return the settings that one override sweeps over; a plain one gives itself alone.
+
+    Args:
+        override: A parsed override.
+        config_dir: A folder of own options, for ``glob``.
+
+    Raises:
+        ConfigError: It sweeps over an interval, which has no end of values.
+
+    Example:
+        >>> sweep_values(parse_overrides(["seed=range(3)"])[0], None)
+        ['seed=0', 'seed=1', 'seed=2']
+    """
+    assert override.input_line is not None
+    if not override.is_sweep_override():
+        return [override.input_line]
+    key = override.get_key_element()
+    if override.is_discrete_sweep():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    value = override.value()
+    if isinstance(value, Glob):
+        options = value.filter(config_groups(search_folders(config_dir)).get(override.key_or_group, []))
+        if not options:
+            raise ConfigError(f"{override.input_line} matches nothing in conf/{override.key_or_group}.")
+        return [f"{key}={option}" for option in options]
+    raise ConfigError(f"{override.input_line}: an interval has no list of values. Use range(...) or choice(...).")
+
+
+def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
+    """Return the keys that an arm's YAML has, such as ``norm.eps``; None for somebody's own class.
+
+    Args:
+        arm: What ``norm=`` says; empty for the default.
+        config_dir: A folder of own options.
+    """
+    if _OWN_NORM.match(arm):
+        return None
+    tree = compose_tree([f"norm={arm}"] if arm else [], config_dir)
+    return {f"norm.{key}" for key in tree["norm"] if key != "name"}
+
+
+def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:
+    for override in parse_overrides(overrides):
+        if override.is_sweep_override():
+            raise ConfigError(f"{override.input_line} gives several values, one run takes one. Add -m to sweep.")
+    folders = search_folders(config_dir)
+    own_last = [f"'hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]'"[1:-1]]
+    arguments = _with_own_norm(overrides) + (own_last if folders[1:] else [])
+    try:
+        with _hydra_of_our_own():
+            return compose("train", arguments, return_hydra_config=with_hydra)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_find_the_typo(overrides, folders) or _first_line(error)) from None
+
+
+@contextlib.contextmanager
+def _hydra_of_our_own() -> Iterator[None]:
+    """Initialize Hydra for one composition; a notebook that has it initialized already gets it back."""
+    instance = GlobalHydra.instance()
+    theirs = instance.hydra
+    instance.clear()
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bnlab"):
+            yield
+    finally:
+        instance.hydra = theirs
+
+
+def _quoted(folder: Path) -> str:
+    return '"file://' + folder.as_posix().replace('"', '\\"') + '"'
+
+
+def _with_own_norm(overrides: list[str]) -> list[str]:
+    """Rewrite norm=package.module:Class to the arm of own layers, whose options bnlab cannot know."""
+    own = [text for text in overrides if text.startswith("norm=") and _OWN_NORM.match(text.removeprefix("norm="))]
+    if not own:
+        return overrides
+    rewritten = ["norm=own", f"norm.name={own[-1].removeprefix('norm=')}"]
+    for text in overrides:
+        if text.startswith("norm."):
+            rewritten.append(f"+{text}")
+        elif text not in own:
+            rewritten.append(text)
+    return rewritten
+
+
+def _find_the_typo(overrides: list[str], folders: list[Path]) -> str | None:
+    """Return one sentence about the first override that no config knows."""
+    groups = config_groups(folders)
+    for override in parse_overrides(overrides):
+        key, text = override.key_or_group, override.input_line
+        if override.is_add() or override.is_force_add():
+            return f"{text}: a config has all its keys already, none can be added. Write it without the plus sign."
+        if override.is_delete():
+            return f"{text}: a run needs every key. Set it to null instead, or to another option."
+        value = override.value()
+        if key in groups and isinstance(value, (str, int, float, bool)) and str(value) not in groups[key]:
+            cure = did_you_mean(str(value), [o for o in groups[key] if o != "own"])
+            return f"{key}={value} is not known. {cure}"
+    try:
+        known = dotted_keys(compose_tree(_groups_only(overrides, groups), folders[-1]))
+    except ConfigError:
+        known = config_keys(folders)
+    for override in parse_overrides(overrides):
+        key = override.key_or_group
+        if key not in groups and not key.startswith("hydra") and key not in known:
+            section = [k for k in known if k.startswith(f"{key}.")]
+            if section:
+                return f"{override.input_line}: {key} is a section. Set one of its keys: {', '.join(section)}."
+            arm = key.partition(".")[0]
+            where = f" with {arm}={_choice(overrides, arm)}" if arm in groups and key in config_keys(folders) else ""
+            return f"{key} is not a setting{where}. {did_you_mean(key, {*known, *groups})}"
+    return None
+
+
+def _groups_only(overrides: list[str], groups: dict[str, list[str]]) -> list[str]:
+    return [text for text in overrides if text.partition("=")[0] in groups]
+
+
+def _choice(overrides: list[str], group: str) -> str:
+    chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{group}=")]
+    return chosen[-1] if chosen else "the default"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") + "."
+
+
+def _say_what_is_wrong(error: ValidationError) -> str:
+    """Return pydantic's first complaint in one sentence: place, law, what came, cure."""
+    lines = []
+    for fault in error.errors()[:3]:
+        # a discriminated union puts the choice into the location: optim.sgd.lr
+        parts = [str(part) for part in fault["loc"] if part not in {"mlp", "cnn", "sgd", "adam", "adamw"}]
+        place, came = ".".join(parts), fault["input"]
+        kind, context = fault["type"], fault.get("ctx", {})
+        if kind == "value_error":
+            lines.append(str(context["error"]) + ".")
+        elif kind == "extra_forbidden":
+            lines.append(f"{place} is not a setting. Remove it from the file that sets it.")
+        elif kind == "missing":
+            lines.append(f"{place} is missing. Write {place}=... or add it to the file of its group.")
+        elif kind in {"literal_error", "union_tag_invalid"}:
+            expected = str(context.get("expected") or context.get("expected_tags"))
+            options = re.findall(r"'([^']+)'", expected)
+            lines.append(f"{place}={came} is not known. {did_you_mean(str(came), options)}")
+        else:
+            law = fault["msg"].replace("Input should be", "must be")
+            lines.append(f"{place} {law}, got {came}.")
+    return "\n".join(lines)
+
+
+def working_directory_has_conf() -> bool:
+    """Whether ./conf adds options here; `bnlab doctor` says so."""
+    return Path("conf").is_dir() and not os.path.samefile("conf", conf_folder())

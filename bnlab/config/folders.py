@@ -1,0 +1,85 @@
+"""Where conf/ lies, and what its files say of themselves: without Hydra, so that it costs nothing."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import bnlab
+
+
+def conf_folder() -> Path:
+    """Return the folder of bnlab's own conf/: inside an installed wheel, beside the package in a checkout."""
+    package = Path(bnlab.__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def search_folders(config_dir: Path | None) -> list[Path]:
+    """Return all folders that options are looked up in: bnlab's own, then --config-dir, then ./conf.
+
+    Args:
+        config_dir: What --config-dir says, if it was given.
+    """
+    folders = [conf_folder()]
+    for folder in (config_dir, Path("conf")):
+        if folder is not None and folder.is_dir() and not any(os.path.samefile(folder, known) for known in folders):
+            folders.append(folder.absolute())
+    return folders
+
+
+def config_groups(folders: list[Path]) -> dict[str, list[str]]:
+    """Return the groups that a user chooses from, and each one's options.
+
+    Example:
+        >>> config_groups([conf_folder()])["optim"]
+        ['adam', 'adamw', 'sgd']
+    """
+    groups: dict[str, set[str]] = {}
+    for folder in folders:
+        for path in folder.glob("*/*.yaml"):
+            groups.setdefault(path.parent.name, set()).add(path.stem)
+    return {group: sorted(options) for group, options in sorted(groups.items())}
+
+
+def read_option(folders: list[Path], group: str, option: str) -> tuple[str, dict[str, Any]]:
+    """Return what an option's file says in its first comment, and its keys.
+
+    Args:
+        folders: Where to look; the first hit counts, as in Hydra.
+        group: A folder, such as ``norm``.
+        option: A file in it, without ``.yaml``.
+    """
+    path = next(path for folder in folders if (path := folder / group / f"{option}.yaml").exists())
+    text = path.read_text(encoding="utf-8")
+    comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
+    header = next((line for line in comments if not line.startswith("@package")), "")
+    return header, yaml.safe_load(text) or {}
+
+
+def config_keys(folders: list[Path]) -> list[str]:
+    """Return every dotted key that some file of conf/ sets, such as ``optim.lr``."""
+    keys: set[str] = set()
+    top = yaml.safe_load((conf_folder() / "train.yaml").read_text(encoding="utf-8"))
+    del top["defaults"]
+    keys.update(dotted_keys(top))
+    for group, options in config_groups(folders).items():
+        if group in {"budget", "tuning"}:
+            continue
+        for option in options:
+            keys.update(dotted_keys({group: read_option(folders, group, option)[1]}))
+    return sorted(key for key in keys if not key.endswith(".name") or key == "schedule.name")
+
+
+def dotted_keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted keys of a tree's leaves.
+
+    Example:
+        >>> dotted_keys({"optim": {"lr": 0.1}, "seed": 0})
+        ['optim.lr', 'seed']
+    """
+    keys: list[str] = []
+    for key, value in tree.items():
+        keys.extend(dotted_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
+    return keys

@@ -1,0 +1,90 @@
+"""Batches out of tensors: index selections, with their own generators, augmented as whole batches.
+
+Shape letters: B batch, C channels, H height, W width.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnlab.data.splits import Split
+from bnlab.errors import ConfigError
+from bnlab.schema import DataConfig
+from bnlab.seeding import generator_for
+
+
+class Batches:
+    """An endless stream of shuffled batches; the last partial batch of an epoch is dropped.
+
+    Order and augmentation draw from streams of their own, keyed by the seed alone: two arms with one seed see
+    the same images in the same order, mirrored and shifted alike.
+
+    Args:
+        split: What to draw from.
+        batch_size: Images per batch.
+        config: Which augmentation.
+        seed: The run's.
+
+    Raises:
+        ConfigError: A batch larger than the split, or augmentation of what is no image.
+    """
+
+    def __init__(self, split: Split, batch_size: int, config: DataConfig, seed: int) -> None:
+        if batch_size > len(split):
+            raise ConfigError(
+                f"train.batch_size must be at most the number of training images: {batch_size}, "
+                f"with {len(split)} images. Try train.batch_size={len(split)}."
+            )
+        self.augments = config.flip or config.crop_padding > 0
+        if self.augments and split.images.dim() != 4:
+            raise ConfigError(
+                f"data.flip and data.crop_padding need images, got rows of {split.images.shape[1]} numbers. "
+                "Set data.flip=false data.crop_padding=0."
+            )
+        self.split = split
+        self.batch_size = batch_size
+        self.flip = config.flip
+        self.crop_padding = config.crop_padding
+        self.num_per_epoch = len(split) // batch_size
+        self.order_generator = generator_for(seed, "order")
+        self.augmentation_generator = generator_for(seed, "augmentation")
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (images, labels), for ever."""
+        device = self.split.images.device
+        while True:
+            order = torch.randperm(len(self.split), generator=self.order_generator)
+            epoch = order[: self.num_per_epoch * self.batch_size].view(-1, self.batch_size).to(device)
+            for chosen in epoch.unbind():
+                images = self.split.images[chosen]  # keeps channels_last, as index_select does not
+                if self.augments:
+                    images = augmented(images, self.flip, self.crop_padding, self.augmentation_generator)
+                yield images, self.split.labels[chosen]
+
+
+def augmented(images_BCHW: Tensor, flip: bool, crop_padding: int, generator: torch.Generator) -> Tensor:
+    """Return images mirrored with probability 1/2 and shifted by up to crop_padding pixels, each by itself.
+
+    Args:
+        images_BCHW: A batch; what is shifted in from outside is 0, the mean color after normalization.
+        flip: Mirror left and right.
+        crop_padding: Largest shift, in pixels.
+        generator: Where chance comes from; on the CPU, so that a batch does not depend on the device.
+    """
+    num_images, _, height, width = images_BCHW.shape
+    span = 2 * crop_padding + 1
+    top = torch.randint(span, (num_images, 1), generator=generator)
+    left = torch.randint(span, (num_images, 1), generator=generator)
+    rows = top + torch.arange(height)
+    columns = torch.arange(width).expand(num_images, width)
+    if flip:
+        mirrored = torch.rand((num_images, 1), generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    columns = left + columns
+    padded = F.pad(images_BCHW, [crop_padding] * 4)
+    # one gather on the channels-last view: no copy is made to get there from channels_last images
+    which = torch.arange(num_images).view(-1, 1, 1)
+    index = [part.to(images_BCHW.device) for part in (which, rows.unsqueeze(2), columns.unsqueeze(1))]
+    return padded.permute(0, 2, 3, 1)[index[0], index[1], index[2]].permute(0, 3, 1, 2)

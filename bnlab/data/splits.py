@@ -1,0 +1,174 @@
+"""Source -> tensors per split: fixed, seeded, stratified, normalized by the training split's own constants."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bnlab.data.arrays import Arrays, SourceData, check_classes, check_same_shape
+from bnlab.errors import DataError
+from bnlab.schema import DataConfig
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, whole, on one device.
+
+    Attributes:
+        images: (N, C, H, W) or (N, D), float32, normalized.
+        labels: (N,), int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device, channels_last: bool) -> "Split":
+        """Return the split on a device, its images laid out as convolutions want them if so asked."""
+        layout = torch.channels_last if channels_last and self.images.dim() == 4 else torch.contiguous_format
+        return Split(self.images.to(device=device, memory_format=layout), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set, ready to be trained on.
+
+    Attributes:
+        train: What is learned.
+        validation: What choices are made by.
+        test: Looked at once, at the end.
+        num_classes: Of all splits.
+        found_in: Where it was read from.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    num_classes: int
+    found_in: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(C, H, W) or (D,)."""
+        return tuple(self.train.images.shape[1:])
+
+    def to(self, device: torch.device, channels_last: bool) -> "DataSet":
+        """Return the data set on a device."""
+        splits = (split.to(device, channels_last) for split in (self.train, self.validation, self.test))
+        return DataSet(*splits, num_classes=self.num_classes, found_in=self.found_in)
+
+
+def split_source(source: SourceData, config: DataConfig) -> DataSet:
+    """Split a source, limit it, and turn it into normalized tensors.
+
+    The split depends on ``data.split_seed`` alone, never on the run's seed. An official test set stays whole;
+    where there is none, ``data.test_share`` of each class is drawn first, then ``data.validation_share``.
+    ``data.limit`` keeps at most so many images of each split. Mean and standard deviation, one pair per color
+    channel, are those of the training images that are left.
+
+    Args:
+        source: Images and labels.
+        config: Shares, seed and limit.
+
+    Raises:
+        DataError: There are too few images, or labels that do not fit.
+    """
+    place = f"data={config.name}" if config.path is None else config.path
+    random = np.random.RandomState(config.split_seed)  # its streams are frozen for good (NumPy NEP 19)
+    rest, test = source.train, source.test
+    share_of = len(rest.labels)
+    if test is None:
+        share = 0.2 if config.test_share is None else config.test_share
+        rest, test = _divided(rest, round(share * share_of), random)
+    check_same_shape(rest, test, place)
+    num_classes = check_classes(rest, test, place)
+    train, validation = _divided(rest, round(config.validation_share * share_of), random)
+    if config.limit is not None:
+        train, validation, test = (_limited(split, config.limit, random) for split in (train, validation, test))
+    for name, split in (("training", train), ("validation", validation), ("test", test)):
+        if len(split.labels) == 0:
+            raise DataError(f"{place}: no {name} images are left of {share_of}. Raise data.limit or the shares.")
+    splits = _normalized_by_first(train, validation, test)
+    return DataSet(*splits, num_classes=num_classes, found_in=source.found_in)
+
+
+def stratified_choice(
+    labels: NDArray[np.int64], num_chosen: int, random: np.random.RandomState
+) -> NDArray[np.bool_]:
+    """Choose so many examples, classes in proportion; return a mask.
+
+    Each class gives the whole part of its share; what is missing then comes from the classes with the largest
+    remainders.
+
+    Args:
+        labels: (N,), from 0.
+        num_chosen: How many, at most N.
+        random: Where chance comes from.
+
+    Source:
+        Largest remainders: Hamilton's method. Written out, and not scikit-learn's train_test_split, since a
+        split must not change with a library's version.
+
+    Example:
+        >>> mask = stratified_choice(np.array([0] * 8 + [1] * 4), 6, np.random.RandomState(0))
+        >>> int(mask[:8].sum()), int(mask[8:].sum())
+        (4, 2)
+    """
+    counts = np.bincount(labels)
+    exact = counts * (num_chosen / len(labels))
+    taken = np.floor(exact + 1e-9).astype(int)  # 1e-9: 0.1 * 350 must count as 35
+    for index in np.argsort(taken - exact, kind="stable")[: num_chosen - taken.sum()]:
+        taken[index] += 1
+    mask = np.zeros(len(labels), bool)
+    for label, count in enumerate(taken):
+        mask[random.permutation(np.flatnonzero(labels == label))[:count]] = True
+    return mask
+
+
+def _divided(arrays: Arrays, num_second: int, random: np.random.RandomState) -> tuple[Arrays, Arrays]:
+    mask = stratified_choice(arrays.labels, num_second, random)
+    first = Arrays(arrays.images[~mask], arrays.labels[~mask])
+    chosen = random.permutation(np.flatnonzero(mask))  # a file may be sorted; the probe batch is a split's beginning
+    return first, Arrays(arrays.images[chosen], arrays.labels[chosen])
+
+
+def _limited(arrays: Arrays, limit: int, random: np.random.RandomState) -> Arrays:
+    if len(arrays.labels) <= limit:
+        return arrays
+    return _divided(arrays, limit, random)[1]
+
+
+def _normalized_by_first(*splits: Arrays) -> list[Split]:
+    """Return tensors, with the first split's mean taken off and its standard deviation divided out.
+
+    One pair of constants per color channel; one pair in all for (N, H, W) and (N, D). In place, since a split
+    can be half a gigabyte.
+    """
+    tensors = [_image_tensor(arrays.images) for arrays in splits]
+    first = tensors[0]
+    shape = (1, -1, 1, 1) if first.dim() == 4 else (1, -1)
+    # two stages, so that half a gigabyte is never copied to float64: inside an image, then over the images
+    mean = _pixels(first).mean(2).mean(0, dtype=torch.float64).float().view(shape)
+    for tensor in tensors:
+        tensor.sub_(mean)
+    std = torch.linalg.vector_norm(_pixels(first), dim=2).double().square().mean(0).div(_pixels(first).shape[2])
+    std = std.sqrt().float().view(shape)
+    std[std == 0] = 1.0  # a channel without contrast stays at 0
+    return [Split(t.div_(std), torch.from_numpy(arrays.labels)) for t, arrays in zip(tensors, splits, strict=True)]
+
+
+def _image_tensor(images: NDArray[np.generic]) -> Tensor:
+    """Return (N, C, H, W) or (N, D) as a new float32 tensor."""
+    tensor = torch.from_numpy(images.astype(np.float32))
+    if images.ndim == 3:
+        return tensor.unsqueeze(1)
+    return tensor.permute(0, 3, 1, 2) if images.ndim == 4 else tensor
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Return images as (N, C, pixels), a view; rows of numbers count as one channel."""
+    return images.flatten(2) if images.dim() == 4 else images.unsqueeze(1)

@@ -1,0 +1,54 @@
+"""Looking inside a network without leaving a trace."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def leaving_no_trace(model: nn.Module) -> Iterator[None]:
+    """Restore buffers, modes and torch's random state on the way out.
+
+    For norms it matters more than elsewhere: a forward pass made only to look would move the running averages
+    that the experiment is about.
+
+    Args:
+        model: What will be looked at.
+    """
+    modes = {module: module.training for module in model.modules()}
+    buffers = {buffer: buffer.clone() for buffer in model.buffers()}
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, value in buffers.items():
+                    buffer.copy_(value)
+            for module, mode in modes.items():
+                module.training = mode
+
+
+@contextlib.contextmanager
+def tapped(modules: Mapping[str, nn.Module]) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Collect the inputs and outputs of modules in the next forward pass, by role, detached.
+
+    Args:
+        modules: What to listen to.
+    """
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+    hooks = []
+
+    for role, module in modules.items():
+
+        def listen(_: nn.Module, args: tuple[Tensor, ...], output: Tensor, role: str = role) -> None:
+            inputs[role], outputs[role] = args[0].detach(), output.detach()
+
+        hooks.append(module.register_forward_hook(listen))
+    try:
+        yield inputs, outputs
+    finally:
+        for hook in hooks:
+            hook.remove()

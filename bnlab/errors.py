@@ -1,0 +1,59 @@
+"""What can go wrong, as a tree.
+
+::
+
+    BnlabError                 exit status 2: the user can mend it
+    |-- ConfigError            a setting, an option or a tensor's shape (a ValueError too)
+    |-- DataError              a file: missing, damaged, of the wrong shape
+    |-- RunError               exit status 1: a run did not do what it should
+    `-- StudyError             a study file that asks something impossible
+
+Every message has one shape: place, law, what came, cure. It is one to three lines long.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BnlabError(Exception):
+    """Base of all errors that bnlab raises on purpose."""
+
+    exit_status = 2
+
+
+class ConfigError(BnlabError, ValueError):
+    """A setting, an option of a layer, or the shape of a tensor breaks a law."""
+
+
+class DataError(BnlabError):
+    """A data set is missing, damaged, or not what it says it is."""
+
+
+class RunError(BnlabError):
+    """A run failed, or its folder cannot be read."""
+
+    exit_status = 1
+
+
+class StudyError(BnlabError):
+    """A study file asks for something that cannot be answered."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the cure for a misspelled word: its nearest neighbors, or all that is known.
+
+    Args:
+        word: What came.
+        known: What would have been right.
+
+    Example:
+        >>> did_you_mean("bacth", ["batch", "layer"])
+        'Did you mean batch?'
+        >>> did_you_mean("x", ["batch", "layer"])
+        'Known: batch, layer.'
+    """
+    known = sorted(set(known))
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"Known: {', '.join(known)}."

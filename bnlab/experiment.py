@@ -1,0 +1,337 @@
+"""One run, assembled. Read it from top to bottom: that is what happens."""
+
+import contextlib
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bnlab import provenance
+from bnlab.data.loader import Batches
+from bnlab.data.sources import open_source
+from bnlab.data.splits import DataSet, split_source
+from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.diagnostic import ProbeBatch
+from bnlab.diagnostics.schedule import measured_steps
+from bnlab.errors import BnlabError, ConfigError, RunError
+from bnlab.loggers.logger import Logger
+from bnlab.loggers.tensorboard import TensorBoardLogger
+from bnlab.models.catalog import build_model, seed_weights
+from bnlab.models.network import Network
+from bnlab.norms.catalog import build_norm
+from bnlab.records import Record, RunSummary, Status
+from bnlab.runfolder import RunFolder
+from bnlab.schema import DataConfig, RunConfig
+from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
+from bnlab.training.cohort import SingleRun
+from bnlab.training.loop import CheckpointDue, Plan, train
+from bnlab.training.optim import build_optimizer, build_schedule
+
+SMALL_STEP_FLOP = 4e8
+"""Multiply-adds, times two, of a forward pass over one batch, below which one thread is best.
+
+Two threads spin waiting for each other between small operations: on a busy machine that has cost a factor of 100.
+The default MLP needs 1.2e7 a batch, the default CNN on 28x28 images 3.5e9."""
+
+OpenTerminal = Callable[[str, int, int], Logger]
+"""(title, number of steps, batch size) -> a logger."""
+
+_log = logging.getLogger("bnlab")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A config that will run: its data is open, its model has been built once, without weights, and tried.
+
+    Attributes:
+        data: On the CPU.
+        device: Where it will be trained.
+        num_threads: Of the CPU.
+        plan: What happens at which step.
+    """
+
+    data: DataSet
+    device: torch.device
+    num_threads: int
+    plan: Plan
+
+
+def check(config: RunConfig) -> Checked:
+    """Find out whether a config will run, before anything is spent on it or any folder is made.
+
+    Raises:
+        ConfigError: A setting that cannot work.
+        DataError: The data are not there, or damaged.
+    """
+    device = _find_device(config.device)
+    build_diagnostics(config.diagnostics.names)
+    data = _open_data(config.data)
+    batches = Batches(data.train, config.train.batch_size, config.data, config.seed)
+    flop = _try_model(config, data)
+    num_threads = config.threads or (1 if flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
+    return Checked(data, device, num_threads, _plan(config, batches.num_per_epoch))
+
+
+def run_experiment(config: RunConfig, folder: RunFolder, open_terminal: OpenTerminal | None = None) -> RunSummary:
+    """Train one run and keep everything about it in its folder.
+
+    Args:
+        config: What to train.
+        folder: Where to; emptied first, unless it holds a result, which is kept until there is a new one.
+        open_terminal: For a view while it trains.
+
+    Raises:
+        ConfigError: A setting that cannot work; no folder is made.
+        DataError: The data are not there, or damaged; no folder is made.
+        RunError: Another process trains this run, or it failed; its log.txt says why.
+        KeyboardInterrupt: It was cut off; what was recorded is kept.
+    """
+    checked = check(config)
+    manifest = {**_manifest(config, checked), "started": provenance.now()}
+    began = time.perf_counter()
+    with folder.opened_for_training(config, manifest), _messages_to(folder.log_path), _computing_by(checked):
+        tally = _Tally()
+        status: Status = "failed"
+        loggers: list[Logger] = []
+        try:
+            _log.info("%s on %s with %d threads", folder.path.name, checked.device, checked.num_threads)
+            run, model = _assemble(config, checked)
+            loggers += _open_loggers(config, folder, model, checked.plan, open_terminal)
+            for record in train(run, checked.plan):
+                if isinstance(record, CheckpointDue):
+                    write_checkpoint(folder.checkpoint_path, model, record.step)
+                    continue
+                folder.append(record)
+                tally.take(record)
+                for logger in loggers:
+                    logger.log(record)
+            write_checkpoint(folder.checkpoint_path, model, tally.steps)
+            status = tally.status
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except BnlabError:
+            _log.exception("the run failed")
+            raise
+        except Exception as error:
+            _log.exception("the run failed")
+            reason = str(error).splitlines()[0] if str(error) else ""
+            raise RunError(
+                f"{folder.path.name} failed: {type(error).__name__}: {reason}\nThe whole story: {folder.log_path}"
+            ) from error
+        finally:
+            duration_s = time.perf_counter() - began
+            _log.info("%s at step %d after %.1f s", status, tally.steps, duration_s)
+            summary = tally.summary(folder, config, status, duration_s)
+            for logger in loggers:
+                logger.close(summary)
+            folder.write_summary(summary)
+            ending = {"status": status, "ended": provenance.now(), "duration_s": duration_s}
+            folder.write_manifest({**manifest, **ending, "config": config.as_dict()})
+    return summary
+
+
+def load_model(run: str | Path) -> nn.Module:
+    """Return a run's network with its final weights, in eval mode, on the CPU.
+
+    Args:
+        run: Its folder.
+
+    Raises:
+        RunError: It is not a run's folder, or has no weights.
+    """
+    folder = RunFolder(Path(run))
+    config = RunConfig.model_validate(folder.read_config())
+    checkpoint = read_checkpoint(folder.checkpoint_path)
+    shape = folder.read_manifest()["data"]
+    model = _build(config, tuple(shape["input_shape"]), shape["num_classes"])
+    model.load_state_dict(checkpoint["model"])
+    return model.eval()
+
+
+@functools.lru_cache(maxsize=1)  # the runs of a sweep share their data; two sets of CIFAR would be two gigabytes
+def _open_data(config: DataConfig) -> DataSet:
+    return split_source(open_source(config), config)
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device={name} is not there: torch sees {torch.cuda.device_count()} GPUs. Use device=cpu.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device=mps is not there: it needs a Mac with Apple silicon. Use device=cpu.")
+    return device
+
+
+def _build(config: RunConfig, input_shape: tuple[int, ...], num_classes: int) -> Network:
+    norm = functools.partial(build_norm, config.norm.name, **config.norm.options)
+    return build_model(config.model, input_shape, num_classes, norm, config.placement)
+
+
+def _try_model(config: RunConfig, data: DataSet) -> float:
+    """Push one batch through the model; return the floating-point operations that took.
+
+    On the meta device, which has shapes but no numbers, and so costs nothing. Somebody's own layer may need
+    numbers: it is tried on the CPU.
+    """
+    device = torch.device("cpu" if ":" in config.norm.name else "meta")
+    shape = (config.train.batch_size, *data.input_shape)
+    with device, torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model = _build(config, data.input_shape, data.num_classes)
+        try:
+            model(torch.zeros(shape))
+        except BnlabError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"model={config.model.name} norm={config.norm.name} cannot take a batch of shape {shape}: {error}"
+            ) from error
+    return float(counter.get_total_flops())
+
+
+def _plan(config: RunConfig, steps_per_epoch: int) -> Plan:
+    num_steps = config.train.steps or steps_per_epoch * (config.train.epochs or 0)
+    return Plan(
+        num_steps=num_steps,
+        batch_size=config.train.batch_size,
+        log_every=config.train.log_every,
+        eval_every=config.train.eval_every or steps_per_epoch,
+        measured_steps=measured_steps(config.diagnostics.schedule, num_steps) if config.diagnostics.names else frozenset(),
+        checkpoint_every=config.train.checkpoint_every,
+        divergence_factor=config.train.divergence_factor,
+        divergence_patience=config.train.divergence_patience,
+    )
+
+
+def _assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
+    model = _build(config, checked.data.input_shape, checked.data.num_classes)
+    seed_weights(model, config.model, config.seed)
+    layout = torch.channels_last if model.channels_last else torch.contiguous_format
+    model.to(device=checked.device, memory_format=layout)  # type: ignore[call-overload]
+    data = checked.data.to(checked.device, model.channels_last)
+    probe = slice(0, config.diagnostics.probe_size)
+    run = SingleRun(
+        model=model,
+        data=data,
+        batches=Batches(data.train, config.train.batch_size, config.data, config.seed),
+        optimizer=build_optimizer(model, model.norms, config.optim),
+        lr=config.optim.lr,
+        schedule=build_schedule(config.schedule, checked.plan.num_steps),
+        clip_norm=config.optim.clip_norm,
+        precision=config.train.precision,
+        diagnostics=build_diagnostics(config.diagnostics.names),
+        probe=ProbeBatch(data.validation.images[probe], data.validation.labels[probe], config.model.activation),
+    )
+    return run, model
+
+
+def _open_loggers(
+    config: RunConfig, folder: RunFolder, model: Network, plan: Plan, open_terminal: OpenTerminal | None
+) -> list[Logger]:
+    loggers: list[Logger] = []
+    if "tensorboard" in config.loggers:
+        loggers.append(TensorBoardLogger(folder.path, config, list(model.linears)))
+    if open_terminal is not None:
+        loggers.append(open_terminal(folder.path.name, plan.num_steps, config.train.batch_size))
+    return loggers
+
+
+def _manifest(config: RunConfig, checked: Checked) -> dict[str, Any]:
+    data = checked.data
+    sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
+    return {
+        "command": provenance.command(),
+        "git": provenance.git_state(Path(__file__).parent),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "device": str(checked.device),
+        "threads": checked.num_threads,
+        "engine": "sequential",
+        "cohort": None,
+        "data": {
+            "found_in": data.found_in,
+            "num_images": sizes,
+            "input_shape": list(data.input_shape),
+            "num_classes": data.num_classes,
+        },
+        "num_steps": checked.plan.num_steps,
+        "seed": config.seed,
+    }
+
+
+@contextlib.contextmanager
+def _messages_to(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = _log.level
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.setLevel(level)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _computing_by(checked: Checked) -> Iterator[None]:
+    """Set threads and determinism for one run, and give the caller's settings back."""
+    num_threads = torch.get_num_threads()
+    deterministic, benchmark = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.set_num_threads(checked.num_threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, benchmark
+
+
+class _Tally:
+    """The latest of each figure of one run, for its summary."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.status: Status = "failed"
+        self._latest: dict[str, dict[str, float]] = {}
+        self._diverged_at: int | None = None
+
+    def take(self, record: Record) -> None:
+        self.steps = max(self.steps, record.step)
+        if record.kind in {"step", "eval"}:
+            self._latest[str(record.split)] = record.values
+        if record.kind == "end":
+            self.status = record.name or "failed"
+            at = record.values.get("diverged_at_step")
+            self._diverged_at = None if at is None else int(at)
+
+    def summary(self, folder: RunFolder, config: RunConfig, status: Status, duration_s: float) -> RunSummary:
+        def figure(split: str, name: str) -> float | None:
+            value = self._latest.get(split, {}).get(name, math.nan)
+            return value if math.isfinite(value) else None
+
+        return RunSummary(
+            run_id=folder.path.name,
+            status=status,
+            folder=str(folder.path),
+            seed=config.seed,
+            test_accuracy=figure("test", "accuracy"),
+            test_loss=figure("test", "loss"),
+            validation_accuracy=figure("validation", "accuracy"),
+            validation_loss=figure("validation", "loss"),
+            train_loss=figure("train", "loss"),
+            steps=self.steps,
+            duration_s=duration_s,
+            diverged_at_step=self._diverged_at,
+        )

@@ -1,0 +1,110 @@
+"""What a person sees while a run trains: a live line in a terminal, plain lines elsewhere. On standard error."""
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from bnlab.records import Record, RunSummary
+
+REFRESHES_PER_S = 4
+"""Redrawing takes a few milliseconds from the training thread: at 4 per second that is about 1%."""
+
+
+class _State:
+    """The latest of each figure, as text."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.loss = self.train = self.validation = self.saturation = self.speed = "-"
+
+    def take(self, record: Record) -> None:
+        values = record.values
+        if record.kind == "step":
+            self.loss, self.train = f"{values['loss']:.4f}", f"{values['accuracy']:.1%}"
+        elif record.kind == "eval" and record.split == "validation":
+            self.validation = f"{values['accuracy']:.1%}"
+        elif record.kind == "timing":
+            self.speed = f"{values['samples_per_s'] / self.batch_size:,.0f}"
+        elif record.kind == "diagnostic" and record.name == "saturation" and values:
+            layer = max(values, key=lambda role: values[role])
+            self.saturation = f"{values[layer]:.0%} {layer}"
+
+
+class LiveTerminal:
+    """One line that moves: progress, time left, loss, accuracies, the most saturated layer, speed.
+
+    Args:
+        console: Where to.
+        title: What the run is called.
+        num_steps: Where it is planned to end.
+        batch_size: For the speed in steps.
+    """
+
+    def __init__(self, console: Console, title: str, num_steps: int, batch_size: int) -> None:
+        self._state = _State(batch_size)
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=18),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            transient=True,
+            refresh_per_second=REFRESHES_PER_S,
+        )
+        self._task = self._progress.add_task(title, total=num_steps, figures="")
+        self._progress.start()
+
+    def log(self, record: Record) -> None:
+        """Take one record."""
+        self._state.take(record)
+        state = self._state
+        figures = (
+            f"loss [cyan]{state.loss}[/]  train [cyan]{state.train}[/]  val [bold cyan]{state.validation}[/]  "
+            f"flat [yellow]{state.saturation}[/]  [dim]{state.speed} steps/s[/]"
+        )
+        self._progress.update(self._task, completed=record.step, figures=figures)
+
+    def close(self, summary: RunSummary | None) -> None:  # noqa: ARG002
+        """Take the line away; the summary is printed by whoever asked for the run."""
+        self._progress.stop()
+
+
+class PlainTerminal:
+    """One line per validation, for files and pipes.
+
+    Args:
+        console: Where to.
+        title: What the run is called.
+        num_steps: Where it is planned to end.
+        batch_size: For the speed in steps.
+    """
+
+    def __init__(self, console: Console, title: str, num_steps: int, batch_size: int) -> None:
+        self._console = console
+        self._num_steps = num_steps
+        self._state = _State(batch_size)
+        self._print(f"{title}: {num_steps} steps")
+
+    def log(self, record: Record) -> None:
+        """Take one record."""
+        self._state.take(record)
+        if record.kind == "eval" and record.split == "validation":
+            state = self._state
+            self._print(
+                f"step {record.step}/{self._num_steps}  loss {state.loss}  train {state.train}  "
+                f"validation {state.validation}  saturation {state.saturation}  {state.speed} steps/s"
+            )
+
+    def close(self, summary: RunSummary | None) -> None:
+        """Say how it ended."""
+        if summary is not None:
+            self._print(f"{summary.status} at step {summary.steps}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def open_terminal(console: Console, title: str, num_steps: int, batch_size: int) -> LiveTerminal | PlainTerminal:
+    """Return the view that suits where the text goes."""
+    kind = LiveTerminal if console.is_terminal else PlainTerminal
+    return kind(console, title, num_steps, batch_size)

@@ -1,0 +1,1 @@
+"""Networks. They take build_norm(num_channels), never name a norm, and name their layers by role."""

@@ -1,0 +1,39 @@
+"""Name -> network. The one place where a model is added."""
+
+import torch
+
+from bnlab.models.initialization import initialize_weights
+from bnlab.models.network import BlockBuilder, BuildNorm, Network, Placement
+from bnlab.models.plain import CNN, MLP
+from bnlab.schema import CNNConfig, MLPConfig
+
+
+def build_model(
+    config: MLPConfig | CNNConfig,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    build_norm: BuildNorm,
+    placement: Placement,
+) -> Network:
+    """Build a network on torch's current default device; its weights are not yet those of any seed.
+
+    Args:
+        config: Which one, how deep, how wide.
+        input_shape: (C, H, W) or (D,).
+        num_classes: Logits per image.
+        build_norm: Number of channels -> norm: the arm.
+        placement: Where the norms stand.
+
+    Raises:
+        ConfigError: The input does not suit the model, or the norm does not suit a layer.
+    """
+    blocks = BlockBuilder(build_norm, placement, config.activation)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; the caller must not notice
+        if isinstance(config, MLPConfig):
+            return MLP(config, input_shape, num_classes, blocks)
+        return CNN(config, input_shape, num_classes, blocks)
+
+
+def seed_weights(model: Network, config: MLPConfig | CNNConfig, seed: int) -> None:
+    """Give a network the initial weights of a seed."""
+    initialize_weights(model.linears, config.init, config.init_std, config.activation, seed)

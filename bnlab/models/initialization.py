@@ -1,0 +1,48 @@
+"""Initial weights, each from a stream of its own, keyed by seed and role: arms share them wherever shapes allow."""
+
+import math
+
+import torch
+from torch import nn
+
+from bnlab.schema import InitScheme
+from bnlab.seeding import generator_for
+
+_SCHEME_OF = {"sigmoid": "lecun", "tanh": "lecun", "relu": "he", "gelu": "he", "silu": "he"}
+
+
+def initialize_weights(
+    linears: dict[str, nn.Module], scheme: InitScheme, std: float | None, activation: str, seed: int
+) -> None:
+    """Draw every linear map's weights from N(0, std^2), and set every bias to 0.
+
+    The output layer has no activation behind it, so that ``auto`` and ``he`` use lecun's std there.
+
+    Args:
+        linears: Linear maps by role.
+        scheme: ``he`` sqrt(2/fan_in), ``lecun`` sqrt(1/fan_in), ``glorot`` sqrt(2/(fan_in + fan_out)), or ``auto``:
+            he for relu, gelu and silu, lecun for sigmoid and tanh.
+        std: For all weights, whatever the scheme; None: by the scheme.
+        activation: What follows each linear map but the last.
+        seed: The run's.
+
+    Source:
+        LeCun et al. 1998, "Efficient BackProp"; Glorot & Bengio 2010; He et al. 2015, arXiv:1502.01852.
+    """
+    for role, linear in linears.items():
+        chosen = _SCHEME_OF[activation] if scheme == "auto" else scheme
+        if role == "output" and chosen == "he":
+            chosen = "lecun"
+        weight, bias = linear.weight, linear.bias
+        assert isinstance(weight, torch.Tensor)
+        with torch.no_grad():
+            drawn = torch.empty(weight.shape, dtype=weight.dtype)
+            drawn.normal_(0.0, std or _std(drawn, chosen), generator=generator_for(seed, "init", role))
+            weight.copy_(drawn)
+            if isinstance(bias, torch.Tensor):
+                bias.zero_()
+
+
+def _std(weight: torch.Tensor, scheme: str) -> float:
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
+    return math.sqrt({"he": 2 / fan_in, "lecun": 1 / fan_in, "glorot": 2 / (fan_in + fan_out)}[scheme])

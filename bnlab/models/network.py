@@ -1,0 +1,150 @@
+"""What every network offers to those who train and watch it: its layers by role."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BuildNorm = Callable[[int], nn.Module]
+Placement = Literal["before", "after", "input"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}
+
+
+class Block(nn.Module):
+    """A linear map, its norm and its activation, in the order that the placement names.
+
+    Args:
+        linear: A matrix product or a convolution; both are linear maps.
+        norm: Of the linear map's output, or of the activation's.
+        activation: The nonlinearity; never in place, so that whoever watches sees what went in.
+        norm_first: Whether the norm stands before the activation.
+    """
+
+    def __init__(self, linear: nn.Module, norm: nn.Module, activation: nn.Module, norm_first: bool) -> None:
+        super().__init__()
+        self.linear = linear
+        if norm_first:
+            self.norm = norm
+        self.activation = activation
+        if not norm_first:
+            self.norm = norm
+        self.norm_first = norm_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the three in order."""
+        if self.norm_first:
+            return self.activation(self.norm(self.linear(x)))  # type: ignore[no-any-return]
+        return self.norm(self.activation(self.linear(x)))  # type: ignore[no-any-return]
+
+
+class Network(nn.Module):
+    """A network whose layers have roles: ``hidden1``, ``stage2.conv1``, ``output``.
+
+    A role is a submodule's name, so that arms with and without a norm name their layers alike.
+
+    Args:
+        body: Modules by name, run in order; blocks may stand inside nn.Sequential.
+        output: The last linear map, to one logit per class.
+        input_norm: What stands before everything, or None.
+    """
+
+    channels_last: ClassVar[bool] = False
+    """Whether images should be laid out with the channels last, which convolutions run faster on."""
+
+    def __init__(
+        self, body: "OrderedDict[str, nn.Module]", output: nn.Linear, input_norm: nn.Module | None
+    ) -> None:
+        super().__init__()
+        if input_norm is not None:
+            self.input = input_norm
+        for name, module in body.items():
+            self.add_module(name, module)
+        self.output = output
+        self.body_names = tuple(body)
+
+    @property
+    def blocks(self) -> dict[str, Block]:
+        """Blocks by role, in the order of the forward pass."""
+        return {role: module for role, module in self.named_modules() if isinstance(module, Block)}
+
+    @property
+    def linears(self) -> dict[str, nn.Module]:
+        """Linear maps by role, the output included."""
+        return {**{role: block.linear for role, block in self.blocks.items()}, "output": self.output}
+
+    @property
+    def norms(self) -> dict[str, nn.Module]:
+        """Norms by role; ``input`` if one stands before everything."""
+        first = {"input": self.input} if hasattr(self, "input") else {}
+        return {**first, **{role: block.norm for role, block in self.blocks.items()}}
+
+    @property
+    def activations(self) -> dict[str, nn.Module]:
+        """Activations by role."""
+        return {role: block.activation for role, block in self.blocks.items()}
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the output layer sees, (N, features)."""
+        if hasattr(self, "input"):
+            x = self.input(x)
+        for name in self.body_names:
+            x = getattr(self, name)(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, (N, classes)."""
+        return self.output(self.features(x))  # type: ignore[no-any-return]
+
+
+class BlockBuilder:
+    """Builds blocks that differ in their linear map only.
+
+    The linear map has a bias, unless a norm right behind it takes the mean away.
+
+    Args:
+        build_norm: The arm.
+        placement: Where the norms stand.
+        activation: Name of the nonlinearity.
+    """
+
+    def __init__(self, build_norm: BuildNorm, placement: Placement, activation: str) -> None:
+        self.build_norm = build_norm
+        self.placement = placement
+        self.activation = activation
+
+    def dense(self, num_inputs: int, num_outputs: int) -> Block:
+        """Return a block around a matrix product."""
+        norm, bias = self._norm_and_bias(num_outputs)
+        return self._block(nn.Linear(num_inputs, num_outputs, bias=bias), norm)
+
+    def conv(self, num_inputs: int, num_outputs: int) -> Block:
+        """Return a block around a 3x3 convolution that keeps the size of the image."""
+        norm, bias = self._norm_and_bias(num_outputs)
+        return self._block(nn.Conv2d(num_inputs, num_outputs, 3, padding=1, bias=bias), norm)
+
+    def input_norm(self, num_channels: int) -> nn.Module | None:
+        """Return the norm of the input, where that is the placement."""
+        return self.build_norm(num_channels) if self.placement == "input" else None
+
+    def _norm_and_bias(self, num_channels: int) -> tuple[nn.Module, bool]:
+        if self.placement == "input":
+            return nn.Identity(), True
+        norm = self.build_norm(num_channels)
+        return norm, self.placement == "after" or not norm.subtracts_mean
+
+    def _block(self, linear: nn.Module, norm: nn.Module) -> Block:
+        return Block(linear, norm, ACTIVATIONS[self.activation](), norm_first=self.placement != "after")
+
+
+def pooled(x_NCHW: Tensor) -> Tensor:
+    """Return the image at half its size, by the maximum of 2x2 pixels; one pixel stays one."""
+    return F.max_pool2d(x_NCHW, 2) if min(x_NCHW.shape[2:]) > 1 else x_NCHW

@@ -1,0 +1,96 @@
+"""Name -> norm. The one place where a norm is added: one line here, one YAML file in conf/norm/."""
+
+import importlib
+import inspect
+import os
+import sys
+from typing import Any, ClassVar
+
+from torch import nn
+
+from bnlab.errors import ConfigError, did_you_mean
+
+NORMS = {
+    "batch": "bnlab.norms.batch:BatchNorm",
+    "batch_torch": "bnlab.norms.batch:TorchBatchNorm",
+    "group": "bnlab.norms.group:GroupNorm",
+    "instance": "bnlab.norms.group:InstanceNorm",
+    "layer": "bnlab.norms.group:LayerNorm",
+    "none": "bnlab.norms.catalog:NoNorm",
+    "rms": "bnlab.norms.group:RMSNorm",
+}
+
+
+class NoNorm(nn.Identity):
+    """Pass the input on unchanged: the control arm.
+
+    Args:
+        num_channels: Ignored; every norm has it.
+
+    Example:
+        >>> import torch
+        >>> NoNorm(2)(torch.tensor([[1.0, 2.0]]))
+        tensor([[1., 2.]])
+    """
+
+    keeps_running_statistics: ClassVar[bool] = False
+    subtracts_mean: ClassVar[bool] = False
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+
+def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
+    """Build a norm by its name, or by the place of its class.
+
+    Args:
+        name: A name of the catalog (``bnlab list norms``), or ``package.module:Class`` whose constructor takes
+            ``(num_channels, **options)``.
+        num_channels: C, the size of axis 1 of what it will normalize.
+        **options: Passed on to the constructor.
+
+    Returns:
+        The layer, in training mode. It says ``keeps_running_statistics`` and ``subtracts_mean``; a class that
+        declares neither is taken to do neither.
+
+    Raises:
+        ConfigError: No such norm, no such option, or an option out of range.
+
+    Example:
+        >>> build_norm("group", 8, num_groups=2)
+        GroupNorm(8, num_groups=2, eps=1e-05)
+    """
+    norm_class = find_norm_class(name)
+    parameters = inspect.signature(norm_class).parameters
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    for option in () if takes_any else options:
+        if option not in parameters:
+            known = [key for key in parameters if key != "num_channels"]
+            cure = did_you_mean(option, known) if known else "It has no options."
+            raise ConfigError(f"norm={name} has no option '{option}'. {cure}")
+    norm = norm_class(num_channels, **options)
+    for promise in ("keeps_running_statistics", "subtracts_mean"):
+        if not hasattr(norm, promise):  # somebody's own class, which need not know bnlab
+            setattr(norm, promise, False)
+    return norm
+
+
+def find_norm_class(name: str) -> type[nn.Module]:
+    """Return the class behind a name of the catalog or a ``package.module:Class``.
+
+    Raises:
+        ConfigError: No such name, module or class, or it is not an nn.Module.
+    """
+    place = NORMS.get(name, name)
+    module_name, colon, class_name = place.partition(":")
+    if not colon:
+        raise ConfigError(f"norm={name} is not known. {did_you_mean(name, NORMS)}")
+    if name not in NORMS and os.getcwd() not in sys.path:  # noqa: PTH109  (a string is what sys.path holds)
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109  (an own layer usually lies where the command is typed)
+    try:
+        norm_class = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"norm={name} cannot be imported: {error}. It is read as package.module:Class.") from error
+    if not (isinstance(norm_class, type) and issubclass(norm_class, nn.Module)):
+        raise ConfigError(f"norm={name} must be a subclass of torch.nn.Module, got {norm_class!r}")
+    return norm_class

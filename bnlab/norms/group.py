@@ -1,0 +1,217 @@
+"""Norms whose statistics stay inside one sample.
+
+Shape letters: N batch, C channels, G groups, S any number of spatial axes (none, W, HW, DHW).
+"""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnlab.errors import ConfigError
+from bnlab.norms.moments import per_channel, wide_dtype
+
+
+class GroupNorm(nn.Module):
+    """Give each group of channels mean 0 and variance 1 inside each sample.
+
+    Which part of BatchNorm's effect needs the batch at all? Nothing here depends on other samples.
+
+        y = weight_c * (x - mean_ng) / sqrt(var_ng + eps) + bias_c,    statistics over C/G channels and S
+
+    Training and eval mode are the same. On (N, C) a group is C/G features of one sample; groups of one
+    feature would make every output the bias and are refused.
+
+    Args:
+        num_channels: C, the size of the input's axis 1.
+        num_groups: G, divides C. 4 divides every default width.
+        eps: Added to the variance, inside the root; above 0.
+        affine: Learn a scale and a shift per channel.
+
+    Shape:
+        (N, C, *S) -> (N, C, *S), same dtype.
+
+    Raises:
+        ConfigError: num_groups does not divide num_channels, an option out of range, or an input of the
+            wrong shape.
+
+    Source:
+        Wu & He 2018, arXiv:1803.08494.
+
+    Example:
+        >>> y = GroupNorm(4, num_groups=2)(torch.tensor([[0.0, 2.0, 50.0, 70.0]]))
+        >>> y.detach().round(decimals=3)
+        tensor([[-1.,  1., -1.,  1.]])
+    """
+
+    keeps_running_statistics: ClassVar[bool] = False
+    subtracts_mean: ClassVar[bool] = True
+
+    def __init__(
+        self, num_channels: int, *, num_groups: int = 4, eps: float = 1e-5, affine: bool = True
+    ) -> None:
+        super().__init__()
+        _check_eps(eps)
+        if num_groups < 1 or num_channels % num_groups:
+            divisors = [d for d in range(1, num_channels + 1) if num_channels % d == 0]
+            nearest = sorted(sorted(divisors, key=lambda d: abs(d - num_groups))[:2])
+            raise ConfigError(
+                f"norm.num_groups must divide num_channels: {num_channels} channels, {num_groups} groups. "
+                f"Nearest divisors: {', '.join(map(str, nearest))}."
+            )
+        self.num_channels = num_channels
+        self.num_groups = num_groups
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(num_channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_channels)) if affine else None
+
+    def forward(self, x_NCS: Tensor) -> Tensor:
+        """Normalize each sample by itself."""
+        _check_channels(x_NCS, self.num_channels)
+        if x_NCS.dim() == 2 and self.num_groups == self.num_channels:
+            raise ConfigError(
+                f"norm.num_groups={self.num_groups} leaves one value per group on (N, {self.num_channels}): "
+                "every output would be the bias. Use fewer groups, or norm=layer."
+            )
+        return F.group_norm(x_NCS, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """Return the options that print() shows."""
+        return f"{self.num_channels}, num_groups={self.num_groups}, eps={self.eps}"
+
+
+class LayerNorm(GroupNorm):
+    """Give each sample mean 0 and variance 1 over all its channels and positions.
+
+        y = weight_c * (x - mean_n) / sqrt(var_n + eps) + bias_c,    statistics over C and S
+
+    GroupNorm with one group. On (N, C, H, W) it reduces over C, H and W and learns one scale and shift *per
+    channel*, so that arms have equal numbers of parameters (torch.nn.LayerNorm learns them per position).
+    Training and eval mode are the same.
+
+    Args:
+        num_channels: C, the size of the input's axis 1.
+        eps: Added to the variance, inside the root; above 0.
+        affine: Learn a scale and a shift per channel.
+
+    Shape:
+        (N, C, *S) -> (N, C, *S), same dtype.
+
+    Source:
+        Ba, Kiros & Hinton 2016, arXiv:1607.06450.
+
+    Example:
+        >>> LayerNorm(2)(torch.tensor([[0.0, 4.0], [10.0, 30.0]])).detach().round(decimals=3)
+        tensor([[-1.,  1.],
+                [-1.,  1.]])
+    """
+
+    def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__(num_channels, num_groups=1, eps=eps, affine=affine)
+
+
+class InstanceNorm(GroupNorm):
+    """Give each channel of each sample mean 0 and variance 1 over its positions.
+
+        y = weight_c * (x - mean_nc) / sqrt(var_nc + eps) + bias_c,    statistics over S
+
+    GroupNorm with as many groups as channels. It needs space: on (N, C), or on a 1x1 map, each statistic
+    would see one value and the output would be the bias, so these are refused. Training and eval mode are
+    the same.
+
+    Args:
+        num_channels: C, the size of the input's axis 1.
+        eps: Added to the variance, inside the root; above 0.
+        affine: Learn a scale and a shift per channel.
+
+    Shape:
+        (N, C, *S) -> (N, C, *S) with more than one position, same dtype.
+
+    Raises:
+        ConfigError: The input has one value per channel and sample.
+
+    Source:
+        Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022.
+
+    Example:
+        >>> InstanceNorm(1)(torch.tensor([[[0.0, 2.0]], [[5.0, 9.0]]])).detach().round(decimals=3)
+        tensor([[[-1.,  1.]],
+        <BLANKLINE>
+                [[-1.,  1.]]])
+    """
+
+    def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__(num_channels, num_groups=num_channels, eps=eps, affine=affine)
+
+    def forward(self, x_NCS: Tensor) -> Tensor:
+        """Normalize each channel of each sample by itself."""
+        _check_channels(x_NCS, self.num_channels)
+        if x_NCS.shape[2:].numel() == 1:
+            raise ConfigError(
+                f"norm=instance needs more than one position per channel, got {tuple(x_NCS.shape)}: each value "
+                "would be its own mean and every output the bias. Use norm=layer or norm=group here."
+            )
+        return super().forward(x_NCS)
+
+
+class RMSNorm(nn.Module):
+    """Divide each sample by its root mean square; do not center it.
+
+    How much of LayerNorm's effect comes from fixing the scale, and how much from removing the mean?
+
+        y = weight_c * x / sqrt(ms_n + eps),    ms_n = mean of x^2 over C and S
+
+    Training and eval mode are the same. There is no bias.
+
+    Args:
+        num_channels: C, the size of the input's axis 1.
+        eps: Added to the mean square, inside the root; above 0.
+        affine: Learn a scale per channel.
+
+    Shape:
+        (N, C, *S) -> (N, C, *S), same dtype. Statistics are computed in float32 or wider.
+
+    Source:
+        Zhang & Sennrich 2019, arXiv:1910.07467.
+
+    Example:
+        >>> RMSNorm(2)(torch.tensor([[3.0, 4.0]])).detach().square().mean().round(decimals=3)
+        tensor(1.)
+    """
+
+    keeps_running_statistics: ClassVar[bool] = False
+    subtracts_mean: ClassVar[bool] = False
+
+    def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        _check_eps(eps)
+        self.num_channels = num_channels
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(num_channels)) if affine else None
+
+    def forward(self, x_NCS: Tensor) -> Tensor:
+        """Rescale each sample by itself."""
+        _check_channels(x_NCS, self.num_channels)
+        x = x_NCS.to(wide_dtype(x_NCS.dtype))
+        scale = torch.rsqrt(x.square().mean(list(range(1, x.dim())), keepdim=True) + self.eps)
+        if self.weight is not None:
+            scale = scale * per_channel(self.weight, x)
+        return (x * scale).to(x_NCS.dtype)
+
+    def extra_repr(self) -> str:
+        """Return the options that print() shows."""
+        return f"{self.num_channels}, eps={self.eps}"
+
+
+def _check_eps(eps: float) -> None:
+    if eps <= 0:
+        raise ConfigError(f"norm.eps must be above 0, got {eps}")
+
+
+def _check_channels(x_NCS: Tensor, num_channels: int) -> None:
+    if x_NCS.dim() < 2 or x_NCS.shape[1] != num_channels:
+        raise ConfigError(
+            f"a norm of {num_channels} channels takes (N, {num_channels}) or (N, {num_channels}, *spatial), "
+            f"got {tuple(x_NCS.shape)}"
+        )

@@ -1,0 +1,111 @@
+"""Means and variances over named axes, and running averages of them.
+
+Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
+"""
+
+import torch
+from torch import Tensor
+
+CHUNK_ELEMENTS = 1 << 18
+"""Elements per pass of the chunked sums: 1 MiB of float32, which stays in a core's L2 cache.
+
+Measured on 2 cores at (256, 32, 32, 32): 2^16 and 2^20 were both slower than 2^18, up to 2x."""
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type that statistics are computed in: float32, or wider where the input is.
+
+    Example:
+        >>> wide_dtype(torch.bfloat16), wide_dtype(torch.float64)
+        (torch.float32, torch.float64)
+    """
+    return torch.promote_types(dtype, torch.float32)
+
+
+def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
+    """Return one value per channel, shaped to broadcast against (N, C, *S)."""
+    return value_C.view((1, -1) + (1,) * (like.dim() - 2))
+
+
+def axes_but_channel(x_NCS: Tensor) -> list[int]:
+    """Return the axes that a statistic per channel is taken over: all but axis 1."""
+    return [axis for axis in range(x_NCS.dim()) if axis != 1]
+
+
+def chunks(x_NCS: Tensor) -> tuple[Tensor, ...]:
+    """Return x cut along the batch into pieces that fit a cache; views, not copies."""
+    num_samples = x_NCS.shape[0]
+    if x_NCS.numel() <= CHUNK_ELEMENTS or num_samples <= 1:
+        return (x_NCS,)
+    return x_NCS.split(max(1, CHUNK_ELEMENTS * num_samples // x_NCS.numel()))
+
+
+def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of each channel, over the batch and space.
+
+        mean_c = 1/m sum x,    var_c = 1/m sum (x - mean_c)^2,    m = N * prod(S)
+
+    Two passes, never E[x^2] - E[x]^2, which cancels at large offsets. A large input is taken
+    chunk by chunk, and the chunks' moments are merged as if it had been done at once.
+
+    Args:
+        x_NCS: (N, C, *S), at least one value per channel.
+
+    Returns:
+        mean (C,) and variance (C,), in float32 or wider.
+
+    Source:
+        Merging: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for
+        computing sample variances", equation 2.1.
+
+    Example:
+        >>> channel_moments(torch.tensor([[0.0, 5.0], [4.0, 5.0]]))
+        (tensor([2., 5.]), tensor([4., 0.]))
+    """
+    axes = axes_but_channel(x_NCS)
+    wide = wide_dtype(x_NCS.dtype)
+    counts, means, squares = [], [], []
+    for chunk in chunks(x_NCS):
+        values = chunk.to(wide)
+        count = chunk.numel() // chunk.shape[1]
+        mean_C = values.sum(axes) / count
+        counts.append(count)
+        means.append(mean_C)
+        squares.append((values - per_channel(mean_C, values)).square().sum(axes))
+    if len(counts) == 1:
+        return means[0], squares[0] / counts[0]
+    count_K1 = torch.tensor(counts, dtype=wide, device=x_NCS.device).unsqueeze(1)
+    mean_KC = torch.stack(means)
+    num_values = sum(counts)
+    mean_C = (count_K1 * mean_KC).sum(0) / num_values
+    between_C = (count_K1 * (mean_KC - mean_C).square()).sum(0)
+    return mean_C, (torch.stack(squares).sum(0) + between_C) / num_values
+
+
+def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor) -> Tensor:
+    """Return scale * x + shift per channel in x's type, rounded once.
+
+    Args:
+        x_NCS: (N, C, *S) of any float type.
+        scale_C: (C,) in float32 or wider.
+        shift_C: (C,) in float32 or wider.
+    """
+    scale, shift = per_channel(scale_C, x_NCS), per_channel(shift_C, x_NCS)
+    if x_NCS.dtype == scale_C.dtype:
+        return torch.addcmul(shift, x_NCS, scale)
+    pieces = [torch.addcmul(shift, piece.to(scale_C.dtype), scale).to(x_NCS.dtype) for piece in chunks(x_NCS)]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def update_running(running: Tensor, value: Tensor, kept: float | Tensor) -> None:
+    """Move a running average in place: running = kept * running + (1 - kept) * value.
+
+    Args:
+        running: The buffer.
+        value: What was seen in this batch, same shape.
+        kept: Share of the old value that stays, in [0, 1]: the article's momentum. A tensor where it
+            depends on the number of batches seen.
+    """
+    # mul_ and add_, not lerp_: lerp_ with a scalar has no vmap rule. The new share times the value is made
+    # first, out of place, so that a value in a wider type than the buffer's is rounded only once.
+    running.mul_(kept).add_((1 - kept) * value.detach())

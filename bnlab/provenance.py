@@ -1,0 +1,87 @@
+"""Who made a result: versions, hardware, commit, command. Facts for a manifest and for `bnlab doctor`."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PACKAGES = ("bnlab", "torch", "torchvision", "numpy", "tensorboard", "hydra-core", "omegaconf", "pydantic", "typer", "rich")
+
+
+def versions() -> dict[str, str]:
+    """Return the version of Python and of each package that can change a result or a picture."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Return what the machine is: processor, cores, memory."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processor": _processor_name(),
+        "physical_cores": num_physical_cores(),
+        "usable_cores": num_usable_cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+
+
+def num_usable_cores() -> int:
+    """Return how many logical cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def num_physical_cores() -> int:
+    """Return how many cores there are to compute on: physical ones, as far as this process may use them."""
+    return max(1, min(psutil.cpu_count(logical=False) or 1, num_usable_cores()))
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Return commit and dirty flag of the checkout that a folder lies in; null where there is none."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=5, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no") if commit else None
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def now() -> str:
+    """Return the time, in UTC, as ISO 8601 to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def command() -> str:
+    """Return the command line of this process, as one would type it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "python"
+
+
+def _processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,202 @@
+"""The config of a run: types, ranges and cross-checks. Values and defaults stand in conf/, not here.
+
+No torch and no Hydra: a config can be read and checked without waiting for either.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Activation = Literal["sigmoid", "tanh", "relu", "gelu", "silu"]
+InitScheme = Literal["auto", "he", "lecun", "glorot"]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataConfig(_Config):
+    """Which data set, where it lies, and how it is split and augmented."""
+
+    name: str
+    root: str | None
+    path: str | None
+    limit: Count | None
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)]
+    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None
+    flip: bool
+    crop_padding: Annotated[int, Field(ge=0)]
+
+
+class MLPConfig(_Config):
+    """A multi-layer perceptron."""
+
+    name: Literal["mlp"]
+    depth: Count
+    width: Count
+    activation: Activation
+    init: InitScheme
+    init_std: AboveZero | None
+
+
+class CNNConfig(_Config):
+    """A plain convolutional net."""
+
+    name: Literal["cnn"]
+    depth: Count
+    width: Count
+    num_stages: Count
+    activation: Activation
+    init: InitScheme
+    init_std: AboveZero | None
+
+    @model_validator(mode="after")
+    def _stages_are_equal(self) -> Self:
+        if self.depth % self.num_stages:
+            raise ValueError(
+                f"model.depth must be a multiple of model.num_stages: {self.depth} convolutions, "
+                f"{self.num_stages} stages"
+            )
+        return self
+
+
+ModelConfig = Annotated[MLPConfig | CNNConfig, Field(discriminator="name")]
+
+
+class NormConfig(_Config):
+    """Which norm. Its options are whatever its YAML says, and its constructor checks them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The constructor's keyword arguments."""
+        return dict(self.model_extra or {})
+
+
+class SGDConfig(_Config):
+    """Stochastic gradient descent."""
+
+    name: Literal["sgd"]
+    lr: AboveZero
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
+    weight_decay: NotNegative
+    decay_norm_and_bias: bool
+    clip_norm: AboveZero | None
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("optim.nesterov needs optim.momentum above 0, got 0. Try optim.momentum=0.9")
+        return self
+
+
+class AdamConfig(_Config):
+    """Adam or AdamW."""
+
+    name: Literal["adam", "adamw"]
+    lr: AboveZero
+    beta1: Annotated[float, Field(ge=0, lt=1)]
+    beta2: Annotated[float, Field(ge=0, lt=1)]
+    eps: AboveZero
+    weight_decay: NotNegative
+    decay_norm_and_bias: bool
+    clip_norm: AboveZero | None
+
+
+OptimConfig = Annotated[SGDConfig | AdamConfig, Field(discriminator="name")]
+
+
+class ScheduleConfig(_Config):
+    """The learning rate over time, as a share of the configured one."""
+
+    name: Literal["constant", "cosine", "step", "one_cycle"]
+    warmup_share: Share
+    milestones: list[Share]
+    step_factor: AboveZero
+    peak_at: Annotated[float, Field(gt=0, lt=1)]
+    start_factor: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Self:
+        if self.name == "one_cycle" and self.warmup_share > 0:
+            raise ValueError(
+                "schedule.warmup_share must be 0 with schedule.name=one_cycle, which warms up by itself: "
+                f"got {self.warmup_share}. Set schedule.peak_at instead"
+            )
+        return self
+
+
+class TrainConfig(_Config):
+    """How long, how much at a time, how exactly, and when it is given up."""
+
+    epochs: Count | None
+    steps: Count | None
+    batch_size: Count
+    precision: Literal["float32", "bfloat16"]
+    log_every: Count
+    eval_every: Count | None
+    checkpoint_every: Count | None
+    divergence_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)]
+    divergence_patience: Count
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Self:
+        if self.epochs is None and self.steps is None:
+            raise ValueError("train.epochs and train.steps are both null: set one of them")
+        return self
+
+
+class MeasureScheduleConfig(_Config):
+    """The steps at which diagnostics look."""
+
+    log_spaced: Annotated[int, Field(ge=0)]
+    evenly: Annotated[int, Field(ge=0)]
+    every: Count | None
+    at: list[Annotated[int, Field(ge=0)]]
+
+
+class DiagnosticsConfig(_Config):
+    """What is measured inside the network, on how many images, and when."""
+
+    name: str
+    names: list[str]
+    probe_size: Count
+    schedule: MeasureScheduleConfig
+
+
+class SweepConfig(_Config):
+    """How the runs of a sweep are trained."""
+
+    engine: Literal["auto", "vectorized", "sequential"]
+
+
+class RunConfig(_Config):
+    """All that a run is. Two equal configs give two equal runs."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] | None
+    placement: Literal["before", "after", "input"]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+    threads: Count | None
+    loggers: list[Literal["tensorboard"]]
+    data: DataConfig
+    model: ModelConfig
+    norm: NormConfig
+    optim: OptimConfig
+    schedule: ScheduleConfig
+    train: TrainConfig
+    diagnostics: DiagnosticsConfig
+    sweep: SweepConfig
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the config as plain values, as config.yaml holds them."""
+        return self.model_dump()

@@ -1,0 +1,1 @@
+"""From a command's overrides to runs that are done."""

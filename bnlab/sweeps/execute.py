@@ -1,0 +1,91 @@
+"""Trains what is missing of a set of runs, and returns what came out of each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnlab.config.compose import compose_run
+from bnlab.errors import RunError
+from bnlab.records import RunSummary
+from bnlab.runfolder import RunFolder, run_id, runs_root
+from bnlab.schema import RunConfig
+
+if TYPE_CHECKING:
+    from bnlab.experiment import OpenTerminal
+
+SINGLE = "single"
+"""The folder of runs that belong to no sweep."""
+
+
+def train(
+    overrides: Sequence[str] = (),
+    *,
+    runs: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    again: bool = False,
+) -> RunSummary:
+    """Train one run, as ``bnlab train`` does, and return what came out; a finished one is returned at once.
+
+    Args:
+        overrides: What to change of the defaults, such as ``["norm=layer", "optim.lr=0.3"]``.
+        runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
+        config_dir: A folder of own options.
+        again: Train it anew even if it is finished.
+
+    Raises:
+        BnlabError: A setting, a file or the run itself is wrong; the message says what to do.
+
+    Example:
+        >>> import bnlab, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     bnlab.train(["data=synthetic", "train.steps=20"], runs=folder).status
+        'finished'
+    """
+    config = compose_run(list(overrides), Path(config_dir) if config_dir else None)
+    folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
+    return train_one(config, folder, again=again)
+
+
+def train_one(
+    config: RunConfig, sweep_folder: Path, *, again: bool = False, open_terminal: "OpenTerminal | None" = None
+) -> RunSummary:
+    """Train one run, or return its result if it is there.
+
+    Args:
+        config: What to train.
+        sweep_folder: The folder that its own folder lies in.
+        again: Train it anew even if it is finished.
+        open_terminal: For a view while it trains.
+    """
+    folder = RunFolder(sweep_folder / run_id(config))
+    finished = None if again else folder.read_finished()
+    if finished is not None:
+        return finished
+    from bnlab.experiment import run_experiment  # noqa: PLC0415  (it waits for torch; a finished run need not)
+
+    return run_experiment(config, folder, open_terminal)
+
+
+def train_all(
+    configs: Sequence[RunConfig],
+    sweep_folder: Path,
+    *,
+    again: bool = False,
+    open_terminal: "OpenTerminal | None" = None,
+    on_failure: Callable[[RunError], None] = lambda error: None,
+) -> Iterator[RunSummary]:
+    """Train runs one after another, yielding each result; one that fails does not stop the others.
+
+    Args:
+        configs: What to train.
+        sweep_folder: The folder that their folders lie in.
+        again: Train them anew even if they are finished.
+        open_terminal: For a view while each trains.
+        on_failure: Told of each failure as it happens.
+    """
+    for config in configs:
+        try:
+            yield train_one(config, sweep_folder, again=again, open_terminal=open_terminal)
+        except RunError as error:
+            on_failure(error)
+            yield RunSummary(run_id(config), "failed", str(sweep_folder / run_id(config)), config.seed)

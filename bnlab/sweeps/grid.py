@@ -1,0 +1,95 @@
+"""Overrides with several values -> the configs of a sweep, in order."""
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnlab.config.compose import arm_options, compose_run, parse_overrides, sweep_values
+from bnlab.errors import ConfigError, did_you_mean
+from bnlab.schema import RunConfig
+
+_NOT_IN_THE_NAME = ("hydra/", "hydra.", "device=", "sweep.engine=", "name=")
+"""Overrides that do not tell one sweep from another: where and how it runs, and the name itself."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The runs of a sweep.
+
+    Attributes:
+        name: Of its folder under runs/.
+        overrides: What was asked for.
+        configs: One per run, in the order of the sweep.
+        warnings: What the user should know before it starts.
+    """
+
+    name: str
+    overrides: list[str]
+    configs: list[RunConfig]
+    warnings: list[str]
+
+
+def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
+    """Expand a sweep: every combination of the values that the overrides give, the last one changing fastest.
+
+    A norm's option applies to the arms that have it; the others go without, and a warning names them.
+
+    Args:
+        overrides: Hydra's grammar with sweeps, such as ``["norm=batch,none", "seed=range(3)"]``.
+        config_dir: A folder of own options, searched after bnlab's.
+
+    Raises:
+        ConfigError: Any of the runs has a config that is wrong.
+    """
+    if any(text.startswith(("hydra/launcher=", "hydra/sweeper=")) for text in overrides):
+        raise ConfigError("hydra/launcher and hydra/sweeper: train -m makes its runs one after another, in this process.")
+    axes = [sweep_values(override, config_dir) for override in parse_overrides(overrides)]
+    combinations = [list(values) for values in itertools.product(*axes)]
+    options = {arm: arm_options(arm, config_dir) for arm in {_arm(combination) for combination in combinations}}
+    wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
+    warnings = [warning for key in wanted if (warning := _check_arms(key, options))]
+    configs = []
+    for combination in combinations:
+        own = options[_arm(combination)]
+        kept = [t for t in combination if own is None or not _is_option(t) or t.partition("=")[0] in own]
+        config = compose_run(kept, config_dir)
+        if config not in configs:  # an option that an arm lacks would make the same run twice
+            configs.append(config)
+    return Grid(configs[0].name or sweep_name(overrides), overrides, configs, warnings)
+
+
+def sweep_name(overrides: list[str]) -> str:
+    """Return the name of a sweep that was given none: 8 hex digits of what it sweeps over.
+
+    Example:
+        >>> sweep_name(["norm=batch,none"]) == sweep_name(["norm=batch,none", "device=cpu"])
+        True
+    """
+    telling = [text for text in overrides if not text.startswith(_NOT_IN_THE_NAME)]
+    return hashlib.sha256(json.dumps(telling).encode()).hexdigest()[:8]
+
+
+def _arm(combination: list[str]) -> str:
+    chosen = [text.partition("=")[2] for text in combination if text.startswith("norm=")]
+    return chosen[-1] if chosen else ""
+
+
+def _is_option(text: str) -> bool:
+    return text.startswith("norm.")
+
+
+def _check_arms(key: str, options: dict[str, set[str] | None]) -> str | None:
+    """Return a warning that names the arms without an option.
+
+    Raises:
+        ConfigError: No arm has it.
+    """
+    without = sorted(arm for arm, known in options.items() if known is not None and key not in known)
+    if len(without) == len(options):
+        known_keys = {k for known in options.values() if known for k in known}
+        where = f"norm={','.join(without)}" if all(without) else "the default norm"
+        cure = did_you_mean(key, known_keys) if known_keys else "It has no options."
+        raise ConfigError(f"{key} is not a setting with {where}. {cure}")
+    return f"{key} does not apply to norm={','.join(without)}, which go without it." if without else None

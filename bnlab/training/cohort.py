@@ -1,0 +1,120 @@
+"""The runs that are trained together. Here: one run, alone.
+
+The loop in loop.py is written for R replicas and knows only this interface. One replica runs the plain module,
+since vectorizing a single one halves its speed.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnlab.data.loader import Batches
+from bnlab.data.splits import DataSet
+from bnlab.diagnostics.diagnostic import Diagnostic, ProbeBatch, measure_all
+from bnlab.models.network import Network
+from bnlab.records import SplitName
+from bnlab.training.evaluate import evaluate
+from bnlab.training.precision import autocast
+
+
+class Cohort(ABC):
+    """R replicas that advance together, one optimizer step at a time."""
+
+    num_replicas: int
+
+    @abstractmethod
+    def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Make optimizer steps, for ever; yield each one's losses (R,), logits (R, B, K) and labels (R, B).
+
+        They are of the mini-batch, before the update, and stay on the device.
+        """
+
+    @abstractmethod
+    def evaluate(self, split: SplitName) -> list[dict[str, float]]:
+        """Return loss and accuracy over a split for each replica."""
+
+    @abstractmethod
+    def measure(self) -> list[dict[str, dict[str, float]]]:
+        """Return diagnostic -> layer -> value for each replica."""
+
+    @abstractmethod
+    def learning_rate(self, step: int) -> list[float]:
+        """Return the learning rate of the step-th update, counted from 1, for each replica."""
+
+
+class SingleRun(Cohort):
+    """One replica: a plain module with a plain optimizer.
+
+    Args:
+        model: Already on its device.
+        data: On the same device.
+        batches: Out of ``data.train``.
+        optimizer: Over the model's parameters.
+        lr: The learning rate that ``schedule`` gives shares of.
+        schedule: Step, from 0 -> share.
+        clip_norm: Largest norm of the whole gradient, or None.
+        precision: ``float32`` or ``bfloat16``.
+        diagnostics: What to measure.
+        probe: What to measure it with.
+    """
+
+    num_replicas = 1
+
+    def __init__(
+        self,
+        *,
+        model: Network,
+        data: DataSet,
+        batches: Batches,
+        optimizer: torch.optim.Optimizer,
+        lr: float,
+        schedule: Callable[[int], float],
+        clip_norm: float | None,
+        precision: str,
+        diagnostics: Sequence[Diagnostic],
+        probe: ProbeBatch,
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.batches = batches
+        self.optimizer = optimizer
+        self.lr = lr
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.precision = precision
+        self.diagnostics = diagnostics
+        self.probe = probe
+
+    def learning_rate(self, step: int) -> list[float]:
+        """Return the learning rate of the step-th update, counted from 1."""
+        return [self.lr * self.schedule(step - 1)]
+
+    def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Make optimizer steps, for ever."""
+        self.model.train()
+        for step, (images, labels) in enumerate(self.batches, 1):
+            with autocast(self.precision, images.device):
+                logits = self.model(images)
+                loss = F.cross_entropy(logits, labels)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            (lr,) = self.learning_rate(step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            self.optimizer.step()
+            yield loss.detach().unsqueeze(0), logits.detach().unsqueeze(0), labels.unsqueeze(0)
+
+    def evaluate(self, split: SplitName) -> list[dict[str, float]]:
+        """Return loss and accuracy over a split."""
+        values = evaluate(self.model, getattr(self.data, split), self.precision)
+        return [{name: value.item() for name, value in values.items()}]
+
+    def measure(self) -> list[dict[str, dict[str, float]]]:
+        """Return diagnostic -> layer -> value."""
+        measured = measure_all(self.diagnostics, self.model, self.model, self.probe)
+        return [{name: {role: v.item() for role, v in values.items()} for name, values in measured.items()}]

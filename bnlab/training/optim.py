@@ -1,0 +1,94 @@
+"""Optimizers, and the learning rate over time."""
+
+import bisect
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from bnlab.schema import AdamConfig, ScheduleConfig, SGDConfig
+
+
+def build_optimizer(model: nn.Module, norms: dict[str, nn.Module], config: SGDConfig | AdamConfig) -> torch.optim.Optimizer:
+    """Build the optimizer over all parameters of a model.
+
+    Weight decay pulls at the weights of linear maps only, unless ``decay_norm_and_bias`` says otherwise.
+
+    Args:
+        model: Whose parameters.
+        norms: Its norms by role.
+        config: Which optimizer.
+    """
+    of_norms = {id(parameter) for norm in norms.values() for parameter in norm.parameters()}
+    decayed, spared = [], []
+    for name, parameter in model.named_parameters():
+        is_spared = id(parameter) in of_norms or name.endswith("bias")
+        (spared if is_spared and not config.decay_norm_and_bias else decayed).append(parameter)
+    groups = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if isinstance(config, SGDConfig):
+        return torch.optim.SGD(
+            groups,
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(
+        groups,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def build_schedule(config: ScheduleConfig, num_steps: int) -> Callable[[int], float]:
+    """Return the learning rate's share at each step, 0 to num_steps - 1.
+
+        constant   1
+        cosine     (1 + cos(pi t)) / 2
+        step       step_factor for each milestone that t has passed
+        one_cycle  half a cosine from start_factor up to 1 at peak_at, then half a cosine down to 0
+
+    t is the share of the steps made. A warmup multiplies the first three by a rise from 0 to 1.
+
+    Args:
+        config: Which one.
+        num_steps: Of the whole run.
+
+    Source:
+        cosine: Loshchilov & Hutter 2016, arXiv:1608.03983. one_cycle: Smith & Topin 2017, arXiv:1708.07120, in
+        the form of torch.optim.lr_scheduler.OneCycleLR.
+
+    Example:
+        >>> config = ScheduleConfig(name="cosine", warmup_share=0.0, milestones=[], step_factor=0.1, peak_at=0.3,
+        ...                         start_factor=0.04)
+        >>> [round(build_schedule(config, 4)(step), 3) for step in range(4)]
+        [1.0, 0.854, 0.5, 0.146]
+    """
+    warmup_steps = round(config.warmup_share * num_steps)
+    milestones = sorted(round(milestone * num_steps) for milestone in config.milestones)
+    peak_step = config.peak_at * num_steps - 1
+
+    def share(step: int) -> float:
+        if config.name == "one_cycle":
+            if step <= peak_step:
+                return _half_cosine(config.start_factor, 1.0, step / peak_step)
+            return _half_cosine(1.0, 0.0, (step - peak_step) / (num_steps - 1 - peak_step))
+        warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+        if config.name == "cosine":
+            return warmup * _half_cosine(1.0, 0.0, step / num_steps)
+        if config.name == "step":
+            return warmup * float(config.step_factor ** bisect.bisect_right(milestones, step))
+        return warmup
+
+    return share
+
+
+def _half_cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
