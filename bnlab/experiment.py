@@ -103,7 +103,7 @@ def run_experiment(config: RunConfig, folder: RunFolder, open_terminal: OpenTerm
         loggers: list[Logger] = []
         try:
             _log.info("%s on %s with %d threads", folder.path.name, checked.device, checked.num_threads)
-            run, model = _assemble(config, checked)
+            run, model = assemble(config, checked)
             loggers += _open_loggers(config, folder, model, checked.plan, open_terminal)
             for record in train(run, checked.plan):
                 if isinstance(record, CheckpointDue):
@@ -213,7 +213,13 @@ def _plan(config: RunConfig, steps_per_epoch: int) -> Plan:
     )
 
 
-def _assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
+def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
+    """Put a run together from its parts, seeded and on its device; also return its network.
+
+    Args:
+        config: What to train.
+        checked: What `check` made of it.
+    """
     model = _build(config, checked.data.input_shape, checked.data.num_classes)
     seed_weights(model, config.model, config.seed)
     layout = torch.channels_last if model.channels_last else torch.contiguous_format

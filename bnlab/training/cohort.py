@@ -29,7 +29,8 @@ class Cohort(ABC):
     def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Make optimizer steps, for ever; yield each one's losses (R,), logits (R, B, K) and labels (R, B).
 
-        They are of the mini-batch, before the update, and stay on the device.
+        They are of the mini-batch, before the update, and stay on the device. One replica may leave out the axis
+        R: three views less per step.
         """
 
     @abstractmethod
@@ -95,8 +96,9 @@ class SingleRun(Cohort):
     def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Make optimizer steps, for ever."""
         self.model.train()
+        precise = autocast(self.precision, self.data.train.images.device)
         for step, (images, labels) in enumerate(self.batches, 1):
-            with autocast(self.precision, images.device):
+            with precise:
                 logits = self.model(images)
                 loss = F.cross_entropy(logits, labels)
             self.optimizer.zero_grad()
@@ -107,7 +109,7 @@ class SingleRun(Cohort):
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             self.optimizer.step()
-            yield loss.detach().unsqueeze(0), logits.detach().unsqueeze(0), labels.unsqueeze(0)
+            yield loss.detach(), logits.detach(), labels
 
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:
         """Return loss and accuracy over a split."""

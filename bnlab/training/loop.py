@@ -1,5 +1,6 @@
 """The training loop: yields what happened, and never logs, prints or names a path."""
 
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,13 @@ class Plan:
     divergence_factor: float
     divergence_patience: int
 
+    @functools.cached_property
+    def stops(self) -> frozenset[int]:
+        """All steps after which there is anything to do but the next step: one look-up keeps the others cheap."""
+        periods = [every for every in (self.log_every, self.eval_every, self.checkpoint_every) if every]
+        periodic = (range(every, self.num_steps, every) for every in periods)
+        return self.measured_steps.union({self.num_steps}, *periodic)
+
     def is_due(self, step: int, every: int | None) -> bool:
         """Whether something that happens every so many steps, and at the end, happens at this one."""
         return every is not None and (step % every == 0 or step == self.num_steps)
@@ -64,10 +72,13 @@ def train(cohort: Cohort, plan: Plan) -> Iterator[Record | CheckpointDue]:
     clock.start()
     for step, (losses_R, logits_RBK, labels_RB) in enumerate(cohort.steps(), 1):
         curves.see(losses_R, logits_RBK, labels_RB)
-        if plan.is_due(step, plan.log_every):
-            yield from curves.read(step, cohort.learning_rate(step))
-            yield from clock.read(step, cohort.num_replicas)
+        if step not in plan.stops:
+            continue
+        # reading the curve waits for the device: that belongs to the time of training, handing it on does not
+        points = curves.read(step, cohort.learning_rate(step)) if plan.is_due(step, plan.log_every) else []
         with clock.paused():
+            yield from points
+            yield from clock.read(step, cohort.num_replicas) if points else []
             if plan.is_due(step, plan.eval_every) or curves.all_diverged:
                 yield from _evaluated(cohort, step, "validation")
             if step in plan.measured_steps or curves.all_diverged:
@@ -111,18 +122,21 @@ class _Curves:
         self._logits.append(logits_RBK)
         self._labels.append(labels_RB)
 
-    def read(self, step: int, learning_rates: list[float]) -> Iterator[Record]:
-        losses_RT = torch.stack(self._losses, dim=1).cpu().double()
+    def read(self, step: int, learning_rates: list[float]) -> list[Record]:
+        num_replicas = len(self._watches)
+        losses_TR = torch.stack(self._losses).view(-1, num_replicas).cpu().double()
         # argmax over the whole window at once: one operation per point of the curve, not one per step
-        is_right_RTB = torch.stack(self._logits, dim=1).argmax(3) == torch.stack(self._labels, dim=1)
-        accuracy_R = is_right_RTB.cpu().flatten(1).double().mean(1)
+        is_right = torch.stack(self._logits).argmax(-1) == torch.stack(self._labels)
+        accuracy_R = is_right.view(len(losses_TR), num_replicas, -1).cpu().double().mean((0, 2))
         for window in (self._losses, self._logits, self._labels):
             window.clear()
+        points: list[Record] = []
         for replica, watch in enumerate(self._watches):
             if watch.diverged_at is None:  # a diverged replica's curve ends where it diverged
-                watch.see(losses_RT[replica].tolist())
-                values = {"loss": losses_RT[replica].mean().item(), "accuracy": accuracy_R[replica].item()}
-                yield StepRecord(step, {**values, "lr": learning_rates[replica]}, replica)
+                watch.see(losses_TR[:, replica].tolist())
+                values = {"loss": losses_TR[:, replica].mean().item(), "accuracy": accuracy_R[replica].item()}
+                points.append(StepRecord(step, {**values, "lr": learning_rates[replica]}, replica))
+        return points
 
     def endings(self, step: int) -> Iterator[Record]:
         for replica, watch in enumerate(self._watches):
@@ -155,11 +169,10 @@ class _Clock:
         self.start()
 
     def read(self, step: int, num_replicas: int) -> Iterator[Record]:
-        now = time.perf_counter()
-        train_s = self._train_s + now - self._running_since
+        train_s = self._train_s
         num_samples = (step - self._last_step) * self._batch_size
         speed = num_samples / max(train_s - self._last_train_s, 1e-9)
         self._last_step, self._last_train_s = step, train_s
         for replica in range(num_replicas):
-            values = {"elapsed_s": now - self._began, "train_s": train_s, "samples_per_s": speed}
+            values = {"elapsed_s": time.perf_counter() - self._began, "train_s": train_s, "samples_per_s": speed}
             yield TimingRecord(step, values, replica)
