@@ -1,11 +1,9 @@
 """One run, assembled. Read it from top to bottom: that is what happens."""
 
-import contextlib
 import functools
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +26,14 @@ from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import Network
 from bnlab.norms.catalog import build_norm
 from bnlab.records import Record, RunSummary, Status
-from bnlab.runfolder import RunFolder
+from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import DataConfig, RunConfig
 from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
 from bnlab.training.cohort import SingleRun
 from bnlab.training.loop import CheckpointDue, Plan, train
 from bnlab.training.optim import build_optimizer, build_schedule
+from bnlab.training.precision import computing_with
+from bnlab.training.tally import Tally
 
 SMALL_STEP_FLOP = 4e8
 """Multiply-adds, times two, of a forward pass over one batch, below which one thread is best.
@@ -88,6 +88,9 @@ def run_experiment(config: RunConfig, folder: RunFolder, open_terminal: OpenTerm
         folder: Where to; emptied first, unless it holds a result, which is kept until there is a new one.
         open_terminal: For a view while it trains.
 
+    Returns:
+        What came out.
+
     Raises:
         ConfigError: A setting that cannot work; no folder is made.
         DataError: The data are not there, or damaged; no folder is made.
@@ -95,48 +98,58 @@ def run_experiment(config: RunConfig, folder: RunFolder, open_terminal: OpenTerm
         KeyboardInterrupt: It was cut off; what was recorded is kept.
     """
     checked = check(config)
-    manifest = {**_manifest(config, checked), "started": provenance.now()}
+    manifest = _manifest(checked)
     began = time.perf_counter()
-    with folder.opened_for_training(config, manifest), _messages_to(folder.log_path), _computing_by(checked):
-        tally = _Tally()
+    with folder.opened_for_training(config, manifest), folder.collecting_messages():
+        tally = Tally()
         status: Status = "failed"
         loggers: list[Logger] = []
         try:
             _log.info("%s on %s with %d threads", folder.path.name, checked.device, checked.num_threads)
-            run, model = assemble(config, checked)
-            loggers += _open_loggers(config, folder, model, checked.plan, open_terminal)
-            for record in train(run, checked.plan):
-                if isinstance(record, CheckpointDue):
-                    write_checkpoint(folder.checkpoint_path, model, record.step)
-                    continue
-                folder.append(record)
-                tally.take(record)
-                for logger in loggers:
-                    logger.log(record)
-            write_checkpoint(folder.checkpoint_path, model, tally.steps)
+            with computing_with(checked.num_threads):
+                run, model = assemble(config, checked)
+                loggers += _open_loggers(config, folder, model, checked.plan, open_terminal)
+                _follow(train(run, checked.plan), folder, model, [tally, *loggers])
             status = tally.status
         except KeyboardInterrupt:
             status = "interrupted"
             raise
-        except BnlabError:
-            _log.exception("the run failed")
-            raise
         except Exception as error:
             _log.exception("the run failed")
-            reason = str(error).splitlines()[0] if str(error) else ""
             raise RunError(
-                f"{folder.path.name} failed: {type(error).__name__}: {reason}\nThe whole story: {folder.log_path}"
+                f"{folder.path.name} failed: {_in_one_line(error)}\nThe whole story: {folder.log_path}"
             ) from error
         finally:
             duration_s = time.perf_counter() - began
             _log.info("%s at step %d after %.1f s", status, tally.steps, duration_s)
-            summary = tally.summary(folder, config, status, duration_s)
+            summary = tally.summary(folder.path.name, str(folder.path), config.seed, status, duration_s)
             for logger in loggers:
                 logger.close(summary)
             folder.write_summary(summary)
             ending = {"status": status, "ended": provenance.now(), "duration_s": duration_s}
             folder.write_manifest({**manifest, **ending, "config": config.as_dict()})
     return summary
+
+
+def _follow(
+    records: Iterable[Record | CheckpointDue], folder: RunFolder, model: Network, takers: Sequence[Tally | Logger]
+) -> None:
+    """Write every record down, then hand it to whoever else wants it; keep the weights when asked, and at the end."""
+    step = 0
+    for record in records:
+        step = record.step
+        if isinstance(record, CheckpointDue):
+            write_checkpoint(folder.checkpoint_path, model, step)
+            continue
+        folder.append(record)
+        for taker in takers:
+            taker.take(record)
+    write_checkpoint(folder.checkpoint_path, model, step)
+
+
+def _in_one_line(error: Exception) -> str:
+    first = next(iter(str(error).splitlines()), "")
+    return first if isinstance(error, BnlabError) else f"{type(error).__name__}: {first}"
 
 
 def load_model(run: str | Path) -> nn.Module:
@@ -163,6 +176,11 @@ def _open_data(config: DataConfig) -> DataSet:
 
 
 def _find_device(name: str) -> torch.device:
+    """Return the device of a name.
+
+    Raises:
+        ConfigError: It is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -183,6 +201,9 @@ def _try_model(config: RunConfig, data: DataSet) -> float:
 
     On the meta device, which has shapes but no numbers, and so costs nothing. Somebody's own layer may need
     numbers: it is tried on the CPU.
+
+    Raises:
+        ConfigError: The batch does not go through.
     """
     device = torch.device("cpu" if ":" in config.norm.name else "meta")
     shape = (config.train.batch_size, *data.input_shape)
@@ -190,9 +211,9 @@ def _try_model(config: RunConfig, data: DataSet) -> float:
         model = _build(config, data.input_shape, data.num_classes)
         try:
             model(torch.zeros(shape))
-        except BnlabError:
-            raise
         except Exception as error:
+            if isinstance(error, BnlabError):
+                raise
             raise ConfigError(
                 f"model={config.model.name} norm={config.norm.name} cannot take a batch of shape {shape}: {error}"
             ) from error
@@ -206,7 +227,9 @@ def _plan(config: RunConfig, steps_per_epoch: int) -> Plan:
         batch_size=config.train.batch_size,
         log_every=config.train.log_every,
         eval_every=config.train.eval_every or steps_per_epoch,
-        measured_steps=measured_steps(config.diagnostics.schedule, num_steps) if config.diagnostics.names else frozenset(),
+        measured_steps=measured_steps(config.diagnostics.schedule, num_steps)
+        if config.diagnostics.names
+        else frozenset(),
         checkpoint_every=config.train.checkpoint_every,
         divergence_factor=config.train.divergence_factor,
         divergence_patience=config.train.divergence_patience,
@@ -252,7 +275,7 @@ def _open_loggers(
     return loggers
 
 
-def _manifest(config: RunConfig, checked: Checked) -> dict[str, Any]:
+def _manifest(checked: Checked) -> dict[str, Any]:
     data = checked.data
     sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
     return {
@@ -271,73 +294,5 @@ def _manifest(config: RunConfig, checked: Checked) -> dict[str, Any]:
             "num_classes": data.num_classes,
         },
         "num_steps": checked.plan.num_steps,
-        "seed": config.seed,
+        "started": provenance.now(),
     }
-
-
-@contextlib.contextmanager
-def _messages_to(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level = _log.level
-    _log.addHandler(handler)
-    _log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        _log.removeHandler(handler)
-        _log.setLevel(level)
-        handler.close()
-
-
-@contextlib.contextmanager
-def _computing_by(checked: Checked) -> Iterator[None]:
-    """Set threads and determinism for one run, and give the caller's settings back."""
-    num_threads = torch.get_num_threads()
-    deterministic, benchmark = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    torch.set_num_threads(checked.num_threads)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, benchmark
-
-
-class _Tally:
-    """The latest of each figure of one run, for its summary."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.status: Status = "failed"
-        self._latest: dict[str, dict[str, float]] = {}
-        self._diverged_at: int | None = None
-
-    def take(self, record: Record) -> None:
-        self.steps = max(self.steps, record.step)
-        if record.kind in {"step", "eval"}:
-            self._latest[str(record.split)] = record.values
-        if record.kind == "end":
-            self.status = record.name or "failed"
-            at = record.values.get("diverged_at_step")
-            self._diverged_at = None if at is None else int(at)
-
-    def summary(self, folder: RunFolder, config: RunConfig, status: Status, duration_s: float) -> RunSummary:
-        def figure(split: str, name: str) -> float | None:
-            value = self._latest.get(split, {}).get(name, math.nan)
-            return value if math.isfinite(value) else None
-
-        return RunSummary(
-            run_id=folder.path.name,
-            status=status,
-            folder=str(folder.path),
-            seed=config.seed,
-            test_accuracy=figure("test", "accuracy"),
-            test_loss=figure("test", "loss"),
-            validation_accuracy=figure("validation", "accuracy"),
-            validation_loss=figure("validation", "loss"),
-            train_loss=figure("train", "loss"),
-            steps=self.steps,
-            duration_s=duration_s,
-            diverged_at_step=self._diverged_at,
-        )

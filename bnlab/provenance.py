@@ -12,7 +12,18 @@ from typing import Any
 
 import psutil
 
-PACKAGES = ("bnlab", "torch", "torchvision", "numpy", "tensorboard", "hydra-core", "omegaconf", "pydantic", "typer", "rich")
+PACKAGES = (
+    "bnlab",
+    "torch",
+    "torchvision",
+    "numpy",
+    "tensorboard",
+    "hydra-core",
+    "omegaconf",
+    "pydantic",
+    "typer",
+    "rich",
+)
 
 
 def versions() -> dict[str, str]:

@@ -4,10 +4,10 @@
     python scripts/bench_train.py --rounds 15 model.width=32
 
 All train the same model on the same in-memory tensors with fused SGD in one process, in turn: hand, bnlab without
-loggers, bnlab, bnlab with diagnostics, hand, ... Each does the same job: a loss curve, and loss and accuracy on the
-validation set once per epoch, and on the test set at the end. The hand-written loop keeps these in two lists; bnlab also has accuracy on the curve,
-watches for divergence, and writes metrics.jsonl, timings.jsonl and TensorBoard events. Figures are ratios of one
-round's times, so that the speed of a shared machine drops out.
+loggers, bnlab, bnlab with diagnostics, hand, ... Each does the same job: a loss curve, loss and accuracy on the
+validation set once per epoch, and on the test set at the end. The hand-written loop keeps these in two lists; bnlab
+also has accuracy on the curve, watches for divergence, and writes metrics.jsonl, timings.jsonl and TensorBoard
+events. Figures are ratios of one round's times, so that the speed of a shared machine drops out.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from bnlab.config.compose import compose_run
 from bnlab.data.splits import Split
 from bnlab.experiment import assemble, check
 from bnlab.loggers.tensorboard import TensorBoardLogger
-from bnlab.runfolder import RunFolder
+from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.training.loop import CheckpointDue, train
 
@@ -81,7 +81,7 @@ def by_bnlab(config: RunConfig, *, records: bool) -> float:
             for record in train(run, checked.plan):
                 if logger is not None and not isinstance(record, CheckpointDue):
                     run_folder.append(record)
-                    logger.log(record)
+                    logger.take(record)
             duration = time.perf_counter() - began
             if logger is not None:
                 logger.close(None)

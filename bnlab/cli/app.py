@@ -24,12 +24,18 @@ app.command()(doctor.doctor)
 
 
 @app.callback()
-def _options(debug: bool = typer.Option(False, "--debug", help="On an error, show where in the code it arose.")) -> None:
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="On an error, show where in the code it arose."),
+) -> None:
     """Declare the options that every command has; main() takes them off before typer looks."""
 
 
 def main() -> None:
-    """Run the command line: an error of ours becomes one to three lines and its exit status."""
+    """Run the command line: an error of ours becomes one to three lines and its exit status.
+
+    Raises:
+        BnlabError: With --debug, so that its traceback is seen.
+    """
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     try:

@@ -66,6 +66,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool) -
         rows: With equal or different keys; what a row lacks is null, or an empty field.
         as_json: One JSON list.
         as_csv: A heading and one line per row.
+
+    Raises:
+        BadParameter: Both were asked for.
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")

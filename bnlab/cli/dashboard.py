@@ -8,15 +8,17 @@ import typer
 
 from bnlab.cli.consoles import ERR
 from bnlab.errors import RunError
-from bnlab.runfolder import runs_root
+from bnlab.runfolder.index import runs_root
 
 
 def dashboard(
     path: Annotated[
-        Path | None, typer.Argument(help="A run, a sweep, or all runs (BNLAB_RUNS, else ./runs).", show_default=False)
+        Path | None,
+        typer.Argument(help="A run, a sweep, or all runs (BNLAB_RUNS, else ./runs).", show_default=False),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Where to serve; without it 6006, or the next that is free.", show_default=False)
+        int | None,
+        typer.Option(help="Where to serve; without it 6006, or the next that is free.", show_default=False),
     ] = None,
 ) -> None:
     """Show runs in TensorBoard, on this machine only: [bold]bnlab dashboard runs/single[/].
@@ -26,7 +28,7 @@ def dashboard(
     root = runs_root(path)
     if not root.is_dir():
         raise RunError(f"{root} is not there: no runs to show yet. Train one: bnlab train")
-    from bnlab.loggers.tensorboard import serve  # noqa: PLC0415  (slow to import; not for --help)
+    from bnlab.loggers.tensorboard import serve
 
     typer.echo(serve(root, port))
     ERR.print("Ctrl-C ends it.", style="dim")

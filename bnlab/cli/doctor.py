@@ -19,7 +19,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON li
         table = new_table("", "what", "found", "")
         signs = {True: "[green]ok[/]", False: "[bold red]wrong[/]"}
         for row in rows:
-            table.add_row(signs[row["ok"]], row["what"], row["found"], row["advice"])
+            table.add_row(signs[bool(row["ok"])], str(row["what"]), str(row["found"]), str(row["advice"]))
         print_table(table)
         bad = [row for row in rows if not row["ok"]]
         OUT.print(f"[bold red]{len(bad)} things are wrong.[/]" if bad else "[green]Nothing is wrong.[/]")
@@ -32,7 +32,7 @@ def _row(what: str, found: str, ok: bool = True, advice: str = "") -> dict[str, 
 
 
 def _versions() -> list[dict[str, object]]:
-    from bnlab import provenance  # noqa: PLC0415
+    from bnlab import provenance
 
     rows = []
     for package, version in provenance.versions().items():
@@ -42,26 +42,36 @@ def _versions() -> list[dict[str, object]]:
 
 
 def _machine() -> list[dict[str, object]]:
-    from bnlab import provenance  # noqa: PLC0415
+    from bnlab import provenance
 
     facts = provenance.hardware()
     rows = [
-        _row("processor", f"{facts['processor']}, {facts['physical_cores']} cores of {facts['usable_cores']} threads"),
+        _row(
+            "processor",
+            f"{facts['processor']}, {facts['physical_cores']} cores of {facts['usable_cores']} threads",
+        ),
         _row("memory", f"{facts['memory_gib']} GiB", facts["memory_gib"] >= 2, "bnlab train needs about 1 GiB"),
     ]
     try:
-        import torch  # noqa: PLC0415  (seconds; only the doctor's patients wait)
+        import torch
 
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         kind = "CUDA build" if torch.version.cuda else "CPU build"
         rows.append(_row("torch", f"{kind}, {torch.get_num_threads()} threads, GPUs: {', '.join(gpus) or 'none'}"))
-    except Exception as error:  # noqa: BLE001  (whatever keeps torch from loading is the finding)
-        rows.append(_row("torch", f"cannot be imported: {error}", ok=False, advice="pip install --force-reinstall torch"))
+    except Exception as error:
+        rows.append(
+            _row(
+                "torch",
+                f"cannot be imported: {error}",
+                ok=False,
+                advice="pip install --force-reinstall torch",
+            )
+        )
     return rows
 
 
 def _data() -> list[dict[str, object]]:
-    from bnlab.data.sources import SOURCES, where_found  # noqa: PLC0415
+    from bnlab.data.sources import SOURCES, where_found
 
     rows = []
     for name in SOURCES:
@@ -74,21 +84,33 @@ def _data() -> list[dict[str, object]]:
 
 
 def _folders() -> list[dict[str, object]]:
-    from bnlab.config.folders import conf_folder, search_folders  # noqa: PLC0415
-    from bnlab.data.sources import cache_folder  # noqa: PLC0415
-    from bnlab.runfolder import runs_root  # noqa: PLC0415
+    from bnlab.config.folders import conf_folder, search_folders
+    from bnlab.data.sources import cache_folder
+    from bnlab.runfolder.index import runs_root
 
     runs = runs_root()
     place = next(folder for folder in (runs, *runs.parents) if folder.exists())
     free_gib = shutil.disk_usage(place).free / 2**30
     rows = [
-        _row("conf", ", ".join(map(str, search_folders(None))), (conf_folder() / "train.yaml").exists(), "reinstall bnlab"),
+        _row(
+            "conf",
+            ", ".join(map(str, search_folders(None))),
+            (conf_folder() / "train.yaml").exists(),
+            "reinstall bnlab",
+        ),
         _row("downloads", str(cache_folder())),
-        _row("disk", f"{free_gib:.1f} GiB free", free_gib > 1, "" if free_gib > 1 else "a run takes about 1 MiB"),
+        _row(
+            "disk",
+            f"{free_gib:.1f} GiB free",
+            free_gib > 1,
+            "" if free_gib > 1 else "a run takes about 1 MiB",
+        ),
     ]
     try:
         with tempfile.TemporaryFile(dir=place):
             rows.append(_row("runs", str(runs)))
     except OSError as error:
-        rows.append(_row("runs", f"{runs}: {error.strerror}", ok=False, advice="choose another by BNLAB_RUNS or --runs"))
+        rows.append(
+            _row("runs", f"{runs}: {error.strerror}", ok=False, advice="choose another by BNLAB_RUNS or --runs")
+        )
     return rows

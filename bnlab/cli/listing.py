@@ -35,7 +35,7 @@ def models(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir
 @app.command()
 def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
     """List the data sets: [bold]bnlab train data=digits[/] needs no network, data=cifar10 downloads once."""
-    from bnlab.data.sources import where_found  # noqa: PLC0415
+    from bnlab.data.sources import where_found
 
     rows = _rows_of_group("data", config_dir)
     for row in rows:
@@ -51,27 +51,31 @@ def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir =
 
 @app.command()
 def runs(
-    path: Annotated[Path | None, typer.Argument(help="A sweep's folder, or all runs (BNLAB_RUNS, else ./runs).")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="A sweep's folder, or all runs (BNLAB_RUNS, else ./runs).")
+    ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """List the runs with status and final figures: [bold]bnlab list runs --csv > runs.csv[/]."""
-    from bnlab.errors import RunError  # noqa: PLC0415
-    from bnlab.runfolder import read_run_rows, runs_root  # noqa: PLC0415
+    from bnlab.runfolder.index import read_run_rows, runs_root
 
-    root = runs_root(path)
-    if path is not None and not root.is_dir():
-        raise RunError(f"{path} is not a folder of runs. Leave it out to see all runs.")
-    rows = read_run_rows(root)
+    rows = read_run_rows(runs_root(path))
     if print_rows(rows, as_json, as_csv):
         return
-    table = new_table("sweep", "run", "status", "test", "validation", "steps", "s", right=["test", "validation", "steps", "s"])
+    table = new_table(
+        "sweep",
+        "run",
+        "status",
+        "test",
+        "validation",
+        "steps",
+        "s",
+        right=["test", "validation", "steps", "s"],
+    )
     for row in rows:
         status = str(row["status"])
-        if row.get("diverged_at_step"):
-            shown = f"{status} at {row['diverged_at_step']}"
-        else:
-            shown = status
+        shown = f"{status} at {row['diverged_at_step']}" if row.get("diverged_at_step") else status
         table.add_row(
             Path(row["folder"]).parent.name,
             row["run_id"],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bnlab.cli.consoles import OUT, new_table, print_table
 from bnlab.records import RunSummary
-from bnlab.runfolder import RunFolder
+from bnlab.runfolder.folder import RunFolder
 
 STYLE_OF = {
     "finished": "green",
@@ -34,7 +34,16 @@ def print_summary(summary: RunSummary) -> None:
 
 def print_summaries(summaries: Sequence[RunSummary], folder: Path) -> None:
     """Print one line per run of a sweep."""
-    table = new_table("run", "status", "test", "validation", "loss", "steps", "s", right=["test", "validation", "loss", "steps", "s"])
+    table = new_table(
+        "run",
+        "status",
+        "test",
+        "validation",
+        "loss",
+        "steps",
+        "s",
+        right=["test", "validation", "loss", "steps", "s"],
+    )
     for summary in summaries:
         ending = f" at {summary.diverged_at_step}" if summary.diverged_at_step else ""
         cached = " [dim](there already)[/]" if summary.cached else ""

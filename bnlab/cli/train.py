@@ -12,7 +12,10 @@ from bnlab.cli.summary import print_summaries, print_summary
 from bnlab.records import RunSummary
 
 if TYPE_CHECKING:
-    from bnlab.experiment import OpenTerminal
+    from collections.abc import Sequence
+
+    from bnlab.loggers.logger import Logger
+    from bnlab.schema import RunConfig
 
 
 def train(
@@ -39,7 +42,8 @@ def train(
         Path | None, typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).")
     ] = None,
     config_dir: Annotated[
-        Path | None, typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/.")
+        Path | None,
+        typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/."),
     ] = None,
 ) -> None:
     """Train one run: a network, a norm, a data set, a seed.
@@ -52,12 +56,12 @@ def train(
 
     A finished run asked for again is not trained again: its result is shown at once.
     """
-    from bnlab.sweeps.grid import expand  # noqa: PLC0415  (Hydra: not for --help)
+    from bnlab.sweeps.grid import expand
 
     words = overrides or []
     _check_config_dir(config_dir)
     if cfg is not None:
-        from bnlab.config.compose import render_config  # noqa: PLC0415
+        from bnlab.config.compose import render_config
 
         OUT.print(render_config(words, config_dir, cfg, resolve), markup=False, soft_wrap=True, end="")
         return
@@ -67,29 +71,41 @@ def train(
             say_warning(warning)
         configs, sweep = grid.configs, grid.name
     else:
-        from bnlab.config.compose import compose_run  # noqa: PLC0415
+        from bnlab.config.compose import compose_run
 
         configs, sweep = [compose_run(words, config_dir)], None
     raise typer.Exit(_train_and_print(configs, sweep, words, runs, again=again, quiet=quiet, as_json=as_json))
 
 
-def _train_and_print(configs, sweep, words, runs, *, again, quiet, as_json) -> int:  # type: ignore[no-untyped-def]
-    from bnlab.runfolder import run_id, runs_root, write_sweep  # noqa: PLC0415
-    from bnlab.sweeps.execute import SINGLE, train_all  # noqa: PLC0415
+def _train_and_print(
+    configs: "Sequence[RunConfig]",
+    sweep: str | None,
+    words: list[str],
+    runs: Path | None,
+    *,
+    again: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Train, print each run as it ends, and return the exit status."""
+    from bnlab.runfolder.identity import run_id
+    from bnlab.runfolder.index import runs_root, write_sweep
+    from bnlab.sweeps.execute import SINGLE, train_all
 
     folder = runs_root(runs) / (sweep or configs[0].name or SINGLE)
     show = not quiet and not as_json
     done: list[RunSummary] = []
-    if sweep:
-        write_sweep(folder, words, [run_id(config) for config in configs])
     try:
-        for summary in train_all(
+        results = train_all(
             configs,
             folder,
             again=again,
-            open_terminal=None if quiet else _open_terminal(),
+            open_terminal=None if quiet else _open_terminal,
             on_failure=lambda error: say_error(str(error)),
-        ):
+        )
+        for summary in results:
+            if sweep and not done:  # only now is it sure that the sweep can run at all
+                write_sweep(folder, words, [run_id(config) for config in configs])
             done.append(summary)
             if as_json:
                 typer.echo(json.dumps(summary.as_dict()))
@@ -98,7 +114,7 @@ def _train_and_print(configs, sweep, words, runs, *, again, quiet, as_json) -> i
     except KeyboardInterrupt:
         if not quiet:
             left = len(configs) - len(done)
-            ERR.print(f"Interrupted; {left} of {len(configs)} runs not finished. What was recorded is in {folder}")
+            say_warning(f"interrupted; {left} of {len(configs)} runs not finished. What was recorded is in {folder}")
         return 130
     if show and sweep:
         print_summaries(done, folder)
@@ -106,13 +122,10 @@ def _train_and_print(configs, sweep, words, runs, *, again, quiet, as_json) -> i
     return 1 if any(summary.status in bad for summary in done) else 0
 
 
-def _open_terminal() -> "OpenTerminal":
-    def open_it(title: str, num_steps: int, batch_size: int):  # type: ignore[no-untyped-def]
-        from bnlab.loggers.terminal import open_terminal  # noqa: PLC0415
+def _open_terminal(title: str, num_steps: int, batch_size: int) -> "Logger":
+    from bnlab.loggers.terminal import open_terminal
 
-        return open_terminal(ERR, title, num_steps, batch_size)
-
-    return open_it
+    return open_terminal(ERR, title, num_steps, batch_size)
 
 
 def _check_config_dir(config_dir: Path | None) -> None:

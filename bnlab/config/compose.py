@@ -6,7 +6,6 @@ answers a typo with eleven lines.
 """
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -258,4 +257,4 @@ def _say_what_is_wrong(error: ValidationError) -> str:
 
 def working_directory_has_conf() -> bool:
     """Whether ./conf adds options here; `bnlab doctor` says so."""
-    return Path("conf").is_dir() and not os.path.samefile("conf", conf_folder())
+    return Path("conf").is_dir() and not Path("conf").samefile(conf_folder())

@@ -1,17 +1,14 @@
 """Where conf/ lies, and what its files say of themselves: without Hydra, so that it costs nothing."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-import bnlab
-
 
 def conf_folder() -> Path:
     """Return the folder of bnlab's own conf/: inside an installed wheel, beside the package in a checkout."""
-    package = Path(bnlab.__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
@@ -24,7 +21,7 @@ def search_folders(config_dir: Path | None) -> list[Path]:
     """
     folders = [conf_folder()]
     for folder in (config_dir, Path("conf")):
-        if folder is not None and folder.is_dir() and not any(os.path.samefile(folder, known) for known in folders):
+        if folder is not None and folder.is_dir() and not any(Path(folder).samefile(known) for known in folders):
             folders.append(folder.absolute())
     return folders
 

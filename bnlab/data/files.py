@@ -91,7 +91,15 @@ def read_npz(path: Path) -> Arrays:
                     "Write it with np.savez(path, images=..., labels=...)."
                 )
             return checked(arrays["images"], arrays["labels"], str(path))
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         if isinstance(error, FileNotFoundError):
             raise DataError(f"{path} is not there. Give the path of an .npz file.") from error
         raise DataError(f"{path} cannot be read as NPZ ({error}). Write it anew with np.savez.") from error
@@ -113,7 +121,9 @@ def read_cifar(root: Path, folder: str, archive: str, lists: list[list[list[str]
         DataError: A file is missing, damaged or altered.
     """
     if (root / folder).is_dir():
-        return [_read_cifar_split([root / folder / name for name, _ in files], files, Path.read_bytes) for files in lists]
+        return [
+            _read_cifar_split([root / folder / name for name, _ in files], files, Path.read_bytes) for files in lists
+        ]
     path = root / archive
     if not path.is_file():
         return None

@@ -173,7 +173,9 @@ def _found_or_fetched(
         _download(config.name, torchvision_name, cache)
         source = read(cache)
     if source is None:
-        raise DataError(f"data={config.name} was fetched into {cache}, but is not there. Remove the folder and try again.")
+        raise DataError(
+            f"data={config.name} was fetched into {cache}, but is not there. Remove the folder and try again."
+        )
     return source
 
 
@@ -216,7 +218,9 @@ def _read_idx_set(root: Path, torchvision_name: str) -> SourceData | None:
 
 def _read_cifar_set(root: Path, torchvision_name: str) -> SourceData | None:
     patterns = _FILE_PATTERNS[torchvision_name.lower()]
-    if not any(path for pattern in patterns for path in root.glob(pattern)):  # spares those who have no such files the import of torchvision
+    if not any(
+        path for pattern in patterns for path in root.glob(pattern)
+    ):  # spares those who have no such files the import of torchvision
         return None
     from torchvision import datasets  # noqa: PLC0415  (it holds the official file names and checksums)
 

@@ -58,8 +58,8 @@ class DataSet:
 
     def to(self, device: torch.device, channels_last: bool) -> "DataSet":
         """Return the data set on a device."""
-        splits = (split.to(device, channels_last) for split in (self.train, self.validation, self.test))
-        return DataSet(*splits, num_classes=self.num_classes, found_in=self.found_in)
+        splits = [split.to(device, channels_last) for split in (self.train, self.validation, self.test)]
+        return DataSet(splits[0], splits[1], splits[2], self.num_classes, self.found_in)
 
 
 def split_source(source: SourceData, config: DataConfig) -> DataSet:
@@ -93,12 +93,10 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
         if len(split.labels) == 0:
             raise DataError(f"{place}: no {name} images are left of {share_of}. Raise data.limit or the shares.")
     splits = _normalized_by_first(train, validation, test)
-    return DataSet(*splits, num_classes=num_classes, found_in=source.found_in)
+    return DataSet(splits[0], splits[1], splits[2], num_classes, source.found_in)
 
 
-def stratified_choice(
-    labels: NDArray[np.int64], num_chosen: int, random: np.random.RandomState
-) -> NDArray[np.bool_]:
+def stratified_choice(labels: NDArray[np.int64], num_chosen: int, random: np.random.RandomState) -> NDArray[np.bool_]:
     """Choose so many examples, classes in proportion; return a mask.
 
     Each class gives the whole part of its share; what is missing then comes from the classes with the largest

@@ -8,7 +8,7 @@ from bnlab.records import Record, RunSummary
 class Logger(Protocol):
     """Takes records and shows or keeps them. It never changes what it is given."""
 
-    def log(self, record: Record) -> None:
+    def take(self, record: Record) -> None:
         """Take one record."""
 
     def close(self, summary: RunSummary | None) -> None:

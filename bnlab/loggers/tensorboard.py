@@ -23,7 +23,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from bnlab.records import Record, RunSummary
-from bnlab.runfolder import flatten
+from bnlab.runfolder.index import flatten
 from bnlab.schema import RunConfig
 
 HPARAM_METRICS = ("test/accuracy", "test/loss", "eval/accuracy", "eval/loss", "train/loss")
@@ -51,7 +51,7 @@ class TensorBoardLogger:
         self._write(0, [_config_as_text(config), _layout(config.diagnostics.names, layer_roles)])
         self._write(0, _hparams_of(config))
 
-    def log(self, record: Record) -> None:
+    def take(self, record: Record) -> None:
         """Write one record as one event; the test set's figures stand in the HParams alone."""
         tags = {
             "step": {"loss": "train/loss", "accuracy": "train/accuracy"},
@@ -119,7 +119,10 @@ def _layout(diagnostics: list[str], layer_roles: list[str]) -> Summary.Value:
         patterns = [f"^{tag.replace('.', '[.]')}$" for tag in tags]
         return layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=patterns))
 
-    curves = [chart("loss", ["train/loss", "eval/loss"]), chart("accuracy", ["train/accuracy", "eval/accuracy"])]
+    curves = [
+        chart("loss", ["train/loss", "eval/loss"]),
+        chart("accuracy", ["train/accuracy", "eval/accuracy"]),
+    ]
     inside = [chart(name.replace("_", " "), [f"{name}/{role}" for role in layer_roles]) for name in diagnostics]
     categories = [layout_pb2.Category(title="Learning", chart=curves)]
     if inside:

@@ -54,7 +54,7 @@ class LiveTerminal:
         self._task = self._progress.add_task(title, total=num_steps, figures="")
         self._progress.start()
 
-    def log(self, record: Record) -> None:
+    def take(self, record: Record) -> None:
         """Take one record."""
         self._state.take(record)
         state = self._state
@@ -85,7 +85,7 @@ class PlainTerminal:
         self._state = _State(batch_size)
         self._print(f"{title}: {num_steps} steps")
 
-    def log(self, record: Record) -> None:
+    def take(self, record: Record) -> None:
         """Take one record."""
         self._state.take(record)
         if record.kind == "eval" and record.split == "validation":

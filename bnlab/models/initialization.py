@@ -27,7 +27,7 @@ def initialize_weights(
         seed: The run's.
 
     Source:
-        LeCun et al. 1998, "Efficient BackProp"; Glorot & Bengio 2010; He et al. 2015, arXiv:1502.01852.
+        LeCun et al. 1998, "Efficient BackProp". Glorot & Bengio 2010. He et al. 2015 (arXiv 1502.01852).
     """
     for role, linear in linears.items():
         chosen = _SCHEME_OF[activation] if scheme == "auto" else scheme

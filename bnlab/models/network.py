@@ -60,9 +60,7 @@ class Network(nn.Module):
     channels_last: ClassVar[bool] = False
     """Whether images should be laid out with the channels last, which convolutions run faster on."""
 
-    def __init__(
-        self, body: "OrderedDict[str, nn.Module]", output: nn.Linear, input_norm: nn.Module | None
-    ) -> None:
+    def __init__(self, body: "OrderedDict[str, nn.Module]", output: nn.Linear, input_norm: nn.Module | None) -> None:
         super().__init__()
         if input_norm is not None:
             self.input = input_norm

@@ -18,9 +18,7 @@ class MLP(Network):
         (N, C, H, W) or (N, D) -> (N, classes). An input norm sees (N, features), one channel per feature.
     """
 
-    def __init__(
-        self, config: MLPConfig, input_shape: tuple[int, ...], num_classes: int, blocks: BlockBuilder
-    ) -> None:
+    def __init__(self, config: MLPConfig, input_shape: tuple[int, ...], num_classes: int, blocks: BlockBuilder) -> None:
         widths = [math.prod(input_shape)] + [config.width] * config.depth
         hidden = [blocks.dense(n_in, n_out) for n_in, n_out in zip(widths, widths[1:], strict=False)]
         body = OrderedDict[str, nn.Module]((f"hidden{i}", block) for i, block in enumerate(hidden, 1))
@@ -47,9 +45,7 @@ class CNN(Network):
 
     channels_last: ClassVar[bool] = True
 
-    def __init__(
-        self, config: CNNConfig, input_shape: tuple[int, ...], num_classes: int, blocks: BlockBuilder
-    ) -> None:
+    def __init__(self, config: CNNConfig, input_shape: tuple[int, ...], num_classes: int, blocks: BlockBuilder) -> None:
         if len(input_shape) != 3:
             raise ConfigError(f"model=cnn needs images, got rows of {input_shape[0]} numbers. Use model=mlp.")
         body = OrderedDict[str, nn.Module]()

@@ -179,7 +179,7 @@ class TorchBatchNorm(nn.BatchNorm2d):
         new_share = None if momentum is None else round(1 - momentum, 12)  # 1 - 0.9 is 0.09999999999999998
         super().__init__(num_channels, eps=eps, momentum=new_share, affine=affine)
 
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (torch's own name)
+    def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
             raise ConfigError(f"batch_torch takes (N, C) or (N, C, *spatial), got {tuple(input.shape)}")
 

@@ -48,9 +48,7 @@ class GroupNorm(nn.Module):
     keeps_running_statistics: ClassVar[bool] = False
     subtracts_mean: ClassVar[bool] = True
 
-    def __init__(
-        self, num_channels: int, *, num_groups: int = 4, eps: float = 1e-5, affine: bool = True
-    ) -> None:
+    def __init__(self, num_channels: int, *, num_groups: int = 4, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
         _check_eps(eps)
         if num_groups < 1 or num_channels % num_groups:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bnlab.runfolder import find_run_folders, read_run_rows, runs_root
+from bnlab.runfolder.index import find_run_folders, read_run_rows, runs_root
 
 
 def read_runs(path: str | Path | None = None) -> pd.DataFrame:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from bnlab.config.compose import compose_run
 from bnlab.errors import RunError
 from bnlab.records import RunSummary
-from bnlab.runfolder import RunFolder, run_id, runs_root
+from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.identity import run_id
+from bnlab.runfolder.index import runs_root
 from bnlab.schema import RunConfig
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def train_all(
     *,
     again: bool = False,
     open_terminal: "OpenTerminal | None" = None,
-    on_failure: Callable[[RunError], None] = lambda error: None,
+    on_failure: Callable[[RunError], None] | None = None,
 ) -> Iterator[RunSummary]:
     """Train runs one after another, yielding each result; one that fails does not stop the others.
 
@@ -87,5 +89,6 @@ def train_all(
         try:
             yield train_one(config, sweep_folder, again=again, open_terminal=open_terminal)
         except RunError as error:
-            on_failure(error)
+            if on_failure is not None:
+                on_failure(error)
             yield RunSummary(run_id(config), "failed", str(sweep_folder / run_id(config)), config.seed)

@@ -44,7 +44,9 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
         ConfigError: Any of the runs has a config that is wrong.
     """
     if any(text.startswith(("hydra/launcher=", "hydra/sweeper=")) for text in overrides):
-        raise ConfigError("hydra/launcher and hydra/sweeper: train -m makes its runs one after another, in this process.")
+        raise ConfigError(
+            "hydra/launcher and hydra/sweeper: train -m makes its runs one after another, in this process."
+        )
     axes = [sweep_values(override, config_dir) for override in parse_overrides(overrides)]
     combinations = [list(values) for values in itertools.product(*axes)]
     options = {arm: arm_options(arm, config_dir) for arm in {_arm(combination) for combination in combinations}}

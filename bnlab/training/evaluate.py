@@ -27,7 +27,9 @@ def evaluate(model: nn.Module, split: Split, precision: str) -> dict[str, Tensor
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device="cpu" if split.labels.is_mps else split.labels.device)
     num_right = torch.zeros((), dtype=torch.int64, device=split.labels.device)
-    for images, labels in zip(split.images.split(EVAL_BATCH), split.labels.split(EVAL_BATCH), strict=True):
+    for images, labels in zip(
+        torch.split(split.images, EVAL_BATCH), torch.split(split.labels, EVAL_BATCH), strict=True
+    ):
         with autocast(precision, images.device):
             logits = model(images)
             loss += F.cross_entropy(logits, labels, reduction="sum").to(loss.device)

@@ -109,9 +109,7 @@ class _Curves:
         self._losses: list[Tensor] = []
         self._logits: list[Tensor] = []
         self._labels: list[Tensor] = []
-        self._watches = [
-            DivergenceWatch(plan.divergence_factor, plan.divergence_patience) for _ in range(num_replicas)
-        ]
+        self._watches = [DivergenceWatch(plan.divergence_factor, plan.divergence_patience) for _ in range(num_replicas)]
 
     @property
     def all_diverged(self) -> bool:
@@ -174,5 +172,9 @@ class _Clock:
         speed = num_samples / max(train_s - self._last_train_s, 1e-9)
         self._last_step, self._last_train_s = step, train_s
         for replica in range(num_replicas):
-            values = {"elapsed_s": time.perf_counter() - self._began, "train_s": train_s, "samples_per_s": speed}
+            values = {
+                "elapsed_s": time.perf_counter() - self._began,
+                "train_s": train_s,
+                "samples_per_s": speed,
+            }
             yield TimingRecord(step, values, replica)

@@ -3,6 +3,7 @@
 import bisect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +11,9 @@ from torch import nn
 from bnlab.schema import AdamConfig, ScheduleConfig, SGDConfig
 
 
-def build_optimizer(model: nn.Module, norms: dict[str, nn.Module], config: SGDConfig | AdamConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, norms: dict[str, nn.Module], config: SGDConfig | AdamConfig
+) -> torch.optim.Optimizer:
     """Build the optimizer over all parameters of a model.
 
     Weight decay pulls at the weights of linear maps only, unless ``decay_norm_and_bias`` says otherwise.
@@ -21,13 +24,14 @@ def build_optimizer(model: nn.Module, norms: dict[str, nn.Module], config: SGDCo
         config: Which optimizer.
     """
     of_norms = {id(parameter) for norm in norms.values() for parameter in norm.parameters()}
-    decayed, spared = [], []
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         is_spared = id(parameter) in of_norms or name.endswith("bias")
         (spared if is_spared and not config.decay_norm_and_bias else decayed).append(parameter)
     if config.weight_decay == 0:  # then one group serves all, and a step costs one fused call instead of two
         decayed, spared = [*decayed, *spared], []
-    groups = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if isinstance(config, SGDConfig):
         return torch.optim.SGD(
@@ -64,7 +68,7 @@ def build_schedule(config: ScheduleConfig, num_steps: int) -> Callable[[int], fl
         num_steps: Of the whole run.
 
     Source:
-        cosine: Loshchilov & Hutter 2016, arXiv:1608.03983. one_cycle: Smith & Topin 2017, arXiv:1708.07120, in
+        cosine by Loshchilov & Hutter 2016 (arXiv 1608.03983). one_cycle by Smith & Topin 2017 (arXiv 1708.07120), in
         the form of torch.optim.lr_scheduler.OneCycleLR.
 
     Example:

@@ -1,27 +1,9 @@
-"""The folders under runs/: the only module that knows their file names.
-
-::
-
-    runs/<sweep or "single">/<run id>/
-        config.yaml       every value, resolved
-        manifest.json     status, command, versions, hardware, times, and the config again, quick to read
-        metrics.jsonl     the truth: one record a line, no wall-clock fact
-        timings.jsonl     what the clock said
-        summary.json      final figures
-        log.txt           messages, and the traceback of a failure
-        checkpoint.pt     tensors and plain values; the final weights
-        events.out.tfevents.*    the TensorBoard view, which can be rebuilt
-
-Whole files are written beside their place and moved there, so that a reader never sees half of one. A lock says
-that a process is alive; it is freed when that process dies, however it dies.
-"""
+"""One run on disk: written whole or line by line, locked while it trains, read back by anybody."""
 
 import contextlib
-import hashlib
 import json
+import logging
 import math
-import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,55 +12,12 @@ from typing import IO, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from bnlab.errors import DataError, RunError
+from bnlab.errors import RunError
 from bnlab.records import Record, RunSummary
+from bnlab.runfolder.identity import SCHEMA_VERSION
 from bnlab.schema import RunConfig
 
-SCHEMA_VERSION = 1
-"""Of the files, and of the numbers: raised whenever the same config would no longer give the same ones."""
-
-_CANNOT_CHANGE_NUMBERS = ("name", "device", "threads", "loggers", "sweep")
-
-
-def runs_root(given: Path | None = None) -> Path:
-    """Return the folder that runs go to: the given one, else BNLAB_RUNS, else ./runs."""
-    return (given or Path(os.environ.get("BNLAB_RUNS") or "runs")).absolute()
-
-
-def run_id(config: RunConfig) -> str:
-    """Return the name of a run's folder: what a reader looks for first, then a hash of all that matters.
-
-    The hash covers whatever can change the numbers and nothing else, so that the same config finds its results
-    again.
-
-    Raises:
-        DataError: ``data.path`` cannot be read.
-    """
-    facts = config.as_dict()
-    for key in _CANNOT_CHANGE_NUMBERS:
-        del facts[key]
-    del facts["data"]["root"]
-    del facts["train"]["checkpoint_every"]
-    facts["schema_version"] = SCHEMA_VERSION
-    if config.data.path is not None:
-        facts["data"]["path"] = fingerprint(Path(config.data.path))
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-    norm = config.norm.name.rpartition(":")[2]
-    name = f"{norm}-{config.model.name}-{config.data.name}-lr{config.optim.lr:g}-s{config.seed}"
-    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}"
-
-
-def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file's content.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"data.path={path} cannot be read: {error.strerror}. Give the path of an .npz file.") from error
+_log = logging.getLogger("bnlab")
 
 
 class RunFolder:
@@ -142,6 +81,11 @@ class RunFolder:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        """Hold the lock that says a process is alive.
+
+        Raises:
+            RunError: Another process holds it.
+        """
         lock = self._lock_path()
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -165,6 +109,21 @@ class RunFolder:
                 return False
         except (Timeout, OSError):
             return True
+
+    @contextlib.contextmanager
+    def collecting_messages(self) -> Iterator[None]:
+        """Write what is logged meanwhile to log.txt."""
+        handler = logging.FileHandler(self.log_path, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        level = _log.level
+        _log.addHandler(handler)
+        _log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            _log.removeHandler(handler)
+            _log.setLevel(level)
+            handler.close()
 
     def append(self, record: Record) -> None:
         """Append a record to its file: the clock's to timings.jsonl, all others to metrics.jsonl."""
@@ -237,6 +196,11 @@ class RunFolder:
                     yield json.loads(line)
 
     def _read_json(self, name: str) -> dict[str, Any]:
+        """Return one of the folder's JSON files.
+
+        Raises:
+            RunError: It is not there, or damaged.
+        """
         try:
             facts: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -252,63 +216,14 @@ def record_line(record: Record) -> str:
         >>> record_line(StepRecord(step=3, values={"loss": float("inf")}))[49:]
         '"values": {"loss": null}, "nonfinite": {"loss": "inf"}}'
     """
-    facts: dict[str, Any] = {"kind": record.kind, "step": record.step, "split": record.split, "name": record.name}
+    facts: dict[str, Any] = {
+        "kind": record.kind,
+        "step": record.step,
+        "split": record.split,
+        "name": record.name,
+    }
     odd = {key: str(value) for key, value in record.values.items() if not math.isfinite(value)}
     facts["values"] = {key: None if key in odd else value for key, value in record.values.items()}
     if odd:
         facts["nonfinite"] = odd
     return json.dumps(facts)
-
-
-def find_run_folders(root: Path) -> list[RunFolder]:
-    """Return the run folders at or below a path, in the order of their names."""
-    if (root / "manifest.json").exists():
-        return [RunFolder(root)]
-    found = (path.parent for pattern in ("*/manifest.json", "*/*/manifest.json") for path in root.glob(pattern))
-    return [RunFolder(path) for path in sorted(found) if not path.parent.name.startswith(".")]
-
-
-def read_run_rows(root: Path) -> list[dict[str, Any]]:
-    """Return one flat row per run at or below a path: identity, status, final figures, config.
-
-    Reads JSON only, and never holds an old config against today's schema. The columns of the config are its
-    dotted keys; the norm's, model's, data's and optimizer's names go by ``norm``, ``model``, ``data``, ``optim``.
-    """
-    rows = []
-    for folder in find_run_folders(root):
-        manifest = folder.read_manifest()
-        summary = folder.read_summary()
-        config = flatten(manifest.get("config", {}))
-        for group in ("norm", "model", "data", "optim", "schedule", "diagnostics"):
-            config[group] = config.pop(f"{group}.name", None)
-        sweep = config.pop("name", None)
-        head = {"run_id": folder.path.name, "status": manifest.get("status"), "seed": config.pop("seed", None)}
-        lead = {key: config.pop(key) for key in ("norm", "model", "data", "optim.lr") if key in config}
-        figures = {key: value for key, value in summary.items() if key not in {"run_id", "status", "seed"}}
-        times = {"started": manifest.get("started"), "folder": str(folder.path), "sweep": sweep}
-        rows.append({**head, **lead, **figures, **times, **config})
-    return rows
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a tree's leaves by their dotted keys.
-
-    Example:
-        >>> flatten({"optim": {"lr": 0.1}, "seed": 0})
-        {'optim.lr': 0.1, 'seed': 0}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
-    """Write a sweep's sweep.json: what was asked for, and its runs in order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / ".sweep.json.tmp"
-    beside.write_text(json.dumps({"overrides": overrides, "runs": run_ids}, indent=1), encoding="utf-8")
-    beside.replace(folder / "sweep.json")

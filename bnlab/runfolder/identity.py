@@ -1,0 +1,50 @@
+"""What a run is called: a name that says what matters first, and a hash of all that can change its numbers."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from bnlab.errors import DataError
+from bnlab.schema import RunConfig
+
+SCHEMA_VERSION = 1
+"""Of the files, and of the numbers: raised whenever the same config would no longer give the same ones."""
+
+_CANNOT_CHANGE_NUMBERS = ("name", "device", "threads", "loggers", "sweep")
+
+
+def run_id(config: RunConfig) -> str:
+    """Return the name of a run's folder: what a reader looks for first, then a hash of all that matters.
+
+    The hash covers whatever can change the numbers and nothing else, so that the same config finds its results
+    again.
+
+    Raises:
+        DataError: ``data.path`` cannot be read.
+    """
+    facts = config.as_dict()
+    for key in _CANNOT_CHANGE_NUMBERS:
+        del facts[key]
+    del facts["data"]["root"]
+    del facts["train"]["checkpoint_every"]
+    facts["schema_version"] = SCHEMA_VERSION
+    if config.data.path is not None:
+        facts["data"]["path"] = fingerprint(Path(config.data.path))
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    norm = config.norm.name.rpartition(":")[2]
+    name = f"{norm}-{config.model.name}-{config.data.name}-lr{config.optim.lr:g}-s{config.seed}"
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}"
+
+
+def fingerprint(path: Path) -> str:
+    """Return the SHA-256 of a file's content.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"data.path={path} cannot be read: {error.strerror}. Give the path of an .npz file.") from error
