@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from bnlab.config.folders import conf_folder, config_groups, config_keys, dotted_keys, search_folders
+from bnlab.config.complaints import say_what_is_wrong
+from bnlab.config.folders import conf_folder, config_groups, config_keys, dotted_keys, read_option, search_folders
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.schema import RunConfig
 
@@ -41,7 +42,7 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_say_what_is_wrong(error)) from None
+        raise ConfigError(say_what_is_wrong(error)) from None
 
 
 def compose_tree(overrides: list[str], config_dir: Path | None = None) -> dict[str, Any]:
@@ -148,27 +149,30 @@ def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = F
     for override in parse_overrides(overrides):
         if override.is_sweep_override():
             raise ConfigError(f"{override.input_line} gives several values, one run takes one. Add -m to sweep.")
+        if override.is_add():
+            raise ConfigError(f"{override.input_line}: every key is there already, none can be added. Leave out the +.")
+        if override.is_delete():
+            raise ConfigError(f"{override.input_line}: a run needs every key. Set it to null, or to another option.")
     folders = search_folders(config_dir)
-    own_last = [f"'hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]'"[1:-1]]
-    arguments = _with_own_norm(overrides) + (own_last if folders[1:] else [])
+    own_last = [f"hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]"] if folders[1:] else []
+    arguments = _with_own_norm(overrides) + own_last
     try:
         with _hydra_of_our_own():
             return compose("train", arguments, return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_find_the_typo(overrides, folders) or _first_line(error)) from None
+        raise ConfigError(_find_the_typo(overrides, config_dir) or _first_line(error)) from None
 
 
 @contextlib.contextmanager
 def _hydra_of_our_own() -> Iterator[None]:
     """Initialize Hydra for one composition; a notebook that has it initialized already gets it back."""
-    instance = GlobalHydra.instance()
-    theirs = instance.hydra
-    instance.clear()
+    theirs = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bnlab"):
             yield
     finally:
-        instance.hydra = theirs
+        GlobalHydra.instance().hydra = theirs  # asked for anew: Hydra may have put another instance in place
 
 
 def _quoted(folder: Path) -> str:
@@ -189,72 +193,49 @@ def _with_own_norm(overrides: list[str]) -> list[str]:
     return rewritten
 
 
-def _find_the_typo(overrides: list[str], folders: list[Path]) -> str | None:
+def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
     """Return one sentence about the first override that no config knows."""
+    folders = search_folders(config_dir)
     groups = config_groups(folders)
     for override in parse_overrides(overrides):
-        key, text = override.key_or_group, override.input_line
-        if override.is_add() or override.is_force_add():
-            return f"{text}: a config has all its keys already, none can be added. Write it without the plus sign."
-        if override.is_delete():
-            return f"{text}: a run needs every key. Set it to null instead, or to another option."
-        value = override.value()
+        key, value = override.key_or_group, override.value()
         if key in groups and isinstance(value, (str, int, float, bool)) and str(value) not in groups[key]:
             cure = did_you_mean(str(value), [o for o in groups[key] if o != "own"])
             return f"{key}={value} is not known. {cure}"
     try:
-        known = dotted_keys(compose_tree(_groups_only(overrides, groups), folders[-1]))
+        known = dotted_keys(compose_tree(_groups_only(overrides, groups), config_dir))
     except ConfigError:
         known = config_keys(folders)
     for override in parse_overrides(overrides):
         key = override.key_or_group
-        if key not in groups and not key.startswith("hydra") and key not in known:
+        if key not in groups and not key.startswith("hydra") and key not in known:  # hydra's own keys are its own
             section = [k for k in known if k.startswith(f"{key}.")]
             if section:
                 return f"{override.input_line}: {key} is a section. Set one of its keys: {', '.join(section)}."
-            arm = key.partition(".")[0]
-            where = f" with {arm}={_choice(overrides, arm)}" if arm in groups and key in config_keys(folders) else ""
-            return f"{key} is not a setting{where}. {did_you_mean(key, {*known, *groups})}"
+            return f"{key} is not a setting{_where_it_is_one(key, known, overrides, folders)}"
     return None
+
+
+def _where_it_is_one(key: str, known: list[str], overrides: list[str], folders: list[Path]) -> str:
+    """Return the rest of a sentence about a key that is no setting: where it would be one, or what was meant."""
+    group, _, name = key.partition(".")
+    options = config_groups(folders).get(group, [])
+    having = [f"{group}={option}" for option in options if name in read_option(folders, group, option)[1]]
+    if having:
+        chosen = [text for text in overrides if text.startswith(f"{group}=")] or [f"{group}={_default(group)}"]
+        return f" with {chosen[-1]}; {' and '.join(having)} {'have' if having[1:] else 'has'} it."
+    return f". {did_you_mean(key, {*known, *config_groups(folders)})}"
+
+
+def _default(group: str) -> str:
+    """Return the option of a group that conf/train.yaml names."""
+    defaults = OmegaConf.load(conf_folder() / "train.yaml").defaults
+    return next(str(entry[group]) for entry in defaults if isinstance(entry, DictConfig) and group in entry)
 
 
 def _groups_only(overrides: list[str], groups: dict[str, list[str]]) -> list[str]:
     return [text for text in overrides if text.partition("=")[0] in groups]
 
 
-def _choice(overrides: list[str], group: str) -> str:
-    chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{group}=")]
-    return chosen[-1] if chosen else "the default"
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0].rstrip(".") + "."
-
-
-def _say_what_is_wrong(error: ValidationError) -> str:
-    """Return pydantic's first complaint in one sentence: place, law, what came, cure."""
-    lines = []
-    for fault in error.errors()[:3]:
-        # a discriminated union puts the choice into the location: optim.sgd.lr
-        parts = [str(part) for part in fault["loc"] if part not in {"mlp", "cnn", "sgd", "adam", "adamw"}]
-        place, came = ".".join(parts), fault["input"]
-        kind, context = fault["type"], fault.get("ctx", {})
-        if kind == "value_error":
-            lines.append(str(context["error"]) + ".")
-        elif kind == "extra_forbidden":
-            lines.append(f"{place} is not a setting. Remove it from the file that sets it.")
-        elif kind == "missing":
-            lines.append(f"{place} is missing. Write {place}=... or add it to the file of its group.")
-        elif kind in {"literal_error", "union_tag_invalid"}:
-            expected = str(context.get("expected") or context.get("expected_tags"))
-            options = re.findall(r"'([^']+)'", expected)
-            lines.append(f"{place}={came} is not known. {did_you_mean(str(came), options)}")
-        else:
-            law = fault["msg"].replace("Input should be", "must be")
-            lines.append(f"{place} {law}, got {came}.")
-    return "\n".join(lines)
-
-
-def working_directory_has_conf() -> bool:
-    """Whether ./conf adds options here; `bnlab doctor` says so."""
-    return Path("conf").is_dir() and not Path("conf").samefile(conf_folder())

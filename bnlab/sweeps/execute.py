@@ -85,6 +85,12 @@ def train_all(
         open_terminal: For a view while each trains.
         on_failure: Told of each failure as it happens.
     """
+    missing = [c for c in configs if again or RunFolder(sweep_folder / run_id(c)).read_finished() is None]
+    if missing:
+        from bnlab.experiment import check  # noqa: PLC0415  (it waits for torch; finished runs need not)
+
+        for config in missing:  # all of them, before the first is trained or any folder is made
+            check(config)
     for config in configs:
         try:
             yield train_one(config, sweep_folder, again=again, open_terminal=open_terminal)

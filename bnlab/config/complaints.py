@@ -1,0 +1,46 @@
+"""What pydantic found wrong with a config, said in our words: place, law, what came, cure."""
+
+import re
+from typing import Any
+
+from pydantic import ValidationError
+
+from bnlab.errors import did_you_mean
+from bnlab.schema import RunConfig
+
+_UNION_TAGS = {"mlp", "cnn", "sgd", "adam", "adamw"}
+"""Pydantic puts the choice of a union into the place: optim.sgd.lr."""
+
+_LAWS = {
+    "device": "must be auto, cpu, mps, cuda or cuda:<number>",
+    "name": "must be letters, digits, dots, dashes and underscores, since it becomes a folder's name",
+}
+"""Settings whose law pydantic would give as a regular expression."""
+
+
+def say_what_is_wrong(error: ValidationError) -> str:
+    """Return pydantic's first three complaints, a line each."""
+    return "\n".join(_line(fault) for fault in error.errors()[:3])
+
+
+def _line(fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"] if part not in _UNION_TAGS)
+    came, context = fault["input"], fault.get("ctx", {})
+    match fault["type"]:
+        case "value_error":  # our own cross-checks, whole sentences already
+            return f"{context['error']}."
+        case "model_type" | "model_attributes_type":
+            section: Any = RunConfig.model_fields[place].annotation
+            keys = ", ".join(f"{place}.{key}" for key in section.model_fields)
+            return f"{place}={came}: {place} is a section. Set one of its keys: {keys}."
+        case "extra_forbidden":
+            return f"{place} is not a setting. Remove it from the command line, or from the file that sets it."
+        case "missing":
+            return f"{place} is missing. Write {place}=... or add it to the file of its group."
+        case "string_pattern_mismatch":
+            return f"{place} {_LAWS[place]}, got {came}."
+        case "literal_error" | "union_tag_invalid":
+            known = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags")))
+            return f"{place}={came} is not known. {did_you_mean(str(came), known)}"
+        case _:
+            return f"{place} {fault['msg'].replace('Input should be', 'must be')}, got {came}."

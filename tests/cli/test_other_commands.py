@@ -1,0 +1,156 @@
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnlab.cli.complete import complete_override
+
+Say = Callable[..., Any]
+
+
+@pytest.mark.parametrize("group", ["norms", "models", "data"])
+def test_list_says_what_there_is_in_three_forms(bnlab_says: Say, group: str) -> None:
+    rows = json.loads(bnlab_says("list", group, "--json").out)
+    table = bnlab_says("list", group).out
+    lines = list(csv.DictReader(io.StringIO(bnlab_says("list", group, "--csv").out)))
+    assert [row["name"] for row in rows] == [line["name"] for line in lines]
+    assert all(row["name"] in table and row["description"] for row in rows)
+
+
+def test_list_runs_shows_status_and_figures(bnlab_says: Say) -> None:
+    assert bnlab_says("list", "runs").status == 0
+    bnlab_says("train", "-m", "-q", "data=synthetic", "train.steps=20", "seed=0,1", "name=s")
+    bnlab_says("train", "-q", "data=synthetic", "train.steps=40", "norm=none", "optim.lr=1e5")
+    rows = json.loads(bnlab_says("list", "runs", "--json").out)
+    assert [(row["sweep"], row["seed"], row["status"]) for row in rows] == [
+        *[("s", 0, "finished"), ("s", 1, "finished"), (None, 0, "diverged")]
+    ]
+    assert rows[0]["train.steps"] == 20
+    assert "diverged at" in bnlab_says("list", "runs").out
+    only = list(csv.DictReader(io.StringIO(bnlab_says("list", "runs", "runs/s", "--csv").out)))
+    assert len(only) == 2
+    assert bnlab_says("list", "runs", "nowhere").status == 1
+
+
+def test_doctor_finds_nothing_wrong_here(bnlab_says: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = bnlab_says("doctor")
+    assert answer.status == 0
+    assert "Nothing is wrong" in answer.out
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BNLAB_RUNS", str(tmp_path / "file" / "runs"))
+    rows = {row["what"]: row for row in json.loads(bnlab_says("doctor", "--json").out)}
+    assert rows["data=mnist_5k"]["ok"]
+    assert not rows["runs"]["ok"]
+
+
+def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
+    for words in (
+        ["train"],
+        ["dashboard"],
+        ["doctor"],
+        ["list", "norms"],
+        ["list", "models"],
+        ["list", "data"],
+        ["list", "runs"],
+    ):
+        answer = bnlab_says(*words, "--help")
+        assert answer.status == 0
+        assert "bnlab " in answer.out.replace(f"Usage: bnlab {' '.join(words)}", "")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["list", "norms"], ["list", "data"], ["list", "runs"]]
+)
+def test_help_and_list_do_not_wait_for_torch(words: list[str]) -> None:
+    program = (
+        f"import sys; sys.argv = ['bnlab', *{words!r}]\n"
+        "from bnlab.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'pandas', 'hydra', 'tensorboard', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_finished_run_is_shown_without_waiting_for_torch(bnlab_says: Say) -> None:
+    words = ["train", "data=synthetic", "train.steps=20"]
+    bnlab_says(*words)
+    program = f"import sys; sys.argv = ['bnlab', *{words!r}]\nfrom bnlab.cli.app import main\n"
+    program += "try:\n    main()\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_dashboard_prints_its_address_and_ends_with_ctrl_c(bnlab_says: Say) -> None:
+    bnlab_says("train", "-q", "data=synthetic", "train.steps=20")
+    port = free_port()
+    command = [sys.executable, "-m", "bnlab.cli.app", "dashboard", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == f"http://127.0.0.1:{port}/"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_dashboard_without_runs_says_what_to_do(bnlab_says: Say) -> None:
+    answer = bnlab_says("dashboard")
+    assert answer.status == 1
+    assert "Train one: bnlab train" in answer.err
+
+
+def test_ctrl_c_ends_a_training_with_130_and_keeps_what_was_recorded(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bnlab.cli.app", "train", "data=synthetic", "train.steps=1000000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/single/*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "interrupted" in err
+    (folder,) = tmp_path.glob("runs/single/*-*")
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "interrupted"
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) > 3
+
+
+@pytest.mark.parametrize(
+    ("before", "word", "expected"),
+    [
+        ([], "no", ["norm="]),
+        ([], "norm=ba", ["norm=batch", "norm=batch_torch"]),
+        (["norm", "="], "ba", ["batch", "batch_torch"]),
+        (["norm"], "=", ["batch", "batch_torch", "group", "instance", "layer", "none", "rms"]),
+        ([], "norm=batch,no", ["norm=batch,none"]),
+        ([], "optim.l", ["optim.lr="]),
+        ([], "model.activation=s", ["model.activation=sigmoid", "model.activation=silu"]),
+        ([], "placement=", ["placement=before", "placement=after", "placement=input"]),
+        ([], "train.precision=b", ["train.precision=bfloat16"]),
+        ([], "data.limit=", []),
+    ],
+)
+def test_overrides_complete_as_far_as_they_are_known(before: list[str], word: str, expected: list[str]) -> None:
+    got = complete_override(None, before, word)  # type: ignore[arg-type]
+    if word == "no":
+        assert set(expected) <= set(got)
+        assert all(candidate.startswith("no") for candidate in got)
+    else:
+        assert got == expected

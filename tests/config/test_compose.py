@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from bnlab.config.compose import compose_run, compose_tree, render_config
+from bnlab.config.folders import conf_folder, config_groups, config_keys, read_option
+from bnlab.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("norm=bathc", "norm=bathc is not known. Did you mean batch?"),
+        ("optim.lrr=1", "optim.lrr is not a setting. Did you mean optim.lr"),
+        ("nrm=batch", "nrm is not a setting. Did you mean norm?"),
+        ("model.activation=rleu", "model.activation=rleu is not known. Did you mean relu?"),
+        ("train.precision=bf16", "train.precision=bf16 is not known. Did you mean bfloat16?"),
+        ("placement=befor", "placement=befor is not known. Did you mean before?"),
+        ("optim.lr=-1", "optim.lr must be greater than 0, got -1"),
+        ("optim.lr=nan", "optim.lr must be a finite number, got nan"),
+        ("train.epochs=2.5", "train.epochs must be a valid integer, got 2.5"),
+        ("seed=abc", "seed must be a valid integer, got abc"),
+        ("seed=1,2", "Add -m to sweep"),
+        ("+foo=1", "none can be added"),
+        ("~norm", "a run needs every key"),
+        ("schedule=cosine", "schedule is a section. Set one of its keys: schedule.name"),
+        ("foo", "'foo' is not an override"),
+        ("device=gpu", "device must be auto, cpu, mps, cuda or cuda:<number>, got gpu"),
+    ],
+)
+def test_a_typo_gets_one_to_three_lines_that_say_what_to_type(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_run([override])
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_an_option_of_another_norm_is_named_with_the_norms_that_have_it() -> None:
+    with pytest.raises(ConfigError, match=r"norm\.num_groups is not a setting with norm=batch.*norm=group has it"):
+        compose_run(["norm.num_groups=4"])
+
+
+def test_every_option_of_every_group_composes() -> None:
+    for group, options in config_groups([conf_folder()]).items():
+        if group in {"budget", "tuning"}:
+            continue
+        for option in options:
+            words = {"norm=own": ["norm.name=a.b:C"], "data=npz": ["data.path=x.npz"]}.get(f"{group}={option}", [])
+            tree = compose_tree([f"{group}={option}", *words])
+            assert tree[group]["name"] == option or option == "own"
+
+
+def test_every_budget_and_tuning_is_for_a_model_and_data_set_that_exist() -> None:
+    groups = config_groups([conf_folder()])
+    for name in (*groups["budget"], *groups["tuning"]):
+        model, data, *optim = name.split("-")
+        assert model in groups["model"]
+        assert data in groups["data"]
+        assert not optim or optim[0] in groups["optim"]
+
+
+def test_a_budget_yields_to_the_command_line() -> None:
+    assert compose_run(["model=cnn", "data=cifar10", "train.epochs=1"]).train.epochs == 1
+    assert compose_run(["model=cnn", "data=cifar10"]).schedule.name == "one_cycle"
+    assert compose_run(["model=cnn", "data=cifar10", "optim=adam"]).schedule.name == "constant"
+
+
+def test_every_file_of_conf_says_what_it_is_in_its_first_line() -> None:
+    for group, options in config_groups([conf_folder()]).items():
+        for option in options:
+            header, _ = read_option([conf_folder()], group, option)
+            assert header.endswith((".", "...", "bfloat16")) or header.count("bnlab") == 1, (group, option, header)
+
+
+def test_the_keys_of_the_contract_exist() -> None:
+    promised = """optim.lr optim.momentum optim.weight_decay train.epochs train.steps train.batch_size train.precision
+        norm.momentum norm.eps norm.num_groups model.activation model.depth model.width model.init_std placement seed
+        name data.root data.path data.limit data.split_seed train.checkpoint_every device sweep.engine"""
+    assert set(promised.split()) <= set(config_keys([conf_folder()]))
+    assert config_groups([conf_folder()])["diagnostics"] == ["cheap", "full", "none"]
+
+
+def test_own_options_are_found_in_config_dir_and_in_conf_here(tmp_path: Path) -> None:
+    for folder, name in ((tmp_path / "mine", "slow"), (tmp_path / "conf", "slower")):
+        (folder / "optim").mkdir(parents=True)
+        text = (conf_folder() / "optim" / "sgd.yaml").read_text().replace("lr: 0.1", "lr: 0.001")
+        (folder / "optim" / f"{name}.yaml").write_text(text)
+    assert compose_run(["optim=slow"], tmp_path / "mine").optim.lr == 0.001
+    assert compose_run(["optim=slower"]).optim.lr == 0.001
+    with pytest.raises(ConfigError, match="Did you mean slow"):
+        compose_run(["optim=slwo"], tmp_path / "mine")
+
+
+def test_an_own_norm_keeps_its_options_unconverted() -> None:
+    norm = compose_run(["norm=my.layers:Mine", "norm.momentum=0.25", "norm.kind=odd"]).norm
+    assert norm.name == "my.layers:Mine"
+    assert norm.options == {"momentum": 0.25, "kind": "odd"}
+
+
+def test_a_notebook_that_has_hydra_initialized_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_text("x: 1")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        compose_run(["norm=none"])
+        assert GlobalHydra.instance().is_initialized()
+        assert compose("theirs").x == 1
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_nothing_is_left_behind_by_composing(tmp_path: Path) -> None:
+    compose_run(["norm=none"])
+    with pytest.raises(ConfigError):
+        compose_run(["norm=nun"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cfg_prints_the_config_that_a_run_would_have() -> None:
+    text = render_config(["norm=group", "seed=7"], None, "job", resolve=True)
+    assert "num_groups: 4" in text
+    assert "seed: 7" in text
+    assert "hydra:" not in text
+    assert render_config([], None, "hydra", resolve=False).startswith("hydra:")
+
+
+def test_a_missing_key_and_a_key_too_many_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "optim").mkdir()
+    good = (conf_folder() / "optim" / "sgd.yaml").read_text()
+    (tmp_path / "optim" / "less.yaml").write_text(good.replace("nesterov: false\n", ""))
+    (tmp_path / "optim" / "more.yaml").write_text(good + "warmth: 3\n")
+    with pytest.raises(ConfigError, match=r"optim\.nesterov is missing"):
+        compose_run(["optim=less"], tmp_path)
+    with pytest.raises(ConfigError, match=r"optim\.warmth is not a setting"):
+        compose_run(["optim=more"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.epochs=null"], "set one of them"),
+        (["optim.nesterov=true"], "needs optim.momentum above 0"),
+        (["schedule.name=one_cycle", "schedule.warmup_share=0.1"], "warms up by itself"),
+        (["model=cnn", "model.depth=4"], "multiple of model.num_stages"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose_run(overrides)

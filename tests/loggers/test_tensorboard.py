@@ -1,0 +1,120 @@
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+
+import bnlab
+
+WORDS = ["data=synthetic", "model.width=16", "model.activation=sigmoid", "train.steps=60", "train.log_every=10"]
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> bnlab.RunSummary:
+    return bnlab.train(WORDS, runs=tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def events(summary: bnlab.RunSummary) -> EventAccumulator:
+    return EventAccumulator(summary.folder, size_guidance={"tensors": 0, "scalars": 0}).Reload()
+
+
+def test_the_tags_are_those_of_the_contract(events: EventAccumulator) -> None:
+    layers = ["hidden1", "hidden2", "hidden3"]
+    promised = {"train/loss", "train/accuracy", "eval/loss", "eval/accuracy", "speed/samples_per_s"}
+    promised |= {f"{name}/{layer}" for name in ("saturation", "dead_fraction") for layer in layers}
+    promised |= {f"gradient_norm/{layer}" for layer in [*layers, "output"]}
+    assert set(events.Tags()["scalars"]) == promised | {"test/accuracy", "test/loss"}
+
+
+def test_every_scalar_equals_its_record(events: EventAccumulator, summary: bnlab.RunSummary) -> None:
+    lines = [json.loads(line) for line in (Path(summary.folder) / "metrics.jsonl").read_text().splitlines()]
+    expected: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        for key, value in line["values"].items():
+            if line["kind"] == "diagnostic":
+                tag = f"{line['name']}/{key}"
+            elif line["kind"] == "step" and key != "lr":
+                tag = f"train/{key}"
+            elif line["kind"] == "eval" and line["split"] == "validation":
+                tag = f"eval/{key}"
+            else:
+                continue
+            expected.setdefault(tag, []).append((line["step"], pytest.approx(value, rel=1e-6)))
+    for tag, points in expected.items():
+        assert [(event.step, event.value) for event in events.Scalars(tag)] == points
+
+
+def test_the_test_set_stands_in_the_hparams_only_and_once(events: EventAccumulator, summary: bnlab.RunSummary) -> None:
+    (point,) = events.Scalars("test/accuracy")
+    assert point.value == pytest.approx(summary.test_accuracy)
+
+
+def test_the_config_stands_there_as_text(events: EventAccumulator) -> None:
+    (event,) = events.Tensors("config")
+    text = event.tensor_proto.string_val[0].decode()
+    assert "activation: sigmoid" in text
+
+
+def test_hyperparameters_and_ending_are_in_the_runs_own_file(
+    events: EventAccumulator, summary: bnlab.RunSummary
+) -> None:
+    metadata = events.summary_metadata
+    start = hparams_metadata.parse_session_start_info_plugin_data(
+        metadata[hparams_metadata.SESSION_START_INFO_TAG].plugin_data.content
+    )
+    assert start.hparams["norm"].string_value == "batch"
+    assert start.hparams["optim.lr"].number_value == 0.1
+    assert start.hparams["norm.affine"].bool_value is True
+    assert start.hparams["train.eval_every"].string_value == "null"
+    assert hparams_metadata.SESSION_END_INFO_TAG in metadata
+    experiment = hparams_metadata.parse_experiment_plugin_data(
+        metadata[hparams_metadata.EXPERIMENT_TAG].plugin_data.content
+    )
+    assert {info.name for info in experiment.hparam_infos} == set(start.hparams)
+    assert len(list(Path(summary.folder).parent.rglob("events*"))) == 1
+
+
+def test_the_layout_draws_each_diagnostic_with_all_its_layers_in_one_chart(events: EventAccumulator) -> None:
+    (event,) = events.Tensors("custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
+    assert charts["loss"] == ["^train/loss$", "^eval/loss$"]
+    assert charts["saturation"][0] == "^saturation/hidden1$"
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return json.loads(answer.read())
+
+
+def test_a_live_tensorboard_serves_the_run_on_the_loopback_address(summary: bnlab.RunSummary) -> None:
+    root = Path(summary.folder).parents[1]
+    # in a process of its own: TensorBoard has no way to stop its threads
+    program = f"from bnlab.loggers.tensorboard import serve; print(serve({str(root)!r}, 0), flush=True); input()"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:")
+        runs = wait_for(lambda: get(f"{address}data/runs"))
+        assert runs == [f"single/{summary.run_id}"]
+        assert "saturation/hidden1" in get(f"{address}data/plugin/scalars/tags")[runs[0]]
+        layout = get(f"{address}data/plugin/custom_scalars/layout")
+        assert [category["title"] for category in layout["category"]] == ["Learning", "Inside the network"]
+        process.kill()
+
+
+def wait_for(ask: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 20
+    while not (answer := ask()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnlab.config.compose import compose_run
+from bnlab.errors import DataError
+from bnlab.runfolder.identity import run_id
+
+
+def test_an_id_says_what_matters_first() -> None:
+    assert run_id(compose_run(["norm=group", "model=cnn", "data=digits", "optim.lr=1e-3", "seed=4"])).startswith(
+        "group-cnn-digits-lr0.001-s4-"
+    )
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["device=cpu", "threads=3", "sweep.engine=sequential", "loggers=[]", "name=mine", "data.root=/x"]
+    + ["train.checkpoint_every=10", "optim.lr=1e-1", "optim.lr=0.10", "+hydra.verbose=true"][:3],
+)
+def test_what_cannot_change_the_numbers_does_not_change_the_id(override: str) -> None:
+    assert run_id(compose_run([override])) == run_id(compose_run([]))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["norm.eps=1e-3", "seed=1", "placement=after", "diagnostics=none", "train.log_every=10", "data.limit=100"]
+    + ["data.split_seed=1", "train.precision=bfloat16", "optim.weight_decay=1e-4", "schedule.name=cosine"],
+)
+def test_what_can_change_the_numbers_changes_the_id(override: str) -> None:
+    assert run_id(compose_run([override])) != run_id(compose_run([]))
+
+
+def test_own_arrays_are_known_by_their_content_not_by_their_place(tmp_path: Path) -> None:
+    def id_of(name: str, seed: int) -> str:
+        images = np.random.RandomState(seed).rand(30, 4)
+        np.savez(tmp_path / name, images=images, labels=np.arange(30) % 2)
+        return run_id(compose_run(["data=npz", f"data.path={tmp_path / name}"]))
+
+    assert id_of("a.npz", 0) == id_of("b.npz", 0) != id_of("a.npz", 1)
+    with pytest.raises(DataError, match=r"data\.path=.*nowhere\.npz cannot be read"):
+        run_id(compose_run(["data=npz", "data.path=nowhere.npz"]))
+
+
+def test_an_id_is_safe_as_a_folder_name_on_every_system() -> None:
+    name = run_id(compose_run(["norm=my.layers:Mine", "optim.lr=1e-05"]))
+    assert name.startswith("Mine-mlp-mnist_5k-lr1e-05-s0-")
+    assert not set(name) & set('<>:"/\\|?* ')

@@ -1,0 +1,258 @@
+import json
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import initialize_config_dir
+from torch import nn
+
+import bnlab
+from bnlab.config.compose import compose_run
+from bnlab.data.loader import Batches
+from bnlab.experiment import assemble, check, run_experiment
+from bnlab.runfolder.folder import RunFolder
+
+QUICK = ["data=synthetic", "train.steps=60", "model.width=16", "train.log_every=10"]
+
+
+def metrics(summary: bnlab.RunSummary) -> bytes:
+    return (Path(summary.folder) / "metrics.jsonl").read_bytes()
+
+
+def losses(summary: bnlab.RunSummary) -> list[Any]:
+    lines = map(json.loads, metrics(summary).splitlines())
+    return [(line["step"], line["values"]) for line in lines if line["kind"] in {"step", "eval"}]
+
+
+def run(*overrides: str, runs: str = "runs", again: bool = False) -> bnlab.RunSummary:
+    return bnlab.train([*QUICK, *overrides], runs=runs, again=again)
+
+
+ARMS = ["batch", "batch_torch", "none", "layer", "group", "rms"]
+
+
+@pytest.mark.parametrize("norm", ARMS)
+def test_the_same_config_and_seed_give_the_same_bytes(norm: str) -> None:
+    assert metrics(run(f"norm={norm}", runs="a")) == metrics(run(f"norm={norm}", runs="b"))
+
+
+def test_the_same_config_and_seed_give_the_same_bytes_for_a_cnn_with_augmentation() -> None:
+    words = ["model=cnn", "model.width=4", "train.steps=6", "data.flip=true", "data.crop_padding=1"]
+    assert metrics(run(*words, runs="a")) == metrics(run(*words, runs="b"))
+
+
+@pytest.mark.parametrize("norm", ARMS)
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_diagnostics_and_loggers_leave_the_loss_bit_identical(norm: str, model: str) -> None:
+    words = [f"norm={norm}", f"model={model}", "model.width=8", "train.steps=12", "train.log_every=1"]
+    watched = run(*words, "diagnostics=full", "diagnostics.schedule.every=1")
+    alone = run(*words, "diagnostics=none", "loggers=[]")
+    assert losses(watched) == losses(alone)
+    assert not list(Path(alone.folder).glob("events*"))
+    for key, value in torch.load(Path(watched.folder) / "checkpoint.pt", weights_only=True)["model"].items():
+        assert torch.equal(value, torch.load(Path(alone.folder) / "checkpoint.pt", weights_only=True)["model"][key])
+
+
+def test_arms_of_one_seed_share_initial_weights_and_batch_order() -> None:
+    weights, orders = {}, {}
+    for norm in ARMS:
+        config = compose_run([*QUICK, f"norm={norm}", "seed=3"])
+        cohort, model = assemble(config, check(config))
+        weights[norm] = {role: linear.weight for role, linear in model.linears.items()}
+        batches = iter(Batches(cohort.data.train, 60, config.data, config.seed))
+        orders[norm] = torch.stack([next(batches)[1] for _ in range(30)])
+    for norm in ARMS:
+        assert torch.equal(orders[norm], orders["none"])
+        for role, weight in weights["none"].items():
+            assert torch.equal(weights[norm][role], weight)
+
+
+def test_the_callers_random_state_threads_and_logging_are_left_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads()  # noqa: NPY002
+    level = logging.getLogger("bnlab").level
+    run("norm=batch", "threads=2")
+    after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads()  # noqa: NPY002
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+    assert logging.getLogger("bnlab").level == level
+    assert logging.getLogger("bnlab").handlers == []
+
+
+def test_a_notebook_with_hydra_initialized_can_train(tmp_path: Path) -> None:
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert run().status == "finished"
+
+
+def test_a_run_that_becomes_nan_is_diverged_with_the_step_and_stops_early() -> None:
+    summary = run("norm=none", "optim.lr=1e4", "train.steps=5000")
+    assert summary.status == "diverged"
+    assert summary.steps is not None
+    assert summary.diverged_at_step is not None
+    assert summary.diverged_at_step <= summary.steps < 100
+    assert summary.train_loss is None
+    last = json.loads(metrics(summary).splitlines()[-1])
+    assert (last["kind"], last["name"], last["values"]) == (
+        "end",
+        "diverged",
+        {"diverged_at_step": summary.diverged_at_step},
+    )
+
+
+def test_the_step_of_divergence_does_not_depend_on_how_often_the_loss_is_read() -> None:
+    words = ["norm=none", "optim.lr=1e4", "train.steps=200"]
+    steps = {run(*words, f"train.log_every={every}").diverged_at_step for every in (1, 7, 100)}
+    assert len(steps) == 1
+
+
+def test_a_finished_run_is_returned_at_once_and_trained_anew_only_when_told() -> None:
+    first = run()
+    kept = metrics(first)
+    (Path(first.folder) / "metrics.jsonl").write_bytes(b"touched\n")
+    second = run()
+    assert second.cached
+    assert (second.test_accuracy, second.duration_s) == (first.test_accuracy, first.duration_s)
+    assert metrics(second) == b"touched\n"
+    third = run(again=True)
+    assert not third.cached
+    assert metrics(third) == kept
+
+
+class _CutsOff:
+    def __init__(self, at_step: int) -> None:
+        self.at_step = at_step
+        self.closed_with: object = "never"
+
+    def take(self, record: Any) -> None:
+        if record.step >= self.at_step:
+            raise KeyboardInterrupt
+
+    def close(self, summary: object) -> None:
+        self.closed_with = summary
+
+
+def test_ctrl_c_keeps_what_was_recorded_and_says_so() -> None:
+    config = compose_run(QUICK)
+    folder, view = RunFolder(Path("runs/single/cut").absolute()), _CutsOff(30)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(config, folder, lambda *_: view)
+    assert folder.read_manifest()["status"] == "interrupted"
+    assert max(record["step"] for record in folder.read_records()) == 30
+    assert isinstance(view.closed_with, bnlab.RunSummary)
+    assert view.closed_with.status == "interrupted"
+    assert folder.read_summary()["steps"] == 30
+    assert list(folder.path.glob("events*"))
+
+
+def test_a_failure_keeps_its_traceback_and_names_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ArithmeticError("two and two\nare five")
+
+    monkeypatch.setattr("bnlab.training.cohort.measure_all", broken)
+    with pytest.raises(bnlab.RunError, match=r"failed: ArithmeticError: two and two\nThe whole story: .*log\.txt"):
+        run()
+    (folder,) = Path("runs/single").glob("batch*")
+    assert "Traceback" in (folder / "log.txt").read_text()
+    assert RunFolder(folder).read_manifest()["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["norm=instance"],
+        ["train.batch_size=1"],
+        ["train.batch_size=100000"],
+        ["norm.eps=-1"],
+        ["norm.momentum=1.5"],
+        ["norm=group", "norm.num_groups=3"],
+        ["norm=no.such:Layer"],
+        ["diagnostics.names=[saturatoin]"],
+        ["data=mnist", "data.root=nowhere"],
+        ["device=cuda:7"],
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_folder_is_made(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(bnlab.BnlabError) as caught:
+        run(*words)
+    assert not isinstance(caught.value, bnlab.RunError)
+    assert len(str(caught.value).splitlines()) <= 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_test_set_is_touched_once_at_the_end() -> None:
+    splits = [
+        (line["step"], line["split"]) for line in map(json.loads, metrics(run()).splitlines()) if line["kind"] == "eval"
+    ]
+    assert [step for step, split in splits if split == "test"] == [60]
+    assert [step for step, split in splits if split == "validation"] == [0, 11, 22, 33, 44, 55, 60]
+
+
+def test_a_loaded_model_gives_the_recorded_test_accuracy() -> None:
+    summary = run("norm=batch", "model=cnn", "model.width=8")
+    model = bnlab.load_model(summary.folder)
+    assert isinstance(model, nn.Module)
+    assert not model.training
+    data = check(compose_run(QUICK)).data.test
+    accuracy = (model(data.images).argmax(1) == data.labels).double().mean().item()
+    assert accuracy == summary.test_accuracy
+
+
+def test_what_has_no_weights_cannot_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(bnlab.RunError, match="is not a run's folder"):
+        bnlab.load_model(tmp_path)
+    folder = Path(run().folder)
+    (folder / "checkpoint.pt").write_bytes(b"not weights")
+    with pytest.raises(bnlab.RunError, match=r"checkpoint\.pt is damaged"):
+        bnlab.load_model(folder)
+
+
+def test_the_manifest_says_who_made_it() -> None:
+    manifest = RunFolder(Path(run("threads=2").folder)).read_manifest()
+    assert manifest["status"] == "finished"
+    assert manifest["threads"] == 2
+    assert manifest["engine"] == "sequential"
+    assert manifest["data"]["num_images"] == {"train": 700, "validation": 100, "test": 200}
+    assert manifest["versions"]["torch"].startswith(torch.__version__.partition("+")[0])
+    assert {"command", "git", "hardware", "started", "ended", "duration_s", "schema_version", "cohort"} <= set(manifest)
+
+
+def test_small_models_get_one_thread_and_large_ones_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnlab.provenance.num_physical_cores", lambda: 6)
+    assert check(compose_run([])).num_threads == 1
+    assert check(compose_run(["model=cnn"])).num_threads == 6
+    assert check(compose_run(["model=cnn", "threads=2"])).num_threads == 2
+
+
+def test_checkpoints_are_written_on_the_way_when_asked_for() -> None:
+    config = compose_run([*QUICK, "train.checkpoint_every=20"])
+    folder = RunFolder(Path("runs/single/cut").absolute())
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(config, folder, lambda *_: _CutsOff(50))
+    assert torch.load(folder.checkpoint_path, weights_only=True)["step"] == 40
+
+
+def test_gradient_clipping_and_bfloat16_change_the_training() -> None:
+    plain = run().train_loss
+    assert run("optim.clip_norm=0.01").train_loss != plain
+    assert run("train.precision=bfloat16").train_loss != plain
+
+
+def test_an_own_norm_from_the_current_folder_trains_with_its_options(tmp_path: Path) -> None:
+    (tmp_path / "my_layers.py").write_text(
+        "import torch\n"
+        "class Halver(torch.nn.Module):\n"
+        "    def __init__(self, num_channels, *, share=0.5):\n"
+        "        super().__init__()\n"
+        "        self.share = share\n"
+        "    def forward(self, x):\n"
+        "        return x * self.share\n"
+    )
+    summary = run("norm=my_layers:Halver", "norm.share=0.25")
+    assert summary.run_id.startswith("Halver-")
+    assert bnlab.load_model(summary.folder).hidden1.norm.share == 0.25
+    with pytest.raises(bnlab.ConfigError, match="has no option 'shrae'. Did you mean share?"):
+        run("norm=my_layers:Halver", "norm.shrae=0.25")
