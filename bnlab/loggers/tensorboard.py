@@ -29,6 +29,12 @@ from bnlab.schema import RunConfig
 HPARAM_METRICS = ("test/accuracy", "test/loss", "eval/accuracy", "eval/loss", "train/loss")
 """Columns of the HParams table: the last values of these tags. The test set's are written once, at the end."""
 
+HPARAMS_FIRST = {"norm", "model", "model.activation", "optim.lr", "seed"}
+"""TensorBoard shows five hyperparameters until asked for more: those marked as differing, then by the alphabet."""
+
+NOT_HPARAMS = {"name", "device", "threads", "loggers", "sweep.engine", "data.root", "train.checkpoint_every"}
+"""Settings that cannot change a number, and so are no hyperparameters."""
+
 HAND_ON_EVERY_S = 1.0
 """Seconds between hand-overs to the writer's thread. Waking it for every event cost 3% of a small model's speed."""
 
@@ -136,7 +142,8 @@ def _layout(diagnostics: list[str], layer_roles: list[str]) -> Summary.Value:
 
 def _hparams_of(config: RunConfig) -> list[Summary.Value]:
     """Return the two messages that declare the whole schema, and this run's values."""
-    values = {key.removesuffix(".name"): _hparam(value) for key, value in flatten(config.as_dict()).items()}
+    settings = flatten(config.as_dict())
+    values = {key.removesuffix(".name"): _hparam(settings[key]) for key in settings if key not in NOT_HPARAMS}
     experiment = api_pb2.Experiment(
         hparam_infos=[_hparam_info(key, value) for key, value in values.items()],
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in HPARAM_METRICS],
@@ -161,7 +168,9 @@ def _hparam(value: Any) -> bool | float | str:
 
 def _hparam_info(key: str, value: bool | float | str) -> Any:
     kinds = {"bool": "DATA_TYPE_BOOL", "float": "DATA_TYPE_FLOAT64", "str": "DATA_TYPE_STRING"}
-    return api_pb2.HParamInfo(name=key, type=api_pb2.DataType.Value(kinds[type(value).__name__]))
+    return api_pb2.HParamInfo(
+        name=key, type=api_pb2.DataType.Value(kinds[type(value).__name__]), differs=key in HPARAMS_FIRST
+    )
 
 
 def _hparams_value(tag: str, **content: Any) -> Summary.Value:

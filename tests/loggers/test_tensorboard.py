@@ -80,6 +80,7 @@ def test_hyperparameters_and_ending_are_in_the_runs_own_file(
         metadata[hparams_metadata.EXPERIMENT_TAG].plugin_data.content
     )
     assert {info.name for info in experiment.hparam_infos} == set(start.hparams)
+    assert not {"device", "threads", "loggers", "name", "data.root"} & set(start.hparams)
     assert len(list(Path(summary.folder).parent.rglob("events*"))) == 1
 
 

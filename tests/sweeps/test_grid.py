@@ -1,0 +1,52 @@
+import pytest
+
+from bnlab.errors import ConfigError
+from bnlab.sweeps.grid import expand, sweep_name
+
+
+def test_the_last_word_changes_fastest() -> None:
+    configs = expand(["norm=batch,none", "optim.lr=0.1,0.3", "seed=range(2)"]).configs
+    assert [(c.norm.name, c.optim.lr, c.seed) for c in configs] == [
+        (norm, lr, seed) for norm in ("batch", "none") for lr in (0.1, 0.3) for seed in (0, 1)
+    ]
+
+
+def test_choice_range_and_glob_are_hydras() -> None:
+    assert [c.optim.lr for c in expand(["optim.lr=choice(0.5,2)"]).configs] == [0.5, 2.0]
+    assert [c.seed for c in expand(["seed=range(1,9,4)"]).configs] == [1, 5]
+    assert [c.norm.name for c in expand(["norm=glob(batch*)"]).configs] == ["batch", "batch_torch"]
+    with pytest.raises(ConfigError, match="an interval has no list of values"):
+        expand(["optim.lr=interval(0.1,1)"])
+    with pytest.raises(ConfigError, match="matches nothing"):
+        expand(["norm=glob(x*)"])
+
+
+def test_an_option_applies_where_it_exists_and_makes_no_run_twice() -> None:
+    grid = expand(["norm=group,none", "norm.num_groups=2,5"])
+    assert [(c.norm.name, c.norm.options.get("num_groups")) for c in grid.configs] == [
+        *[("group", 2), ("group", 5), ("none", None)]
+    ]
+    assert grid.warnings == ["norm.num_groups does not apply to norm=none, which go without it."]
+
+
+def test_an_own_norm_takes_every_option_as_it_is() -> None:
+    grid = expand(["norm=none,my.layers:Mine", "norm.kind=a,b"])
+    assert [(c.norm.name, c.norm.options) for c in grid.configs] == [
+        *[("none", {}), ("my.layers:Mine", {"kind": "a"}), ("my.layers:Mine", {"kind": "b"})]
+    ]
+
+
+def test_a_sweeps_name_is_what_it_was_given_or_says_what_is_swept() -> None:
+    assert expand(["name=mine", "seed=0,1"]).name == "mine"
+    name = expand(["seed=0,1"]).name
+    assert len(name) == 8
+    assert set(name) <= set("0123456789abcdef")
+    same = ["seed=0,1", "device=cpu", "sweep.engine=sequential", "hydra.verbose=true"]
+    assert sweep_name(same) == name != sweep_name(["seed=0,2"])
+
+
+def test_an_option_that_no_arm_has_is_an_error_that_names_the_arms() -> None:
+    with pytest.raises(ConfigError, match=r"norm\.num_groups is not a setting with norm=batch,none"):
+        expand(["norm=batch,none", "norm.num_groups=2"])
+    with pytest.raises(ConfigError, match=r"norm\.momentmu is not a setting.*Did you mean norm\.momentum"):
+        expand(["norm.momentmu=0.5", "seed=0,1"])

@@ -1,0 +1,90 @@
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def quietly(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    quietly(sys.executable, "-m", "build", "--outdir", folder, ROOT, cwd=folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_in_a_folder_without_the_checkout(distributions: Path, tmp_path: Path) -> None:
+    (wheel,) = distributions.glob("*.whl")
+    env = tmp_path / "env"
+    venv.create(env, with_pip=True)
+    python = env / ("Scripts" if os.name == "nt" else "bin") / "python"
+    # the dependencies, some gigabytes, are those of this environment; bnlab itself is not: the wheel comes first
+    site = quietly(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
+    quietly(python, "-m", "pip", "install", "--no-deps", "--quiet", wheel, cwd=tmp_path)
+    ours = quietly(sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
+    (Path(site) / "dependencies.pth").write_text(ours)
+    program = "import bnlab, sys; print(bnlab.__file__); from bnlab.cli.app import main; main()"
+    out = quietly(python, "-c", program, "train", "--json", "train.epochs=2", cwd=tmp_path)
+    place, line = out.splitlines()
+    assert place.startswith(site)
+    assert json.loads(line)["test_accuracy"] > 0.8
+    shown = quietly(python, "-m", "bnlab.cli.app", "doctor", "--json", cwd=tmp_path)
+    conf = next(row for row in json.loads(shown) if row["what"] == "conf")
+    assert conf["found"].startswith(site)
+
+
+@pytest.mark.slow
+def test_the_wheel_and_the_source_distribution_carry_all_of_conf(distributions: Path) -> None:
+    expected = {str(path.relative_to(ROOT)).replace(os.sep, "/") for path in (ROOT / "conf").rglob("*.yaml")}
+    (wheel,) = distributions.glob("*.whl")
+    (source,) = distributions.glob("*.tar.gz")
+    in_wheel = set(quietly(sys.executable, "-m", "zipfile", "-l", wheel, cwd=ROOT).split())
+    in_source = set(quietly(sys.executable, "-m", "tarfile", "-l", source, cwd=ROOT).split())
+    assert expected
+    assert {f"bnlab/{name}" for name in expected} <= in_wheel
+    assert {f"{source.name.removesuffix('.tar.gz')}/{name}" for name in expected} <= in_source
+
+
+def test_a_checkout_finds_the_conf_that_people_edit() -> None:
+    from bnlab.config.folders import conf_folder  # noqa: PLC0415
+
+    if (ROOT / "bnlab" / "conf").exists() or not (ROOT / "conf").exists():
+        pytest.skip("bnlab is installed, not checked out")
+    assert conf_folder() == ROOT / "conf"
+
+
+def test_the_version_is_the_same_in_both_places() -> None:
+    import tomllib  # noqa: PLC0415
+
+    import bnlab  # noqa: PLC0415
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert bnlab.__version__ == project["version"]
+
+
+def test_the_public_names_of_the_contract_resolve() -> None:
+    import bnlab  # noqa: PLC0415
+
+    for name in bnlab.__all__:
+        assert getattr(bnlab, name) is not None
+    assert issubclass(bnlab.ConfigError, ValueError)
+    assert issubclass(bnlab.ConfigError, bnlab.BnlabError)
+    assert bnlab.norms.BatchNorm(3).running_var.shape == (3,)
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        bnlab.trian  # noqa: B018
+
+
+def test_importing_bnlab_does_not_import_torch() -> None:
+    program = "import bnlab, sys; bnlab.read_runs; bnlab.ConfigError; print('torch' in sys.modules)"
+    assert quietly(sys.executable, "-c", program, cwd=ROOT).strip() == "False"
