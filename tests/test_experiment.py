@@ -73,10 +73,10 @@ def test_arms_of_one_seed_share_initial_weights_and_batch_order() -> None:
 
 def test_the_callers_random_state_threads_and_logging_are_left_alone() -> None:
     torch.manual_seed(5)
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads()  # noqa: NPY002
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads()
     level = logging.getLogger("bnlab").level
     run("norm=batch", "threads=2")
-    after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads()  # noqa: NPY002
+    after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
     assert logging.getLogger("bnlab").level == level
@@ -254,5 +254,5 @@ def test_an_own_norm_from_the_current_folder_trains_with_its_options(tmp_path: P
     summary = run("norm=my_layers:Halver", "norm.share=0.25")
     assert summary.run_id.startswith("Halver-")
     assert bnlab.load_model(summary.folder).hidden1.norm.share == 0.25
-    with pytest.raises(bnlab.ConfigError, match="has no option 'shrae'. Did you mean share?"):
+    with pytest.raises(bnlab.ConfigError, match=r"has no option 'shrae'\. Did you mean share\?"):
         run("norm=my_layers:Halver", "norm.shrae=0.25")

@@ -1,7 +1,7 @@
 """Shell completion of overrides: groups, their options, keys, and the values that a key can take."""
 
+import os
 import typing
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,29 +13,31 @@ from bnlab.config.folders import config_groups, config_keys, search_folders
 _SECTIONS: dict[str, list[type[BaseModel]]] = {
     "": [schema.RunConfig],
     "model": [schema.MLPConfig, schema.CNNConfig],
+    "data": [schema.DataConfig],
+    "optim": [schema.SGDConfig, schema.AdamConfig],
     "train": [schema.TrainConfig],
     "schedule": [schema.ScheduleConfig],
     "sweep": [schema.SweepConfig],
 }
 
 
-def complete_override(ctx: typer.Context, args: list[str], incomplete: str) -> list[str]:  # noqa: ARG001
+def complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return what the word under the cursor can become.
 
     bash hands over ``norm=ba`` as three words, zsh and fish as one.
 
     Args:
-        ctx: Unused; typer hands it over.
-        args: The words before.
-        incomplete: The word so far.
+        ctx: What has been typed before.
+        incomplete: The word so far; empty also where it is bash's ``=``.
     """
+    before = [str(word) for word in ctx.params.get("overrides") or []]
+    if _word_under_bashs_cursor() == "=":
+        before.append("=")
     key, equals, begun = incomplete.partition("=")
-    in_pieces = not equals and args[-1:] == ["="]
+    in_pieces = not equals and before[-1:] == ["="] and len(before) > 1
     if in_pieces:
-        key, begun = (args[-2] if len(args) > 1 else ""), incomplete
-    elif incomplete == "=" and args:
-        key, begun, in_pieces = args[-1], "", True
-    folders = search_folders(None if "--config-dir" not in args else Path(args[args.index("--config-dir") + 1]))
+        key, begun = before[-2], incomplete
+    folders = search_folders(ctx.params.get("config_dir"))
     groups = {name: options for name, options in config_groups(folders).items() if name not in {"budget", "tuning"}}
     if not equals and not in_pieces:
         words = [f"{group}=" for group in groups] + [f"{name}=" for name in config_keys(folders)]
@@ -44,6 +46,12 @@ def complete_override(ctx: typer.Context, args: list[str], incomplete: str) -> l
     lead = "".join(f"{value}," for value in chosen) if in_pieces else f"{key}={''.join(f'{v},' for v in chosen)}"
     values = groups.get(key) or _values_of(key)
     return [lead + value for value in values if value.startswith(last) and value != "own"]
+
+
+def _word_under_bashs_cursor() -> str:
+    words = os.environ.get("COMP_WORDS", "").split("\n")
+    place = os.environ.get("COMP_CWORD", "")
+    return words[int(place)] if place.isdigit() and int(place) < len(words) else ""
 
 
 def _values_of(key: str) -> list[str]:

@@ -120,15 +120,15 @@ def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
     assert override.input_line is not None
     if not override.is_sweep_override():
         return [override.input_line]
-    key = override.get_key_element()
-    if override.is_discrete_sweep():
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
-    value = override.value()
+    key, value = override.get_key_element(), override.value()
     if isinstance(value, Glob):
         options = value.filter(config_groups(search_folders(config_dir)).get(override.key_or_group, []))
         if not options:
             raise ConfigError(f"{override.input_line} matches nothing in conf/{override.key_or_group}.")
         return [f"{key}={option}" for option in options]
+    if override.is_discrete_sweep():
+        # Hydra escapes the colon of package.module:Class, as if it would read it once more
+        return [f"{key}={text}".replace("\\:", ":") for text in override.sweep_string_iterator()]
     raise ConfigError(f"{override.input_line}: an interval has no list of values. Use range(...) or choice(...).")
 
 

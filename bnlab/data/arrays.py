@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from bnlab.errors import DataError
 
+_LARGEST_PIXEL = 1e15
+"""Largest size of a pixel: squares of ten million such are summed in float32, which ends at 3.4e38."""
+
 
 @dataclass(frozen=True)
 class Arrays:
@@ -47,21 +50,44 @@ def checked(images: NDArray[np.generic], labels: NDArray[np.generic], place: str
     Raises:
         DataError: Wrong shapes, types or values.
     """
-    if images.ndim not in {2, 3, 4}:
-        raise DataError(f"{place}: images must be (N,H,W), (N,H,W,C) or (N,D), got shape {images.shape}.")
-    if images.ndim == 4 and images.shape[3] not in {1, 2, 3, 4}:
-        hint = "Move the channels last: images.transpose(0, 2, 3, 1)." if images.shape[1] in {1, 2, 3, 4} else ""
-        raise DataError(f"{place}: images of 4 axes must be (N,H,W,C) with 1 to 4 channels, got {images.shape}. {hint}")
-    if len(images) == 0:
-        raise DataError(f"{place}: there are no images in it.")
-    if 0 in images.shape:
-        raise DataError(f"{place}: images must not be empty, got shape {images.shape}.")
-    if not (np.issubdtype(images.dtype, np.number) or images.dtype == np.bool_) or np.iscomplexobj(images):
-        raise DataError(f"{place}: images must be real numbers, got {images.dtype}.")
+    _check_images(images, place)
     if labels.shape != (len(images),):
-        raise DataError(f"{place}: labels must be ({len(images)},), one per image, got shape {labels.shape}.")
+        hint = " Flatten them: labels.reshape(-1)." if labels.size == len(images) else ""
+        raise DataError(
+            f"{place}: labels must be of shape ({len(images)},), one per image, got {labels.shape}.{hint} "
+            "Images and labels may belong to different files."
+        )
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{place}: labels must be integers from 0, got {labels.dtype}. Convert with .astype(int).")
+    arrays = Arrays(images, labels.astype(np.int64))
+    if arrays.labels.min() < 0:
+        raise DataError(
+            f"{place}: labels must be 0 or above, got {arrays.labels.min()}. "
+            "Number them anew with np.unique(labels, return_inverse=True)."
+        )
+    return arrays
+
+
+def _check_images(images: NDArray[np.generic], place: str) -> None:
+    """Check shape, type and values of images.
+
+    Raises:
+        DataError: One of them is wrong.
+    """
+    if images.ndim not in {2, 3, 4}:
+        raise DataError(f"{place}: images must be (N,H,W), (N,H,W,C) or (N,D), got shape {images.shape}. Reshape them.")
+    if len(images) == 0:
+        raise DataError(f"{place}: images must not be empty, got shape {images.shape}. Write the file anew.")
+    if images.ndim == 4 and images.shape[3] not in {1, 2, 3, 4}:
+        first = images.shape[1] in {1, 2, 3, 4}
+        cure = "Move the channels last: images.transpose(0, 2, 3, 1)." if first else "Keep at most 4 channels."
+        raise DataError(f"{place}: images of 4 axes must be (N,H,W,C) with 1 to 4 channels, got {images.shape}. {cure}")
+    if images.size == 0:
+        raise DataError(f"{place}: images must have pixels, got shape {images.shape}. Write the file anew.")
+    if not (np.issubdtype(images.dtype, np.number) or images.dtype == np.bool_) or np.iscomplexobj(images):
+        raise DataError(f"{place}: images must be real numbers, got {images.dtype}. Convert with .astype(np.float32).")
+    if images.dtype.itemsize == 1:
+        return  # bytes are neither NaN nor large
     if np.issubdtype(images.dtype, np.floating):
         odd = ~np.isfinite(images.reshape(len(images), -1)).all(axis=1)
         if odd.any():
@@ -69,17 +95,19 @@ def checked(images: NDArray[np.generic], labels: NDArray[np.generic], place: str
                 f"{place}: {int(odd.sum())} images hold NaN or infinity, the first is number {int(odd.argmax())}. "
                 "Replace them, for instance with np.nan_to_num."
             )
-    if labels.min() < 0:
-        raise DataError(f"{place}: labels must be 0 or above, got {labels.min()}.")
-    return Arrays(images, labels.astype(np.int64))
+    largest = max(abs(float(images.min())), abs(float(images.max())))
+    if largest > _LARGEST_PIXEL:
+        raise DataError(
+            f"{place}: pixels must be at most {_LARGEST_PIXEL:g} in size, got {largest:g}. Divide them by a constant."
+        )
 
 
-def check_classes(train: Arrays, test: Arrays, place: str) -> int:
-    """Return the number of classes; every class that is tested must have been trained.
+def check_classes(train: Arrays, test: Arrays | None, place: str) -> int:
+    """Return the number of classes: labels run from 0 without a gap, and the official test set has no other.
 
     Args:
-        train: All images that are not test images.
-        test: The test images.
+        train: All images that are not official test images.
+        test: The official test images, where there are some.
         place: File or data set, named in the message.
 
     Raises:
@@ -88,18 +116,40 @@ def check_classes(train: Arrays, test: Arrays, place: str) -> int:
     present = np.unique(train.labels)
     num_classes = len(present)
     if num_classes < 2:
-        raise DataError(f"{place}: labels must hold at least two classes, got only {present.tolist()}.")
+        raise DataError(
+            f"{place}: labels must hold at least two classes, got only {present.tolist()}. Add images of another class."
+        )
     if present[-1] != num_classes - 1:
-        missing = sorted(set(range(int(present[-1]))) - set(present.tolist()))[:5]
+        missing = np.setdiff1d(np.arange(num_classes), present)[:5].tolist()
         raise DataError(
             f"{place}: labels must run from 0 without a gap: the largest is {present[-1]}, but {missing} never occur. "
             "Number them anew with np.unique(labels, return_inverse=True)."
         )
-    if test.labels.max() >= num_classes:
+    if test is not None and test.labels.max() >= num_classes:
         raise DataError(
-            f"{place}: a test label is out of range: {test.labels.max()}, with {num_classes} classes in training."
+            f"{place}: test labels must be classes of the training images, 0 to {num_classes - 1}, "
+            f"got {test.labels.max()}. The two files may belong to different data sets."
         )
     return num_classes
+
+
+def check_all_trained(train: Arrays, num_classes: int, place: str) -> None:
+    """Check that each class has a training image.
+
+    Args:
+        train: The training images that are left after validation and test images are drawn.
+        num_classes: Of the whole set.
+        place: File or data set, named in the message.
+
+    Raises:
+        DataError: A class has none.
+    """
+    counts = np.bincount(train.labels, minlength=num_classes)
+    if counts.min() == 0:
+        raise DataError(
+            f"{place}: each class needs a training image, none is left of class {int(counts.argmin())}. "
+            "Add images of it, or lower data.validation_share or data.test_share."
+        )
 
 
 def check_same_shape(train: Arrays, test: Arrays, place: str) -> None:
@@ -110,6 +160,6 @@ def check_same_shape(train: Arrays, test: Arrays, place: str) -> None:
     """
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
-            f"{place}: training images are {train.images.shape[1:]}, test images {test.images.shape[1:]}: "
-            "they must be of one shape."
+            f"{place}: training and test images must be of one shape, got {train.images.shape[1:]} and "
+            f"{test.images.shape[1:]}. The two files may belong to different data sets."
         )

@@ -28,7 +28,7 @@ class Batches:
         seed: The run's.
 
     Raises:
-        ConfigError: A batch larger than the split, or augmentation of what is no image.
+        ConfigError: A batch larger than the split, or augmentation that does not suit the images.
     """
 
     def __init__(self, split: Split, batch_size: int, config: DataConfig, seed: int) -> None:
@@ -42,6 +42,12 @@ class Batches:
             raise ConfigError(
                 f"data.flip and data.crop_padding need images, got rows of {split.images.shape[1]} numbers. "
                 "Set data.flip=false data.crop_padding=0."
+            )
+        if self.augments and config.crop_padding >= min(split.images.shape[2:]):
+            raise ConfigError(
+                f"data.crop_padding must be below the images' sides, or whole images are shifted away: "
+                f"{config.crop_padding}, with {split.images.shape[2]}x{split.images.shape[3]} pixels. "
+                "Try data.crop_padding=2."
             )
         self.split = split
         self.batch_size = batch_size

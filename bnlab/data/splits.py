@@ -7,9 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bnlab.data.arrays import Arrays, SourceData, check_classes, check_same_shape
-from bnlab.errors import DataError
+from bnlab.data.arrays import Arrays, SourceData, check_all_trained, check_classes, check_same_shape
+from bnlab.errors import ConfigError, DataError
 from bnlab.schema import DataConfig
+
+_NO_CONTRAST = 1e-6
+"""Standard deviation of a channel, as a share of its mean, below which it is taken for rounding: 16 float32 steps."""
 
 
 @dataclass(frozen=True)
@@ -75,25 +78,57 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
         config: Shares, seed and limit.
 
     Raises:
+        ConfigError: Shares that do not go with the set, or with each other.
         DataError: There are too few images, or labels that do not fit.
     """
     place = f"data={config.name}" if config.path is None else config.path
     random = np.random.RandomState(config.split_seed)  # its streams are frozen for good (NumPy NEP 19)
     rest, test = source.train, source.test
-    share_of = len(rest.labels)
-    if test is None:
-        share = 0.2 if config.test_share is None else config.test_share
-        rest, test = _divided(rest, round(share * share_of), random)
-    check_same_shape(rest, test, place)
     num_classes = check_classes(rest, test, place)
+    share_of = len(rest.labels)
+    test_share = _test_share(config, has_test=test is not None)
+    if test is None:
+        rest, test = _divided(rest, round(test_share * share_of), random)
+    check_same_shape(rest, test, place)
     train, validation = _divided(rest, round(config.validation_share * share_of), random)
+    for split, name, cure in (
+        (train, "training", "Lower data.validation_share or data.test_share."),
+        (validation, "validation", "Raise data.validation_share, or add images."),
+        (test, "test", "Raise data.test_share, or add images."),
+    ):
+        if len(split.labels) == 0:
+            raise DataError(f"{place}: each split needs an image, no {name} images are left of {share_of}. {cure}")
+    check_all_trained(train, num_classes, place)
     if config.limit is not None:
         train, validation, test = (_limited(split, config.limit, random) for split in (train, validation, test))
-    for name, split in (("training", train), ("validation", validation), ("test", test)):
-        if len(split.labels) == 0:
-            raise DataError(f"{place}: no {name} images are left of {share_of}. Raise data.limit or the shares.")
     splits = _normalized_by_first(train, validation, test)
     return DataSet(splits[0], splits[1], splits[2], num_classes, source.found_in)
+
+
+def _test_share(config: DataConfig, has_test: bool) -> float:
+    """Return the share of the images that becomes the test set: 0 where there is an official one.
+
+    Raises:
+        ConfigError: A share where there is an official test set, none where there is none, or too large a one.
+    """
+    if has_test:
+        if config.test_share is not None:
+            raise ConfigError(
+                f"data.test_share must be null where there is an official test set: data={config.name}, "
+                f"got {config.test_share}. Leave it out."
+            )
+        return 0.0
+    if config.test_share is None:
+        raise ConfigError(
+            f"data.test_share must be set where there is no official test set: data={config.name}, got null. "
+            "Try data.test_share=0.2."
+        )
+    if config.test_share + config.validation_share >= 1:
+        raise ConfigError(
+            "data.test_share and data.validation_share must leave something to train on: "
+            f"{config.test_share} + {config.validation_share} is not below 1. Lower one of them."
+        )
+    return config.test_share
 
 
 def stratified_choice(labels: NDArray[np.int64], num_chosen: int, random: np.random.RandomState) -> NDArray[np.bool_]:
@@ -108,8 +143,8 @@ def stratified_choice(labels: NDArray[np.int64], num_chosen: int, random: np.ran
         random: Where chance comes from.
 
     Source:
-        Largest remainders: Hamilton's method. Written out, and not scikit-learn's train_test_split, since a
-        split must not change with a library's version.
+        The method of largest remainders (Hamilton's). Written out, and not scikit-learn's train_test_split, since
+        a split must not change with a library's version.
 
     Example:
         >>> mask = stratified_choice(np.array([0] * 8 + [1] * 4), 6, np.random.RandomState(0))
@@ -155,8 +190,10 @@ def _normalized_by_first(*splits: Arrays) -> list[Split]:
         tensor.sub_(mean)
     std = torch.linalg.vector_norm(_pixels(first), dim=2).double().square().mean(0).div(_pixels(first).shape[2])
     std = std.sqrt().float().view(shape)
-    std[std == 0] = 1.0  # a channel without contrast stays at 0
-    return [Split(t.div_(std), torch.from_numpy(arrays.labels)) for t, arrays in zip(tensors, splits, strict=True)]
+    # a channel without contrast stays at 0: what is left of it after the mean is taken off is rounding, a few
+    # units in the last place (6e-8) of the mean, and must not be blown up to 1
+    std[std <= _NO_CONTRAST * mean.abs()] = 1.0
+    return [Split(t.div_(std), torch.tensor(arrays.labels)) for t, arrays in zip(tensors, splits, strict=True)]
 
 
 def _image_tensor(images: NDArray[np.generic]) -> Tensor:

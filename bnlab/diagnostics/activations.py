@@ -37,8 +37,9 @@ def _flat_relu(_: Tensor, a: Tensor) -> Tensor:
 
 
 def _flat_gelu(z: Tensor, _: Tensor) -> Tensor:
+    below: Tensor = torch.special.ndtr(z)
     density = torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
-    return (torch.special.ndtr(z) + z * density).abs() < SLOPE_BOUND
+    return (below + z * density).abs() < SLOPE_BOUND
 
 
 def _flat_silu(z: Tensor, _: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ class Saturation(Diagnostic):
     since half of a centered input is negative.
 
     Unit:
-        Share, 0 to 1.
+        Share, 0 to 1. NaN as soon as one activation is NaN.
 
     Cost:
         One forward pass on the probe batch, shared with the other diagnostics.
@@ -87,7 +88,7 @@ class Saturation(Diagnostic):
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the flat share per layer."""
         flat = FLAT_REGIONS[seen.activation]
-        return {role: flat(seen.preactivations[role], a).float().mean() for role, a in seen.activations.items()}
+        return {role: _share(flat(seen.preactivations[role], a), a) for role, a in seen.activations.items()}
 
 
 class DeadFraction(Diagnostic):
@@ -97,7 +98,7 @@ class DeadFraction(Diagnostic):
     is below 1e-6.
 
     Unit:
-        Share of units, 0 to 1. A convolution's unit is a channel.
+        Share of units, 0 to 1. A convolution's unit is a channel. NaN as soon as one activation is NaN.
 
     Cost:
         One forward pass on the probe batch, shared with the other diagnostics.
@@ -116,7 +117,7 @@ class DeadFraction(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share of dead units per layer."""
-        return {role: _dead(a, seen.activation).float().mean() for role, a in seen.activations.items()}
+        return {role: _share(_dead(a, seen.activation), a) for role, a in seen.activations.items()}
 
 
 def _dead(a_NUS: Tensor, activation: str) -> Tensor:
@@ -124,3 +125,9 @@ def _dead(a_NUS: Tensor, activation: str) -> Tensor:
     if activation == "relu":
         return a_UM.amax(1) <= 0
     return a_UM.float().var(1, correction=0) < SAME_OUTPUT_VARIANCE
+
+
+def _share(flags: Tensor, a_NUS: Tensor) -> Tensor:
+    # A comparison with NaN is false: without this a network full of NaN would look healthy.
+    share = flags.float().mean()
+    return torch.where(a_NUS.isnan().any(), torch.nan, share)

@@ -18,14 +18,19 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
         model: What will be looked at.
     """
     modes = {module: module.training for module in model.modules()}
-    buffers = {buffer: buffer.clone() for buffer in model.buffers()}
+    # by module and name: a layer may put a new tensor in a buffer's place, and that must be undone too
+    buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    values = {buffer: buffer.clone() for buffer in model.buffers()}
     with torch.random.fork_rng():
         try:
             yield
         finally:
             with torch.no_grad():
-                for buffer, value in buffers.items():
+                for buffer, value in values.items():
                     buffer.copy_(value)
+            for module, by_name in buffers:
+                module._buffers.clear()
+                module._buffers.update(by_name)
             for module, mode in modes.items():
                 module.training = mode
 

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnlab.norms.catalog import NoNorm
+
 BuildNorm = Callable[[int], nn.Module]
 Placement = Literal["before", "after", "input"]
 
@@ -135,7 +137,7 @@ class BlockBuilder:
 
     def _norm_and_bias(self, num_channels: int) -> tuple[nn.Module, bool]:
         if self.placement == "input":
-            return nn.Identity(), True
+            return NoNorm(num_channels), True  # in every arm, and it declares what a norm must
         norm = self.build_norm(num_channels)
         return norm, self.placement == "after" or not norm.subtracts_mean
 

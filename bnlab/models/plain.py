@@ -1,5 +1,6 @@
 """Plain networks: a multi-layer perceptron and a convolutional net without shortcuts."""
 
+import itertools
 import math
 from collections import OrderedDict
 from typing import ClassVar
@@ -20,7 +21,7 @@ class MLP(Network):
 
     def __init__(self, config: MLPConfig, input_shape: tuple[int, ...], num_classes: int, blocks: BlockBuilder) -> None:
         widths = [math.prod(input_shape)] + [config.width] * config.depth
-        hidden = [blocks.dense(n_in, n_out) for n_in, n_out in zip(widths, widths[1:], strict=False)]
+        hidden = [blocks.dense(n_in, n_out) for n_in, n_out in itertools.pairwise(widths)]
         body = OrderedDict[str, nn.Module]((f"hidden{i}", block) for i, block in enumerate(hidden, 1))
         super().__init__(body, nn.Linear(widths[-1], num_classes), blocks.input_norm(widths[0]))
 

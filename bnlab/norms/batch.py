@@ -3,21 +3,15 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
-from bnlab.norms.moments import (
-    axes_but_channel,
-    channel_moments,
-    chunks,
-    per_channel,
-    scale_and_shift,
-    update_running,
-    wide_dtype,
-)
+from bnlab.norms.batch_formula import affine_map, normalize_batch
+from bnlab.norms.moments import check_input, scale_and_shift, update_running, wide_dtype
+from bnlab.norms.options import check_eps, check_momentum, check_switches
 
 
 class BatchNorm(nn.Module):
@@ -30,7 +24,8 @@ class BatchNorm(nn.Module):
 
     Training mode uses the batch's own mean and (biased) variance, and moves the running ones:
     running = momentum * running + (1 - momentum) * batch. Eval mode uses the running ones, so that a
-    sample's output does not depend on its neighbors.
+    sample's output does not depend on its neighbors. An empty batch passes and is not counted (PyTorch's layer
+    counts it).
 
     Two conventions differ from PyTorch's layer, and both are the article's. ``momentum`` is the share of the
     *old* running value that is kept: 0.9 here is 0.1 in PyTorch. The running variance averages the *biased*
@@ -55,8 +50,8 @@ class BatchNorm(nn.Module):
         num_batches_tracked: (), batches seen in training mode.
 
     Raises:
-        ConfigError: An option out of range, an input of the wrong shape, or exactly one value per channel in
-            training mode (its variance would be 0 and the output would not depend on the input).
+        ConfigError: An option out of range, an input of the wrong shape, or exactly one value per channel where
+            the batch's own statistics are used (the variance would be 0, and the output the bias).
 
     Source:
         Ioffe & Szegedy 2015, arXiv:1502.03167, Algorithms 1 and 2.
@@ -89,7 +84,14 @@ class BatchNorm(nn.Module):
         unbiased_running_var: bool = False,
     ) -> None:
         super().__init__()
-        check_batch_options(eps, momentum)
+        check_eps(eps)
+        check_momentum(momentum)
+        check_switches(
+            affine=affine,
+            bias=bias,
+            track_running_stats=track_running_stats,
+            unbiased_running_var=unbiased_running_var,
+        )
         self.num_channels = num_channels
         self.eps = eps
         self.momentum = momentum
@@ -102,39 +104,35 @@ class BatchNorm(nn.Module):
 
     def forward(self, x_NCS: Tensor) -> Tensor:
         """Normalize a batch; in training mode, move the running statistics too."""
-        self._check_shape(x_NCS)
+        check_input(x_NCS, self.num_channels)
+        wide = wide_dtype(x_NCS.dtype)
         if not self.training and self.running_mean is not None and self.running_var is not None:
-            scale_C, shift_C = _affine_map(self.running_mean, self.running_var, self.weight, self.bias, self.eps)
-            wide = wide_dtype(x_NCS.dtype)
-            return scale_and_shift(x_NCS, scale_C.to(wide), shift_C.to(wide))
-        if x_NCS.numel() == 0:  # nothing to normalize, nothing to learn; torch lets it pass too
-            return x_NCS.clone()
+            return self._normalize_by(x_NCS, self.running_mean.to(wide), self.running_var.to(wide))
+        _check_has_variance(x_NCS)
+        if x_NCS.numel() == 0:  # nothing to normalize or to learn: it passes, and all gradients are 0
+            zero_C = x_NCS.new_zeros(self.num_channels, dtype=wide)
+            return self._normalize_by(x_NCS, zero_C, zero_C + 1)
         y_NCS, mean_C, var_C = normalize_batch(x_NCS, self.weight, self.bias, self.eps)
         if self.training:
             self._update_running_statistics(mean_C, var_C, num_values=x_NCS.numel() // self.num_channels)
         return y_NCS
 
+    def _normalize_by(self, x_NCS: Tensor, mean_C: Tensor, var_C: Tensor) -> Tensor:
+        return scale_and_shift(x_NCS, *affine_map(mean_C, var_C, self.weight, self.bias, self.eps))
+
     def _update_running_statistics(self, mean_C: Tensor, var_C: Tensor, num_values: int) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
-        kept = 1 - 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        kept: float | Tensor
+        if self.momentum is None:  # in the buffer's type: a float32 share would blur a float64 average
+            kept = 1 - 1 / self.num_batches_tracked.to(wide_dtype(self.running_mean.dtype))
+        else:
+            kept = self.momentum
         if self.unbiased_running_var:
             var_C = var_C * (num_values / (num_values - 1))
         update_running(self.running_mean, mean_C, kept)
         update_running(self.running_var, var_C, kept)
-
-    def _check_shape(self, x_NCS: Tensor) -> None:
-        if x_NCS.dim() < 2 or x_NCS.shape[1] != self.num_channels:
-            raise ConfigError(
-                f"BatchNorm({self.num_channels}) takes (N, {self.num_channels}) or "
-                f"(N, {self.num_channels}, *spatial), got {tuple(x_NCS.shape)}"
-            )
-        if self.training and x_NCS.numel() == self.num_channels:
-            raise ConfigError(
-                f"BatchNorm needs more than one value per channel in training mode, got {tuple(x_NCS.shape)}: "
-                "its output would be the bias, whatever the input. Use a larger train.batch_size, or norm=layer."
-            )
 
     def extra_repr(self) -> str:
         """Return the options that print() shows."""
@@ -159,7 +157,8 @@ class TorchBatchNorm(nn.BatchNorm2d):
         (N, C, *S) -> (N, C, *S); unlike nn.BatchNorm2d, for any number of spatial axes.
 
     Raises:
-        ConfigError: An option out of range.
+        ConfigError: An option out of range, an input of the wrong shape, or exactly one value per channel in
+            training mode.
 
     Source:
         torch.nn.BatchNorm1d, 2d and 3d, which share one implementation.
@@ -175,140 +174,22 @@ class TorchBatchNorm(nn.BatchNorm2d):
     def __init__(
         self, num_channels: int, *, eps: float = 1e-5, momentum: float | None = 0.9, affine: bool = True
     ) -> None:
-        check_batch_options(eps, momentum)
+        check_eps(eps)
+        check_momentum(momentum)
+        check_switches(affine=affine)
         new_share = None if momentum is None else round(1 - momentum, 12)  # 1 - 0.9 is 0.09999999999999998
         super().__init__(num_channels, eps=eps, momentum=new_share, affine=affine)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() < 2:
-            raise ConfigError(f"batch_torch takes (N, C) or (N, C, *spatial), got {tuple(input.shape)}")
+        check_input(input, self.num_features)
+        if self.training:
+            _check_has_variance(input)
 
 
-def check_batch_options(eps: float, momentum: float | None) -> None:
-    """Check the two options that every norm with running statistics has.
-
-    Raises:
-        ConfigError: eps is not above 0, or momentum is outside [0, 1].
-    """
-    if eps <= 0:
-        raise ConfigError(f"norm.eps must be above 0, got {eps}")
-    if momentum is not None and not 0 <= momentum <= 1:
+def _check_has_variance(x_NCS: Tensor) -> None:
+    if x_NCS.numel() == x_NCS.shape[1]:
         raise ConfigError(
-            f"norm.momentum must be in [0, 1], got {momentum}: it is the share of the old running value "
-            "that is kept (0.9 is PyTorch's 0.1)"
+            "batch normalization needs more than one value per channel in training mode, got "
+            f"{tuple(x_NCS.shape)}: its output would be the bias, whatever the input. "
+            "Use a larger train.batch_size, or norm=layer."
         )
-
-
-def normalize_batch(
-    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalize by the batch's own statistics.
-
-    Args:
-        x_NCS: (N, C, *S) with at least one value per channel.
-        weight_C: Scale (C,), or None for 1.
-        bias_C: Shift (C,), or None for 0.
-        eps: Added to the variance, inside the root.
-
-    Returns:
-        Output like x, mean (C,) and biased variance (C,), all differentiable.
-    """
-    y_NCS, mean_C, var_C = _NormalizeBatch.apply(x_NCS, weight_C, bias_C, eps)  # type: ignore[no-untyped-call]
-    return y_NCS, mean_C, var_C
-
-
-def normalize_batch_by_autograd(
-    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what `normalize_batch` does, as the article writes it, and leave the backward to autograd.
-
-    The readable reference: the fast one is tested against it, and takes a third to a tenth of its time.
-    """
-    x = x_NCS.to(wide_dtype(x_NCS.dtype))
-    axes = axes_but_channel(x)
-    mean_C = x.mean(axes)
-    var_C = (x - per_channel(mean_C, x)).square().mean(axes)
-    y = (x - per_channel(mean_C, x)) / (per_channel(var_C, x) + eps).sqrt()
-    if weight_C is not None:
-        y = y * per_channel(weight_C, x)
-    if bias_C is not None:
-        y = y + per_channel(bias_C, x)
-    return y.to(x_NCS.dtype), mean_C, var_C
-
-
-def _affine_map(
-    mean_C: Tensor, var_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor]:
-    """Return scale and shift such that normalizing is scale * x + shift."""
-    scale_C = torch.rsqrt(var_C + eps)
-    if weight_C is not None:
-        scale_C = scale_C * weight_C
-    shift_C = -mean_C * scale_C
-    if bias_C is not None:
-        shift_C = shift_C + bias_C
-    return scale_C, shift_C
-
-
-class _NormalizeBatch(torch.autograd.Function):
-    """`normalize_batch` with its backward derived by hand: fewer passes over memory.
-
-    With r = 1/sqrt(var + eps), xhat = (x - mean) r and incoming gradients g of y, gm of mean, gv of var:
-
-        dbias = sum g,    dweight = sum g xhat
-        dx = weight r (g - dbias/m - xhat dweight/m) + gm/m + 2 gv (x - mean)/m
-
-    Per channel that is dx = a g + b x + c, one fused pass. It is made of differentiable operations, so it can
-    be differentiated again; mean and var are differentiable outputs (marking them non-differentiable makes
-    the second derivative wrong).
-
-    Source: the first line is Ioffe & Szegedy 2015, section 3; the closed form is the usual one.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        mean_C, var_C = channel_moments(x_NCS)
-        scale_C, shift_C = _affine_map(mean_C, var_C, weight_C, bias_C, eps)
-        return scale_and_shift(x_NCS, scale_C, shift_C), mean_C, var_C
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        x_NCS, weight_C, bias_C, ctx.eps = inputs
-        _, mean_C, var_C = output
-        ctx.has_bias = bias_C is not None
-        ctx.save_for_backward(x_NCS, weight_C, mean_C, var_C)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_y, grad_mean_C, grad_var_C = grads
-        x_NCS, weight_C, mean_C, var_C = ctx.saved_tensors
-        num_values = x_NCS.numel() // x_NCS.shape[1]
-        axes = axes_but_channel(x_NCS)
-        mean = per_channel(mean_C, x_NCS)
-        inv_std_C = torch.rsqrt(var_C + ctx.eps)
-        dbias_C, dweight_C = torch.zeros_like(mean_C), torch.zeros_like(mean_C)
-        for x, g in zip(chunks(x_NCS), chunks(grad_y), strict=True):
-            g_wide = g.to(mean_C.dtype)
-            dbias_C = dbias_C + g_wide.sum(axes)
-            dweight_C = dweight_C + (g_wide * (x.to(mean_C.dtype) - mean)).sum(axes)
-        dweight_C = dweight_C * inv_std_C
-        a_C = inv_std_C if weight_C is None else inv_std_C * weight_C
-        b_C = (2 * grad_var_C - a_C * inv_std_C * dweight_C) / num_values
-        c_C = (grad_mean_C - a_C * dbias_C) / num_values - b_C * mean_C
-        dx_NCS = _fused_gradient(x_NCS, grad_y, a_C, b_C, c_C)
-        return dx_NCS, None if weight_C is None else dweight_C, dbias_C if ctx.has_bias else None, None
-
-
-def _fused_gradient(x_NCS: Tensor, grad_y: Tensor, a_C: Tensor, b_C: Tensor, c_C: Tensor) -> Tensor:
-    """Return a * grad_y + b * x + c per channel, in x's type, rounded once."""
-    a, b, c = (per_channel(value, x_NCS) for value in (a_C, b_C, c_C))
-    if x_NCS.dtype == a_C.dtype:
-        return torch.addcmul(torch.addcmul(c, x_NCS, b), grad_y, a)
-    pieces = [
-        torch.addcmul(torch.addcmul(c, x.to(a_C.dtype), b), g.to(a_C.dtype), a).to(x_NCS.dtype)
-        for x, g in zip(chunks(x_NCS), chunks(grad_y), strict=True)
-    ]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

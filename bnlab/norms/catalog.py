@@ -68,6 +68,10 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
             known = [key for key in parameters if key != "num_channels"]
             cure = did_you_mean(option, known) if known else "It has no options."
             raise ConfigError(f"norm={name} has no option '{option}'. {cure}")
+    try:
+        inspect.signature(norm_class).bind(num_channels, **options)
+    except TypeError as error:
+        raise ConfigError(f"norm={name} cannot be built as Class(num_channels, **options): {error}.") from error
     norm = norm_class(num_channels, **options)
     for promise in ("keeps_running_statistics", "subtracts_mean"):
         if not hasattr(norm, promise):  # somebody's own class, which need not know bnlab
@@ -83,7 +87,7 @@ def find_norm_class(name: str) -> type[nn.Module]:
     """
     place = NORMS.get(name, name)
     module_name, colon, class_name = place.partition(":")
-    if not colon:
+    if not (module_name and colon) or module_name.startswith("."):
         raise ConfigError(f"norm={name} is not known. {did_you_mean(name, NORMS)}")
     if name not in NORMS and os.getcwd() not in sys.path:  # noqa: PTH109  (a string is what sys.path holds)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109  (an own layer usually lies where the command is typed)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
-from bnlab.norms.moments import per_channel, wide_dtype
+from bnlab.norms.moments import check_input, per_channel, wide_dtype
+from bnlab.norms.options import check_eps, check_num_groups, check_switches
 
 
 class GroupNorm(nn.Module):
@@ -21,7 +22,7 @@ class GroupNorm(nn.Module):
         y = weight_c * (x - mean_ng) / sqrt(var_ng + eps) + bias_c,    statistics over C/G channels and S
 
     Training and eval mode are the same. On (N, C) a group is C/G features of one sample; groups of one
-    feature would make every output the bias and are refused.
+    value would make every output the bias and are refused.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -50,14 +51,9 @@ class GroupNorm(nn.Module):
 
     def __init__(self, num_channels: int, *, num_groups: int = 4, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
-        _check_eps(eps)
-        if num_groups < 1 or num_channels % num_groups:
-            divisors = [d for d in range(1, num_channels + 1) if num_channels % d == 0]
-            nearest = sorted(sorted(divisors, key=lambda d: abs(d - num_groups))[:2])
-            raise ConfigError(
-                f"norm.num_groups must divide num_channels: {num_channels} channels, {num_groups} groups. "
-                f"Nearest divisors: {', '.join(map(str, nearest))}."
-            )
+        check_eps(eps)
+        check_switches(affine=affine)
+        check_num_groups(num_groups, num_channels)
         self.num_channels = num_channels
         self.num_groups = num_groups
         self.eps = eps
@@ -65,12 +61,16 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_channels)) if affine else None
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize each sample by itself."""
-        _check_channels(x_NCS, self.num_channels)
-        if x_NCS.dim() == 2 and self.num_groups == self.num_channels:
+        """Normalize each sample by itself.
+
+        Raises:
+            ConfigError: The input has the wrong shape, or one value per group.
+        """
+        check_input(x_NCS, self.num_channels)
+        if x_NCS.shape[1:].numel() == self.num_groups:
             raise ConfigError(
-                f"norm.num_groups={self.num_groups} leaves one value per group on (N, {self.num_channels}): "
-                "every output would be the bias. Use fewer groups, or norm=layer."
+                f"{self.num_groups} group(s) of channels leave one value per group, got {tuple(x_NCS.shape)}: "
+                "every output would be the bias. Use fewer groups, or a wider layer."
             )
         return F.group_norm(x_NCS, self.num_groups, self.weight, self.bias, self.eps)
 
@@ -95,6 +95,9 @@ class LayerNorm(GroupNorm):
 
     Shape:
         (N, C, *S) -> (N, C, *S), same dtype.
+
+    Raises:
+        ConfigError: An option out of range, or an input of the wrong shape.
 
     Source:
         Ba, Kiros & Hinton 2016, arXiv:1607.06450.
@@ -143,8 +146,12 @@ class InstanceNorm(GroupNorm):
         super().__init__(num_channels, num_groups=num_channels, eps=eps, affine=affine)
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize each channel of each sample by itself."""
-        _check_channels(x_NCS, self.num_channels)
+        """Normalize each channel of each sample by itself.
+
+        Raises:
+            ConfigError: The input has the wrong shape, or one value per channel and sample.
+        """
+        check_input(x_NCS, self.num_channels)
         if x_NCS.shape[2:].numel() == 1:
             raise ConfigError(
                 f"norm=instance needs more than one position per channel, got {tuple(x_NCS.shape)}: each value "
@@ -170,6 +177,9 @@ class RMSNorm(nn.Module):
     Shape:
         (N, C, *S) -> (N, C, *S), same dtype. Statistics are computed in float32 or wider.
 
+    Raises:
+        ConfigError: An option out of range, or an input of the wrong shape.
+
     Source:
         Zhang & Sennrich 2019, arXiv:1910.07467.
 
@@ -183,14 +193,15 @@ class RMSNorm(nn.Module):
 
     def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
-        _check_eps(eps)
+        check_eps(eps)
+        check_switches(affine=affine)
         self.num_channels = num_channels
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(num_channels)) if affine else None
 
     def forward(self, x_NCS: Tensor) -> Tensor:
         """Rescale each sample by itself."""
-        _check_channels(x_NCS, self.num_channels)
+        check_input(x_NCS, self.num_channels)
         x = x_NCS.to(wide_dtype(x_NCS.dtype))
         scale = torch.rsqrt(x.square().mean(list(range(1, x.dim())), keepdim=True) + self.eps)
         if self.weight is not None:
@@ -200,16 +211,3 @@ class RMSNorm(nn.Module):
     def extra_repr(self) -> str:
         """Return the options that print() shows."""
         return f"{self.num_channels}, eps={self.eps}"
-
-
-def _check_eps(eps: float) -> None:
-    if eps <= 0:
-        raise ConfigError(f"norm.eps must be above 0, got {eps}")
-
-
-def _check_channels(x_NCS: Tensor, num_channels: int) -> None:
-    if x_NCS.dim() < 2 or x_NCS.shape[1] != num_channels:
-        raise ConfigError(
-            f"a norm of {num_channels} channels takes (N, {num_channels}) or (N, {num_channels}, *spatial), "
-            f"got {tuple(x_NCS.shape)}"
-        )

@@ -6,6 +6,8 @@ Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, D
 import torch
 from torch import Tensor
 
+from bnlab.errors import ConfigError
+
 CHUNK_ELEMENTS = 1 << 18
 """Elements per pass of the chunked sums: 1 MiB of float32, which stays in a core's L2 cache.
 
@@ -27,6 +29,25 @@ def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
     return value_C.view((1, -1) + (1,) * (like.dim() - 2))
 
 
+def check_input(x_NCS: Tensor, num_channels: int) -> None:
+    """Check that a tensor has the axes that a norm takes statistics over.
+
+    Args:
+        x_NCS: What came.
+        num_channels: C, the size that its axis 1 must have.
+
+    Raises:
+        ConfigError: It is not (N, C, *S) of a floating-point type.
+    """
+    if x_NCS.dim() < 2 or x_NCS.shape[1] != num_channels:
+        raise ConfigError(
+            f"a norm of {num_channels} channels takes (N, {num_channels}) or (N, {num_channels}, *spatial), "
+            f"got {tuple(x_NCS.shape)}"
+        )
+    if not x_NCS.is_floating_point():  # the output has the input's type, and would be cut to whole numbers
+        raise ConfigError(f"a norm takes a floating-point tensor, got {x_NCS.dtype}. Use x.float().")
+
+
 def axes_but_channel(x_NCS: Tensor) -> list[int]:
     """Return the axes that a statistic per channel is taken over: all but axis 1."""
     return [axis for axis in range(x_NCS.dim()) if axis != 1]
@@ -37,7 +58,7 @@ def chunks(x_NCS: Tensor) -> tuple[Tensor, ...]:
     num_samples = x_NCS.shape[0]
     if x_NCS.numel() <= CHUNK_ELEMENTS or num_samples <= 1:
         return (x_NCS,)
-    return x_NCS.split(max(1, CHUNK_ELEMENTS * num_samples // x_NCS.numel()))
+    return torch.split(x_NCS, max(1, CHUNK_ELEMENTS * num_samples // x_NCS.numel()))
 
 
 def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from bnlab.cli.app import app, main
 from bnlab.cli.complete import complete_override
 
 Say = Callable[..., Any]
@@ -132,25 +135,44 @@ def test_ctrl_c_ends_a_training_with_130_and_keeps_what_was_recorded(tmp_path: P
     assert len((folder / "metrics.jsonl").read_text().splitlines()) > 3
 
 
+def completions(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    """What bash would offer; it splits a word at its equals sign."""
+    pieces = [piece for word in words for piece in re.split("(=)", word) if piece]
+    if words[-1] == "":
+        pieces.append("")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(["bnlab", "train", *pieces]))
+    monkeypatch.setenv("COMP_CWORD", str(len(pieces) + 1))
+    monkeypatch.setenv("_BNLAB_COMPLETE", "complete_bash")
+    monkeypatch.setattr(sys, "argv", ["bnlab"])
+    with pytest.raises(SystemExit):
+        main()
+    return capfd.readouterr().out.split()
+
+
 @pytest.mark.parametrize(
-    ("before", "word", "expected"),
+    ("words", "expected"),
     [
-        ([], "no", ["norm="]),
-        ([], "norm=ba", ["norm=batch", "norm=batch_torch"]),
-        (["norm", "="], "ba", ["batch", "batch_torch"]),
-        (["norm"], "=", ["batch", "batch_torch", "group", "instance", "layer", "none", "rms"]),
-        ([], "norm=batch,no", ["norm=batch,none"]),
-        ([], "optim.l", ["optim.lr="]),
-        ([], "model.activation=s", ["model.activation=sigmoid", "model.activation=silu"]),
-        ([], "placement=", ["placement=before", "placement=after", "placement=input"]),
-        ([], "train.precision=b", ["train.precision=bfloat16"]),
-        ([], "data.limit=", []),
+        (["norm=ba"], ["batch", "batch_torch"]),
+        (["seed=1", "norm="], ["batch", "batch_torch", "group", "instance", "layer", "none", "rms"]),
+        (["norm=batch,no"], ["batch,none"]),
+        (["optim.l"], ["optim.lr="]),
+        (["model.activation=s"], ["sigmoid", "silu"]),
+        (["norm=batch", "placement="], ["before", "after", "input"]),
+        (["train.precision=b"], ["bfloat16"]),
+        (["data.flip=t"], ["true"]),
+        (["data.limit="], []),
+        (["norm=batch", "dia"], [f"diagnostics{rest}" for rest in ("=", ".names=", ".probe_size=")]),
     ],
 )
-def test_overrides_complete_as_far_as_they_are_known(before: list[str], word: str, expected: list[str]) -> None:
-    got = complete_override(None, before, word)  # type: ignore[arg-type]
-    if word == "no":
-        assert set(expected) <= set(got)
-        assert all(candidate.startswith("no") for candidate in got)
-    else:
-        assert got == expected
+def test_bash_completes_overrides_as_far_as_they_are_known(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], words: list[str], expected: list[str]
+) -> None:
+    got = completions(monkeypatch, capfd, *words)
+    assert got[: len(expected)] == expected
+    assert bool(got) == bool(expected)
+
+
+def test_zsh_and_fish_get_whole_words() -> None:
+    context = typer.Context(typer.main.get_command(app))
+    assert complete_override(context, "norm=ba") == ["norm=batch", "norm=batch_torch"]
+    assert complete_override(context, "norm=batch,no") == ["norm=batch,none"]

@@ -22,6 +22,6 @@ def test_runs_and_curves_are_data_frames_with_what_the_files_say() -> None:
     assert not math.isfinite(losses.iloc[-1])
 
 
-def test_frames_of_no_runs_are_empty(tmp_path: Path) -> None:
+def test_frames_of_no_runs_are_empty() -> None:
     assert bnlab.read_runs().empty
     assert bnlab.read_curves().empty

@@ -16,8 +16,10 @@ def test_an_id_says_what_matters_first() -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["device=cpu", "threads=3", "sweep.engine=sequential", "loggers=[]", "name=mine", "data.root=/x"]
-    + ["train.checkpoint_every=10", "optim.lr=1e-1", "optim.lr=0.10", "+hydra.verbose=true"][:3],
+    [
+        *["device=cpu", "threads=3", "sweep.engine=sequential", "loggers=[]", "name=mine", "data.root=/x"],
+        *["train.checkpoint_every=10", "optim.lr=1e-1", "optim.lr=0.10"],
+    ],
 )
 def test_what_cannot_change_the_numbers_does_not_change_the_id(override: str) -> None:
     assert run_id(compose_run([override])) == run_id(compose_run([]))
@@ -25,8 +27,10 @@ def test_what_cannot_change_the_numbers_does_not_change_the_id(override: str) ->
 
 @pytest.mark.parametrize(
     "override",
-    ["norm.eps=1e-3", "seed=1", "placement=after", "diagnostics=none", "train.log_every=10", "data.limit=100"]
-    + ["data.split_seed=1", "train.precision=bfloat16", "optim.weight_decay=1e-4", "schedule.name=cosine"],
+    [
+        *["norm.eps=1e-3", "seed=1", "placement=after", "diagnostics=none", "train.log_every=10", "data.limit=100"],
+        *["data.split_seed=1", "train.precision=bfloat16", "optim.weight_decay=1e-4", "schedule.name=cosine"],
+    ],
 )
 def test_what_can_change_the_numbers_changes_the_id(override: str) -> None:
     assert run_id(compose_run([override])) != run_id(compose_run([]))

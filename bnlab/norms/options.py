@@ -1,0 +1,61 @@
+"""Checks of the options that norms share. Each names the setting, its law and what came."""
+
+import math
+from numbers import Real
+
+from bnlab.errors import ConfigError
+
+
+def check_eps(eps: float) -> None:
+    """Check what is added inside the root.
+
+    Raises:
+        ConfigError: eps is not a finite number above 0.
+    """
+    if not (_is_number(eps) and math.isfinite(eps) and eps > 0):
+        raise ConfigError(f"norm.eps must be a number above 0, got {eps}")
+
+
+def check_momentum(momentum: float | None) -> None:
+    """Check the share of the old running value that is kept.
+
+    Raises:
+        ConfigError: momentum is neither None nor a number in [0, 1].
+    """
+    if momentum is not None and not (_is_number(momentum) and 0 <= momentum <= 1):
+        raise ConfigError(
+            f"norm.momentum must be in [0, 1], got {momentum}: it is the share of the old running value "
+            "that is kept (0.9 is PyTorch's 0.1)"
+        )
+
+
+def check_switches(**switches: bool) -> None:
+    """Check options that are on or off: any text but an empty one would pass for on.
+
+    Raises:
+        ConfigError: One is neither true nor false.
+    """
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise ConfigError(f"norm.{name} must be true or false, got {value}")
+
+
+def check_num_groups(num_groups: int, num_channels: int) -> None:
+    """Check that the channels can be cut into groups of equal size.
+
+    Raises:
+        ConfigError: num_groups is not a whole number that divides num_channels.
+    """
+    if not isinstance(num_groups, int) or isinstance(num_groups, bool):
+        raise ConfigError(f"norm.num_groups must be a whole number, got {num_groups}")
+    if num_groups < 1 or num_channels % num_groups:
+        divisors = [d for d in range(1, num_channels + 1) if num_channels % d == 0]
+        nearest = sorted(sorted(divisors, key=lambda d: abs(d - num_groups))[:2])
+        raise ConfigError(
+            f"norm.num_groups must divide num_channels: {num_channels} channels, {num_groups} groups. "
+            f"Nearest divisors: {', '.join(map(str, nearest))}."
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,0 +1,205 @@
+"""Looking leaves no trace: not in weights, buffers, modes, gradients, hooks or random numbers, also after an error."""
+
+import copy
+import functools
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from bnlab.diagnostics.catalog import DIAGNOSTICS, build_diagnostics
+from bnlab.diagnostics.diagnostic import ProbeBatch, measure_all
+from bnlab.diagnostics.taps import leaving_no_trace, tapped
+from bnlab.errors import ConfigError
+from bnlab.models.catalog import build_model, seed_weights
+from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.schema import CNNConfig, MLPConfig
+
+MODELS = {
+    "mlp": MLPConfig(name="mlp", depth=2, width=12, activation="relu", init="auto", init_std=None),
+    "cnn": CNNConfig(name="cnn", depth=2, width=4, num_stages=2, activation="relu", init="auto", init_std=None),
+}
+CASES = [
+    (m, n, p) for m, n, p in itertools.product(MODELS, NORMS, ["before", "after"]) if (m, n) != ("mlp", "instance")
+]
+
+
+def images(seed=0):
+    return torch.randn((16, 2, 8, 8), generator=torch.Generator().manual_seed(seed))
+
+
+def probe(inputs=None):
+    return ProbeBatch(inputs=images() if inputs is None else inputs, labels=torch.arange(16) % 5, activation="relu")
+
+
+def network(model="mlp", norm="batch", placement="before"):
+    config = MODELS[model]
+    net = build_model(config, (2, 8, 8), 5, functools.partial(build_norm, norm), placement)
+    seed_weights(net, config, 0)
+    net(images(seed=9)).square().mean().backward()  # so that there are gradients and moved averages to disturb
+    return net
+
+
+def everything_about(model):
+    """Return all that a look could change, copied; identities of tensors too, since an optimizer holds on to them."""
+    return {
+        "tensors": {name: value.clone() for name, value in model.state_dict().items()},
+        "identities": {name: id(value) for name, value in [*model.named_parameters(), *model.named_buffers()]},
+        "gradients": {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None},
+        "requires_grad": {name: p.requires_grad for name, p in model.named_parameters()},
+        "modes": {name: module.training for name, module in model.named_modules()},
+        "hooks": {
+            name: [len(getattr(module, kind)) for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")]
+            for name, module in model.named_modules()
+        },
+        "random": torch.get_rng_state(),
+    }
+
+
+def assert_same(before, after):
+    assert before.keys() == after.keys()
+    for kind, facts in before.items():
+        if kind == "random":
+            assert torch.equal(facts, after[kind])
+        elif kind in {"tensors", "gradients"}:
+            assert facts.keys() == after[kind].keys()
+            assert [name for name in facts if not torch.equal(facts[name], after[kind][name])] == []
+        else:
+            assert facts == after[kind], kind
+
+
+@pytest.mark.parametrize(("model", "norm", "placement"), CASES)
+@pytest.mark.parametrize("training", [True, False])
+def test_measuring_leaves_no_trace(model, norm, placement, training):
+    net = network(model, norm, placement).train(training)
+    net.blocks[next(iter(net.blocks))].norm.training = not training  # a mode of its own, which must survive too
+    before = everything_about(net)
+    measured = measure_all(build_diagnostics(list(DIAGNOSTICS)), net, net, probe())
+    assert measured.keys() == DIAGNOSTICS.keys()
+    assert_same(before, everything_about(net))
+
+
+@pytest.mark.parametrize("norm", ["batch", "batch_torch"])
+def test_a_batch_norms_next_step_is_the_same_whether_or_not_somebody_looked(norm):
+    looked, alone = network("cnn", norm), network("cnn", norm)
+    measure_all(build_diagnostics(["saturation"]), looked, looked, probe())
+    assert torch.equal(looked(images(3)), alone(images(3)))
+    assert all(torch.equal(a, b) for a, b in zip(looked.buffers(), alone.buffers(), strict=True))
+
+
+class Fails(nn.Module):
+    """Passes its input on, draws a number, and then fails."""
+
+    def forward(self, _):
+        torch.rand(3)
+        raise RuntimeError("on the way")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_forward_pass_that_fails_leaves_no_trace(model):
+    net = network(model).eval()
+    net.output = Fails()
+    net.output.weight = nn.Parameter(torch.ones(1))
+    before = everything_about(net)
+    with pytest.raises(RuntimeError, match="on the way"):
+        measure_all(build_diagnostics(["saturation"]), net, net, probe())
+    assert_same(before, everything_about(net))
+
+
+def test_a_diagnostic_that_draws_moves_no_random_numbers():
+    net = nn.Sequential(nn.Dropout(), nn.Linear(3, 3))
+    before = torch.get_rng_state()
+    with leaving_no_trace(net):
+        net(torch.ones(4, 3))
+        assert not torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Replaces(nn.Module):
+    """Keeps its statistics by putting new tensors in the buffers' place, as somebody's own norm may."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("later", None)
+        self.register_buffer("count", torch.tensor(0), persistent=False)
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        self.later = x.amax(0)
+        self.count = self.count + 1
+        self.register_buffer("new", torch.ones(1))
+        return x
+
+
+def test_buffers_that_a_layer_replaces_or_adds_are_put_back():
+    layer = Replaces()
+    mean, count = layer.mean, layer.count
+    with leaving_no_trace(layer):
+        layer(torch.ones(4, 3))
+        assert layer.count == 1
+    assert layer.mean is mean
+    assert layer.count is count
+    assert layer.later is None
+    assert dict(layer.named_buffers()).keys() == {"mean", "count"}
+    assert not mean.any()
+    assert not count.any()
+
+
+def test_buffers_shared_by_two_layers_stay_shared():
+    one, other = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    other.running_mean = one.running_mean
+    both = nn.ModuleList([one, other])
+    with leaving_no_trace(both):
+        one(torch.arange(12.0).view(4, 3))
+    assert other.running_mean is one.running_mean
+    assert not one.running_mean.any()
+
+
+def test_taps_see_what_goes_in_and_out_by_role_and_keep_no_graph():
+    first, second = nn.Linear(3, 4), nn.Tanh()
+    x = torch.ones(2, 3)
+    with tapped({"a": first, "b": second}) as (inputs, outputs):
+        y = second(first(x))
+    assert list(inputs) == list(outputs) == ["a", "b"]
+    assert torch.equal(inputs["a"], x)
+    assert torch.equal(inputs["b"], outputs["a"])
+    assert torch.equal(outputs["b"], y)
+    assert not any(tensor.requires_grad for tensor in [*inputs.values(), *outputs.values()])
+    second(first(2 * x))
+    assert torch.equal(inputs["a"], x)  # nobody listens any more
+
+
+def test_looking_works_where_gradients_are_switched_off():
+    net = network()
+    with torch.no_grad():
+        measured = measure_all(build_diagnostics(["gradient_norm"]), net, net, probe())
+        assert not torch.is_grad_enabled()
+    assert measured["gradient_norm"]["hidden1"] > 0
+
+
+def test_without_diagnostics_nothing_is_run():
+    net = network()
+    net.output = Fails()
+    assert measure_all([], net, net, probe()) == {}
+
+
+def test_a_copy_gives_the_same_measurements():
+    net = network("cnn")
+    names = list(DIAGNOSTICS)
+    once = measure_all(build_diagnostics(names), net, net, probe())
+    twin = copy.deepcopy(net)
+    assert once == measure_all(build_diagnostics(names), twin, twin, probe())
+
+
+def test_unknown_diagnostic_gets_a_cure():
+    with pytest.raises(ConfigError, match=r"diagnostics\.names: saturatoin is not known\. Did you mean saturation"):
+        build_diagnostics(["saturatoin"])
+
+
+@pytest.mark.parametrize("name", DIAGNOSTICS)
+def test_every_diagnostic_says_its_name_and_unit(name):
+    (diagnostic,) = build_diagnostics([name])
+    assert diagnostic.name == name
+    assert diagnostic.unit

@@ -1,0 +1,160 @@
+"""The formula of batch normalization and its gradient, held against autograd and float64."""
+
+import numpy as np
+import pytest
+import torch
+
+from bnlab.norms import batch_formula, moments
+from bnlab.norms.batch_formula import normalize_batch, normalize_batch_by_autograd
+from bnlab.norms.moments import chunks
+
+EPS = 1e-3
+
+
+def draw(*shape, dtype=torch.float64, requires_grad=True):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=dtype).requires_grad_(requires_grad)
+
+
+def parameters(affine, bias, num_channels=3):
+    weight = (1 + draw(num_channels).detach() / 4).requires_grad_() if affine else None
+    return weight, draw(num_channels) if affine and bias else None
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 2, 2)])
+@pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
+def test_gradients_of_output_mean_and_variance_are_right_to_float64(shape, affine, bias, check):
+    """All three outputs take part: a mean or variance without a gradient would be found here."""
+    assert check(lambda x, w, b: normalize_batch(x, w, b, EPS), (draw(*shape), *parameters(affine, bias)))
+
+
+@pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
+def test_gradients_are_right_when_the_input_is_cut_unevenly(check, monkeypatch):
+    monkeypatch.setattr(moments, "CHUNK_ELEMENTS", 12)
+    x = draw(5, 3, 2)
+    assert [len(piece) for piece in chunks(x)] == [2, 2, 1]
+    assert check(lambda x, w, b: normalize_batch(x, w, b, EPS), (x, *parameters(True, True)))
+
+
+def test_mean_and_variance_are_differentiable_outputs():
+    x = draw(6, 3)
+    _, mean, var = normalize_batch(x, None, None, EPS)
+    (of_mean,) = torch.autograd.grad(mean[1], x, retain_graph=True)
+    assert torch.equal(of_mean, torch.tensor([0.0, 1.0, 0.0]).expand(6, 3).double() / 6)
+    (of_var,) = torch.autograd.grad(var.sum(), x)
+    torch.testing.assert_close(of_var, 2 * (x - x.mean(0)).detach() / 6)
+
+
+def values_and_gradients(function, x, weight, bias):
+    inputs = [t.detach().clone().requires_grad_() for t in (x, weight, bias)]
+    y, mean, var = function(*inputs, EPS)
+    cotangent = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).view(y.shape).to(y.dtype)
+    scalar = (y * cotangent).sum() + (mean * mean.detach().sin()).sum() + var.sqrt().sum()
+    return [y, mean, var, *torch.autograd.grad(scalar, inputs)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunk_elements"), [((6, 3), 1 << 18), ((7, 3, 5, 4), 130), ((70, 3, 40, 40), 1 << 18)]
+)
+def test_fast_formula_is_the_readable_one_in_value_and_gradient(shape, chunk_elements, monkeypatch):
+    monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
+    x, (weight, bias) = draw(*shape) * 2 + 1, parameters(True, True)
+    fast = values_and_gradients(normalize_batch, x, weight, bias)
+    readable = values_and_gradients(normalize_batch_by_autograd, x, weight, bias)
+    for a, b in zip(fast, readable, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def numpy_normalize(x, weight, bias, eps):
+    """Normalize in float64; gradients of sum(y * g) by the closed form, written with g and xhat."""
+    x, weight, bias = (np.asarray(t.detach().double()) for t in (x, weight, bias))
+    axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+    wide = (1, -1) + (1,) * (x.ndim - 2)
+    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    xhat = (x - mean) / np.sqrt(var + eps)
+
+    def gradient(g):
+        g = np.asarray(g.double())
+        inner = g - g.mean(axes, keepdims=True) - xhat * (g * xhat).mean(axes, keepdims=True)
+        return weight.reshape(wide) / np.sqrt(var + eps) * inner, (g * xhat).sum(axes), g.sum(axes)
+
+    return weight.reshape(wide) * xhat + bias.reshape(wide), mean.ravel(), var.ravel(), gradient
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("chunk_elements", [1 << 18, 200])
+def test_narrow_inputs_are_within_one_rounding_of_float64(dtype, chunk_elements, monkeypatch):
+    monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
+    x = (3 * draw(9, 4, 5, 5).detach() + 2).to(dtype).requires_grad_()
+    weight, bias = parameters(True, True, 4)
+    weight, bias = (t.detach().float().requires_grad_() for t in (weight, bias))
+    y, mean, var = normalize_batch(x, weight, bias, EPS)
+    expected, expected_mean, expected_var, gradient = numpy_normalize(x, weight, bias, EPS)
+    one_rounding = {"rtol": torch.finfo(dtype).eps / 2 * 1.01, "atol": 2e-6}
+    assert y.dtype is dtype
+    assert mean.dtype is var.dtype is torch.float32
+    np.testing.assert_allclose(y.detach().double(), expected, **one_rounding)
+    np.testing.assert_allclose(mean.detach(), expected_mean, rtol=1e-5)
+    np.testing.assert_allclose(var.detach(), expected_var, rtol=1e-5)
+    g = torch.sin(torch.arange(y.numel(), dtype=torch.float32)).view(y.shape).to(dtype)
+    dx, dweight, dbias = torch.autograd.grad(y, (x, weight, bias), g)
+    expected_dx, expected_dweight, expected_dbias = gradient(g)
+    np.testing.assert_allclose(dx.double(), expected_dx, **one_rounding)
+    np.testing.assert_allclose(dweight, expected_dweight, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(dbias, expected_dbias, rtol=1e-4, atol=1e-4)
+
+
+def test_a_large_offset_costs_a_few_roundings_of_the_input_and_no_more():
+    """At 1e4 float32 numbers are 1/1024 apart. E[x^2] - E[x]^2 would be off by several times the variance."""
+    noise = draw(256, 3, 4, dtype=torch.float32, requires_grad=False)
+    x = (noise + 1e4).requires_grad_()
+    weight, bias = torch.ones(3), torch.zeros(3)
+    y, _, var = normalize_batch(x, weight, bias, 1e-5)
+    expected, _, expected_var, gradient = numpy_normalize(x, weight, bias, 1e-5)
+    spacing = 2.0**-10
+    np.testing.assert_allclose(y.detach(), expected, rtol=0, atol=6 * spacing)
+    np.testing.assert_allclose(var.detach(), expected_var, rtol=1e-4)
+    g = torch.sin(torch.arange(y.numel(), dtype=torch.float32)).view(y.shape)
+    (dx,) = torch.autograd.grad(y, x, g)
+    np.testing.assert_allclose(dx, gradient(g)[0], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("chunk_elements", [1 << 18, 64])
+def test_layout_of_the_input_changes_no_value_and_is_kept(dtype, chunk_elements, monkeypatch):
+    monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
+    x = draw(6, 3, 4, 4).detach().to(dtype)
+    weight, bias = (t.detach() for t in parameters(True, True))
+    if dtype is torch.bfloat16:
+        weight, bias = weight.float(), bias.float()
+    results = []
+    channels_last = x.to(memory_format=torch.channels_last)
+    strided = x.repeat_interleave(2, -1)[..., ::2]
+    assert not strided.is_contiguous()
+    for layout in (x, channels_last, strided):
+        leaf = layout.detach().requires_grad_()
+        y, _, _ = normalize_batch(leaf, weight, bias, EPS)
+        (dx,) = torch.autograd.grad(y.double().square().sum() + y.double().sin().sum(), leaf)
+        results.append((y.detach(), dx))
+    for y, dx in results[1:]:
+        torch.testing.assert_close(y, results[0][0])
+        torch.testing.assert_close(dx, results[0][1])
+    assert results[1][0].is_contiguous(memory_format=torch.channels_last)
+    assert results[1][1].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_gradient_that_is_one_number_expanded_is_taken():
+    x = draw(5, 3, 2, 2)
+    y, _, _ = normalize_batch(x, *parameters(True, True), EPS)
+    (dx,) = torch.autograd.grad(y.sum(), x)  # sum's gradient has strides of 0
+    torch.testing.assert_close(dx, torch.zeros_like(dx), atol=1e-13, rtol=0)
+
+
+def test_backward_does_not_walk_through_the_readable_formula(monkeypatch):
+    """Or the comparison of the two would compare one with itself."""
+
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(batch_formula, "normalize_batch_by_autograd", refuse)
+    normalize_batch(draw(4, 3), None, None, EPS)[0].square().sum().backward()
