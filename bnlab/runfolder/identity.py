@@ -29,8 +29,8 @@ def run_id(config: RunConfig) -> str:
     del facts["data"]["root"]
     del facts["train"]["checkpoint_every"]
     facts["schema_version"] = SCHEMA_VERSION
-    if config.data.path is not None:
-        facts["data"]["path"] = fingerprint(Path(config.data.path))
+    if config.data.name == "npz" and config.data.path is not None:
+        facts["data"]["path"] = fingerprint(Path(config.data.path).expanduser())
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     norm = config.norm.name.rpartition(":")[2]
     name = f"{norm}-{config.model.name}-{config.data.name}-lr{config.optim.lr:g}-s{config.seed}"
