@@ -213,8 +213,8 @@ def record_line(record: Record) -> str:
 
     Example:
         >>> from bnlab.records import StepRecord
-        >>> record_line(StepRecord(step=3, values={"loss": float("inf")}))[49:]
-        '"values": {"loss": null}, "nonfinite": {"loss": "inf"}}'
+        >>> record_line(StepRecord(step=3, values={"loss": float("inf")})).partition(", ")[2]
+        '"step": 3, "split": "train", "name": null, "values": {"loss": null}, "nonfinite": {"loss": "inf"}}'
     """
     facts: dict[str, Any] = {
         "kind": record.kind,
