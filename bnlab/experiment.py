@@ -24,7 +24,7 @@ from bnlab.loggers.logger import Logger
 from bnlab.loggers.tensorboard import TensorBoardLogger
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import Network
-from bnlab.norms.catalog import build_norm
+from bnlab.norms.catalog import NORMS, build_norm
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import DataConfig, RunConfig
@@ -205,7 +205,7 @@ def _try_model(config: RunConfig, data: DataSet) -> float:
     Raises:
         ConfigError: The batch does not go through.
     """
-    device = torch.device("cpu" if ":" in config.norm.name else "meta")
+    device = torch.device("meta" if config.norm.name in NORMS else "cpu")
     shape = (config.train.batch_size, *data.input_shape)
     with device, torch.no_grad(), FlopCounterMode(display=False) as counter:
         model = _build(config, data.input_shape, data.num_classes)

@@ -1,7 +1,7 @@
 """The command line: the app, its commands' registration, and what happens to errors."""
 
-import os
 import sys
+from typing import Any
 
 import typer
 
@@ -24,6 +24,10 @@ app.add_typer(listing.app, name="list")
 app.command()(doctor.doctor)
 
 
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+"""What typer raises for a word it does not know; it has no public name. Typer's own answer is a box of seven lines."""
+
+
 @app.callback()
 def _options(
     debug: bool = typer.Option(False, "--debug", help="On an error, show where in the code it arose."),
@@ -37,18 +41,19 @@ def main() -> None:
     Raises:
         BnlabError: With --debug, so that its traceback is seen.
     """
-    # Before torch is loaded. Threads that wait for each other by spinning made a convolutional net 3.5 times slower on
-    # a machine that was busy with something else; waiting asleep costs nothing measurable on an idle one.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except BnlabError as error:
         if debug:
             raise
         say_error(str(error))
         sys.exit(error.exit_status)
+    except _USAGE_ERROR as error:
+        if error.format_message():  # without any word at all the help has been shown instead
+            say_error(error.format_message())
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
 

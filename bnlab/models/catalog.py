@@ -1,11 +1,19 @@
 """Name -> network. The one place where a model is added."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from bnlab.models.initialization import initialize_weights
 from bnlab.models.network import BlockBuilder, BuildNorm, Network, Placement
 from bnlab.models.plain import CNN, MLP
 from bnlab.schema import CNNConfig, MLPConfig
+
+BuildNetwork = Callable[[Any, tuple[int, ...], int, BlockBuilder], Network]
+"""(the model's own config, input shape, number of classes, its blocks) -> network."""
+
+MODELS: dict[str, BuildNetwork] = {"mlp": MLP, "cnn": CNN}
 
 
 def build_model(
@@ -29,9 +37,7 @@ def build_model(
     """
     blocks = BlockBuilder(build_norm, placement, config.activation)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; the caller must not notice
-        if isinstance(config, MLPConfig):
-            return MLP(config, input_shape, num_classes, blocks)
-        return CNN(config, input_shape, num_classes, blocks)
+        return MODELS[config.name](config, input_shape, num_classes, blocks)
 
 
 def seed_weights(model: Network, config: MLPConfig | CNNConfig, seed: int) -> None:

@@ -134,6 +134,14 @@ def test_cfg_prints_the_config_and_trains_nothing(bnlab_says: Say, tmp_path: Pat
     assert bnlab_says("train", "--cfg", "jbo").status == 2
 
 
+@pytest.mark.parametrize("words", [["train", "--jsn"], ["trian"], ["list", "nroms"], ["train", "--runs"]])
+def test_an_unknown_option_or_command_gets_a_line_too(bnlab_says: Say, words: list[str]) -> None:
+    answer = bnlab_says(*words)
+    assert (answer.status, answer.out) == (2, "")
+    assert 1 <= len(answer.err.strip().splitlines()) <= 3
+    assert words[-1] in answer.err
+
+
 def test_a_launcher_is_refused_as_long_as_there_is_none(bnlab_says: Say) -> None:
     answer = bnlab_says("train", "-m", *QUICK, "seed=0,1", "hydra/launcher=joblib")
     assert answer.status == 2
