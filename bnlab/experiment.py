@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bnlab import provenance
+from bnlab.config.complaints import say_what_is_wrong
 from bnlab.data.loader import Batches
-from bnlab.data.sources import open_source
-from bnlab.data.splits import DataSet, split_source
+from bnlab.data.opening import open_data
+from bnlab.data.splits import DataSet
 from bnlab.diagnostics.catalog import build_diagnostics
 from bnlab.diagnostics.diagnostic import ProbeBatch
 from bnlab.diagnostics.schedule import measured_steps
@@ -27,7 +29,7 @@ from bnlab.models.network import Network
 from bnlab.norms.catalog import NORMS, build_norm
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder
-from bnlab.schema import DataConfig, RunConfig
+from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
 from bnlab.training.cohort import SingleRun
 from bnlab.training.loop import CheckpointDue, Plan, train
@@ -73,7 +75,7 @@ def check(config: RunConfig) -> Checked:
     """
     device = _find_device(config.device)
     build_diagnostics(config.diagnostics.names)
-    data = _open_data(config.data)
+    data = open_data(config.data)
     batches = Batches(data.train, config.train.batch_size, config.data, config.seed)
     flop = _try_model(config, data)
     num_threads = config.threads or (1 if flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
@@ -162,17 +164,18 @@ def load_model(run: str | Path) -> nn.Module:
         RunError: It is not a run's folder, or has no weights.
     """
     folder = RunFolder(Path(run))
-    config = RunConfig.model_validate(folder.read_config())
+    try:
+        config = RunConfig.model_validate(folder.read_config())
+    except ValidationError as error:
+        raise RunError(
+            f"{run} was made by another version of bnlab: {say_what_is_wrong(error)}\n"
+            "Its checkpoint.pt holds the weights all the same: torch.load(path, weights_only=True)."
+        ) from error
     checkpoint = read_checkpoint(folder.checkpoint_path)
     shape = folder.read_manifest()["data"]
     model = _build(config, tuple(shape["input_shape"]), shape["num_classes"])
     model.load_state_dict(checkpoint["model"])
     return model.eval()
-
-
-@functools.lru_cache(maxsize=1)  # the runs of a sweep share their data; two sets of CIFAR would be two gigabytes
-def _open_data(config: DataConfig) -> DataSet:
-    return split_source(open_source(config), config)
 
 
 def _find_device(name: str) -> torch.device:

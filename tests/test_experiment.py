@@ -210,6 +210,28 @@ def test_what_has_no_weights_cannot_be_loaded(tmp_path: Path) -> None:
         bnlab.load_model(folder)
 
 
+def test_a_file_written_anew_is_read_anew(tmp_path: Path) -> None:
+    def write(seed: int) -> None:
+        images = np.random.RandomState(seed).rand(200, 4)
+        np.savez(tmp_path / "x.npz", images=images, labels=(images[:, 0] > 0.5).astype(int))
+
+    words = ["data=npz", f"data.path={tmp_path / 'x.npz'}", "train.batch_size=20"]
+    write(0)
+    first = run(*words)
+    write(1)
+    second = run(*words)
+    assert second.run_id != first.run_id
+    assert second.test_loss != first.test_loss
+
+
+def test_a_run_of_another_version_says_so_and_where_its_weights_are() -> None:
+    folder = Path(run().folder)
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("placement:", "place:"))
+    with pytest.raises(bnlab.RunError, match=r"made by another version of bnlab[^$]*weights_only=True"):
+        bnlab.load_model(folder)
+
+
 def test_the_manifest_says_who_made_it() -> None:
     manifest = RunFolder(Path(run("threads=2").folder)).read_manifest()
     assert manifest["status"] == "finished"

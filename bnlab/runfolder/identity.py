@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from bnlab.errors import DataError
-from bnlab.schema import RunConfig
+from bnlab.schema import DataConfig, RunConfig
 
 SCHEMA_VERSION = 1
 """Of the files, and of the numbers: raised whenever the same config would no longer give the same ones."""
@@ -29,20 +29,22 @@ def run_id(config: RunConfig) -> str:
     del facts["data"]["root"]
     del facts["train"]["checkpoint_every"]
     facts["schema_version"] = SCHEMA_VERSION
-    if config.data.name == "npz" and config.data.path is not None:
-        facts["data"]["path"] = fingerprint(Path(config.data.path).expanduser())
+    facts["data"]["path"] = data_fingerprint(config.data)
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     norm = config.norm.name.rpartition(":")[2]
     name = f"{norm}-{config.model.name}-{config.data.name}-lr{config.optim.lr:g}-s{config.seed}"
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}"
 
 
-def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file's content.
+def data_fingerprint(config: DataConfig) -> str | None:
+    """Return the SHA-256 of the file that data.path names; None for the data sets that go by a name.
 
     Raises:
         DataError: The file cannot be read.
     """
+    if config.name != "npz" or config.path is None:
+        return None
+    path = Path(config.path).expanduser()
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
