@@ -22,7 +22,7 @@ def train(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[OVERRIDES]...",
+            metavar="OVERRIDES",
             help="Words of the config, in Hydra's grammar: norm=layer optim.lr=0.3 seed=1",
             autocompletion=complete_override,
             show_default=False,
@@ -48,11 +48,11 @@ def train(
 ) -> None:
     """Train one run: a network, a norm, a data set, a seed.
 
-    [bold]bnlab train[/]                                      the default: an MLP with BatchNorm on 5,000 MNIST digits
+    [bold]bnlab train[/]: an MLP with BatchNorm on 5,000 MNIST digits
 
-    [bold]bnlab train norm=none model.activation=sigmoid[/]   watch it saturate
+    [bold]bnlab train norm=none optim.lr=0.3 seed=1[/]: another one
 
-    [bold]bnlab train -m norm=batch,none seed=0,1,2[/]        six runs, one table
+    [bold]bnlab train -m norm=batch,none seed=0,1,2[/]: six runs, one table
 
     A finished run asked for again is not trained again: its result is shown at once.
     """
