@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bnlab.cli.consoles import ERR
-from bnlab.errors import RunError
+from bnlab.errors import ConfigError
 from bnlab.runfolder.index import runs_root
 
 
@@ -27,7 +27,7 @@ def dashboard(
     """
     root = runs_root(path)
     if not root.is_dir():
-        raise RunError(f"{root} is not there: no runs to show yet. Train one: bnlab train")
+        raise ConfigError(f"{root} is not there: no runs to show yet. Train one: bnlab train")
     from bnlab.loggers.tensorboard import serve
 
     typer.echo(serve(root, port))

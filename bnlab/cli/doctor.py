@@ -22,7 +22,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON li
             table.add_row(signs[bool(row["ok"])], str(row["what"]), str(row["found"]), str(row["advice"]))
         print_table(table)
         bad = [row for row in rows if not row["ok"]]
-        OUT.print(f"[bold red]{len(bad)} things are wrong.[/]" if bad else "[green]Nothing is wrong.[/]")
+        OUT.print(
+            f"[bold red]Wrong: {', '.join(str(row['what']) for row in bad)}.[/]"
+            if bad
+            else "[green]Nothing is wrong.[/]"
+        )
     if not all(row["ok"] for row in rows):
         raise typer.Exit(1)
 
@@ -50,7 +54,7 @@ def _machine() -> list[dict[str, object]]:
             "processor",
             f"{facts['processor']}, {facts['physical_cores']} cores of {facts['usable_cores']} threads",
         ),
-        _row("memory", f"{facts['memory_gib']} GiB", facts["memory_gib"] >= 2, "bnlab train needs about 1 GiB"),
+        _row("memory", f"{facts['memory_gib']} GiB", facts["memory_gib"] >= 2),
     ]
     try:
         import torch

@@ -45,7 +45,11 @@ def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir =
         return
     table = new_table("data", "what it is", "where")
     for row in rows:
-        table.add_row(f"[bold]{row['name']}[/]", row["description"], row["found"] or "[dim]on first use[/]")
+        table.add_row(
+            f"[bold]{row['name']}[/]",
+            row["description"],
+            row["found"] or f"[dim]{'your own file' if row['name'] == 'npz' else 'on first use'}[/]",
+        )
     print_table(table)
 
 

@@ -109,7 +109,7 @@ def _train_and_print(
             done.append(summary)
             if as_json:
                 typer.echo(json.dumps(summary.as_dict()))
-            elif show and not sweep:
+            elif show and not sweep and summary.status in {"finished", "diverged"}:  # else the error has said it
                 print_summary(summary)
     except KeyboardInterrupt:
         if not quiet:
@@ -118,8 +118,8 @@ def _train_and_print(
         return 130
     if show and sweep:
         print_summaries(done, folder)
-    bad = {"failed"} if sweep else {"failed", "diverged"}
-    return 1 if any(summary.status in bad for summary in done) else 0
+    good = {"finished", "diverged"} if sweep else {"finished"}
+    return 0 if all(summary.status in good for summary in done) else 1
 
 
 def _open_terminal(title: str, num_steps: int, batch_size: int) -> "Logger":

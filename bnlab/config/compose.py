@@ -98,7 +98,10 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(text))
         except (OverrideParseException, HydraException):
-            cure = "Quote it for the shell?" if "=" in text else "Write key=value."
+            key, equals, value = text.partition("=")
+            cure = (
+                f"""Quote the value, inside the shell's quotes: "{key}='{value}'".""" if equals else "Write key=value."
+            )
             raise ConfigError(f"'{text}' is not an override: Hydra's grammar cannot read it. {cure}") from None
     return parsed
 
@@ -152,14 +155,19 @@ def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = F
         if override.is_add():
             raise ConfigError(f"{override.input_line}: every key is there already, none can be added. Leave out the +.")
         if override.is_delete():
-            raise ConfigError(f"{override.input_line}: a run needs every key. Set it to null, or to another option.")
+            raise ConfigError(f"{override.input_line}: a run needs every key. Give it another value instead.")
     folders = search_folders(config_dir)
+    groups = config_groups(folders)
+    for override in parse_overrides(overrides):
+        if override.key_or_group in groups and not isinstance(override.value(), str | int | float):
+            options = ", ".join(option for option in groups[override.key_or_group] if option != "own")
+            raise ConfigError(f"{override.input_line}: {override.key_or_group} takes one option. Known: {options}.")
     own_last = [f"hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]"] if folders[1:] else []
     arguments = _with_own_norm(overrides) + own_last
     try:
         with _hydra_of_our_own():
             return compose("train", arguments, return_hydra_config=with_hydra)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(_find_the_typo(overrides, config_dir) or _first_line(error)) from None
 
 
@@ -202,10 +210,11 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
         if key in groups and isinstance(value, (str, int, float, bool)) and str(value) not in groups[key]:
             cure = did_you_mean(str(value), [o for o in groups[key] if o != "own"])
             return f"{key}={value} is not known. {cure}"
-    try:
-        known = dotted_keys(compose_tree(_groups_only(overrides, groups), config_dir))
-    except ConfigError:
-        known = config_keys(folders)
+    choices = _groups_only(overrides, groups)
+    known = config_keys(folders)
+    if choices != overrides:  # else it is the choices themselves that do not compose
+        with contextlib.suppress(ConfigError):
+            known = dotted_keys(compose_tree(choices, config_dir))
     for override in parse_overrides(overrides):
         key = override.key_or_group
         if key not in groups and not key.startswith("hydra") and key not in known:  # hydra's own keys are its own
@@ -224,6 +233,9 @@ def _where_it_is_one(key: str, known: list[str], overrides: list[str], folders: 
     if having:
         chosen = [text for text in overrides if text.startswith(f"{group}=")] or [f"{group}={_default(group)}"]
         return f" with {chosen[-1]}; {' and '.join(having)} {'have' if having[1:] else 'has'} it."
+    namesakes = [setting for setting in known if setting.endswith(f".{key}")]
+    if namesakes:
+        return f". Did you mean {' or '.join(namesakes[:3])}?"
     return f". {did_you_mean(key, {*known, *config_groups(folders)})}"
 
 

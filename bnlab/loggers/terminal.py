@@ -2,6 +2,7 @@
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from bnlab.records import Record, RunSummary
 
@@ -41,17 +42,19 @@ class LiveTerminal:
 
     def __init__(self, console: Console, title: str, num_steps: int, batch_size: int) -> None:
         self._state = _State(batch_size)
+        console.print(title, style="bold", markup=False, overflow="ellipsis", no_wrap=True)
         self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=18),
+            BarColumn(bar_width=16),
             TaskProgressColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[figures]}"),
+            # in a narrow window it is the figures that are cut off, from the right, and not the bar
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=console,
             transient=True,
+            expand=True,
             refresh_per_second=REFRESHES_PER_S,
         )
-        self._task = self._progress.add_task(title, total=num_steps, figures="")
+        self._task = self._progress.add_task("", total=num_steps, figures="")
         self._progress.start()
 
     def take(self, record: Record) -> None:
@@ -59,8 +62,8 @@ class LiveTerminal:
         self._state.take(record)
         state = self._state
         figures = (
-            f"loss [cyan]{state.loss}[/]  train [cyan]{state.train}[/]  val [bold cyan]{state.validation}[/]  "
-            f"flat [yellow]{state.saturation}[/]  [dim]{state.speed} steps/s[/]"
+            f"loss [cyan]{state.loss}[/]  train [cyan]{state.train}[/]  validation [bold cyan]{state.validation}[/]  "
+            f"saturation [yellow]{state.saturation}[/]  [dim]{state.speed} steps/s[/]"
         )
         self._progress.update(self._task, completed=record.step, figures=figures)
 

@@ -3,7 +3,7 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,8 @@ class BatchNorm(nn.Module):
 
     Training mode uses the batch's own mean and (biased) variance, and moves the running ones:
     running = momentum * running + (1 - momentum) * batch. Eval mode uses the running ones, so that a
-    sample's output does not depend on its neighbors. An empty batch passes and is not counted (PyTorch's layer
-    counts it).
+    sample's output does not depend on its neighbors. An empty batch passes; it is counted, as in PyTorch, and leaves
+    the running statistics as they are.
 
     Two conventions differ from PyTorch's layer, and both are the article's. ``momentum`` is the share of the
     *old* running value that is kept: 0.9 here is 0.1 in PyTorch. The running variance averages the *biased*
@@ -110,6 +110,8 @@ class BatchNorm(nn.Module):
             return self._normalize_by(x_NCS, self.running_mean.to(wide), self.running_var.to(wide))
         _check_has_variance(x_NCS)
         if x_NCS.numel() == 0:  # nothing to normalize or to learn: it passes, and all gradients are 0
+            if self.training and self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
             zero_C = x_NCS.new_zeros(self.num_channels, dtype=wide)
             return self._normalize_by(x_NCS, zero_C, zero_C + 1)
         y_NCS, mean_C, var_C = normalize_batch(x_NCS, self.weight, self.bias, self.eps)
@@ -133,6 +135,60 @@ class BatchNorm(nn.Module):
             var_C = var_C * (num_values / (num_values - 1))
         update_running(self.running_mean, mean_C, kept)
         update_running(self.running_var, var_C, kept)
+
+    @classmethod
+    def from_torch(cls, module: nn.Module) -> Self:
+        """Return a layer with the outputs, gradients and buffers of a torch layer, now and ever after.
+
+        Args:
+            module: An nn.BatchNorm1d, 2d or 3d; its state is copied, its momentum turned round.
+
+        Raises:
+            ConfigError: It is something else.
+
+        Example:
+            >>> BatchNorm.from_torch(nn.BatchNorm2d(8, momentum=0.1))
+            BatchNorm(8, eps=1e-05, momentum=0.9)
+        """
+        if not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            raise ConfigError(f"from_torch takes an nn.BatchNorm1d, 2d or 3d, got {type(module).__name__}")
+        norm = cls(
+            module.num_features,
+            eps=module.eps,
+            momentum=_turned_round(module.momentum),
+            affine=module.weight is not None,
+            bias=module.bias is not None,
+            track_running_stats=module.running_mean is not None,
+            unbiased_running_var=True,
+        )
+        for like in [*module.parameters(), *module.buffers()][:1]:
+            norm.to(device=like.device, dtype=like.dtype)
+        norm.load_state_dict(module.state_dict())
+        return norm.train(module.training)
+
+    def to_torch(self, kind: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> nn.BatchNorm2d:
+        """Return torch's layer with the same state; in eval mode it gives the same outputs.
+
+        Trained on, it stores the unbiased running variance, as torch does; with ``unbiased_running_var=True`` both
+        stay the same.
+
+        Args:
+            kind: nn.BatchNorm1d, 2d or 3d, by the shape of the input.
+        """
+        bias = {} if self.bias is not None or self.weight is None else {"bias": False}
+        tracks = self.running_mean is not None
+        module = kind(
+            self.num_channels,
+            eps=self.eps,
+            momentum=_turned_round(self.momentum),
+            affine=self.weight is not None,
+            track_running_stats=tracks,
+            **bias,
+        )
+        for like in [*self.parameters(), *self.buffers()][:1]:
+            module.to(device=like.device, dtype=like.dtype)
+        module.load_state_dict(self.state_dict())
+        return module.train(self.training)
 
     def extra_repr(self) -> str:
         """Return the options that print() shows."""
@@ -177,13 +233,17 @@ class TorchBatchNorm(nn.BatchNorm2d):
         check_eps(eps)
         check_momentum(momentum)
         check_switches(affine=affine)
-        new_share = None if momentum is None else round(1 - momentum, 12)  # 1 - 0.9 is 0.09999999999999998
-        super().__init__(num_channels, eps=eps, momentum=new_share, affine=affine)
+        super().__init__(num_channels, eps=eps, momentum=_turned_round(momentum), affine=affine)
 
     def _check_input_dim(self, input: Tensor) -> None:
         check_input(input, self.num_features)
         if self.training:
             _check_has_variance(input)
+
+
+def _turned_round(momentum: float | None) -> float | None:
+    """Return the share of the new value for that of the old one, or the other way round; None stays None."""
+    return None if momentum is None else round(1 - momentum, 12)  # 1 - 0.9 is 0.09999999999999998
 
 
 def _check_has_variance(x_NCS: Tensor) -> None:

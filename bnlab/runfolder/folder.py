@@ -12,8 +12,8 @@ from typing import IO, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from bnlab.errors import RunError
-from bnlab.records import Record, RunSummary
+from bnlab.errors import ConfigError, RunError
+from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.identity import SCHEMA_VERSION
 from bnlab.schema import RunConfig
 
@@ -51,6 +51,7 @@ class RunFolder:
 
         Raises:
             RunError: Another process is training this run.
+            ConfigError: The folder cannot be written to.
         """
         with self._locked():
             set_aside = self.path.parent / ".replaced" / self.path.name
@@ -85,16 +86,24 @@ class RunFolder:
 
         Raises:
             RunError: Another process holds it.
+            ConfigError: The folder cannot be written to.
         """
-        lock = self._lock_path()
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._lock_path(), timeout=0)
         try:
-            with FileLock(lock, timeout=0):
-                yield
+            self._lock_path().parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
         except Timeout:
             raise RunError(
                 f"{self.path} is being trained by another process. Wait for it, or train another config."
             ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"runs cannot be written to {self.path.parent}: {error.strerror}. Choose another place by --runs or BNLAB_RUNS."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _lock_path(self) -> Path:
         # beside the folder, not in it: the folder is moved while the lock is held
@@ -158,6 +167,14 @@ class RunFolder:
         if manifest.get("status") == "running" and not self._is_locked():
             manifest["status"] = "interrupted"
         return manifest
+
+    def read_status(self) -> Status:
+        """Return how a run stands; failed where it left no manifest."""
+        try:
+            status: Status = self.read_manifest()["status"]
+        except (RunError, KeyError):
+            return "failed"
+        return status
 
     def read_summary(self) -> dict[str, Any]:
         """Return summary.json, or nothing where the run did not come that far."""

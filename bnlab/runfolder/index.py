@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import RunError
+from bnlab.errors import ConfigError
 from bnlab.runfolder.folder import RunFolder
 
 
@@ -18,12 +18,12 @@ def find_run_folders(root: Path) -> list[RunFolder]:
     """Return the run folders at or below a path, in the order of their names.
 
     Raises:
-        RunError: The path is a file, or is not there and is not the usual folder.
+        ConfigError: The path is a file, or is not there and is not the usual folder.
     """
     if not root.is_dir():
         if root.name == "runs":  # nothing has been trained yet
             return []
-        raise RunError(f"{root} is not a folder of runs. Leave it out to see all runs.")
+        raise ConfigError(f"{root} is not a folder of runs. Leave it out to see all runs.")
     if (root / "manifest.json").exists():
         return [RunFolder(root)]
     found = (path.parent for pattern in ("*/manifest.json", "*/*/manifest.json") for path in root.glob(pattern))

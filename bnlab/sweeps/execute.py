@@ -97,4 +97,5 @@ def train_all(
         except RunError as error:
             if on_failure is not None:
                 on_failure(error)
-            yield RunSummary(run_id(config), "failed", str(sweep_folder / run_id(config)), config.seed)
+            folder = RunFolder(sweep_folder / run_id(config))
+            yield RunSummary(folder.path.name, folder.read_status(), str(folder.path), config.seed)

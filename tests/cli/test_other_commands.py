@@ -42,7 +42,7 @@ def test_list_runs_shows_status_and_figures(bnlab_says: Say) -> None:
     assert "diverged at" in bnlab_says("list", "runs").out
     only = list(csv.DictReader(io.StringIO(bnlab_says("list", "runs", "runs/s", "--csv").out)))
     assert len(only) == 2
-    assert bnlab_says("list", "runs", "nowhere").status == 1
+    assert bnlab_says("list", "runs", "nowhere").status == 2
 
 
 def test_doctor_finds_nothing_wrong_here(bnlab_says: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_dashboard_prints_its_address_and_ends_with_ctrl_c(bnlab_says: Say) -> N
 
 def test_dashboard_without_runs_says_what_to_do(bnlab_says: Say) -> None:
     answer = bnlab_says("dashboard")
-    assert answer.status == 1
+    assert answer.status == 2
     assert "Train one: bnlab train" in answer.err
 
 

@@ -27,6 +27,11 @@ from bnlab.errors import ConfigError
         ("~norm", "a run needs every key"),
         ("schedule=cosine", "schedule is a section. Set one of its keys: schedule.name"),
         ("foo", "'foo' is not an override"),
+        ("data.root=~/x y", "\"data.root='~/x y'\""),
+        ("lr=0.3", "lr is not a setting. Did you mean optim.lr?"),
+        ("norm=null", "norm=null: norm takes one option. Known: batch, batch_torch"),
+        ("diagnostics=[foo]", "diagnostics takes one option. Known: cheap, full, none."),
+        ("optim=[1]", "optim takes one option"),
         ("device=gpu", "device must be auto, cpu, mps, cuda or cuda:<number>, got gpu"),
     ],
 )

@@ -450,19 +450,16 @@ def test_under_autocast_the_statistics_stay_float32_and_the_gradient_is_right():
 
 @pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4, 4), (2, 3, 0)])
 @pytest.mark.parametrize("training", [True, False])
-def test_an_empty_batch_passes_with_zero_gradients_and_leaves_the_buffers(shape, training):
-    """As torch's layer does, but for the count of batches: a plain average must not count what it did not see."""
+def test_an_empty_batch_passes_with_zero_gradients_and_is_counted_as_torch_does(shape, training):
     ours, theirs = BatchNorm(3).train(training), TORCH_LAYERS[len(shape)](3).train(training)
-    before = copy.deepcopy(ours.state_dict())
     for norm in (ours, theirs):
         y = norm(torch.empty(shape))
         y.sum().backward()
         assert y.shape == shape
         assert torch.equal(norm.weight.grad, torch.zeros(3))
         assert torch.equal(norm.bias.grad, torch.zeros(3))
-    assert all(torch.equal(before[name], value) for name, value in ours.state_dict().items())
-    assert torch.equal(ours.running_mean, theirs.running_mean)
-    assert torch.equal(ours.running_var, theirs.running_var)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value)
 
 
 @pytest.mark.parametrize("norm_class", [BatchNorm, TorchBatchNorm])
@@ -593,3 +590,33 @@ def test_says_what_a_model_asks_of_a_norm():
 
 def test_print_shows_its_options():
     assert repr(BatchNorm(3, momentum=0.99)) == "BatchNorm(3, eps=1e-05, momentum=0.99)"
+
+
+@pytest.mark.parametrize("momentum", [0.1, 0.25, None])
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"bias": False}, {"track_running_stats": False}])
+def test_a_layer_made_from_torchs_stays_its_equal_and_goes_back(momentum, options):
+    theirs = nn.BatchNorm2d(3, eps=1e-3, momentum=momentum, dtype=torch.float64, **options)
+    theirs(torch.randn(4, 3, 2, 2, dtype=torch.float64) + 5)
+    ours = BatchNorm.from_torch(theirs)
+    for shape in [(4, 3, 2, 2), (0, 3, 2, 2), (2, 3, 5, 1)]:
+        x = torch.randn(shape, dtype=torch.float64) * 3 + 1
+        x_ours, x_theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+        y_ours, y_theirs = ours(x_ours), theirs(x_theirs)
+        torch.testing.assert_close(y_ours, y_theirs)
+        for y in (y_ours, y_theirs):
+            (y * y.detach().cos()).sum().backward()
+        torch.testing.assert_close(x_ours.grad, x_theirs.grad)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    x = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+    back = ours.train().to_torch()
+    assert (back.momentum, back.eps, back.affine, back.training) == (theirs.momentum, 1e-3, theirs.affine, True)
+    theirs.train()
+    torch.testing.assert_close(back(x), theirs(x))
+    torch.testing.assert_close(back.state_dict(), theirs.state_dict())
+
+
+def test_only_torchs_batch_norms_can_be_taken_over():
+    with pytest.raises(ConfigError, match="got LayerNorm"):
+        BatchNorm.from_torch(nn.LayerNorm(3))
+    assert isinstance(BatchNorm(3).to_torch(nn.BatchNorm1d), nn.BatchNorm1d)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bnlab.config.compose import compose_run
-from bnlab.errors import RunError
+from bnlab.errors import ConfigError, RunError
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, RunSummary, StepRecord, TimingRecord
 from bnlab.runfolder.folder import RunFolder, record_line
 from bnlab.runfolder.index import find_run_folders, read_run_rows
@@ -163,5 +163,11 @@ def test_rows_of_runs_made_by_an_older_version_still_list(folder: RunFolder, tmp
 
 def test_no_runs_yet_is_an_empty_list_but_a_wrong_path_is_an_error(tmp_path: Path) -> None:
     assert find_run_folders(tmp_path / "runs") == []
-    with pytest.raises(RunError, match="is not a folder of runs"):
+    with pytest.raises(ConfigError, match="is not a folder of runs"):
         find_run_folders(tmp_path / "rusn")
+
+
+def test_a_place_that_cannot_be_written_to_is_named_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot be written to .*file.single: .*--runs or BNLAB_RUNS"):
+        RunFolder(tmp_path / "file" / "single" / "a-run").opened_for_training(compose_run([]), {}).__enter__()
