@@ -40,8 +40,8 @@ from bnlab.training.tally import Tally
 SMALL_STEP_FLOP = 4e8
 """Multiply-adds, times two, of a forward pass over one batch, below which one thread is best.
 
-Two threads spin waiting for each other between small operations: on a busy machine that has cost a factor of 100.
-The default MLP needs 1.2e7 a batch, the default CNN on 28x28 images 3.5e9."""
+On a busy machine two threads that wait for each other between small operations have cost a factor of 100. The default
+MLP needs 1.2e7 a batch, the default CNN on 28x28 images 3.5e9."""
 
 OpenTerminal = Callable[[str, int, int], Logger]
 """(title, number of steps, batch size) -> a logger."""
@@ -119,7 +119,7 @@ def run_experiment(config: RunConfig, folder: RunFolder, open_terminal: OpenTerm
         except Exception as error:
             _log.exception("the run failed")
             raise RunError(
-                f"{folder.path.name} failed: {_in_one_line(error)}\nThe whole story: {folder.log_path}"
+                f"{folder.path.name} failed: {_briefly(error)}\nThe whole story: {folder.log_path}"
             ) from error
         finally:
             duration_s = time.perf_counter() - began
@@ -149,8 +149,8 @@ def _follow(
     write_checkpoint(folder.checkpoint_path, model, step)
 
 
-def _in_one_line(error: Exception) -> str:
-    first = next(iter(str(error).splitlines()), "")
+def _briefly(error: Exception) -> str:
+    first = str(error).partition("\n")[0]
     return first if isinstance(error, BnlabError) else f"{type(error).__name__}: {first}"
 
 

@@ -85,6 +85,17 @@ def test_the_public_names_of_the_contract_resolve() -> None:
         bnlab.trian  # noqa: B018
 
 
+def test_the_readmes_own_norm_trains(tmp_path: Path) -> None:
+    import bnlab  # noqa: PLC0415
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = next(block for block in readme.split("```python\n")[1:] if "MaxNorm" in block).partition("```")[0]
+    (tmp_path / "my_layers.py").write_text(example)
+    words = ["norm=my_layers:MaxNorm", "norm.eps=1e-3", "data=synthetic", "train.steps=60"]
+    for model in ("mlp", "cnn"):
+        assert bnlab.train([*words, f"model={model}", "model.width=8"]).status == "finished"
+
+
 def test_importing_bnlab_does_not_import_torch() -> None:
     program = "import bnlab, sys; bnlab.read_runs; bnlab.ConfigError; print('torch' in sys.modules)"
     assert quietly(sys.executable, "-c", program, cwd=ROOT).strip() == "False"

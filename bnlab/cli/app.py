@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+import bnlab
 from bnlab.cli import dashboard, doctor, listing, train
 from bnlab.cli.consoles import say_error
 from bnlab.errors import BnlabError
@@ -28,11 +29,18 @@ _USAGE_ERROR: Any = typer.BadParameter.__base__
 """What typer raises for a word it does not know; it has no public name. Typer's own answer is a box of seven lines."""
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bnlab {bnlab.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: bool = typer.Option(False, "--debug", help="On an error, show where in the code it arose."),
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
 ) -> None:
-    """Declare the options that every command has; main() takes them off before typer looks."""
+    """Declare the options that every command has; main() takes --debug off before typer looks."""
 
 
 def main() -> None:

@@ -39,10 +39,10 @@ def print_summaries(summaries: Sequence[RunSummary], folder: Path) -> None:
         "status",
         "test",
         "validation",
-        "loss",
+        "validation loss",
         "steps",
         "s",
-        right=["test", "validation", "loss", "steps", "s"],
+        right=["test", "validation", "validation loss", "steps", "s"],
     )
     for summary in summaries:
         ending = f" at {summary.diverged_at_step}" if summary.diverged_at_step else ""

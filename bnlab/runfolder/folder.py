@@ -98,7 +98,8 @@ class RunFolder:
             ) from None
         except OSError as error:
             raise ConfigError(
-                f"runs cannot be written to {self.path.parent}: {error.strerror}. Choose another place by --runs or BNLAB_RUNS."
+                f"runs cannot be written to {self.path.parent}: {error.strerror}. "
+                "Choose another place by --runs or BNLAB_RUNS."
             ) from error
         try:
             yield

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
+from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.identity import run_id
 
 Say = Callable[..., Any]
 QUICK = ["data=synthetic", "train.steps=30", "model.width=16"]
@@ -140,6 +143,24 @@ def test_an_unknown_option_or_command_gets_a_line_too(bnlab_says: Say, words: li
     assert (answer.status, answer.out) == (2, "")
     assert 1 <= len(answer.err.strip().splitlines()) <= 3
     assert words[-1] in answer.err
+
+
+def test_a_run_that_trains_elsewhere_is_told_so_and_nothing_more(bnlab_says: Say, tmp_path: Path) -> None:
+    config = compose_run(QUICK)
+    elsewhere = RunFolder(tmp_path / "runs" / "single" / run_id(config))
+    with elsewhere.opened_for_training(config, {}):
+        answer = bnlab_says("train", *QUICK)
+        assert (answer.status, answer.out) == (1, "")
+        assert "being trained by another process" in answer.err
+        assert len(answer.err.strip().splitlines()) == 1
+        assert json.loads(bnlab_says("train", "--json", *QUICK).out)["status"] == "running"
+
+
+def test_a_place_for_runs_that_is_none_is_wrong_input(bnlab_says: Say, tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    answer = bnlab_says("train", *QUICK)
+    assert answer.status == 2
+    assert "--runs or BNLAB_RUNS" in answer.err
 
 
 def test_a_launcher_is_refused_as_long_as_there_is_none(bnlab_says: Say) -> None:
