@@ -38,10 +38,8 @@ from bnlab.training.precision import computing_with
 from bnlab.training.tally import Tally
 
 SMALL_STEP_FLOP = 4e8
-"""Multiply-adds, times two, of a forward pass over one batch, below which one thread is best.
-
-On a busy machine two threads that wait for each other between small operations have cost a factor of 100. The default
-MLP needs 1.2e7 a batch, the default CNN on 28x28 images 3.5e9."""
+"""Floating-point operations of a forward pass over one batch, below which one thread is best: on a busy machine two
+that wait for each other have cost a factor of 100. The default MLP needs 1.2e7, the default CNN on 28x28 3.5e9."""
 
 OpenTerminal = Callable[[str, int, int], Logger]
 """(title, number of steps, batch size) -> a logger."""
