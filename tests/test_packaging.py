@@ -90,8 +90,9 @@ def test_the_readmes_own_norm_trains(tmp_path: Path) -> None:
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     example = next(block for block in readme.split("```python\n")[1:] if "MaxNorm" in block).partition("```")[0]
-    (tmp_path / "my_layers.py").write_text(example)
-    words = ["norm=my_layers:MaxNorm", "norm.eps=1e-3", "data=synthetic", "train.steps=60"]
+    # a name of its own: the process that runs this test may have imported another my_layers
+    (tmp_path / "layers_of_the_readme.py").write_text(example)
+    words = ["norm=layers_of_the_readme:MaxNorm", "norm.eps=1e-3", "data=synthetic", "train.steps=60"]
     for model in ("mlp", "cnn"):
         assert bnlab.train([*words, f"model={model}", "model.width=8"]).status == "finished"
 
