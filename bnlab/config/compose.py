@@ -149,19 +149,8 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
 
 
 def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:
-    for override in parse_overrides(overrides):
-        if override.is_sweep_override():
-            raise ConfigError(f"{override.input_line} gives several values, one run takes one. Add -m to sweep.")
-        if override.is_add():
-            raise ConfigError(f"{override.input_line}: every key is there already, none can be added. Leave out the +.")
-        if override.is_delete():
-            raise ConfigError(f"{override.input_line}: a run needs every key. Give it another value instead.")
     folders = search_folders(config_dir)
-    groups = config_groups(folders)
-    for override in parse_overrides(overrides):
-        if override.key_or_group in groups and not isinstance(override.value(), str | int | float):
-            options = ", ".join(option for option in groups[override.key_or_group] if option != "own")
-            raise ConfigError(f"{override.input_line}: {override.key_or_group} takes one option. Known: {options}.")
+    _refuse_what_one_run_cannot_take(parse_overrides(overrides), config_groups(folders))
     own_last = [f"hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]"] if folders[1:] else []
     arguments = _with_own_norm(overrides) + own_last
     try:
@@ -169,6 +158,25 @@ def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = F
             return compose("train", arguments, return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(_find_the_typo(overrides, config_dir) or _first_line(error)) from None
+
+
+def _refuse_what_one_run_cannot_take(overrides: list[Override], groups: dict[str, list[str]]) -> None:
+    """Refuse what is grammar to Hydra but no config of one run.
+
+    Raises:
+        ConfigError: Several values, a key added or deleted, or a group set to what is no option's name.
+    """
+    for override in overrides:
+        text, key = override.input_line, override.key_or_group
+        if override.is_sweep_override():
+            raise ConfigError(f"{text} gives several values, one run takes one. Add -m to sweep.")
+        if override.is_add():
+            raise ConfigError(f"{text}: every key is there already, none can be added. Leave out the +.")
+        if override.is_delete():
+            raise ConfigError(f"{text}: a run needs every key. Give it another value instead.")
+        if key in groups and not isinstance(override.value(), str | int | float):
+            options = ", ".join(option for option in groups[key] if option != "own")
+            raise ConfigError(f"{text}: {key} takes one option. Known: {options}.")
 
 
 @contextlib.contextmanager
@@ -250,4 +258,4 @@ def _groups_only(overrides: list[str], groups: dict[str, list[str]]) -> list[str
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") + "."
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
