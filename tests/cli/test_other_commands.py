@@ -1,7 +1,6 @@
 import csv
 import io
 import json
-import os
 import re
 import signal
 import socket
@@ -94,6 +93,11 @@ def test_a_finished_run_is_shown_without_waiting_for_torch(bnlab_says: Say) -> N
     assert done.stdout.splitlines()[-1] == "False"
 
 
+def heeding_ctrl_c() -> None:
+    """Take back what a shell does to commands in the background: they, and all they start, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -104,7 +108,9 @@ def test_dashboard_prints_its_address_and_ends_with_ctrl_c(bnlab_says: Say) -> N
     bnlab_says("train", "-q", "data=synthetic", "train.steps=20")
     port = free_port()
     command = [sys.executable, "-m", "bnlab.cli.app", "dashboard", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding_ctrl_c
+    )
     assert process.stdout is not None
     assert process.stdout.readline().strip() == f"http://127.0.0.1:{port}/"
     process.send_signal(signal.SIGINT)
@@ -120,7 +126,9 @@ def test_dashboard_without_runs_says_what_to_do(bnlab_says: Say) -> None:
 
 def test_ctrl_c_ends_a_training_with_130_and_keeps_what_was_recorded(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bnlab.cli.app", "train", "data=synthetic", "train.steps=1000000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heeding_ctrl_c
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("runs/single/*/metrics.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.05)
