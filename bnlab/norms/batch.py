@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
 from bnlab.norms.batch_formula import affine_map, normalize_batch
-from bnlab.norms.moments import check_input, scale_and_shift, update_running, wide_dtype
-from bnlab.norms.options import check_eps, check_momentum, check_switches
+from bnlab.norms.moments import check_has_variance, check_input, scale_and_shift, update_running, wide_dtype
+from bnlab.norms.norm import Formula, Invariance, Norm
+from bnlab.norms.options import check_eps, check_momentum, check_switches, turned_round
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(Norm):
     """Give each channel mean 0 and variance 1 over the batch, then a learned scale and shift.
 
     The layer that bnlab is about, written from scratch: it neither subclasses nor calls torch's.
@@ -65,6 +66,9 @@ class BatchNorm(nn.Module):
 
     keeps_running_statistics: ClassVar[bool] = True
     subtracts_mean: ClassVar[bool] = True
+    mixes_samples: ClassVar[bool] = True
+    formula: ClassVar[Formula | None] = "batch"
+    invariances: ClassVar[frozenset[Invariance]] = frozenset({"channel_shift", "channel_scale"})
 
     weight: Tensor | None
     bias: Tensor | None
@@ -108,7 +112,7 @@ class BatchNorm(nn.Module):
         wide = wide_dtype(x_NCS.dtype)
         if not self.training and self.running_mean is not None and self.running_var is not None:
             return self._normalize_by(x_NCS, self.running_mean.to(wide), self.running_var.to(wide))
-        _check_has_variance(x_NCS)
+        check_has_variance(x_NCS)
         if x_NCS.numel() == 0:  # nothing to normalize or to learn: it passes, and all gradients are 0
             if self.training and self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
@@ -155,7 +159,7 @@ class BatchNorm(nn.Module):
         norm = cls(
             module.num_features,
             eps=module.eps,
-            momentum=_turned_round(module.momentum),
+            momentum=turned_round(module.momentum),
             affine=module.weight is not None,
             bias=module.bias is not None,
             track_running_stats=module.running_mean is not None,
@@ -180,7 +184,7 @@ class BatchNorm(nn.Module):
         module = kind(
             self.num_channels,
             eps=self.eps,
-            momentum=_turned_round(self.momentum),
+            momentum=turned_round(self.momentum),
             affine=self.weight is not None,
             track_running_stats=tracks,
             **bias,
@@ -193,63 +197,3 @@ class BatchNorm(nn.Module):
     def extra_repr(self) -> str:
         """Return the options that print() shows."""
         return f"{self.num_channels}, eps={self.eps}, momentum={self.momentum}"
-
-
-class TorchBatchNorm(nn.BatchNorm2d):
-    """Run torch's own BatchNorm: the reference arm that bnlab's is held against.
-
-    Training and eval mode are torch's: normalization by the biased variance, running average of the
-    *unbiased* one. Only the sense of ``momentum`` is turned round, so that a setting means the same in every
-    arm: the share of the *old* running value that is kept (0.9 here is torch's 0.1). Once built, the layer's
-    attribute ``momentum`` is torch's.
-
-    Args:
-        num_channels: C, the size of the input's axis 1.
-        eps: Added to the variance, inside the root; above 0.
-        momentum: Share of the old running value that is kept, in [0, 1]; None: the plain average.
-        affine: Learn a scale and a shift per channel.
-
-    Shape:
-        (N, C, *S) -> (N, C, *S); unlike nn.BatchNorm2d, for any number of spatial axes.
-
-    Raises:
-        ConfigError: An option out of range, an input of the wrong shape, or exactly one value per channel in
-            training mode.
-
-    Source:
-        torch.nn.BatchNorm1d, 2d and 3d, which share one implementation.
-
-    Example:
-        >>> TorchBatchNorm(3, momentum=0.9).momentum
-        0.1
-    """
-
-    keeps_running_statistics: ClassVar[bool] = True
-    subtracts_mean: ClassVar[bool] = True
-
-    def __init__(
-        self, num_channels: int, *, eps: float = 1e-5, momentum: float | None = 0.9, affine: bool = True
-    ) -> None:
-        check_eps(eps)
-        check_momentum(momentum)
-        check_switches(affine=affine)
-        super().__init__(num_channels, eps=eps, momentum=_turned_round(momentum), affine=affine)
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        check_input(input, self.num_features)
-        if self.training:
-            _check_has_variance(input)
-
-
-def _turned_round(momentum: float | None) -> float | None:
-    """Return the share of the new value for that of the old one, or the other way round; None stays None."""
-    return None if momentum is None else round(1 - momentum, 12)  # 1 - 0.9 is 0.09999999999999998
-
-
-def _check_has_variance(x_NCS: Tensor) -> None:
-    if x_NCS.numel() == x_NCS.shape[1]:
-        raise ConfigError(
-            "batch normalization needs more than one value per channel in training mode, got "
-            f"{tuple(x_NCS.shape)}: its output would be the bias, whatever the input. "
-            "Use a larger train.batch_size, or norm=layer."
-        )

@@ -4,15 +4,16 @@ import importlib
 import inspect
 import os
 import sys
-from typing import Any, ClassVar
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.norms.norm import DECLARATIONS, Norm
 
 NORMS = {
     "batch": "bnlab.norms.batch:BatchNorm",
-    "batch_torch": "bnlab.norms.batch:TorchBatchNorm",
+    "batch_torch": "bnlab.norms.torch_layers:TorchBatchNorm",
     "group": "bnlab.norms.group:GroupNorm",
     "instance": "bnlab.norms.group:InstanceNorm",
     "layer": "bnlab.norms.group:LayerNorm",
@@ -21,7 +22,7 @@ NORMS = {
 }
 
 
-class NoNorm(nn.Identity):
+class NoNorm(Norm):
     """Pass the input on unchanged: the control arm.
 
     Args:
@@ -33,11 +34,12 @@ class NoNorm(nn.Identity):
         tensor([[1., 2.]])
     """
 
-    keeps_running_statistics: ClassVar[bool] = False
-    subtracts_mean: ClassVar[bool] = False
-
     def __init__(self, num_channels: int) -> None:  # noqa: ARG002
         super().__init__()
+
+    def forward(self, x_NCS: Tensor) -> Tensor:
+        """Return the input."""
+        return x_NCS
 
 
 def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
@@ -50,8 +52,8 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
         **options: Passed on to the constructor.
 
     Returns:
-        The layer, in training mode. It says ``keeps_running_statistics`` and ``subtracts_mean``; a class that
-        declares neither is taken to do neither.
+        The layer, in training mode. It has the declarations of `Norm`; what a class does not declare has the value
+        that stands there.
 
     Raises:
         ConfigError: No such norm, no such option, or an option out of range.
@@ -73,9 +75,9 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
     except TypeError as error:
         raise ConfigError(f"norm={name} cannot be built as Class(num_channels, **options): {error}.") from error
     norm = norm_class(num_channels, **options)
-    for promise in ("keeps_running_statistics", "subtracts_mean"):
-        if not hasattr(norm, promise):  # somebody's own class, which need not know bnlab
-            setattr(norm, promise, False)
+    for declaration in DECLARATIONS:
+        if not hasattr(norm, declaration):  # somebody's own class, which need not know bnlab
+            setattr(norm, declaration, getattr(Norm, declaration))
     return norm
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
 from bnlab.norms.moments import check_input, per_channel, wide_dtype
+from bnlab.norms.norm import Formula, Invariance, Norm
 from bnlab.norms.options import check_eps, check_num_groups, check_switches
 
 
-class GroupNorm(nn.Module):
+class GroupNorm(Norm):
     """Give each group of channels mean 0 and variance 1 inside each sample.
 
     Which part of BatchNorm's effect needs the batch at all? Nothing here depends on other samples.
@@ -46,8 +47,9 @@ class GroupNorm(nn.Module):
         tensor([[-1.,  1., -1.,  1.]])
     """
 
-    keeps_running_statistics: ClassVar[bool] = False
     subtracts_mean: ClassVar[bool] = True
+    formula: ClassVar[Formula | None] = "group"
+    invariances: ClassVar[frozenset[Invariance]] = frozenset({"sample_shift", "sample_scale"})
 
     def __init__(self, num_channels: int, *, num_groups: int = 4, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
@@ -108,6 +110,8 @@ class LayerNorm(GroupNorm):
                 [-1.,  1.]])
     """
 
+    formula: ClassVar[Formula | None] = "layer"
+
     def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(num_channels, num_groups=1, eps=eps, affine=affine)
 
@@ -142,6 +146,11 @@ class InstanceNorm(GroupNorm):
                 [[-1.,  1.]]])
     """
 
+    formula: ClassVar[Formula | None] = "instance"
+    invariances: ClassVar[frozenset[Invariance]] = frozenset(
+        {"channel_shift", "channel_scale", "sample_shift", "sample_scale"}
+    )
+
     def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(num_channels, num_groups=num_channels, eps=eps, affine=affine)
 
@@ -160,7 +169,7 @@ class InstanceNorm(GroupNorm):
         return super().forward(x_NCS)
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Norm):
     """Divide each sample by its root mean square; do not center it.
 
     How much of LayerNorm's effect comes from fixing the scale, and how much from removing the mean?
@@ -188,8 +197,8 @@ class RMSNorm(nn.Module):
         tensor(1.)
     """
 
-    keeps_running_statistics: ClassVar[bool] = False
-    subtracts_mean: ClassVar[bool] = False
+    formula: ClassVar[Formula | None] = "rms"
+    invariances: ClassVar[frozenset[Invariance]] = frozenset({"sample_scale"})
 
     def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()

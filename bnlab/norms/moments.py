@@ -48,6 +48,23 @@ def check_input(x_NCS: Tensor, num_channels: int) -> None:
         raise ConfigError(f"a norm takes a floating-point tensor, got {x_NCS.dtype}. Use x.float().")
 
 
+def check_has_variance(x_NCS: Tensor) -> None:
+    """Check that each channel has more than one value over the batch and space; none at all passes, as in torch.
+
+    Args:
+        x_NCS: What came.
+
+    Raises:
+        ConfigError: Exactly one value per channel.
+    """
+    if x_NCS.numel() == x_NCS.shape[1]:
+        raise ConfigError(
+            "batch normalization needs more than one value per channel in training mode, got "
+            f"{tuple(x_NCS.shape)}: its output would be the bias, whatever the input. "
+            "Use a larger train.batch_size, or norm=layer."
+        )
+
+
 def axes_but_channel(x_NCS: Tensor) -> list[int]:
     """Return the axes that a statistic per channel is taken over: all but axis 1."""
     return [axis for axis in range(x_NCS.dim()) if axis != 1]

@@ -29,6 +29,16 @@ def check_momentum(momentum: float | None) -> None:
         )
 
 
+def turned_round(momentum: float | None) -> float | None:
+    """Return the share of the new value for that of the old one, or the other way round; None stays None.
+
+    Example:
+        >>> turned_round(0.9)
+        0.1
+    """
+    return None if momentum is None else round(1 - momentum, 12)  # 1 - 0.9 is 0.09999999999999998
+
+
 def check_switches(**switches: bool) -> None:
     """Check options that are on or off: any text but an empty one would pass for on.
 

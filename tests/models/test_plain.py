@@ -11,7 +11,7 @@ from torch import nn
 from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import ACTIVATIONS, pooled
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import NORMS, NoNorm, build_norm
 from bnlab.schema import CNNConfig, MLPConfig
 
 PLACEMENTS = ["before", "after", "input"]
@@ -121,7 +121,7 @@ def test_norm_stands_where_the_placement_says(placement, order):
     model = build(mlp(depth=1), (1, 4, 4), "batch", placement)
     assert trace_of(model, images(6, 1, 4, 4)) == order
     if placement == "input":  # only there: inside the blocks stands nothing that does anything
-        assert isinstance(model.blocks["hidden1"].norm, nn.Identity)
+        assert isinstance(model.blocks["hidden1"].norm, NoNorm)
         assert model.input.num_channels == 16
 
 

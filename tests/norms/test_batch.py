@@ -16,7 +16,8 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from bnlab.errors import BnlabError, ConfigError
-from bnlab.norms.batch import BatchNorm, TorchBatchNorm
+from bnlab.norms.batch import BatchNorm
+from bnlab.norms.torch_layers import TorchBatchNorm
 
 SHAPES = [(6, 3), (6, 3, 5), (6, 3, 4, 5), (4, 3, 2, 3, 4)]
 TORCH_LAYERS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}

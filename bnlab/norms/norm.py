@@ -1,0 +1,49 @@
+"""What every norm says of itself, so that nobody who holds one has to ask for its class."""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+from torch import nn
+
+Formula = Literal["batch", "group", "layer", "instance", "rms"]
+Invariance = Literal["channel_shift", "channel_scale", "sample_shift", "sample_scale"]
+
+
+class Norm(nn.Module):
+    """A layer (N, C, *S) -> (N, C, *S) and its declarations.
+
+    A layer of your own needs none of this: what it does not declare has the value that stands here (`build_norm` sees
+    to it).
+
+    Attributes:
+        keeps_running_statistics: Has buffers that training mode moves and eval mode reads.
+        subtracts_mean: Takes a mean away that a bias of the linear map before it would be part of, so that map goes
+            without.
+        mixes_samples: In training mode a sample's output depends on the other samples of its batch.
+        formula: In training mode it computes this family's formula, to the letter; None: one of its own.
+        invariances: What leaves its training-mode output unchanged, but for eps: adding a constant to
+            a channel (``channel_shift``) or to a sample, multiplying a channel (``channel_scale``) or a sample by a
+            positive constant.
+        replaces_activation: Brings a nonlinearity of its own: where it stands before the activation, that is left out.
+        weight_parametrization: Builds what the weight of the linear map before it goes through, or None.
+    """
+
+    keeps_running_statistics: ClassVar[bool] = False
+    subtracts_mean: ClassVar[bool] = False
+    mixes_samples: ClassVar[bool] = False
+    formula: ClassVar[Formula | None] = None
+    invariances: ClassVar[frozenset[Invariance]] = frozenset()
+    replaces_activation: ClassVar[bool] = False
+
+    weight_parametrization: Callable[[], nn.Module] | None = None
+
+
+DECLARATIONS = (
+    "keeps_running_statistics",
+    "subtracts_mean",
+    "mixes_samples",
+    "formula",
+    "invariances",
+    "replaces_activation",
+    "weight_parametrization",
+)
