@@ -3,6 +3,8 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -26,7 +28,23 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
     """Return one value per channel, shaped to broadcast against (N, C, *S)."""
-    return value_C.view((1, -1) + (1,) * (like.dim() - 2))
+    return value_C if like.dim() == 2 else value_C.view((1, -1) + (1,) * (like.dim() - 2))
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return values in float32, or wider where they are; the same tensor if it is that already."""
+    wide = wide_dtype(values.dtype)
+    return values if values.dtype == wide else values.to(wide)
+
+
+def narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return values in a type; the same tensor if it is that already."""
+    return values if values.dtype == dtype else values.to(dtype)
+
+
+def channels_are_innermost(x_NCS: Tensor) -> bool:
+    """Return whether a position's channels lie side by side in memory: rows (N, C), or images in channels_last."""
+    return x_NCS.stride(1) == 1
 
 
 def check_input(x_NCS: Tensor, num_channels: int) -> None:
@@ -76,6 +94,34 @@ def chunks(x_NCS: Tensor) -> tuple[Tensor, ...]:
     if x_NCS.numel() <= CHUNK_ELEMENTS or num_samples <= 1:
         return (x_NCS,)
     return torch.split(x_NCS, max(1, CHUNK_ELEMENTS * num_samples // x_NCS.numel()))
+
+
+def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
+    """Return room for a tensor of x's shape, its channels innermost if x's are, of a piece's type.
+
+    Made from a piece of the result, not of x: under vmap the result may have a replica axis that x has not.
+    """
+    if channels_are_innermost(x_NCS):
+        return piece.new_empty((x_NCS.shape[0], *x_NCS.shape[2:], x_NCS.shape[1])).movedim(-1, 1)
+    return piece.new_empty(x_NCS.shape)
+
+
+def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor]) -> Tensor:
+    """Return the whole of what was made of `chunks` of x, in x's type and layout.
+
+    Each piece is copied to its place while it is still in the cache; `torch.cat` would need them all at once.
+    """
+    whole: Tensor | None = None
+    done = 0
+    for piece in pieces:
+        if piece.shape[0] == x_NCS.shape[0]:
+            return narrowed(piece, x_NCS.dtype)
+        if whole is None:
+            whole = empty_in_layout_of(x_NCS, piece.new_empty(0, dtype=x_NCS.dtype))
+        whole[done : done + piece.shape[0]].copy_(piece)
+        done += piece.shape[0]
+    assert whole is not None
+    return whole
 
 
 def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,9 +176,30 @@ def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor) -> Tensor:
     """
     scale, shift = per_channel(scale_C, x_NCS), per_channel(shift_C, x_NCS)
     if x_NCS.dtype == scale_C.dtype:
+        return times_plus(x_NCS, scale, shift)
+    return joined_samples(x_NCS, (times_plus(widened(piece), scale, shift) for piece in chunks(x_NCS)))
+
+
+def times_plus(x_NCS: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * x + shift, which broadcast against x."""
+    if channels_are_innermost(x_NCS):
         return torch.addcmul(shift, x_NCS, scale)
-    pieces = [torch.addcmul(shift, piece.to(scale_C.dtype), scale).to(x_NCS.dtype) for piece in chunks(x_NCS)]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    return x_NCS * scale + shift  # where a factor stays the same along a row, addcmul is not vectorized: 4x slower
+
+
+def kept_share(momentum: float | None, num_batches_tracked: Tensor, dtype: torch.dtype) -> float | Tensor:
+    """Return the share of the old running value that stays once this batch is counted.
+
+    Args:
+        momentum: That share, or None for the plain average over all batches seen.
+        num_batches_tracked: Batches seen, this one included.
+        dtype: Of the running value: a float32 share would blur a float64 average.
+
+    Example:
+        >>> kept_share(None, torch.tensor(4), torch.float32)
+        tensor(0.7500)
+    """
+    return 1 - 1 / num_batches_tracked.to(wide_dtype(dtype)) if momentum is None else momentum
 
 
 def update_running(running: Tensor, value: Tensor, kept: float | Tensor) -> None:
@@ -144,6 +211,8 @@ def update_running(running: Tensor, value: Tensor, kept: float | Tensor) -> None
         kept: Share of the old value that stays, in [0, 1]: the article's momentum. A tensor where it
             depends on the number of batches seen.
     """
-    # mul_ and add_, not lerp_: lerp_ with a scalar has no vmap rule. The new share times the value is made
-    # first, out of place, so that a value in a wider type than the buffer's is rounded only once.
-    running.mul_(kept).add_((1 - kept) * value.detach())
+    # mul_ and add_, not lerp_: lerp_ with a scalar has no vmap rule
+    if isinstance(kept, Tensor):
+        running.mul_(kept).add_((1 - kept) * value.detach())
+    else:
+        running.mul_(kept).add_(value.detach(), alpha=1 - kept)
