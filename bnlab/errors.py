@@ -57,3 +57,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean {' or '.join(near)}?"
     return f"Known: {', '.join(known)}."
+
+
+def nearest_divisors(wanted: int, whole: int) -> str:
+    """Return the cure for a number that does not divide another: the two nearest that do.
+
+    Args:
+        wanted: What came.
+        whole: What it should divide.
+
+    Example:
+        >>> nearest_divisors(24, 64)
+        '16, 32'
+    """
+    divisors = [d for d in range(1, whole + 1) if whole % d == 0]
+    return ", ".join(map(str, sorted(sorted(divisors, key=lambda d: abs(d - wanted))[:2])))

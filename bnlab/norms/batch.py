@@ -9,10 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
-from bnlab.norms.batch_formula import affine_map, normalize_batch
-from bnlab.norms.moments import check_has_variance, check_input, scale_and_shift, update_running, wide_dtype
+from bnlab.norms.batch_formula import normalize_batch, normalize_batch_by_autograd
+from bnlab.norms.moments import (
+    affine_map,
+    check_has_variance,
+    check_input,
+    kept_share,
+    scale_and_shift,
+    update_running,
+    wide_dtype,
+)
 from bnlab.norms.norm import Formula, Invariance, Norm
 from bnlab.norms.options import check_eps, check_momentum, check_switches, turned_round
+from bnlab.norms.synchronized import add_up, add_up_count, num_processes
 
 
 class BatchNorm(Norm):
@@ -32,6 +41,18 @@ class BatchNorm(Norm):
     *old* running value that is kept: 0.9 here is 0.1 in PyTorch. The running variance averages the *biased*
     batch variance; PyTorch and the paper store the unbiased one (``unbiased_running_var=True``).
 
+    The article says that weight = sqrt(var + eps) and bias = mean give back the input, so that the network can
+    switch the layer off. That holds for the batch whose mean and variance these are, and only forward: weight and
+    bias are constants, the next batch has other statistics, and the gradient still flows through this one's.
+
+    Axes: over N and S, one mean and one variance per channel; each sees m = N * prod(S) values.
+
+    Fails: With few values per channel, since the statistics are then mostly noise: rows (N, C) of batch size 2
+    become +1 and -1. In eval mode after few steps, since the running statistics still hold
+    momentum ** steps of their start (mean 0, variance 1). Where the samples of a batch are alike and those of the next
+    differ. In deep plain ReLU nets it makes gradients explode, by pi/(pi - 1) = 1.467 in their square per layer (Yang
+    et al. 2019, arXiv:1902.08129).
+
     Args:
         num_channels: C, the size of the input's axis 1.
         eps: Added to the variance, inside the root, so in squared input units; above 0.
@@ -40,7 +61,11 @@ class BatchNorm(Norm):
         affine: Learn a scale (and a shift, unless ``bias=False``) per channel.
         bias: With ``affine``, learn the shift too.
         track_running_stats: Keep running statistics. Without them eval mode uses the batch's own.
+            May be switched later, as an attribute: switched off, the running statistics stay as they are.
         unbiased_running_var: Average m/(m-1) times the batch variance, as PyTorch does.
+        sync: In training mode take the statistics over the batches of all processes of torch.distributed, on GPU or
+            CPU, whatever the share of each; the output, the input's gradient and the buffers are then those of one
+            process with the whole batch. Without torch.distributed it changes nothing.
 
     Shape:
         (N, C, *S) -> (N, C, *S), same dtype. Statistics are computed in float32 or wider.
@@ -86,6 +111,7 @@ class BatchNorm(Norm):
         bias: bool = True,
         track_running_stats: bool = True,
         unbiased_running_var: bool = False,
+        sync: bool = False,
     ) -> None:
         super().__init__()
         check_eps(eps)
@@ -95,6 +121,7 @@ class BatchNorm(Norm):
             bias=bias,
             track_running_stats=track_running_stats,
             unbiased_running_var=unbiased_running_var,
+            sync=sync,
         )
         self.num_channels = num_channels
         self.eps = eps
@@ -102,26 +129,68 @@ class BatchNorm(Norm):
         self.unbiased_running_var = unbiased_running_var
         self.weight = nn.Parameter(torch.ones(num_channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_channels)) if affine and bias else None
-        self.register_buffer("running_mean", torch.zeros(num_channels) if track_running_stats else None)
-        self.register_buffer("running_var", torch.ones(num_channels) if track_running_stats else None)
-        self.register_buffer("num_batches_tracked", torch.tensor(0) if track_running_stats else None)
+        self.sync = sync
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, None)
+        self.track_running_stats = track_running_stats
+
+    @property
+    def track_running_stats(self) -> bool:
+        """Whether training mode moves the running statistics; switching it on makes them, if there are none."""
+        return self._tracks
+
+    @track_running_stats.setter
+    def track_running_stats(self, tracks: bool) -> None:
+        self._tracks = tracks
+        if tracks and self.running_mean is None:
+            parameter = next(self.parameters(), torch.empty(0))
+            self.running_mean = torch.zeros(self.num_channels, dtype=parameter.dtype, device=parameter.device)
+            self.running_var = torch.ones_like(self.running_mean)
+            self.num_batches_tracked = torch.tensor(0, device=parameter.device)
 
     def forward(self, x_NCS: Tensor) -> Tensor:
         """Normalize a batch; in training mode, move the running statistics too."""
         check_input(x_NCS, self.num_channels)
-        wide = wide_dtype(x_NCS.dtype)
+        self._check_sizes()
         if not self.training and self.running_mean is not None and self.running_var is not None:
+            wide = wide_dtype(x_NCS.dtype)
             return self._normalize_by(x_NCS, self.running_mean.to(wide), self.running_var.to(wide))
+        if self.sync and self.training and num_processes() > 1:
+            return self._normalize_with_other_processes(x_NCS)
         check_has_variance(x_NCS)
-        if x_NCS.numel() == 0:  # nothing to normalize or to learn: it passes, and all gradients are 0
-            if self.training and self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
-            zero_C = x_NCS.new_zeros(self.num_channels, dtype=wide)
-            return self._normalize_by(x_NCS, zero_C, zero_C + 1)
+        if x_NCS.numel() == 0:
+            return self._pass_empty(x_NCS)
         y_NCS, mean_C, var_C = normalize_batch(x_NCS, self.weight, self.bias, self.eps)
-        if self.training:
+        if self.training and self._tracks:
             self._update_running_statistics(mean_C, var_C, num_values=x_NCS.numel() // self.num_channels)
         return y_NCS
+
+    def _normalize_with_other_processes(self, x_NCS: Tensor) -> Tensor:
+        num_values = add_up_count(x_NCS.numel() // self.num_channels, x_NCS.device)
+        check_has_variance(x_NCS, num_values)
+        if num_values == 0:
+            return self._pass_empty(x_NCS)
+        y_NCS, mean_C, var_C = normalize_batch_by_autograd(
+            x_NCS, self.weight, self.bias, self.eps, num_values=num_values, add_up=add_up
+        )
+        if self._tracks:
+            self._update_running_statistics(mean_C, var_C, num_values)
+        return y_NCS
+
+    def _pass_empty(self, x_NCS: Tensor) -> Tensor:
+        """Return an empty batch, with gradients that are all 0; it counts as a batch, as in PyTorch."""
+        if self.training and self._tracks and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        zero_C = x_NCS.new_zeros(self.num_channels, dtype=wide_dtype(x_NCS.dtype))
+        return self._normalize_by(x_NCS, zero_C, zero_C + 1)
+
+    def _check_sizes(self) -> None:
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            value = getattr(self, name)
+            if value is not None and value.shape != (self.num_channels,):
+                raise ConfigError(
+                    f"{name} must have one value for each of the {self.num_channels} channels, got {tuple(value.shape)}"
+                )
 
     def _normalize_by(self, x_NCS: Tensor, mean_C: Tensor, var_C: Tensor) -> Tensor:
         return scale_and_shift(x_NCS, *affine_map(mean_C, var_C, self.weight, self.bias, self.eps))
@@ -130,11 +199,7 @@ class BatchNorm(Norm):
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
-        kept: float | Tensor
-        if self.momentum is None:  # in the buffer's type: a float32 share would blur a float64 average
-            kept = 1 - 1 / self.num_batches_tracked.to(wide_dtype(self.running_mean.dtype))
-        else:
-            kept = self.momentum
+        kept = kept_share(self.momentum, self.num_batches_tracked, self.running_mean.dtype)
         if self.unbiased_running_var:
             var_C = var_C * (num_values / (num_values - 1))
         update_running(self.running_mean, mean_C, kept)
@@ -145,7 +210,7 @@ class BatchNorm(Norm):
         """Return a layer with the outputs, gradients and buffers of a torch layer, now and ever after.
 
         Args:
-            module: An nn.BatchNorm1d, 2d or 3d; its state is copied, its momentum turned round.
+            module: An nn.BatchNorm1d, 2d, 3d or SyncBatchNorm; its state is copied, its momentum turned round.
 
         Raises:
             ConfigError: It is something else.
@@ -154,7 +219,8 @@ class BatchNorm(Norm):
             >>> BatchNorm.from_torch(nn.BatchNorm2d(8, momentum=0.1))
             BatchNorm(8, eps=1e-05, momentum=0.9)
         """
-        if not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        known = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+        if not isinstance(module, known):
             raise ConfigError(f"from_torch takes an nn.BatchNorm1d, 2d or 3d, got {type(module).__name__}")
         norm = cls(
             module.num_features,
@@ -164,10 +230,12 @@ class BatchNorm(Norm):
             bias=module.bias is not None,
             track_running_stats=module.running_mean is not None,
             unbiased_running_var=True,
+            sync=isinstance(module, nn.SyncBatchNorm),
         )
         for like in [*module.parameters(), *module.buffers()][:1]:
             norm.to(device=like.device, dtype=like.dtype)
         norm.load_state_dict(module.state_dict())
+        norm.track_running_stats = module.track_running_stats
         return norm.train(module.training)
 
     def to_torch(self, kind: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> nn.BatchNorm2d:

@@ -3,29 +3,13 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
-import inspect
-import itertools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from bnlab.norms.moments import (
-    CHUNK_ELEMENTS,
-    axes_but_channel,
-    channel_moments,
-    channels_are_innermost,
-    chunks,
-    empty_in_layout_of,
-    joined_samples,
-    narrowed,
-    per_channel,
-    scale_and_shift,
-    times_plus,
-    wide_dtype,
-    widened,
-)
+from bnlab.norms.batch_backward import NormalizeBatch
+from bnlab.norms.moments import axes_but_channel, per_channel, wide_dtype
 
 
 def normalize_batch(
@@ -44,7 +28,7 @@ def normalize_batch(
     """
     if torch.compiler.is_compiling():  # the compiler fuses the plain composition better than we do by hand
         return normalize_batch_by_autograd(x_NCS, weight_C, bias_C, eps)
-    apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = _NormalizeBatch.apply
+    apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = NormalizeBatch.apply
     return apply(x_NCS, weight_C, bias_C, eps)
 
 
@@ -84,202 +68,3 @@ def normalize_batch_by_autograd(
     if bias_C is not None:
         y = y + per_channel(bias_C, x)
     return y.to(x_NCS.dtype), mean_C, var_C
-
-
-def affine_map(
-    mean_C: Tensor, var_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor]:
-    """Return scale and shift, (C,) each, such that normalizing by these statistics is scale * x + shift."""
-    scale_C = torch.rsqrt(var_C + eps)
-    if weight_C is not None:
-        scale_C = scale_C * weight_C
-    shift_C = -mean_C * scale_C
-    if bias_C is not None:
-        shift_C = shift_C + bias_C
-    return scale_C, shift_C
-
-
-class _NormalizeBatch(torch.autograd.Function):
-    """`normalize_batch` with its backward derived by hand: fewer passes over memory.
-
-    With r = 1/sqrt(var + eps), xhat = (x - mean) r and incoming gradients g of y, gm of mean, gv of var:
-
-        dbias = sum g,    dweight = sum g xhat
-        dx = weight r (g - dbias/m - xhat dweight/m) + gm/m + 2 gv (x - mean)/m
-
-    Per channel that is dx = a g + b (x - mean) + c. It is made of differentiable operations, so it can be
-    differentiated again; mean and var are differentiable outputs (marking them non-differentiable makes the second
-    derivative wrong).
-
-    What does not fit the cache is taken in pieces that do. Channels are independent: where each lies together in
-    memory (images as torch lays them out by default), a piece is a few channels, which stay in the cache from the first
-    sum to the last product. Where channels are innermost (rows, channels_last), a piece is a few samples, and x is
-    read once for the sums and once for the result.
-
-    Source: the first line is Ioffe & Szegedy 2015, section 3; the closed form is the usual one.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        if x_NCS.numel() <= CHUNK_ELEMENTS:
-            return _normalize_piece(x_NCS, weight_C, bias_C, eps)
-        if channels_are_innermost(x_NCS):
-            mean_C, var_C = channel_moments(x_NCS)
-            scale_C, shift_C = affine_map(mean_C, var_C, weight_C, bias_C, eps)
-            return scale_and_shift(x_NCS, scale_C, shift_C), mean_C, var_C
-        pieces = zip(*_by_channels(x_NCS, weight_C, bias_C), strict=True)
-        return _put_together(x_NCS, (_normalize_piece(x, weight, bias, eps) for x, weight, bias in pieces))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        x_NCS, weight_C, bias_C, ctx.eps = inputs
-        _, mean_C, var_C = output
-        ctx.has_bias = bias_C is not None
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x_NCS, weight_C, mean_C, var_C)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        grad_y, grad_mean_C, grad_var_C = grads
-        x_NCS, weight_C, mean_C, var_C = ctx.saved_tensors
-        if grad_y is None:
-            grad_y = torch.zeros_like(x_NCS)
-        arguments = x_NCS, grad_y, weight_C, mean_C, var_C, grad_mean_C, grad_var_C
-        if x_NCS.numel() <= CHUNK_ELEMENTS:
-            dx_NCS, dweight_C, dbias_C = _gradients_of_piece(ctx.eps, *arguments)
-        elif channels_are_innermost(x_NCS):
-            dx_NCS, dweight_C, dbias_C = _gradients_by_samples(ctx.eps, *arguments)
-        else:
-            pieces: Iterable[tuple[Any, ...]] = zip(*_by_channels(*arguments), strict=True)
-            dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(ctx.eps, *p) for p in pieces))
-        return dx_NCS, None if weight_C is None else dweight_C, dbias_C if ctx.has_bias else None, None
-
-
-# torch binds the arguments at each call, by a signature that it derives anew each time unless it is there: 5 of 40 us
-_NormalizeBatch.forward.__signature__ = inspect.signature(_NormalizeBatch.forward)  # type: ignore[attr-defined]
-
-
-def _normalize_piece(
-    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return output, mean and variance of what fits the cache."""
-    x = widened(x_NCS)
-    axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
-    mean_C = x.sum(axes) / num_values
-    centered = x - per_channel(mean_C, x)
-    var_C = (centered * centered).sum(axes) / num_values
-    scale_C = torch.rsqrt(var_C + eps)
-    if weight_C is not None:
-        scale_C = scale_C * weight_C
-    scale = per_channel(scale_C, x)
-    y = centered * scale if bias_C is None else times_plus(centered, scale, per_channel(bias_C, x))
-    return narrowed(y, x_NCS.dtype), mean_C, var_C
-
-
-def _gradients_of_piece(
-    eps: float,
-    x_NCS: Tensor,
-    grad_y: Tensor,
-    weight_C: Tensor | None,
-    mean_C: Tensor,
-    var_C: Tensor,
-    grad_mean_C: Tensor | None,
-    grad_var_C: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias for what fits the cache."""
-    g = widened(grad_y)
-    centered = widened(x_NCS) - per_channel(mean_C, x_NCS)
-    axes = axes_but_channel(x_NCS)
-    inv_std_C = torch.rsqrt(var_C + eps)
-    dbias_C, dweight_C = g.sum(axes), (g * centered).sum(axes) * inv_std_C
-    num_values = x_NCS.numel() // x_NCS.shape[1]
-    a_C, b_C, c_C = _coefficients(weight_C, inv_std_C, dweight_C, dbias_C, grad_mean_C, grad_var_C, num_values)
-    a, b, c = (per_channel(value, x_NCS) for value in (a_C, b_C, c_C))
-    dx = times_plus(g, a, times_plus(centered, b, c))
-    return narrowed(dx, x_NCS.dtype), dweight_C, dbias_C
-
-
-def _gradients_by_samples(
-    eps: float,
-    x_NCS: Tensor,
-    grad_y: Tensor,
-    weight_C: Tensor | None,
-    mean_C: Tensor,
-    var_C: Tensor,
-    grad_mean_C: Tensor | None,
-    grad_var_C: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias, a few samples at a time."""
-    axes = axes_but_channel(x_NCS)
-    mean = per_channel(mean_C, x_NCS)
-    inv_std_C = torch.rsqrt(var_C + eps)
-    dbias_C, dweight_C = torch.zeros_like(mean_C), torch.zeros_like(mean_C)
-    for x, g in zip(chunks(x_NCS), chunks(grad_y), strict=True):
-        g_wide = widened(g)
-        dbias_C = dbias_C + g_wide.sum(axes)
-        dweight_C = dweight_C + (g_wide * (widened(x) - mean)).sum(axes)
-    dweight_C = dweight_C * inv_std_C
-    num_values = x_NCS.numel() // x_NCS.shape[1]
-    a_C, b_C, c_C = _coefficients(weight_C, inv_std_C, dweight_C, dbias_C, grad_mean_C, grad_var_C, num_values)
-    a, b, c = (per_channel(value, x_NCS) for value in (a_C, b_C, c_C))
-    pieces = (
-        times_plus(widened(g), a, times_plus(widened(x) - mean, b, c))
-        for x, g in zip(chunks(x_NCS), chunks(grad_y), strict=True)
-    )
-    return joined_samples(x_NCS, pieces), dweight_C, dbias_C
-
-
-def _coefficients(
-    weight_C: Tensor | None,
-    inv_std_C: Tensor,
-    dweight_C: Tensor,
-    dbias_C: Tensor,
-    grad_mean_C: Tensor | None,
-    grad_var_C: Tensor | None,
-    num_values: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a, b, c of dx = a g + b (x - mean) + c."""
-    a_C = inv_std_C if weight_C is None else inv_std_C * weight_C
-    share_C = a_C / -num_values
-    b_C = share_C * inv_std_C * dweight_C
-    c_C = share_C * dbias_C
-    if grad_var_C is not None:
-        b_C = b_C + grad_var_C * (2 / num_values)
-    if grad_mean_C is not None:
-        c_C = c_C + grad_mean_C / num_values
-    return a_C, b_C, c_C
-
-
-def _by_channels(x_NCS: Tensor, *others: Tensor | None) -> list[Iterable[Any]]:
-    """Return x, and what goes with it, cut along the channels into pieces that fit a cache; views, not copies.
-
-    Args:
-        x_NCS: (N, C, *S).
-        *others: Of the same shape, or (C,), or None.
-    """
-    num_channels = x_NCS.shape[1]
-    at_once = max(1, CHUNK_ELEMENTS * num_channels // x_NCS.numel())
-    num_pieces = -(-num_channels // at_once)
-    return [
-        itertools.repeat(None, num_pieces) if whole is None else torch.split(whole, at_once, dim=int(whole.dim() > 1))
-        for whole in (x_NCS, *others)
-    ]
-
-
-def _put_together(x_NCS: Tensor, pieces: Iterable[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the whole of what was made of the channels of x: one tensor like x, and two of (C,)."""
-    whole: Tensor | None = None
-    done, firsts, seconds = 0, [], []
-    for like_x, first_C, second_C in pieces:
-        if whole is None:
-            whole = empty_in_layout_of(x_NCS, like_x)
-        whole[:, done : done + like_x.shape[1]].copy_(like_x)
-        done += like_x.shape[1]
-        firsts.append(first_C)
-        seconds.append(second_C)
-    assert whole is not None
-    return whole, torch.cat(firsts), torch.cat(seconds)

@@ -66,16 +66,17 @@ def check_input(x_NCS: Tensor, num_channels: int) -> None:
         raise ConfigError(f"a norm takes a floating-point tensor, got {x_NCS.dtype}. Use x.float().")
 
 
-def check_has_variance(x_NCS: Tensor) -> None:
+def check_has_variance(x_NCS: Tensor, num_values: int | None = None) -> None:
     """Check that each channel has more than one value over the batch and space; none at all passes, as in torch.
 
     Args:
         x_NCS: What came.
+        num_values: Values per channel, where other processes have some too; None: those of x.
 
     Raises:
         ConfigError: Exactly one value per channel.
     """
-    if x_NCS.numel() == x_NCS.shape[1]:
+    if (x_NCS.numel() == x_NCS.shape[1]) if num_values is None else num_values == 1:
         raise ConfigError(
             "batch normalization needs more than one value per channel in training mode, got "
             f"{tuple(x_NCS.shape)}: its output would be the bias, whatever the input. "
@@ -94,6 +95,16 @@ def chunks(x_NCS: Tensor) -> tuple[Tensor, ...]:
     if x_NCS.numel() <= CHUNK_ELEMENTS or num_samples <= 1:
         return (x_NCS,)
     return torch.split(x_NCS, max(1, CHUNK_ELEMENTS * num_samples // x_NCS.numel()))
+
+
+def fits_cache(x_NCS: Tensor) -> bool:
+    """Return whether all of x is one piece."""
+    return x_NCS.numel() <= CHUNK_ELEMENTS
+
+
+def channels_at_once(x_NCS: Tensor) -> int:
+    """Return how many channels of x make a piece that fits a cache."""
+    return max(1, CHUNK_ELEMENTS * x_NCS.shape[1] // x_NCS.numel())
 
 
 def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
@@ -164,6 +175,19 @@ def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
     mean_C = (count_K1 * mean_KC).sum(0) / num_values
     between_C = (count_K1 * (mean_KC - mean_C).square()).sum(0)
     return mean_C, (torch.stack(squares).sum(0) + between_C) / num_values
+
+
+def affine_map(
+    mean_C: Tensor, var_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Return scale and shift, (C,) each, such that normalizing by these statistics is scale * x + shift."""
+    scale_C = torch.rsqrt(var_C + eps)
+    if weight_C is not None:
+        scale_C = scale_C * weight_C
+    shift_C = -mean_C * scale_C
+    if bias_C is not None:
+        shift_C = shift_C + bias_C
+    return scale_C, shift_C
 
 
 def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import math
 from numbers import Real
 
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, nearest_divisors
 
 
 def check_eps(eps: float) -> None:
@@ -12,8 +12,7 @@ def check_eps(eps: float) -> None:
     Raises:
         ConfigError: eps is not a finite number above 0.
     """
-    if not (_is_number(eps) and math.isfinite(eps) and eps > 0):
-        raise ConfigError(f"norm.eps must be a number above 0, got {eps}")
+    check_positive(eps=eps)
 
 
 def check_momentum(momentum: float | None) -> None:
@@ -59,12 +58,54 @@ def check_num_groups(num_groups: int, num_channels: int) -> None:
     if not isinstance(num_groups, int) or isinstance(num_groups, bool):
         raise ConfigError(f"norm.num_groups must be a whole number, got {num_groups}")
     if num_groups < 1 or num_channels % num_groups:
-        divisors = [d for d in range(1, num_channels + 1) if num_channels % d == 0]
-        nearest = sorted(sorted(divisors, key=lambda d: abs(d - num_groups))[:2])
         raise ConfigError(
             f"norm.num_groups must divide num_channels: {num_channels} channels, {num_groups} groups. "
-            f"Nearest divisors: {', '.join(map(str, nearest))}."
+            f"Nearest divisors: {nearest_divisors(num_groups, num_channels)}."
         )
+
+
+def check_positive(**numbers: float) -> None:
+    """Check options that are numbers above 0.
+
+    Raises:
+        ConfigError: One is not a finite number above 0.
+    """
+    for name, value in numbers.items():
+        if not (_is_number(value) and math.isfinite(value) and value > 0):
+            raise ConfigError(f"norm.{name} must be a number above 0, got {value}")
+
+
+def check_at_least(least: float, **numbers: float) -> None:
+    """Check options that are numbers with a smallest value.
+
+    Raises:
+        ConfigError: One is not a finite number of that size.
+    """
+    for name, value in numbers.items():
+        if not (_is_number(value) and math.isfinite(value) and value >= least):
+            raise ConfigError(f"norm.{name} must be a number of at least {least:g}, got {value}")
+
+
+def check_whole_at_least(least: int, **counts: int) -> None:
+    """Check options that count something.
+
+    Raises:
+        ConfigError: One is not a whole number of that size.
+    """
+    for name, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"norm.{name} must be a whole number of at least {least}, got {value}")
+
+
+def check_choice(choices: tuple[str, ...], **words: str) -> None:
+    """Check options that are one of a few words.
+
+    Raises:
+        ConfigError: One is another word.
+    """
+    for name, value in words.items():
+        if value not in choices:
+            raise ConfigError(f"norm.{name} must be {' or '.join(choices)}, got {value}")
 
 
 def _is_number(value: object) -> bool:

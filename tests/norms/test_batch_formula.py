@@ -6,7 +6,7 @@ import torch
 
 from bnlab.norms import batch_formula, moments
 from bnlab.norms.batch_formula import normalize_batch, normalize_batch_by_autograd
-from bnlab.norms.moments import chunks
+from bnlab.norms.moments import channels_are_innermost, channels_at_once, chunks
 
 EPS = 1e-3
 
@@ -29,11 +29,80 @@ def test_gradients_of_output_mean_and_variance_are_right_to_float64(shape, affin
 
 
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
-def test_gradients_are_right_when_the_input_is_cut_unevenly(check, monkeypatch):
+@pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
+def test_gradients_are_right_when_the_samples_are_cut_unevenly(check, affine, bias, monkeypatch):
     monkeypatch.setattr(moments, "CHUNK_ELEMENTS", 12)
-    x = draw(5, 3, 2)
+    x = draw(5, 2, 3).detach().movedim(2, 1).requires_grad_()  # (N, C, S) with the channels innermost
+    assert channels_are_innermost(x)
     assert [len(piece) for piece in chunks(x)] == [2, 2, 1]
-    assert check(lambda x, w, b: normalize_batch(x, w, b, EPS), (x, *parameters(True, True)))
+    assert check(lambda x, w, b: normalize_batch(x, w, b, EPS), (x, *parameters(affine, bias)))
+
+
+@pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
+@pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
+def test_gradients_are_right_when_the_channels_are_cut_unevenly(check, affine, bias, monkeypatch):
+    monkeypatch.setattr(moments, "CHUNK_ELEMENTS", 20)
+    x = draw(5, 3, 2)
+    assert not channels_are_innermost(x)
+    assert channels_at_once(x) == 2
+    assert check(lambda x, w, b: normalize_batch(x, w, b, EPS), (x, *parameters(affine, bias)))
+
+
+@pytest.mark.parametrize("chunk_elements", [1 << 18, 20])
+@pytest.mark.parametrize("innermost", [True, False])
+@pytest.mark.parametrize("changed", [("x", "weight", "bias"), ("x",), ("weight",), ("bias",)])
+def test_forward_mode_differentiation_is_that_of_the_readable_formula(chunk_elements, innermost, changed, monkeypatch):
+    monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
+    x = draw(5, 2, 3).detach().movedim(2, 1) if innermost else draw(5, 3, 2).detach()
+    at = dict(zip(("x", "weight", "bias"), (x, *(t.detach() for t in parameters(True, True))), strict=True))
+    directions = tuple(torch.cos(1.7 * at[name]) for name in changed)
+
+    def derivative(function):
+        def of_the_changed(*values):
+            return function(*{**at, **dict(zip(changed, values, strict=True))}.values(), EPS)
+
+        return torch.func.jvp(of_the_changed, tuple(at[name] for name in changed), directions)[1]
+
+    for a, b in zip(derivative(normalize_batch), derivative(normalize_batch_by_autograd), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_forward_over_reverse_and_vmap_of_forward_are_those_of_the_readable_formula():
+    weight, bias = (t.detach() for t in parameters(True, True))
+    x_RNCS = draw(4, 5, 3, 2).detach()
+
+    def outcomes(function):
+        def scalar(x):
+            return (function(x, weight, bias, EPS)[0] ** 3).sum()
+
+        def along_itself(x):
+            return torch.func.jvp(lambda z: function(z, weight, bias, EPS)[0], (x,), (x.sin(),))[1]
+
+        return torch.func.hessian(scalar)(x_RNCS[0]), torch.func.vmap(along_itself)(x_RNCS)
+
+    for a, b in zip(outcomes(normalize_batch), outcomes(normalize_batch_by_autograd), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("stacked", ["x", "weight", "bias", "grad"])
+@pytest.mark.parametrize("innermost", [True, False])
+def test_any_one_of_the_tensors_may_be_stacked_under_vmap(stacked, innermost, monkeypatch):
+    """Whole results are put together in room made in advance, which must have the replicas' axis too."""
+    monkeypatch.setattr(moments, "CHUNK_ELEMENTS", 20)
+    x = draw(5, 2, 3).detach().movedim(2, 1) if innermost else draw(5, 3, 2).detach()
+    tensors = {"x": x, "weight": draw(3).detach(), "bias": draw(3).detach(), "grad": torch.cos(x)}
+
+    def step(x, weight, bias, grad):
+        y, pull_back = torch.func.vjp(lambda *a: normalize_batch(*a, EPS)[0], x, weight, bias)
+        return (y, *pull_back(grad))
+
+    many = torch.stack([tensors[stacked], 2 * tensors[stacked] + 1])
+    in_dims = tuple(0 if name == stacked else None for name in tensors)
+    together = torch.func.vmap(step, in_dims)(*{**tensors, stacked: many}.values())
+    for replica in range(2):
+        alone = step(*{**tensors, stacked: many[replica]}.values())
+        for a, b in zip(together, alone, strict=True):
+            torch.testing.assert_close(a[replica] if a.dim() > b.dim() else a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_mean_and_variance_are_differentiable_outputs():
