@@ -1,0 +1,106 @@
+"""Several devices in one process: what a batch that is spread over them does to BatchNorm.
+
+Shape letters: N batch, C channels, K devices, S any number of spatial axes (none, W, HW, DHW).
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bnlab.errors import ConfigError
+from bnlab.norms.batch import BatchNorm
+from bnlab.norms.batch_formula import normalize_batch
+from bnlab.norms.moments import check_has_variance, check_input
+from bnlab.norms.norm import Formula
+from bnlab.norms.options import check_whole_at_least
+
+
+class BatchDevices(BatchNorm):
+    """Normalize as K devices do that share a batch: each its own shard, or all together.
+
+    What does a larger cluster do to BatchNorm, at the same batch size? More devices see fewer samples each.
+
+        y = weight_c * (x - mean_kc) / sqrt(var_kc + eps) + bias_c,    statistics over device k's samples and S
+
+    Training mode cuts the batch into K shards in order, sizes equal to within one sample. Without ``sync`` each is
+    normalized by its own statistics, and the running ones follow the *first* device alone, as
+    torch.nn.parallel.DistributedDataParallel does, which hands the first process's buffers to all others. With ``sync``
+    the output is BatchNorm's: the devices' moments are merged. Eval mode is BatchNorm's.
+
+    Axes: over one device's samples and S, one mean and one variance per device and channel; each sees
+    N/K * prod(S) values.
+
+    Fails: Where BatchNorm fails at batch size N/K. The running statistics are those of N/K samples, so they are noisier
+    than the batch's by sqrt(K).
+
+    Args:
+        num_channels: C, the size of the input's axis 1.
+        num_devices: K, at least 1.
+        sync: Merge the devices' statistics, as torch.nn.SyncBatchNorm does.
+        eps: Added to the variance, inside the root; above 0.
+        momentum: Share of the old running value that is kept, in [0, 1]: 0.9 here is 0.1 in PyTorch. None: the
+            plain average.
+        affine: Learn a scale and a shift per channel.
+
+    Shape:
+        (N, C, *S) -> (N, C, *S), same dtype.
+
+    Buffers:
+        running_mean: (C,), in input units, starts at 0.
+        running_var: (C,), in squared input units, starts at 1.
+        num_batches_tracked: (), batches seen in training mode.
+
+    Raises:
+        ConfigError: An option out of range, or a device would have no sample, or one value per channel.
+
+    Source:
+        Ours, after torch.nn.parallel.DistributedDataParallel (broadcast_buffers) and torch.nn.SyncBatchNorm. What
+        statistics per device cost: Wu & He 2018, arXiv:1803.08494, figure 1.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [2.0], [50.0], [70.0]])
+        >>> BatchDevices(1, num_devices=2)(x).detach().round(decimals=3).T
+        tensor([[-1.,  1., -1.,  1.]])
+    """
+
+    formula: ClassVar[Formula | None] = None  # BatchNorm's on each device, not on the batch
+
+    def __init__(
+        self,
+        num_channels: int,
+        *,
+        num_devices: int = 4,
+        sync: bool = False,
+        eps: float = 1e-5,
+        momentum: float | None = 0.9,
+        affine: bool = True,
+    ) -> None:
+        check_whole_at_least(1, num_devices=num_devices)
+        super().__init__(num_channels, eps=eps, momentum=momentum, affine=affine, sync=sync)
+        self.num_devices = num_devices
+
+    def forward(self, x_NCS: Tensor) -> Tensor:
+        """Normalize each device's shard; in training mode, move the running statistics too.
+
+        Raises:
+            ConfigError: The input has the wrong shape, or too few samples for the devices.
+        """
+        check_input(x_NCS, self.num_channels)
+        if not self.training or self.sync or x_NCS.numel() == 0:
+            return super().forward(x_NCS)
+        if x_NCS.shape[0] < self.num_devices:
+            raise ConfigError(
+                f"norm.num_devices must be at most the batch size, got {self.num_devices} devices for "
+                f"{x_NCS.shape[0]} samples"
+            )
+        shards = torch.tensor_split(x_NCS, self.num_devices)
+        check_has_variance(shards[-1])  # the smallest
+        parts = [normalize_batch(shard, self.weight, self.bias, self.eps) for shard in shards]
+        _, mean_C, var_C = parts[0]
+        self._update_running_statistics(mean_C, var_C, num_values=shards[0].numel() // self.num_channels)
+        return torch.cat([y for y, _, _ in parts])
+
+    def extra_repr(self) -> str:
+        """Return the options that print() shows."""
+        return f"{super().extra_repr()}, num_devices={self.num_devices}"

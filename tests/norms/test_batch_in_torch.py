@@ -1,0 +1,137 @@
+"""BatchNorm among the tools of PyTorch: compilers, exporters, switches set from outside, other people's state."""
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import forward_ad
+
+from bnlab.errors import ConfigError
+from bnlab.norms.batch import BatchNorm
+
+
+def draw(*shape, dtype=torch.float64):
+    return 2 * torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=dtype) + 1
+
+
+def outcome(layer, x):
+    leaf = x.clone().requires_grad_()
+    y = layer(leaf)
+    grads = torch.autograd.grad((y * y.detach().cos()).sum(), [leaf, *layer.parameters()])
+    return [y.detach(), *grads, *(b.clone() for b in layer.buffers())]
+
+
+@pytest.fixture
+def eager_graphs():
+    """Compile to a graph that is run op by op: what is tested is that there is one graph, and a right one."""
+    torch._dynamo.reset()
+    yield {"fullgraph": True, "backend": "aot_eager"}
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 4, 4)])
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"momentum": None}, {"unbiased_running_var": True}])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+def test_compiles_as_one_graph_to_the_same_numbers(training, shape, options, eager_graphs):
+    layer, twin = (BatchNorm(3, **options).double().train(training) for _ in range(2))
+    x = draw(*shape)
+    for _ in range(2):
+        expected = outcome(twin, x)
+        found = outcome(torch.compile(layer, **eager_graphs), x)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_compiled_by_inductor_it_gives_the_same_numbers():
+    torch._dynamo.reset()
+    layer, twin = BatchNorm(3), BatchNorm(3)
+    x = draw(6, 3, 4, 4, dtype=torch.float32)
+    for a, b in zip(outcome(torch.compile(layer, fullgraph=True), x), outcome(twin, x), strict=True):
+        torch.testing.assert_close(a, b)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_exports_to_a_program_that_gives_the_same_numbers(training):
+    layer = BatchNorm(3).double().train(training)
+    x = draw(5, 3, 2)
+    layer.running_mean.fill_(0.5)
+    program = torch.export.export(layer, (x,)).module()
+    torch.testing.assert_close(program(x), layer(x))
+    torch.testing.assert_close(program.running_var, layer.running_var)
+
+
+def test_switched_off_tracking_leaves_the_running_statistics_and_eval_mode_still_uses_them():
+    theirs = nn.BatchNorm1d(3).double()
+    ours = BatchNorm.from_torch(theirs)
+    x = draw(5, 3)
+    for tracks in (True, False, True):
+        ours.track_running_stats = theirs.track_running_stats = tracks
+        for training in (True, False):
+            torch.testing.assert_close(ours.train(training)(x), theirs.train(training)(x))
+            for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
+                torch.testing.assert_close(a, b)
+
+
+def test_switched_on_tracking_starts_with_mean_0_and_variance_1_in_the_parameters_type():
+    norm, x = BatchNorm(3, track_running_stats=False).double(), draw(5, 3)
+    assert not norm.track_running_stats
+    norm.track_running_stats = True
+    assert norm.running_mean.dtype is torch.float64
+    norm(x)
+    torch.testing.assert_close(norm.running_mean, 0.1 * x.mean(0))
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * x.var(0, correction=0))
+    assert set(norm.state_dict()) == set(nn.BatchNorm1d(3).state_dict())
+    assert norm.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var", "weight", "bias"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_statistic_or_parameter_of_the_wrong_size_is_refused(name, training, size):
+    """One value would broadcast, and be wrong in silence."""
+    norm = BatchNorm(3).train(training)
+    wrong = torch.ones(size)
+    setattr(norm, name, nn.Parameter(wrong) if name in {"weight", "bias"} else wrong)
+    with pytest.raises(ConfigError, match=rf"{name} must have one value for each of the 3 channels, got \({size},\)"):
+        norm(draw(5, 3, dtype=torch.float32))
+
+
+def test_torchs_state_loads_and_ours_loads_into_torch_whatever_is_missing_in_both():
+    for options in ({}, {"bias": False}, {"affine": False}, {"track_running_stats": False}):
+        ours, theirs = BatchNorm(3, **options), nn.BatchNorm1d(3, **options)
+        theirs.train()(draw(5, 3, dtype=torch.float32))
+        ours.load_state_dict(theirs.state_dict())
+        nn.BatchNorm1d(3, **options).load_state_dict(ours.state_dict())
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value)
+
+
+def test_no_forward_mode_derivative_reaches_the_running_statistics():
+    norm, x = BatchNorm(3).double(), draw(5, 3)
+    with forward_ad.dual_level():
+        y = norm(forward_ad.make_dual(x, x.sin()))
+        assert forward_ad.unpack_dual(y).tangent is not None
+        assert forward_ad.unpack_dual(norm.running_mean).tangent is None
+        assert forward_ad.unpack_dual(norm.running_var).tangent is None
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e4])
+def test_at_large_offsets_float32_is_as_near_to_float64_as_torchs_layer(offset):
+    """Within the rounding of x itself, whose spacing is offset * 2^-23: the mean can be no better than half of it."""
+    x = (draw(256, 8, 6, 6) + offset).float()
+    ours, theirs = BatchNorm(8)(x), nn.BatchNorm2d(8)(x)
+    exact = nn.BatchNorm2d(8).double()(x.double())
+    limit = 4 * max(offset, 4) * 2.0**-23 / 2
+    assert (ours - exact).abs().max() < limit + (theirs - exact).abs().max()
+
+
+def test_a_sliced_or_transposed_input_gives_the_numbers_of_its_copy():
+    whole = draw(6, 8, 5, 10)
+    for view in (whole[:, ::2], whole[..., ::3], whole.transpose(2, 3), whole[1::2], whole[:1].expand(4, -1, -1, -1)):
+        found, expected = BatchNorm(view.shape[1]).double(), BatchNorm(view.shape[1]).double()
+        for a, b in zip(outcome(found, view), outcome(expected, view.contiguous()), strict=True):
+            torch.testing.assert_close(a, b)
