@@ -38,7 +38,7 @@ def normalize_batch_by_autograd(
     bias_C: Tensor | None,
     eps: float,
     num_values: int | None = None,
-    add_up: Callable[[Tensor], Tensor] = lambda sums: sums,
+    add_up: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute what `normalize_batch` does, as the article writes it, and leave the backward to autograd.
 
@@ -50,19 +50,20 @@ def normalize_batch_by_autograd(
         weight_C: Scale (C,), or None for 1.
         bias_C: Shift (C,), or None for 0.
         eps: Added to the variance, inside the root.
-        num_values: Values per channel, those of other processes included; None: those of x.
-        add_up: Adds up sums over all processes that share the batch, differentiably.
+        num_values: Values per channel, where other processes hold some of them.
+        add_up: Then adds up sums over all processes, differentiably.
 
     Returns:
         As `normalize_batch`.
     """
     x = x_NCS.to(wide_dtype(x_NCS.dtype))
     axes = axes_but_channel(x)
-    num_values = num_values or x.numel() // x.shape[1]
-    mean_C = add_up(x.sum(axes)) / num_values
-    centered = x - per_channel(mean_C, x)
-    var_C = add_up(centered.square().sum(axes)) / num_values
-    y = centered * per_channel(torch.rsqrt(var_C + eps), x)
+    if num_values is None or add_up is None:
+        var_C, mean_C = torch.var_mean(x, axes, correction=0)  # compilers make one pass of it
+    else:
+        mean_C = add_up(x.sum(axes)) / num_values
+        var_C = add_up((x - per_channel(mean_C, x)).square().sum(axes)) / num_values
+    y = (x - per_channel(mean_C, x)) * per_channel(torch.rsqrt(var_C + eps), x)
     if weight_C is not None:
         y = y * per_channel(weight_C, x)
     if bias_C is not None:
