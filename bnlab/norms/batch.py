@@ -213,12 +213,14 @@ class BatchNorm(Norm):
             module: An nn.BatchNorm1d, 2d, 3d or SyncBatchNorm; its state is copied, its momentum turned round.
 
         Raises:
-            ConfigError: It is something else.
+            ConfigError: It is something else, or this is asked of a relative of BatchNorm.
 
         Example:
             >>> BatchNorm.from_torch(nn.BatchNorm2d(8, momentum=0.1))
             BatchNorm(8, eps=1e-05, momentum=0.9)
         """
+        if cls is not BatchNorm:
+            raise ConfigError(f"{cls.__name__} has no layer of torch's to be made from: BatchNorm.from_torch has")
         known = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
         if not isinstance(module, known):
             raise ConfigError(f"from_torch takes an nn.BatchNorm1d, 2d or 3d, got {type(module).__name__}")

@@ -10,23 +10,55 @@ from torch import Tensor, nn
 
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.norms.norm import DECLARATIONS, Norm
+from bnlab.plugins import find_installed_norm, usable_names
 
 NORMS = {
     "batch": "bnlab.norms.batch:BatchNorm",
+    "batch_bias_only": "bnlab.norms.batch_ablations:BatchBiasOnly",
+    "batch_center_only": "bnlab.norms.batch_ablations:BatchCenterOnly",
+    "batch_noisy": "bnlab.norms.batch_noisy:NoisyBatchNorm",
+    "batch_population": "bnlab.norms.population:PopulationBatchNorm",
+    "batch_renorm": "bnlab.norms.batch_renorm:BatchRenorm",
+    "batch_scale_only": "bnlab.norms.batch_ablations:BatchScaleOnly",
+    "batch_devices": "bnlab.norms.devices:BatchDevices",
     "batch_torch": "bnlab.norms.torch_layers:TorchBatchNorm",
+    "dyt": "bnlab.norms.dyt:DynamicTanh",
+    "frn": "bnlab.norms.frn:FilterResponseNorm",
+    "ghost": "bnlab.norms.ghost:GhostBatchNorm",
     "group": "bnlab.norms.group:GroupNorm",
+    "group_torch": "bnlab.norms.torch_layers:TorchGroupNorm",
     "instance": "bnlab.norms.group:InstanceNorm",
+    "instance_torch": "bnlab.norms.torch_layers:TorchInstanceNorm",
+    "l1_batch": "bnlab.norms.batch_ablations:L1BatchNorm",
     "layer": "bnlab.norms.group:LayerNorm",
+    "layer_torch": "bnlab.norms.torch_layers:TorchLayerNorm",
     "none": "bnlab.norms.catalog:NoNorm",
     "rms": "bnlab.norms.group:RMSNorm",
+    "rms_torch": "bnlab.norms.torch_layers:TorchRMSNorm",
+    "scaled_weight_standardization": "bnlab.norms.weight_standardization:ScaledWeightStandardization",
+    "switchable": "bnlab.norms.switchable:SwitchableNorm",
+    "weight_standardization": "bnlab.norms.weight_standardization:WeightStandardization",
 }
 
 
 class NoNorm(Norm):
     """Pass the input on unchanged: the control arm.
 
+    What does a network do without any normalization?
+
+    Training and eval mode are the same.
+
+    Axes:
+        None.
+
+    Fails:
+        Deep networks need an initialization that fits (model.init), and diverge at learning rates that a norm bears.
+
     Args:
         num_channels: Ignored; every norm has it.
+
+    Source:
+        Ours.
 
     Example:
         >>> import torch
@@ -46,8 +78,8 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
     """Build a norm by its name, or by the place of its class.
 
     Args:
-        name: A name of the catalog (``bnlab list norms``), or ``package.module:Class`` whose constructor takes
-            ``(num_channels, **options)``.
+        name: A name of the catalog or of an installed package (``bnlab list norms``), or ``package.module:Class``
+            whose constructor takes ``(num_channels, **options)``.
         num_channels: C, the size of axis 1 of what it will normalize.
         **options: Passed on to the constructor.
 
@@ -82,21 +114,23 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
 
 
 def find_norm_class(name: str) -> type[nn.Module]:
-    """Return the class behind a name of the catalog or a ``package.module:Class``.
+    """Return the class behind a name of the catalog, a name of an installed package or a ``package.module:Class``.
 
     Raises:
         ConfigError: No such name, module or class, or it is not an nn.Module.
     """
-    place = NORMS.get(name, name)
+    installed = find_installed_norm(name) if name not in NORMS and ":" not in name else None
+    place = installed.place if installed else NORMS.get(name, name)
+    cure = f"Mend or uninstall {installed.distribution}." if installed else "It is read as package.module:Class."
     module_name, colon, class_name = place.partition(":")
     if not (module_name and colon) or module_name.startswith("."):
-        raise ConfigError(f"norm={name} is not known. {did_you_mean(name, NORMS)}")
+        raise ConfigError(f"norm={name} is not known. {did_you_mean(name, [*NORMS, *usable_names(NORMS)])}")
     if name not in NORMS and os.getcwd() not in sys.path:  # noqa: PTH109  (a string is what sys.path holds)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109  (an own layer usually lies where the command is typed)
     try:
         norm_class = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"norm={name} cannot be imported: {error}. It is read as package.module:Class.") from error
+    except Exception as error:  # somebody's module can raise anything while it is imported
+        raise ConfigError(f"norm={name} cannot be imported: {error}. {cure}") from error
     if not (isinstance(norm_class, type) and issubclass(norm_class, nn.Module)):
-        raise ConfigError(f"norm={name} must be a subclass of torch.nn.Module, got {norm_class!r}")
+        raise ConfigError(f"norm={name} must be a subclass of torch.nn.Module, got {norm_class!r}. {cure}")
     return norm_class

@@ -70,7 +70,7 @@ class BatchDevices(BatchNorm):
         self,
         num_channels: int,
         *,
-        num_devices: int = 4,
+        num_devices: int = 2,
         sync: bool = False,
         eps: float = 1e-5,
         momentum: float | None = 0.9,

@@ -33,8 +33,8 @@ class Norm(nn.Module):
     mixes_samples: ClassVar[bool] = False
     formula: ClassVar[Formula | None] = None
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
-    replaces_activation: ClassVar[bool] = False
 
+    replaces_activation: bool = False  # of the layer, not of its class: an option may turn these two off
     weight_parametrization: Callable[[], nn.Module] | None = None
 
 

@@ -43,7 +43,7 @@ def test_the_gradient_stays_on_its_device():
 
 def test_more_devices_than_samples_or_one_row_each_are_refused():
     with pytest.raises(ConfigError, match=r"norm\.num_devices must be at most the batch size, got 4 devices for 3"):
-        BatchDevices(2)(torch.randn(3, 2))
+        BatchDevices(2, num_devices=4)(torch.randn(3, 2))
     with pytest.raises(ConfigError, match="more than one value per channel"):
-        BatchDevices(2)(torch.randn(7, 2))
-    assert BatchDevices(2)(torch.randn(4, 2, 3)).shape == (4, 2, 3)
+        BatchDevices(2, num_devices=4)(torch.randn(7, 2))
+    assert BatchDevices(2, num_devices=4)(torch.randn(4, 2, 3)).shape == (4, 2, 3)

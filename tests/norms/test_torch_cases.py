@@ -2,13 +2,14 @@
 
 import math
 import warnings
+from unittest import mock
 
 import pytest
 import torch
 from torch import nn
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # theirs, at import
+with warnings.catch_warnings(), mock.patch.object(torch.backends, "disable_global_flags"):
+    warnings.simplefilter("ignore")  # theirs, at import; and it would forbid our own runs to set cudnn's flags
     from torch.testing._internal.common_modules import module_db
 
 from bnlab.norms.batch import BatchNorm
