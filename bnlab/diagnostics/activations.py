@@ -76,6 +76,7 @@ class Saturation(Diagnostic):
     Blind spots:
         A centered input of variance 1 puts 14% of a tanh's outputs beyond 0.9: BatchNorm can raise this number
         while it helps. Measured in training mode, with the probe batch's own statistics under a batch norm.
+        A layer whose norm brings its own nonlinearity (norm=frn) has no activation to look at, and is left out.
 
     Source:
         Bounded activations: Glorot & Bengio 2010 look at the same flat regions by percentiles; the bounds are
@@ -107,6 +108,7 @@ class DeadFraction(Diagnostic):
         A unit that wakes for one image in a thousand looks dead to a probe batch of 256: raise
         ``diagnostics.probe_size`` to 1,000 or more before counting on a small number. Under a batch norm a unit can
         be alive in training mode, which is measured here, and dead in eval mode.
+        A layer whose norm brings its own nonlinearity (norm=frn) is left out.
 
     Source:
         The usual definition for relu; Ours for bounded activations.

@@ -1,7 +1,7 @@
 """The contract of a diagnostic, the probe that all of them look at, and how they are run together."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -16,12 +16,16 @@ class Observable(Protocol):
     """What a network must offer to be looked at: its layers by role."""
 
     @property
-    def linears(self) -> Mapping[str, nn.Module]:
-        """Linear maps by role."""
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights of the linear maps that are trained, by role."""
 
     @property
     def activations(self) -> Mapping[str, nn.Module]:
         """Activations by role."""
+
+    @property
+    def replaced_activations(self) -> Collection[str]:
+        """Roles whose activation does nothing, because the norm brings a nonlinearity of its own."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ class Observation:
     Training mode, because that is the network being trained: at step 0 the running statistics know nothing yet.
 
     Attributes:
-        preactivations: What each activation sees, by role.
-        activations: What each activation gives, by role.
-        weight_gradients: Of the mean loss, by role.
+        preactivations: What each activation sees, by role; without those that a norm's own nonlinearity replaces.
+        activations: What each activation gives, by role; likewise.
+        weight_gradients: Of the mean loss, for the weights that are trained, by role.
         activation: Name of the nonlinearity.
     """
 
@@ -94,9 +98,10 @@ def measure_all(
 
 def observe(model: nn.Module, layers: Observable, probe: ProbeBatch) -> Observation:
     """Run the probe batch through a network and back, in training mode, leaving no trace."""
-    weights = {role: linear.weight for role, linear in layers.linears.items()}
-    with leaving_no_trace(model), tapped(layers.activations) as (inputs, outputs), torch.enable_grad():
+    weights = layers.weights
+    watched = {role: module for role, module in layers.activations.items() if role not in layers.replaced_activations}
+    with leaving_no_trace(model), tapped(watched) as (inputs, outputs), torch.enable_grad():
         model.train()
         loss = F.cross_entropy(model(probe.inputs), probe.labels)
-        gradients = torch.autograd.grad(loss, [weight for weight in weights.values() if isinstance(weight, Tensor)])
+        gradients = torch.autograd.grad(loss, list(weights.values()))
     return Observation(inputs, outputs, dict(zip(weights, gradients, strict=True)), probe.activation)

@@ -1,5 +1,6 @@
 """Name -> network. The one place where a model is added."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,8 @@ import torch
 from bnlab.models.initialization import initialize_weights
 from bnlab.models.network import BlockBuilder, BuildNorm, Network, Placement
 from bnlab.models.plain import CNN, MLP
-from bnlab.schema import CNNConfig, MLPConfig
+from bnlab.norms.catalog import build_norm as build_norm_by_name
+from bnlab.schema import CNNConfig, MLPConfig, RunConfig
 
 BuildNetwork = Callable[[Any, tuple[int, ...], int, BlockBuilder], Network]
 """(the model's own config, input shape, number of classes, its blocks) -> network."""
@@ -35,9 +37,21 @@ def build_model(
     Raises:
         ConfigError: The input does not suit the model, or the norm does not suit a layer.
     """
-    blocks = BlockBuilder(build_norm, placement, config.activation)
+    blocks = BlockBuilder(build_norm, placement, config.activation, config.dropout)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; the caller must not notice
         return MODELS[config.name](config, input_shape, num_classes, blocks)
+
+
+def build_network(config: RunConfig, input_shape: tuple[int, ...], num_classes: int) -> Network:
+    """Build the network of a run, as `build_model` does, with the norm that its config names.
+
+    Args:
+        config: Of the run.
+        input_shape: (C, H, W) or (D,).
+        num_classes: Logits per image.
+    """
+    build_norm = functools.partial(build_norm_by_name, config.norm.name, **config.norm.options)
+    return build_model(config.model, input_shape, num_classes, build_norm, config.placement)
 
 
 def seed_weights(model: Network, config: MLPConfig | CNNConfig, seed: int) -> None:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from bnlab.models.network import trained_weight
 from bnlab.schema import InitScheme
 from bnlab.seeding import generator_for
 
@@ -16,6 +17,7 @@ def initialize_weights(
 ) -> None:
     """Draw every linear map's weights from N(0, std^2), and set every bias to 0.
 
+    A weight that goes through a parametrization gets the same draws: they are what is trained, not what comes out.
     The output layer has no activation behind it, so that ``auto`` and ``he`` use lecun's std there.
 
     Args:
@@ -33,8 +35,7 @@ def initialize_weights(
         chosen = _SCHEME_OF[activation] if scheme == "auto" else scheme
         if role == "output" and chosen == "he":
             chosen = "lecun"
-        weight, bias = linear.weight, linear.bias
-        assert isinstance(weight, torch.Tensor)
+        weight, bias = trained_weight(linear), linear.bias
         with torch.no_grad():
             drawn = torch.empty(weight.shape, dtype=weight.dtype)
             drawn.normal_(0.0, std or _std(drawn, chosen), generator=generator_for(seed, "init", role))

@@ -2,12 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from bnlab.norms.catalog import NoNorm
+from bnlab.norms.norm import Norm
 
 BuildNorm = Callable[[int], nn.Module]
 Placement = Literal["before", "after", "input"]
@@ -21,31 +23,55 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+class NoActivation(nn.Module):
+    """Pass the input on: it stands where a norm that brings its own nonlinearity replaces the activation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the input."""
+        return x
+
+
 class Block(nn.Module):
     """A linear map, its norm and its activation, in the order that the placement names.
 
     Args:
         linear: A matrix product or a convolution; both are linear maps.
         norm: Of the linear map's output, or of the activation's.
-        activation: The nonlinearity; never in place, so that whoever watches sees what went in.
+        activation: The nonlinearity; never in place, so that whoever watches sees what went in. None where the norm
+            brings its own.
         norm_first: Whether the norm stands before the activation.
+        dropout: Of the activation's output, or None.
+
+    Attributes:
+        activation_replaced: The norm brings a nonlinearity of its own, and the activation does nothing.
     """
 
-    def __init__(self, linear: nn.Module, norm: nn.Module, activation: nn.Module, norm_first: bool) -> None:
+    def __init__(
+        self,
+        linear: nn.Module,
+        norm: nn.Module,
+        activation: nn.Module | None,
+        norm_first: bool,
+        dropout: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.linear = linear
         if norm_first:
             self.norm = norm
-        self.activation = activation
+        self.activation = NoActivation() if activation is None else activation
+        self.activation_replaced = activation is None
+        self.dropout = dropout
         if not norm_first:
             self.norm = norm
         self.norm_first = norm_first
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the three in order."""
-        if self.norm_first:
-            return self.activation(self.norm(self.linear(x)))  # type: ignore[no-any-return]
-        return self.norm(self.activation(self.linear(x)))  # type: ignore[no-any-return]
+        """Apply them in order."""
+        x = self.linear(x)
+        x = self.activation(self.norm(x) if self.norm_first else x)
+        if self.dropout is not None:
+            x = self.dropout(x)
+        return x if self.norm_first else self.norm(x)
 
 
 class Network(nn.Module):
@@ -89,8 +115,18 @@ class Network(nn.Module):
 
     @property
     def activations(self) -> dict[str, nn.Module]:
-        """Activations by role."""
+        """Activations by role; a `NoActivation` where the norm brings its own."""
         return {role: block.activation for role, block in self.blocks.items()}
+
+    @property
+    def replaced_activations(self) -> frozenset[str]:
+        """Roles whose activation is left out, because the norm brings a nonlinearity of its own."""
+        return frozenset(role for role, block in self.blocks.items() if block.activation_replaced)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the linear maps by role: those that are trained, which may not be those that are used."""
+        return {role: trained_weight(linear) for role, linear in self.linears.items()}
 
     def features(self, x: Tensor) -> Tensor:
         """Return what the output layer sees, (N, features)."""
@@ -108,18 +144,21 @@ class Network(nn.Module):
 class BlockBuilder:
     """Builds blocks that differ in their linear map only.
 
-    The linear map has a bias, unless a norm right behind it takes the mean away.
+    The linear map has a bias, unless a norm right behind it takes the mean away. Its weights go through what the norm
+    declares as its ``weight_parametrization``; a norm that ``replaces_activation`` and stands before it does so.
 
     Args:
         build_norm: The arm.
         placement: Where the norms stand.
         activation: Name of the nonlinearity.
+        dropout: Share of units set to 0 after each activation, in [0, 1); 0: no layer is added.
     """
 
-    def __init__(self, build_norm: BuildNorm, placement: Placement, activation: str) -> None:
+    def __init__(self, build_norm: BuildNorm, placement: Placement, activation: str, dropout: float = 0.0) -> None:
         self.build_norm = build_norm
         self.placement = placement
         self.activation = activation
+        self.dropout = dropout
 
     def dense(self, num_inputs: int, num_outputs: int) -> Block:
         """Return a block around a matrix product."""
@@ -142,7 +181,25 @@ class BlockBuilder:
         return norm, self.placement == "after" or not norm.subtracts_mean
 
     def _block(self, linear: nn.Module, norm: nn.Module) -> Block:
-        return Block(linear, norm, ACTIVATIONS[self.activation](), norm_first=self.placement != "after")
+        declared = cast("Norm", norm)  # of whatever class: build_norm sees to it that it has all declarations
+        if declared.weight_parametrization is not None:
+            register_parametrization(linear, "weight", declared.weight_parametrization())
+        norm_first = self.placement != "after"
+        replaced = norm_first and declared.replaces_activation
+        activation = None if replaced else ACTIVATIONS[self.activation]()
+        return Block(linear, norm, activation, norm_first, nn.Dropout(self.dropout) if self.dropout else None)
+
+
+def trained_weight(linear: nn.Module) -> Tensor:
+    """Return the weight that is trained; where it goes through a parametrization, ``linear.weight`` is what comes out.
+
+    Args:
+        linear: A linear map.
+    """
+    if is_parametrized(linear, "weight"):
+        linear = linear.get_submodule("parametrizations.weight")
+        return cast("Tensor", linear.original)
+    return cast("Tensor", linear.weight)
 
 
 def pooled(x_NCHW: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ Shape letters: N batch, C channels, G groups, S any number of spatial axes (none
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
-from bnlab.norms.moments import check_input, per_channel, wide_dtype
+from bnlab.norms.group_formula import normalize_groups
+from bnlab.norms.moments import check_input
 from bnlab.norms.norm import Formula, Invariance, Norm
 from bnlab.norms.options import check_eps, check_num_groups, check_switches
 
@@ -22,8 +22,15 @@ class GroupNorm(Norm):
 
         y = weight_c * (x - mean_ng) / sqrt(var_ng + eps) + bias_c,    statistics over C/G channels and S
 
-    Training and eval mode are the same. On (N, C) a group is C/G features of one sample; groups of one
-    value would make every output the bias and are refused.
+    Training and eval mode are the same.
+
+    Axes:
+        C/G and S, inside one sample: C/G * prod(S) values per statistic.
+
+    Fails:
+        Groups of one value make every output the bias, whatever the input, and are refused; torch's layer lets them
+        pass. Groups of two values make every output the bias plus or minus the scale: only an order is left. On (N, C)
+        a group is C/G features of one sample, so that small groups lose most of what the linear map said.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -32,7 +39,7 @@ class GroupNorm(Norm):
         affine: Learn a scale and a shift per channel.
 
     Shape:
-        (N, C, *S) -> (N, C, *S), same dtype.
+        (N, C, *S) -> (N, C, *S), same dtype. Statistics are computed in float32 or wider.
 
     Raises:
         ConfigError: num_groups does not divide num_channels, an option out of range, or an input of the
@@ -74,7 +81,10 @@ class GroupNorm(Norm):
                 f"{self.num_groups} group(s) of channels leave one value per group, got {tuple(x_NCS.shape)}: "
                 "every output would be the bias. Use fewer groups, or a wider layer."
             )
-        return F.group_norm(x_NCS, self.num_groups, self.weight, self.bias, self.eps)
+        return self._normalize(x_NCS)
+
+    def _normalize(self, x_NCS: Tensor) -> Tensor:
+        return normalize_groups(x_NCS, self.weight, self.bias, self.num_groups, self.eps)
 
     def extra_repr(self) -> str:
         """Return the options that print() shows."""
@@ -88,7 +98,16 @@ class LayerNorm(GroupNorm):
 
     GroupNorm with one group. On (N, C, H, W) it reduces over C, H and W and learns one scale and shift *per
     channel*, so that arms have equal numbers of parameters (torch.nn.LayerNorm learns them per position).
+
     Training and eval mode are the same.
+
+    Axes:
+        C and S, inside one sample: C * prod(S) values per statistic.
+
+    Fails:
+        On images it mixes channels of different meaning into one mean and one variance: a loud channel quiets all
+        others, and where a whole sample is scaled, its contrast is lost. It does not fix the scale of a single channel,
+        as BatchNorm does: units may die or saturate one by one.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -96,7 +115,7 @@ class LayerNorm(GroupNorm):
         affine: Learn a scale and a shift per channel.
 
     Shape:
-        (N, C, *S) -> (N, C, *S), same dtype.
+        (N, C, *S) -> (N, C, *S), same dtype. Statistics are computed in float32 or wider.
 
     Raises:
         ConfigError: An option out of range, or an input of the wrong shape.
@@ -121,9 +140,18 @@ class InstanceNorm(GroupNorm):
 
         y = weight_c * (x - mean_nc) / sqrt(var_nc + eps) + bias_c,    statistics over S
 
-    GroupNorm with as many groups as channels. It needs space: on (N, C), or on a 1x1 map, each statistic
-    would see one value and the output would be the bias, so these are refused. Training and eval mode are
-    the same.
+    GroupNorm with as many groups as channels.
+
+    Training and eval mode are the same.
+
+    Axes:
+        S, inside one channel of one sample: prod(S) values per statistic.
+
+    Fails:
+        It needs space: on (N, C), or on a 1x1 map, each statistic would see one value and every output would be the
+        bias, so these are refused. A channel's mean and contrast are lost, and what a class is told by may be among
+        them; on the 2x2 maps of a deep net each statistic sees four values. Followed by a mean over the image, every
+        image gives the same features unless a nonlinearity stands between.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -131,7 +159,7 @@ class InstanceNorm(GroupNorm):
         affine: Learn a scale and a shift per channel.
 
     Shape:
-        (N, C, *S) -> (N, C, *S) with more than one position, same dtype.
+        (N, C, *S) -> (N, C, *S) with more than one position, same dtype. Statistics are computed in float32 or wider.
 
     Raises:
         ConfigError: The input has one value per channel and sample.
@@ -176,7 +204,16 @@ class RMSNorm(Norm):
 
         y = weight_c * x / sqrt(ms_n + eps),    ms_n = mean of x^2 over C and S
 
-    Training and eval mode are the same. There is no bias.
+    There is no bias.
+
+    Training and eval mode are the same.
+
+    Axes:
+        C and S, inside one sample: C * prod(S) values per statistic.
+
+    Fails:
+        A mean common to all values stays, and takes its share of the scale: with a mean ten times the standard
+        deviation, the output's standard deviation is 0.1. Nothing here moves a unit whose inputs are all negative.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -211,11 +248,10 @@ class RMSNorm(Norm):
     def forward(self, x_NCS: Tensor) -> Tensor:
         """Rescale each sample by itself."""
         check_input(x_NCS, self.num_channels)
-        x = x_NCS.to(wide_dtype(x_NCS.dtype))
-        scale = torch.rsqrt(x.square().mean(list(range(1, x.dim())), keepdim=True) + self.eps)
-        if self.weight is not None:
-            scale = scale * per_channel(self.weight, x)
-        return (x * scale).to(x_NCS.dtype)
+        return self._normalize(x_NCS)
+
+    def _normalize(self, x_NCS: Tensor) -> Tensor:
+        return normalize_groups(x_NCS, self.weight, None, 1, self.eps, centered=False)
 
     def extra_repr(self) -> str:
         """Return the options that print() shows."""

@@ -16,7 +16,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Build the optimizer over all parameters of a model.
 
-    Weight decay pulls at the weights of linear maps only, unless ``decay_norm_and_bias`` says otherwise.
+    Weight decay pulls at the weights of linear maps only, unless ``decay_norm_and_bias`` is true.
 
     Args:
         model: Whose parameters.
@@ -27,7 +27,8 @@ def build_optimizer(
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        is_spared = id(parameter) in of_norms or name.endswith("bias")
+        of_parametrization = ".parametrizations." in name and not name.endswith(".original")  # a norm's, in the weights
+        is_spared = id(parameter) in of_norms or of_parametrization or name.endswith("bias")
         (spared if is_spared and not config.decay_norm_and_bias else decayed).append(parameter)
     if config.weight_decay == 0:  # then one group serves all, and a step costs one fused call instead of two
         decayed, spared = [*decayed, *spared], []

@@ -18,7 +18,7 @@ NUM_IMAGES = 40
 
 
 def config_of(model, activation, init_std=None):
-    shared = {"activation": activation, "init": "auto", "init_std": init_std}
+    shared = {"activation": activation, "dropout": 0.0, "init": "auto", "init_std": init_std}
     if model == "mlp":
         return MLPConfig(name="mlp", depth=3, width=12, **shared)
     return CNNConfig(name="cnn", depth=2, width=4, num_stages=2, **shared)

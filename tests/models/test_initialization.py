@@ -22,12 +22,20 @@ AUTO = {"sigmoid": "lecun", "tanh": "lecun", "relu": "he", "gelu": "he", "silu":
 
 
 def mlp(**changes):
-    default = {"depth": 2, "width": 40, "activation": "relu", "init": "auto", "init_std": None}
+    default = {"depth": 2, "width": 40, "activation": "relu", "dropout": 0.0, "init": "auto", "init_std": None}
     return MLPConfig(name="mlp", **{**default, **changes})
 
 
 def cnn(**changes):
-    default = {"depth": 2, "width": 16, "num_stages": 2, "activation": "relu", "init": "auto", "init_std": None}
+    default = {
+        "depth": 2,
+        "width": 16,
+        "num_stages": 2,
+        "activation": "relu",
+        "dropout": 0.0,
+        "init": "auto",
+        "init_std": None,
+    }
     return CNNConfig(name="cnn", **{**default, **changes})
 
 
@@ -38,7 +46,7 @@ def build(config, norm="batch", placement="before", seed=0, shape=(4, 6, 6), num
 
 
 def weights_of(model):
-    return {role: linear.weight.detach() for role, linear in model.linears.items()}
+    return {role: weight.detach() for role, weight in model.weights.items()}
 
 
 @pytest.mark.parametrize("config", [mlp(), cnn()], ids=["mlp", "cnn"])

@@ -1,0 +1,69 @@
+"""Dynamic tanh: what stands in a norm's place without any statistics.
+
+Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from bnlab.norms.moments import check_input, per_channel, wide_dtype
+from bnlab.norms.norm import Norm
+from bnlab.norms.options import check_positive
+
+
+class DynamicTanh(Norm):
+    """Squash every value by a tanh of learned steepness; take no statistics at all.
+
+    A trained LayerNorm's outputs, drawn over its inputs, look like a tanh. Is the squashing of outliers all that is
+    needed of it?
+
+        y = weight_c * tanh(alpha * x) + bias_c,    alpha one number per layer
+
+    Training and eval mode are the same.
+
+    Axes:
+        None: every value by itself; alpha is learned, one per layer.
+
+    Fails:
+        It fixes no scale: an input that grows in training saturates it, and gradients vanish, until alpha has
+        followed. alpha starts right for inputs of about variance 1 (0.5 for vision transformers; the paper takes less
+        for wide language models). Shown as LayerNorm's replacement in transformers and ConvNeXt, not as BatchNorm's in
+        nets without shortcuts, and before a sigmoid or tanh it is a second saturation in a row.
+
+    Args:
+        num_channels: C, the size of the input's axis 1.
+        alpha_init: Where alpha starts, in 1/input units; above 0.
+
+    Shape:
+        (N, C, *S) -> (N, C, *S), same dtype. Computed in float32 or wider, rounded once.
+
+    Raises:
+        ConfigError: alpha_init is not above 0, or an input of the wrong shape.
+
+    Source:
+        Zhu, Chen, He, LeCun & Liu 2025, arXiv:2503.10622.
+
+    Example:
+        >>> DynamicTanh(1)(torch.tensor([[0.0], [2.0], [200.0]])).detach().flatten().round(decimals=3)
+        tensor([0.0000, 0.7620, 1.0000])
+    """
+
+    def __init__(self, num_channels: int, *, alpha_init: float = 0.5) -> None:
+        super().__init__()
+        check_positive(alpha_init=alpha_init)
+        self.num_channels = num_channels
+        self.alpha_init = alpha_init
+        self.alpha = nn.Parameter(torch.tensor(float(alpha_init)))
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x_NCS: Tensor) -> Tensor:
+        """Squash each value by itself."""
+        check_input(x_NCS, self.num_channels)
+        squashed = torch.tanh(self.alpha * x_NCS.to(wide_dtype(x_NCS.dtype)))
+        y_NCS = squashed * per_channel(self.weight, x_NCS) + per_channel(self.bias, x_NCS)
+        return y_NCS.to(x_NCS.dtype)
+
+    def extra_repr(self) -> str:
+        """Return the options that print() shows."""
+        return f"{self.num_channels}, alpha_init={self.alpha_init}"

@@ -1,0 +1,52 @@
+"""Dynamic tanh, against float64 NumPy."""
+
+import numpy as np
+import pytest
+import torch
+
+from bnlab.errors import ConfigError
+from bnlab.norms.dyt import DynamicTanh
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 6), (5, 4, 3, 2)])
+@pytest.mark.parametrize("alpha_init", [0.5, 2.0])
+def test_output_is_the_formula_in_float64_and_gradients_are_right(shape, alpha_init):
+    norm, x = DynamicTanh(4, alpha_init=alpha_init).double(), (2 * draw(*shape)).requires_grad_()
+    with torch.no_grad():
+        norm.weight.copy_(draw(4, seed=1))
+        norm.bias.copy_(draw(4, seed=2))
+    wide = (1, -1) + (1,) * (len(shape) - 2)
+    weight, bias = (p.detach().numpy().reshape(wide) for p in (norm.weight, norm.bias))
+    xs, y = x.detach().numpy(), norm(x)
+    np.testing.assert_allclose(y.detach(), weight * np.tanh(alpha_init * xs) + bias, rtol=1e-12, atol=1e-14)
+    of_x, of_alpha = torch.autograd.grad(y.sum(), (x, norm.alpha))
+    slope = weight / np.cosh(alpha_init * xs) ** 2
+    # 1 - tanh^2, as autograd has it, is known to one rounding of 1 only
+    np.testing.assert_allclose(of_x, alpha_init * slope, rtol=1e-11, atol=2e-15)
+    np.testing.assert_allclose(of_alpha, (xs * slope).sum(), rtol=1e-11)
+
+
+def test_it_starts_as_the_paper_says():
+    norm = DynamicTanh(4)
+    assert norm.alpha.item() == 0.5
+    assert norm.alpha.shape == ()
+    assert (norm.weight == 1).all()
+    assert not norm.bias.any()
+
+
+def test_it_takes_no_statistics():
+    """Every output depends on its own input alone."""
+    norm, x = DynamicTanh(3), draw(2, 3, 2).float()
+    jacobian = torch.autograd.functional.jacobian(norm, x).reshape(12, 12)
+    assert torch.equal(jacobian, torch.diag(jacobian.diag()))
+    assert (jacobian.diag() > 0).all()
+
+
+@pytest.mark.parametrize("alpha_init", [0, -1, float("inf"), "large"])
+def test_names_the_setting_that_is_wrong(alpha_init):
+    with pytest.raises(ConfigError, match=r"norm\.alpha_init must be"):
+        DynamicTanh(4, alpha_init=alpha_init)
