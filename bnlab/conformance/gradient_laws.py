@@ -1,0 +1,236 @@
+"""Laws of the gradient: it is that of the formula, through mean and variance too.
+
+Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from bnlab.conformance.inputs import small_input
+from bnlab.conformance.observing import cause_of, example_of, ingredients, inputs_of, recipe_of, running_of
+from bnlab.conformance.recipes import Ingredients, Recipe, cook
+from bnlab.conformance.subject import LayerError, Subject, affine_of
+from bnlab.conformance.suspects import HELD, PRECISE, SINGLE, Case, agrees, difference, explain
+from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, passes_over, show
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What a backward pass gave: None where nothing arrived."""
+
+    given: Ingredients
+    g: Tensor
+    x: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+
+
+Alternative = Callable[[Recipe, Gradients], Tensor]
+
+OF_INPUT: tuple[tuple[str, Alternative], ...] = (
+    ("the input's gradient is zero: the output is detached from it", lambda _, seen: torch.zeros_like(seen.given.x)),
+    ("the output's gradient is passed on to the input as it is", lambda _, seen: seen.g),
+    (
+        "the weight is missing in the input's gradient",
+        lambda recipe, seen: _of_input(replace(recipe, scale="none"), seen.given),
+    ),
+    (
+        "the gradient through the variance has the factor 1/(m-1) of an unbiased variance, the output 1/m",
+        lambda recipe, seen: _with_unbiased_slope(recipe, seen),
+    ),
+    ("the input's gradient has the wrong sign", lambda recipe, seen: -_of_input(recipe, seen.given)),
+)
+
+OF_WEIGHT: tuple[tuple[str, Alternative], ...] = (
+    ("the weight's gradient is missing", lambda recipe, seen: torch.zeros_like(_of("weight", recipe, seen.given))),
+    ("the weight's gradient is a mean, not a sum", lambda recipe, seen: _of("weight", recipe, seen.given) / _m(seen)),
+    (
+        "the weight's gradient is taken with the input in place of the normalized input",
+        lambda _, seen: _per_channel(seen.g * seen.given.x),
+    ),
+    ("the weight's gradient is that of the bias", lambda _, seen: _per_channel(seen.g)),
+    ("the weight's gradient has the wrong sign", lambda recipe, seen: -_of("weight", recipe, seen.given)),
+)
+
+OF_BIAS: tuple[tuple[str, Alternative], ...] = (
+    ("the bias's gradient is missing", lambda recipe, seen: torch.zeros_like(_of("bias", recipe, seen.given))),
+    ("the bias's gradient is a mean, not a sum", lambda recipe, seen: _of("bias", recipe, seen.given) / _m(seen)),
+    ("the bias's gradient is that of the weight", lambda recipe, seen: _of("weight", recipe, seen.given)),
+    ("the bias's gradient has the wrong sign", lambda recipe, seen: -_of("bias", recipe, seen.given)),
+)
+
+
+def gradient_given(shape: Sequence[int]) -> Tensor:
+    """Return the gradient that comes from above: small numbers without a pattern that a norm could cancel."""
+    return torch.remainder(small_input(tuple(shape)).square() + 2 * small_input(tuple(shape)), 5) - 1.5
+
+
+def backward(subject: Subject, layer: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor | None]:
+    """Return the gradients of sum(g * y) for the input ("x") and each parameter by name; None where nothing arrives.
+
+    Raises:
+        LayerError: The forward or the backward pass raised.
+    """
+    x = x.clone().requires_grad_()
+    y = subject.run(layer, x)
+    names = {name: parameter for name, parameter in layer.named_parameters() if parameter.requires_grad}
+    if not y.requires_grad:
+        return {"x": None, **dict.fromkeys(names)}
+    try:
+        found = torch.autograd.grad((y * g.to(y.dtype)).sum(), [x, *names.values()], allow_unused=True)
+    except Exception as error:
+        raise LayerError(error, Example("backward pass", tuple(x.shape), show(x), None, None)) from error
+    return dict(zip(["x", *names], found, strict=True))
+
+
+def _observe(subject: Subject) -> list[Gradients]:
+    if "gradients" not in subject.findings:
+        seen = []
+        for x in inputs_of(subject):
+            layer = subject.fresh(x.shape[1])
+            given, g = ingredients(subject, layer, x), gradient_given(x.shape)
+            found = backward(subject, layer, x, g)
+            affine = affine_of(layer, x.shape[1])
+            moved = running_of(subject, layer, x.shape[1])
+            if moved is not None:
+                given.statistics["moved"] = moved
+            of = {role: None if name is None else found.get(name) for role, name in vars(affine).items()}
+            weight_C, bias_C = (None if v is None else v.reshape(-1).double() for v in (of["scale"], of["shift"]))
+            seen.append(Gradients(given, g, found["x"], weight_C, bias_C))
+        subject.findings["gradients"] = seen
+    gradients: list[Gradients] = subject.findings["gradients"]
+    return gradients
+
+
+def _input_gradient(subject: Subject) -> Verdict:
+    recipe, refusal = _recipe_behind(subject)
+    if recipe is None:
+        return passes_over(refusal)
+    seen = _observe(subject)
+    cases = [_case(one, _or_zero(one.x, one.given.x), recipe, _of_input) for one in seen]
+    return _verdict(subject, cases, seen, recipe, _of_input, OF_INPUT)
+
+
+def _parameter_gradients(subject: Subject) -> Verdict:
+    recipe, refusal = _recipe_behind(subject)
+    if recipe is None:
+        return passes_over(refusal)
+    seen = _observe(subject)
+    verdicts = []
+    if seen[0].given.weight is not None:
+        of_weight = _result_of("weight")
+        cases = [_case(one, _or_zero(one.weight, one.given.weight), recipe, of_weight) for one in seen]
+        verdicts.append(_verdict(subject, cases, seen, recipe, of_weight, OF_WEIGHT))
+    if seen[0].given.bias is not None:
+        of_bias = _result_of("bias")
+        cases = [_case(one, _or_zero(one.bias, one.given.bias), recipe, of_bias) for one in seen]
+        verdicts.append(_verdict(subject, cases, seen, recipe, of_bias, OF_BIAS))
+    if not verdicts:
+        return passes_over("it has no parameters per channel")
+    wrong = [verdict for verdict in verdicts if verdict.status != "holds"]
+    if not wrong:
+        return HOLDS
+    return replace(wrong[0], cause="; and ".join(verdict.cause or "" for verdict in wrong))
+
+
+def _recipe_behind(subject: Subject) -> tuple[Recipe | None, str]:
+    """Return what explains the output, so that a wrong output is not counted twice; else why there is nothing."""
+    if recipe_of(subject) is None:
+        return None, "it has a formula of its own"
+    found = subject.findings.get("output")
+    if found is None or found.only_where_it_fails:
+        return None, "nothing explains the output; see finite differences"
+    recipe: Recipe = found.recipe
+    return recipe, ""
+
+
+def _case(one: Gradients, came: Tensor, recipe: Recipe, result: Callable[[Recipe, Ingredients], Tensor]) -> Case:
+    """Return an observation; differences are a share of what does not cancel, the gradient with statistics held."""
+    scale = float(result(replace(recipe, held="both"), one.given).abs().max())
+    return Case(one.given, came, max(scale, float(one.g.abs().max())) if result is not _of_input else scale)
+
+
+def _verdict(
+    subject: Subject,
+    cases: list[Case],
+    seen: list[Gradients],
+    recipe: Recipe,
+    result: Callable[[Recipe, Ingredients], Tensor],
+    alternatives: Sequence[tuple[str, Alternative]],
+) -> Verdict:
+    found = explain(cases, recipe, HELD, result)
+    if found is not None and not found.causes:
+        own = subject.findings["output"].causes
+        return (
+            Verdict("holds", "it is the gradient of the layer's own output, which is not the formula's")
+            if own
+            else HOLDS
+        )
+    pairs = [(case, result(recipe, case.given)) for case in cases]
+    wrong = [(case, e) for case, e in pairs if not agrees(case.came, e, PRECISE, case.scale)]
+    visible = [(case, e) for case, e in wrong if difference(case.came, e) > 1e-3 * float(e.abs().max())]
+    case, expected = (visible or wrong)[0]
+    cause = cause_of(found, difference(case.came, expected), tuple(case.given.x.shape))
+    for text, alternative in () if found is not None else alternatives:
+        if all(
+            agrees(case.came, alternative(recipe, one), SINGLE, case.scale)
+            for case, one in zip(cases, seen, strict=True)
+        ):
+            cause = text
+            break
+    subject.findings.setdefault("gradient cause", cause)
+    g = show(gradient_given(case.given.x.shape))
+    example = example_of(case.given, case.came, expected, "training mode")
+    return fails(cause, "", replace(example, setting=f"{example.setting}, gradient of the output {g}"))
+
+
+def _of_input(recipe: Recipe, given: Ingredients) -> Tensor:
+    x = given.x.clone().requires_grad_()
+    y = cook(recipe, replace(given, x=x))
+    g = gradient_given(x.shape)
+    if not y.requires_grad:
+        return torch.zeros_like(x)
+    return torch.autograd.grad((y * g).sum(), x)[0]
+
+
+def _of(parameter: str, recipe: Recipe, given: Ingredients) -> Tensor:
+    value = given.weight if parameter == "weight" else given.bias
+    if value is None:
+        raise ValueError(f"there is no {parameter}")
+    leaf = value.clone().requires_grad_()
+    y = cook(recipe, replace(given, weight=leaf) if parameter == "weight" else replace(given, bias=leaf))
+    if not y.requires_grad:
+        return torch.zeros_like(leaf)
+    return torch.autograd.grad((y * gradient_given(given.x.shape)).sum(), leaf)[0]
+
+
+def _result_of(parameter: str) -> Callable[[Recipe, Ingredients], Tensor]:
+    return lambda recipe, given: _of(parameter, recipe, given)
+
+
+def _with_unbiased_slope(recipe: Recipe, seen: Gradients) -> Tensor:
+    whole = _of_input(recipe, seen.given)
+    without = _of_input(replace(recipe, held="variance"), seen.given)
+    return without + (whole - without) * (_m(seen) / max(_m(seen) - 1, 1))
+
+
+def _or_zero(value: Tensor | None, like: Tensor | None) -> Tensor:
+    assert like is not None
+    return torch.zeros_like(like) if value is None else value
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    return values.transpose(0, 1).flatten(1).sum(1)
+
+
+def _m(seen: Gradients) -> int:
+    return seen.g.numel() // seen.g.shape[1]
+
+
+GRADIENT_LAWS = (
+    Law("input gradient", "it is the formula's, through mean and variance too", "gradient", _input_gradient),
+    Law("parameter gradients", "they are the formula's", "gradient", _parameter_gradients),
+)

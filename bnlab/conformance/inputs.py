@@ -1,0 +1,64 @@
+"""Inputs that layers are shown: from the smallest up, in small round numbers, then random ones.
+
+Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
+"""
+
+import torch
+from torch import Tensor
+
+SPACES: dict[int, tuple[int, ...]] = {2: (), 3: (3,), 4: (3, 5), 5: (3, 5, 2)}
+"""By number of axes, sizes of the spatial ones: unlike each other, and unlike N and C."""
+
+NUM_SAMPLES = 7
+
+
+def general_shape(num_axes: int, num_channels: int) -> tuple[int, ...]:
+    """Return a shape whose axes differ in size, so that one taken for another is noticed."""
+    return NUM_SAMPLES, num_channels, *SPACES[num_axes]
+
+
+def square_shape(num_axes: int, num_channels: int) -> tuple[int, ...]:
+    """Return a shape whose axes all have the same size: what takes one axis for another runs here too."""
+    return (num_channels,) * num_axes
+
+
+def random_input(shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """Return values of which each channel and each sample has its own mean and size."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    for axis in (0, 1):
+        size = [-1 if at == axis else 1 for at in range(len(shape))]
+        steps = torch.arange(shape[axis], dtype=torch.float64).view(size)
+        x = x * (1 + 0.3 * steps) + 0.5 * torch.cos(steps + 1)
+    return x
+
+
+def small_input(shape: tuple[int, ...]) -> Tensor:
+    """Return whole numbers from -3 to 4, of which no channel and no sample has two alike where that can be.
+
+    A multiple of 3 modulo 8 runs through all eight before it repeats one.
+    """
+    count = torch.Size(shape).numel()
+    steps = torch.arange(count, dtype=torch.float64)
+    values = torch.remainder(3 * steps + torch.div(steps, 8, rounding_mode="floor"), 8) - 3
+    values[-1] += 1  # so that sums are not all the same
+    return values.view(shape)
+
+
+def small_shapes(num_axes: int, unit: int, *, square: bool) -> list[tuple[int, ...]]:
+    """Return shapes from the smallest up.
+
+    Args:
+        num_axes: How many axes.
+        unit: The smallest number of channels that the layer can have.
+        square: Only such with all axes of one size.
+    """
+    num_spaces = num_axes - 2
+    if square:
+        return [(size,) * num_axes for size in (2, 3, 4) if size % unit == 0]
+    shapes = [
+        (num_samples, num_channels, *(size,) * num_spaces)
+        for num_samples, size in ((2, 2), (3, 2))
+        for num_channels in (unit, 2 * unit, 3 * unit)
+    ]
+    return sorted(shapes, key=lambda shape: torch.Size(shape).numel())

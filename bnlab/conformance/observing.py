@@ -1,0 +1,248 @@
+"""What a layer gives, put beside what the formula of its family would give.
+
+Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from bnlab.conformance.inputs import random_input, small_input, small_shapes
+from bnlab.conformance.recipes import LAWFUL, Ingredients, Recipe, cook
+from bnlab.conformance.running import roles_of
+from bnlab.conformance.states import tensor_named
+from bnlab.conformance.subject import LayerError, Subject, affine_of, built, cycle, named_options
+from bnlab.conformance.suspects import PRECISE, Case, Explanation, agrees, difference
+from bnlab.conformance.verdicts import Example, Verdict, fails, show
+
+MEANS, VARIANCES = (0.5, -1.0, 2.0, 0.25), (0.25, 4.0, 2.25, 1.5625)
+"""What running statistics are set to before eval mode is looked at: roots that are easily taken."""
+
+VISIBLE = 1e-3
+"""An example whose numbers differ by less, as a share of the largest, is not shown if there is a clearer one."""
+
+USUAL_EPS = 1e-5
+LARGEST_EPS = 0.1
+"""More than that is measured of layers that do not normalize at all."""
+
+TINY = 10
+"""Inputs of fewer roots of eps than this are those where eps counts."""
+
+
+def eps_of(subject: Subject) -> float:
+    """Return the eps of a layer: its attribute, its option, or measured; said among the facts."""
+    if "eps" not in subject.findings:
+        value = named_options(subject, ("eps", "epsilon", "variance_epsilon"), subject.fresh())
+        said = f"{value:g}" if value is not None else ""
+        if value is None and "eps" in subject.options:  # torch.nn.RMSNorm's None
+            value = torch.finfo(torch.float64).eps
+            said = "None: the smallest step from 1 of the input's type"
+        if value is None:
+            value = _measured_eps(subject)
+            said = f"{value or 0:.3g}, measured; the layer has no attribute eps"
+        if value is None or value <= 0:
+            value, said = USUAL_EPS, f"not found; held against {USUAL_EPS:g}"
+        subject.findings["eps"] = float(value)
+        subject.facts["eps"] = said
+    return float(subject.findings["eps"])
+
+
+def inputs_of(subject: Subject) -> list[Tensor]:
+    """Return the inputs that a formula is judged on: small ones from the smallest up, tiny values, then random ones.
+
+    The tiny ones are of the size of sqrt(eps), so that eps counts as much as the variance does.
+    """
+    groups = _num_groups(subject) if subject.claims.formula == "group" else 1
+    unit = next((c for c in range(groups, subject.num_channels, groups) if _can_be_built(subject, c)), None)
+    unit = unit or subject.num_channels
+    shapes = []
+    for num_axes, shape in subject.shapes.items():
+        square = num_axes > 2 and len(set(shape)) == 1
+        shapes += [s for s in small_shapes(num_axes, unit, square=square) if _can_be_built(subject, s[1])]
+    shapes = sorted((s for s in shapes if _values_per_statistic(subject, s) > 1), key=lambda s: torch.Size(s).numel())
+    small = [small_input(shape) for shape in shapes]
+    tiny = [x * (0.5 * eps_of(subject) ** 0.5) for x in small]
+    return [*small, *tiny, *(random_input(shape) for shape in subject.shapes.values())]
+
+
+def ingredients(subject: Subject, layer: nn.Module, x: Tensor) -> Ingredients:
+    """Return what a recipe needs to know of a layer: parameters, eps, groups and running statistics."""
+    num_channels = x.shape[1]
+    affine = affine_of(layer, num_channels)
+    weight, bias = (
+        None if name is None else tensor_named(layer, name).detach().double().reshape(-1).clone()
+        for name in (affine.scale, affine.shift)
+    )
+    start = torch.zeros(num_channels).double(), torch.ones(num_channels).double()
+    found = {"start": start}
+    running = running_of(subject, layer, num_channels)
+    if running is not None:
+        found |= {"running": running, "swapped": (running[1], running[0])}
+    return Ingredients(x, weight, bias, eps_of(subject), _num_groups(subject), found)
+
+
+def running_of(subject: Subject, layer: nn.Module, num_channels: int) -> tuple[Tensor, Tensor] | None:
+    """Return copies of a layer's running mean and variance (C,), or None where it has none."""
+    names = roles_of(subject)
+    if names is None:
+        return None
+    values = [tensor_named(layer, name).detach().double().reshape(-1).clone() for name in names]
+    return (values[0], values[1]) if all(value.numel() == num_channels for value in values) else None
+
+
+def observe_training(subject: Subject) -> list[Case]:
+    """Return what a layer gives in training mode, input by input."""
+    cases = []
+    for x in inputs_of(subject):
+        layer = subject.fresh(x.shape[1])
+        given = ingredients(subject, layer, x)
+        with torch.no_grad():
+            came = subject.run(layer, x.clone())
+        moved = running_of(subject, layer, x.shape[1])
+        if moved is not None:
+            given.statistics["moved"] = moved
+        cases.append(Case(given, came))
+    return cases
+
+
+def observe_eval(subject: Subject) -> list[Case]:
+    """Return what a layer gives in eval mode, after a batch of training; running statistics are set to round values."""
+    cases = []
+    for x in inputs_of(subject):
+        layer = subject.fresh(x.shape[1])
+        seen = random_input(tuple(x.shape), seed=3)
+        with torch.no_grad():
+            if subject.claims.keeps_running_statistics:
+                subject.run(layer, seen)
+            is_tiny = float(x.abs().max()) < TINY * eps_of(subject) ** 0.5
+            set_running(subject, layer, x.shape[1], variance=eps_of(subject) if is_tiny else 1.0)
+            layer.eval()
+            given = ingredients(subject, layer, x)
+            axes = [axis for axis in range(x.dim()) if axis != 1]
+            given.statistics["before"] = (seen.mean(axes), seen.var(axes, correction=0))
+            cases.append(Case(given, subject.run(layer, x.clone())))
+    return cases
+
+
+def set_running(subject: Subject, layer: nn.Module, num_channels: int, variance: float = 1.0) -> None:
+    """Set a layer's running mean and variance, if it has them, to values unlike those of any batch.
+
+    Args:
+        subject: The layer's.
+        layer: The layer.
+        num_channels: Its C.
+        variance: Of about this size.
+    """
+    if running_of(subject, layer, num_channels) is None:
+        return
+    pairs = ((MEANS, variance**0.5), (VARIANCES, variance))
+    for name, (values, size) in zip(roles_of(subject) or (), pairs, strict=True):
+        tensor = tensor_named(layer, name)
+        with torch.no_grad():
+            tensor.copy_((size * cycle(values, num_channels)).view(tensor.shape))
+
+
+def expected_of(case: Case, lawful: Recipe) -> Tensor | None:
+    """Return what the formula gives, or None where the layer lacks what it needs."""
+    try:
+        return cook(lawful, case.given)
+    except ValueError:
+        return None
+
+
+def verdict_of(cases: list[Case], lawful: Recipe, found: Explanation | None, mode: str) -> Verdict:
+    """Return that the formula does not hold, with its likely cause and the smallest example on which one sees it."""
+    pairs = [(case, expected_of(case, lawful)) for case in cases]
+    wrong = [(c, e) for c, e in pairs if e is None or not agrees(c.came, e, PRECISE, c.scale)]
+    visible = [(c, e) for c, e in wrong if e is None or difference(c.came, e) > VISIBLE * float(e.abs().max())]
+    case, expected = (visible or wrong)[0]
+    gap = difference(case.came, expected) if expected is not None else float("nan")
+    example = example_of(case.given, case.came, expected, mode)
+    return fails(cause_of(found, gap, tuple(case.given.x.shape)), "", example)
+
+
+def cause_of(found: Explanation | None, gap: float, shape: tuple[int, ...]) -> str:
+    """Return the likely cause, or honestly that none is known."""
+    if found is not None:
+        return found.cause
+    if math.isnan(gap):
+        return "no running mean and variance are found that it could be held against"
+    return f"no known cause explains it; the largest difference is {gap:.3g}, on an input of shape {shape}"
+
+
+def example_of(given: Ingredients, came: Tensor, expected: Tensor | None, mode: str) -> Example:
+    """Return an example of a formula that does not hold."""
+    words = [mode, "float64"]
+    for name, value in (("weight", given.weight), ("bias", given.bias)):
+        if value is not None:
+            words.append(f"{name} {show(value)}")
+    words.append(f"eps {given.eps:.3g}")
+    if mode == "eval mode" and "running" in given.statistics:
+        mean, var = given.statistics["running"]
+        words.append(f"running mean {show(mean)}, variance {show(var)}")
+    return Example(", ".join(words), tuple(given.x.shape), show(given.x), show(came), show(expected))
+
+
+def recipe_of(subject: Subject) -> Recipe | None:
+    """Return the lawful recipe of a layer's family, or None where it has a formula of its own."""
+    return None if subject.claims.formula is None else LAWFUL[subject.claims.formula]
+
+
+def _values_per_statistic(subject: Subject, shape: tuple[int, ...]) -> int:
+    positions = torch.Size(shape[2:]).numel()
+    if subject.claims.formula == "batch":
+        return shape[0] * positions
+    if subject.claims.formula == "instance":
+        return positions
+    if subject.claims.formula == "group":
+        return shape[1] // _num_groups(subject) * positions
+    return shape[1] * positions
+
+
+def _num_groups(subject: Subject) -> int:
+    if "num_groups" not in subject.findings:
+        subject.findings["num_groups"] = int(named_options(subject, ("num_groups", "groups"), subject.fresh()) or 1)
+    return int(subject.findings["num_groups"])
+
+
+def _can_be_built(subject: Subject, num_channels: int) -> bool:
+    try:
+        built(subject.build, num_channels)
+    except Exception:  # whatever a constructor says of a number that does not suit it
+        return False
+    return True
+
+
+def _measured_eps(subject: Subject) -> float | None:
+    """Return the eps that fits inputs of plus and minus x, inside the root or outside it; None if neither does.
+
+    With s = |y - bias| / |weight|, inside it is (x/s)^2 = k^2 x^2 + eps, outside x/s = k x + eps: both are lines, which
+    three sizes of x confirm or refute. k is 1, or sqrt(m/(m-1)).
+    """
+    sizes = torch.tensor([1e-1, 1e-2, 1e-3], dtype=torch.float64)
+    try:
+        divisors = torch.stack([_divisor(subject, float(size)) for size in sizes])
+    except LayerError:
+        return None
+    for power in (2, 1):
+        lines = torch.stack([sizes**power, torch.ones_like(sizes)], 1)
+        solution = torch.linalg.lstsq(lines, (divisors**power)[:, None]).solution[:, 0]
+        misfit = (lines @ solution / divisors**power - 1).abs().max()
+        if float(misfit) < 1e-5 and 0 < float(solution[1]) < LARGEST_EPS:
+            return float(f"{solution[1]:.3g}")
+    return None
+
+
+def _divisor(subject: Subject, size: float) -> Tensor:
+    """Return what a layer divides by when half of all values are plus and half minus this size."""
+    shape = subject.shapes[min(subject.shapes)]
+    x = torch.full((6, *shape[1:]), size, dtype=torch.float64)
+    x[::2] *= -1
+    layer = subject.fresh()
+    given = affine_of(layer, subject.num_channels)
+    with torch.no_grad():
+        y_C = subject.run(layer, x)[1].reshape(subject.num_channels, -1)[:, 0]
+        weight = 1.0 if given.scale is None else float(tensor_named(layer, given.scale).reshape(-1)[0])
+        bias = 0.0 if given.shift is None else float(tensor_named(layer, given.shift).reshape(-1)[0])
+    return x[1].reshape(subject.num_channels, -1)[0, 0] * weight / (y_C[0] - bias)

@@ -1,0 +1,219 @@
+"""How running statistics move: found by fitting what they were, what a batch had, and what they became.
+
+Shape letters: C channels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnlab.conformance.inputs import random_input
+from bnlab.conformance.states import State, states_of
+from bnlab.conformance.subject import Subject
+
+NUM_BATCHES = 4
+CLOSE = 1e-9
+CLOSE_IN_SINGLE = 1e-4
+"""Largest misfit of a move as a share of the values; the second where a buffer is kept in float32 all the same."""
+
+STATISTICS = (
+    "mean",
+    "biased variance",
+    "unbiased variance",
+    "biased standard deviation",
+    "unbiased standard deviation",
+    "mean square",
+    "root mean square",
+    "sum",
+    "sum of squared deviations",
+    "inverse standard deviation",
+    "mean absolute deviation",
+)
+
+
+@dataclass(frozen=True)
+class Move:
+    """How one tensor moved: new = kept * old + taken * statistic, batch by batch.
+
+    Attributes:
+        statistic: Of the batch.
+        kept: Share of the old value, by batch.
+        taken: Share of the statistic, by batch.
+    """
+
+    statistic: str
+    kept: tuple[float, ...]
+    taken: tuple[float, ...]
+
+    @property
+    def is_constant(self) -> bool:
+        """Every batch after the first moved it in the same way."""
+        return _alike(self.kept[1:]) and _alike(self.taken[1:])
+
+    @property
+    def share(self) -> float:
+        """Share of the new value at the last batch."""
+        return self.taken[-1]
+
+    @property
+    def excess(self) -> float:
+        """How far old and new share together are from 1, at worst."""
+        return max(abs(old + new - 1) for old, new in zip(self.kept, self.taken, strict=True))
+
+    @property
+    def adds_up(self) -> bool:
+        """Old and new share are 1 together, at every batch."""
+        return self.excess < CLOSE_IN_SINGLE
+
+    @property
+    def is_cumulative(self) -> bool:
+        """The plain average over all batches."""
+        return self.adds_up and all(abs(new - 1 / t) < CLOSE_IN_SINGLE for t, new in enumerate(self.taken, 1))
+
+    @property
+    def counts_the_start(self) -> bool:
+        """The plain average over all batches and the starting value."""
+        return self.adds_up and all(abs(new - 1 / (t + 1)) < CLOSE_IN_SINGLE for t, new in enumerate(self.taken, 1))
+
+
+@dataclass(frozen=True)
+class History:
+    """What a layer's tensors were, before the first batch and after each, and what the batches had.
+
+    Attributes:
+        values: By name of the tensor, NUM_BATCHES + 1 values.
+        kinds: By name, how the layer holds it.
+        batches: For each batch, its statistics (C,) by name.
+    """
+
+    values: dict[str, list[Tensor]]
+    kinds: dict[str, State]
+    batches: list[dict[str, Tensor]]
+
+
+def record(subject: Subject) -> History:
+    """Return what happens to a layer's tensors in a few batches of training."""
+    key = "history"
+    if key not in subject.findings:
+        layer = subject.fresh()
+        looks = [states_of(layer)]
+        batches = []
+        with torch.no_grad():
+            for seed in range(NUM_BATCHES):
+                x = random_input(subject.shape, seed + 10)
+                batches.append(statistics_of(x))
+                subject.run(layer, x)
+                looks.append(states_of(layer))
+        names = [name for name in looks[-1] if all(name in look for look in looks)]
+        values = {name: [look[name].value for look in looks] for name in names}
+        subject.findings[key] = History(values, looks[-1], batches)
+    history: History = subject.findings[key]
+    return history
+
+
+def statistics_of(x: Tensor) -> dict[str, Tensor]:
+    """Return what a layer may keep of a batch, per channel."""
+    rows_C = x.transpose(0, 1).flatten(1)
+    mean_C = rows_C.mean(1)
+    biased_C, unbiased_C = rows_C.var(1, correction=0), rows_C.var(1, correction=1)
+    square_C = rows_C.square().mean(1)
+    values = (
+        mean_C,
+        biased_C,
+        unbiased_C,
+        biased_C.sqrt(),
+        unbiased_C.sqrt(),
+        square_C,
+        square_C.sqrt(),
+        rows_C.sum(1),
+        biased_C * rows_C.shape[1],
+        biased_C.rsqrt(),
+        (rows_C - mean_C[:, None]).abs().mean(1),
+    )
+    return dict(zip(STATISTICS, values, strict=True))
+
+
+def roles_of(subject: Subject) -> tuple[str, str] | None:
+    """Return the names of the tensors that hold the running mean and the running variance, or None.
+
+    By their names where these tell; else the two that training moves as a mean and as a variance.
+    """
+    key = "roles"
+    if key not in subject.findings:
+        subject.findings[key] = _roles(subject)
+    names: tuple[str, str] | None = subject.findings[key]
+    return names
+
+
+def move_of(history: History, name: str) -> Move | None:
+    """Return how a tensor moved, or None where no statistic of the batch explains it.
+
+    A statistic fits as well as any multiple of it: the one whose shares add up to 1 is meant, if there is one.
+    """
+    values = [value.double().reshape(-1) for value in history.values[name]]
+    for close in (CLOSE, CLOSE_IN_SINGLE):
+        moves = [move for move in (_move_by(history, values, statistic, close) for statistic in STATISTICS) if move]
+        if moves:
+            best = min(moves, key=lambda move: move.excess)
+            return best if best.adds_up else moves[0]
+    return None
+
+
+def _move_by(history: History, values: list[Tensor], statistic: str, close: float) -> Move | None:
+    seen = [batch[statistic] for batch in history.batches]
+    if values[0].shape != seen[0].shape:
+        return None
+    fits = [_fit(old, new, s, close) for old, new, s in zip(values, values[1:], seen, strict=False)]
+    found = [fit for fit in fits if fit is not None]
+    if len(found) < len(fits) or all(abs(taken) < CLOSE for _, taken in found):
+        return None
+    kept, taken = zip(*found, strict=True)
+    return Move(statistic, kept, taken)
+
+
+def _fit(old_C: Tensor, new_C: Tensor, seen_C: Tensor, close: float) -> tuple[float, float] | None:
+    """Return kept and taken with new = kept * old + taken * seen, or None if there are none.
+
+    Where the old value is all zero, what was kept of it cannot be seen: it is taken for the rest of 1.
+    """
+    if old_C.numel() < 3:
+        return None
+    if not bool(torch.isfinite(new_C).all()):
+        return None
+    blind = not bool(old_C.any())
+    columns = seen_C[:, None] if blind else torch.stack([old_C, seen_C], 1)
+    shares = torch.linalg.lstsq(columns, new_C[:, None]).solution
+    misfit = (columns @ shares - new_C[:, None]).abs().max()
+    if float(misfit) > close * float(new_C.abs().max()):
+        return None
+    if blind:
+        return 1 - float(shares[0]), float(shares[0])
+    return float(shares[0]), float(shares[1])
+
+
+def _roles(subject: Subject) -> tuple[str, str] | None:
+    history = record(subject)
+    candidates = [
+        name
+        for name, values in history.values.items()
+        if values[0].numel() == subject.num_channels and values[0].is_floating_point()
+    ]
+    affine = {subject.affine.scale, subject.affine.shift}
+    candidates = [name for name in candidates if name not in affine]
+    mean = _called(candidates, ("mean", "mu", "avg"))
+    var = _called(candidates, ("var", "sigma", "std", "sq"))
+    if mean is None or var is None:
+        moves = {name: move_of(history, name) for name in candidates}
+        mean = mean or next((n for n, move in moves.items() if move and move.statistic == "mean"), None)
+        var = var or next((n for n, move in moves.items() if move and n != mean and "varia" in move.statistic), None)
+    return None if mean is None or var is None else (mean, var)
+
+
+def _called(names: Sequence[str], words: Sequence[str]) -> str | None:
+    return next((name for name in names if any(word in name.rpartition(".")[2].lower() for word in words)), None)
+
+
+def _alike(values: Sequence[float]) -> bool:
+    return max(values) - min(values) < CLOSE_IN_SINGLE

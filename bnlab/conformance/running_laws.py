@@ -1,0 +1,273 @@
+"""Laws of the running statistics: how they move, when they do not, where they are kept."""
+
+import torch
+
+from bnlab.conformance.building import with_option
+from bnlab.conformance.inputs import random_input, small_input
+from bnlab.conformance.observing import set_running
+from bnlab.conformance.running import History, Move, move_of, record, roles_of
+from bnlab.conformance.states import states_of
+from bnlab.conformance.subject import LayerError, Subject, named_options
+from bnlab.conformance.suspects import PRECISE, agrees
+from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, passes_over, show
+
+NEAR = 1e-4
+"""Two shares that differ by less are the same: running values may be float32."""
+
+NONE_KEPT = "it keeps no running statistics"
+
+
+def _move(subject: Subject) -> Verdict:
+    if not subject.claims.keeps_running_statistics:
+        return passes_over(NONE_KEPT)
+    history = record(subject)
+    if not subject.states:
+        return fails("training moves nothing: the running statistics are never updated", "", _still(subject, history))
+    if subject.claims.formula != "batch":
+        return HOLDS
+    names = roles_of(subject)
+    if names is None:
+        return fails("no running mean and variance per channel are found among the layer's tensors")
+    moves = [move_of(history, name) for name in names]
+    said = _wrong_moves(subject, history, names, moves)
+    subject.findings["moves are wrong"] = bool(said)
+    if said:
+        return fails("; and ".join(said), "", _moved_example(history, names, moves))
+    mean, var = moves
+    assert mean is not None
+    assert var is not None
+    subject.facts["running variance"] = f"{names[1]} averages the {var.statistic}" + (
+        ", as PyTorch" if var.statistic.startswith("unbiased") else ", as bnlab and the article"
+    )
+    subject.facts["momentum"] = _sense(subject, mean)
+    return HOLDS
+
+
+def _wrong_moves(subject: Subject, history: History, names: tuple[str, str], moves: list[Move | None]) -> list[str]:
+    mean, var = names
+    moved = [not torch.equal(history.values[name][0], history.values[name][-1]) for name in names]
+    if moved != [True, True]:
+        return [f"{name} is never updated" for name, moves_at_all in zip(names, moved, strict=True) if not moves_at_all]
+    kinds = [None if move is None else move.statistic for move in moves]
+    if kinds[1] == "mean" and kinds[0] in {"biased variance", "unbiased variance"}:
+        return [f"mean and variance are swapped: {mean} takes the variance, {var} the mean"]
+    said = []
+    wanted = {mean: ("mean",), var: ("biased variance", "unbiased variance")}
+    for name, move in zip(names, moves, strict=True):
+        if move is None:
+            said.append(f"no known cause explains how {name} moves")
+        elif move.statistic not in wanted[name]:
+            said.append(f"{name} takes the batch's {move.statistic}, not its {wanted[name][0]}")
+        else:
+            said += _wrong_share(subject, name, move)
+    shares = [move.share for move in moves if move is not None]
+    if not said and abs(shares[0] - shares[1]) > NEAR:
+        said.append(f"{mean} moves by a share of {shares[0]:.4g} per batch, {var} by {shares[1]:.4g}")
+    said += _wrong_start(history, names) + _wrong_count(history)
+    return list(dict.fromkeys(said))
+
+
+def _wrong_share(subject: Subject, name: str, move: Move) -> list[str]:
+    """Return what is wrong with the shares of old and new, which may be told in PyTorch's sense or bnlab's."""
+    momentum = _momentum(subject)
+    if move.counts_the_start:
+        return [f"the starting value is counted: batch t moves {name} by 1/(t+1), not 1/t"]
+    if move.is_cumulative:
+        return (
+            [] if momentum is None else [f"{name} is the plain average of all batches, though momentum is {momentum:g}"]
+        )
+    if not move.is_constant:
+        shares = ", ".join(f"{share:.3g}" for share in move.taken)
+        return [f"the share by which {name} moves changes from batch to batch: {shares}"]
+    if not move.adds_up:
+        if abs(move.taken[0] - 1) < NEAR and abs(move.kept[-1] + move.taken[-1] - 1) < NEAR:
+            return [f"the first batch replaces the starting value of {name}"]
+        if abs(move.kept[-1] - 1) < NEAR:
+            return [f"{name} only grows: the old value is kept whole, and {move.share:.4g} of the new one added"]
+        return [f"the shares of {name} do not add up to 1: {move.kept[-1]:.4g} old and {move.share:.4g} new"]
+    if abs(move.taken[0] - move.share) > NEAR:
+        return [f"the first batch replaces the starting value of {name}"]
+    if momentum is None:
+        return []
+    shares_meant = (momentum, 1 - momentum)
+    if any(abs(move.share - share) < NEAR for share in shares_meant):
+        return []
+    if any(abs(move.share - (1 - (1 - share) ** 2)) < NEAR for share in shares_meant):
+        return [f"{name} is updated twice per batch"]
+    if abs(move.share - 1) < NEAR:
+        return [f"momentum is not applied to {name}: each batch replaces it"]
+    return [f"{name} moves by a share of {move.share:.4g} per batch, momentum is {momentum:g}"]
+
+
+def _wrong_start(history: History, names: tuple[str, str]) -> list[str]:
+    said = []
+    for name, start in zip(names, (0.0, 1.0), strict=True):
+        value = history.values[name][0]
+        if not bool((value == start).all()):
+            said.append(f"{name} starts at {value.reshape(-1)[0]:g}, not {start:g}: eval mode before training is off")
+    return said
+
+
+def _wrong_count(history: History) -> list[str]:
+    for name, values in history.values.items():
+        if name.rpartition(".")[2] == "num_batches_tracked":
+            counts = [int(value) for value in values]
+            if counts != list(range(counts[0], counts[0] + len(counts))):
+                return [f"{name} does not count the batches: {counts}"]
+    return []
+
+
+def _momentum(subject: Subject) -> float | None:
+    value = named_options(subject, ("momentum", "decay"), subject.fresh())
+    return value if isinstance(value, int | float) else None
+
+
+def _sense(subject: Subject, move: Move) -> str:
+    momentum = _momentum(subject)
+    if move.is_cumulative:
+        return "None: the plain average of all batches"
+    if momentum is None:
+        return f"share of the new value {move.share:.4g}; the layer has no attribute momentum"
+    if abs(momentum - 0.5) < NEAR:
+        return "0.5, which is the same in both senses"
+    if abs(move.share - momentum) < NEAR:
+        return f"{momentum:g} is the share of the new value, as in PyTorch"
+    return f"{momentum:g} is the share of the old value that is kept, as in bnlab and the article"
+
+
+def _still(subject: Subject, history: History) -> Example | None:
+    names = roles_of(subject)
+    return None if names is None else _moved_example(history, names, [None, None])
+
+
+def _moved_example(history: History, names: tuple[str, str], moves: list[Move | None]) -> Example:
+    """Return what the buffers became in the second batch, and what they should be by the share that the mean took."""
+    share = next((move.share for move in moves if move is not None and move.adds_up), 0.1)
+    seen = history.batches[1]
+    expected = [
+        (1 - share) * history.values[name][1].double().reshape(-1) + share * seen[statistic]
+        for name, statistic in zip(names, ("mean", "biased variance"), strict=True)
+    ]
+    came = [history.values[name][2] for name in names]
+    setting = (
+        f"{names[0]} and {names[1]} after the second of two random batches; expected for a new share of {share:.4g}"
+    )
+    shown = {"mean": show(seen["mean"]), "biased variance": show(seen["biased variance"])}
+    return Example(setting, (), shown, [show(value) for value in came], [show(value) for value in expected])
+
+
+def _cumulative(subject: Subject) -> Verdict:
+    if not subject.claims.keeps_running_statistics:
+        return passes_over(NONE_KEPT)
+    if subject.claims.formula != "batch":
+        return passes_over("it has a formula of its own")
+    if subject.findings.get("moves are wrong", True):
+        return passes_over("see running update")
+    build = with_option(subject.build, "momentum", None)
+    if build is None:
+        return passes_over("its constructor has no option momentum")
+    twin = Subject(build, subject.claims, subject.num_channels, subject.shapes, subject.refusals)
+    try:
+        history = record(twin)
+    except LayerError as crash:
+        return passes_over(f"it does not take momentum=None: {crash.line}")
+    names = roles_of(twin)
+    if names is None:
+        return passes_over("no running mean and variance are found")
+    moves = [move_of(history, name) for name in names]
+    said = [
+        _not_cumulative(name, move)
+        for name, move in zip(names, moves, strict=True)
+        if move is None or not move.is_cumulative
+    ]
+    return fails("; and ".join(said), "", None) if said else HOLDS
+
+
+def _not_cumulative(name: str, move: Move | None) -> str:
+    if move is not None and move.counts_the_start:
+        return f"the starting value is counted: batch t moves {name} by 1/(t+1), not 1/t"
+    if move is not None and move.is_constant and move.adds_up:
+        return f"momentum=None is not heeded: every batch moves {name} by a share of {move.share:.4g}"
+    return f"{name} is not the plain average of all batches"
+
+
+def _ignored_in_training(subject: Subject) -> Verdict:
+    if not subject.claims.keeps_running_statistics:
+        return passes_over(NONE_KEPT)
+    if subject.claims.formula is None:
+        return passes_over("it has a formula of its own")
+    if roles_of(subject) is None:
+        return passes_over("no running mean and variance are found")
+    x = small_input((2, subject.num_channels, *(2,) * (len(min(subject.shapes.values(), key=len)) - 2)))
+    plain, moved = subject.fresh(), subject.fresh()
+    set_running(subject, moved, subject.num_channels)
+    with torch.no_grad():
+        expected, came = subject.run(plain, x), subject.run(moved, x)
+    if agrees(came, expected, PRECISE):
+        return HOLDS
+    setting = "training mode, float64, with other running statistics than expected is for"
+    example = Example(setting, tuple(x.shape), show(x), show(came), show(expected))
+    return fails("the training output depends on the running statistics", "", example)
+
+
+def _left_alone_in_eval(subject: Subject) -> Verdict:
+    layer = subject.fresh()
+    x = random_input(subject.shape)
+    with torch.no_grad():
+        subject.run(layer, x)
+        layer.eval()
+        before = states_of(layer)
+        subject.run(layer, x + 1)
+    after = states_of(layer)
+    changed = [n for n in after if n not in before or not torch.equal(before[n].value, after[n].value)]
+    if not changed:
+        return HOLDS
+    name = changed[0]
+    was = before[name].value if name in before else None
+    example = Example(
+        f"{name} before and after a forward pass in eval mode", (), None, show(after[name].value), show(was)
+    )
+    return fails(f"eval mode updates {', '.join(changed)}", "", example)
+
+
+def _kept_as_buffers(subject: Subject) -> Verdict:
+    if not subject.states:
+        return passes_over("training moves no tensor of it")
+    cures = {
+        "attribute": "is a plain attribute: not saved in a state dict, not moved by .to(). Use register_buffer",
+        "parameter": "is a parameter: an optimizer would train it. Use register_buffer",
+        "buffer that is not saved": "is a buffer that is not saved (persistent=False)",
+    }
+    wrong = {name: state.kind for name, state in subject.states.items() if state.kind != "buffer"}
+    said = [
+        f"{', '.join(names)} {cures[kind]}"
+        for kind, names in (
+            (kind, [n for n, k in wrong.items() if k == kind]) for kind in dict.fromkeys(wrong.values())
+        )
+    ]
+    return fails("; and ".join(said)) if said else HOLDS
+
+
+def _without_graph(subject: Subject) -> Verdict:
+    layer = subject.fresh()
+    x = random_input(subject.shape).requires_grad_()
+    subject.run(layer, x)
+    named = [name for name, state in states_of(layer).items() if state.has_graph]
+    if not named:
+        return HOLDS
+    return fails(
+        f"{', '.join(named)} keeps the graph of the batch it was computed from: memory grows with every batch, or the "
+        "second backward fails. Take the statistics' .detach() before they are stored"
+    )
+
+
+RUNNING_LAWS = (
+    Law("running update", "running mean and variance move by momentum, from 0 and 1", "running statistics", _move),
+    Law("momentum=None", "without a momentum they are the plain average", "running statistics", _cumulative),
+    Law("batch in training", "the training output does not depend on them", "running statistics", _ignored_in_training),
+    Law(
+        "eval leaves buffers", "a forward pass in eval mode changes nothing", "running statistics", _left_alone_in_eval
+    ),
+    Law("buffers", "what training moves is a buffer, saved with the layer", "running statistics", _kept_as_buffers),
+    Law("no graph in buffers", "buffers do not keep a batch's graph alive", "running statistics", _without_graph),
+)

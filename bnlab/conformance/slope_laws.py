@@ -1,0 +1,111 @@
+"""Laws of the gradient that need no formula: it is the output's slope, and sums to 0 along each invariance."""
+
+import torch
+from torch import Tensor
+
+from bnlab.conformance.gradient_laws import backward, gradient_given
+from bnlab.conformance.inputs import random_input
+from bnlab.conformance.states import tensor_named
+from bnlab.conformance.subject import Subject
+from bnlab.conformance.suspects import PRECISE, agrees
+from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, passes_over, show
+
+LARGE = 1e3
+"""Factor that makes eps negligible beside the variance: 1e-5 beside 1e6."""
+
+SUM_CLOSE = 1e-4
+"""A gradient's sum that should be 0 may be this share of the sum of its absolute values: 1e-7 where float32 rounds,
+1e-11 by eps; a missing term leaves about 1."""
+
+STEP = 1e-5
+STEP_CLOSE = 1e-5
+"""Central differences in float64 with this step err by some 1e-10 of the third derivative and 1e-11 of the value."""
+
+
+def _finite_differences(subject: Subject) -> Verdict:
+    """Compare with central differences along random directions, for the input and all parameters at once."""
+    if _leans_on_running_statistics(subject):
+        return passes_over("its training output leans on running statistics, which the gradient holds constant")
+    x = random_input(subject.shape, seed=5)
+    with torch.no_grad():
+        y = subject.run(subject.fresh(), x)
+    if y.dtype != torch.float64 or torch.equal(y, y.float().double()) or "precision" in subject.facts:
+        return passes_over("it does not compute in float64")
+    g = gradient_given(x.shape)
+    found = backward(subject, subject.fresh(), x, g)
+    generator = torch.Generator().manual_seed(0)
+    for name, gradient in found.items():
+        shape = x.shape if name == "x" else tensor_named(subject.fresh(), name).shape
+        for _ in range(2):
+            v = torch.randn(shape, generator=generator, dtype=torch.float64)
+            slope = (_value(subject, x, g, name, v, STEP) - _value(subject, x, g, name, v, -STEP)) / (2 * STEP)
+            came = 0.0 if gradient is None else float((gradient.double() * v).sum())
+            size = 1.0 if gradient is None else float((gradient.double() * v).abs().sum())
+            if not abs(slope - came) <= STEP_CLOSE * max(size, abs(slope), float(g.abs().sum()) * STEP):
+                return _wrong_slope(subject, name, came, slope)
+    return HOLDS
+
+
+def _wrong_slope(subject: Subject, name: str, came: float, slope: float) -> Verdict:
+    what = "the input's gradient" if name == "x" else f"the gradient of {name}"
+    known = subject.findings.get("gradient cause")
+    cause = known if known is not None else f"{what} is not that of the layer's own output"
+    setting = f"{what} along one random direction, against central differences"
+    return fails(cause, "", Example(setting, subject.shape, None, show(torch.tensor(came)), show(torch.tensor(slope))))
+
+
+def _value(subject: Subject, x: Tensor, g: Tensor, name: str, v: Tensor, step: float) -> float:
+    layer = subject.fresh()
+    with torch.no_grad():
+        if name == "x":
+            x = x + step * v
+        else:
+            tensor_named(layer, name).add_(step * v)
+        return float((subject.run(layer, x) * g).sum())
+
+
+def _leans_on_running_statistics(subject: Subject) -> bool:
+    """Return whether the training output changes with what training has seen before."""
+    if subject.claims.formula is not None or not subject.states:
+        return False
+    x = random_input(subject.shape)
+    layer = subject.fresh()
+    with torch.no_grad():
+        first = subject.run(layer, x)
+        subject.run(layer, 3 * x + 1)
+        return not agrees(subject.run(layer, x), first, PRECISE)
+
+
+def _gradient_sums(subject: Subject) -> Verdict:
+    """Check what follows from an invariance: its generator is orthogonal to the gradient."""
+    if not subject.claims.invariances:
+        return passes_over("it promises no invariance")
+    x = LARGE * random_input(subject.shape, seed=6)
+    g = gradient_given(x.shape)
+    dx = backward(subject, subject.fresh(), x, g)["x"]
+    if dx is None:
+        return fails("no gradient reaches the input")
+    dx = dx.double()
+    said = []
+    for invariance in sorted(subject.claims.invariances):
+        kind, _, change = invariance.partition("_")
+        axis = 1 if kind == "channel" else 0
+        rows = x.transpose(0, axis).flatten(1)
+        if f"{kind}_shift" in subject.claims.invariances:  # then it may be scaled about any point: about its mean
+            rows = rows - rows.mean(1, keepdim=True)
+        terms = dx.transpose(0, axis).flatten(1) * (1 if change == "shift" else rows)
+        share = float((terms.sum(1).abs() / terms.abs().sum(1).clamp(min=1e-300)).max())
+        if not share <= SUM_CLOSE:
+            statistic = "mean" if change == "shift" else "variance"
+            weights = "" if change == "shift" else ", each times its input,"
+            said.append(
+                f"the input's gradients of one {kind}{weights} do not sum to 0 ({share:.2g} of their size remains): "
+                f"its way through the {statistic} is missing or wrong"
+            )
+    return fails("; and ".join(said)) if said else HOLDS
+
+
+SLOPE_LAWS = (
+    Law("finite differences", "all gradients are those of the layer's own output", "gradient", _finite_differences),
+    Law("gradient sums", "along each invariance the gradient sums to 0", "gradient", _gradient_sums),
+)

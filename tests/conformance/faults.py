@@ -1,0 +1,453 @@
+# ruff: noqa: ARG002  (a fault is often a step that ignores what it is given)
+"""Layers with one fault each, and a healthy one that they are made of.
+
+Each step of `HealthyBatchNorm` is a method; a fault overrides one. `FAULTS` says of each which law must find it, and
+words that its cause must hold.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+def per_channel(value: Tensor, x: Tensor) -> Tensor:
+    return value.reshape(1, -1, *[1] * (x.dim() - 2))
+
+
+def axes_of(x: Tensor) -> list[int]:
+    return [axis for axis in range(x.dim()) if axis != 1]
+
+
+class HealthyBatchNorm(nn.Module):
+    """As somebody would write it: no fault."""
+
+    def __init__(self, num_channels: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.keep(num_channels)
+
+    def keep(self, num_channels: int) -> None:
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+        self.register_buffer("running_var", torch.ones(num_channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def widen(self, x: Tensor) -> Tensor:
+        return x.to(torch.promote_types(x.dtype, torch.float32))
+
+    def refuse(self, x: Tensor) -> None:
+        if x.numel() == x.shape[1]:
+            raise ValueError("more than one value per channel is needed")
+
+    def mean_of(self, x: Tensor) -> Tensor:
+        return x.mean(axes_of(x))
+
+    def var_of(self, x: Tensor, mean: Tensor) -> Tensor:
+        return (x - per_channel(mean, x)).square().mean(axes_of(x))
+
+    def divide(self, centered: Tensor, var: Tensor) -> Tensor:
+        return centered / (var + self.eps).sqrt()
+
+    def affine(self, x_hat: Tensor) -> Tensor:
+        return x_hat * per_channel(self.weight, x_hat) + per_channel(self.bias, x_hat)
+
+    def kept(self, var: Tensor) -> Tensor:
+        return var
+
+    def move(self, mean: Tensor, var: Tensor) -> None:
+        self.num_batches_tracked.add_(1)
+        share = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.double()
+        self.running_mean.mul_(1 - share).add_(share * mean.detach())
+        self.running_var.mul_(1 - share).add_(share * self.kept(var.detach()))
+
+    def train_forward(self, x: Tensor) -> Tensor:
+        mean = self.mean_of(x)
+        var = self.var_of(x, mean)
+        self.move(mean, var)
+        return self.affine(self.divide(x - per_channel(mean, x), per_channel(var, x)))
+
+    def eval_forward(self, x: Tensor) -> Tensor:
+        mean, var = per_channel(self.running_mean, x), per_channel(self.running_var, x)
+        return self.affine(self.divide(x - mean, var))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:
+            return x.clone()
+        wide = self.widen(x)
+        if not self.training:
+            return self.eval_forward(wide).to(x.dtype)
+        self.refuse(x)
+        return self.train_forward(wide).to(x.dtype)
+
+
+class OnlyTrainsOtherwise(HealthyBatchNorm):
+    """A base for faults of training mode alone: eval mode is lawful."""
+
+    def eval_forward(self, x: Tensor) -> Tensor:
+        mean, var = per_channel(self.running_mean, x), per_channel(self.running_var, x)
+        return HealthyBatchNorm.affine(self, (x - mean) / (var + self.eps).sqrt())
+
+
+class UnbiasedOutput(OnlyTrainsOtherwise):
+    def var_of(self, x, mean):
+        return x.transpose(0, 1).flatten(1).var(1, correction=1)
+
+
+class EpsOutside(HealthyBatchNorm):
+    def divide(self, centered, var):
+        return centered / (var.sqrt() + self.eps)
+
+
+class EpsMissing(HealthyBatchNorm):
+    def divide(self, centered, var):
+        return centered / var.sqrt()
+
+
+class EpsSubtracted(HealthyBatchNorm):
+    def divide(self, centered, var):
+        return centered / (var - self.eps).sqrt()
+
+
+class EpsTwice(HealthyBatchNorm):
+    def var_of(self, x, mean):
+        return super().var_of(x, mean) + self.eps
+
+    def kept(self, var):
+        return var - self.eps
+
+    def eval_forward(self, x):
+        return OnlyTrainsOtherwise.eval_forward(self, x)
+
+
+class EpsAsFloor(HealthyBatchNorm):
+    def divide(self, centered, var):
+        return centered / var.clamp(min=self.eps).sqrt()
+
+
+class NoRoot(HealthyBatchNorm):
+    def divide(self, centered, var):
+        return centered / (var + self.eps)
+
+
+class MeanNotSubtracted(OnlyTrainsOtherwise):
+    def train_forward(self, x):
+        mean = self.mean_of(x)
+        var = self.var_of(x, mean)
+        self.move(mean, var)
+        return self.affine(self.divide(x, per_channel(var, x)))
+
+
+class RootMeanSquare(OnlyTrainsOtherwise):
+    def train_forward(self, x):
+        self.move(self.mean_of(x), self.var_of(x, self.mean_of(x)))
+        return self.affine(self.divide(x, per_channel(x.square().mean(axes_of(x)), x)))
+
+
+class SumOfSquares(OnlyTrainsOtherwise):
+    def divide(self, centered, var):
+        return super().divide(centered, var * (centered.numel() / centered.shape[1]))
+
+
+class PerPosition(OnlyTrainsOtherwise):
+    """mean(0) on images too."""
+
+    def train_forward(self, x):
+        mean, var = x.mean(0, keepdim=True), x.var(0, correction=0, keepdim=True)
+        self.move(self.mean_of(x), self.var_of(x, self.mean_of(x)))
+        return self.affine(self.divide(x - mean, var))
+
+
+class OverAllAxes(OnlyTrainsOtherwise):
+    def train_forward(self, x):
+        self.move(self.mean_of(x), self.var_of(x, self.mean_of(x)))
+        return self.affine(self.divide(x - x.mean(), x.var(correction=0)))
+
+
+class PerSample(OnlyTrainsOtherwise):
+    def train_forward(self, x):
+        axes = list(range(1, x.dim()))
+        self.move(self.mean_of(x), self.var_of(x, self.mean_of(x)))
+        return self.affine(self.divide(x - x.mean(axes, keepdim=True), x.var(axes, correction=0, keepdim=True)))
+
+
+class LastAxisIsChannels(HealthyBatchNorm):
+    """Written for channels that come last."""
+
+    def train_forward(self, x):
+        mean, var = x.flatten(0, -2).mean(0), x.flatten(0, -2).var(0, correction=0)
+        self.move(mean, var)
+        return self.divide(x - mean, var) * self.weight + self.bias
+
+    def eval_forward(self, x):
+        return self.divide(x - self.running_mean, self.running_var) * self.weight + self.bias
+
+
+class OnePlusWeight(HealthyBatchNorm):
+    def affine(self, x_hat):
+        return x_hat * (1 + per_channel(self.weight, x_hat)) + per_channel(self.bias, x_hat)
+
+
+class BiasScaled(HealthyBatchNorm):
+    def affine(self, x_hat):
+        return (x_hat + per_channel(self.bias, x_hat)) * per_channel(self.weight, x_hat)
+
+
+class BiasForgotten(HealthyBatchNorm):
+    def affine(self, x_hat):
+        return x_hat * per_channel(self.weight, x_hat)
+
+
+class AffineForgotten(HealthyBatchNorm):
+    def affine(self, x_hat):
+        return x_hat
+
+
+class AffineAlongLastAxis(HealthyBatchNorm):
+    def affine(self, x_hat):
+        return x_hat * self.weight + self.bias
+
+
+class RunningInTraining(HealthyBatchNorm):
+    def train_forward(self, x):
+        mean = self.mean_of(x)
+        self.move(mean, self.var_of(x, mean))
+        return self.eval_forward(x)
+
+
+class MeanDetached(HealthyBatchNorm):
+    def mean_of(self, x):
+        return x.mean(axes_of(x)).detach()
+
+    def var_of(self, x, mean):
+        return x.transpose(0, 1).flatten(1).var(1, correction=0)
+
+
+class VarianceDetached(HealthyBatchNorm):
+    def var_of(self, x, mean):
+        return super().var_of(x, mean).detach()
+
+
+class BothDetached(HealthyBatchNorm):
+    @torch.no_grad()
+    def mean_of(self, x):
+        return super().mean_of(x)
+
+    @torch.no_grad()
+    def var_of(self, x, mean):
+        return super().var_of(x, mean)
+
+
+class WeightGradientMissing(HealthyBatchNorm):
+    def affine(self, x_hat):
+        return x_hat * per_channel(self.weight.detach(), x_hat) + per_channel(self.bias, x_hat)
+
+
+class StandardDeviationStored(HealthyBatchNorm):
+    def kept(self, var):
+        return var.sqrt()
+
+
+class NeverUpdated(HealthyBatchNorm):
+    def move(self, mean, var):
+        self.num_batches_tracked.add_(1)
+
+
+class UpdatedTwice(HealthyBatchNorm):
+    def move(self, mean, var):
+        super().move(mean, var)
+        self.num_batches_tracked.sub_(1)
+        super().move(mean, var)
+
+
+class Swapped(HealthyBatchNorm):
+    def move(self, mean, var):
+        super().move(var, mean)
+
+
+class MomentumOnMeanOnly(HealthyBatchNorm):
+    def move(self, mean, var):
+        super().move(mean, var)
+        self.running_var.copy_(var.detach())
+
+
+class OldNotScaledDown(HealthyBatchNorm):
+    def move(self, mean, var):
+        self.num_batches_tracked.add_(1)
+        self.running_mean.add_(self.momentum * mean.detach())
+        self.running_var.add_(self.momentum * var.detach())
+
+
+class StartCounted(HealthyBatchNorm):
+    def move(self, mean, var):
+        self.num_batches_tracked.add_(1)
+        share = self.momentum if self.momentum is not None else 1 / (1 + self.num_batches_tracked.double())
+        self.running_mean.mul_(1 - share).add_(share * mean.detach())
+        self.running_var.mul_(1 - share).add_(share * var.detach())
+
+
+class EvalUpdates(HealthyBatchNorm):
+    def eval_forward(self, x):
+        y = super().eval_forward(x)
+        self.move(self.mean_of(x), self.var_of(x, self.mean_of(x)))
+        return y
+
+
+class EvalUsesBatch(HealthyBatchNorm):
+    def eval_forward(self, x):
+        mean = self.mean_of(x)
+        return self.affine(self.divide(x - per_channel(mean, x), per_channel(self.var_of(x, mean), x)))
+
+
+class EvalForgetsAffine(HealthyBatchNorm):
+    def eval_forward(self, x):
+        return self.divide(x - per_channel(self.running_mean, x), per_channel(self.running_var, x))
+
+
+class EvalForgetsEps(HealthyBatchNorm):
+    def eval_forward(self, x):
+        mean, var = per_channel(self.running_mean, x), per_channel(self.running_var, x)
+        return self.affine((x - mean) / var.sqrt())
+
+
+class EvalReadsDeviation(HealthyBatchNorm):
+    def eval_forward(self, x):
+        mean, var = per_channel(self.running_mean, x), per_channel(self.running_var, x)
+        return self.affine((x - mean) / (var + self.eps))
+
+
+class Cancels(HealthyBatchNorm):
+    def var_of(self, x, mean):
+        return (x.square().mean(axes_of(x)) - mean.square()).clamp(min=0)
+
+
+class NarrowStatistics(HealthyBatchNorm):
+    def widen(self, x):
+        return x
+
+
+class WideOutput(HealthyBatchNorm):
+    def forward(self, x):
+        return super().forward(self.widen(x))
+
+
+class GraphInBuffers(HealthyBatchNorm):
+    def move(self, mean, var):
+        self.num_batches_tracked.add_(1)
+        share = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.double()
+        self.running_mean = (1 - share) * self.running_mean + share * mean
+        self.running_var = (1 - share) * self.running_var + share * var
+
+
+class PlainAttributes(HealthyBatchNorm):
+    def keep(self, num_channels):
+        self.running_mean, self.running_var = torch.zeros(num_channels), torch.ones(num_channels)
+
+    def move(self, mean, var):
+        self.running_mean = 0.9 * self.running_mean + 0.1 * mean.detach()
+        self.running_var = 0.9 * self.running_var + 0.1 * var.detach()
+
+
+class NotSaved(HealthyBatchNorm):
+    def keep(self, num_channels):
+        self.register_buffer("running_mean", torch.zeros(num_channels), persistent=False)
+        self.register_buffer("running_var", torch.ones(num_channels), persistent=False)
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+
+class InPlace(HealthyBatchNorm):
+    def train_forward(self, x):
+        y = super().train_forward(x)
+        with torch.no_grad():
+            x.sub_(per_channel(self.mean_of(x), x))
+        return y
+
+
+class OneValueAccepted(HealthyBatchNorm):
+    def refuse(self, x):
+        pass
+
+
+class EmptyBatchSpoils(HealthyBatchNorm):
+    def forward(self, x):
+        wide = self.widen(x)
+        if not self.training:
+            return self.eval_forward(wide).to(x.dtype)
+        self.refuse(x)
+        return self.train_forward(wide).to(x.dtype)
+
+
+class NotOnMeta(HealthyBatchNorm):
+    def var_of(self, x, mean):
+        var = super().var_of(x, mean)
+        return var if var.min().item() > -1 else var.clamp(min=0)
+
+
+class LaysOutAnew(HealthyBatchNorm):
+    def forward(self, x):
+        return super().forward(x.as_strided(x.shape, torch.empty(x.shape).stride()))
+
+
+class DependsOnOrder(OnlyTrainsOtherwise):
+    def mean_of(self, x):
+        return x[: max(1, len(x) - 1)].mean(axes_of(x))
+
+
+class Fault(NamedTuple):
+    layer: Callable[..., nn.Module]
+    law: str
+    words: str
+
+
+FAULTS: list[Any] = [
+    Fault(UnbiasedOutput, "training output", "the variance in the output is the unbiased one"),
+    Fault(EpsOutside, "training output", "eps is outside the root"),
+    Fault(EpsMissing, "training output", "eps is missing"),
+    Fault(EpsSubtracted, "training output", "eps is subtracted"),
+    Fault(EpsTwice, "training output", "eps is added twice"),
+    Fault(EpsAsFloor, "training output", "eps is a floor"),
+    Fault(NoRoot, "training output", "divides by the variance"),
+    Fault(MeanNotSubtracted, "training output", "the mean is not subtracted"),
+    Fault(RootMeanSquare, "training output", "divides by the root mean square"),
+    Fault(SumOfSquares, "training output", "the variance is a sum of squares"),
+    Fault(PerPosition, "training output", "wrong axes: each position by itself, over the batch axis alone"),
+    Fault(OverAllAxes, "training output", "wrong axes: over all axes"),
+    Fault(PerSample, "training output", "wrong axes: per sample, as LayerNorm's"),
+    Fault(LastAxisIsChannels, "training output", "the last axis is taken for the channels"),
+    Fault(OnePlusWeight, "training output", "1 + weight"),
+    Fault(BiasScaled, "training output", "the bias is multiplied by the weight"),
+    Fault(BiasForgotten, "training output", "the bias is not applied"),
+    Fault(AffineForgotten, "training output", "scale and shift are forgotten"),
+    Fault(AffineAlongLastAxis, "training output", "scale and shift are applied along the last axis"),
+    Fault(RunningInTraining, "training output", "it normalizes by the running statistics"),
+    Fault(MeanDetached, "input gradient", "the mean is detached"),
+    Fault(VarianceDetached, "input gradient", "the variance is detached"),
+    Fault(BothDetached, "input gradient", "mean and variance are both detached"),
+    Fault(WeightGradientMissing, "parameter gradients", "the weight's gradient is missing"),
+    Fault(StandardDeviationStored, "running update", "running_var takes the batch's biased standard deviation"),
+    Fault(NeverUpdated, "running update", "running_mean is never updated"),
+    Fault(UpdatedTwice, "running update", "running_mean is updated twice per batch"),
+    Fault(Swapped, "running update", "mean and variance are swapped"),
+    Fault(MomentumOnMeanOnly, "running update", "momentum is not applied to running_var"),
+    Fault(OldNotScaledDown, "running update", "the old value is kept whole"),
+    Fault(StartCounted, "momentum=None", "the starting value is counted"),
+    Fault(EvalUpdates, "eval leaves buffers", "eval mode updates running_mean, running_var"),
+    Fault(EvalUsesBatch, "eval output", "eval mode uses the batch's own statistics"),
+    Fault(EvalForgetsAffine, "eval output", "scale and shift are forgotten"),
+    Fault(EvalForgetsEps, "eval output", "eps is missing"),
+    Fault(EvalReadsDeviation, "eval output", "the running variance is read as a standard deviation"),
+    Fault(Cancels, "large offset", "E[x^2] - E[x]^2"),
+    Fault(NarrowStatistics, "low precision", "statistics are computed in half precision"),
+    Fault(WideOutput, "output type", "the output is float32 for a float16 input"),
+    Fault(GraphInBuffers, "no graph in buffers", "running_mean, running_var keeps the graph"),
+    Fault(PlainAttributes, "buffers", "running_mean, running_var is a plain attribute"),
+    Fault(NotSaved, "buffers", "is a buffer that is not saved"),
+    Fault(InPlace, "input untouched", "modified in place in training mode"),
+    Fault(OneValueAccepted, "one value", "the output is the bias"),
+    Fault(EmptyBatchSpoils, "empty batch", "spoils running_mean, running_var"),
+    Fault(NotOnMeta, "meta device", "item()"),
+    Fault(LaysOutAnew, "memory layout", "not contiguous"),
+    Fault(DependsOnOrder, "order", "depends on the order"),
+]

@@ -1,0 +1,214 @@
+"""Planted faults: each is found by the law that names it, with the right cause, and nobody healthy is accused."""
+
+import functools
+
+import faults
+import pytest
+import torch
+from torch import nn
+
+from bnlab.conformance.laws import check
+
+
+@pytest.mark.parametrize("fault", faults.FAULTS, ids=lambda fault: fault.layer.__name__)
+def test_a_planted_fault_is_found_with_its_cause(fault):
+    verdict = check(fault.layer, "own").verdicts[fault.law]
+    assert verdict.status == "does not hold"
+    assert fault.words in verdict.cause
+
+
+def test_there_are_faults_of_every_topic():
+    """Fifteen is what the issue asks for."""
+    assert len({fault.layer for fault in faults.FAULTS}) == len(faults.FAULTS) >= 25
+    assert {"training output", "eval output", "input gradient", "running update", "buffers"} <= {
+        fault.law for fault in faults.FAULTS
+    }
+
+
+class Functional(nn.Module):
+    """torch's formula behind names of Keras: old share, other shapes, other names."""
+
+    def __init__(self, width, epsilon=1e-3, decay=0.99):
+        super().__init__()
+        self.epsilon, self.decay = epsilon, decay
+        self.gamma = nn.Parameter(torch.ones(1, width, 1, 1))
+        self.beta = nn.Parameter(torch.zeros(1, width, 1, 1))
+        self.register_buffer("moving_mean", torch.zeros(1, width, 1, 1))
+        self.register_buffer("moving_variance", torch.ones(1, width, 1, 1))
+
+    def forward(self, x):
+        args = self.moving_mean.flatten(), self.moving_variance.flatten(), self.gamma.flatten(), self.beta.flatten()
+        if x.dim() != 4:
+            raise ValueError("images only")
+        return nn.functional.batch_norm(x, *args, self.training, 1 - self.decay, self.epsilon)
+
+
+def test_a_layer_of_many_parts_and_one_with_other_names_are_found_to_be_healthy():
+    wrapped = check(lambda num_channels: nn.Sequential(nn.Identity(), nn.BatchNorm1d(num_channels)), "wrapped")
+    assert wrapped.failures == {}
+    assert wrapped.facts["affine"] == "1.weight, 1.bias"
+    keras = check(Functional, "keras")
+    assert keras.failures == {}
+    assert keras.facts["eps"] == "0.001"
+    assert keras.facts["momentum"] == "0.99 is the share of the old value that is kept, as in bnlab and the article"
+    assert keras.facts["running variance"] == "moving_variance averages the unbiased variance, as PyTorch"
+
+
+def test_a_healthy_layer_is_not_accused():
+    report = check(faults.HealthyBatchNorm, "own")
+    assert report.failures == {}
+    assert report.facts["momentum"] == "0.1 is the share of the new value, as in PyTorch"
+
+
+class TwoFaults(faults.UnbiasedOutput, faults.EpsOutside):
+    pass
+
+
+class ThreeFaults(faults.BiasScaled, TwoFaults):
+    def eval_forward(self, x):
+        return faults.HealthyBatchNorm.eval_forward(self, x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [(TwoFaults, ["unbiased", "outside"]), (ThreeFaults, ["unbiased", "outside", "multiplied by the weight"])],
+)
+def test_several_faults_at_once_are_told_apart(layer, words):
+    cause = check(layer, "own").verdicts["training output"].cause
+    assert all(word in cause for word in words)
+
+
+class HalfTheRange(faults.OnlyTrainsOtherwise):
+    """Divides by half the range of the channel."""
+
+    def train_forward(self, x):
+        mean, rows = self.mean_of(x), x.transpose(0, 1).flatten(1)
+        self.move(mean, self.var_of(x, mean))
+        half = (rows.amax(1) - rows.amin(1)) / 2
+        return self.affine((x - faults.per_channel(mean, x)) / faults.per_channel(half + self.eps, x))
+
+
+def test_an_unheard_of_fault_is_said_to_be_unknown_and_shown():
+    verdict = check(HalfTheRange, "own").verdicts["training output"]
+    assert verdict.cause.startswith("no known cause explains it; the largest difference is ")
+    x, came = torch.tensor(verdict.example.given), torch.tensor(verdict.example.came)
+    half = (x.max() - x.min()) / 2 + 1e-5
+    torch.testing.assert_close(came, 1.5 * (x - x.mean()) / half + 0.25)
+
+
+def test_the_smallest_example_is_small_and_its_numbers_are_right():
+    example = check(faults.UnbiasedOutput, "own").verdicts["training output"].example
+    assert example.shape == (2, 1)
+    x = torch.tensor(example.given).double()
+    expected = 1.5 * (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt() + 0.25
+    torch.testing.assert_close(torch.tensor(example.expected).double(), expected, rtol=1e-6, atol=0)
+    came = 1.5 * (x - x.mean()) / (x.var(correction=1) + 1e-5).sqrt() + 0.25
+    torch.testing.assert_close(torch.tensor(example.came).double(), came, rtol=1e-6, atol=0)
+
+
+def test_a_fault_of_eps_is_shown_where_it_is_seen():
+    """At a variance of about 1 it would be in the sixth digit."""
+    example = check(faults.EpsOutside, "own").verdicts["training output"].example
+    assert abs(example.came[0][0] - example.expected[0][0]) > 0.01 * abs(example.expected[0][0])
+
+
+class Crashes(faults.HealthyBatchNorm):
+    def eval_forward(self, x):  # noqa: ARG002
+        raise RuntimeError("first line\nsecond line")
+
+
+def test_a_crash_is_a_law_that_does_not_hold():
+    report = check(Crashes, "own")
+    assert report.verdicts["eval output"].cause == "it crashes: RuntimeError: first line"
+    assert report.verdicts["training output"].status == "holds"
+
+
+class TakesNothing(nn.Module):
+    def __init__(self, num_channels):
+        super().__init__()
+        self.num_channels = num_channels
+
+    def forward(self, x):
+        raise RuntimeError(f"no {self.num_channels} channels for {x.dim()} axes")
+
+
+class NotANumber(TakesNothing):
+    def forward(self, x):
+        return x * float("nan")
+
+
+@pytest.mark.parametrize(("layer", "words"), [(TakesNothing, "no 4 channels for 2 axes"), (NotANumber, "not a number")])
+def test_what_cannot_be_judged_further_fails_one_law_only(layer, words):
+    report = check(layer, "own")
+    assert list(report.failures) == ["input"]
+    assert words in report.failures["input"].cause
+
+
+class HandWritten(torch.autograd.Function):
+    """A backward with 1/(m-1) in the term of the variance, and a mean for the weight."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):
+        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), correction=0, keepdim=True)
+        inverse = (var + eps).rsqrt()
+        x_hat = (x - mean) * inverse
+        ctx.save_for_backward(x_hat, inverse, weight)
+        return x_hat * weight.view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+
+    @staticmethod
+    def backward(ctx, g):
+        x_hat, inverse, weight = ctx.saved_tensors
+        of_weight, of_bias = ((value).sum((0, 2, 3)) for value in (g * x_hat, g))
+        m = x_hat.numel() / len(weight)
+        through_mean, through_var = (value.view(1, -1, 1, 1) for value in (of_bias / m, of_weight / (m - 1)))
+        dx = weight.view(1, -1, 1, 1) * inverse * (g - through_mean - x_hat * through_var)
+        return dx, of_weight / m, of_bias, None
+
+
+class HandWrittenBackward(faults.HealthyBatchNorm):
+    def train_forward(self, x):
+        if x.dim() != 4:
+            raise ValueError("images only")
+        with torch.no_grad():
+            self.move(self.mean_of(x), self.var_of(x, self.mean_of(x)))
+        return HandWritten.apply(x, self.weight, self.bias, self.eps)
+
+
+def test_faults_of_a_backward_written_by_hand_are_found():
+    report = check(HandWrittenBackward, "own")
+    assert "1/(m-1) of an unbiased variance" in report.verdicts["input gradient"].cause
+    assert report.verdicts["parameter gradients"].cause == "the weight's gradient is a mean, not a sum"
+    assert report.verdicts["training output"].status == "holds"
+    assert set(report.failures) == {"input gradient", "parameter gradients", "finite differences", "gradient sums"}
+
+
+def interleaved(x, num_groups, eps):
+    num_samples, num_channels, *space = x.shape
+    grouped = x.reshape(num_samples, num_channels // num_groups, num_groups, -1).transpose(1, 2)
+    mean, var = grouped.mean((2, 3), keepdim=True), grouped.var((2, 3), correction=0, keepdim=True)
+    return ((grouped - mean) / (var + eps).sqrt()).transpose(1, 2).reshape(num_samples, num_channels, *space)
+
+
+class Interleaved(nn.Module):
+    def __init__(self, num_groups, num_channels):
+        super().__init__()
+        self.num_groups, self.eps = num_groups, 1e-5
+        self.weight = nn.Parameter(torch.ones(num_channels))
+
+    def forward(self, x):
+        return interleaved(x, self.num_groups, self.eps).to(x.dtype) * faults.per_channel(self.weight, x)
+
+
+class CenteredRMS(nn.RMSNorm):
+    def forward(self, x):
+        return nn.functional.layer_norm(x, self.normalized_shape, self.weight, None, 1e-5)
+
+
+def test_faults_of_other_families_are_found():
+    groups = check(functools.partial(Interleaved, 2), "own", "group").verdicts["training output"]
+    assert "the groups are channels c, c+G, c+2G" in groups.cause
+    rms = check(functools.partial(CenteredRMS, eps=1e-5), "own", "rms").verdicts["training output"]
+    assert "as LayerNorm" in rms.cause
+    assert rms.reason == "this is the formula of --like layer"
+    layer = check(nn.BatchNorm1d, "own", "layer").verdicts["training output"]
+    assert "per channel over the batch, as BatchNorm's" in layer.cause

@@ -1,0 +1,134 @@
+"""The references against NumPy and torch's own functions, since everything else is held against them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bnlab.conformance.inputs import random_input, small_input, small_shapes
+from bnlab.conformance.recipes import LAWFUL, Ingredients, Recipe, cook, family_of
+from bnlab.conformance.suspects import IN_TRAINING, Case, agrees, difference, explain
+
+WEIGHT, BIAS = torch.tensor([1.5, 0.5, 2.0, -0.75]).double(), torch.tensor([0.25, -1.0, 0.5, 2.0]).double()
+
+
+def ingredients(shape, eps=1e-3):
+    return Ingredients(random_input(shape), WEIGHT, BIAS, eps, 2, {})
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (5, 4, 3, 2), (5, 4, 3, 2, 2)])
+def test_lawful_recipes_are_torchs_functions(shape):
+    given = ingredients(shape)
+    x, affine = given.x, (WEIGHT, BIAS, 1e-3)
+    expected = {
+        "batch": F.batch_norm(x, None, None, WEIGHT, BIAS, training=True, eps=1e-3),
+        "layer": F.group_norm(x, 1, *affine),
+        "group": F.group_norm(x, 2, *affine),
+        "rms": F.rms_norm(x, x.shape[1:], eps=1e-3) * WEIGHT.view(1, -1, *[1] * (x.dim() - 2)),
+    }
+    if x.dim() > 2:
+        expected["instance"] = F.instance_norm(x, weight=WEIGHT, bias=BIAS, eps=1e-3)
+    for name, value in expected.items():
+        used = replace(given, bias=None) if name == "rms" else given
+        torch.testing.assert_close(cook(LAWFUL[name], used), value, rtol=1e-12, atol=1e-12)
+
+
+AXES = {
+    "channel": (0, 2, 3),
+    "position": (0,),
+    "all": (0, 1, 2, 3),
+    "instance": (2, 3),
+    "sample": (1, 2, 3),
+    "pixel": (1,),
+    "last": (0, 1, 2),
+    "features": (3,),
+}
+
+
+@pytest.mark.parametrize("over", AXES)
+def test_every_choice_of_axes_is_numpys(over):
+    x = random_input((5, 4, 3, 2)).numpy()
+    mean, var = (getattr(x, name)(AXES[over], keepdims=True) for name in ("mean", "var"))
+    expected = (x - mean) / np.sqrt(var + 1e-3)
+    plain = Ingredients(torch.from_numpy(x), None, None, 1e-3, 1, {})
+    np.testing.assert_allclose(cook(Recipe(over=over), plain).numpy(), expected, rtol=1e-11, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(1, 5), min_size=0, max_size=3), st.integers(2, 6), st.sampled_from(["group", "interleaved"])
+)
+def test_groups_are_apart_and_together_again(space, num_samples, over):
+    x = random_input((num_samples, 4, *space))
+    if x[0].numel() == 4 and over == "group":
+        x = x.repeat_interleave(2, 1)[:, :4]
+    y = cook(Recipe(over=over), Ingredients(x, None, None, 1e-12, 2, {}))
+    channels = [(0, 1), (2, 3)] if over == "group" else [(0, 2), (1, 3)]
+    for pair in channels:
+        rows = x[:, list(pair)].flatten(1)
+        expected = (rows - rows.mean(1, keepdim=True)) / (rows.var(1, correction=0, keepdim=True) + 1e-12).sqrt()
+        torch.testing.assert_close(y[:, list(pair)].flatten(1), expected)
+
+
+def test_a_recipe_that_cannot_be_applied_is_refused():
+    given = ingredients((5, 4, 3))
+    for recipe in (Recipe(along="last"), Recipe(source="running"), Recipe(over="group")):
+        with pytest.raises(ValueError, match=r"do not fit|no statistics|do not divide"):
+            cook(recipe, replace(given, num_groups=3))
+
+
+def test_detaching_changes_no_value_but_the_gradient():
+    given = ingredients((5, 4, 3))
+    x = given.x.clone().requires_grad_()
+    grads = []
+    for held in ("nothing", "mean", "variance", "both"):
+        y = cook(Recipe(held=held), replace(given, x=x))
+        torch.testing.assert_close(y, cook(Recipe(), given))
+        grads.append(torch.autograd.grad(y.square().sum(), x)[0])
+    assert all(difference(a, b) > 1e-3 for i, a in enumerate(grads) for b in grads[:i])
+
+
+OF_BATCH = [
+    suspect
+    for suspect in IN_TRAINING
+    if (turned := replace(LAWFUL["batch"], **suspect.turns)) != LAWFUL["batch"]
+    and turned.source == "batch"
+    and turned.over not in {"group", "interleaved"}
+]
+"""All but those that need what is not given here, or that change nothing in this family."""
+
+
+@pytest.mark.parametrize("suspect", OF_BATCH, ids=lambda suspect: suspect.cause[-40:])
+def test_a_suspect_explains_what_it_did_itself(suspect):
+    recipe = replace(LAWFUL["batch"], **suspect.turns)
+    inputs = [scale * random_input(shape) for shape in ((4, 4, 4), (4, 4, 4, 4)) for scale in (1.0, 0.01)]
+    givens = [replace(ingredients((4, 4)), x=x) for x in inputs]
+    found = explain([Case(given, cook(recipe, given)) for given in givens], LAWFUL["batch"], IN_TRAINING)
+    assert found.causes == (suspect.cause,)
+
+
+def test_a_family_is_recognized_by_its_recipe():
+    assert family_of(Recipe(over="sample", scale="none")) == "layer"
+    assert family_of(Recipe(over="sample", eps="outside")) is None
+
+
+def test_agreement_is_relative_and_never_with_what_is_not_a_number():
+    one = torch.ones(3, dtype=torch.float64)
+    assert agrees(one * 1e6, one * 1e6 + 1e-4, 1e-9)
+    assert not agrees(one, one + 1e-6, 1e-9)
+    assert not agrees(one * float("nan"), one * float("nan"), 1)
+    assert not agrees(one, torch.ones(4), 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(2, 5))
+def test_small_inputs_are_whole_and_no_channel_is_constant(unit, num_axes):
+    for shape in small_shapes(num_axes, unit, square=False):
+        x = small_input(shape)
+        assert bool((x == x.round()).all())
+        assert float(x.abs().max()) <= 5
+        assert float(x.transpose(0, 1).flatten(1).std(1).min()) > 0
