@@ -1,0 +1,281 @@
+"""A norm worked through with numbers: the values of its first statistic, forward and backward.
+
+All is computed in float64. What a layer gives (y, dx) comes from the layer and from autograd through it; what leads
+there (mean, xhat, the terms of dx) comes from the formula that fits, and both are compared.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnlab.lessons.formulas import Fit, Term, find_formula
+from bnlab.lessons.sharing import Sharing, first_block, gradient, run_layer, samples_of
+
+MAX_VALUES = 8
+"""Values of the statistic that are shown; more do not fit on a page."""
+
+SMALL_SHAPE = (4, 3)
+SMALL_INPUT = ((1.0, 70.0, 0.3), (9.0, 10.0, 0.9), (3.0, 10.0, 0.1), (3.0, -10.0, 0.3))
+"""Three channels alike but for their scale: mean 4, 20, 0.4 and standard deviation 3, 30, 0.3."""
+
+SMALL_GRADIENT = ((1.0, 0.5, -1.0), (-1.0, 1.0, 0.0), (2.0, 0.0, 1.0), (0.0, -0.5, 2.0))
+
+WEIGHTS, BIASES = (2.0, 1.0, 0.5), (-1.0, 0.0, 1.0)
+"""Scales and shifts given to the channels in turn, so that y is not xhat; a new layer has 1 and 0."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of the first statistic on its way forward and back.
+
+    Attributes:
+        place: Its index in the input.
+        x: The value.
+        xhat: Normalized; None where no known formula fits.
+        y: The layer's output, training mode.
+        g: The gradient that arrives at y: chosen.
+        h: weight g, 0 where a threshold cuts; None like xhat.
+        terms: The summands of dx; empty where no known formula fits.
+        dx: The gradient of x, by autograd through the layer.
+    """
+
+    place: tuple[int, ...]
+    x: float
+    xhat: float | None
+    y: float
+    g: float
+    h: float | None
+    terms: tuple[float, ...]
+    dx: float
+
+
+@dataclass(frozen=True)
+class TermText:
+    """What is said of one summand of dx.
+
+    Attributes:
+        name: ``itself``, ``mean``, ``spread`` or ``scale``.
+        formula: In letters.
+        meaning: In words.
+        share: Its length over that of dx: how wrong dx is without it, as a share.
+        stopped: The layer's own gradient lacks it: a statistic is a constant to it.
+    """
+
+    name: str
+    formula: str
+    meaning: str
+    share: float
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class Story:
+    """The formula behind the numbers.
+
+    Attributes:
+        name: ``standardize``, ``root_mean_square``, ``center``, ``scale`` or ``absolute_deviation``.
+        forward_text: How xhat comes about.
+        backward_text: How dx comes about.
+        statistics: By name, in the order of computing.
+        eps: Added inside the root.
+        floor: The output is cut off below it; None: nowhere.
+        terms: The summands of dx.
+        forward_gap: Largest difference between formula and layer, over all values of the statistic.
+        backward_gap: The same between the sum of the terms and autograd's dx.
+        sum_dx: Over all values; 0 where a mean is subtracted.
+        sum_dx_xhat: The same of dx xhat; 0 but for eps where a spread is divided by.
+    """
+
+    name: str
+    forward_text: str
+    backward_text: str
+    statistics: dict[str, float]
+    eps: float
+    floor: float | None
+    terms: tuple[TermText, ...]
+    forward_gap: float
+    backward_gap: float
+    sum_dx: float
+    sum_dx_xhat: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """The first statistic's values, or those of the first channel where no set of values has a statistic of its own.
+
+    Attributes:
+        weight: The first channel's scale; None: the layer has none.
+        bias: The first channel's shift; None: the layer has none.
+        num_values: All of them.
+        values: Those that are shown, evenly spaced.
+        story: The formula that fits; None: the layer's own.
+    """
+
+    weight: float | None
+    bias: float | None
+    num_values: int
+    values: tuple[Value, ...]
+    story: Story | None
+
+
+def example_input(shape: tuple[int, ...]) -> Tensor:
+    """Return the input of a lesson: written by hand for the small shape, else drawn and rounded to be read.
+
+    Example:
+        >>> example_input((4, 3))[:, 0]
+        tensor([1., 9., 3., 3.], dtype=torch.float64)
+    """
+    if shape == SMALL_SHAPE:
+        return torch.tensor(SMALL_INPUT, dtype=torch.float64)
+    numbers = torch.Generator().manual_seed(0)
+    scale = _per_channel(torch.tensor([2.0, 5.0, 1.0], dtype=torch.float64), shape)
+    offset = _per_channel(torch.tensor([4.0, -3.0, 1.0, 0.0], dtype=torch.float64), shape)
+    return (torch.randn(shape, generator=numbers, dtype=torch.float64) * scale + offset).round(decimals=1)
+
+
+def example_gradient(shape: tuple[int, ...]) -> Tensor:
+    """Return the gradient that arrives at the output of a lesson."""
+    if shape == SMALL_SHAPE:
+        return torch.tensor(SMALL_GRADIENT, dtype=torch.float64)
+    numbers = torch.Generator().manual_seed(1)
+    return torch.randn(shape, generator=numbers, dtype=torch.float64).round(decimals=1)
+
+
+def _other_input(shape: tuple[int, ...]) -> Tensor:
+    numbers = torch.Generator().manual_seed(2)
+    return 1 + 3 * torch.randn(shape, generator=numbers, dtype=torch.float64)
+
+
+def set_scale_and_shift(layer: nn.Module) -> None:
+    """Give each channel a scale and a shift that can be told from 1 and 0; layers without keep what they have."""
+    with torch.no_grad():
+        for name, choice in (("weight", WEIGHTS), ("bias", BIASES)):
+            values = getattr(layer, name, None)
+            if isinstance(values, nn.Parameter) and values.dim() >= 1:
+                flat = [choice[i % len(choice)] for i in range(values.numel())]
+                values.copy_(torch.tensor(flat, dtype=values.dtype).view_as(values))
+
+
+def work_through(layer: nn.Module, x: Tensor, g: Tensor, sharing: Sharing) -> Example:
+    """Work a norm through.
+
+    Args:
+        layer: In float64; it is not changed.
+        x: The input.
+        g: The gradient that arrives at the output.
+        sharing: Of this layer at this shape.
+    """
+    inputs = x.clone().requires_grad_()
+    y = run_layer(copy.deepcopy(layer), inputs)
+    dx = gradient(y, inputs, g)
+    if sharing.partition and sharing.has_statistics:
+        mask = first_block(sharing, tuple(x.shape))
+    else:  # one channel stands for what happens to each value by itself
+        mask = torch.zeros(x.shape, dtype=torch.bool)
+        mask[:, 0] = True
+    places = mask.nonzero().tolist()
+    block = _Block(x[mask], y.detach()[mask], g[mask], dx[mask], _of(layer, "weight", 1.0, x)[mask])
+    bias = _of(layer, "bias", 0.0, x)[mask]
+    fit = None
+    if sharing.partition and sharing.has_statistics:
+        other = _other_input(tuple(x.shape))
+        with torch.no_grad():
+            other_y = run_layer(copy.deepcopy(layer), other)
+        examples = [(block.x, block.y), (other[mask], other_y[mask])]
+        fit = find_formula(examples, block.weight, bias, _eps_guesses(layer))
+    story, xhat, h, terms = _tell(block, fit, bias) if fit else (None, None, None, [])
+    values = tuple(
+        Value(
+            place=tuple(places[i]),
+            x=float(block.x[i]),
+            xhat=None if xhat is None else float(xhat[i]),
+            y=float(block.y[i]),
+            g=float(block.g[i]),
+            h=None if h is None else float(h[i]),
+            terms=tuple(float(term.values[i]) for term in terms),
+            dx=float(block.dx[i]),
+        )
+        for i in samples_of(len(places), MAX_VALUES)
+    )
+    has = {name: isinstance(getattr(layer, name, None), Tensor) for name in ("weight", "bias")}
+    return Example(
+        weight=float(block.weight[0]) if has["weight"] else None,
+        bias=float(bias[0]) if has["bias"] else None,
+        num_values=len(places),
+        values=values,
+        story=story,
+    )
+
+
+@dataclass(frozen=True)
+class _Block:
+    x: Tensor
+    y: Tensor
+    g: Tensor
+    dx: Tensor
+    weight: Tensor
+
+
+def _tell(block: _Block, fit: Fit, bias: Tensor) -> tuple[Story, Tensor, Tensor, list[Term]]:
+    """Return the story of a formula that fits, with xhat, h and the terms over the whole block."""
+    xhat = fit.formula.normalize(block.x, fit.eps)
+    guess = block.weight * xhat + bias
+    passes = torch.ones_like(guess)
+    if fit.floor is not None:
+        passes, guess = (guess > fit.floor).to(guess.dtype), guess.clamp(min=fit.floor)
+    h = block.weight * block.g * passes
+    terms = fit.formula.terms(block.x, h, fit.eps)
+    stopped = _stopped(terms, block.dx)
+    reached = sum((term.values for term in terms if term.name not in stopped), torch.zeros_like(h))
+    length = float(sum((term.values for term in terms), torch.zeros_like(h)).norm()) or 1.0
+    story = Story(
+        name=fit.formula.name,
+        forward_text=fit.formula.forward_text,
+        backward_text=fit.formula.backward_text,
+        statistics=fit.formula.statistics(block.x, fit.eps),
+        eps=fit.eps,
+        floor=fit.floor,
+        terms=tuple(
+            TermText(t.name, t.formula, t.meaning, float(t.values.norm()) / length, t.name in stopped) for t in terms
+        ),
+        forward_gap=float((guess - block.y).abs().max()),
+        backward_gap=float((reached - block.dx).abs().max()),
+        sum_dx=float(block.dx.sum()),
+        sum_dx_xhat=float((block.dx * xhat).sum()),
+    )
+    return story, xhat, h, terms
+
+
+def _stopped(terms: list[Term], dx: Tensor) -> set[str]:
+    """Return which terms a layer's own gradient lacks; none where no choice of terms explains it."""
+    later = [term.name for term in terms[1:]]
+    choices: list[set[str]] = [set(), *({name} for name in later), set(later)]
+    for lacking in choices:
+        reached = sum((term.values for term in terms if term.name not in lacking), torch.zeros_like(dx))
+        if torch.allclose(reached, dx, rtol=1e-9, atol=1e-9):
+            return lacking
+    return set()
+
+
+def _of(layer: nn.Module, name: str, otherwise: float, x: Tensor) -> Tensor:
+    """Return a layer's scale or shift at each value of the input."""
+    values = getattr(layer, name, None)
+    if not isinstance(values, Tensor) or values.numel() != x.shape[1]:
+        return torch.full_like(x, otherwise)
+    return values.detach().to(x.dtype).view(1, -1, *(1 for _ in x.shape[2:])).expand_as(x)
+
+
+def _eps_guesses(layer: nn.Module) -> list[float]:
+    """Return the layer's eps, or what layers without one usually take."""
+    eps = getattr(layer, "eps", None)
+    if isinstance(eps, float | int | Tensor):
+        return [abs(float(eps))]
+    return [1e-5, 1e-6, 1e-8, 1e-12, torch.finfo(torch.float64).eps, 0.0]
+
+
+def _per_channel(choice: Tensor, shape: tuple[int, ...]) -> Tensor:
+    values = choice.repeat(math.ceil(shape[1] / len(choice)))[: shape[1]]
+    return values.view(1, -1, *(1 for _ in shape[2:]))

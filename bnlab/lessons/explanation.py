@@ -1,0 +1,174 @@
+"""`explain`: all that a lesson on one norm says, as numbers and words, before anything is drawn."""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from bnlab.errors import ConfigError
+from bnlab.lessons.example import (
+    SMALL_SHAPE,
+    Example,
+    example_gradient,
+    example_input,
+    set_scale_and_shift,
+    work_through,
+)
+from bnlab.lessons.modes import Modes, compare_modes
+from bnlab.lessons.sharing import MAX_ROWS, Sharing, find_sharing, run_layer
+from bnlab.lessons.words import Words, read_words
+from bnlab.norms.catalog import build_norm
+
+SHAPES = (SMALL_SHAPE, (8, 3), (2, 8, 2, 2), (2, 8, 4), (2, 8, 2, 2, 2))
+"""Tried in turn where no shape was asked for: some norms need more samples, space, or channels in groups."""
+
+MAX_NUMEL = 1 << 21
+"""Values of the input: 16 MiB in float64, of which a lesson holds a dozen; a layer is asked some 20 times."""
+
+SMALL_COLUMNS = 3
+"""Channels of an input whose numbers are shown one by one, before and after, side by side in 80 columns."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A lesson on one norm.
+
+    Attributes:
+        norm: Its name, or package.module:Class.
+        options: That were asked for.
+        shape: Of the input.
+        words: What its docstring says.
+        sharing: Which values share a statistic.
+        small: The whole input, row by row, where it is small enough to be shown.
+        small_output: What the layer makes of it as it is built, with its scale 1 and its shift 0.
+        example: The first statistic worked through.
+        modes: What differs between training and eval mode.
+        transforms_weight: It also puts the weight of the linear map before it through something.
+    """
+
+    norm: str
+    options: dict[str, Any]
+    shape: tuple[int, ...]
+    words: Words
+    sharing: Sharing
+    small: tuple[tuple[float, ...], ...] | None
+    small_output: tuple[tuple[float, ...], ...] | None
+    example: Example
+    modes: Modes
+    transforms_weight: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON: what is not a finite number is None."""
+        plain = _finite(dataclasses.asdict(self))
+        assert isinstance(plain, dict)
+        return plain
+
+
+def explain(norm: str, shape: tuple[int, ...] | None = None, options: Mapping[str, Any] | None = None) -> Explanation:
+    """Explain a norm.
+
+    Args:
+        norm: A name of the catalog, or package.module:Class.
+        shape: (N, C, *S) of the input; None: the smallest of `SHAPES` that the norm can take.
+        options: For the norm's constructor.
+
+    Raises:
+        ConfigError: No such norm or option, or the norm cannot take that shape.
+
+    Example:
+        >>> lesson = explain("batch", (4, 8, 4, 4))
+        >>> [(axis.letter, axis.shared) for axis in lesson.sharing.axes], lesson.sharing.num_statistics
+        ([('N', 4), ('C', 1), ('H', 4), ('W', 4)], 8)
+    """
+    options = dict(options or {})
+    if shape is None:
+        shape = _first_that_fits(norm, options)
+    if math.prod(shape) > MAX_NUMEL:
+        raise ConfigError(
+            f"--shape must have at most {MAX_NUMEL:,} values, got {math.prod(shape):,}. "
+            "A smaller batch or image shows the same."
+        )
+    layer = _build(norm, shape, options)
+    sharing = find_sharing(layer, shape)
+    x, g = example_input(shape), example_gradient(shape)
+    is_small = len(shape) == 2 and shape[0] <= MAX_ROWS and shape[1] <= SMALL_COLUMNS
+    as_built = run_layer(copy.deepcopy(layer), x).detach()
+    if not as_built.isfinite().all():
+        raise ConfigError(
+            f"norm={norm} gives NaN or infinity for a batch of moderate numbers of shape {shape}: there is nothing to "
+            "explain. Try bnlab check."
+        )
+    set_scale_and_shift(layer)
+    example = work_through(layer, x, g, sharing)
+    return Explanation(
+        norm=norm,
+        options=options,
+        shape=shape,
+        words=read_words(type(layer)),
+        sharing=sharing,
+        small=_rows(x) if is_small else None,
+        small_output=_rows(as_built) if is_small else None,
+        example=example,
+        modes=compare_modes(layer, x, g, sharing, example.story),
+        transforms_weight=layer.weight_parametrization is not None,
+    )
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Read N,C or N,C,*S.
+
+    Raises:
+        ConfigError: It is something else.
+
+    Example:
+        >>> parse_shape("4,8,4,4")
+        (4, 8, 4, 4)
+    """
+    sizes = [word.strip() for word in text.split(",")]
+    if not (2 <= len(sizes) <= 5 and all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes)):
+        raise ConfigError(
+            f"--shape takes 2 to 5 whole numbers above 0, batch and channels first, got '{text}'. "
+            "Examples: --shape 4,3 or --shape 4,8,4,4."
+        )
+    return tuple(map(int, sizes))
+
+
+def _build(norm: str, shape: tuple[int, ...], options: Mapping[str, Any]) -> nn.Module:
+    try:
+        return build_norm(norm, shape[1], **options).double()
+    except ConfigError:
+        raise
+    except Exception as error:  # somebody's own constructor may raise anything
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"norm={norm} cannot be built for {shape[1]} channels: {said}") from error
+
+
+def _first_that_fits(norm: str, options: Mapping[str, Any]) -> tuple[int, ...]:
+    refusals: dict[str, ConfigError] = {}
+    for shape in SHAPES:
+        try:
+            run_layer(_build(norm, shape, options), example_input(shape))
+        except ConfigError as error:
+            refusals.setdefault(str(error), error)
+        else:
+            return shape
+    first = next(iter(refusals.values()))
+    if len(refusals) == 1:  # not the shape's fault
+        raise first
+    raise ConfigError(f"norm={norm} needs a --shape of its own; at --shape 4,3 it says: {first}")
+
+
+def _rows(values_NC: Tensor) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in values_NC.tolist())
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

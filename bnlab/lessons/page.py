@@ -1,0 +1,184 @@
+"""A lesson as a page for the terminal."""
+
+from collections.abc import Iterable, Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from bnlab.lessons.board import draw_board
+from bnlab.lessons.example import Value
+from bnlab.lessons.explanation import Explanation
+from bnlab.lessons.sentences import (
+    drawing_sentences,
+    fine_print,
+    gradient_text,
+    how_many,
+    modes_sentences,
+    output_text,
+    parameters_sentence,
+    running_line,
+    running_sentences,
+    sharing_sentences,
+    terms_sentences,
+)
+from bnlab.lessons.writing import cell, number, place_of
+
+WIDTH = 96
+"""Columns that a page takes at most: longer lines of text are hard to read."""
+
+TERM_STYLES = ("bold #2B85C5", "bold #D55E00", "bold #009E73")
+"""Blue, vermilion and green: each has a contrast of at least 3 both on white and on a terminal's dark gray."""
+
+
+def draw_page(lesson: Explanation) -> RenderableType:
+    """Return the whole page."""
+    parts: list[RenderableType] = [*_head(lesson)]
+    sections = [
+        ("Which values share a statistic", _sharing(lesson)),
+        ("Forward", _forward(lesson)),
+        (_backward_title(lesson), _backward(lesson)),
+        ("Running statistics", _running(lesson)),
+        ("Training mode and eval mode", _points(modes_sentences(lesson))),
+        ("Fine print", _fine_print(lesson)),
+    ]
+    shown = [(title, list(content)) for title, content in sections]
+    for index, (title, content) in enumerate((s for s in shown if s[1]), 1):
+        parts += [Text(), Rule(Text(f"{index}  {title}", style="bold"), align="left", style="dim")]
+        parts += [Padding(part, (0, 0, 0, 3)) for part in content]
+    return Group(*parts)
+
+
+def _head(lesson: Explanation) -> Iterator[RenderableType]:
+    words = lesson.words
+    options = "".join(f" norm.{name}={value}" for name, value in lesson.options.items())
+    shape = ", ".join(f"{axis.letter}={axis.size}" for axis in lesson.sharing.axes)
+    yield Text.assemble((words.class_name, "bold"), f"  norm={lesson.norm}{options}   input {shape}")
+    if words.summary:
+        yield Text(words.summary)
+    if words.formula:
+        yield Padding(Text("\n".join(words.formula), style="bold"), (1, 0, 0, 3))
+
+
+def _sharing(lesson: Explanation) -> Iterator[RenderableType]:
+    yield draw_board(lesson)
+    yield Text()
+    yield from _paragraphs(sharing_sentences(lesson))
+    yield from _paragraphs(drawing_sentences(lesson), style="dim")
+
+
+def _forward(lesson: Explanation) -> Iterator[RenderableType]:
+    story = lesson.example.story
+    if story is None:
+        return
+    yield Text(story.forward_text)
+    threshold = "" if story.floor is None else "   (a threshold of the layer's own)"
+    yield Text(f"{output_text(lesson)}{threshold}")
+    yield Text()
+    found = "    ".join(f"{name} = {number(value)}" for name, value in story.statistics.items())
+    yield Text.assemble(("Statistic A:  ", "bold"), found, (f"    (eps = {story.eps:g})", "dim"))
+    yield from _paragraphs([parameters_sentence(lesson)], style="dim")
+    yield Text()
+    table = _table(lesson, ["x", "xhat", "y"])
+    for value in lesson.example.values:
+        table.add_row(place_of(value.place), number(value.x), _or_blank(value.xhat), cell(value.y))
+    yield table
+    yield from _how_many(lesson)
+
+
+def _backward_title(lesson: Explanation) -> str:
+    story = lesson.example.story
+    names = {2: "two", 3: "three"}
+    return f"Backward: {names[len(story.terms)]} terms" if story is not None else "Forward and backward"
+
+
+def _backward(lesson: Explanation) -> Iterator[RenderableType]:
+    story = lesson.example.story
+    if story is None:
+        table = _table(lesson, ["x", "y", "g", "dx"])
+        for value in lesson.example.values:
+            table.add_row(place_of(value.place), number(value.x), cell(value.y), number(value.g), cell(value.dx))
+        yield Text(
+            "The way from x to y is the layer's own; dx is what autograd makes of g, the gradient that arrives at y."
+        )
+        yield from _paragraphs([parameters_sentence(lesson)], style="dim")
+        yield Text()
+        yield table
+        yield from _how_many(lesson)
+        return
+    yield Text(gradient_text(lesson))
+    legend = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for index, term in enumerate(story.terms):
+        legend.add_row(Text(f"({index + 1})", TERM_STYLES[index]), term.formula, term.meaning)
+    yield legend
+    yield Text()
+    names = [f"({index + 1})" for index in range(len(story.terms))]
+    table = _table(lesson, ["g", "h", *names, "sum", "autograd"], dict(zip(names, TERM_STYLES, strict=False)))
+    stopped = [term.stopped for term in story.terms]
+    for value in lesson.example.values:
+        table.add_row(
+            place_of(value.place),
+            number(value.g),
+            _or_blank(value.h),
+            *(cell(term) for term in value.terms),
+            cell(_sum_of(value, stopped)),
+            Text(cell(value.dx), "bold"),
+        )
+    yield table
+    yield from _how_many(lesson)
+    yield Text()
+    yield from _points(terms_sentences(lesson))
+
+
+def _running(lesson: Explanation) -> Iterator[RenderableType]:
+    for statistic in lesson.modes.running:
+        what = f"   ({statistic.what} of the batch)" if statistic.what else ""
+        yield Text.assemble((running_line(statistic), "bold"), (what, "dim"))
+    yield from _points(running_sentences(lesson))
+
+
+def _fine_print(lesson: Explanation) -> Iterator[RenderableType]:
+    yield from _points(fine_print(lesson))
+    for name in ("Fails", "Source"):
+        if name in lesson.words.sections:
+            yield Text.assemble((f"{name}: ", "bold"), (lesson.words.sections[name], "dim"))
+
+
+def _table(lesson: Explanation, columns: list[str], styles: dict[str, str] | None = None) -> Table:
+    gap = 2 if len(lesson.shape) == 2 else 1  # longer indices leave less room
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, gap), show_edge=False)
+    table.add_column("value", style="dim", no_wrap=True)
+    for name in columns:
+        style = (styles or {}).get(name, "")
+        table.add_column(name, justify="right", style=style.removeprefix("bold "), header_style=style, no_wrap=True)
+    return table
+
+
+def _how_many(lesson: Explanation) -> Iterator[RenderableType]:
+    yield from _paragraphs([how_many(lesson)], style="dim")
+
+
+def _paragraphs(sentences: Iterable[str], style: str = "") -> Iterator[RenderableType]:
+    text = " ".join(sentence for sentence in sentences if sentence)
+    if text:
+        yield Text(text, style=style)
+
+
+def _points(sentences: Iterable[str]) -> Iterator[RenderableType]:
+    """Yield sentences that stand for themselves, one under the other."""
+    points = Table.grid(padding=(0, 1, 0, 0))
+    for sentence in sentences:
+        points.add_row("-", Text(sentence))
+    if points.row_count:
+        yield points
+
+
+def _sum_of(value: Value, stopped: list[bool]) -> float:
+    return sum(term for term, lacks in zip(value.terms, stopped, strict=True) if not lacks)
+
+
+def _or_blank(value: float | None) -> str:
+    return "" if value is None else cell(value)

@@ -1,0 +1,287 @@
+"""Which values share a statistic, found out by asking the layer: nothing about norms is listed here.
+
+A value's reach is what it is tied to: the outputs that move when it is nudged, and the inputs that the gradient of its
+output arrives at. In a norm, that is the set of values that share its statistics.
+
+Shape letters: N batch, C channels, S any number of spatial axes (none, L, HW, DHW).
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnlab.errors import ConfigError
+
+MAX_ROWS, MAX_COLUMNS = 8, 8
+"""Samples and channels that a drawing shows; 8 cells of 7 characters fit into 80 columns."""
+
+MAX_DRAWS = 20
+"""Inputs tried until one lets a gradient through: a threshold behind the norm passes about half of them."""
+
+MAX_SETS = 256
+"""Sets of unequal size that are looked for along one axis before it is called irregular."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the input, as the statistics see it.
+
+    Attributes:
+        letter: N, C, or a spatial one: L; H, W; D, H, W.
+        size: Of the whole axis.
+        shared: How many of its indices the first statistic spans: ``size`` where the axis is reduced, 1 where it is
+            kept, between them where it is cut into groups.
+        num_sets: Into how many sets of indices the axis falls.
+    """
+
+    letter: str
+    size: int
+    shared: int
+    num_sets: int
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Which values share a statistic.
+
+    Attributes:
+        axes: One per axis of the input.
+        partition: Each value belongs to exactly one statistic's block. Otherwise an output depends on several sets
+            that cross, and ``cells`` marks those that the first output depends on.
+        num_values: Values that the first statistic sees, or that the first output depends on.
+        num_statistics: Blocks that the input falls into; 0 where an output depends on its own input only.
+        rows: The samples that a drawing shows, evenly spaced.
+        columns: The channels that a drawing shows, evenly spaced.
+        cells: For each row and column the number of its statistic, from 0; -1: none.
+        cells_split: Positions of one cell belong to different statistics.
+        through_gradient: The gradient takes the way through the statistics too; False where they are constants to it.
+    """
+
+    axes: tuple[Axis, ...]
+    partition: bool
+    num_values: int
+    num_statistics: int
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    cells: tuple[tuple[int, ...], ...]
+    cells_split: bool
+    through_gradient: bool
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether an output depends on more than its own input."""
+        return self.num_values > 1
+
+
+def run_layer(layer: nn.Module, x_NCS: Tensor, training: bool = True, seed: int = 0) -> Tensor:
+    """Return a layer's output; the layer moves its buffers, and the caller's random numbers are left alone.
+
+    Args:
+        layer: In float64.
+        x_NCS: The input.
+        training: Else eval mode.
+        seed: Of a norm that draws noise.
+
+    Raises:
+        ConfigError: The layer cannot take such an input, or answers with another shape.
+    """
+    layer.train(training)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            y_NCS = layer(x_NCS.clone())  # a layer may write into what it is given
+    except ConfigError:
+        raise
+    except Exception as error:  # somebody's own layer may raise anything
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"{type(layer).__name__} cannot take a float64 input of shape {tuple(x_NCS.shape)}: {said.rstrip('.')}. "
+            "Try another --shape."
+        ) from error
+    if not isinstance(y_NCS, Tensor) or y_NCS.shape != x_NCS.shape:
+        raise ConfigError(
+            f"{type(layer).__name__} must give an output of its input's shape {tuple(x_NCS.shape)}, "
+            f"got {tuple(y_NCS.shape) if isinstance(y_NCS, Tensor) else type(y_NCS).__name__}"
+        )
+    return y_NCS
+
+
+def gradient(y: Tensor, x: Tensor, g: Tensor | None = None) -> Tensor:
+    """Return the gradient of x by autograd; zeros where none arrives.
+
+    Args:
+        y: What came out of a layer, or one value of it.
+        x: What went in.
+        g: The gradient that arrives at y; None: 1.
+    """
+    if not y.requires_grad:
+        return torch.zeros_like(x)
+    (dx,) = torch.autograd.grad(y, x, g, allow_unused=True)
+    return torch.zeros_like(x) if dx is None else dx
+
+
+def letters(num_axes: int) -> tuple[str, ...]:
+    """Return the letter of each axis.
+
+    Example:
+        >>> letters(4)
+        ('N', 'C', 'H', 'W')
+    """
+    known = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
+    if num_axes in known:
+        return tuple(known[num_axes])
+    return ("N", "C", *(f"S{i}" for i in range(1, num_axes - 1)))
+
+
+def spread(size: int, at_most: int) -> tuple[int, ...]:
+    """Return indices that stand for a whole axis: all of them, or evenly spaced ones, so that groups keep their share.
+
+    Example:
+        >>> spread(3, 8), spread(256, 4)
+        ((0, 1, 2), (0, 64, 128, 192))
+    """
+    count = min(size, at_most)
+    return tuple(i * size // count for i in range(count))
+
+
+def samples_of(size: int, at_most: int) -> tuple[int, ...]:
+    """Return indices from a whole range, both ends among them, in uneven steps, so that each axis is met.
+
+    Example:
+        >>> samples_of(3, 8), samples_of(64, 4)
+        ((0, 1, 2), (0, 21, 42, 63))
+    """
+    count = min(size, at_most)
+    return tuple(i * (size - 1) // max(count - 1, 1) for i in range(count))
+
+
+def find_sharing(layer: nn.Module, shape: tuple[int, ...]) -> Sharing:
+    """Find out which values share a statistic in training mode.
+
+    Args:
+        layer: Any layer (N, C, *S) -> (N, C, *S), in float64; it is not changed.
+        shape: Of the input.
+
+    Raises:
+        ConfigError: The layer cannot take that shape.
+    """
+    asked = _Asked(layer, shape)
+    first, through_gradient = asked.reach((0,) * len(shape))
+    indices = [_indices(first, axis) for axis in range(len(shape))]
+    labels = None
+    if first.sum() == math.prod(len(found) for found in indices):
+        found = [_sets_along(asked, axis, indices[axis]) for axis in range(len(shape))]
+        if all(found):
+            labels = [label for label in found if label is not None]
+    num_sets = [max(label) + 1 for label in labels] if labels else [0] * len(shape)
+    axes = tuple(
+        Axis(letter, size, len(spanned), number)
+        for letter, size, spanned, number in zip(letters(len(shape)), shape, indices, num_sets, strict=True)
+    )
+    rows, columns = spread(shape[0], MAX_ROWS), spread(shape[1], MAX_COLUMNS)
+    num_values = int(first.sum())
+    if labels and num_values > 1:
+        positions = math.prod(num_sets[2:])
+        cells = tuple(tuple((labels[0][n] * num_sets[1] + labels[1][c]) * positions for c in columns) for n in rows)
+    elif labels:
+        cells = tuple(tuple(-1 for _ in columns) for _ in rows)
+    else:
+        inside = first.flatten(2).any(2) if first.dim() > 2 else first
+        cells = tuple(tuple(0 if inside[n, c] else -1 for c in columns) for n in rows)
+    return Sharing(
+        axes=axes,
+        partition=labels is not None,
+        num_values=num_values,
+        num_statistics=math.prod(num_sets) if labels and num_values > 1 else 0,
+        rows=rows,
+        columns=columns,
+        cells=cells,
+        cells_split=any(number > 1 for number in num_sets[2:]),
+        through_gradient=through_gradient,
+    )
+
+
+def first_block(sharing: Sharing, shape: tuple[int, ...]) -> Tensor:
+    """Return where the first statistic's values are, as a mask; it begins at the first index of each axis.
+
+    Args:
+        sharing: Of a layer whose statistics partition the input.
+        shape: Of the input.
+    """
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[tuple(slice(axis.shared) for axis in sharing.axes)] = True
+    return mask
+
+
+class _Asked:
+    """A layer that is asked for the reach of a value, at inputs drawn once."""
+
+    def __init__(self, layer: nn.Module, shape: tuple[int, ...]) -> None:
+        self.layer = copy.deepcopy(layer)
+        numbers = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in self.layer.parameters():  # a scale that starts at 0 would hide everything
+                parameter.add_(0.05 + 0.1 * torch.rand(parameter.shape, generator=numbers, dtype=torch.float64))
+        self.numbers = numbers
+        self.shape = shape
+
+    def reach(self, place: tuple[int, ...]) -> tuple[Tensor, bool]:
+        """Return a mask of what a value is tied to, and whether the gradient finds all of it too."""
+        felt = torch.zeros(self.shape, dtype=torch.bool)
+        moved = torch.zeros(self.shape, dtype=torch.bool)
+        for draw in range(MAX_DRAWS):
+            x = torch.randn(self.shape, generator=self.numbers, dtype=torch.float64).requires_grad_()
+            y = run_layer(copy.deepcopy(self.layer), x)
+            felt |= gradient(y[place], x) != 0  # no tolerance: what a value does not depend on has exactly 0
+            moved |= self._moved_by(x, y, place)
+            if draw >= 1 and felt[place]:
+                break
+        itself = torch.zeros_like(felt)
+        itself[place] = True
+        hidden = (moved & ~felt & ~itself).nonzero().tolist()[:3]  # what the gradient did not find, if only it should
+        through = not any(self._moved_by(x, y, tuple(other))[place] for other in hidden)
+        return felt | moved | itself, through
+
+    def _moved_by(self, x: Tensor, y: Tensor, place: tuple[int, ...]) -> Tensor:
+        """Return which outputs move when one value is nudged."""
+        nudged = x.detach().clone()
+        nudged[place] += 1.5
+        with torch.no_grad():
+            return run_layer(copy.deepcopy(self.layer), nudged) != y.detach()
+
+
+def _indices(mask: Tensor, axis: int) -> tuple[int, ...]:
+    others = [other for other in range(mask.dim()) if other != axis]
+    return tuple(mask.sum(others).nonzero().flatten().tolist())
+
+
+def _sets_along(asked: _Asked, axis: int, first: tuple[int, ...]) -> list[int] | None:
+    """Return for each index of an axis the number of its set, or None where the sets overlap."""
+
+    def set_at(index: int) -> tuple[int, ...]:
+        place = [0] * len(asked.shape)
+        place[axis] = index
+        return _indices(asked.reach(tuple(place))[0], axis)
+
+    size, width = asked.shape[axis], len(first)
+    if first != tuple(range(width)):
+        return None
+    if width == size:
+        return [0] * size
+    if size % width == 0:  # equal sets, side by side: two more looks suffice
+        second, last = tuple(range(width, 2 * width)), tuple(range(size - width, size))
+        if set_at(width) == second and set_at(size - 1) == last:
+            return [index // width for index in range(size)]
+    labels = dict.fromkeys(first, 0)
+    for number in range(1, MAX_SETS):
+        begin = len(labels)
+        if begin == size:
+            return [labels[index] for index in range(size)]
+        found = set_at(begin)
+        if found != tuple(range(begin, begin + len(found))):
+            return None
+        labels.update(dict.fromkeys(found, number))
+    return None

@@ -1,0 +1,132 @@
+"""Somebody's own layers, which a lesson must find out about without being told anything."""
+
+import torch
+from torch import Tensor, nn
+
+
+class _OwnBatchNorm(nn.Module):
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(num_channels))
+        self.eps = 1e-5
+
+    def scaled(self, x: Tensor) -> Tensor:
+        return x * self.gamma.view(1, -1, *(1 for _ in x.shape[2:]))
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    return x.mean(axes, keepdim=True), x.var(axes, correction=0, keepdim=True)
+
+
+class MeanDetached(_OwnBatchNorm):
+    """Normalize over the batch, with no gradient through the mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = moments(x)
+        return self.scaled((x - mean.detach()) / (var + self.eps).sqrt())
+
+
+class BothDetached(_OwnBatchNorm):
+    """Normalize over the batch, with no gradient through the statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = (statistic.detach() for statistic in moments(x))
+        return self.scaled((x - mean) / (var + self.eps).sqrt())
+
+
+class PositionNorm(_OwnBatchNorm):
+    """Normalize each position of each sample over its channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scaled((x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + self.eps).sqrt())
+
+
+class UnbiasedOutput(_OwnBatchNorm):
+    """Divide by the unbiased variance: no formula that a lesson knows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = moments(x)
+        many = x.numel() / x.shape[1]
+        return self.scaled((x - mean) / (var * many / (many - 1) + self.eps).sqrt())
+
+
+class Window(nn.Module):
+    """Subtract the mean of each value and its neighbors among the samples: sets that overlap."""
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - (x + x.roll(1, 0)) / 2
+
+
+class Failing(nn.Module):
+    """Take nothing."""
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: ARG002
+        raise RuntimeError("five\nsix")
+
+
+class Narrowing(nn.Module):
+    """Give fewer channels than came."""
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :1]
+
+
+class WithoutGradient(nn.Module):
+    """Give an output that no gradient goes through; start with a scale of 0."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean(0)).detach()
+
+
+class InPlace(nn.Module):
+    """Write the output over the input."""
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sub_(x.mean(0))
+
+
+class Whitening(nn.Module):
+    """Whiten by a triangular matrix: a value moves outputs that do not feel it the other way round."""
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x - x.mean(0)
+        covariance = x.T @ x / len(x) + 1e-3 * torch.eye(x.shape[1], dtype=x.dtype)
+        return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), x.T, upper=False).T
+
+
+class NotFinite(nn.Module):
+    """Give nothing that is a number."""
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 0 * 0
+
+
+class Refusing(nn.Module):
+    """Refuse to be built."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        raise ValueError(f"not with {num_channels}")

@@ -1,0 +1,145 @@
+import io
+import itertools
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from rich.console import Console
+
+from bnlab.errors import ConfigError
+from bnlab.lessons.board import PALETTE, letter_of, marks
+from bnlab.lessons.cube import build_cube
+from bnlab.lessons.example import Value
+from bnlab.lessons.explanation import Explanation, explain
+from bnlab.lessons.figure import draw_figure, write_figure
+from bnlab.lessons.page import draw_page
+from bnlab.lessons.writing import cell
+from bnlab.norms.catalog import NORMS
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def printed(lesson: Explanation, width: int = 80, color: bool = False) -> str:
+    paper = io.StringIO()
+    console = Console(
+        file=paper, width=width, force_terminal=color, color_system="truecolor" if color else None, highlight=False
+    )
+    console.print(draw_page(lesson))
+    return paper.getvalue()
+
+
+def numbers_of(value: Value, story: bool) -> list[str]:
+    if not story:
+        return [cell(value.y), cell(value.dx)]
+    assert value.xhat is not None
+    return [cell(number) for number in (value.xhat, value.y, *value.terms, value.dx)]
+
+
+@pytest.mark.parametrize("width", [80, 96])
+@pytest.mark.parametrize("name", NORMS)
+def test_a_page_shows_every_number_whole_in_80_columns(name: str, width: int) -> None:
+    for shape in (None, (8, 8, 4, 4), (64, 16, 12, 12)):
+        lesson = explain(name, shape)
+        text = printed(lesson, width)
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= width
+        for value in lesson.example.values:
+            for number in numbers_of(value, lesson.example.story is not None):
+                assert number in text
+
+
+def test_a_page_says_without_color_what_it_says_with() -> None:
+    lesson = explain("batch", (4, 8, 4, 4))
+    plain = printed(lesson)
+    assert "\x1b" not in plain
+    board = [line for line in plain.splitlines() if line.strip().startswith("n=")]
+    assert [line.split()[1:] for line in board] == [list("ABCDEFGH")] * 4
+    assert "\x1b[" in printed(lesson, color=True)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 2, 2), (4, 4, 2, 2), (64, 256, 2, 2)])
+@pytest.mark.parametrize("name", ["batch", "layer", "instance", "group", "ghost"])
+def test_one_statistic_has_one_color_and_its_neighbors_have_others(name: str, shape: tuple[int, ...]) -> None:
+    lesson = explain(name, shape)
+    found, cells = marks(lesson), lesson.sharing.cells
+    assert len({letter for letter, _ in found.values()}) == len(found) == len({n for row in cells for n in row})
+    for row, column in itertools.product(range(len(cells)), range(len(cells[0]))):
+        here = cells[row][column]
+        for other in (*cells[row][column + 1 : column + 2], *(below[column] for below in cells[row + 1 : row + 2])):
+            assert (found[here][1] == found[other][1]) == (here == other)
+    if len(found) <= len(PALETTE):
+        assert len({color for _, color in found.values()}) == len(found)
+
+
+def test_letters_go_on_after_z() -> None:
+    assert [letter_of(index) for index in (0, 25, 26, 51, 52, 63)] == ["A", "Z", "AA", "AZ", "BA", "BL"]
+
+
+@pytest.mark.parametrize(
+    ("name", "colored"),
+    [
+        ("batch", {"left": 4, "right": 12, "top": 3}),  # one column of C, all of N
+        ("layer", {"left": 20, "right": 4, "top": 5}),  # the front, all of it
+        ("instance", {"left": 4, "right": 4, "top": 1}),
+        ("none", {"left": 1, "right": 1, "top": 1}),
+    ],
+)
+def test_the_block_is_colored_where_the_first_statistic_looks(name: str, colored: dict[str, int]) -> None:
+    cube = build_cube(explain(name, (3, 5, 2, 2)))
+    found = {side: sum(face.shares for face in cube.faces if face.side == side) for side in colored}
+    assert found == colored
+    assert len(cube.faces) == 3 * 5 + 3 * 4 + 5 * 4
+
+
+def test_the_block_fits_its_bounds() -> None:
+    cube = build_cube(explain("batch", (3, 5, 2, 2)))
+    left, right, bottom, top = cube.bounds
+    xs, ys = zip(*(corner for face in cube.faces for corner in face.corners), strict=True)
+    assert (min(xs), max(xs), min(ys), max(ys)) == pytest.approx((left, right, bottom, top))
+
+
+@pytest.mark.parametrize("name", ["batch", "layer", "rms", "switchable", "none", "frn", "l1_batch", "batch_noisy"])
+def test_the_figure_holds_its_numbers_as_text_inside_the_page(name: str, tmp_path: Path) -> None:
+    lesson = explain(name, (64, 16, 12, 12))
+    write_figure(lesson, tmp_path / "lesson.svg")
+    texts = ["".join(node.itertext()) for node in ET.parse(tmp_path / "lesson.svg").iter(f"{SVG}text")]
+    assert lesson.words.class_name in texts
+    for value in lesson.example.values:
+        for number in numbers_of(value, lesson.example.story is not None):
+            assert number in texts
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_no_text_leaves_the_figure_or_covers_another(name: str) -> None:
+    for shape in (None, (64, 16, 12, 12)):
+        figure = draw_figure(explain(name, shape))
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        page = figure.bbox
+        boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in figure.axes[0].texts]
+        for said, box in boxes:
+            assert page.x0 <= box.x0 <= box.x1 <= page.x1, said
+            assert page.y0 <= box.y0 <= box.y1 <= page.y1, said
+        for (said, box), (other_said, other) in itertools.combinations(boxes, 2):
+            apart = box.x1 <= other.x0 or other.x1 <= box.x0 or box.y1 <= other.y0 + 2 or other.y1 <= box.y0 + 2
+            assert apart or not (said and other_said), (said, other_said)
+
+
+def test_the_same_lesson_is_the_same_file(tmp_path: Path) -> None:
+    for name in ("one.svg", "two.svg"):
+        write_figure(explain("batch"), tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+@pytest.mark.parametrize(("ending", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("SVG", b"<?xml")])
+def test_the_ending_says_the_format(ending: str, begins: bytes, tmp_path: Path) -> None:
+    write_figure(explain("batch"), tmp_path / f"lesson.{ending}")
+    assert (tmp_path / f"lesson.{ending}").read_bytes().startswith(begins)
+
+
+def test_another_ending_or_a_place_that_is_not_there_is_wrong_input(tmp_path: Path) -> None:
+    lesson = explain("batch")
+    with pytest.raises(ConfigError, match=r"ending in \.svg, \.png or \.pdf"):
+        write_figure(lesson, tmp_path / "lesson.jpg")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_figure(lesson, tmp_path / "nowhere" / "lesson.svg")
