@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bnlab.report.collect import read_curves as read_curves
     from bnlab.report.collect import read_runs as read_runs
     from bnlab.sweeps.execute import train as train
+    from bnlab.traps.in_network import find_traps_in as find_traps_in
 
 _PUBLIC = {
     "BnlabError": "bnlab.errors",
@@ -25,6 +26,7 @@ _PUBLIC = {
     "RunError": "bnlab.errors",
     "StudyError": "bnlab.errors",
     "RunSummary": "bnlab.records",
+    "find_traps_in": "bnlab.traps.in_network",
     "load_model": "bnlab.experiment",
     "norms": "bnlab.norms",
     "read_curves": "bnlab.report.collect",

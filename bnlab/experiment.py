@@ -1,6 +1,5 @@
 """One run, assembled. Read it from top to bottom: that is what happens."""
 
-import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bnlab import provenance
 from bnlab.config.complaints import say_what_is_wrong
@@ -24,18 +22,19 @@ from bnlab.diagnostics.schedule import measured_steps
 from bnlab.errors import BnlabError, ConfigError, RunError
 from bnlab.loggers.logger import Logger
 from bnlab.loggers.tensorboard import TensorBoardLogger
-from bnlab.models.catalog import build_model, seed_weights
+from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network
-from bnlab.norms.catalog import NORMS, build_norm
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
+from bnlab.seeding import stream_seed
 from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
 from bnlab.training.cohort import SingleRun
 from bnlab.training.loop import CheckpointDue, Plan, train
 from bnlab.training.optim import build_optimizer, build_schedule
 from bnlab.training.precision import computing_with
 from bnlab.training.tally import Tally
+from bnlab.traps.trial import try_out
 
 SMALL_STEP_FLOP = 4e8
 """Floating-point operations of a forward pass over one batch, below which one thread is best: on a busy machine two
@@ -56,12 +55,14 @@ class Checked:
         device: Where it will be trained.
         num_threads: Of the CPU.
         plan: What happens at which step.
+        warnings: What is legal and probably not meant.
     """
 
     data: DataSet
     device: torch.device
     num_threads: int
     plan: Plan
+    warnings: list[str]
 
 
 def check(config: RunConfig) -> Checked:
@@ -75,18 +76,25 @@ def check(config: RunConfig) -> Checked:
     build_diagnostics(config.diagnostics.names)
     data = open_data(config.data)
     batches = Batches(data.train, config.train.batch_size, config.data, config.seed)
-    flop = _try_model(config, data)
-    num_threads = config.threads or (1 if flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
-    return Checked(data, device, num_threads, _plan(config, batches.num_per_epoch))
+    plan = _plan(config, batches.num_per_epoch)
+    trial = try_out(config, data, plan.num_steps, _memory_bytes(device))
+    num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
+    return Checked(data, device, num_threads, plan, trial.warnings)
 
 
-def run_experiment(config: RunConfig, folder: RunFolder, open_terminal: OpenTerminal | None = None) -> RunSummary:
+def run_experiment(
+    config: RunConfig,
+    folder: RunFolder,
+    open_terminal: OpenTerminal | None = None,
+    on_warning: Callable[[str], object] = lambda _: None,
+) -> RunSummary:
     """Train one run and keep everything about it in its folder.
 
     Args:
         config: What to train.
         folder: Where to; emptied first, unless it holds a result, which is kept until there is a new one.
         open_terminal: For a view while it trains.
+        on_warning: Told of what is probably not meant; log.txt is told anyway.
 
     Returns:
         What came out.
@@ -98,6 +106,8 @@ def run_experiment(config: RunConfig, folder: RunFolder, open_terminal: OpenTerm
         KeyboardInterrupt: It was cut off; what was recorded is kept.
     """
     checked = check(config)
+    for warning in checked.warnings:
+        on_warning(warning)
     manifest = _manifest(checked)
     began = time.perf_counter()
     with folder.opened_for_training(config, manifest), folder.collecting_messages():
@@ -105,8 +115,8 @@ def run_experiment(config: RunConfig, folder: RunFolder, open_terminal: OpenTerm
         status: Status = "failed"
         loggers: list[Logger] = []
         try:
-            _log.info("%s on %s with %d threads", folder.path.name, checked.device, checked.num_threads)
-            with computing_with(checked.num_threads):
+            _announce(folder, checked)
+            with computing_with(checked.num_threads, stream_seed(config.seed, "noise"), checked.device):
                 run, model = assemble(config, checked)
                 loggers += _open_loggers(config, folder, model, checked.plan, open_terminal)
                 _follow(train(run, checked.plan), folder, model, [tally, *loggers])
@@ -129,6 +139,12 @@ def run_experiment(config: RunConfig, folder: RunFolder, open_terminal: OpenTerm
             ending = {"status": status, "ended": provenance.now(), "duration_s": duration_s}
             folder.write_manifest({**manifest, **ending, "config": config.as_dict()})
     return summary
+
+
+def _announce(folder: RunFolder, checked: Checked) -> None:
+    _log.info("%s on %s with %d threads", folder.path.name, checked.device, checked.num_threads)
+    for warning in checked.warnings:
+        _log.warning("%s", warning)
 
 
 def _follow(
@@ -171,7 +187,7 @@ def load_model(run: str | Path) -> nn.Module:
         ) from error
     checkpoint = read_checkpoint(folder.checkpoint_path)
     shape = folder.read_manifest()["data"]
-    model = _build(config, tuple(shape["input_shape"]), shape["num_classes"])
+    model = build_network(config, tuple(shape["input_shape"]), shape["num_classes"])
     model.load_state_dict(checkpoint["model"])
     return model.eval()
 
@@ -192,33 +208,10 @@ def _find_device(name: str) -> torch.device:
     return device
 
 
-def _build(config: RunConfig, input_shape: tuple[int, ...], num_classes: int) -> Network:
-    norm = functools.partial(build_norm, config.norm.name, **config.norm.options)
-    return build_model(config.model, input_shape, num_classes, norm, config.placement)
-
-
-def _try_model(config: RunConfig, data: DataSet) -> float:
-    """Push one batch through the model; return the floating-point operations that took.
-
-    On the meta device, which has shapes but no numbers, and so costs nothing. Somebody's own layer may need
-    numbers: it is tried on the CPU.
-
-    Raises:
-        ConfigError: The batch does not go through.
-    """
-    device = torch.device("meta" if config.norm.name in NORMS else "cpu")
-    shape = (config.train.batch_size, *data.input_shape)
-    with device, torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model = _build(config, data.input_shape, data.num_classes)
-        try:
-            model(torch.zeros(shape))
-        except Exception as error:
-            if isinstance(error, BnlabError):
-                raise
-            raise ConfigError(
-                f"model={config.model.name} norm={config.norm.name} cannot take a batch of shape {shape}: {error}"
-            ) from error
-    return float(counter.get_total_flops())
+def _memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return provenance.memory_bytes()
 
 
 def _plan(config: RunConfig, steps_per_epoch: int) -> Plan:
@@ -244,7 +237,7 @@ def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
         config: What to train.
         checked: What `check` made of it.
     """
-    model = _build(config, checked.data.input_shape, checked.data.num_classes)
+    model = build_network(config, checked.data.input_shape, checked.data.num_classes)
     seed_weights(model, config.model, config.seed)
     layout = torch.channels_last if model.channels_last else torch.contiguous_format
     model.to(device=checked.device, memory_format=layout)  # type: ignore[call-overload]
@@ -257,6 +250,7 @@ def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
         optimizer=build_optimizer(model, model.norms, config.optim),
         lr=config.optim.lr,
         schedule=build_schedule(config.schedule, checked.plan.num_steps),
+        accumulation=config.train.accumulation,
         clip_norm=config.optim.clip_norm,
         precision=config.train.precision,
         diagnostics=build_diagnostics(config.diagnostics.names),

@@ -45,8 +45,13 @@ def hardware() -> dict[str, Any]:
         "processor": _processor_name(),
         "physical_cores": num_physical_cores(),
         "usable_cores": num_usable_cores(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gib": round(memory_bytes() / 2**30, 1),
     }
+
+
+def memory_bytes() -> int:
+    """Return how much memory the machine has."""
+    return int(psutil.virtual_memory().total)
 
 
 def num_usable_cores() -> int:

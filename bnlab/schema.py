@@ -7,12 +7,30 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bnlab.errors import nearest_divisors
+
 Share = Annotated[float, Field(ge=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Activation = Literal["sigmoid", "tanh", "relu", "gelu", "silu"]
 InitScheme = Literal["auto", "he", "lecun", "glorot"]
+TrapName = Literal[
+    "accumulation",
+    "bias_before_norm",
+    "dropout_before_batch_norm",
+    "few_values",
+    "hidden_name",
+    "in_place",
+    "large_model",
+    "no_running_statistics",
+    "no_space",
+    "one_value",
+    "small_momentum",
+    "statistics_not_settled",
+    "undecayed_norm",
+]
+"""What bnlab/traps looks for; the table there says what each is."""
 
 
 class _Config(BaseModel):
@@ -40,6 +58,7 @@ class MLPConfig(_Config):
     depth: Count
     width: Count
     activation: Activation
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     init: InitScheme
     init_std: AboveZero | None
 
@@ -52,6 +71,7 @@ class CNNConfig(_Config):
     width: Count
     num_stages: Count
     activation: Activation
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     init: InitScheme
     init_std: AboveZero | None
 
@@ -89,7 +109,7 @@ class SGDConfig(_Config):
     momentum: Annotated[float, Field(ge=0, lt=1)]
     nesterov: bool
     weight_decay: NotNegative
-    decay_norm_and_bias: bool
+    decay_norm_and_bias: bool | None
     clip_norm: AboveZero | None
 
     @model_validator(mode="after")
@@ -108,7 +128,7 @@ class AdamConfig(_Config):
     beta2: Annotated[float, Field(ge=0, lt=1)]
     eps: AboveZero
     weight_decay: NotNegative
-    decay_norm_and_bias: bool
+    decay_norm_and_bias: bool | None
     clip_norm: AboveZero | None
 
 
@@ -141,6 +161,7 @@ class TrainConfig(_Config):
     epochs: Count | None
     steps: Count | None
     batch_size: Count
+    accumulation: Count
     precision: Literal["float32", "bfloat16"]
     log_every: Count
     eval_every: Count | None
@@ -153,6 +174,20 @@ class TrainConfig(_Config):
         if self.epochs is None and self.steps is None:
             raise ValueError("train.epochs and train.steps are both null: set one of them")
         return self
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"train.accumulation must divide train.batch_size: {self.batch_size} images, {self.accumulation} "
+                f"parts. Nearest divisors: {nearest_divisors(self.accumulation, self.batch_size)}"
+            )
+        return self
+
+    @property
+    def part_size(self) -> int:
+        """Images that go through the network at a time."""
+        return self.batch_size // self.accumulation
 
 
 class MeasureScheduleConfig(_Config):
@@ -188,6 +223,7 @@ class RunConfig(_Config):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     threads: Count | None
     loggers: list[Literal["tensorboard"]]
+    accept: list[TrapName]
     data: DataConfig
     model: ModelConfig
     norm: NormConfig

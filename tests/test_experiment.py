@@ -278,3 +278,15 @@ def test_an_own_norm_from_the_current_folder_trains_with_its_options(tmp_path: P
     assert bnlab.load_model(summary.folder).hidden1.norm.share == 0.25
     with pytest.raises(bnlab.ConfigError, match=r"has no option 'shrae'\. Did you mean share\?"):
         run("norm=my_layers:Halver", "norm.shrae=0.25")
+
+
+def test_noise_drawn_in_training_comes_from_the_seed_and_the_callers_random_state_is_untouched() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = run("norm=batch_noisy")
+    metrics = (Path(first.folder) / "metrics.jsonl").read_bytes()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    run("norm=batch_noisy", again=True)
+    assert (Path(first.folder) / "metrics.jsonl").read_bytes() == metrics
+    assert run("norm=batch_noisy", "seed=1").train_loss != first.train_loss

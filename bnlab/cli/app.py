@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 import bnlab
-from bnlab.cli import dashboard, doctor, listing, train
+from bnlab.cli import check, dashboard, doctor, explain, listing, train
 from bnlab.cli.consoles import say_error
 from bnlab.errors import BnlabError
 
@@ -23,6 +23,8 @@ app.command(context_settings={"ignore_unknown_options": False})(train.train)
 app.command()(dashboard.dashboard)
 app.add_typer(listing.app, name="list")
 app.command()(doctor.doctor)
+app.command()(check.check)
+app.command()(explain.explain)
 
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -52,7 +54,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="bnlab", standalone_mode=False))
     except BnlabError as error:
         if debug:
             raise

@@ -8,7 +8,7 @@ import typer
 from pydantic import BaseModel
 
 from bnlab import schema
-from bnlab.config.folders import config_groups, config_keys, search_folders
+from bnlab.config.folders import config_keys, known_options, search_folders
 
 _SECTIONS: dict[str, list[type[BaseModel]]] = {
     "": [schema.RunConfig],
@@ -38,14 +38,14 @@ def complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
     if in_pieces:
         key, begun = before[-2], incomplete
     folders = search_folders(ctx.params.get("config_dir"))
-    groups = {name: options for name, options in config_groups(folders).items() if name not in {"budget", "tuning"}}
+    groups = {name: options for name, options in known_options(folders).items() if name not in {"budget", "tuning"}}
     if not equals and not in_pieces:
         words = [f"{group}=" for group in groups] + [f"{name}=" for name in config_keys(folders)]
         return [word for word in words if word.startswith(incomplete)]
     *chosen, last = begun.split(",")  # -m takes several
     lead = "".join(f"{value}," for value in chosen) if in_pieces else f"{key}={''.join(f'{v},' for v in chosen)}"
     values = groups.get(key) or _values_of(key)
-    return [lead + value for value in values if value.startswith(last) and value != "own"]
+    return [lead + value for value in values if value.startswith(last)]
 
 
 def _word_under_bashs_cursor() -> str:

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bnlab.cli.consoles import new_table, print_rows, print_table
+from bnlab.cli.consoles import new_table, print_rows, print_table, say_warning
 from bnlab.cli.summary import STYLE_OF, number, share
-from bnlab.config.folders import config_groups, read_option, search_folders
+from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
+from bnlab.plugins import complaints, installed_norms, usable_names
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,8 +103,25 @@ def _rows_of_group(group: str, config_dir: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
+def _rows_of_installed_norms(config_dir: Path | None) -> list[dict[str, Any]]:
+    """Return the norms that installed packages add, and warn of those that cannot be reached by their names.
+
+    What they are is in their docstrings: to read these, the packages would have to be imported, and torch with them.
+    """
+    for complaint in complaints(config_groups([conf_folder()])["norm"]):
+        say_warning(complaint)
+    names = usable_names(config_groups(search_folders(config_dir))["norm"])
+    return [
+        {"name": norm.name, "description": f"{norm.place} of {norm.distribution}.", "options": {}}
+        for norm in installed_norms()
+        if norm.name in names
+    ]
+
+
 def _print_group(group: str, config_dir: Path | None, as_json: bool, as_csv: bool) -> None:
     rows = _rows_of_group(group, config_dir)
+    if group == "norm":
+        rows += _rows_of_installed_norms(config_dir)
     if as_csv:
         rows = [{**row, "options": _written(group, row["options"])} for row in rows]
     if print_rows(rows, as_json, as_csv):

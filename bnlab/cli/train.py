@@ -67,7 +67,7 @@ def train(
         return
     if multirun:
         grid = expand(words, config_dir)
-        for warning in grid.warnings:
+        for warning in () if quiet else grid.warnings:
             say_warning(warning)
         configs, sweep = grid.configs, grid.name
     else:
@@ -102,6 +102,7 @@ def _train_and_print(
             again=again,
             open_terminal=None if quiet else _open_terminal,
             on_failure=lambda error: say_error(str(error)),
+            on_warning=(lambda _: None) if quiet else say_warning,
         )
         for summary in results:
             if sweep and not done:  # only now is it sure that the sweep can run at all

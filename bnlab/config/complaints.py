@@ -24,7 +24,7 @@ def say_what_is_wrong(error: ValidationError) -> str:
 
 
 def _line(fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"] if part not in _UNION_TAGS)
+    place = ".".join(part for part in fault["loc"] if isinstance(part, str) and part not in _UNION_TAGS)
     came, context = fault["input"], fault.get("ctx", {})
     match fault["type"]:
         case "value_error":  # our own cross-checks, whole sentences already

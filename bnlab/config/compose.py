@@ -6,7 +6,6 @@ answers a typo with eleven lines.
 """
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,18 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from bnlab.config.complaints import say_what_is_wrong
-from bnlab.config.folders import conf_folder, config_groups, config_keys, dotted_keys, read_option, search_folders
+from bnlab.config.folders import (
+    conf_folder,
+    config_groups,
+    config_keys,
+    dotted_keys,
+    known_options,
+    read_option,
+    search_folders,
+)
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.plugins import CLASS_PLACE, find_installed_norm
 from bnlab.schema import RunConfig
-
-_OWN_NORM = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 
 def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConfig:
@@ -125,7 +131,7 @@ def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
         return [override.input_line]
     key, value = override.get_key_element(), override.value()
     if isinstance(value, Glob):
-        options = value.filter(config_groups(search_folders(config_dir)).get(override.key_or_group, []))
+        options = value.filter(known_options(search_folders(config_dir)).get(override.key_or_group, []))
         if not options:
             raise ConfigError(f"{override.input_line} matches nothing in conf/{override.key_or_group}.")
         return [f"{key}={option}" for option in options]
@@ -136,13 +142,13 @@ def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
 
 
 def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
-    """Return the keys that an arm's YAML has, such as ``norm.eps``; None for somebody's own class.
+    """Return the keys that an arm's YAML has, such as ``norm.eps``; None for a class that has none.
 
     Args:
         arm: What ``norm=`` says; empty for the default.
         config_dir: A folder of own options.
     """
-    if _OWN_NORM.match(arm):
+    if _is_own_norm(arm, search_folders(config_dir)):
         return None
     tree = compose_tree([f"norm={arm}"] if arm else [], config_dir)
     return {f"norm.{key}" for key in tree["norm"] if key != "name"}
@@ -150,9 +156,9 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
 
 def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:
     folders = search_folders(config_dir)
-    _refuse_what_one_run_cannot_take(parse_overrides(overrides), config_groups(folders))
+    _refuse_what_one_run_cannot_take(parse_overrides(overrides), folders)
     own_last = [f"hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]"] if folders[1:] else []
-    arguments = _with_own_norm(overrides) + own_last
+    arguments = _with_own_norm(overrides, folders) + own_last
     try:
         with _hydra_of_our_own():
             return compose("train", arguments, return_hydra_config=with_hydra)
@@ -160,12 +166,13 @@ def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = F
         raise ConfigError(_find_the_typo(overrides, config_dir) or _first_line(error)) from None
 
 
-def _refuse_what_one_run_cannot_take(overrides: list[Override], groups: dict[str, list[str]]) -> None:
+def _refuse_what_one_run_cannot_take(overrides: list[Override], folders: list[Path]) -> None:
     """Refuse what is grammar to Hydra but no config of one run.
 
     Raises:
         ConfigError: Several values, a key added or deleted, or a group set to what is no option's name.
     """
+    groups = config_groups(folders)
     for override in overrides:
         text, key = override.input_line, override.key_or_group
         if override.is_sweep_override():
@@ -175,7 +182,7 @@ def _refuse_what_one_run_cannot_take(overrides: list[Override], groups: dict[str
         if override.is_delete():
             raise ConfigError(f"{text}: a run needs every key. Give it another value instead.")
         if key in groups and not isinstance(override.value(), str | int | float):
-            options = ", ".join(option for option in groups[key] if option != "own")
+            options = ", ".join(known_options(folders)[key])
             raise ConfigError(f"{text}: {key} takes one option. Known: {options}.")
 
 
@@ -195,9 +202,21 @@ def _quoted(folder: Path) -> str:
     return '"file://' + folder.as_posix().replace('"', '\\"') + '"'
 
 
-def _with_own_norm(overrides: list[str]) -> list[str]:
-    """Rewrite norm=package.module:Class to the arm of own layers, whose options bnlab cannot know."""
-    own = [text for text in overrides if text.startswith("norm=") and _OWN_NORM.match(text.removeprefix("norm="))]
+def _is_own_norm(arm: str, folders: list[Path]) -> bool:
+    """Whether an arm is somebody's class, by its place or by the name that an installed package gives it.
+
+    Raises:
+        ConfigError: Two packages give a class of theirs that name.
+    """
+    if CLASS_PLACE.match(arm):
+        return True
+    return bool(arm) and arm not in config_groups(folders)["norm"] and find_installed_norm(arm) is not None
+
+
+def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:
+    """Rewrite norm=package.module:Class, or its installed name, to the arm whose options bnlab cannot know."""
+    chosen = [text for text in overrides if text.startswith("norm=")]
+    own = [text for text in chosen if _is_own_norm(text.removeprefix("norm="), folders)]
     if not own:
         return overrides
     rewritten = ["norm=own", f"norm.name={own[-1].removeprefix('norm=')}"]
@@ -213,10 +232,13 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
     """Return one sentence about the first override that no config knows."""
     folders = search_folders(config_dir)
     groups = config_groups(folders)
+    with_own_norm = _with_own_norm(overrides, folders) != overrides
     for override in parse_overrides(overrides):
         key, value = override.key_or_group, override.value()
+        if key == "norm" and with_own_norm:
+            continue
         if key in groups and isinstance(value, (str, int, float, bool)) and str(value) not in groups[key]:
-            cure = did_you_mean(str(value), [o for o in groups[key] if o != "own"])
+            cure = did_you_mean(str(value), known_options(folders)[key])
             return f"{key}={value} is not known. {cure}"
     choices = _groups_only(overrides, groups)
     known = config_keys(folders)
@@ -225,6 +247,8 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
             known = dotted_keys(compose_tree(choices, config_dir))
     for override in parse_overrides(overrides):
         key = override.key_or_group
+        if key.startswith("norm.") and with_own_norm:  # its constructor knows
+            continue
         if key not in groups and not key.startswith("hydra") and key not in known:  # hydra's own keys are its own
             section = [k for k in known if k.startswith(f"{key}.")]
             if section:

@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from bnlab.plugins import usable_names
+
 
 def conf_folder() -> Path:
     """Return the folder of bnlab's own conf/: inside an installed wheel, beside the package in a checkout."""
@@ -38,6 +40,13 @@ def config_groups(folders: list[Path]) -> dict[str, list[str]]:
         for path in folder.glob("*/*.yaml"):
             groups.setdefault(path.parent.name, set()).add(path.stem)
     return {group: sorted(options) for group, options in sorted(groups.items())}
+
+
+def known_options(folders: list[Path]) -> dict[str, list[str]]:
+    """Return the groups and all that one can write behind ``<group>=``: files, and the norms of installed packages."""
+    groups = config_groups(folders)
+    norms = [name for name in groups["norm"] if name != "own"]  # it stands for what has no file
+    return {**groups, "norm": sorted([*norms, *usable_names(groups["norm"])])}
 
 
 def read_option(folders: list[Path], group: str, option: str) -> tuple[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from bnlab.schema import DataConfig, RunConfig
 SCHEMA_VERSION = 1
 """Of the files, and of the numbers: raised whenever the same config would no longer give the same ones."""
 
-_CANNOT_CHANGE_NUMBERS = ("name", "device", "threads", "loggers", "sweep")
+_CANNOT_CHANGE_NUMBERS = ("name", "device", "threads", "loggers", "accept", "sweep")
 
 
 def run_id(config: RunConfig) -> str:

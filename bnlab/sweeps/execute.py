@@ -1,5 +1,6 @@
 """Trains what is missing of a set of runs, and returns what came out of each."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from bnlab.schema import RunConfig
 if TYPE_CHECKING:
     from bnlab.experiment import OpenTerminal
 
+_log = logging.getLogger("bnlab")
+
 SINGLE = "single"
 """The folder of runs that belong to no sweep."""
 
@@ -27,6 +30,8 @@ def train(
     again: bool = False,
 ) -> RunSummary:
     """Train one run, as ``bnlab train`` does, and return what came out; a finished one is returned at once.
+
+    What is legal and probably not meant is logged as a warning, by the logger ``bnlab``.
 
     Args:
         overrides: What to change of the defaults, such as ``["norm=layer", "optim.lr=0.3"]``.
@@ -45,11 +50,16 @@ def train(
     """
     config = compose_run(list(overrides), Path(config_dir) if config_dir else None)
     folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
-    return train_one(config, folder, again=again)
+    return train_one(config, folder, again=again, on_warning=_log.warning)
 
 
 def train_one(
-    config: RunConfig, sweep_folder: Path, *, again: bool = False, open_terminal: "OpenTerminal | None" = None
+    config: RunConfig,
+    sweep_folder: Path,
+    *,
+    again: bool = False,
+    open_terminal: "OpenTerminal | None" = None,
+    on_warning: Callable[[str], object] = lambda _: None,
 ) -> RunSummary:
     """Train one run, or return its result if it is there.
 
@@ -58,6 +68,7 @@ def train_one(
         sweep_folder: The folder that its own folder lies in.
         again: Train it anew even if it is finished.
         open_terminal: For a view while it trains.
+        on_warning: Told of what is probably not meant, before anything is made.
     """
     folder = RunFolder(sweep_folder / run_id(config))
     finished = None if again else folder.read_finished()
@@ -65,7 +76,7 @@ def train_one(
         return finished
     from bnlab.experiment import run_experiment  # noqa: PLC0415  (it waits for torch; a finished run need not)
 
-    return run_experiment(config, folder, open_terminal)
+    return run_experiment(config, folder, open_terminal, on_warning)
 
 
 def train_all(
@@ -75,6 +86,7 @@ def train_all(
     again: bool = False,
     open_terminal: "OpenTerminal | None" = None,
     on_failure: Callable[[RunError], None] | None = None,
+    on_warning: Callable[[str], object] = lambda _: None,
 ) -> Iterator[RunSummary]:
     """Train runs one after another, yielding each result; one that fails does not stop the others.
 
@@ -84,13 +96,15 @@ def train_all(
         again: Train them anew even if they are finished.
         open_terminal: For a view while each trains.
         on_failure: Told of each failure as it happens.
+        on_warning: Told of what is probably not meant in them, once each, before the first is trained.
     """
     missing = [c for c in configs if again or RunFolder(sweep_folder / run_id(c)).read_finished() is None]
     if missing:
         from bnlab.experiment import check  # noqa: PLC0415  (it waits for torch; finished runs need not)
 
-        for config in missing:  # all of them, before the first is trained or any folder is made
-            check(config)
+        # all of them, before the first is trained or any folder is made
+        for warning in dict.fromkeys(warning for config in missing for warning in check(config).warnings):
+            on_warning(warning)
     for config in configs:
         try:
             yield train_one(config, sweep_folder, again=again, open_terminal=open_terminal)

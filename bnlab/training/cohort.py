@@ -6,6 +6,7 @@ since vectorizing a single one halves its speed.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +57,7 @@ class SingleRun(Cohort):
         optimizer: Over the model's parameters.
         lr: The learning rate that ``schedule`` gives shares of.
         schedule: Step, from 0 -> share.
+        accumulation: Equal parts that a batch is cut into; 1: none.
         clip_norm: Largest norm of the whole gradient, or None.
         precision: ``float32`` or ``bfloat16``.
         diagnostics: What to measure.
@@ -73,6 +75,7 @@ class SingleRun(Cohort):
         optimizer: torch.optim.Optimizer,
         lr: float,
         schedule: Callable[[int], float],
+        accumulation: int,
         clip_norm: float | None,
         precision: str,
         diagnostics: Sequence[Diagnostic],
@@ -84,6 +87,7 @@ class SingleRun(Cohort):
         self.optimizer = optimizer
         self.lr = lr
         self.schedule = schedule
+        self.accumulation = accumulation
         self.clip_norm = clip_norm
         self.precision = precision
         self.diagnostics = diagnostics
@@ -98,11 +102,14 @@ class SingleRun(Cohort):
         self.model.train()
         precise = autocast(self.precision, self.data.train.images.device)
         for step, (images, labels) in enumerate(self.batches, 1):
-            with precise:
-                logits = self.model(images)
-                loss = F.cross_entropy(logits, labels)
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            if self.accumulation == 1:
+                with precise:
+                    logits = self.model(images)
+                    loss = F.cross_entropy(logits, labels)
+                self.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+            else:
+                loss, logits = self._accumulate(images, labels, precise)
             if self.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             (lr,) = self.learning_rate(step)
@@ -110,6 +117,23 @@ class SingleRun(Cohort):
                 group["lr"] = lr
             self.optimizer.step()
             yield loss.detach(), logits.detach(), labels
+
+    def _accumulate(
+        self, images: Tensor, labels: Tensor, precise: AbstractContextManager[object]
+    ) -> tuple[Tensor, Tensor]:
+        """Average the gradients of a batch's parts, one at a time; return the whole batch's loss and logits.
+
+        The parts are equal, so that the mean of their means is the mean over the batch.
+        """
+        self.optimizer.zero_grad()
+        losses, logits = [], []
+        for part, answers in zip(images.chunk(self.accumulation), labels.chunk(self.accumulation), strict=True):
+            with precise:
+                logits.append(self.model(part))
+                losses.append(F.cross_entropy(logits[-1], answers))
+            (losses[-1] / self.accumulation).backward()  # type: ignore[no-untyped-call]
+            logits[-1], losses[-1] = logits[-1].detach(), losses[-1].detach()  # or its graph would stay in memory
+        return torch.stack(losses).mean(), torch.cat(logits)
 
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:
         """Return loss and accuracy over a split."""

@@ -1,0 +1,32 @@
+"""Traps: settings and networks that run, and measure something else than was meant. Found before any training.
+
+Below, what ``bnlab train`` says of each. A warning is legal and probably not meant: it is printed once, kept in the
+run's log.txt, and left out where ``accept=[<name>]`` says that it *is* meant. An error cannot work: exit status 2, and
+no folder is made. What has no name here is refused by the layer, or by the config, that cannot work.
+
+======================================================  =======  =========================  ==========================
+what                                                    is       name                       cure
+======================================================  =======  =========================  ==========================
+one image per batch (or part, or last batch of an       error    (the layer), one_value     a larger train.batch_size
+evaluation) with BatchNorm on (N, C)
+InstanceNorm on (N, C), or on maps of 1x1               error    (the layer), one_value     norm=layer, norm=group
+GroupNorm with one channel per group on (N, C)          error    (the layer), one_value     fewer groups
+groups, or parts of a batch, that do not divide         error    (the layer, the config)    the nearest divisors
+fewer than 8 values per statistic of the batch          warning  few_values                 a larger batch
+a bias whose whole effect the norm takes away           warning  bias_before_norm           subtracts_mean = True
+weight decay, unsaid whether on norms too               warning  undecayed_norm             optim.decay_norm_and_bias
+norm.momentum below 0.5                                 warning  small_momentum             PyTorch's 0.1 is 0.9 here
+too few steps for norm.momentum                         warning  statistics_not_settled     a smaller norm.momentum
+a layer that overwrites what another one gave, with     warning  in_place                   not in place
+diagnostics on
+a layer that overwrites the images                      error    in_place                   not in place
+dropout, then BatchNorm                                 warning  dropout_before_batch_norm  model.dropout=0
+accumulation with statistics of the batch               warning  accumulation               train.accumulation=1
+over 1 GiB of weights                                   warning  large_model                a smaller model.width
+more weights than the machine has memory                error    large_model                a smaller model.width
+an installed package's norm by a name of bnlab's        warning  hidden_name                norm=package.module:Class
+======================================================  =======  =========================  ==========================
+
+`find_traps_in` looks through any network of torch's modules, bnlab's or not. It also finds ``no_space`` (InstanceNorm1d
+takes (N, C) for one sample) and ``no_running_statistics`` (eval mode depends on the batch).
+"""

@@ -1,0 +1,91 @@
+"""What is known of a norm by its declarations or, for torch's own layers, by their class.
+
+torch's layers declare nothing, so that here, and here alone, a class is asked for.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from bnlab.norms.norm import DECLARATIONS, Norm
+
+Kind = Literal["batch", "group", "layer", "instance", "rms", "own"]
+
+
+@dataclass(frozen=True)
+class NormFacts:
+    """A norm at its place in a network, in training mode.
+
+    Attributes:
+        kind: Its formula's family; ``own``: none of them.
+        values_per_statistic: How many values a mean or a mean square is taken over; None: not known.
+        removes_channel_shift: A constant added to a channel changes nothing.
+        mixes_samples: A sample's output depends on the other samples of its batch.
+        keeps_running_statistics: Eval mode reads what training mode has averaged.
+        kept: Share of the old running value that a step keeps; None: a plain average, or none at all.
+    """
+
+    kind: Kind
+    values_per_statistic: int | None
+    removes_channel_shift: bool
+    mixes_samples: bool
+    keeps_running_statistics: bool
+    kept: float | None
+
+
+def facts_of(module: nn.Module, shape: tuple[int, ...]) -> NormFacts | None:
+    """Return what is known of a norm, or None where a module is none that is known.
+
+    A norm that is frozen, in eval mode while its network trains, takes no statistics: nothing is a trap there.
+
+    Args:
+        module: Any.
+        shape: Of its input.
+    """
+    if not module.training or len(shape) < 2 or 0 in shape:
+        return None
+    num_values = math.prod(shape)
+    if isinstance(module, _BatchNorm):
+        kept = None if module.momentum is None else round(1 - module.momentum, 12)
+        return NormFacts("batch", num_values // shape[1], True, True, module.running_mean is not None, kept)
+    if isinstance(module, _InstanceNorm):
+        without_batch = len(shape) == module._get_no_batch_dim()  # type: ignore[no-untyped-call]
+        channels = shape[:1] if without_batch else shape[:2]
+        kept = None if module.momentum is None else round(1 - module.momentum, 12)
+        keeps = module.running_mean is not None
+        return NormFacts("instance", num_values // math.prod(channels), True, False, keeps, kept)
+    if isinstance(module, nn.GroupNorm):
+        per_group = num_values // shape[0] // module.num_groups
+        return NormFacts("group", per_group, module.num_groups == module.num_channels, False, False, None)
+    if isinstance(module, nn.LayerNorm):
+        return NormFacts("layer", math.prod(module.normalized_shape), False, False, False, None)
+    if isinstance(module, nn.RMSNorm):
+        return NormFacts("rms", math.prod(module.normalized_shape), False, False, False, None)
+    return _declared(module, shape) if all(hasattr(module, name) for name in DECLARATIONS) else None
+
+
+def _declared(norm: Any, shape: tuple[int, ...]) -> NormFacts:
+    per_sample = math.prod(shape[1:])
+    values = {
+        "batch": math.prod(shape) // shape[1],
+        "group": per_sample // getattr(norm, "num_groups", 1),
+        "layer": per_sample,
+        "instance": per_sample // shape[1],
+        "rms": per_sample,
+    }
+    momentum = getattr(norm, "momentum", None)  # a class that is no `Norm` may mean the share of the new value
+    per_device = shape[0] // getattr(norm, "num_devices", 1)
+    in_a_ghost = min(per_device, getattr(norm, "ghost_size", per_device)) * per_sample // shape[1]
+    own = in_a_ghost if norm.mixes_samples else None
+    return NormFacts(
+        kind=norm.formula or "own",
+        values_per_statistic=values[norm.formula] if norm.formula else own,
+        removes_channel_shift="channel_shift" in norm.invariances,
+        mixes_samples=norm.mixes_samples,
+        keeps_running_statistics=norm.keeps_running_statistics and any(True for _ in norm.buffers()),
+        kept=momentum if isinstance(norm, Norm) and isinstance(momentum, float | int) else None,
+    )

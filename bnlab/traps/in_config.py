@@ -1,0 +1,245 @@
+"""Traps in the config of a run, beside those that its network shows in one forward pass."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnlab.diagnostics.taps import leaving_no_trace
+from bnlab.models.network import Network
+from bnlab.norms.catalog import NORMS
+from bnlab.plugins import installed_norms
+from bnlab.schema import RunConfig
+from bnlab.traps.facts import facts_of
+from bnlab.traps.in_network import (
+    bias_before_norm,
+    dropout_before_batch_norm,
+    few,
+    one_value,
+    signs_only,
+    small_momentum,
+    who_overwrites,
+)
+from bnlab.traps.trap import FEW_VALUES, LARGEST_START_SHARE, SMALL_MOMENTUM, Trap, some_of
+from bnlab.traps.watching import NormUse, Pass
+
+LARGE_BYTES = 2**30
+"""Of weights, gradients and the optimizer's state, from which a network is called large: a thousand times the default
+CNN's. Most that come near it come by a doubling of the channels that nobody counted through."""
+
+
+def find_traps(config: RunConfig, model: Network, seen: Pass, num_steps: int) -> list[Trap]:
+    """Return what is probably not meant in a config that passes every check; errors first.
+
+    What ``accept`` names is left out.
+
+    Args:
+        config: Of the run.
+        model: Its network.
+        seen: What one of its batches showed, one part of it where there is accumulation.
+        num_steps: Of the whole run.
+    """
+    traps = [
+        *one_value(seen),
+        *_in_place(config, seen),
+        *_hidden_name(config),
+        *_small_momentum(config, seen),
+        *_not_settled(config, seen, num_steps),
+        *_few_values(config, seen),
+        *signs_only(seen),
+        *_accumulation(config, seen, model),
+        *_bias_before_norm(config, seen, model),
+        *_undecayed_norm(config, model),
+        *(_with_norm(config, trap) for trap in dropout_before_batch_norm(seen)),
+    ]
+    kept = [trap for trap in traps if trap.severity == "error" or trap.name not in config.accept]
+    return sorted(kept, key=lambda trap: trap.severity)
+
+
+def weigh(config: RunConfig, model: nn.Module, memory_bytes: int) -> list[Trap]:
+    """Find a network that takes more memory than was thought, before it is built with its weights.
+
+    Args:
+        config: Of the run.
+        model: Its network, on any device: ``meta`` costs nothing.
+        memory_bytes: Of the device that it will be trained on.
+    """
+    optim = config.optim
+    states = 2 if optim.name != "sgd" else int(optim.momentum > 0)
+    num_bytes = (2 + states) * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    if num_bytes < LARGE_BYTES or (num_bytes <= memory_bytes and "large_model" in config.accept):
+        return []
+    settings = f"model={config.model.name} model.depth={config.model.depth} model.width={config.model.width}"
+    if config.model.name == "cnn":
+        settings += f" model.num_stages={config.model.num_stages} (each doubles the channels)"
+    message = f"{settings}: weights, gradients and the optimizer's state take {num_bytes / 2**30:.1f} GiB"
+    return [
+        Trap(
+            "large_model",
+            "error" if num_bytes > memory_bytes else "warning",
+            f"{message} of {memory_bytes / 2**30:.1f}. Try a smaller model.width or fewer stages.",
+        )
+    ]
+
+
+def _in_place(config: RunConfig, seen: Pass) -> list[Trap]:
+    place = f"norm={config.norm.name}"
+    if seen.input_overwritten:  # what the network is given may be a view of the whole data set
+        return [Trap("in_place", "error", f"{place} overwrites the images that it is given. Let it work on x.clone().")]
+    if not (seen.overwritten and config.diagnostics.names):
+        return []
+    message = (
+        f"{place} with diagnostics={config.diagnostics.name}: the output of {some_of(seen.overwritten)} is overwritten "
+        f"({who_overwrites(seen)}), and what is measured there is not what it was. Let it work on x.clone()."
+    )
+    return [Trap("in_place", "warning", message)]
+
+
+def _hidden_name(config: RunConfig) -> list[Trap]:
+    name = config.norm.name
+    return [
+        Trap(
+            "hidden_name",
+            "warning",
+            f"norm={name} is bnlab's own; that of {norm.distribution} by the same name is not used. Reach it by "
+            f"norm={norm.place}.",
+        )
+        for norm in installed_norms()
+        if norm.name == name and name in NORMS and norm.place != NORMS[name]
+    ]
+
+
+def _kept_share(seen: Pass) -> float | None:
+    """Return the share of the old running statistics that each pass keeps; None: a plain average, or none at all."""
+    facts = next((use.facts for use in seen.norms if use.facts.keeps_running_statistics), None)
+    return facts.kept if facts else None
+
+
+def _small_momentum(config: RunConfig, seen: Pass) -> list[Trap]:
+    kept = _kept_share(seen)
+    if kept is None or kept >= SMALL_MOMENTUM:
+        return []
+    if config.norm.name not in NORMS:  # one of torch's layers as it is, whose momentum has torch's sense
+        return small_momentum(seen)
+    message = (
+        f"norm.momentum is the share of the OLD running value that is kept, got {kept:g}: eval mode sees little more "
+        f"than the last batches. PyTorch's {kept:g} is norm.momentum={1 - kept:g} here."
+    )
+    return [Trap("small_momentum", "warning", message)]
+
+
+def _not_settled(config: RunConfig, seen: Pass, num_steps: int) -> list[Trap]:
+    kept, num_updates = _kept_share(seen), num_steps * config.train.accumulation
+    if kept is None or kept**num_updates <= LARGEST_START_SHARE:
+        return []
+    largest = int(1000 * LARGEST_START_SHARE ** (1 / num_updates)) / 1000
+    message = (
+        f"norm={config.norm.name} keeps {kept:g} of its running statistics at each of {num_updates} updates: in the "
+        f"end {kept**num_updates:.0%} of what eval mode uses is the start, mean 0 and variance 1."
+    )
+    cure = f"norm.momentum={largest:g} or below" if config.norm.name in NORMS else f"keep at most {largest:g}"
+    return [Trap("statistics_not_settled", "warning", f"{message} Train longer, or {cure}.")]
+
+
+def _few_values(config: RunConfig, seen: Pass) -> list[Trap]:
+    uses = few(seen)
+    if not uses:
+        return []
+    fewest = min(use.facts.values_per_statistic or FEW_VALUES for use in uses)
+    signs = ", and on (N, C) two values come out as +1 and -1 whatever they were" if fewest == 2 else ""
+    message = (
+        f"norm={config.norm.name} takes statistics over {fewest} values per channel in {some_of(u.role for u in uses)} "
+        f"({config.train.part_size} images at a time): below {FEW_VALUES} their noise costs accuracy{signs}. "
+        "Use a larger train.batch_size, or norm=layer."
+    )
+    return [Trap("few_values", "warning", message)]
+
+
+def _values_of(use: NormUse, num_samples: int) -> int | None:
+    """Return how many values a norm's statistics would be taken over in a batch of another size."""
+    facts = facts_of(use.module, (num_samples, *use.shape[1:]))
+    return facts.values_per_statistic if facts else None
+
+
+def _accumulation(config: RunConfig, seen: Pass, model: Network) -> list[Trap]:
+    train, name = config.train, config.norm.name
+    mixes = any(_values_of(use, train.batch_size) != use.facts.values_per_statistic for use in seen.norms)
+    if train.accumulation == 1 or not (mixes or _behavior(config, seen, model).mixes_samples):
+        return []
+    message = (
+        f"train.accumulation={train.accumulation} with norm={name}: statistics of {train.part_size} samples each, not "
+        f"{train.batch_size}. Use train.accumulation=1"
+    )
+    on_purpose = f"; norm=ghost norm.ghost_size={train.part_size} has such statistics on purpose"
+    return [Trap("accumulation", "warning", f"{message}{on_purpose if 'ghost' in NORMS else ''}.")]
+
+
+@dataclass(frozen=True)
+class _Behavior:
+    """What somebody's own norm does, whatever it declares."""
+
+    mixes_samples: bool = False
+    removes_channel_shift: bool = False
+
+
+def _behavior(config: RunConfig, seen: Pass, model: Network) -> _Behavior:
+    """Try out a norm that is not of the catalog: add a constant to each channel, and replace a sample.
+
+    Its random numbers, where it draws any, are the same each time.
+    """
+    norm = next(iter(model.norms.values()))
+    shape = next((use.shape for use in seen.norms if use.module is norm), None)
+    if config.norm.name in NORMS or shape is None or shape[0] < 2:
+        return _Behavior()
+
+    def output_for(x: Tensor) -> Tensor:
+        with leaving_no_trace(norm), torch.no_grad():
+            norm.train()
+            torch.manual_seed(0)
+            return norm(x.clone())  # type: ignore[no-any-return]
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((min(shape[0], 8), *shape[1:]), generator=generator)
+    other, shift = x.clone(), torch.linspace(-3, 3, shape[1]).view(1, -1, *[1] * (x.dim() - 2))
+    other[-1] = 2 - 3 * x[-1]
+    try:
+        y, shifted, neighbor = output_for(x), output_for(x + shift), output_for(other)
+        says_anything = not torch.allclose(y[-1], neighbor[-1], atol=1e-3)
+        return _Behavior(
+            mixes_samples=not torch.allclose(y[:-1], neighbor[:-1], atol=1e-3),
+            removes_channel_shift=says_anything and torch.allclose(y, shifted, atol=1e-3),
+        )
+    except Exception:  # it need not take any numbers; a search for traps stops no run that works
+        return _Behavior()
+
+
+def _bias_before_norm(config: RunConfig, seen: Pass, model: Network) -> list[Trap]:
+    message = (
+        f"norm={config.norm.name} takes each channel's mean away and does not say so: the linear maps before it keep a "
+        "bias that changes nothing. Write subtracts_mean = True in its class."
+    )
+    if bias_before_norm(seen):
+        return [Trap("bias_before_norm", "warning", message)]
+    stands_behind_a_bias = config.placement == "before" and any(
+        isinstance(linear.bias, Tensor) for role, linear in model.linears.items() if role != "output"
+    )
+    if stands_behind_a_bias and _behavior(config, seen, model).removes_channel_shift:
+        return [Trap("bias_before_norm", "warning", message)]
+    return []
+
+
+def _undecayed_norm(config: RunConfig, model: Network) -> list[Trap]:
+    optim = config.optim
+    has_parameters = any(True for norm in model.norms.values() for _ in norm.parameters())
+    if not (optim.weight_decay > 0 and optim.decay_norm_and_bias is None and has_parameters):
+        return []
+    message = (
+        f"optim.weight_decay={optim.weight_decay:g} with norm={config.norm.name}: it is not said whether the norm's "
+        "parameters and biases decay too; here they do not, with PyTorch's optimizers they do."
+    )
+    return [Trap("undecayed_norm", "warning", f"{message} Say optim.decay_norm_and_bias=false, or true.")]
+
+
+def _with_norm(config: RunConfig, trap: Trap) -> Trap:
+    message = f"model.dropout={config.model.dropout:g} with norm={config.norm.name}: {trap.message}"
+    return Trap(trap.name, trap.severity, message)

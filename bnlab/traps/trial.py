@@ -1,0 +1,138 @@
+"""A network is tried out before anything is spent on it: without its weights, on batches of the sizes to come."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bnlab.data.splits import DataSet
+from bnlab.diagnostics.taps import leaving_no_trace
+from bnlab.errors import BnlabError, ConfigError
+from bnlab.models.catalog import build_model, build_network
+from bnlab.norms.catalog import NORMS, NoNorm
+from bnlab.schema import RunConfig
+from bnlab.training.evaluate import EVAL_BATCH
+from bnlab.traps.in_config import find_traps, weigh
+from bnlab.traps.trap import Trap
+from bnlab.traps.watching import Pass, watch
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came out of trying a network.
+
+    Attributes:
+        flop: Floating-point operations of the forward pass, of one part of a batch where there is accumulation.
+        warnings: What is legal and probably not meant.
+    """
+
+    flop: float
+    warnings: list[str]
+
+
+def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int) -> Trial:
+    """Push one batch through a network, and look for traps.
+
+    On the meta device, which has shapes but no numbers, and so costs nothing. Somebody's own layer may need
+    numbers: it is tried on the CPU.
+
+    Args:
+        config: Of the run.
+        data: Of the run.
+        num_steps: Of the run.
+        memory_bytes: Of the device that it will be trained on.
+
+    Raises:
+        ConfigError: The batch does not go through, or a trap leaves no way to train.
+    """
+    with torch.device("meta"):
+        heavy = weigh(
+            config,
+            build_model(config.model, data.input_shape, data.num_classes, NoNorm, config.placement),
+            memory_bytes,
+        )
+    _refuse(heavy)
+    shape = (config.train.part_size, *data.input_shape)
+    with torch.device("meta" if config.norm.name in NORMS else "cpu"):
+        with torch.no_grad():
+            model = build_network(config, data.input_shape, data.num_classes)
+        with FlopCounterMode(display=False) as counter:
+            seen = watch(model, torch.zeros(shape))
+        _refuse_what_failed(config, seen, shape)
+        traps = find_traps(config, model, seen, num_steps)
+        _refuse(traps)
+        if seen.overwritten:
+            _try_backward(config, model, torch.zeros(shape))
+        _try_single_images(config, data, model)
+    return Trial(float(counter.get_total_flops()), [trap.message for trap in [*heavy, *traps]])
+
+
+def _refuse(traps: list[Trap]) -> None:
+    """Stop at a trap that leaves no way to train.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for trap in traps:
+        if trap.severity == "error":
+            raise ConfigError(trap.message)
+
+
+def _refuse_what_failed(config: RunConfig, seen: Pass, shape: tuple[int, ...]) -> None:
+    """Say why a batch did not go through.
+
+    Raises:
+        ConfigError: It did not.
+    """
+    if seen.error is None:
+        return
+    in_parts = config.train.accumulation > 1 and shape[0] == 1
+    if isinstance(seen.error, BnlabError):
+        raise ConfigError(f"train.accumulation leaves one image at a time: {seen.error}") if in_parts else seen.error
+    raise ConfigError(
+        f"model={config.model.name} norm={config.norm.name} cannot take a batch of shape {shape}: {seen.error}"
+    ) from seen.error
+
+
+def _try_backward(config: RunConfig, model: nn.Module, x: Tensor) -> None:
+    """Find out whether a gradient comes back through a network that overwrites what its layers gave.
+
+    Raises:
+        ConfigError: What was overwritten is needed.
+    """
+    with leaving_no_trace(model):
+        try:
+            model.train()(x).sum().backward()
+        except Exception as error:
+            raise ConfigError(
+                f"norm={config.norm.name} overwrites its input, and its gradient cannot be computed: "
+                f"{str(error).partition(':')[0]}. Let it work on x.clone()."
+            ) from error
+        finally:
+            model.zero_grad()
+
+
+def _try_single_images(config: RunConfig, data: DataSet, model: nn.Module) -> None:
+    """Try what evaluations and diagnostics will push through, where that is one image by itself.
+
+    Raises:
+        ConfigError: The norm needs more.
+    """
+    sizes = {name: len(getattr(data, name)) for name in ("validation", "test")}
+    places = [
+        (f"the last batch of the {name} set ({size} images, {EVAL_BATCH} at a time)", "Change data.limit by one", False)
+        for name, size in sizes.items()
+        if size % EVAL_BATCH == 1
+    ]
+    if config.diagnostics.names and min(config.diagnostics.probe_size, sizes["validation"]) == 1:
+        places.append(("the probe batch of the diagnostics", "Set diagnostics.probe_size above 1", True))
+    for place, cure, in_training_mode in places:
+        with torch.no_grad():
+            try:
+                model.train(in_training_mode)(torch.zeros(1, *data.input_shape))
+            except Exception as error:
+                raise ConfigError(
+                    f"norm={config.norm.name} cannot take {place}, which is one image by itself. {cure}, or use "
+                    "norm=layer."
+                ) from error

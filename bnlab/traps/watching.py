@@ -1,0 +1,188 @@
+"""One forward pass, watched: which norm sees what, out of which layer, and who overwrites what another one gave."""
+
+import contextlib
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from bnlab.diagnostics.taps import leaving_no_trace
+from bnlab.traps.facts import NormFacts, facts_of
+
+_LINEAR_MAPS = (nn.Linear, nn.modules.conv._ConvNd)
+_DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
+
+
+@dataclass(frozen=True)
+class NormUse:
+    """A norm at work.
+
+    Attributes:
+        role: The module's name.
+        module: The norm.
+        facts: What is known of it.
+        shape: Of its input.
+        biased_map: The linear map, with a bias, whose output is its input and goes nowhere else; or None.
+        dropout: Where dropout was that its input comes out of, by whatever way; or None.
+    """
+
+    role: str
+    module: nn.Module
+    facts: NormFacts
+    shape: tuple[int, ...]
+    biased_map: str | None
+    dropout: str | None
+
+
+@dataclass
+class Pass:
+    """What a forward pass in training mode showed.
+
+    Attributes:
+        norms: In the order in which they ran.
+        overwritten: Layers whose output did not stay as it was.
+        overwriters: Layers that changed their input; what no layer did was the code between them, such as ``x += y``.
+        input_overwritten: The network's own input did not stay as it was.
+        error: What ended the pass, if anything did.
+    """
+
+    norms: list[NormUse] = field(default_factory=list)
+    overwritten: list[str] = field(default_factory=list)
+    overwriters: list[str] = field(default_factory=list)
+    input_overwritten: bool = False
+    error: Exception | None = None
+
+
+def watch(model: nn.Module, *inputs: Any) -> Pass:
+    """Run a network once, in training mode and without gradients, leaving no trace in it or in its input.
+
+    Args:
+        model: On any device; on ``meta`` it costs next to nothing.
+        *inputs: What it takes; one small batch.
+    """
+    seen = Pass()
+    names = {module: name or type(module).__name__ for name, module in model.named_modules()}
+    watcher = _Watcher(names, seen)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))  # in it a tensor does not count its changes
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(leaving_no_trace(model))
+        stack.enter_context(warnings.catch_warnings(action="ignore"))  # torch's own, on what is a trap
+        copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]
+        before = [value._version for value in copies if isinstance(value, Tensor)]
+        for module in names:
+            stack.callback(module.register_forward_pre_hook(watcher.enter, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(watcher.leave, with_kwargs=True).remove)
+        stack.enter_context(watcher)
+        model.train()
+        output = None
+        try:
+            output = model(*copies)
+        except Exception as error:
+            seen.error = error
+        watcher.conclude(output)
+        seen.input_overwritten = before != [value._version for value in copies if isinstance(value, Tensor)]
+    return seen
+
+
+class _Watcher(TorchFunctionMode):
+    """Follows tensors through modules and through the functions between them.
+
+    A tensor that matters is kept until the end, so that its identity is not given to another one.
+    """
+
+    def __init__(self, names: Mapping[nn.Module, str], seen: Pass) -> None:
+        super().__init__()
+        self.names = names
+        self.seen = seen
+        self.running: list[tuple[nn.Module, list[tuple[Tensor, int]]]] = []
+        self.norms: list[tuple[nn.Module, NormFacts, Tensor, str | None]] = []
+        self.outputs: list[tuple[str, Tensor, int]] = []
+        self.biased_maps: dict[int, str] = {}
+        self.used_elsewhere: set[int] = set()  # by anything but a norm that removes a channel's shift
+        self.num_removing = 0  # of such norms, those running now
+        self.dropped: dict[int, str] = {}
+        self.kept: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        results = list(_tensors(result))
+        if results:  # else it only asked for a shape or a type
+            given = list(_tensors((args, kwargs)))
+            if not self.num_removing:
+                self.used_elsewhere.update(id(tensor) for tensor in given)
+            drops = func in _DROPOUTS and _is_active(func, args, kwargs or {})
+            place = self.names[self.running[-1][0]] if drops and self.running else self._dropout_of(given)
+            self._mark(results, place)
+        return result
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = list(_tensors((args, kwargs)))
+        self.running.append((module, [(tensor, tensor._version) for tensor in given]))
+        facts = facts_of(module, tuple(given[0].shape)) if given else None
+        if facts is not None:
+            self.norms.append((module, facts, given[0], self._dropout_of(given)))
+            self.num_removing += facts.removes_channel_shift
+
+    def leave(self, module: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
+        _, given = self.running.pop()
+        results = list(_tensors(output))
+        self._mark(results, self._dropout_of([tensor for tensor, _ in given]))
+        facts = facts_of(module, tuple(given[0][0].shape)) if given else None
+        if facts is not None:
+            self.num_removing -= facts.removes_channel_shift
+        if isinstance(module, _LINEAR_MAPS) and module.bias is not None and results:
+            self.kept.append(results[0])
+            self.biased_maps[id(results[0])] = self.names[module]
+            self.used_elsewhere.discard(id(results[0]))  # an earlier tensor's, gone by now
+        if any(True for _ in module.children()):  # what is in it has been seen already
+            return
+        if any(tensor._version != version for tensor, version in given):
+            self.seen.overwriters.append(self.names[module])
+        self.outputs.extend((self.names[module], tensor, tensor._version) for tensor in results)
+
+    def conclude(self, output: Any) -> None:
+        """Draw the conclusions that only the end of the pass allows."""
+        self.used_elsewhere.update(id(tensor) for tensor in _tensors(output))
+        self.seen.overwritten.extend(name for name, tensor, version in self.outputs if tensor._version != version)
+        for module, facts, tensor, dropout in self.norms:
+            biased_map = None if id(tensor) in self.used_elsewhere else self.biased_maps.get(id(tensor))
+            self.seen.norms.append(NormUse(self.names[module], module, facts, tuple(tensor.shape), biased_map, dropout))
+
+    def _dropout_of(self, tensors: list[Tensor]) -> str | None:
+        return next((self.dropped[id(tensor)] for tensor in tensors if id(tensor) in self.dropped), None)
+
+    def _mark(self, tensors: list[Tensor], place: str | None) -> None:
+        if place is not None:
+            self.dropped.update((id(tensor), place) for tensor in tensors)
+            self.kept.extend(tensors)
+
+
+def _is_active(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    bound = _signature(func).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bool(bound.arguments["training"]) and bound.arguments["p"] > 0
+
+
+_signature = functools.cache(inspect.signature)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested tuples, lists and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)
