@@ -23,6 +23,8 @@ from bnlab.norms.norm import Formula, Invariance, Norm
 from bnlab.norms.options import check_eps, check_momentum, check_switches, turned_round
 from bnlab.norms.synchronized import add_up, add_up_count, num_processes
 
+_PER_CHANNEL = {"weight", "bias", "running_mean", "running_var"}
+
 
 class BatchNorm(Norm):
     """Give each channel mean 0 and variance 1 over the batch, then a learned scale and shift.
@@ -185,9 +187,8 @@ class BatchNorm(Norm):
         return self._normalize_by(x_NCS, zero_C, zero_C + 1)
 
     def _check_sizes(self) -> None:
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            value = getattr(self, name)
-            if value is not None and value.shape != (self.num_channels,):
+        for name, value in (*self._parameters.items(), *self._buffers.items()):
+            if value is not None and name in _PER_CHANNEL and value.shape != (self.num_channels,):
                 raise ConfigError(
                     f"{name} must have one value for each of the {self.num_channels} channels, got {tuple(value.shape)}"
                 )
@@ -196,14 +197,15 @@ class BatchNorm(Norm):
         return scale_and_shift(x_NCS, *affine_map(mean_C, var_C, self.weight, self.bias, self.eps))
 
     def _update_running_statistics(self, mean_C: Tensor, var_C: Tensor, num_values: int) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+        mean, var, num_batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if mean is None or var is None or num_batches is None:
             return
-        self.num_batches_tracked.add_(1)
-        kept = kept_share(self.momentum, self.num_batches_tracked, self.running_mean.dtype)
+        num_batches.add_(1)
+        kept = kept_share(self.momentum, num_batches, mean.dtype)
         if self.unbiased_running_var:
             var_C = var_C * (num_values / (num_values - 1))
-        update_running(self.running_mean, mean_C, kept)
-        update_running(self.running_var, var_C, kept)
+        update_running(mean, mean_C, kept)
+        update_running(var, var_C, kept)
 
     @classmethod
     def from_torch(cls, module: nn.Module) -> Self:

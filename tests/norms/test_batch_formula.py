@@ -5,7 +5,11 @@ import pytest
 import torch
 
 from bnlab.norms import batch_formula, moments
-from bnlab.norms.batch_formula import normalize_batch, normalize_batch_by_autograd
+from bnlab.norms.batch_formula import (
+    normalize_batch,
+    normalize_batch_by_autograd,
+    normalize_batch_for_compilers,
+)
 from bnlab.norms.moments import channels_are_innermost, channels_at_once, chunks
 
 EPS = 1e-3
@@ -23,9 +27,10 @@ def parameters(affine, bias, num_channels=3):
 @pytest.mark.parametrize("shape", [(4, 3), (2, 3, 2, 2)])
 @pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
-def test_gradients_of_output_mean_and_variance_are_right_to_float64(shape, affine, bias, check):
+@pytest.mark.parametrize("function", [normalize_batch, normalize_batch_for_compilers])
+def test_gradients_of_output_mean_and_variance_are_right_to_float64(shape, affine, bias, check, function):
     """All three outputs take part: a mean or variance without a gradient would be found here."""
-    assert check(lambda x, w, b: normalize_batch(x, w, b, EPS), (draw(*shape), *parameters(affine, bias)))
+    assert check(lambda x, w, b: function(x, w, b, EPS), (draw(*shape), *parameters(affine, bias)))
 
 
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
@@ -80,8 +85,9 @@ def test_forward_over_reverse_and_vmap_of_forward_are_those_of_the_readable_form
 
         return torch.func.hessian(scalar)(x_RNCS[0]), torch.func.vmap(along_itself)(x_RNCS)
 
-    for a, b in zip(outcomes(normalize_batch), outcomes(normalize_batch_by_autograd), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+    for function in (normalize_batch, normalize_batch_for_compilers):
+        for a, b in zip(outcomes(function), outcomes(normalize_batch_by_autograd), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("stacked", ["x", "weight", "bias", "grad"])
@@ -125,10 +131,11 @@ def values_and_gradients(function, x, weight, bias):
 @pytest.mark.parametrize(
     ("shape", "chunk_elements"), [((6, 3), 1 << 18), ((7, 3, 5, 4), 130), ((70, 3, 40, 40), 1 << 18)]
 )
-def test_fast_formula_is_the_readable_one_in_value_and_gradient(shape, chunk_elements, monkeypatch):
+@pytest.mark.parametrize("function", [normalize_batch, normalize_batch_for_compilers])
+def test_fast_formula_is_the_readable_one_in_value_and_gradient(shape, chunk_elements, function, monkeypatch):
     monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
     x, (weight, bias) = draw(*shape) * 2 + 1, parameters(True, True)
-    fast = values_and_gradients(normalize_batch, x, weight, bias)
+    fast = values_and_gradients(function, x, weight, bias)
     readable = values_and_gradients(normalize_batch_by_autograd, x, weight, bias)
     for a, b in zip(fast, readable, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
