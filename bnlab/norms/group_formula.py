@@ -7,13 +7,13 @@ Shape letters: N batch, C channels, G groups, S any number of spatial axes (none
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnlab.norms.moments import chunks, per_channel, wide_dtype
+from bnlab.norms.moments import chunks, joined_samples, per_channel, wide_dtype
 
 
 def normalize_groups(
@@ -94,15 +94,16 @@ class _NormalizeGroups(torch.autograd.Function):
         x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, num_groups: int, eps: float, centered: bool
     ) -> tuple[Tensor, ...]:
         x_NCM = _positions_joined(x_NCS)
-        if not _may_write_in_place(x_NCS):
-            y_NCM, *statistics = _normalize_piece(x_NCM, weight_C, bias_C, num_groups, eps, centered, None)
-            return y_NCM.to(x_NCS.dtype).view(x_NCS.shape), *statistics
-        y_NCM = torch.empty_like(x_NCM)
-        pieces = [
-            _normalize_piece(x, weight_C, bias_C, num_groups, eps, centered, y)[1:]
-            for x, y in zip(chunks(x_NCM), chunks(y_NCM), strict=True)
-        ]
-        return y_NCM.view(x_NCS.shape), *(_joined(values) for values in zip(*pieces, strict=True))
+        statistics: list[tuple[Tensor, ...]] = []
+
+        def outputs() -> Iterator[Tensor]:
+            for x in chunks(x_NCM):
+                y, *of_piece = _normalize_piece(x, weight_C, bias_C, num_groups, eps, centered)
+                statistics.append(tuple(of_piece))
+                yield y
+
+        y_NCM = joined_samples(x_NCM, outputs())
+        return y_NCM.view(x_NCS.shape), *(_joined(values) for values in zip(*statistics, strict=True))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -118,20 +119,20 @@ class _NormalizeGroups(torch.autograd.Function):
         grad_y = torch.zeros_like(x_NCS) if grads[0] is None else grads[0]
         r_NG = torch.rsqrt(statistics[0] + ctx.eps)
         x_NCM, g_NCM = _positions_joined(x_NCS), _positions_joined(grad_y)
-        if not _may_write_in_place(x_NCS, grad_y):
-            dx_NCM, dweight_C, dbias_C = _differentiate_piece(
-                x_NCM, g_NCM, weight_C, r_NG, statistics[1:], grads[1:], None
-            )
-            dx_NCM = dx_NCM.to(x_NCS.dtype)
-        else:
-            dx_NCM = torch.empty_like(x_NCM)
-            pieces, start = [], 0
-            for x, g, dx in zip(chunks(x_NCM), chunks(g_NCM), chunks(dx_NCM), strict=True):
+        of_parameters: list[tuple[Tensor, ...]] = []
+
+        def gradients() -> Iterator[Tensor]:
+            start = 0
+            for x, g in zip(chunks(x_NCM), chunks(g_NCM), strict=True):
                 of_piece = slice(start, start := start + len(x))
                 means = [mean_NG[of_piece] for mean_NG in statistics[1:]]
                 further = [None if grad is None else grad[of_piece] for grad in grads[1:]]
-                pieces.append(_differentiate_piece(x, g, weight_C, r_NG[of_piece], means, further, dx)[1:])
-            dweight_C, dbias_C = (torch.stack(values).sum(0) for values in zip(*pieces, strict=True))
+                dx, *rest = _differentiate_piece(x, g, weight_C, r_NG[of_piece], means, further)
+                of_parameters.append(tuple(rest))
+                yield dx
+
+        dx_NCM = joined_samples(x_NCM, gradients())
+        dweight_C, dbias_C = (sum(values) for values in zip(*of_parameters, strict=True))
         dweight = None if weight_C is None else dweight_C
         return dx_NCM.view(x_NCS.shape), dweight, dbias_C if ctx.has_bias else None, None, None, None
 
@@ -169,9 +170,8 @@ def _normalize_piece(
     num_groups: int,
     eps: float,
     centered: bool,
-    out: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Return the output (written to ``out`` if there is one), the variance (N, G) and, where centered, the mean."""
+    """Return the output, the variance (N, G) and, where centered, the mean."""
     d = x_NCM.to(wide_dtype(x_NCM.dtype))
     num_values = max(1, d.shape[1:].numel() // num_groups)
     means = []
@@ -183,8 +183,8 @@ def _normalize_piece(
     if weight_C is not None:
         scale = scale * weight_C.unsqueeze(1)
     if bias_C is None:
-        return torch.mul(d, scale, out=out), var_NG, *means
-    return torch.add(d * scale, bias_C.unsqueeze(1), out=out), var_NG, *means
+        return d * scale, var_NG, *means
+    return d * scale + bias_C.unsqueeze(1), var_NG, *means
 
 
 def _differentiate_piece(
@@ -193,10 +193,9 @@ def _differentiate_piece(
     weight_C: Tensor | None,
     r_NG: Tensor,
     means: list[Tensor],
-    grads_of_statistics: list[Tensor | None] | tuple[Tensor | None, ...],
-    out: Tensor | None,
+    grads_of_statistics: list[Tensor | None],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return dx (written to ``out`` if there is one) and the piece's share of dweight and dbias."""
+    """Return dx and the piece's share of dweight and dbias."""
     num_groups = r_NG.shape[1]
     d, g = x_NCM.to(r_NG.dtype), g_NCM.to(r_NG.dtype)
     num_values = d.shape[1:].numel() // num_groups
@@ -214,17 +213,8 @@ def _differentiate_piece(
         if grads_of_statistics[1] is not None:
             of_mean = of_mean + grads_of_statistics[1] / num_values
         rest = rest + _spread(of_mean, d)
-    dx = torch.add(g * (r if weight_C is None else r * weight_C.unsqueeze(1)), rest, out=out)
+    dx = g * (r if weight_C is None else r * weight_C.unsqueeze(1)) + rest
     return dx, (q_NC * r.squeeze(2)).sum(0), p_NC.sum(0)
-
-
-def _may_write_in_place(*tensors: Tensor) -> bool:
-    """Whether results can be written piece by piece into a tensor made beforehand: twice as fast on a CPU.
-
-    Not while gradients or a function transform (vmap) are recorded; and a GPU would rather have one large piece.
-    """
-    transformed = torch._C._are_functorch_transforms_active()  # torch has no public question for it
-    return not transformed and not torch.is_grad_enabled() and all(t.is_cpu and t.numel() for t in tensors)
 
 
 def _positions_joined(x_NCS: Tensor) -> Tensor:

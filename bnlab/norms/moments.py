@@ -92,14 +92,14 @@ def axes_but_channel(x_NCS: Tensor) -> list[int]:
 def chunks(x_NCS: Tensor) -> tuple[Tensor, ...]:
     """Return x cut along the batch into pieces that fit a cache; views, not copies."""
     num_samples = x_NCS.shape[0]
-    if x_NCS.numel() <= CHUNK_ELEMENTS or num_samples <= 1:
+    if fits_cache(x_NCS) or num_samples <= 1:
         return (x_NCS,)
     return torch.split(x_NCS, max(1, CHUNK_ELEMENTS * num_samples // x_NCS.numel()))
 
 
 def fits_cache(x_NCS: Tensor) -> bool:
-    """Return whether all of x is one piece."""
-    return x_NCS.numel() <= CHUNK_ELEMENTS
+    """Return whether all of x is one piece: on the CPU if it is small, elsewhere always (a GPU likes one large one)."""
+    return x_NCS.numel() <= CHUNK_ELEMENTS or not x_NCS.is_cpu
 
 
 def channels_at_once(x_NCS: Tensor) -> int:
