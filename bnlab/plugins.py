@@ -93,6 +93,8 @@ def _fault(norm: InstalledNorm, taken: set[str]) -> str | None:
         return f"its entry point must be package.module:Class, got '{norm.place}'."
     if norm.name in taken:
         return f"the name is taken. Reach it by norm={norm.place}."
+    if norm.name.lower() in {"true", "false", "null", "nan", "inf"}:
+        return f"the command line reads {norm.name} as a value, not as a name. Reach it by norm={norm.place}."
     if not _NAME.match(norm.name):
         return f"a name has letters, digits, _, . and - only. Reach it by norm={norm.place}."
     return None

@@ -15,6 +15,7 @@ from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
 from bnlab.experiment import check
 from bnlab.norms.catalog import build_norm
+from bnlab.plugins import complaints, usable_names
 from bnlab.sweeps.grid import expand
 
 QUICK = ["data=synthetic", "train.steps=30", "model.width=16"]
@@ -228,3 +229,12 @@ def test_listing_norms_of_packages_does_not_wait_for_torch(install: Callable[...
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "halved" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_name_that_the_command_line_reads_as_a_value_is_not_offered(install: Callable[..., str]) -> None:
+    module = install(true="MODULE:Halved", halved="MODULE:Halved")
+    assert usable_names([]) == ["halved"]
+    assert complaints([]) == [
+        "norm=true of halving 1.2 cannot be used: the command line reads true as a value, not as a name. "
+        f"Reach it by norm={module}:Halved."
+    ]

@@ -3,7 +3,7 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,8 @@ class BatchNorm(Norm):
     formula: ClassVar[Formula | None] = "batch"
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"channel_shift", "channel_scale"})
 
+    _version = 2  # torch's own count: since 2 its state holds num_batches_tracked
+
     weight: Tensor | None
     bias: Tensor | None
     running_mean: Tensor | None
@@ -163,7 +165,7 @@ class BatchNorm(Norm):
         if x_NCS.numel() == 0:
             return self._pass_empty(x_NCS)
         y_NCS, mean_C, var_C = normalize_batch(x_NCS, self.weight, self.bias, self.eps)
-        if self.training and self._tracks:
+        if self.training:
             self._update_running_statistics(mean_C, var_C, num_values=x_NCS.numel() // self.num_channels)
         return y_NCS
 
@@ -175,8 +177,7 @@ class BatchNorm(Norm):
         y_NCS, mean_C, var_C = normalize_batch_by_autograd(
             x_NCS, self.weight, self.bias, self.eps, num_values=num_values, add_up=add_up
         )
-        if self._tracks:
-            self._update_running_statistics(mean_C, var_C, num_values)
+        self._update_running_statistics(mean_C, var_C, num_values)
         return y_NCS
 
     def _pass_empty(self, x_NCS: Tensor) -> Tensor:
@@ -198,7 +199,7 @@ class BatchNorm(Norm):
 
     def _update_running_statistics(self, mean_C: Tensor, var_C: Tensor, num_values: int) -> None:
         mean, var, num_batches = self.running_mean, self.running_var, self.num_batches_tracked
-        if mean is None or var is None or num_batches is None:
+        if mean is None or var is None or num_batches is None or not self._tracks:
             return
         num_batches.add_(1)
         kept = kept_share(self.momentum, num_batches, mean.dtype)
@@ -240,6 +241,8 @@ class BatchNorm(Norm):
             norm.to(device=like.device, dtype=like.dtype)
         norm.load_state_dict(module.state_dict())
         norm.track_running_stats = module.track_running_stats
+        for name, parameter in module.named_parameters():
+            norm.get_parameter(name).requires_grad_(parameter.requires_grad)
         return norm.train(module.training)
 
     def to_torch(self, kind: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> nn.BatchNorm2d:
@@ -264,7 +267,19 @@ class BatchNorm(Norm):
         for like in [*self.parameters(), *self.buffers()][:1]:
             module.to(device=like.device, dtype=like.dtype)
         module.load_state_dict(self.state_dict())
+        module.track_running_stats = self.track_running_stats
+        for name, parameter in self.named_parameters():
+            module.get_parameter(name).requires_grad_(parameter.requires_grad)
         return module.train(self.training)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        """Load a state, those of torch before version 2 too: they count no batches."""
+        counted = f"{prefix}num_batches_tracked"
+        if local_metadata.get("version", 1) < 2 and counted not in state_dict and self.num_batches_tracked is not None:
+            state_dict[counted] = self.num_batches_tracked.clone()
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def extra_repr(self) -> str:
         """Return the options that print() shows."""

@@ -124,8 +124,7 @@ class BatchRenorm(BatchNorm):
         bias_C = d_C if self.weight is None else self.weight * d_C
         bias_C = bias_C if self.bias is None else self.bias + bias_C
         y_NCS, mean_C, var_C = normalize_batch(x_NCS, weight_C, bias_C, self.eps)
-        if self.track_running_stats:
-            self._update_running_statistics(mean_C, var_C, num_values=x_NCS.numel() // self.num_channels)
+        self._update_running_statistics(mean_C, var_C, num_values=x_NCS.numel() // self.num_channels)
         return y_NCS
 
     @torch.no_grad()

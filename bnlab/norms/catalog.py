@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bnlab.errors import ConfigError, did_you_mean
+from bnlab.errors import BnlabError, ConfigError, did_you_mean
 from bnlab.norms.norm import DECLARATIONS, Norm
 from bnlab.plugins import find_installed_norm, usable_names
 
@@ -106,7 +106,12 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
         inspect.signature(norm_class).bind(num_channels, **options)
     except TypeError as error:
         raise ConfigError(f"norm={name} cannot be built as Class(num_channels, **options): {error}.") from error
-    norm = norm_class(num_channels, **options)
+    try:
+        norm = norm_class(num_channels, **options)
+    except Exception as error:  # somebody's own class may raise anything
+        if isinstance(error, BnlabError):
+            raise
+        raise ConfigError(f"norm={name} cannot be built: {type(error).__name__}: {error}") from error
     for declaration in DECLARATIONS:
         if not hasattr(norm, declaration):  # somebody's own class, which need not know bnlab
             setattr(norm, declaration, getattr(Norm, declaration))

@@ -101,6 +101,10 @@ class BatchDevices(BatchNorm):
         self._update_running_statistics(mean_C, var_C, num_values=shards[0].numel() // self.num_channels)
         return torch.cat([y for y, _, _ in parts])
 
+    def samples_per_statistic(self, num_samples: int, num_positions: int) -> int:  # noqa: ARG002
+        """Return how many samples the smallest shard has; all, where the devices merge their statistics."""
+        return num_samples if self.sync else num_samples // self.num_devices
+
     def extra_repr(self) -> str:
         """Return the options that print() shows."""
         return f"{super().extra_repr()}, num_devices={self.num_devices}"

@@ -98,8 +98,7 @@ class GhostBatchNorm(BatchNorm):
         y_NCS, mean_GC, var_GC = self._normalize_ghosts(x_NCS, sizes)
         share_G1 = torch.tensor(sizes, dtype=mean_GC.dtype, device=x_NCS.device).unsqueeze(1) / x_NCS.shape[0]
         mean_C, var_C = (share_G1 * mean_GC).sum(0), (share_G1 * var_GC).sum(0)
-        if self.track_running_stats:
-            self._update_running_statistics(mean_C, var_C, num_values=x_NCS.numel() // self.num_channels)
+        self._update_running_statistics(mean_C, var_C, num_values=x_NCS.numel() // self.num_channels)
         return y_NCS
 
     def _normalize_ghosts(self, x_NCS: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,6 +128,14 @@ class GhostBatchNorm(BatchNorm):
         y, mean, var = normalize_batch(side_by_side, weight, bias, self.eps)
         y_NCS = y.view(-1, num_ghosts, self.num_channels, *space).transpose(0, 1).flatten(0, 1)
         return y_NCS, mean.view(num_ghosts, -1), var.view(num_ghosts, -1)
+
+    def samples_per_statistic(self, num_samples: int, num_positions: int) -> int:
+        """Return how many samples the smallest ghost has."""
+        return (
+            num_samples
+            if num_samples <= self.ghost_size
+            else min(ghost_sizes(num_samples, self.ghost_size, num_positions))
+        )
 
     def extra_repr(self) -> str:
         """Return the options that print() shows."""

@@ -218,12 +218,13 @@ def _differentiate_piece(
 
 
 def _positions_joined(x_NCS: Tensor) -> Tensor:
-    return x_NCS.flatten(2) if x_NCS.dim() > 2 else x_NCS.unsqueeze(2)
+    # reshape, not flatten or unflatten: those have no rule for a stack of incoming gradients
+    return x_NCS.reshape(*x_NCS.shape[:2], x_NCS.shape[2:].numel())
 
 
 def _in_groups(x_NCS: Tensor, num_groups: int) -> Tensor:
-    # not unflatten(1, (G, -1)): an empty batch leaves its -1 open
-    return torch.unflatten(x_NCS, 1, (num_groups, x_NCS.shape[1] // num_groups))
+    num_samples, num_channels, *space = x_NCS.shape
+    return x_NCS.reshape(num_samples, num_groups, num_channels // num_groups, *space)
 
 
 def _sum_positions(x_NCM: Tensor) -> Tensor:

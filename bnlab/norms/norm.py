@@ -25,6 +25,7 @@ class Norm(nn.Module):
             a channel (``channel_shift``) or to a sample, multiplying a channel (``channel_scale``) or a sample by a
             positive constant.
         replaces_activation: Brings a nonlinearity of its own: where it stands before the activation, that is left out.
+        momentum: Share of the old running value that is kept at each step; None: a plain average, or there is none.
         weight_parametrization: Builds what the weight of the linear map before it goes through, or None.
     """
 
@@ -35,7 +36,21 @@ class Norm(nn.Module):
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
 
     replaces_activation: bool = False  # of the layer, not of its class: an option may turn these two off
+    momentum: float | None = None
     weight_parametrization: Callable[[], nn.Module] | None = None
+
+    def samples_per_statistic(self, num_samples: int, num_positions: int) -> int:  # noqa: ARG002
+        """Return how many samples of a batch the smallest of its statistics sees, where samples are mixed.
+
+        Args:
+            num_samples: N.
+            num_positions: Values per sample and channel.
+        """
+        return num_samples
+
+    def kept_per_step(self) -> float | None:
+        """Return the share of the old running value that a step keeps: 1 where it never moves; None as in momentum."""
+        return self.momentum
 
 
 DECLARATIONS = (

@@ -97,6 +97,10 @@ class PopulationBatchNorm(BatchNorm):
         super().__init__(num_channels, eps=eps, momentum=momentum, affine=affine)
         self.source = source
 
+    def kept_per_step(self) -> float | None:
+        """Return 1 where the statistics are frozen, else the momentum."""
+        return 1.0 if self.source == "frozen" else self.momentum
+
     def forward(self, x_NCS: Tensor) -> Tensor:
         """Normalize a batch by what is known before it; in training mode, move the running statistics after."""
         check_input(x_NCS, self.num_channels)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from bnlab.errors import ConfigError
 from bnlab.norms.moments import channel_moments
@@ -132,6 +133,11 @@ def _keeps_running_statistics(layer: nn.Module) -> bool:
     own = {name for name, buffer in layer.named_buffers(recurse=False) if buffer is not None}
     if not own:
         return False
+    if isinstance(layer, _InstanceNorm):
+        raise ConfigError(
+            f"precise_batch_stats knows statistics over a batch; {type(layer).__name__} averages those of single "
+            "samples. Give it track_running_stats=False, as its paper does."
+        )
     if callable(getattr(layer, "batch_statistics", None)) or own & {"running_mean", "running_var"}:
         return True
     if getattr(layer, "keeps_running_statistics", False):
@@ -173,14 +179,14 @@ def _training(model: nn.Module) -> Iterator[None]:
 def _collecting(pools: dict[nn.Module, _Pool]) -> Iterator[None]:
     """Pool the input of each layer before it runs, and give the layer this batch's own statistics to run with."""
 
-    def listen(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-        x_NCS = args[0]
+    def listen(layer: nn.Module, args: tuple[Tensor, ...], options: dict[str, Tensor]) -> None:
+        x_NCS = next(iter((*args, *options.values())))
         if x_NCS.numel() > 0:
             statistics = _statistics_of(layer, x_NCS)
             pools[layer].add(statistics, x_NCS.numel() // x_NCS.shape[1])
             _set_buffers(layer, statistics)
 
-    hooks = [layer.register_forward_pre_hook(listen) for layer in pools]
+    hooks = [layer.register_forward_pre_hook(listen, with_kwargs=True) for layer in pools]
     try:
         yield
     finally:

@@ -65,7 +65,7 @@ def facts_of(module: nn.Module, shape: tuple[int, ...]) -> NormFacts | None:
         return NormFacts("layer", math.prod(module.normalized_shape), False, False, False, None)
     if isinstance(module, nn.RMSNorm):
         return NormFacts("rms", math.prod(module.normalized_shape), False, False, False, None)
-    return _declared(module, shape) if all(hasattr(module, name) for name in DECLARATIONS) else None
+    return _declared(module, shape) if any(hasattr(module, name) for name in DECLARATIONS) else None
 
 
 def _declared(norm: Any, shape: tuple[int, ...]) -> NormFacts:
@@ -77,15 +77,17 @@ def _declared(norm: Any, shape: tuple[int, ...]) -> NormFacts:
         "instance": per_sample // shape[1],
         "rms": per_sample,
     }
-    momentum = getattr(norm, "momentum", None)  # a class that is no `Norm` may mean the share of the new value
-    per_device = shape[0] // getattr(norm, "num_devices", 1)
-    in_a_ghost = min(per_device, getattr(norm, "ghost_size", per_device)) * per_sample // shape[1]
-    own = in_a_ghost if norm.mixes_samples else None
+    said = {name: getattr(norm, name, getattr(Norm, name)) for name in DECLARATIONS}
+    num_samples, kept = shape[0], None
+    if isinstance(norm, Norm):  # another class's momentum may be the share of the new value
+        positions = per_sample // shape[1]
+        num_samples, kept = norm.samples_per_statistic(num_samples, positions), norm.kept_per_step()
+    own = num_samples * per_sample // shape[1] if said["mixes_samples"] else None
     return NormFacts(
-        kind=norm.formula or "own",
-        values_per_statistic=values[norm.formula] if norm.formula else own,
-        removes_channel_shift="channel_shift" in norm.invariances,
-        mixes_samples=norm.mixes_samples,
-        keeps_running_statistics=norm.keeps_running_statistics and any(True for _ in norm.buffers()),
-        kept=momentum if isinstance(norm, Norm) and isinstance(momentum, float | int) else None,
+        kind=said["formula"] or "own",
+        values_per_statistic=values[said["formula"]] if said["formula"] else own,
+        removes_channel_shift="channel_shift" in said["invariances"],
+        mixes_samples=said["mixes_samples"],
+        keeps_running_statistics=said["keeps_running_statistics"] and any(True for _ in norm.buffers()),
+        kept=kept,
     )

@@ -132,6 +132,12 @@ def _not_settled(config: RunConfig, seen: Pass, num_steps: int) -> list[Trap]:
     kept, num_updates = _kept_share(seen), num_steps * config.train.accumulation
     if kept is None or kept**num_updates <= LARGEST_START_SHARE:
         return []
+    if kept == 1:
+        message = (
+            f"norm={config.norm.name} never moves its running statistics: what eval mode uses is the start, mean 0 and "
+            "variance 1, unless somebody sets them (bnlab.norms.precise_batch_stats, or a state dict)."
+        )
+        return [Trap("statistics_not_settled", "warning", message)]
     largest = int(1000 * LARGEST_START_SHARE ** (1 / num_updates)) / 1000
     message = (
         f"norm={config.norm.name} keeps {kept:g} of its running statistics at each of {num_updates} updates: in the "

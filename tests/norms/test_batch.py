@@ -203,19 +203,32 @@ def test_without_affine_or_bias_the_rest_of_the_formula_stays(options):
     np.testing.assert_allclose(rows_of(norm.eval()(x)), weight * standardized(x, 1e-5), rtol=1e-9)
 
 
-@settings(max_examples=60, deadline=None, database=None, derandomize=True)
+def laid_out(x, layout):
+    """Return the same values, differently in memory."""
+    if layout == "channels innermost":
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    return x.repeat_interleave(2, 0)[::2] if layout == "every second" else x
+
+
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
 @given(
     num_samples=st.integers(1, 6),
     num_channels=st.integers(1, 4),
     spatial=st.lists(st.integers(1, 4), max_size=3),
+    layout=st.sampled_from(["contiguous", "channels innermost", "every second"]),
+    affine=st.booleans(),
+    bias=st.booleans(),
     dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
     eps=st.floats(1e-5, 1.0),
     momentum=st.one_of(st.none(), st.floats(0, 1)),
     seed=st.integers(0, 2**16),
 )
-def test_any_shape_type_and_option_gives_numpys_result(num_samples, num_channels, spatial, dtype, eps, momentum, seed):
-    x = (3 * draw(num_samples, num_channels, *spatial, seed=seed) + 1).to(dtype)
-    norm = BatchNorm(num_channels, eps=eps, momentum=momentum)
+def test_any_shape_layout_type_and_option_gives_numpys_result(
+    num_samples, num_channels, spatial, layout, affine, bias, dtype, eps, momentum, seed
+):
+    x = laid_out((3 * draw(num_samples, num_channels, *spatial, seed=seed) + 1).to(dtype), layout)
+    norm = BatchNorm(num_channels, eps=eps, momentum=momentum, affine=affine, bias=bias)
+    assert (norm.weight is not None, norm.bias is not None) == (affine, affine and bias)
     norm = norm.double() if dtype is torch.float64 else norm
     if x.numel() == num_channels:
         with pytest.raises(ConfigError):

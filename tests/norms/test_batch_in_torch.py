@@ -7,6 +7,8 @@ from torch.autograd import forward_ad
 
 from bnlab.errors import ConfigError
 from bnlab.norms.batch import BatchNorm
+from bnlab.norms.catalog import build_norm
+from bnlab.norms.ghost import GhostBatchNorm
 
 
 def draw(*shape, dtype=torch.float64):
@@ -135,3 +137,42 @@ def test_a_sliced_or_transposed_input_gives_the_numbers_of_its_copy():
         found, expected = BatchNorm(view.shape[1]).double(), BatchNorm(view.shape[1]).double()
         for a, b in zip(outcome(found, view), outcome(expected, view.contiguous()), strict=True):
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("frozen", [(), ("weight",), ("weight", "bias")])
+def test_what_is_frozen_or_does_not_track_stays_so_on_the_way_from_torch_and_back(frozen):
+    theirs = nn.BatchNorm1d(3)
+    for name in frozen:
+        theirs.get_parameter(name).requires_grad_(False)
+    theirs.track_running_stats = False
+    ours = BatchNorm.from_torch(theirs)
+    back = ours.to_torch(nn.BatchNorm1d)
+    for layer in (ours, back):
+        assert not layer.track_running_stats
+        assert {name for name, p in layer.named_parameters() if not p.requires_grad} == set(frozen)
+        before = layer.running_mean.clone()
+        layer.train()(draw(5, 3, dtype=torch.float32))
+        assert torch.equal(layer.running_mean, before)
+
+
+def test_a_state_of_torch_before_it_counted_batches_loads():
+    state = {name: value for name, value in nn.BatchNorm1d(3).state_dict().items() if name != "num_batches_tracked"}
+    norm = BatchNorm(3)
+    norm.load_state_dict(state)
+    assert norm.num_batches_tracked == 0
+    state = norm.state_dict()
+    del state["num_batches_tracked"]  # a state of today must be whole
+    with pytest.raises(RuntimeError, match="num_batches_tracked"):
+        norm.load_state_dict(state)
+
+
+def test_only_batch_norm_itself_is_made_from_torchs():
+    with pytest.raises(ConfigError, match=r"GhostBatchNorm has no layer of torch's"):
+        GhostBatchNorm.from_torch(nn.BatchNorm1d(3))
+
+
+@pytest.mark.parametrize("name", ["batch", "group", "layer", "instance", "rms", "frn", "switchable", "ghost"])
+def test_a_stack_of_incoming_gradients_is_taken_at_once(name):
+    norm, x = build_norm(name, 4).double(), draw(3, 4, 2, 2)
+    at_once = torch.autograd.functional.jacobian(norm, x, vectorize=True)
+    torch.testing.assert_close(at_once, torch.autograd.functional.jacobian(norm, x))

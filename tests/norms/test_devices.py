@@ -47,3 +47,16 @@ def test_more_devices_than_samples_or_one_row_each_are_refused():
     with pytest.raises(ConfigError, match="more than one value per channel"):
         BatchDevices(2, num_devices=4)(torch.randn(7, 2))
     assert BatchDevices(2, num_devices=4)(torch.randn(4, 2, 3)).shape == (4, 2, 3)
+
+
+def test_switched_off_tracking_moves_nothing():
+    norm = BatchDevices(3)
+    norm.track_running_stats = False
+    norm(torch.randn(6, 3))
+    assert torch.equal(norm.running_mean, torch.zeros(3))
+    assert norm.num_batches_tracked == 0
+
+
+def test_says_how_many_samples_a_statistic_sees():
+    assert BatchDevices(3, num_devices=4).samples_per_statistic(30, 1) == 7
+    assert BatchDevices(3, num_devices=4, sync=True).samples_per_statistic(30, 1) == 30

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,13 @@ def test_class_that_cannot_be_imported_is_refused_with_the_reason(place):
 def test_place_without_a_module_or_a_class_is_not_known(place):
     with pytest.raises(ConfigError, match="is not known"):
         build_norm(place, 5)
+
+
+def test_a_constructor_that_raises_is_named(monkeypatch):
+    class Refuses(nn.Module):
+        def __init__(self, num_channels, **options):
+            raise ValueError(f"no {', '.join(options)} for {num_channels}")
+
+    monkeypatch.setitem(sys.modules, "refusing", types.SimpleNamespace(Refuses=Refuses))
+    with pytest.raises(ConfigError, match=r"norm=refusing:Refuses cannot be built: ValueError: no size for 3"):
+        build_norm("refusing:Refuses", 3, size=1)

@@ -299,6 +299,26 @@ def test_no_values_are_refused_and_change_nothing(batches, what):
     assert torch.equal(model.running_mean, torch.zeros(3))
 
 
+def test_statistics_of_single_samples_are_refused():
+    """Their average is no moment of the population, which is what this sets."""
+    with pytest.raises(ConfigError, match="InstanceNorm1d averages those of single samples"):
+        precise_batch_stats(nn.InstanceNorm1d(3, track_running_stats=True), [torch.randn(4, 3, 5)])
+
+
+def test_a_norm_that_is_called_by_keyword_is_heard():
+    class ByKeyword(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            return self.norm(input=x)
+
+    model, x = ByKeyword(), torch.randn(8, 3)
+    precise_batch_stats(model, [x])
+    torch.testing.assert_close(model.norm.running_mean, x.mean(0))
+
+
 @pytest.mark.parametrize("name", NORMS)
 def test_every_norm_of_the_catalog_that_keeps_statistics_can_be_made_precise(name):
     norm = build_norm(name, 8)

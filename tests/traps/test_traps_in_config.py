@@ -161,7 +161,8 @@ WARNED = [
         "PyTorch's momentum is the share of the NEW",
     ),
     ("statistics_not_settled", ["norm.momentum=0.99"], "74% of what eval mode uses is the start"),
-    ("statistics_not_settled", ["norm.momentum=1"], "100% of what eval mode uses is the start"),
+    ("statistics_not_settled", ["norm.momentum=1"], "norm=batch never moves its running statistics"),
+    ("statistics_not_settled", ["norm=batch_population", "norm.source=frozen"], "never moves its running statistics"),
     ("in_place", ["norm=OWN:Overwriting"], "Let it work on x.clone()"),
     ("dropout_before_batch_norm", ["model.dropout=0.5"], "dropout (hidden1.dropout) before hidden2.norm, hidden3.norm"),
     ("dropout_before_batch_norm", ["model.dropout=0.5", "model.depth=1", "placement=after"], "before hidden1.norm"),
@@ -306,6 +307,14 @@ def test_updates_of_the_running_statistics_are_counted_per_part() -> None:
     words = [*QUICK, "norm.momentum=0.99", "train.steps=100", "accept=[accumulation]"]
     assert len(check(compose_run(words)).warnings) == 1
     assert check(compose_run([*words, "train.accumulation=5"])).warnings == []
+
+
+def test_synchronized_devices_are_no_few_values(train: Callable[..., Answer]) -> None:
+    answer = train("norm=batch_devices", "norm.sync=true", "norm.num_devices=16", "train.batch_size=32")
+    assert answer.status == 0
+    assert "warning" not in answer.err
+    answer = train("norm=batch_devices", "norm.num_devices=16", "train.batch_size=32", "seed=1")
+    assert "over 2 values per channel" in answer.err
 
 
 def test_ghosts_smaller_than_a_part_are_the_same_in_parts() -> None:
