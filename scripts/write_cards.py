@@ -55,7 +55,8 @@ def card(name: str, costs: dict[str, Any] | None) -> str:
     for section in ("Axes", "Fails", "Source"):
         if parts.get(section):
             said = re.sub(r"``(.+?)``", r"`\1`", " ".join(parts[section].split()))
-            lines += [f"**{section}.** {said[0].upper()}{said[1:]}", ""]
+            is_code = "." in said.split()[0].rstrip(".,")
+            lines += [f"**{section}.** {said[0] if is_code else said[0].upper()}{said[1:]}", ""]
     if costs is not None:
         shown = [f"{cost:.2f} ({model})" if (cost := costs[model].get(name)) else f"- ({model})" for model in costs]
         lines += [f"**Cost.** One training step, as a multiple of one without a norm: {', '.join(shown)}.", ""]

@@ -138,13 +138,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def _build(norm: str, shape: tuple[int, ...], options: Mapping[str, Any]) -> nn.Module:
-    try:
-        return build_norm(norm, shape[1], **options).double()
-    except ConfigError:
-        raise
-    except Exception as error:  # somebody's own constructor may raise anything
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"norm={norm} cannot be built for {shape[1]} channels: {said}") from error
+    return build_norm(norm, shape[1], **options).double()
 
 
 def _first_that_fits(norm: str, options: Mapping[str, Any]) -> tuple[int, ...]:

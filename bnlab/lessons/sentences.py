@@ -39,7 +39,10 @@ def sharing_sentences(lesson: Explanation) -> list[str]:
     many = f"there are {sharing.num_statistics:,}, one per {_listed(per)}" if per else "there is only this one"
     said.append(f"One statistic sees {product}{factors} = {sharing.num_values:,} values; {many}.")
     if not sharing.through_gradient:
-        said.append("To the gradient the statistics are constants: it takes the direct way only.")
+        said.append(
+            "Not all of these values get a gradient through the statistic: it is detached, or hangs on few of "
+            "them, as a maximum does."
+        )
     return said
 
 
@@ -120,8 +123,9 @@ def terms_sentences(lesson: Explanation) -> list[str]:
         return said
     if "mean" in taken:
         said.append(f"dx sums to {number(_rounded(story.sum_dx))}: adding a constant to all these x changes nothing.")
+    stretching = "nor does stretching them" if "mean" in taken else "stretching these x changes nothing"
     if taken & {"spread", "scale"} and story.name not in {"scale", "absolute_deviation"}:
-        said.append(f"dx · xhat sums to {number(story.sum_dx_xhat)}, 0 but for eps: nor does stretching them.")
+        said.append(f"dx · xhat sums to {number(story.sum_dx_xhat)}, 0 but for eps: {stretching}.")
     statistics = {"mean": "mean", "spread": "variance", "scale": "mean square"}
     losses = [f"without the {statistics[t.name]}'s term by {_times(t.share)} its length" for t in story.terms[1:]]
     said.append(f"Were a statistic detached, dx would be off: {', '.join(losses)}.")
@@ -174,7 +178,7 @@ def modes_sentences(lesson: Explanation) -> list[str]:
         if known:
             after = _listed([number(found.after) for found in known])
             batch = _listed([number(found.batch) for found in known if found.batch is not None])
-            said.append(f"Eval mode normalizes by the running statistics ({after}), not by the batch's ({batch}).")
+            said.append(f"Eval mode normalizes by the running statistics, now {after}; the batch's own are {batch}.")
         if modes.left:
             said.append(f"After {MANY_BATCHES} batches {modes.left:.1%} of the start would be left in them.")
     if modes.random:

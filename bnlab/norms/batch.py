@@ -220,13 +220,15 @@ class BatchNorm(Norm):
 
         Example:
             >>> BatchNorm.from_torch(nn.BatchNorm2d(8, momentum=0.1))
-            BatchNorm(8, eps=1e-05, momentum=0.9)
+            BatchNorm(8, eps=1e-05, momentum=0.9, unbiased_running_var=True)
         """
         if cls is not BatchNorm:
             raise ConfigError(f"{cls.__name__} has no layer of torch's to be made from: BatchNorm.from_torch has")
         known = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
         if not isinstance(module, known):
-            raise ConfigError(f"from_torch takes an nn.BatchNorm1d, 2d or 3d, got {type(module).__name__}")
+            raise ConfigError(
+                f"from_torch takes an nn.BatchNorm1d, 2d, 3d or SyncBatchNorm, got {type(module).__name__}"
+            )
         norm = cls(
             module.num_features,
             eps=module.eps,
@@ -283,4 +285,12 @@ class BatchNorm(Norm):
 
     def extra_repr(self) -> str:
         """Return the options that print() shows."""
-        return f"{self.num_channels}, eps={self.eps}, momentum={self.momentum}"
+        options = {
+            "affine": (self.weight is not None or self.bias is not None, True),
+            "bias": (self.bias is not None or self.weight is None, True),
+            "track_running_stats": (self.track_running_stats, True),
+            "unbiased_running_var": (self.unbiased_running_var, False),
+            "sync": (self.sync, False),
+        }
+        told = "".join(f", {name}={value}" for name, (value, usual) in options.items() if value != usual)
+        return f"{self.num_channels}, eps={self.eps}, momentum={self.momentum}{told}"

@@ -97,8 +97,8 @@ class BatchScaleOnly(RunningNorm):
 
     Fails:
         A channel whose mean is large beside its spread comes out large: mean 10 and deviation 0.1 give outputs around
-        100, which saturate a sigmoid. The default network (sigmoid) diverges at learning rate 3 by step 101, where
-        both BatchNorm and no norm at all train (seed 0).
+        100, which saturate a sigmoid. The default network with sigmoid units diverges at learning rate 3 by step 101,
+        where both BatchNorm and no norm at all train (seed 0).
 
     Args:
         num_channels: C, the size of the input's axis 1.

@@ -37,7 +37,7 @@ class NoisyBatchNorm(BatchNorm):
         Because the noise is drawn anew at every step, a network's distribution on a fixed batch drifts little between
         far-apart points of training: measure the drift from step to step. In eval mode the next layers' running
         statistics include the noise of training mode, and their inputs do not. ``normalize=false`` stopped the paper's
-        VGG from training; in the default network of three sigmoid layers it does not (600 steps at learning rate 0.3:
+        VGG from training; in the default network with sigmoid units it does not (600 steps at learning rate 0.3:
         0.897 test accuracy against 0.887 without the noise; seed 0).
 
     Args:

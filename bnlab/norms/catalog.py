@@ -111,7 +111,10 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
     except Exception as error:  # somebody's own class may raise anything
         if isinstance(error, BnlabError):
             raise
-        raise ConfigError(f"norm={name} cannot be built: {type(error).__name__}: {error}") from error
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(
+            f"norm={name} cannot be built for {num_channels} channels: {type(error).__name__}: {said}"
+        ) from error
     for declaration in DECLARATIONS:
         if not hasattr(norm, declaration):  # somebody's own class, which need not know bnlab
             setattr(norm, declaration, getattr(Norm, declaration))

@@ -88,6 +88,8 @@ def precise_batch_stats(model: nn.Module, batches: Iterable[Tensor | Sequence[Te
     pools = {layer: _Pool() for layer in layers}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     num_batches = num_samples = 0
+    if isinstance(batches, Tensor):
+        raise ConfigError("precise_batch_stats takes an iterable of batches, got one tensor. Pass [x].")
     with torch.no_grad(), torch.random.fork_rng(), _training(model), _collecting(pools):
         for batch in batches:
             inputs = batch if isinstance(batch, Tensor) else batch[0]

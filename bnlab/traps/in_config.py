@@ -123,7 +123,7 @@ def _small_momentum(config: RunConfig, seen: Pass) -> list[Trap]:
         return small_momentum(seen)
     message = (
         f"norm.momentum is the share of the OLD running value that is kept, got {kept:g}: eval mode sees little more "
-        f"than the last batches. PyTorch's {kept:g} is norm.momentum={1 - kept:g} here."
+        f"than the last batches. PyTorch's {kept or 0.1:g} is norm.momentum={1 - (kept or 0.1):g} here."
     )
     return [Trap("small_momentum", "warning", message)]
 
@@ -152,11 +152,13 @@ def _few_values(config: RunConfig, seen: Pass) -> list[Trap]:
     if not uses:
         return []
     fewest = min(use.facts.values_per_statistic or FEW_VALUES for use in uses)
+    own = [f"norm.{key}" for key in ("ghost_size", "num_devices") if key in config.norm.options]
+    cure = f"Change {own[0]}" if own else "Use a larger train.batch_size"
     signs = ", and on (N, C) two values come out as +1 and -1 whatever they were" if fewest == 2 else ""
     message = (
         f"norm={config.norm.name} takes statistics over {fewest} values per channel in {some_of(u.role for u in uses)} "
         f"({config.train.part_size} images at a time): below {FEW_VALUES} their noise costs accuracy{signs}. "
-        "Use a larger train.batch_size, or norm=layer."
+        f"{cure}, or norm=layer."
     )
     return [Trap("few_values", "warning", message)]
 

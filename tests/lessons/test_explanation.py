@@ -287,7 +287,7 @@ def test_a_way_that_is_felt_in_one_direction_only_is_no_detached_statistic() -> 
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("NotFinite", "gives NaN or infinity"), ("Refusing", "cannot be built for 3 channels: not with 3")],
+    [("NotFinite", "gives NaN or infinity"), ("Refusing", "cannot be built for 3 channels: ValueError: not with 3")],
 )
 def test_a_layer_that_cannot_be_explained_is_refused_in_a_sentence(name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

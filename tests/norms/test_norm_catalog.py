@@ -209,5 +209,7 @@ def test_a_constructor_that_raises_is_named(monkeypatch):
             raise ValueError(f"no {', '.join(options)} for {num_channels}")
 
     monkeypatch.setitem(sys.modules, "refusing", types.SimpleNamespace(Refuses=Refuses))
-    with pytest.raises(ConfigError, match=r"norm=refusing:Refuses cannot be built: ValueError: no size for 3"):
+    with pytest.raises(
+        ConfigError, match=r"norm=refusing:Refuses cannot be built for 3 channels: ValueError: no size for 3"
+    ):
         build_norm("refusing:Refuses", 3, size=1)
