@@ -24,38 +24,49 @@ STEP_CLOSE = 1e-5
 
 def _finite_differences(subject: Subject) -> Verdict:
     """Compare with central differences along random directions, for the input and all parameters at once."""
-    if _leans_on_running_statistics(subject):
+    return _slopes(subject, training=True)
+
+
+def _eval_gradient(subject: Subject) -> Verdict:
+    """Do so in eval mode, where a network is fine-tuned with frozen statistics."""
+    return _slopes(subject, training=False)
+
+
+def _slopes(subject: Subject, *, training: bool) -> Verdict:
+    if training and _leans_on_running_statistics(subject):
         return passes_over("its training output leans on running statistics, which the gradient holds constant")
     x = random_input(subject.shape, seed=5)
     with torch.no_grad():
-        y = subject.run(subject.fresh(), x)
+        y = subject.run(subject.fresh(training=training), x)
     if y.dtype != torch.float64 or torch.equal(y, y.float().double()) or "precision" in subject.facts:
         return passes_over("it does not compute in float64")
     g = gradient_given(x.shape)
-    found = backward(subject, subject.fresh(), x, g)
+    found = backward(subject, subject.fresh(training=training), x, g)
     generator = torch.Generator().manual_seed(0)
     for name, gradient in found.items():
         shape = x.shape if name == "x" else tensor_named(subject.fresh(), name).shape
         for _ in range(2):
             v = torch.randn(shape, generator=generator, dtype=torch.float64)
-            slope = (_value(subject, x, g, name, v, STEP) - _value(subject, x, g, name, v, -STEP)) / (2 * STEP)
+            ahead, behind = (_value(subject, x, g, name, v, step, training) for step in (STEP, -STEP))
+            slope = (ahead - behind) / (2 * STEP)
             came = 0.0 if gradient is None else float((gradient.double() * v).sum())
             size = 1.0 if gradient is None else float((gradient.double() * v).abs().sum())
             if not abs(slope - came) <= STEP_CLOSE * max(size, abs(slope), float(g.abs().sum()) * STEP):
-                return _wrong_slope(subject, name, came, slope)
+                return _wrong_slope(subject, name, came, slope, training)
     return HOLDS
 
 
-def _wrong_slope(subject: Subject, name: str, came: float, slope: float) -> Verdict:
+def _wrong_slope(subject: Subject, name: str, came: float, slope: float, training: bool) -> Verdict:
     what = "the input's gradient" if name == "x" else f"the gradient of {name}"
-    known = subject.findings.get("gradient cause")
+    known = subject.findings.get("gradient cause") if training else None
     cause = known if known is not None else f"{what} is not that of the layer's own output"
-    setting = f"{what} along one random direction, against central differences"
+    mode = "" if training else "eval mode, "
+    setting = f"{mode}{what} along one random direction, against central differences"
     return fails(cause, "", Example(setting, subject.shape, None, show(torch.tensor(came)), show(torch.tensor(slope))))
 
 
-def _value(subject: Subject, x: Tensor, g: Tensor, name: str, v: Tensor, step: float) -> float:
-    layer = subject.fresh()
+def _value(subject: Subject, x: Tensor, g: Tensor, name: str, v: Tensor, step: float, training: bool) -> float:
+    layer = subject.fresh(training=training)
     with torch.no_grad():
         if name == "x":
             x = x + step * v
@@ -107,5 +118,6 @@ def _gradient_sums(subject: Subject) -> Verdict:
 
 SLOPE_LAWS = (
     Law("finite differences", "all gradients are those of the layer's own output", "gradient", _finite_differences),
+    Law("eval gradient", "so they are in eval mode", "gradient", _eval_gradient),
     Law("gradient sums", "along each invariance the gradient sums to 0", "gradient", _gradient_sums),
 )

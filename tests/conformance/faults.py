@@ -395,6 +395,11 @@ class DependsOnOrder(OnlyTrainsOtherwise):
         return x[: max(1, len(x) - 1)].mean(axes_of(x))
 
 
+class EvalGradientMissing(HealthyBatchNorm):
+    def eval_forward(self, x):
+        return super().eval_forward(x).detach() + 0 * x
+
+
 class Fault(NamedTuple):
     layer: Callable[..., nn.Module]
     law: str
@@ -438,6 +443,7 @@ FAULTS: list[Any] = [
     Fault(EvalForgetsAffine, "eval output", "scale and shift are forgotten"),
     Fault(EvalForgetsEps, "eval output", "eps is missing"),
     Fault(EvalReadsDeviation, "eval output", "the running variance is read as a standard deviation"),
+    Fault(EvalGradientMissing, "eval gradient", "the input's gradient is not that of the layer's own output"),
     Fault(Cancels, "large offset", "E[x^2] - E[x]^2"),
     Fault(NarrowStatistics, "low precision", "statistics are computed in half precision"),
     Fault(WideOutput, "output type", "the output is float32 for a float16 input"),
