@@ -7,6 +7,7 @@ from bnlab.conformance.behavior_laws import BEHAVIOR_LAWS
 from bnlab.conformance.building import Build, builder
 from bnlab.conformance.formula_laws import FORMULA_LAWS
 from bnlab.conformance.gradient_laws import GRADIENT_LAWS
+from bnlab.conformance.large_laws import LARGE_LAWS
 from bnlab.conformance.number_laws import NUMBER_LAWS
 from bnlab.conformance.observing import eps_of
 from bnlab.conformance.running_laws import RUNNING_LAWS
@@ -21,6 +22,7 @@ LAWS: tuple[Law, ...] = (
     *SLOPE_LAWS,
     *RUNNING_LAWS,
     *NUMBER_LAWS,
+    *LARGE_LAWS,
     *BEHAVIOR_LAWS[1:],
 )
 

@@ -54,12 +54,12 @@ def inputs_of(subject: Subject) -> list[Tensor]:
     The tiny ones are of the size of sqrt(eps), so that eps counts as much as the variance does.
     """
     groups = _num_groups(subject) if subject.claims.formula == "group" else 1
-    unit = next((c for c in range(groups, subject.num_channels, groups) if _can_be_built(subject, c)), None)
+    unit = next((c for c in range(groups, subject.num_channels, groups) if can_be_built(subject, c)), None)
     unit = unit or subject.num_channels
     shapes = []
     for num_axes, shape in subject.shapes.items():
         square = num_axes > 2 and len(set(shape)) == 1
-        shapes += [s for s in small_shapes(num_axes, unit, square=square) if _can_be_built(subject, s[1])]
+        shapes += [s for s in small_shapes(num_axes, unit, square=square) if can_be_built(subject, s[1])]
     shapes = sorted((s for s in shapes if _values_per_statistic(subject, s) > 1), key=lambda s: torch.Size(s).numel())
     small = [small_input(shape) for shape in shapes]
     tiny = [x * (0.5 * eps_of(subject) ** 0.5) for x in small]
@@ -206,7 +206,8 @@ def _num_groups(subject: Subject) -> int:
     return int(subject.findings["num_groups"])
 
 
-def _can_be_built(subject: Subject, num_channels: int) -> bool:
+def can_be_built(subject: Subject, num_channels: int) -> bool:
+    """Return whether a layer can be built for a number of channels."""
     try:
         built(subject.build, num_channels)
     except Exception:  # whatever a constructor says of a number that does not suit it

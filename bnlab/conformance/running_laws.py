@@ -14,6 +14,11 @@ from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, pass
 NEAR = 1e-4
 """Two shares that differ by less are the same: running values may be float32."""
 
+COUNT = "num_batches_tracked"
+
+VARIANCES = ("biased variance", "unbiased variance")
+"""What a running variance may average: bnlab and the article the first, PyTorch the second."""
+
 NONE_KEPT = "it keeps no running statistics"
 
 
@@ -32,7 +37,9 @@ def _move(subject: Subject) -> Verdict:
     said = _wrong_moves(subject, history, names, moves)
     subject.findings["moves are wrong"] = bool(said)
     if said:
-        return fails("; and ".join(said), "", _moved_example(history, names, moves))
+        only_the_count = said == _wrong_count(history)
+        example = _counted_example(history) if only_the_count else _moved_example(history, names, moves)
+        return fails("; and ".join(said), "", example)
     mean, var = moves
     assert mean is not None
     assert var is not None
@@ -49,10 +56,10 @@ def _wrong_moves(subject: Subject, history: History, names: tuple[str, str], mov
     if moved != [True, True]:
         return [f"{name} is never updated" for name, moves_at_all in zip(names, moved, strict=True) if not moves_at_all]
     kinds = [None if move is None else move.statistic for move in moves]
-    if kinds[1] == "mean" and kinds[0] in {"biased variance", "unbiased variance"}:
+    if kinds[1] == "mean" and kinds[0] in VARIANCES:
         return [f"mean and variance are swapped: {mean} takes the variance, {var} the mean"]
     said = []
-    wanted = {mean: ("mean",), var: ("biased variance", "unbiased variance")}
+    wanted = {mean: ("mean",), var: VARIANCES}
     for name, move in zip(names, moves, strict=True):
         if move is None:
             said.append(f"no known cause explains how {name} moves")
@@ -110,11 +117,18 @@ def _wrong_start(history: History, names: tuple[str, str]) -> list[str]:
 
 def _wrong_count(history: History) -> list[str]:
     for name, values in history.values.items():
-        if name.rpartition(".")[2] == "num_batches_tracked":
+        if name.rpartition(".")[2] == COUNT:
             counts = [int(value) for value in values]
             if counts != list(range(counts[0], counts[0] + len(counts))):
                 return [f"{name} does not count the batches: {counts}"]
     return []
+
+
+def _counted_example(history: History) -> Example:
+    values = next(values for name, values in history.values.items() if name.rpartition(".")[2] == COUNT)
+    counts = [int(value) for value in values]
+    setting = f"{COUNT} before the first of {len(counts) - 1} random batches and after each"
+    return Example(setting, (), None, counts, list(range(counts[0], counts[0] + len(counts))))
 
 
 def _momentum(subject: Subject) -> float | None:
@@ -141,18 +155,23 @@ def _still(subject: Subject, history: History) -> Example | None:
 
 
 def _moved_example(history: History, names: tuple[str, str], moves: list[Move | None]) -> Example:
-    """Return what the buffers became in the second batch, and what they should be by the share that the mean took."""
+    """Return what the buffers became in the second batch, and what they should be by the share that the mean took.
+
+    Either variance may be stored: the layer's own choice is what it should be.
+    """
+    stored = "biased variance" if moves[1] is None else moves[1].statistic
+    of_var = stored if stored in VARIANCES else VARIANCES[0]
     share = next((move.share for move in moves if move is not None and move.adds_up), 0.1)
     seen = history.batches[1]
     expected = [
         (1 - share) * history.values[name][1].double().reshape(-1) + share * seen[statistic]
-        for name, statistic in zip(names, ("mean", "biased variance"), strict=True)
+        for name, statistic in zip(names, ("mean", of_var), strict=True)
     ]
     came = [history.values[name][2] for name in names]
     setting = (
         f"{names[0]} and {names[1]} after the second of two random batches; expected for a new share of {share:.4g}"
     )
-    shown = {"mean": show(seen["mean"]), "biased variance": show(seen["biased variance"])}
+    shown = {"mean": show(seen["mean"]), of_var: show(seen[of_var])}
     return Example(setting, (), shown, [show(value) for value in came], [show(value) for value in expected])
 
 

@@ -1,7 +1,7 @@
 """Laws of the gradient that need no formula: it is the output's slope, and sums to 0 along each invariance."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
@@ -37,11 +37,11 @@ def _slopes(subject: Subject, *, training: bool) -> Verdict:
         return passes_over("its training output leans on running statistics, which the gradient holds constant")
     x = random_input(subject.shape, seed=5)
     with torch.no_grad():
-        y = subject.run(subject.fresh(training=training), x)
+        y = subject.run(_layer(subject, training), x)
     if y.dtype != torch.float64 or torch.equal(y, y.float().double()) or "precision" in subject.facts:
         return passes_over("it does not compute in float64")
     g = gradient_given(x.shape)
-    found = backward(subject, subject.fresh(training=training), x, g)
+    found = backward(subject, _layer(subject, training), x, g)
     generator = torch.Generator().manual_seed(0)
     for name, gradient in found.items():
         shape = x.shape if name == "x" else tensor_named(subject.fresh(), name).shape
@@ -52,21 +52,35 @@ def _slopes(subject: Subject, *, training: bool) -> Verdict:
             came = 0.0 if gradient is None else float((gradient.double() * v).sum())
             size = 1.0 if gradient is None else float((gradient.double() * v).abs().sum())
             if not abs(slope - came) <= STEP_CLOSE * max(size, abs(slope), float(g.abs().sum()) * STEP):
-                return _wrong_slope(subject, name, came, slope, training)
+                flows = any(value is not None and bool(value.any()) for value in found.values())
+                return _wrong_slope(subject, name, (came, slope), training=training, flows=flows)
     return HOLDS
 
 
-def _wrong_slope(subject: Subject, name: str, came: float, slope: float, training: bool) -> Verdict:
+def _wrong_slope(subject: Subject, name: str, slopes: tuple[float, float], *, training: bool, flows: bool) -> Verdict:
     what = "the input's gradient" if name == "x" else f"the gradient of {name}"
-    known = subject.findings.get("gradient cause") if training else None
-    cause = known if known is not None else f"{what} is not that of the layer's own output"
+    cause = f"{what} is not that of the layer's own output"
+    if not flows:
+        cause = f"no gradient flows in {'training' if training else 'eval'} mode: the output is detached"
+    if training:
+        cause = subject.findings.get("gradient cause") or cause
     mode = "" if training else "eval mode, "
     setting = f"{mode}{what} along one random direction, against central differences"
-    return fails(cause, "", Example(setting, subject.shape, None, show(torch.tensor(came)), show(torch.tensor(slope))))
+    came, expected = (show(torch.tensor(slope)) for slope in slopes)
+    return fails(cause, "", Example(setting, subject.shape, None, came, expected))
+
+
+def _layer(subject: Subject, training: bool) -> nn.Module:
+    """Return a layer in a mode; before eval mode it sees a batch: a running variance of 1 would hide a missing root."""
+    layer = subject.fresh()
+    if not training:
+        with torch.no_grad():
+            subject.run(layer, random_input(subject.shape, seed=3))
+    return layer.train(training)
 
 
 def _value(subject: Subject, x: Tensor, g: Tensor, name: str, v: Tensor, step: float, training: bool) -> float:
-    layer = subject.fresh(training=training)
+    layer = _layer(subject, training)
     with torch.no_grad():
         if name == "x":
             x = x + step * v

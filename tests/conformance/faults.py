@@ -400,6 +400,71 @@ class EvalGradientMissing(HealthyBatchNorm):
         return super().eval_forward(x).detach() + 0 * x
 
 
+class FirstSamplesOnly(OnlyTrainsOtherwise):
+    """Takes statistics of the first 64 samples."""
+
+    def train_forward(self, x):
+        mean = self.mean_of(x[:64])
+        var = self.var_of(x[:64], mean)
+        self.move(mean, var)
+        return self.affine(self.divide(x - per_channel(mean, x), per_channel(var, x)))
+
+
+class ManyChannelsWrong(OnlyTrainsOtherwise):
+    """Divides the channels from the ninth on by the variance."""
+
+    def divide(self, centered, var):
+        return torch.cat([super().divide(centered, var)[:, :8], (centered / (var + self.eps))[:, 8:]], 1)
+
+
+class PiecesMergedWrong(OnlyTrainsOtherwise):
+    """Averages the variances of pieces of 32 samples, as one that takes large inputs piece by piece may."""
+
+    def var_of(self, x, mean):
+        pieces = x.split(32)
+        return sum(len(piece) / len(x) * piece.var(axes_of(piece), correction=0) for piece in pieces)
+
+
+class LargeChannelsLastWrong(OnlyTrainsOtherwise):
+    """Leaves out the last samples of a large input in channels_last."""
+
+    def mean_of(self, x):
+        is_large = x.dim() == 4 and x.numel() > 1 << 18 and not x.is_contiguous()
+        return super().mean_of(x[:32] if is_large else x)
+
+
+class SlopeOfLargeInputWrong(OnlyTrainsOtherwise):
+    """Detaches the statistics of a large input."""
+
+    def var_of(self, x, mean):
+        var = super().var_of(x, mean)
+        return var.detach() if x.numel() > 1 << 16 else var
+
+
+class NotCounted(HealthyBatchNorm):
+    """Stores the unbiased variance, and does not count the batches."""
+
+    def kept(self, var):
+        return var * self.num_values / (self.num_values - 1)
+
+    def train_forward(self, x):
+        self.num_values = x.numel() // x.shape[1]
+        return super().train_forward(x)
+
+    def move(self, mean, var):
+        super().move(mean, var)
+        self.num_batches_tracked.zero_()
+
+
+class EvalSlopeUndivided(HealthyBatchNorm):
+    """In eval mode the input's gradient lacks the division: right where the running variance is 1."""
+
+    def eval_forward(self, x):
+        y = super().eval_forward(x.detach())
+        scale = per_channel(self.weight.detach(), x)
+        return y + (x - x.detach()) * scale
+
+
 class Fault(NamedTuple):
     layer: Callable[..., nn.Module]
     law: str
@@ -443,7 +508,14 @@ FAULTS: list[Any] = [
     Fault(EvalForgetsAffine, "eval output", "scale and shift are forgotten"),
     Fault(EvalForgetsEps, "eval output", "eps is missing"),
     Fault(EvalReadsDeviation, "eval output", "the running variance is read as a standard deviation"),
-    Fault(EvalGradientMissing, "eval gradient", "the input's gradient is not that of the layer's own output"),
+    Fault(EvalGradientMissing, "eval gradient", "no gradient flows in eval mode"),
+    Fault(EvalSlopeUndivided, "eval gradient", "the input's gradient is not that of the layer's own output"),
+    Fault(FirstSamplesOnly, "large input", "statistics are those of the first 64 samples alone, from 65 samples on"),
+    Fault(ManyChannelsWrong, "large input", "channels are wrong, the first of them channel 8, from 9 channels on"),
+    Fault(PiecesMergedWrong, "large input", "variances of pieces of 32 samples are averaged"),
+    Fault(LargeChannelsLastWrong, "large input", "right on small inputs, and in the default layout"),
+    Fault(SlopeOfLargeInputWrong, "large input", "the variance is detached"),
+    Fault(NotCounted, "running update", "num_batches_tracked does not count the batches"),
     Fault(Cancels, "large offset", "E[x^2] - E[x]^2"),
     Fault(NarrowStatistics, "low precision", "statistics are computed in half precision"),
     Fault(WideOutput, "output type", "the output is float32 for a float16 input"),

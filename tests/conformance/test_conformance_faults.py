@@ -60,6 +60,34 @@ def test_a_healthy_layer_is_not_accused():
     assert report.facts["momentum"] == "0.1 is the share of the new value, as in PyTorch"
 
 
+def test_the_example_of_a_fault_shows_that_fault_and_no_other():
+    """The layer stores the unbiased variance, which it may."""
+    example = check(faults.NotCounted, "own").verdicts["running update"].example
+    assert (example.came, example.expected) == ([0, 0, 0, 0, 0], [0, 1, 2, 3, 4])
+
+
+class UnbiasedMeanTooFast(nn.BatchNorm2d):
+    """Moves the mean twice; its variance, which is unbiased, is right."""
+
+    def forward(self, x):
+        if self.training:
+            with torch.no_grad():
+                self.running_mean.lerp_(x.double().mean((0, 2, 3)).to(self.running_mean.dtype), self.momentum)
+        return super().forward(x)
+
+
+def test_a_running_variance_that_is_right_is_shown_to_be_what_it_should_be():
+    verdict = check(UnbiasedMeanTooFast, "own").verdicts["running update"]
+    assert "running_mean is updated twice per batch" in verdict.cause
+    assert "unbiased variance" in verdict.example.given
+
+
+def test_a_fault_of_large_inputs_is_shown_at_the_smallest_that_has_it():
+    report = check(faults.FirstSamplesOnly, "own")
+    assert list(report.failures) == ["large input"]
+    assert report.failures["large input"].example.shape[0] == 65
+
+
 class TwoFaults(faults.UnbiasedOutput, faults.EpsOutside):
     pass
 
