@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bnlab.errors import DataError as DataError
     from bnlab.errors import RunError as RunError
     from bnlab.errors import StudyError as StudyError
-    from bnlab.experiment import load_model as load_model
+    from bnlab.experiment.loading import load_model as load_model
     from bnlab.records import RunSummary as RunSummary
     from bnlab.report.collect import read_curves as read_curves
     from bnlab.report.collect import read_runs as read_runs
@@ -27,7 +27,7 @@ _PUBLIC = {
     "StudyError": "bnlab.errors",
     "RunSummary": "bnlab.records",
     "find_traps_in": "bnlab.traps.in_network",
-    "load_model": "bnlab.experiment",
+    "load_model": "bnlab.experiment.loading",
     "norms": "bnlab.norms",
     "read_curves": "bnlab.report.collect",
     "read_runs": "bnlab.report.collect",

@@ -6,6 +6,7 @@
     |-- ConfigError            a setting, an option or a tensor's shape (a ValueError too)
     |-- DataError              a file: missing, damaged, of the wrong shape
     |-- RunError               exit status 1: a run did not do what it should
+    |   `-- RunBusyError            another process is training it
     `-- StudyError             a study file that asks something impossible
 
 Every message has one shape: place, law, what came, cure. It is one to three lines long.
@@ -33,6 +34,10 @@ class RunError(BnlabError):
     """A run failed, or its folder cannot be read."""
 
     exit_status = 1
+
+
+class RunBusyError(RunError):
+    """Another process is training this run."""
 
 
 class StudyError(BnlabError):

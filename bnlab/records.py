@@ -1,5 +1,6 @@
 """Frozen facts out of a run: what the training loop yields, folders keep and loggers show."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -103,6 +104,31 @@ class TimingRecord:
 
 
 Record = StepRecord | EvalRecord | DiagnosticRecord | EndRecord | TimingRecord
+
+
+def as_record(facts: Mapping[str, Any]) -> Record:
+    """Return the record that one line of metrics.jsonl or timings.jsonl was made from.
+
+    Args:
+        facts: The line, read.
+
+    Example:
+        >>> as_record({"kind": "eval", "step": 7, "split": "test", "values": {"loss": 0.5}})
+        EvalRecord(step=7, split='test', values={'loss': 0.5}, replica=0)
+    """
+    odd = {key: float(word) for key, word in facts.get("nonfinite", {}).items()}
+    step, values = facts["step"], {**facts["values"], **odd}
+    match facts["kind"]:
+        case "step":
+            return StepRecord(step, values)
+        case "eval":
+            return EvalRecord(step, facts["split"], values)
+        case "diagnostic":
+            return DiagnosticRecord(step, facts["name"], values)
+        case "end":
+            return EndRecord(step, facts["name"], values)
+        case _:
+            return TimingRecord(step, values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from rich.table import Table
 from bnlab import provenance
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
-from bnlab.experiment import assemble, check
+from bnlab.experiment.assembly import assemble
+from bnlab.experiment.checking import check
 from bnlab.norms.catalog import NORMS
 from bnlab.training.precision import computing_with
 

@@ -22,11 +22,12 @@ import torch.nn.functional as F
 from bnlab import provenance
 from bnlab.config.compose import compose_run
 from bnlab.data.splits import Split
-from bnlab.experiment import assemble, check
+from bnlab.experiment.assembly import assemble
+from bnlab.experiment.checking import check
 from bnlab.loggers.tensorboard import TensorBoardLogger
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
-from bnlab.training.loop import CheckpointDue, train
+from bnlab.training.loop import Checkpoint, FinalWeights, train
 
 
 def by_hand(config: RunConfig) -> float:
@@ -79,7 +80,7 @@ def by_bnlab(config: RunConfig, *, records: bool) -> float:
             logger = TensorBoardLogger(run_folder.path, config, list(model.linears)) if records else None
             began = time.perf_counter()
             for record in train(run, checked.plan):
-                if logger is not None and not isinstance(record, CheckpointDue):
+                if logger is not None and not isinstance(record, Checkpoint | FinalWeights):
                     run_folder.append(record)
                     logger.take(record)
             duration = time.perf_counter() - began

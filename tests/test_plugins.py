@@ -13,7 +13,7 @@ import bnlab
 from bnlab.cli.app import main
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
-from bnlab.experiment import check
+from bnlab.experiment.checking import check
 from bnlab.norms.catalog import build_norm
 from bnlab.plugins import complaints, usable_names
 from bnlab.sweeps.grid import expand

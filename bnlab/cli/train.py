@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from bnlab.loggers.logger import Logger
     from bnlab.schema import RunConfig
+    from bnlab.training.loop import Plan
 
 
 def train(
@@ -100,7 +101,7 @@ def _train_and_print(
             configs,
             folder,
             again=again,
-            open_terminal=None if quiet else _open_terminal,
+            open_view=None if quiet else _open_view,
             on_failure=lambda error: say_error(str(error)),
             on_warning=(lambda _: None) if quiet else say_warning,
         )
@@ -123,10 +124,10 @@ def _train_and_print(
     return 0 if all(summary.status in good for summary in done) else 1
 
 
-def _open_terminal(title: str, num_steps: int, batch_size: int) -> "Logger":
+def _open_view(config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":
     from bnlab.loggers.terminal import open_terminal
 
-    return open_terminal(ERR, title, num_steps, batch_size)
+    return open_terminal(ERR, run_id, plan.num_steps, config.train.batch_size)
 
 
 def _check_config_dir(config_dir: Path | None) -> None:

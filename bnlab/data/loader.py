@@ -3,7 +3,8 @@
 Shape letters: B batch, C channels, H height, W width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,20 +55,53 @@ class Batches:
         self.flip = config.flip
         self.crop_padding = config.crop_padding
         self.num_per_epoch = len(split) // batch_size
-        self.order_generator = generator_for(seed, "order")
-        self.augmentation_generator = generator_for(seed, "augmentation")
+        self._order_generator = generator_for(seed, "order")
+        self._augmentation_generator = generator_for(seed, "augmentation")
+        self._order_before = self._order_generator.get_state()
+        self._epoch: tuple[Tensor, ...] = ()
+        self._position = 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images, labels), for ever."""
-        device = self.split.images.device
+        """Yield (images, labels), for ever, going on from wherever the stream stands."""
         while True:
-            order = torch.randperm(len(self.split), generator=self.order_generator)
-            epoch = order[: self.num_per_epoch * self.batch_size].view(-1, self.batch_size).to(device)
-            for chosen in epoch.unbind():
-                images = self.split.images[chosen]  # keeps channels_last, as index_select does not
-                if self.augments:
-                    images = augmented(images, self.flip, self.crop_padding, self.augmentation_generator)
-                yield images, self.split.labels[chosen]
+            yield self.take(self.next_indices())
+
+    def next_indices(self) -> Tensor:
+        """Return which images come next, (B,), on the images' device; an epoch's last partial batch is dropped."""
+        if self._position == len(self._epoch):
+            self._begin_epoch()
+        self._position += 1
+        return self._epoch[self._position - 1]
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (images, labels) of a batch, augmented by the stream's next draws if that is wanted."""
+        images = self.split.images[indices]  # keeps channels_last, as index_select does not
+        if self.augments:
+            images = augmented(images, self.flip, self.crop_padding, self._augmentation_generator)
+        return images, self.split.labels[indices]
+
+    def _begin_epoch(self) -> None:
+        self._order_before = self._order_generator.get_state()
+        order = torch.randperm(len(self.split), generator=self._order_generator)
+        epoch = order[: self.num_per_epoch * self.batch_size].view(-1, self.batch_size)
+        self._epoch, self._position = epoch.to(self.split.images.device).unbind(), 0
+
+    def state(self) -> dict[str, Any]:
+        """Return where the stream stands: tensors and plain values."""
+        return {
+            "order": self._order_before,
+            "position": self._position if self._epoch else None,
+            "augmentation": self._augmentation_generator.get_state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from where another stream of the same seed stood."""
+        self._order_generator.set_state(state["order"])
+        self._augmentation_generator.set_state(state["augmentation"])
+        self._epoch, self._position = (), 0
+        if state["position"] is not None:
+            self._begin_epoch()
+            self._position = state["position"]
 
 
 def augmented(images_BCHW: Tensor, flip: bool, crop_padding: int, generator: torch.Generator) -> Tensor:

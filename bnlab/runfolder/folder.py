@@ -12,7 +12,7 @@ from typing import IO, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from bnlab.errors import ConfigError, RunError
+from bnlab.errors import ConfigError, RunBusyError, RunError
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.identity import SCHEMA_VERSION
 from bnlab.schema import RunConfig
@@ -30,6 +30,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._open_files: dict[str, IO[str]] = {}
+        self._lock = FileLock(self._lock_path(), timeout=0)
 
     @property
     def log_path(self) -> Path:
@@ -41,28 +42,31 @@ class RunFolder:
         """Where its weights are."""
         return self.path / "checkpoint.pt"
 
+    @property
+    def previous_checkpoint_path(self) -> Path:
+        """Where the checkpoint before the last one is, while it trains."""
+        return self.path / "checkpoint.previous.pt"
+
     @contextlib.contextmanager
-    def opened_for_training(self, config: RunConfig, manifest: dict[str, Any]) -> Iterator[None]:
+    def opened_for_training(
+        self, config: RunConfig, manifest: dict[str, Any], resume_at: int | None = None
+    ) -> Iterator[None]:
         """Hold the run's lock; begin with an empty folder; keep an older finished result until there is a new one.
 
         Args:
             config: Written to config.yaml.
             manifest: Written to manifest.json, with status ``running``.
+            resume_at: A step: leave the folder as it was then, and go on in it.
 
         Raises:
-            RunError: Another process is training this run.
+            RunBusyError: Another process is training this run.
             ConfigError: The folder cannot be written to.
         """
-        with self._locked():
-            set_aside = self.path.parent / ".replaced" / self.path.name
-            if set_aside.exists():  # a process died between the two moves below
-                shutil.rmtree(self.path, ignore_errors=True)
-                set_aside.rename(self.path)
-            if self.read_finished() is not None:
-                set_aside.parent.mkdir(exist_ok=True)
-                self.path.rename(set_aside)
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.path.mkdir(parents=True)
+        with self.locked():
+            if resume_at is None:
+                self._empty()
+            else:
+                self._cut_back(resume_at)
             self._write("config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
             self.write_manifest({**manifest, "status": "running", "config": config.as_dict()})
             try:
@@ -71,29 +75,53 @@ class RunFolder:
                 for file in self._open_files.values():
                     file.close()
                 self._open_files.clear()
-                if set_aside.exists():
-                    if self.read_finished() is None:
-                        shutil.rmtree(self.path)
-                        set_aside.rename(self.path)
-                    else:
-                        shutil.rmtree(set_aside)
-                    with contextlib.suppress(OSError):  # another run's may still be there
-                        set_aside.parent.rmdir()
+                self._settle()
+
+    def _empty(self) -> None:
+        if self.read_finished() is not None:
+            self._set_aside.parent.mkdir(exist_ok=True)
+            self.path.rename(self._set_aside)
+        self.path.mkdir(parents=True, exist_ok=True)
+        for file in self.path.iterdir():
+            if file.suffix != ".damaged":  # a checkpoint that somebody may want to look at
+                file.unlink()
+
+    def _cut_back(self, step: int) -> None:
+        """Take away what was recorded after a step."""
+        (self.path / "summary.json").unlink(missing_ok=True)
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            lines = [json.dumps(facts) + "\n" for facts in self._read_lines(name) if facts["step"] <= step]
+            self._write(name, "".join(lines))
+
+    def _settle(self) -> None:
+        """Give an older result its place back, or drop it, by whether there is a new one."""
+        if not self._set_aside.exists():
+            return
+        if self.read_finished() is None:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self._set_aside.rename(self.path)
+        else:
+            shutil.rmtree(self._set_aside)
+        with contextlib.suppress(OSError):  # another run's may still be there
+            self._set_aside.parent.rmdir()
+
+    @property
+    def _set_aside(self) -> Path:
+        return self.path.parent / ".replaced" / self.path.name
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock that says a process is alive.
+    def locked(self) -> Iterator[None]:
+        """Hold the lock that says a process is alive; more than once, if need be.
 
         Raises:
-            RunError: Another process holds it.
+            RunBusyError: Another process holds it.
             ConfigError: The folder cannot be written to.
         """
-        lock = FileLock(self._lock_path(), timeout=0)
         try:
             self._lock_path().parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            self._lock.acquire()
         except Timeout:
-            raise RunError(
+            raise RunBusyError(
                 f"{self.path} is being trained by another process. Wait for it, or train another config."
             ) from None
         except OSError as error:
@@ -102,9 +130,11 @@ class RunFolder:
                 "Choose another place by --runs or BNLAB_RUNS."
             ) from error
         try:
+            if self._lock.lock_counter == 1:
+                self._settle()  # a process may have died before it could
             yield
         finally:
-            lock.release()
+            self._lock.release()
 
     def _lock_path(self) -> Path:
         # beside the folder, not in it: the folder is moved while the lock is held
@@ -205,7 +235,10 @@ class RunFolder:
 
     def read_records(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of metrics.jsonl as dictionaries; a last line cut off by a crash is left out."""
-        path = self.path / "metrics.jsonl"
+        return self._read_lines("metrics.jsonl")
+
+    def _read_lines(self, name: str) -> Iterator[dict[str, Any]]:
+        path = self.path / name
         if not path.exists():
             return
         with path.open(encoding="utf-8") as file:

@@ -14,7 +14,7 @@ from bnlab.runfolder.index import runs_root
 from bnlab.schema import RunConfig
 
 if TYPE_CHECKING:
-    from bnlab.experiment import OpenTerminal
+    from bnlab.experiment.running import OpenView
 
 _log = logging.getLogger("bnlab")
 
@@ -58,7 +58,7 @@ def train_one(
     sweep_folder: Path,
     *,
     again: bool = False,
-    open_terminal: "OpenTerminal | None" = None,
+    open_view: "OpenView | None" = None,
     on_warning: Callable[[str], object] = lambda _: None,
 ) -> RunSummary:
     """Train one run, or return its result if it is there.
@@ -67,16 +67,16 @@ def train_one(
         config: What to train.
         sweep_folder: The folder that its own folder lies in.
         again: Train it anew even if it is finished.
-        open_terminal: For a view while it trains.
+        open_view: For a view while it trains.
         on_warning: Told of what is probably not meant, before anything is made.
     """
     folder = RunFolder(sweep_folder / run_id(config))
     finished = None if again else folder.read_finished()
     if finished is not None:
         return finished
-    from bnlab.experiment import run_experiment  # noqa: PLC0415  (it waits for torch; a finished run need not)
+    from bnlab.experiment.running import run_experiment  # noqa: PLC0415  (it waits for torch; a finished run need not)
 
-    return run_experiment(config, folder, open_terminal, on_warning)
+    return run_experiment(config, folder, open_view, on_warning, again=again)
 
 
 def train_all(
@@ -84,7 +84,7 @@ def train_all(
     sweep_folder: Path,
     *,
     again: bool = False,
-    open_terminal: "OpenTerminal | None" = None,
+    open_view: "OpenView | None" = None,
     on_failure: Callable[[RunError], None] | None = None,
     on_warning: Callable[[str], object] = lambda _: None,
 ) -> Iterator[RunSummary]:
@@ -94,20 +94,20 @@ def train_all(
         configs: What to train.
         sweep_folder: The folder that their folders lie in.
         again: Train them anew even if they are finished.
-        open_terminal: For a view while each trains.
+        open_view: For a view while each trains.
         on_failure: Told of each failure as it happens.
         on_warning: Told of what is probably not meant in them, once each, before the first is trained.
     """
     missing = [c for c in configs if again or RunFolder(sweep_folder / run_id(c)).read_finished() is None]
     if missing:
-        from bnlab.experiment import check  # noqa: PLC0415  (it waits for torch; finished runs need not)
+        from bnlab.experiment.checking import check  # noqa: PLC0415  (it waits for torch; finished runs need not)
 
         # all of them, before the first is trained or any folder is made
         for warning in dict.fromkeys(warning for config in missing for warning in check(config).warnings):
             on_warning(warning)
     for config in configs:
         try:
-            yield train_one(config, sweep_folder, again=again, open_terminal=open_terminal)
+            yield train_one(config, sweep_folder, again=again, open_view=open_view)
         except RunError as error:
             if on_failure is not None:
                 on_failure(error)

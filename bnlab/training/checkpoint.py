@@ -1,43 +1,60 @@
-"""Weights on disk: tensors and plain values only, loaded without executing anything."""
+"""Weights and training states on disk: tensors and plain values only, loaded without executing anything."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from bnlab.errors import RunError
 
-FORMAT_VERSION = 1
-"""Of the dictionary inside the file."""
+FORMAT_VERSION = 2
+"""Of the dictionary inside the file. 1 had no ``training``."""
 
 
-def write_checkpoint(path: Path, model: nn.Module, step: int) -> None:
+def write_checkpoint(
+    path: Path, step: int, weights: Mapping[str, Tensor], training: Mapping[str, Any] | None = None
+) -> None:
     """Write a model's parameters and buffers; a reader never sees half a file.
 
     Args:
         path: Where.
-        model: Whose.
         step: Optimizer steps made so far.
+        weights: By the names in the model.
+        training: All else that is needed to go on; None where training is over.
     """
-    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    content = {"format_version": FORMAT_VERSION, "step": step, "model": weights, "training": training}
     beside = path.with_name(f".{path.name}.tmp")
-    torch.save({"format_version": FORMAT_VERSION, "step": step, "model": state}, beside)
+    torch.save(_apart(content, {}), beside)
     beside.replace(path)
 
 
+def _apart(value: Any, copied: dict[int, Tensor]) -> Any:
+    """Return a tree with its tensors copied to the CPU, each once: a slice would drag all it is a slice of along."""
+    if isinstance(value, Tensor):
+        if id(value) not in copied:
+            copied[id(value)] = value.detach().cpu().clone()
+        return copied[id(value)]
+    if isinstance(value, Mapping):
+        return {key: _apart(part, copied) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_apart(part, copied) for part in value)
+    return value
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return ``step`` and ``model`` (a state dict, on the CPU).
+    """Return ``step``, ``model`` (a state dict, on the CPU) and ``training`` (what is needed to go on, or None).
 
     Raises:
         RunError: It is not there, or damaged.
     """
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return {"training": None, "step": checkpoint["step"], "model": checkpoint["model"], **checkpoint}
     except FileNotFoundError as error:
         raise RunError(f"{path} is not there: the run has no weights yet.") from error
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{path} is damaged ({first}). Train the run again.") from error
-    return checkpoint

@@ -1,12 +1,13 @@
-"""The runs that are trained together. Here: one run, alone.
+"""The runs that are trained together: what the loop knows of them; and the plainest cohort, one run alone.
 
-The loop in loop.py is written for R replicas and knows only this interface. One replica runs the plain module,
-since vectorizing a single one halves its speed.
+The loop in loop.py is written for R replicas and knows only this interface. A run by itself is trained as a plain
+module with a plain optimizer, since vectorizing a single one halves its speed.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,16 +23,23 @@ from bnlab.training.precision import autocast
 
 
 class Cohort(ABC):
-    """R replicas that advance together, one optimizer step at a time."""
+    """R replicas that advance together, one optimizer step at a time.
+
+    Attributes:
+        num_replicas: R, those still in training, at positions 0 to R - 1.
+    """
 
     num_replicas: int
 
     @abstractmethod
-    def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Make optimizer steps, for ever; yield each one's losses (R,), logits (R, B, K) and labels (R, B).
 
         They are of the mini-batch, before the update, and stay on the device. One replica may leave out the axis
         R: three views less per step.
+
+        Args:
+            start: Steps made already, for the learning rate.
         """
 
     @abstractmethod
@@ -45,6 +53,25 @@ class Cohort(ABC):
     @abstractmethod
     def learning_rate(self, step: int) -> list[float]:
         """Return the learning rate of the step-th update, counted from 1, for each replica."""
+
+    @abstractmethod
+    def weights(self) -> list[dict[str, Tensor]]:
+        """Return the parameters and buffers of each replica's network, by their names in it."""
+
+    @abstractmethod
+    def drop(self, positions: Collection[int]) -> None:
+        """Go on without these replicas; the others move up. The last one cannot be dropped."""
+
+    @abstractmethod
+    def state(self) -> list[dict[str, Any]]:
+        """Return all that each replica needs to go on bit by bit as if it had not stopped.
+
+        Tensors and plain values only: ``model``, ``optimizer``, ``batches`` and ``noise``.
+        """
+
+    @abstractmethod
+    def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take the states of as many replicas in place of one's own."""
 
 
 class SingleRun(Cohort):
@@ -97,11 +124,11 @@ class SingleRun(Cohort):
         """Return the learning rate of the step-th update, counted from 1."""
         return [self.lr * self.schedule(step - 1)]
 
-    def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Make optimizer steps, for ever."""
         self.model.train()
         precise = autocast(self.precision, self.data.train.images.device)
-        for step, (images, labels) in enumerate(self.batches, 1):
+        for step, (images, labels) in enumerate(self.batches, start + 1):
             if self.accumulation == 1:
                 with precise:
                     logits = self.model(images)
@@ -144,3 +171,36 @@ class SingleRun(Cohort):
         """Return diagnostic -> layer -> value."""
         measured = measure_all(self.diagnostics, self.model, self.model, self.probe)
         return [{name: {role: v.item() for role, v in values.items()} for name, values in measured.items()}]
+
+    def weights(self) -> list[dict[str, Tensor]]:
+        """Return the network's parameters and buffers."""
+        return [self.model.state_dict()]
+
+    def drop(self, positions: Collection[int]) -> None:
+        """Refuse: there is no other replica to go on with."""
+        assert not positions
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return all that is needed to go on."""
+        device = self.probe.inputs.device
+        noise = {"cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            noise["cuda"] = torch.cuda.get_rng_state(device)
+        return [
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "batches": self.batches.state(),
+                "noise": noise,
+            }
+        ]
+
+    def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from a state; torch's global random state is set too, since noise comes from there."""
+        (state,) = states
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.batches.load_state(state["batches"])
+        torch.set_rng_state(state["noise"]["cpu"])
+        if "cuda" in state["noise"]:
+            torch.cuda.set_rng_state(state["noise"]["cuda"], self.probe.inputs.device)

@@ -1,7 +1,8 @@
 """When a run is given up."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class DivergenceWatch:
@@ -40,3 +41,11 @@ class DivergenceWatch:
             if not math.isfinite(loss) or self.num_above >= self.patience:
                 self.diverged_at = self.num_seen
         return self.diverged_at
+
+    def state(self) -> dict[str, Any]:
+        """Return what it knows, as plain values."""
+        return {"num_seen": self.num_seen, "num_above": self.num_above, "start": self.start}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what another watch knew of the same run, which had not diverged."""
+        self.num_seen, self.num_above, self.start = state["num_seen"], state["num_above"], state["start"]

@@ -1,16 +1,15 @@
 """The training loop: yields what happened, and never logs, prints or names a path."""
 
 import functools
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, SplitName, StepRecord, TimingRecord
+from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, SplitName
 from bnlab.training.cohort import Cohort
-from bnlab.training.divergence import DivergenceWatch
+from bnlab.training.curves import Clock, Curves
 
 
 @dataclass(frozen=True)
@@ -50,131 +49,151 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckpointDue:
-    """Asks whoever consumes the loop to keep the weights as they are now."""
+class Checkpoint:
+    """All that the replicas still in training need to go on from here; to be kept before the next step is made.
+
+    Attributes:
+        step: Optimizer steps made.
+        states: By replica; tensors and plain values. The tensors are those that training goes on to change.
+    """
 
     step: int
+    states: dict[int, dict[str, Any]]
 
 
-def train(cohort: Cohort, plan: Plan) -> Iterator[Record | CheckpointDue]:
+@dataclass(frozen=True, slots=True)
+class FinalWeights:
+    """A replica's network as it ended.
+
+    Attributes:
+        step: Optimizer steps made.
+        values: Its parameters and buffers by name.
+        replica: Which run of the cohort.
+    """
+
+    step: int
+    values: dict[str, Tensor]
+    replica: int
+
+
+class Interruption:
+    """Somebody's wish that training stop after the step that is being made, with a checkpoint.
+
+    Attributes:
+        is_asked: Set it from a signal handler or another thread.
+    """
+
+    def __init__(self) -> None:
+        self.is_asked = False
+
+
+Event = Record | Checkpoint | FinalWeights
+
+
+def train(
+    cohort: Cohort,
+    plan: Plan,
+    start: Checkpoint | None = None,
+    interruption: Interruption | None = None,
+) -> Iterator[Event]:
     """Train a cohort to its end, yielding every fact as it becomes known.
 
+    A replica that diverges ends there: its last figures come out at once, and the others go on without it.
+
     Args:
-        cohort: The replicas.
+        cohort: The replicas; with a start, those of its states, in their order.
         plan: What happens when.
+        start: Where an earlier training of these replicas stood.
+        interruption: Looked at after every step; where it is asked for, a checkpoint is the last thing that comes out.
     """
-    clock = _Clock(plan.batch_size)
-    curves = _Curves(cohort.num_replicas, plan)
-    yield from _evaluated(cohort, 0, "validation")
-    if 0 in plan.measured_steps:
-        yield from _measured(cohort, 0)
-    step = 0
-    clock.start()
-    for step, (losses_R, logits_RBK, labels_RB) in enumerate(cohort.steps(), 1):
-        curves.see(losses_R, logits_RBK, labels_RB)
-        if step not in plan.stops:
+    interruption = interruption or Interruption()
+    session = _Session(cohort, plan, start)
+    if start is None:
+        yield from session.evaluated(0, "validation")
+        if 0 in plan.measured_steps:
+            yield from session.measured(0)
+    session.clock.start()
+    first = 1 if start is None else start.step + 1
+    for step, outcome in enumerate(cohort.steps(first - 1), first):
+        session.curves.see(*outcome)
+        if step not in plan.stops and not interruption.is_asked:
             continue
         # reading the curve waits for the device: that belongs to the time of training, handing it on does not
-        points = curves.read(step, cohort.learning_rate(step)) if plan.is_due(step, plan.log_every) else []
-        with clock.paused():
+        points = session.read_curves(step) if plan.is_due(step, plan.log_every) else []
+        with session.clock.paused():
             yield from points
-            yield from clock.read(step, cohort.num_replicas) if points else []
-            if plan.is_due(step, plan.eval_every) or curves.all_diverged:
-                yield from _evaluated(cohort, step, "validation")
-            if step in plan.measured_steps or curves.all_diverged:
-                yield from _measured(cohort, step)
-            if plan.checkpoint_every and step % plan.checkpoint_every == 0:
-                yield CheckpointDue(step)
-        if step == plan.num_steps or curves.all_diverged:
-            break
-    yield from _evaluated(cohort, step, "test")
-    yield from curves.endings(step)
+            yield from session.clock.read(step, session.replicas) if points else []
+            if plan.is_due(step, plan.eval_every):
+                yield from session.evaluated(step, "validation")
+            if step in plan.measured_steps:
+                yield from session.measured(step)
+            yield from session.ended(step, session.curves.diverged)
+            if step == plan.num_steps or not session.replicas:
+                break
+            if interruption.is_asked or (plan.checkpoint_every and step % plan.checkpoint_every == 0):
+                yield session.checkpoint(step)
+        if interruption.is_asked:
+            return
+    yield from session.ended(step, range(len(session.replicas)))
 
 
-def _evaluated(cohort: Cohort, step: int, split: SplitName) -> Iterator[Record]:
-    for replica, values in enumerate(cohort.evaluate(split)):
-        yield EvalRecord(step, split, values, replica)
+class _Session:
+    """A cohort in training, with its curves and its clock; turns what they say into records."""
 
-
-def _measured(cohort: Cohort, step: int) -> Iterator[Record]:
-    for replica, measured in enumerate(cohort.measure()):
-        for name, values in measured.items():
-            yield DiagnosticRecord(step, name, values, replica)
-
-
-class _Curves:
-    """The training curves since they were last read, and who has diverged. Stays on the device until read."""
-
-    def __init__(self, num_replicas: int, plan: Plan) -> None:
-        self._losses: list[Tensor] = []
-        self._logits: list[Tensor] = []
-        self._labels: list[Tensor] = []
-        self._watches = [DivergenceWatch(plan.divergence_factor, plan.divergence_patience) for _ in range(num_replicas)]
+    def __init__(self, cohort: Cohort, plan: Plan, start: Checkpoint | None) -> None:
+        self.cohort = cohort
+        self.plan = plan
+        self.clock = Clock(plan.batch_size)
+        replicas = list(range(cohort.num_replicas)) if start is None else list(start.states)
+        self.curves = Curves(replicas, plan.divergence_factor, plan.divergence_patience)
+        if start is not None:
+            states = list(start.states.values())
+            cohort.load_state([state["cohort"] for state in states])
+            self.curves.load_state([state["curve"] for state in states])
+            self.clock.load_state(states[0]["clock"])
 
     @property
-    def all_diverged(self) -> bool:
-        return all(watch.diverged_at is not None for watch in self._watches)
+    def replicas(self) -> list[int]:
+        return self.curves.replicas
 
-    def see(self, losses_R: Tensor, logits_RBK: Tensor, labels_RB: Tensor) -> None:
-        self._losses.append(losses_R)
-        self._logits.append(logits_RBK)
-        self._labels.append(labels_RB)
+    def read_curves(self, step: int) -> list[Record]:
+        return self.curves.read(step, self.cohort.learning_rate(step))
 
-    def read(self, step: int, learning_rates: list[float]) -> list[Record]:
-        num_replicas = len(self._watches)
-        losses_TR = torch.stack(self._losses).view(-1, num_replicas).cpu().double()
-        # argmax over the whole window at once: one operation per point of the curve, not one per step
-        is_right = torch.stack(self._logits).argmax(-1) == torch.stack(self._labels)
-        accuracy_R = is_right.view(len(losses_TR), num_replicas, -1).cpu().double().mean((0, 2))
-        for window in (self._losses, self._logits, self._labels):
-            window.clear()
-        points: list[Record] = []
-        for replica, watch in enumerate(self._watches):
-            if watch.diverged_at is None:  # a diverged replica's curve ends where it diverged
-                watch.see(losses_TR[:, replica].tolist())
-                values = {"loss": losses_TR[:, replica].mean().item(), "accuracy": accuracy_R[replica].item()}
-                points.append(StepRecord(step, {**values, "lr": learning_rates[replica]}, replica))
-        return points
+    def evaluated(self, step: int, split: SplitName, only: Sequence[int] | None = None) -> Iterator[Record]:
+        values = self.cohort.evaluate(split)
+        for position in range(len(values)) if only is None else only:
+            yield EvalRecord(step, split, values[position], self.replicas[position])
 
-    def endings(self, step: int) -> Iterator[Record]:
-        for replica, watch in enumerate(self._watches):
-            if watch.diverged_at is None:
+    def measured(self, step: int, only: Sequence[int] | None = None) -> Iterator[Record]:
+        measured = self.cohort.measure()
+        for position in range(len(measured)) if only is None else only:
+            for name, values in measured[position].items():
+                yield DiagnosticRecord(step, name, values, self.replicas[position])
+
+    def ended(self, step: int, positions: Sequence[int]) -> Iterator[Event]:
+        """Yield the last figures of some replicas, which then are in training no more."""
+        if not positions:
+            return
+        if step < self.plan.num_steps:  # they diverged, and this step was not planned to be their last
+            if not self.plan.is_due(step, self.plan.eval_every):
+                yield from self.evaluated(step, "validation", positions)
+            if step not in self.plan.measured_steps:
+                yield from self.measured(step, positions)
+        yield from self.evaluated(step, "test", positions)
+        weights = self.cohort.weights()
+        for position in positions:
+            replica, diverged_at = self.replicas[position], self.curves.watches[position].diverged_at
+            yield FinalWeights(step, weights[position], replica)
+            if diverged_at is None:
                 yield EndRecord(step, "finished", {}, replica)
             else:
-                yield EndRecord(step, "diverged", {"diverged_at_step": watch.diverged_at}, replica)
+                yield EndRecord(step, "diverged", {"diverged_at_step": diverged_at}, replica)
+        if len(positions) < len(self.replicas):
+            self.cohort.drop(positions)
+        self.curves.drop(positions)
 
-
-class _Clock:
-    """Wall time, and of it the time spent in optimizer steps."""
-
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._began = time.perf_counter()
-        self._train_s = 0.0
-        self._running_since = self._began
-        self._last_step, self._last_train_s = 0, 0.0
-
-    def start(self) -> None:
-        self._running_since = time.perf_counter()
-
-    def paused(self) -> "_Clock":
-        return self
-
-    def __enter__(self) -> None:
-        self._train_s += time.perf_counter() - self._running_since
-
-    def __exit__(self, *_: object) -> None:
-        self.start()
-
-    def read(self, step: int, num_replicas: int) -> Iterator[Record]:
-        train_s = self._train_s
-        num_samples = (step - self._last_step) * self._batch_size
-        speed = num_samples / max(train_s - self._last_train_s, 1e-9)
-        self._last_step, self._last_train_s = step, train_s
-        for replica in range(num_replicas):
-            values = {
-                "elapsed_s": time.perf_counter() - self._began,
-                "train_s": train_s,
-                "samples_per_s": speed,
-            }
-            yield TimingRecord(step, values, replica)
+    def checkpoint(self, step: int) -> Checkpoint:
+        clock = self.clock.state(step)
+        parts = zip(self.replicas, self.cohort.state(), self.curves.state(), strict=True)
+        states = {replica: {"cohort": own, "curve": curve, "clock": clock} for replica, own, curve in parts}
+        return Checkpoint(step, states)

@@ -6,11 +6,16 @@ from bnlab.records import EndRecord, Record, RunSummary, Status
 
 
 class Tally:
-    """The latest of each figure of one run, for its summary."""
+    """The latest of each figure of one run, for its summary.
+
+    Attributes:
+        steps: Optimizer steps made.
+        ending: How the training ended; None: it has not come to its end.
+    """
 
     def __init__(self) -> None:
         self.steps = 0
-        self.status: Status = "failed"
+        self.ending: Status | None = None
         self._latest: dict[str, dict[str, float]] = {}
         self._diverged_at: int | None = None
 
@@ -20,7 +25,7 @@ class Tally:
         if record.kind in {"step", "eval"}:
             self._latest[str(record.split)] = record.values
         if isinstance(record, EndRecord):
-            self.status = record.name
+            self.ending = record.name
             at = record.values.get("diverged_at_step")
             self._diverged_at = None if at is None else int(at)
 

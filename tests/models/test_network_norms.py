@@ -14,7 +14,7 @@ from bnlab.config.compose import compose_run
 from bnlab.diagnostics.activations import DeadFraction, Saturation
 from bnlab.diagnostics.diagnostic import ProbeBatch, measure_all
 from bnlab.diagnostics.gradients import GradientNorm
-from bnlab.experiment import check
+from bnlab.experiment.checking import check
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import NoActivation, trained_weight
 from bnlab.norms.catalog import build_norm

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 import bnlab
 from bnlab.config.compose import compose_run
-from bnlab.experiment import assemble, check
+from bnlab.experiment.assembly import assemble
+from bnlab.experiment.checking import check
 
 QUICK = ["data=synthetic", "train.steps=40", "model.width=16", "train.log_every=10", "accept=[accumulation]"]
 

@@ -1,36 +1,57 @@
+import copy
+import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, SplitName, StepRecord, TimingRecord
 from bnlab.training.cohort import Cohort
-from bnlab.training.loop import CheckpointDue, Plan, train
+from bnlab.training.loop import Checkpoint, FinalWeights, Interruption, Plan, train
 
 
 class Scripted(Cohort):
     """Replicas whose losses are written down; the first of two images is always right, the second never."""
 
     def __init__(self, *losses: list[float]) -> None:
-        self.losses = losses
-        self.num_replicas = len(losses)
+        self.losses = list(losses)
+        self.names = list(range(len(losses)))
         self.num_made = 0
 
-    def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for losses_R in zip(*self.losses, strict=True):
-            self.num_made += 1
+    @property
+    def num_replicas(self) -> int:  # type: ignore[override]
+        return len(self.names)
+
+    def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for step in range(start, len(self.losses[0])):
+            self.num_made = step + 1
             logits_RBK = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).expand(self.num_replicas, 2, 2)
-            yield torch.tensor(losses_R), logits_RBK, torch.tensor([0, 1]).expand(self.num_replicas, 2)
+            losses_R = torch.tensor([self.losses[name][step] for name in self.names])
+            yield losses_R, logits_RBK, torch.tensor([0, 1]).expand(self.num_replicas, 2)
 
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:  # noqa: ARG002
-        return [{"loss": float(replica), "accuracy": 0.5} for replica in range(self.num_replicas)]
+        return [{"loss": float(name), "accuracy": 0.5} for name in self.names]
 
     def measure(self) -> list[dict[str, dict[str, float]]]:
-        return [{"saturation": {"hidden1": float(replica)}} for replica in range(self.num_replicas)]
+        return [{"saturation": {"hidden1": float(name)}} for name in self.names]
 
     def learning_rate(self, step: int) -> list[float]:
-        return [0.1 * step * (replica + 1) for replica in range(self.num_replicas)]
+        return [0.1 * step * (name + 1) for name in self.names]
+
+    def weights(self) -> list[dict[str, Tensor]]:
+        return [{"weight": torch.tensor(float(name))} for name in self.names]
+
+    def drop(self, positions: Collection[int]) -> None:
+        self.names = [name for position, name in enumerate(self.names) if position not in positions]
+
+    def state(self) -> list[dict[str, Any]]:
+        return [{"name": name} for name in self.names]
+
+    def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
+        self.names = [state["name"] for state in states]
 
 
 def plan(num_steps: int, **changes: object) -> Plan:
@@ -42,8 +63,8 @@ def plan(num_steps: int, **changes: object) -> Plan:
 
 def facts(cohort: Cohort, plan: Plan) -> list[Record]:
     records = list(train(cohort, plan))
-    assert not any(isinstance(record, CheckpointDue) for record in records)
-    return [record for record in records if not isinstance(record, TimingRecord | CheckpointDue)]
+    assert not any(isinstance(record, Checkpoint) for record in records)
+    return [record for record in records if not isinstance(record, TimingRecord | Checkpoint | FinalWeights)]
 
 
 def test_everything_happens_in_order_at_its_step() -> None:
@@ -69,7 +90,54 @@ def test_records_carry_the_replica_and_a_diverged_one_does_not_stop_the_others()
     assert steps == [(2, 0), (2, 1), (4, 0), (6, 0), (8, 0)]
     rates = {r.replica: r.values["lr"] for r in records if isinstance(r, StepRecord) and r.step == 2}
     assert rates == {0: 0.2, 1: 0.4}
-    assert records[-2:] == [EndRecord(8, "finished", {}, 0), EndRecord(8, "diverged", {"diverged_at_step": 2}, 1)]
+    ends = [record for record in records if isinstance(record, EndRecord)]
+    assert ends == [EndRecord(2, "diverged", {"diverged_at_step": 2}, 1), EndRecord(8, "finished", {}, 0)]
+
+
+CURVES = [
+    [2.0, 1.0, 3.0, 1.0, 2.0, 1.5, 1.0],
+    [1.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0],
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, math.inf],
+]
+
+
+def of_replica(records: list[Record], replica: int) -> list[str]:
+    return [repr(dataclasses.replace(r, replica=0)) for r in records if r.replica == replica]
+
+
+@pytest.mark.parametrize("replica", [0, 1, 2])
+@pytest.mark.parametrize("num_steps", [6, 7])
+def test_a_replica_among_others_has_the_records_of_one_alone(replica: int, num_steps: int) -> None:
+    alone = Scripted(*CURVES)
+    alone.names = [replica]
+    expected = of_replica(facts(alone, plan(num_steps)), 0)
+    assert of_replica(facts(Scripted(*CURVES), plan(num_steps)), replica) == expected
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+def test_going_on_from_a_checkpoint_gives_the_records_that_would_have_followed(every: int) -> None:
+    planned = plan(7, checkpoint_every=every)
+    events = list(train(Scripted(*CURVES), planned))
+    checkpoints = [at for at, event in enumerate(events) if isinstance(event, Checkpoint)]
+    assert [events[at].step for at in checkpoints] == list(range(every, 7, every))
+    for at in checkpoints:
+        start = events[at]
+        assert isinstance(start, Checkpoint)
+        again = list(train(Scripted(*CURVES), planned, copy.deepcopy(start)))
+        later = [e for e in events[at + 1 :] if not isinstance(e, TimingRecord | Checkpoint)]
+        assert repr([e for e in again if not isinstance(e, TimingRecord | Checkpoint)]) == repr(later)
+
+
+def test_asked_to_stop_it_makes_one_checkpoint_and_ends_after_it() -> None:
+    interruption = Interruption()
+    events = []
+    for event in train(Scripted(*CURVES), plan(7), interruption=interruption):
+        events.append(event)
+        if isinstance(event, DiagnosticRecord) and event.step == 3:
+            interruption.is_asked = True
+    assert isinstance(events[-1], Checkpoint)
+    assert events[-1].step == 3
+    assert not any(isinstance(event, EndRecord) for event in events)
 
 
 def test_training_stops_when_all_replicas_have_diverged() -> None:
@@ -82,7 +150,7 @@ def test_training_stops_when_all_replicas_have_diverged() -> None:
 
 
 def test_checkpoints_are_asked_for_at_their_steps() -> None:
-    asked = [r.step for r in train(Scripted([1.0] * 7), plan(7, checkpoint_every=3)) if isinstance(r, CheckpointDue)]
+    asked = [r.step for r in train(Scripted([1.0] * 7), plan(7, checkpoint_every=3)) if isinstance(r, Checkpoint)]
     assert asked == [3, 6]
 
 

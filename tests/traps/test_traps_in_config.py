@@ -14,7 +14,7 @@ import torch
 import bnlab
 from bnlab.cli.app import main
 from bnlab.config.compose import compose_run
-from bnlab.experiment import check
+from bnlab.experiment.checking import check
 from bnlab.norms.catalog import NORMS, build_norm
 from bnlab.schema import TrapName
 

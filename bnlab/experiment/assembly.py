@@ -1,0 +1,58 @@
+"""The parts of a cohort, put together."""
+
+from collections.abc import Sequence
+
+import torch
+
+from bnlab.data.loader import Batches
+from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.diagnostic import ProbeBatch
+from bnlab.experiment.checking import Checked
+from bnlab.models.catalog import build_network, seed_weights
+from bnlab.models.network import Network
+from bnlab.schema import RunConfig
+from bnlab.training.cohort import Cohort, SingleRun
+from bnlab.training.optim import build_optimizer, build_schedule
+
+
+def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str) -> tuple[Cohort, Network]:
+    """Put a cohort together; also return a network of its kind, for the names of its layers.
+
+    Args:
+        configs: What to train; they differ in numbers only.
+        checked: What `check` made of the first.
+        engine: ``sequential`` for one run alone, ``vectorized`` for one or more.
+    """
+    if engine == "sequential":
+        (config,) = configs
+        return assemble(config, checked)
+    raise NotImplementedError
+
+
+def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
+    """Put a run together from its parts, seeded and on its device; also return its network.
+
+    Args:
+        config: What to train.
+        checked: What `check` made of it.
+    """
+    model = build_network(config, checked.data.input_shape, checked.data.num_classes)
+    seed_weights(model, config.model, config.seed)
+    layout = torch.channels_last if model.channels_last else torch.contiguous_format
+    model.to(device=checked.device, memory_format=layout)  # type: ignore[call-overload]
+    data = checked.data.to(checked.device, model.channels_last)
+    probe = slice(0, config.diagnostics.probe_size)
+    run = SingleRun(
+        model=model,
+        data=data,
+        batches=Batches(data.train, config.train.batch_size, config.data, config.seed),
+        optimizer=build_optimizer(model, model.norms, config.optim),
+        lr=config.optim.lr,
+        schedule=build_schedule(config.schedule, checked.plan.num_steps),
+        accumulation=config.train.accumulation,
+        clip_norm=config.optim.clip_norm,
+        precision=config.train.precision,
+        diagnostics=build_diagnostics(config.diagnostics.names),
+        probe=ProbeBatch(data.validation.images[probe], data.validation.labels[probe], config.model.activation),
+    )
+    return run, model

@@ -1,0 +1,94 @@
+"""Will it run? Found out before anything is spent on it or any folder is made."""
+
+from dataclasses import dataclass
+
+import torch
+
+from bnlab import provenance
+from bnlab.data.loader import Batches
+from bnlab.data.opening import open_data
+from bnlab.data.splits import DataSet
+from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.schedule import measured_steps
+from bnlab.errors import ConfigError
+from bnlab.schema import RunConfig
+from bnlab.training.loop import Plan
+from bnlab.traps.trial import try_out
+
+SMALL_STEP_FLOP = 4e8
+"""Floating-point operations of a forward pass over one batch, below which one thread is best: on a busy machine two
+that wait for each other have cost a factor of 100. The default MLP needs 1.2e7, the default CNN on 28x28 3.5e9."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A config that will run: its data is open, its model has been built once, without weights, and tried.
+
+    Attributes:
+        data: On the CPU.
+        device: Where it will be trained.
+        num_threads: Of the CPU.
+        plan: What happens at which step.
+        warnings: What is legal and probably not meant.
+    """
+
+    data: DataSet
+    device: torch.device
+    num_threads: int
+    plan: Plan
+    warnings: list[str]
+
+
+def check(config: RunConfig) -> Checked:
+    """Find out whether a config will run, before anything is spent on it or any folder is made.
+
+    Raises:
+        ConfigError: A setting that cannot work.
+        DataError: The data are not there, or damaged.
+    """
+    device = _find_device(config.device)
+    build_diagnostics(config.diagnostics.names)
+    data = open_data(config.data)
+    batches = Batches(data.train, config.train.batch_size, config.data, config.seed)
+    plan = _plan(config, batches.num_per_epoch)
+    trial = try_out(config, data, plan.num_steps, _memory_bytes(device))
+    num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
+    return Checked(data, device, num_threads, plan, trial.warnings)
+
+
+def _find_device(name: str) -> torch.device:
+    """Return the device of a name.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device={name} is not there: torch sees {torch.cuda.device_count()} GPUs. Use device=cpu.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device=mps is not there: it needs a Mac with Apple silicon. Use device=cpu.")
+    return device
+
+
+def _memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return provenance.memory_bytes()
+
+
+def _plan(config: RunConfig, steps_per_epoch: int) -> Plan:
+    num_steps = config.train.steps or steps_per_epoch * (config.train.epochs or 0)
+    return Plan(
+        num_steps=num_steps,
+        batch_size=config.train.batch_size,
+        log_every=config.train.log_every,
+        eval_every=config.train.eval_every or steps_per_epoch,
+        measured_steps=measured_steps(config.diagnostics.schedule, num_steps)
+        if config.diagnostics.names
+        else frozenset(),
+        checkpoint_every=config.train.checkpoint_every,
+        divergence_factor=config.train.divergence_factor,
+        divergence_patience=config.train.divergence_patience,
+    )

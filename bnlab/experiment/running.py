@@ -1,0 +1,217 @@
+"""A cohort, trained and kept. Read `run_cohort` from top to bottom: that is what happens."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from bnlab import provenance
+from bnlab.errors import BnlabError, RunError
+from bnlab.experiment.assembly import assemble_cohort
+from bnlab.experiment.checking import Checked, check
+from bnlab.experiment.manifest import manifests_of
+from bnlab.experiment.recorder import Member, Recorder
+from bnlab.experiment.resuming import find_start, made_by
+from bnlab.loggers.logger import Logger
+from bnlab.loggers.tensorboard import TensorBoardLogger
+from bnlab.models.network import Network
+from bnlab.records import Record, RunSummary, Status
+from bnlab.runfolder.folder import RunFolder
+from bnlab.schema import RunConfig
+from bnlab.seeding import stream_seed
+from bnlab.training.loop import Checkpoint, FinalWeights, Interruption, Plan, train
+from bnlab.training.precision import computing_with
+
+_log = logging.getLogger("bnlab")
+
+
+class OpenView(Protocol):
+    """Opens a view of a run that is about to be trained."""
+
+    def __call__(self, config: RunConfig, run_id: str, plan: Plan) -> Logger | None:
+        """Return the view, or None for none."""
+
+
+def run_experiment(
+    config: RunConfig,
+    folder: RunFolder,
+    open_view: OpenView | None = None,
+    on_warning: Callable[[str], object] = lambda _: None,
+    *,
+    again: bool = False,
+) -> RunSummary:
+    """Train one run by itself and keep everything about it in its folder; see `run_cohort`."""
+    (summary,) = run_cohort(
+        [Member(config, folder)], "sequential", open_view=open_view, on_warning=on_warning, again=again
+    )
+    return summary
+
+
+def run_cohort(
+    members: Sequence[Member],
+    engine: str,
+    *,
+    again: bool = False,
+    open_view: OpenView | None = None,
+    on_warning: Callable[[str], object] = lambda _: None,
+    interruption: Interruption | None = None,
+) -> list[RunSummary]:
+    """Train a cohort, and keep everything about each of its runs in that run's folder.
+
+    Runs whose results are there are trained along, since the bits of the others may depend on their company's
+    number, and what is there is kept. A cohort that was cut off goes on from its last checkpoint.
+
+    Args:
+        members: Its runs, in order.
+        engine: ``sequential`` for one run alone, ``vectorized`` for any number.
+        again: Train them anew, whatever is there.
+        open_view: For a view of each while it trains.
+        on_warning: Told of what is probably not meant; log.txt is told anyway.
+        interruption: Where somebody may ask for a stop after a step, with a checkpoint.
+
+    Returns:
+        What came out of each, in order.
+
+    Raises:
+        ConfigError: A setting that cannot work; no folder is made.
+        DataError: The data are not there, or damaged; no folder is made.
+        RunBusyError: Another process trains one of these runs.
+        RunError: They failed; their log.txt says why.
+        KeyboardInterrupt: They were cut off; what was recorded is kept.
+    """
+    checked = check(members[0].config)
+    notes = list(checked.warnings)
+    with contextlib.ExitStack() as locks:
+        for member in members:
+            locks.enter_context(member.folder.locked())
+        results = {i: None if again else member.folder.read_finished() for i, member in enumerate(members)}
+        wanted = [i for i, result in results.items() if result is None]
+        if wanted:
+            start = None if again else find_start(members, wanted, engine, notes.append)
+            for note in notes:
+                on_warning(note)
+            results |= _train_and_record(members, wanted, engine, checked, start, notes, open_view, interruption)
+            if all(result and result.status in {"finished", "diverged"} for result in results.values()):
+                for member in members:
+                    member.folder.previous_checkpoint_path.unlink(missing_ok=True)
+    return [result for result in results.values() if result is not None]
+
+
+def _train_and_record(
+    members: Sequence[Member],
+    wanted: Sequence[int],
+    engine: str,
+    checked: Checked,
+    start: Checkpoint | None,
+    notes: Sequence[str],
+    open_view: OpenView | None,
+    interruption: Interruption | None,
+) -> dict[int, RunSummary]:
+    """Train a cohort; return what came out of those that are recorded.
+
+    Raises:
+        RunError: They failed.
+        KeyboardInterrupt: They were cut off.
+    """
+    configs = [member.config for member in members]
+    manifests = _going_on(manifests_of(checked, configs, engine), members, start)
+    summaries: dict[int, RunSummary] = {}
+    with _open_folders(members, wanted, manifests, start):
+        before_s = {i: 0.0 if start is None else start.states[i]["clock"]["elapsed_s"] for i in wanted}
+        recorders = {i: Recorder(members[i], manifests[i], before_s[i]) for i in wanted}
+        status: Status = "failed"
+        try:
+            _announce(members, wanted, checked, start, notes)
+            in_training = list(range(len(members))) if start is None else list(start.states)
+            with computing_with(checked.num_threads, stream_seed(configs[0].seed, "noise"), checked.device):
+                cohort, network = assemble_cohort([configs[i] for i in in_training], checked, engine)
+                for recorder in recorders.values():
+                    recorder.loggers += _open_loggers(recorder.member, network, checked.plan, start, open_view)
+                for event in train(cohort, checked.plan, start, interruption):
+                    _hand_on(event, recorders, made_by(members, engine))
+            status = "interrupted"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except Exception as error:
+            _log.exception("the run failed")
+            name, log = members[wanted[0]].folder.path.name, members[wanted[0]].folder.log_path
+            others = f" and {len(wanted) - 1} trained together with it" if wanted[1:] else ""
+            raise RunError(f"{name}{others} failed: {_briefly(error)}\nThe whole story: {log}") from error
+        finally:
+            summaries |= {i: recorder.close(status) for i, recorder in recorders.items()}
+    return summaries
+
+
+def _hand_on(event: Record | Checkpoint | FinalWeights, recorders: Mapping[int, Recorder], maker: Any) -> None:
+    """Give an event to the recorder of its run; a run that is only trained along has none."""
+    if isinstance(event, Checkpoint):
+        for i, state in event.states.items():
+            if i in recorders:
+                recorders[i].keep_state(event.step, state, maker)
+    elif event.replica in recorders:
+        if isinstance(event, FinalWeights):
+            recorders[event.replica].keep_weights(event.step, event.values)
+        else:
+            recorders[event.replica].take(event)
+
+
+@contextlib.contextmanager
+def _open_folders(
+    members: Sequence[Member], wanted: Sequence[int], manifests: Sequence[dict[str, Any]], start: Checkpoint | None
+) -> Iterator[None]:
+    """Hold the folders of some runs open for training, with their messages going to their log.txt."""
+    resume_at = None if start is None else start.step
+    with contextlib.ExitStack() as stack:
+        for i in wanted:
+            folder = members[i].folder
+            stack.enter_context(folder.opened_for_training(members[i].config, manifests[i], resume_at))
+            stack.enter_context(folder.collecting_messages())
+        yield
+
+
+def _going_on(
+    manifests: list[dict[str, Any]], members: Sequence[Member], start: Checkpoint | None
+) -> list[dict[str, Any]]:
+    """Return manifests that tell when a run that goes on was begun, and where it was taken up."""
+    if start is None:
+        return manifests
+    return [
+        {
+            **manifest,
+            "started": before.get("started", manifest["started"]),
+            "resumed": [*before.get("resumed", []), {"step": start.step, "at": provenance.now()}],
+        }
+        for manifest, before in zip(manifests, (m.folder.read_manifest() for m in members), strict=True)
+    ]
+
+
+def _announce(
+    members: Sequence[Member], wanted: Sequence[int], checked: Checked, start: Checkpoint | None, notes: Sequence[str]
+) -> None:
+    names = ", ".join(members[i].folder.path.name for i in wanted)
+    _log.info("%s on %s with %d threads", names, checked.device, checked.num_threads)
+    if start is not None:
+        _log.info("going on from the checkpoint at step %d", start.step)
+    for note in notes:
+        _log.warning("%s", note)
+
+
+def _open_loggers(
+    member: Member,
+    network: Network,
+    plan: Plan,
+    start: Checkpoint | None,
+    open_view: OpenView | None,  # noqa: ARG001
+) -> list[Logger]:
+    loggers: list[Logger] = []
+    folder, config = member.folder.path, member.config
+    if "tensorboard" in config.loggers:
+        loggers.append(TensorBoardLogger(folder, config, list(network.linears)))
+    view = None if open_view is None else open_view(config, folder.name, plan)
+    return loggers if view is None else [*loggers, view]
+
+
+def _briefly(error: Exception) -> str:
+    first: str = str(error).partition("\n")[0]
+    return first if isinstance(error, BnlabError) else f"{type(error).__name__}: {first}"
