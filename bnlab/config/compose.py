@@ -6,15 +6,15 @@ answers a typo with eleven lines.
 """
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -29,6 +29,7 @@ from bnlab.config.folders import (
     read_option,
     search_folders,
 )
+from bnlab.config.grammar import parse_overrides, setting
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import CLASS_PLACE, find_installed_norm
 from bnlab.schema import RunConfig
@@ -44,11 +45,44 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
     Raises:
         ConfigError: An override is misspelled, or a value breaks a law.
     """
-    tree = compose_tree(overrides, config_dir)
+    return _checked(compose_tree(overrides, config_dir))
+
+
+def _checked(tree: dict[str, Any]) -> RunConfig:
+    """Return a config that keeps all laws.
+
+    Raises:
+        ConfigError: It breaks one.
+    """
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(say_what_is_wrong(error)) from None
+
+
+def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None = None) -> list[RunConfig]:
+    """Compose and check the configs of many runs, composing once per combination of groups: that is what takes time.
+
+    Args:
+        combinations: The overrides of each run.
+        config_dir: A folder of own options, searched after bnlab's.
+
+    Raises:
+        ConfigError: As for `compose_run`, of the first run that is wrong.
+    """
+    groups = config_groups(search_folders(config_dir))
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    configs = []
+    for overrides in combinations:
+        shape = tuple(text if text.partition("=")[0] in groups else text.partition("=")[0] for text in overrides)
+        if shape not in composed:
+            composed[shape] = _compose(list(overrides), config_dir)
+        config = copy.deepcopy(composed[shape])
+        for text in overrides:
+            if text.partition("=")[0] not in groups:
+                OmegaConf.update(config, *setting(text), merge=False)
+        configs.append(_checked(_plain(config)))
+    return configs
 
 
 def compose_tree(overrides: list[str], config_dir: Path | None = None) -> dict[str, Any]:
@@ -61,7 +95,15 @@ def compose_tree(overrides: list[str], config_dir: Path | None = None) -> dict[s
     Raises:
         ConfigError: An override is misspelled, or a value is missing.
     """
-    config = _compose(overrides, config_dir)
+    return _plain(_compose(overrides, config_dir))
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """Return a config as plain values.
+
+    Raises:
+        ConfigError: A value is missing.
+    """
     try:
         tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -90,55 +132,6 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
         config = OmegaConf.masked_copy(config, "hydra")
         resolve = False  # hydra's own part can be resolved only while hydra runs the job
     return OmegaConf.to_yaml(config, resolve=resolve)
-
-
-def parse_overrides(overrides: list[str]) -> list[Override]:
-    """Parse overrides by Hydra's grammar.
-
-    Raises:
-        ConfigError: An override does not parse.
-    """
-    parser = OverridesParser.create()
-    parsed = []
-    for text in overrides:
-        try:
-            parsed.append(parser.parse_override(text))
-        except (OverrideParseException, HydraException):
-            key, equals, value = text.partition("=")
-            cure = (
-                f"""Quote the value, inside the shell's quotes: "{key}='{value}'".""" if equals else "Write key=value."
-            )
-            raise ConfigError(f"'{text}' is not an override: Hydra's grammar cannot read it. {cure}") from None
-    return parsed
-
-
-def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
-    """Return the settings that one override sweeps over; a plain one gives itself alone.
-
-    Args:
-        override: A parsed override.
-        config_dir: A folder of own options, for ``glob``.
-
-    Raises:
-        ConfigError: It sweeps over an interval, which has no end of values.
-
-    Example:
-        >>> sweep_values(parse_overrides(["seed=range(3)"])[0], None)
-        ['seed=0', 'seed=1', 'seed=2']
-    """
-    assert override.input_line is not None
-    if not override.is_sweep_override():
-        return [override.input_line]
-    key, value = override.get_key_element(), override.value()
-    if isinstance(value, Glob):
-        options = value.filter(known_options(search_folders(config_dir)).get(override.key_or_group, []))
-        if not options:
-            raise ConfigError(f"{override.input_line} matches nothing in conf/{override.key_or_group}.")
-        return [f"{key}={option}" for option in options]
-    if override.is_discrete_sweep():
-        # Hydra escapes the colon of package.module:Class, as if it would read it once more
-        return [f"{key}={text}".replace("\\:", ":") for text in override.sweep_string_iterator()]
-    raise ConfigError(f"{override.input_line}: an interval has no list of values. Use range(...) or choice(...).")
 
 
 def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:

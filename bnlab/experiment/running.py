@@ -202,7 +202,7 @@ def _open_loggers(
     network: Network,
     plan: Plan,
     start: Checkpoint | None,
-    open_view: OpenView | None,  # noqa: ARG001
+    open_view: OpenView | None,
 ) -> list[Logger]:
     loggers: list[Logger] = []
     folder, config = member.folder.path, member.config

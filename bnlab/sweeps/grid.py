@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnlab.config.compose import arm_options, compose_run, parse_overrides, sweep_values
+from bnlab.config.compose import arm_options, compose_grid
+from bnlab.config.grammar import parse_overrides, sweep_values
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.schema import RunConfig
 
@@ -52,13 +53,12 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     options = {arm: arm_options(arm, config_dir) for arm in {_arm(combination) for combination in combinations}}
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
     warnings = [warning for key in wanted if (warning := _check_arms(key, options))]
-    configs = []
+    kept = []
     for combination in combinations:
         own = options[_arm(combination)]
-        kept = [t for t in combination if own is None or not _is_option(t) or t.partition("=")[0] in own]
-        config = compose_run(kept, config_dir)
-        if config not in configs:  # an option that an arm lacks would make the same run twice
-            configs.append(config)
+        kept.append(tuple(t for t in combination if own is None or not _is_option(t) or t.partition("=")[0] in own))
+    # an option that an arm lacks would make the same run twice
+    configs = list({config.model_dump_json(): config for config in compose_grid(kept, config_dir)}.values())
     return Grid(configs[0].name or sweep_name(overrides), overrides, configs, warnings)
 
 

@@ -1,0 +1,114 @@
+"""The grammar of overrides: Hydra's, with one function of ours. Parses words; composes nothing."""
+
+import functools
+import math
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
+from hydra.errors import HydraException, OverrideParseException
+
+from bnlab.config.folders import known_options, search_folders
+from bnlab.errors import ConfigError
+
+DIGITS = 6
+"""Significant digits of a logspace: 0.00316228 can be read and typed, 0.0031622776601683794 cannot."""
+
+
+Number = Union[int, float]  # noqa: UP007  (Hydra looks at annotations to check arguments, and knows this form only)
+
+
+def logspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
+    """Return the sweep over num values from start to stop, both included, with a constant ratio between neighbors.
+
+    Args:
+        start: The first, above 0.
+        stop: The last, above 0.
+        num: How many, at least 2.
+
+    Raises:
+        ValueError: It is no such sweep.
+
+    Example:
+        >>> logspace(0.1, 10, 3).list
+        [0.1, 1.0, 10.0]
+    """
+    if not (0 < start < math.inf and 0 < stop < math.inf and num >= 2):
+        raise ValueError(
+            f"logspace(start, stop, num) needs two numbers above 0 and at least 2 values, got ({start}, {stop}, {num})"
+        )
+    values = [float(f"{value:.{DIGITS}g}") for value in np.geomspace(start, stop, num)]
+    return ChoiceSweep(list=list(values))
+
+
+@functools.cache
+def _parser() -> OverridesParser:
+    functions = create_functions()
+    functions.register(name="logspace", func=logspace)
+    return OverridesParser(functions)
+
+
+def parse_overrides(overrides: list[str]) -> list[Override]:
+    """Parse overrides by Hydra's grammar; `logspace` is known besides Hydra's own functions.
+
+    Raises:
+        ConfigError: An override does not parse.
+    """
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(_parser().parse_override(text))
+        except (OverrideParseException, HydraException) as error:
+            if isinstance(error.__cause__, ValueError | TypeError):  # a function, called with what it cannot take
+                raise ConfigError(f"{text}: {error.__cause__}.") from None
+            key, equals, value = text.partition("=")
+            cure = (
+                f"""Quote the value, inside the shell's quotes: "{key}='{value}'".""" if equals else "Write key=value."
+            )
+            raise ConfigError(f"'{text}' is not an override: Hydra's grammar cannot read it. {cure}") from None
+    return parsed
+
+
+def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
+    """Return the settings that one override sweeps over; a plain one gives itself alone.
+
+    Args:
+        override: A parsed override.
+        config_dir: A folder of own options, for ``glob``.
+
+    Raises:
+        ConfigError: It sweeps over an interval, which has no end of values.
+
+    Example:
+        >>> sweep_values(parse_overrides(["seed=range(3)"])[0], None)
+        ['seed=0', 'seed=1', 'seed=2']
+        >>> sweep_values(parse_overrides(["optim.lr=logspace(0.01, 1, 3)"])[0], None)
+        ['optim.lr=0.01', 'optim.lr=0.1', 'optim.lr=1.0']
+    """
+    assert override.input_line is not None
+    if not override.is_sweep_override():
+        return [override.input_line]
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, Glob):
+        options = value.filter(known_options(search_folders(config_dir)).get(override.key_or_group, []))
+        if not options:
+            raise ConfigError(f"{override.input_line} matches nothing in conf/{override.key_or_group}.")
+        return [f"{key}={option}" for option in options]
+    if override.is_discrete_sweep():
+        # Hydra escapes the colon of package.module:Class, as if it would read it once more
+        return [f"{key}={text}".replace("\\:", ":") for text in override.sweep_string_iterator()]
+    raise ConfigError(f"{override.input_line}: an interval has no list of values. Use range(...) or choice(...).")
+
+
+@functools.cache
+def setting(text: str) -> tuple[str, Any]:
+    """Return the key and the value, as what it is, of an override that gives one value.
+
+    Example:
+        >>> setting("optim.lr=0.1"), setting("train.eval_every=null")
+        (('optim.lr', 0.1), ('train.eval_every', None))
+    """
+    (override,) = parse_overrides([text])
+    return override.key_or_group, override.value()
