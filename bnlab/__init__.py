@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bnlab.records import RunSummary as RunSummary
     from bnlab.report.collect import read_curves as read_curves
     from bnlab.report.collect import read_runs as read_runs
-    from bnlab.sweeps.execute import train as train
+    from bnlab.sweeps.single import train as train
     from bnlab.traps.in_network import find_traps_in as find_traps_in
 
 _PUBLIC = {
@@ -31,7 +31,7 @@ _PUBLIC = {
     "norms": "bnlab.norms",
     "read_curves": "bnlab.report.collect",
     "read_runs": "bnlab.report.collect",
-    "train": "bnlab.sweeps.execute",
+    "train": "bnlab.sweeps.single",
 }
 
 __all__ = list(_PUBLIC)

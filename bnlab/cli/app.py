@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 import bnlab
-from bnlab.cli import check, dashboard, doctor, explain, listing, train
+from bnlab.cli import check, dashboard, doctor, explain, listing, sweep, train
 from bnlab.cli.consoles import say_error
 from bnlab.errors import BnlabError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     epilog="Start with [bold]bnlab train[/]. Every command explains itself: [bold]bnlab train --help[/].",
 )
 app.command(context_settings={"ignore_unknown_options": False})(train.train)
+app.command(context_settings={"ignore_unknown_options": False})(sweep.sweep)
 app.command()(dashboard.dashboard)
 app.add_typer(listing.app, name="list")
 app.command()(doctor.doctor)

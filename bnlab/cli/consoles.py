@@ -82,3 +82,15 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool) -
         writer.writerows(rows)
         typer.echo(buffer.getvalue(), nl=False)
     return as_json or as_csv
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as one says it.
+
+    Example:
+        >>> duration(5), duration(600), duration(9000)
+        ('5 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,6 +1,5 @@
 """What is printed when runs are done."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from bnlab.cli.consoles import OUT, new_table, print_table
@@ -30,34 +29,6 @@ def print_summary(summary: RunSummary) -> None:
     _print_layers(RunFolder(Path(summary.folder)))
     OUT.print(f"{summary.steps:,} steps in {number(summary.duration_s, 1)} s", highlight=False)
     OUT.print(summary.folder, style="dim", soft_wrap=True, markup=False)
-
-
-def print_summaries(summaries: Sequence[RunSummary], folder: Path) -> None:
-    """Print one line per run of a sweep."""
-    table = new_table(
-        "run",
-        "status",
-        "test",
-        "validation",
-        "validation loss",
-        "steps",
-        "s",
-        right=["test", "validation", "validation loss", "steps", "s"],
-    )
-    for summary in summaries:
-        ending = f" at {summary.diverged_at_step}" if summary.diverged_at_step else ""
-        cached = " [dim](there already)[/]" if summary.cached else ""
-        table.add_row(
-            summary.run_id,
-            f"[{STYLE_OF[summary.status]}]{summary.status}{ending}[/]{cached}",
-            share(summary.test_accuracy),
-            share(summary.validation_accuracy),
-            number(summary.validation_loss),
-            "" if summary.steps is None else f"{summary.steps:,}",
-            number(summary.duration_s, 1),
-        )
-    print_table(table)
-    OUT.print(str(folder), style="dim", soft_wrap=True, markup=False)
 
 
 def _print_layers(folder: RunFolder) -> None:

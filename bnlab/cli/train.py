@@ -8,12 +8,11 @@ import typer
 
 from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
-from bnlab.cli.summary import print_summaries, print_summary
+from bnlab.cli.summary import print_summary
+from bnlab.errors import RunError
 from bnlab.records import RunSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from bnlab.loggers.logger import Logger
     from bnlab.schema import RunConfig
     from bnlab.training.loop import Plan
@@ -57,8 +56,6 @@ def train(
 
     A finished run asked for again is not trained again: its result is shown at once.
     """
-    from bnlab.sweeps.grid import expand
-
     words = overrides or []
     _check_config_dir(config_dir)
     if cfg is not None:
@@ -67,61 +64,45 @@ def train(
         OUT.print(render_config(words, config_dir, cfg, resolve), markup=False, soft_wrap=True, end="")
         return
     if multirun:
-        grid = expand(words, config_dir)
-        for warning in () if quiet else grid.warnings:
-            say_warning(warning)
-        configs, sweep = grid.configs, grid.name
-    else:
-        from bnlab.config.compose import compose_run
+        from bnlab.cli.sweep import run
 
-        configs, sweep = [compose_run(words, config_dir)], None
-    raise typer.Exit(_train_and_print(configs, sweep, words, runs, again=again, quiet=quiet, as_json=as_json))
+        raise typer.Exit(run(words, runs, config_dir, jobs=1, again=again, quiet=quiet, as_json=as_json))
+    raise typer.Exit(_train_and_print(words, runs, config_dir, again=again, quiet=quiet, as_json=as_json))
 
 
 def _train_and_print(
-    configs: "Sequence[RunConfig]",
-    sweep: str | None,
-    words: list[str],
-    runs: Path | None,
-    *,
-    again: bool,
-    quiet: bool,
-    as_json: bool,
+    words: list[str], runs: Path | None, config_dir: Path | None, *, again: bool, quiet: bool, as_json: bool
 ) -> int:
-    """Train, print each run as it ends, and return the exit status."""
+    """Train one run, print what came out, and return the exit status."""
+    from bnlab.config.compose import compose_run
+    from bnlab.runfolder.folder import RunFolder
     from bnlab.runfolder.identity import run_id
-    from bnlab.runfolder.index import runs_root, write_sweep
-    from bnlab.sweeps.execute import SINGLE, train_all
+    from bnlab.runfolder.index import runs_root
+    from bnlab.sweeps.single import SINGLE, train_one
 
-    folder = runs_root(runs) / (sweep or configs[0].name or SINGLE)
-    show = not quiet and not as_json
-    done: list[RunSummary] = []
+    config = compose_run(words, config_dir)
+    folder = runs_root(runs) / (config.name or SINGLE)
     try:
-        results = train_all(
-            configs,
+        summary = train_one(
+            config,
             folder,
             again=again,
             open_view=None if quiet else _open_view,
-            on_failure=lambda error: say_error(str(error)),
             on_warning=(lambda _: None) if quiet else say_warning,
         )
-        for summary in results:
-            if sweep and not done:  # only now is it sure that the sweep can run at all
-                write_sweep(folder, words, [run_id(config) for config in configs])
-            done.append(summary)
-            if as_json:
-                typer.echo(json.dumps(summary.as_dict()))
-            elif show and not sweep and summary.status in {"finished", "diverged"}:  # else the error has said it
-                print_summary(summary)
+    except RunError as error:
+        say_error(str(error))
+        failed = RunFolder(folder / run_id(config))
+        summary = RunSummary(failed.path.name, failed.read_status(), str(failed.path), config.seed)
     except KeyboardInterrupt:
         if not quiet:
-            left = len(configs) - len(done)
-            say_warning(f"interrupted; {left} of {len(configs)} runs not finished. What was recorded is in {folder}")
+            say_warning(f"interrupted; 1 of 1 runs not finished. What was recorded is in {folder}")
         return 130
-    if show and sweep:
-        print_summaries(done, folder)
-    good = {"finished", "diverged"} if sweep else {"finished"}
-    return 0 if all(summary.status in good for summary in done) else 1
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict()))
+    elif not quiet and summary.status in {"finished", "diverged"}:  # else the error has said it
+        print_summary(summary)
+    return 0 if summary.status == "finished" else 1
 
 
 def _open_view(config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":

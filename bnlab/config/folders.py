@@ -7,6 +7,9 @@ import yaml
 
 from bnlab.plugins import usable_names
 
+NO_GROUPS = {"sweep", "hydra"}
+"""Folders of conf/ that hold no part of a run's config."""
+
 
 def conf_folder() -> Path:
     """Return the folder of bnlab's own conf/: inside an installed wheel, beside the package in a checkout."""
@@ -38,7 +41,8 @@ def config_groups(folders: list[Path]) -> dict[str, list[str]]:
     groups: dict[str, set[str]] = {}
     for folder in folders:
         for path in folder.glob("*/*.yaml"):
-            groups.setdefault(path.parent.name, set()).add(path.stem)
+            if path.parent.name not in NO_GROUPS:
+                groups.setdefault(path.parent.name, set()).add(path.stem)
     return {group: sorted(options) for group, options in sorted(groups.items())}
 
 

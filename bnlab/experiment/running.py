@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from bnlab import provenance
 from bnlab.errors import BnlabError, RunError
@@ -25,11 +25,8 @@ from bnlab.training.precision import computing_with
 _log = logging.getLogger("bnlab")
 
 
-class OpenView(Protocol):
-    """Opens a view of a run that is about to be trained."""
-
-    def __call__(self, config: RunConfig, run_id: str, plan: Plan) -> Logger | None:
-        """Return the view, or None for none."""
+OpenView = Callable[[RunConfig, str, Plan], Logger]
+"""(config, run id, plan) -> a view of a run that is about to be trained."""
 
 
 def run_experiment(
@@ -201,15 +198,16 @@ def _open_loggers(
     member: Member,
     network: Network,
     plan: Plan,
-    start: Checkpoint | None,
+    start: Checkpoint | None,  # noqa: ARG001
     open_view: OpenView | None,
 ) -> list[Logger]:
     loggers: list[Logger] = []
     folder, config = member.folder.path, member.config
     if "tensorboard" in config.loggers:
         loggers.append(TensorBoardLogger(folder, config, list(network.linears)))
-    view = None if open_view is None else open_view(config, folder.name, plan)
-    return loggers if view is None else [*loggers, view]
+    if open_view is not None:
+        loggers.append(open_view(config, folder.name, plan))
+    return loggers
 
 
 def _briefly(error: Exception) -> str:

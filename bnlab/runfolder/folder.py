@@ -140,7 +140,8 @@ class RunFolder:
         # beside the folder, not in it: the folder is moved while the lock is held
         return self.path.parent / ".locks" / f"{self.path.name}.lock"
 
-    def _is_locked(self) -> bool:
+    def is_locked(self) -> bool:
+        """Whether a process trains this run now."""
         lock = self._lock_path()
         if not lock.exists():
             return False
@@ -195,7 +196,7 @@ class RunFolder:
             RunError: There is no manifest, or it is damaged.
         """
         manifest = self._read_json("manifest.json")
-        if manifest.get("status") == "running" and not self._is_locked():
+        if manifest.get("status") == "running" and not self.is_locked():
             manifest["status"] = "interrupted"
         return manifest
 

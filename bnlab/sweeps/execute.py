@@ -1,115 +1,246 @@
-"""Trains what is missing of a set of runs, and returns what came out of each."""
+"""Trains what is missing of a sweep: parts go to a launcher, until nothing is missing or nothing moves.
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+What is done is known from the runs' folders alone, never from what a launcher says: a killed worker, a lost machine
+or a second sweep beside this one need no case of their own. What is still missing is launched again.
+"""
+
+import contextlib
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
-from bnlab.config.compose import compose_run
-from bnlab.errors import RunError
+from bnlab import provenance
 from bnlab.records import RunSummary
-from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
-from bnlab.runfolder.index import runs_root
-from bnlab.schema import RunConfig
+from bnlab.runfolder.index import write_sweep
+from bnlab.sweeps.cohorts import PlannedCohort
+from bnlab.sweeps.launch import launch
+from bnlab.sweeps.parts import STOP, Part, part_path, train_cohorts, write_surroundings
+from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
+from bnlab.sweeps.progress import ProgressReader, SweepView
 
-if TYPE_CHECKING:
-    from bnlab.experiment.running import OpenView
+MOST_RUNS_PER_PART = 8
+"""Runs that are trained one by one, in one part: a part costs a tenth of a second, and the last ones should end at
+about the same time."""
 
-_log = logging.getLogger("bnlab")
+PARTS_PER_JOB = 4
+"""At least, where there are runs enough: then no worker waits long for the last one."""
 
-SINGLE = "single"
-"""The folder of runs that belong to no sweep."""
+MOST_DEATHS = 3
+"""Times that a run may be in training when its worker dies, before it is given up."""
+
+BUSY_S = 1.0
+"""Seconds between two looks at runs that another sweep trains."""
+
+LOOK_EVERY_S = 0.25
+"""Seconds between two looks at what the workers say."""
+
+OnError = Literal["continue", "stop"]
 
 
-def train(
-    overrides: Sequence[str] = (),
+@dataclass(frozen=True)
+class SweepResult:
+    """What came out of a sweep.
+
+    Attributes:
+        folder: Where its runs' folders lie.
+        summaries: One per run, in the order of the sweep.
+        reasons: Run id -> why there is no result, where that is known.
+    """
+
+    folder: Path
+    summaries: list[RunSummary]
+    reasons: dict[str, str]
+
+
+def run_sweep(
+    overrides: Sequence[str],
     *,
-    runs: str | Path | None = None,
-    config_dir: str | Path | None = None,
-    again: bool = False,
-) -> RunSummary:
-    """Train one run, as ``bnlab train`` does, and return what came out; a finished one is returned at once.
-
-    What is legal and probably not meant is logged as a warning, by the logger ``bnlab``.
+    runs: Path | None = None,
+    config_dir: Path | None = None,
+    jobs: int | None = None,
+    view: SweepView | None = None,
+) -> SweepResult:
+    """Plan a sweep and train what is missing of it, as ``bnlab sweep`` does.
 
     Args:
-        overrides: What to change of the defaults, such as ``["norm=layer", "optim.lr=0.3"]``.
+        overrides: Hydra's grammar with sweeps, such as ``["norm=batch,none", "seed=range(3)"]``.
         runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
         config_dir: A folder of own options.
-        again: Train it anew even if it is finished.
+        jobs: Processes on this machine; None: one per core.
+        view: Shown how far it is.
 
     Raises:
-        BnlabError: A setting, a file or the run itself is wrong; the message says what to do.
-
-    Example:
-        >>> import bnlab, tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     bnlab.train(["data=synthetic", "train.steps=20"], runs=folder).status
-        'finished'
+        BnlabError: A setting or a file is wrong; nothing has been trained.
     """
-    config = compose_run(list(overrides), Path(config_dir) if config_dir else None)
-    folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
-    return train_one(config, folder, again=again, on_warning=_log.warning)
+    sweep = plan_sweep(overrides, runs, config_dir)
+    missing = sweep.missing()
+    return execute(prepared(sweep) if missing else sweep, missing, jobs=jobs, view=view)
 
 
-def train_one(
-    config: RunConfig,
-    sweep_folder: Path,
+def execute(
+    sweep: Sweep,
+    wanted: Sequence[str],
     *,
+    jobs: int | None = None,
+    on_error: OnError = "continue",
+    retries: int = 0,
     again: bool = False,
-    open_view: "OpenView | None" = None,
-    on_warning: Callable[[str], object] = lambda _: None,
-) -> RunSummary:
-    """Train one run, or return its result if it is there.
+    view: SweepView | None = None,
+) -> SweepResult:
+    """Train what is missing of a sweep.
 
     Args:
-        config: What to train.
-        sweep_folder: The folder that its own folder lies in.
-        again: Train it anew even if it is finished.
-        open_view: For a view while it trains.
-        on_warning: Told of what is probably not meant, before anything is made.
+        sweep: What was planned.
+        wanted: The run ids to train, `Sweep.missing` for one.
+        jobs: Processes on this machine; None: one per physical core. With a launcher of the user's: the parts that the
+            sweep is cut into, at least.
+        on_error: ``stop``: after a failure no further run is begun.
+        retries: How often a run that failed is tried again.
+        again: Train anew what is finished.
+        view: Shown how far it is.
+
+    Raises:
+        KeyboardInterrupt: It was cut off; what was recorded is kept.
     """
-    folder = RunFolder(sweep_folder / run_id(config))
-    finished = None if again else folder.read_finished()
-    if finished is not None:
-        return finished
-    from bnlab.experiment.running import run_experiment  # noqa: PLC0415  (it waits for torch; a finished run need not)
-
-    return run_experiment(config, folder, open_view, on_warning, again=again)
+    write_sweep(sweep.folder, sweep.overrides, list(sweep.configs), sweep.swept)
+    execution = _Execution(sweep, jobs, on_error, retries, again, view)
+    with execution.watched():
+        execution.train(wanted)
+    return execution.result()
 
 
-def train_all(
-    configs: Sequence[RunConfig],
-    sweep_folder: Path,
-    *,
-    again: bool = False,
-    open_view: "OpenView | None" = None,
-    on_failure: Callable[[RunError], None] | None = None,
-    on_warning: Callable[[str], object] = lambda _: None,
-) -> Iterator[RunSummary]:
-    """Train runs one after another, yielding each result; one that fails does not stop the others.
+class _Execution:
+    """One execution of a sweep: what it still has to do, and what it knows of failures and deaths."""
 
-    Args:
-        configs: What to train.
-        sweep_folder: The folder that their folders lie in.
-        again: Train them anew even if they are finished.
-        open_view: For a view while each trains.
-        on_failure: Told of each failure as it happens.
-        on_warning: Told of what is probably not meant in them, once each, before the first is trained.
-    """
-    missing = [c for c in configs if again or RunFolder(sweep_folder / run_id(c)).read_finished() is None]
-    if missing:
-        from bnlab.experiment.checking import check  # noqa: PLC0415  (it waits for torch; finished runs need not)
+    def __init__(
+        self, sweep: Sweep, jobs: int | None, on_error: OnError, retries: int, again: bool, view: SweepView | None
+    ) -> None:
+        self.sweep = sweep
+        self.jobs = jobs or provenance.num_physical_cores()
+        self.on_error = on_error
+        self.retries = retries
+        self.began = provenance.now() if again else ""
+        self.view = view
+        self.failures: Counter[str] = Counter()
+        self.deaths: Counter[str] = Counter()
+        self.reasons: dict[str, str] = {}
+        self.looking = threading.Lock()
+        self.begun: set[str] = set()
+        self.busy: set[str] = set()
+        self.cohorts = sweep.cohorts_with_ids()
+        self.folder = sweep.folder / ".parts" / f"{provenance.now().replace(':', '')}-{threading.get_native_id()}"
+        self.reader = ProgressReader(self.folder / "progress")
 
-        # all of them, before the first is trained or any folder is made
-        for warning in dict.fromkeys(warning for config in missing for warning in check(config).warnings):
-            on_warning(warning)
-    for config in configs:
+    def train(self, targets: Sequence[str]) -> None:
+        """Launch what is missing, until nothing is, or nothing moves any more."""
+        while missing := [name for name in targets if self._is_missing(name)]:
+            fewest = min(self.deaths[name] for name in missing)
+            if fewest >= MOST_DEATHS or (self.folder / STOP).exists():
+                return
+            mine = [name for name in missing if self.deaths[name] == fewest]
+            free = [name for name in mine if not self.sweep.run_folder(name).is_locked()]
+            if free:
+                self._launch(free, alone=fewest > 0)
+            if self.busy or not free:
+                time.sleep(BUSY_S)  # another sweep trains them; if it dies, they become free
+
+    def _is_missing(self, name: str) -> bool:
+        if self.failures[name] > self.retries:
+            return False
+        folder = self.sweep.run_folder(name)
+        if folder.read_finished() is None:
+            return True
+        return str(folder.read_manifest().get("ended", "")) < self.began
+
+    def _launch(self, names: Sequence[str], alone: bool) -> None:
+        """Launch the cohorts of some runs; alone: one after another, to find out which of them kills its worker."""
+        cohorts = [cohort for cohort, ids in self.cohorts if not ids.isdisjoint(names)]
+        parts = [[cohort] for cohort in cohorts] if alone else self._parts(cohorts)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_surroundings(self.folder)
+        for number, part in enumerate(parts):
+            self._part(part).write(part_path(self.folder, number))
+        failed_before = self.failures.total()
+        self.begun.clear()
+        self.busy.clear()
+        errors: list[Exception | None] = []
+        if alone:
+            errors = [launch(self.folder, [n], max(2, self.jobs), self.sweep.launcher) for n in range(len(parts))]
+        elif self.sweep.launcher or self.deaths or min(self.jobs, len(parts)) > 1:
+            errors = [launch(self.folder, range(len(parts)), max(2, self.jobs), self.sweep.launcher)]
+        else:
+            for part in parts:  # in this process: a worker would only have to import it all again
+                train_cohorts(self._part(part), self.folder, self._take)
+        self._look()
+        lost = [name for name in names if self._is_missing(name) and not self.failures[name] and name not in self.busy]
+        moved = len(lost) < len(names) or self.failures.total() > failed_before
+        self._count_deaths([name for name in lost if name in self.begun] or ([] if moved else lost), errors)
+
+    def _count_deaths(self, suspects: Sequence[str], errors: Sequence[Exception | None]) -> None:
+        """Remember who was in training when a worker died; or, where nothing moved at all, everybody."""
+        said = next((f": {str(error).strip().splitlines()[0]}" for error in errors if str(error or "").strip()), "")
+        for name in [] if (self.folder / STOP).exists() else suspects:
+            self.deaths[name] += 1
+            self.reasons[name] = f"its worker was lost{said}"
+
+    def _parts(self, cohorts: Sequence[PlannedCohort]) -> list[list[PlannedCohort]]:
+        """Cut a sweep into parts: a vectorized cohort each, or a few runs that are trained one by one."""
+        single = [cohort for cohort in cohorts if len(cohort.configs) == 1]
+        size = max(1, min(MOST_RUNS_PER_PART, len(single) // (self.jobs * PARTS_PER_JOB)))
+        grouped = [single[i : i + size] for i in range(0, len(single), size)]
+        return [[cohort] for cohort in cohorts if len(cohort.configs) > 1] + grouped
+
+    def _part(self, cohorts: Sequence[PlannedCohort]) -> Part:
+        return Part(cohorts, self.sweep.folder, self.sweep.swept, bool(self.began), self.on_error == "stop")
+
+    def _take(self, line: dict[str, Any]) -> None:
+        self.begun.update(line.get("steps", {}))
+        self.busy.update(line.get("busy", []))
+        for name in line.get("refused", []):
+            self.failures[name] += 1
+            self.reasons[name] = line["reason"]
+        if self.view is not None:
+            self.view.take(line)
+
+    def _look(self) -> None:
+        with self.looking:  # a line that is read twice would count a failure twice
+            for line in self.reader.new_lines():
+                self._take(line)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look at what the workers say, in a thread, since a launcher returns only when all is done."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(LOOK_EVERY_S):
+                self._look()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
         try:
-            yield train_one(config, sweep_folder, again=again, open_view=open_view)
-        except RunError as error:
-            if on_failure is not None:
-                on_failure(error)
-            folder = RunFolder(sweep_folder / run_id(config))
-            yield RunSummary(folder.path.name, folder.read_status(), str(folder.path), config.seed)
+            yield
+        finally:
+            done.set()
+            thread.join()
+            self._look()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another execution's may still be there
+                self.folder.parent.rmdir()
+
+    def result(self) -> SweepResult:
+        """Return what came out, as the folders say."""
+        summaries = []
+        for name, config in self.sweep.configs.items():
+            folder = self.sweep.run_folder(name)
+            summary = folder.read_finished()
+            if summary is None:
+                status = folder.read_status() if folder.path.exists() else "interrupted"
+                summary = RunSummary(name, status, str(folder.path), config.seed)
+            summaries.append(summary)
+        return SweepResult(self.sweep.folder, summaries, self.reasons)

@@ -23,12 +23,14 @@ class Grid:
         name: Of its folder under runs/.
         overrides: What was asked for.
         configs: One per run, in the order of the sweep.
+        swept: The keys and groups that were given several values.
         warnings: What the user should know before it starts.
     """
 
     name: str
     overrides: list[str]
     configs: list[RunConfig]
+    swept: list[str]
     warnings: list[str]
 
 
@@ -44,10 +46,6 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     Raises:
         ConfigError: Any of the runs has a config that is wrong.
     """
-    if any(text.startswith(("hydra/launcher=", "hydra/sweeper=")) for text in overrides):
-        raise ConfigError(
-            "hydra/launcher and hydra/sweeper: train -m makes its runs one after another, in this process."
-        )
     axes = [sweep_values(override, config_dir) for override in parse_overrides(overrides)]
     combinations = [list(values) for values in itertools.product(*axes)]
     options = {arm: arm_options(arm, config_dir) for arm in {_arm(combination) for combination in combinations}}
@@ -59,7 +57,8 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
         kept.append(tuple(t for t in combination if own is None or not _is_option(t) or t.partition("=")[0] in own))
     # an option that an arm lacks would make the same run twice
     configs = list({config.model_dump_json(): config for config in compose_grid(kept, config_dir)}.values())
-    return Grid(configs[0].name or sweep_name(overrides), overrides, configs, warnings)
+    swept = [values[0].partition("=")[0] for values in axes if len(values) > 1]
+    return Grid(configs[0].name or sweep_name(overrides), overrides, configs, swept, warnings)
 
 
 def sweep_name(overrides: list[str]) -> str:

@@ -1,0 +1,113 @@
+"""What is printed when a sweep is done: its cells, its arms, and what there is no result of."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from bnlab.cli.consoles import OUT, new_table, print_table
+from bnlab.cli.summary import STYLE_OF, number, share
+
+if TYPE_CHECKING:
+    from bnlab.report.cells import Arm, Cell
+    from bnlab.stats.estimate import Estimate
+    from bnlab.sweeps.execute import SweepResult
+
+MOST_CELLS = 40
+"""Lines of the table of cells; a sweep with more shows its arms, and `bnlab list runs` has the rest."""
+
+MOST_TROUBLES = 20
+ENDED_WELL = ("finished", "diverged")
+
+
+def print_sweep(result: "SweepResult") -> None:
+    """Print a sweep: per cell the mean over its seeds, per arm the best, and what has no result and why."""
+    from bnlab.report.cells import arms_of
+    from bnlab.runfolder.sweep import LEARNING_RATE, read_sweep
+
+    sweep = read_sweep(result.folder)
+    arms = arms_of(sweep)
+    if sum(len(arm.cells) for arm in arms) <= MOST_CELLS:
+        _print_cells(arms)
+    if LEARNING_RATE in sweep.swept:
+        _print_best(arms)
+    _print_troubles(result)
+    counts = Counter(summary.status for summary in result.summaries)
+    told = ", ".join(f"[{STYLE_OF[status]}]{count} {status}[/]" for status, count in counts.items())
+    OUT.print(f"{len(result.summaries)} runs: {told}")
+    OUT.print(str(result.folder), style="dim", soft_wrap=True, markup=False)
+
+
+def _print_cells(arms: "list[Arm]") -> None:
+    keys = list(arms[0].cells[0].settings) if arms else []
+    with_notes = any(not cell.is_whole for arm in arms for cell in arm.cells)
+    figures = ["n", "test", "validation", "validation loss"]
+    table = new_table(*map(_heading, keys), *figures, *(["without a result"] if with_notes else []), right=figures)
+    for arm in arms:
+        for cell in arm.cells:
+            mark = "bold" if cell is arm.best and len(arm.cells) > 1 else ""
+            row = [
+                *(_value(cell.settings[key]) for key in keys),
+                str(cell.num_runs - cell.num_diverged - cell.num_missing),
+                _interval(cell.test_accuracy, share),
+                _interval(cell.validation_accuracy, share),
+                _interval(cell.validation_loss, number),
+                *([_lost(cell)] if with_notes else []),
+            ]
+            table.add_row(*row, style=mark)
+    print_table(table)
+
+
+def _print_best(arms: "list[Arm]") -> None:
+    keys = list(arms[0].settings) if arms else []
+    figures = ["best lr", "n", "test", "validation loss"]
+    table = new_table(*map(_heading, keys), *figures, "", right=figures)
+    for arm in arms:
+        settings = [_value(value) for value in arm.settings.values()]
+        if arm.best is None:
+            table.add_row(*settings, "-", "", "", "", "at no learning rate did all of its runs finish")
+            continue
+        table.add_row(
+            *settings,
+            f"[bold]{_value(arm.best.settings['optim.lr'])}[/]",
+            str(arm.best.num_runs),
+            _interval(arm.best.test_accuracy, share),
+            _interval(arm.best.validation_loss, number),
+            "[yellow]at the edge of the grid: there may be a better one beyond[/]" if arm.at_the_edge else "",
+        )
+    print_table(table)
+
+
+def _print_troubles(result: "SweepResult") -> None:
+    troubles = [summary for summary in result.summaries if summary.status not in ENDED_WELL]
+    if not troubles:
+        return
+    table = new_table("run", "status", "why")
+    for summary in troubles[:MOST_TROUBLES]:
+        status = f"[{STYLE_OF[summary.status]}]{summary.status}[/]"
+        table.add_row(summary.run_id, status, result.reasons.get(summary.run_id, "not begun, or cut off"))
+    print_table(table)
+    if troubles[MOST_TROUBLES:]:
+        OUT.print(f"... and {len(troubles) - MOST_TROUBLES} more", style="dim")
+    if any(summary.status == "failed" for summary in troubles):
+        OUT.print("Each run's log.txt has the whole story. The same command tries them again.", style="dim")
+
+
+def _interval(estimate: "Estimate | None", write: Any) -> str:
+    """Return a figure with half the width of its interval, if it has one."""
+    if estimate is None:
+        return "-"
+    if estimate.low is None or estimate.high is None:
+        return str(write(estimate.value))
+    return f"{write(estimate.value)} ±{write((estimate.high - estimate.low) / 2)}"
+
+
+def _lost(cell: "Cell") -> str:
+    parts = [(cell.num_diverged, "diverged", "yellow"), (cell.num_missing, "missing", "red")]
+    return ", ".join(f"[{style}]{count} {word}[/]" for count, word, style in parts if count)
+
+
+def _heading(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

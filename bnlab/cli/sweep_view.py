@@ -1,0 +1,192 @@
+"""What a person sees while a sweep trains: a live table in a terminal, plain lines elsewhere. On standard error."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bnlab.cli.consoles import duration
+
+if TYPE_CHECKING:
+    from bnlab.sweeps.plan import Sweep
+
+REFRESHES_PER_S = 4
+MOST_ARMS = 12
+"""Lines of the live table; with more arms than that, those that are in training are shown."""
+
+PLAIN_EVERY_S = 10.0
+"""Seconds between two lines where nothing can move."""
+
+ENDED_WELL = {"finished", "diverged"}
+
+
+class _Arm:
+    """How far the runs of one arm are, and the best of them."""
+
+    def __init__(self, name: str, num_runs: int) -> None:
+        self.name = name
+        self.num_runs = num_runs
+        self.shares: dict[str, float] = {}
+        self.statuses: dict[str, str] = {}
+        self.best: tuple[float, str] | None = None
+
+    @property
+    def num_ended(self) -> int:
+        return len(self.statuses)
+
+    @property
+    def done(self) -> float:
+        return self.num_ended + sum(share for name, share in self.shares.items() if name not in self.statuses)
+
+    def count(self, status: str) -> int:
+        return sum(1 for one in self.statuses.values() if one == status)
+
+
+class SweepProgress:
+    """How far a sweep is, by what the workers say.
+
+    Args:
+        sweep: What was planned.
+        missing: The runs that will be trained.
+    """
+
+    def __init__(self, sweep: "Sweep", missing: Sequence[str]) -> None:
+        self.arm_of = {name: sweep.arm(name) for name in missing}
+        names = dict.fromkeys(self.arm_of.values())
+        self.arms = {arm: _Arm(arm, list(self.arm_of.values()).count(arm)) for arm in names}
+        self.settings = {name: sweep.cell(name) for name in missing}
+        self.num_runs = len(missing)
+        self.began = time.monotonic()
+
+    def take(self, line: Mapping[str, Any]) -> list[str]:
+        """Take one line; return what should be said aloud at once."""
+        for name, step in line.get("steps", {}).items():
+            if name in self.arm_of:
+                self.arms[self.arm_of[name]].shares[name] = step / line["of"]
+        ended = line.get("ended")
+        if ended and ended["run_id"] in self.arm_of:
+            self._end(ended)
+        return [f"{', '.join(line['refused'][:3])}: {line['reason']}"] if "refused" in line else []
+
+    def _end(self, ended: Mapping[str, Any]) -> None:
+        name = ended["run_id"]
+        arm = self.arms[self.arm_of[name]]
+        if ended["status"] in ENDED_WELL or ended["status"] == "failed":
+            arm.statuses[name] = ended["status"]
+        accuracy = ended.get("validation_accuracy")
+        if ended["status"] == "finished" and accuracy is not None and (arm.best is None or accuracy > arm.best[0]):
+            arm.best = (accuracy, self.settings[name])
+
+    @property
+    def done(self) -> float:
+        """Share of the work that is done."""
+        return min(1.0, sum(arm.done for arm in self.arms.values()) / max(1, self.num_runs))
+
+    def headline(self) -> str:
+        """Return the numbers that matter, on one line."""
+        ended = sum(arm.num_ended for arm in self.arms.values())
+        elapsed = time.monotonic() - self.began
+        left = f"{duration(elapsed * (1 - self.done) / self.done)} left" if self.done > 0.01 else "starting"
+        counts = {status: sum(arm.count(status) for arm in self.arms.values()) for status in ("diverged", "failed")}
+        notes = "".join(f", {number} {status}" for status, number in counts.items() if number)
+        return f"{ended} of {self.num_runs} runs{notes}; {duration(elapsed)} so far, {left}"
+
+
+class LiveSweepView:
+    """A table that moves: all runs on top, then each arm with its best run so far.
+
+    Args:
+        console: Where to.
+        progress: What it shows.
+    """
+
+    def __init__(self, console: Console, progress: SweepProgress) -> None:
+        self._console = console
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._live = Live(
+            console=console, get_renderable=self._picture, refresh_per_second=REFRESHES_PER_S, transient=True
+        )
+        self._live.start()
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Take one line of progress; failures are printed above the table, and stay."""
+        with self._lock:
+            aloud = self._progress.take(line)
+        for text in aloud:
+            self._console.print(Text.assemble(("failed: ", "bold red"), text), soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the table away."""
+        self._live.stop()
+
+    def _picture(self) -> RenderableType:
+        with self._lock:
+            progress = self._progress
+            table = Table.grid(padding=(0, 2))
+            table.add_column(no_wrap=True, max_width=28)
+            table.add_column(width=24)
+            table.add_column(justify="right", no_wrap=True)
+            table.add_column(no_wrap=True, overflow="ellipsis")
+            arms = [
+                arm for arm in progress.arms.values() if arm.num_ended < arm.num_runs or len(progress.arms) <= MOST_ARMS
+            ]
+            for arm in arms[:MOST_ARMS]:
+                table.add_row(arm.name, _bar(arm.done, arm.num_runs), f"{arm.num_ended}/{arm.num_runs}", _notes(arm))
+            return Group(Text(progress.headline(), style="bold"), _bar(progress.done, 1.0, width=56), table)
+
+
+class PlainSweepView:
+    """A line now and then, for files and pipes.
+
+    Args:
+        console: Where to.
+        progress: What it shows.
+    """
+
+    def __init__(self, console: Console, progress: SweepProgress) -> None:
+        self._console = console
+        self._progress = progress
+        self._said = time.monotonic()
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Take one line of progress."""
+        for text in self._progress.take(line):
+            self._print(f"failed: {text}")
+        if time.monotonic() - self._said > PLAIN_EVERY_S:
+            self._said = time.monotonic()
+            self._print(self._progress.headline())
+
+    def close(self) -> None:
+        """Say how it ended."""
+        self._print(self._progress.headline())
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def open_sweep_view(console: Console, sweep: "Sweep", missing: Sequence[str]) -> LiveSweepView | PlainSweepView:
+    """Return the view that suits where the text goes."""
+    progress = SweepProgress(sweep, missing)
+    return LiveSweepView(console, progress) if console.is_terminal else PlainSweepView(console, progress)
+
+
+def _bar(done: float, total: float, width: int = 24) -> ProgressBar:
+    return ProgressBar(total=total, completed=done, width=width)
+
+
+def _notes(arm: _Arm) -> Text:
+    notes = Text()
+    if arm.best is not None:
+        notes.append(f"best {arm.best[0]:.1%}", style="green")
+        notes.append(f" {arm.best[1]}", style="dim")
+    for status, style in (("diverged", "yellow"), ("failed", "bold red")):
+        if number := arm.count(status):
+            notes.append(f"  {number} {status}", style=style)
+    return notes

@@ -1,0 +1,63 @@
+"""How long a sweep will take, found out by training a little of it."""
+
+import time
+from collections.abc import Sequence
+
+from bnlab import provenance
+from bnlab.experiment.assembly import assemble_cohort
+from bnlab.experiment.checking import check
+from bnlab.seeding import stream_seed
+from bnlab.sweeps.cohorts import PlannedCohort
+from bnlab.sweeps.plan import Sweep, program
+from bnlab.training.precision import computing_with
+
+TRIED_S = 0.25
+"""Seconds of training per program."""
+
+MOST_PROGRAMS = 8
+"""Programs that are tried; the others are taken for their mean."""
+
+START_S = 6.0
+"""Seconds until a worker has imported torch and opened the data."""
+
+
+def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None) -> float:
+    """Return about how many seconds it will take to train what is missing.
+
+    A few steps of one cohort of each program are made, and thrown away. Validations and diagnostics are counted by the
+    images that they look at: a forward pass is a third of a step.
+
+    Args:
+        sweep: What was planned.
+        missing: Run ids.
+        jobs: Processes; None: one per core.
+    """
+    cohorts = [cohort for cohort, ids in sweep.cohorts_with_ids() if not ids.isdisjoint(missing)]
+    by_program: dict[str, list[PlannedCohort]] = {}
+    for cohort in cohorts:
+        by_program.setdefault(f"{cohort.engine} {len(cohort.configs)} {program(cohort.configs[0])}", []).append(cohort)
+    tried = [(len(same), _cohort_s(same[0])) for same in list(by_program.values())[:MOST_PROGRAMS]]
+    mean_s = sum(number * seconds for number, seconds in tried) / sum(number for number, _ in tried)
+    num_jobs = min(jobs or provenance.num_physical_cores(), len(cohorts))
+    return mean_s * len(cohorts) / num_jobs + (START_S if num_jobs > 1 else 0.0)
+
+
+def _cohort_s(planned: PlannedCohort) -> float:
+    config = planned.configs[0]
+    checked = check(config)
+    with computing_with(checked.num_threads, stream_seed(config.seed, "noise"), checked.device):
+        cohort, _ = assemble_cohort(planned.configs, checked, planned.engine)
+        steps = cohort.steps()
+        next(steps)  # the first one is slow
+        began, num_made = time.perf_counter(), 0
+        while time.perf_counter() - began < TRIED_S and num_made < checked.plan.num_steps:
+            next(steps)
+            num_made += 1
+        step_s = (time.perf_counter() - began) / num_made
+    plan, data = checked.plan, checked.data
+    num_looked_at = (
+        plan.num_steps // plan.eval_every * len(data.validation)
+        + len(data.test)
+        + len(plan.measured_steps) * config.diagnostics.probe_size * 3
+    )
+    return step_s * (plan.num_steps + num_looked_at / plan.batch_size / 3)

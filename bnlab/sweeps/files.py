@@ -1,0 +1,59 @@
+"""Sweeps that are kept in a file: conf/sweep/<name>.yaml, one line per word."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bnlab.config.folders import search_folders
+from bnlab.errors import ConfigError, did_you_mean
+
+_WORDS = {None: "null", True: "true", False: "false"}
+
+
+def with_file(overrides: list[str], config_dir: Path | None) -> list[str]:
+    """Put the words of a sweep's file in place of ``sweep=<name>``; what is typed besides wins over the file.
+
+    Args:
+        overrides: As they were typed.
+        config_dir: A folder of own options.
+
+    Raises:
+        ConfigError: There is no such file, or it is not a table of keys and values.
+    """
+    named = [text.removeprefix("sweep=") for text in overrides if text.startswith("sweep=")]
+    if not named:
+        return overrides
+    typed = [text for text in overrides if not text.startswith("sweep=")]
+    keys = {text.partition("=")[0] for text in typed}
+    words = _words_of(named[-1], config_dir)
+    return [*(f"{key}={value}" for key, value in words.items() if key not in keys), *typed]
+
+
+def known_sweeps(config_dir: Path | None) -> dict[str, Path]:
+    """Return the files that hold sweeps, by name; bnlab's own win over a user's."""
+    found: dict[str, Path] = {}
+    for folder in search_folders(config_dir):
+        for path in sorted((folder / "sweep").glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def _words_of(name: str, config_dir: Path | None) -> dict[str, str]:
+    known = known_sweeps(config_dir)
+    if name not in known:
+        raise ConfigError(f"sweep={name} is not known. {did_you_mean(name, known)}")
+    try:
+        content = yaml.safe_load(known[name].read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{known[name]} cannot be read as YAML: {str(error).splitlines()[0]}.") from None
+    if not isinstance(content, dict) or any(isinstance(value, dict) for value in content.values()):
+        raise ConfigError(f"{known[name]} must hold lines like 'optim.lr: [0.1, 1]', dotted keys and no sections.")
+    return {str(key): _written(value) for key, value in content.items()}
+
+
+def _written(value: Any) -> str:
+    """Return a value as one would type it; a list is a choice."""
+    if isinstance(value, list):
+        return ",".join(_written(one) for one in value)
+    return _WORDS[value] if value is None or isinstance(value, bool) else str(value)

@@ -1,0 +1,136 @@
+"""The part of a sweep that one worker trains: written down by the sweep, read and trained by the worker."""
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnlab.errors import BnlabError, RunBusyError
+from bnlab.records import RunSummary
+from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.identity import run_id
+from bnlab.schema import RunConfig
+from bnlab.sweeps.cohorts import PlannedCohort
+from bnlab.sweeps.progress import ProgressFile, Say, StepsView
+
+if TYPE_CHECKING:
+    from bnlab.training.loop import Interruption, Plan
+
+STOP = "stop"
+"""Name of a file: where it is, no further run is begun."""
+
+
+SURROUNDINGS = "surroundings.json"
+"""Name of a file: where the sweep was started, and with which settings of ours."""
+
+
+def write_surroundings(folder: Path) -> None:
+    """Write down what a worker on another machine, or one that is still warm from another sweep, must set right."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith("BNLAB_")}
+    facts = {"folder": str(Path.cwd()), "environment": environment}
+    (folder / SURROUNDINGS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some cohorts of a sweep, and how they are to be trained.
+
+    Attributes:
+        cohorts: One after another.
+        sweep_folder: Where the runs' folders lie.
+        swept: The dotted keys that differ between the runs of the sweep.
+        again: Train them anew, whatever is there.
+        stop_on_error: After a failure no further run of the sweep is begun.
+    """
+
+    cohorts: Sequence[PlannedCohort]
+    sweep_folder: Path
+    swept: Sequence[str]
+    again: bool
+    stop_on_error: bool
+
+    def write(self, path: Path) -> None:
+        """Write the part down."""
+        facts: dict[str, Any] = {
+            "sweep_folder": str(self.sweep_folder),
+            "swept": list(self.swept),
+            "again": self.again,
+            "stop_on_error": self.stop_on_error,
+            "cohorts": [{"engine": c.engine, "configs": [o.as_dict() for o in c.configs]} for c in self.cohorts],
+        }
+        path.write_text(json.dumps(facts), encoding="utf-8")
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Return where a part is written down."""
+    return folder / f"part-{number}.json"
+
+
+def read_part(path: Path) -> Part:
+    """Return a part that was written down."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    cohorts = [
+        PlannedCohort(c["engine"], tuple(RunConfig.model_validate_json(json.dumps(o)) for o in c["configs"]))
+        for c in facts["cohorts"]
+    ]
+    return Part(cohorts, Path(facts["sweep_folder"]), facts["swept"], facts["again"], facts["stop_on_error"])
+
+
+def train_part(folder: Path, number: int) -> None:
+    """Train a part, in a worker; what happens is told by files.
+
+    Args:
+        folder: Where the parts are written down.
+        number: Which.
+    """
+    facts = json.loads((folder / SURROUNDINGS).read_text(encoding="utf-8"))
+    for name, value in facts["environment"].items():
+        os.environ[name] = value
+    with contextlib.chdir(facts["folder"]):  # a warm worker may have been started by somebody who stood elsewhere
+        train_cohorts(read_part(part_path(folder, number)), folder, ProgressFile(folder / "progress").say)
+
+
+def train_cohorts(part: Part, folder: Path, say: Say, interruption: "Interruption | None" = None) -> None:
+    """Train the cohorts of a part, one after another; a failure does not stop the others unless that is asked for.
+
+    Args:
+        part: Which.
+        folder: Where a wish to stop is left.
+        say: Told how far it is.
+        interruption: Where a stop may be asked for from outside.
+    """
+    for cohort in part.cohorts:
+        if (folder / STOP).exists() or (interruption is not None and interruption.is_asked):
+            return
+        try:
+            train_cohort(cohort, part, say, interruption)
+        except RunBusyError:
+            say({"busy": [run_id(config) for config in cohort.configs]})
+        except BnlabError as error:
+            names = [run_id(config) for config in cohort.configs]
+            without = [name for name in names if RunFolder(part.sweep_folder / name).read_finished() is None]
+            say({"refused": without, "reason": str(error)})
+            if part.stop_on_error:
+                (folder / STOP).touch()
+
+
+def train_cohort(
+    cohort: PlannedCohort, part: Part, say: Say, interruption: "Interruption | None" = None
+) -> list[RunSummary]:
+    """Train what is missing of a cohort; return what came out of it all.
+
+    Raises:
+        RunBusyError: Another process trains one of its runs.
+        BnlabError: It failed.
+    """
+    from bnlab.experiment.recorder import Member  # noqa: PLC0415  (they wait for torch; whoever plans need not)
+    from bnlab.experiment.running import run_cohort  # noqa: PLC0415
+
+    def open_view(config: RunConfig, name: str, plan: "Plan") -> StepsView:  # noqa: ARG001
+        return StepsView(name, plan.num_steps, say)
+
+    members = [Member(config, RunFolder(part.sweep_folder / run_id(config))) for config in cohort.configs]
+    return run_cohort(members, cohort.engine, again=part.again, open_view=open_view, interruption=interruption)

@@ -1,0 +1,137 @@
+"""What a sweep will do, known before it does anything: its runs, what is there, what is missing."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.identity import run_id
+from bnlab.runfolder.index import flatten, runs_root
+from bnlab.schema import RunConfig
+from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts
+from bnlab.sweeps.files import with_file
+from bnlab.sweeps.grid import expand
+
+GROUPS = {"norm", "model", "data", "optim"}
+"""What is known by its value alone: batch says enough, norm=batch says no more."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep, every config of which is in order.
+
+    Attributes:
+        folder: Where its runs' folders lie.
+        overrides: What was asked for, a file's words in its place.
+        configs: By run id, in the order of the sweep.
+        swept: The dotted keys in which they differ.
+        launcher: What the user says of Hydra's launcher.
+        warnings: What is legal and probably not meant.
+        cohorts: Which of them are trained together; empty until `prepared`.
+    """
+
+    folder: Path
+    overrides: list[str]
+    configs: dict[str, RunConfig]
+    swept: list[str]
+    launcher: list[str]
+    warnings: list[str]
+    cohorts: list[PlannedCohort] = field(default_factory=list)
+
+    def run_folder(self, name: str) -> RunFolder:
+        """Return the folder of a run."""
+        return RunFolder(self.folder / name)
+
+    def arm(self, name: str) -> str:
+        """Return what a run is compared as: its settings of what is swept, but for the learning rate and the seed."""
+        return self._settings(name, [key for key in self.swept if key not in {"optim.lr", "seed"}]) or "all"
+
+    def cell(self, name: str) -> str:
+        """Return what a run shares with those that differ from it by the seed alone, but for its arm."""
+        return self._settings(name, [key for key in self.swept if key == "optim.lr"])
+
+    def _settings(self, name: str, keys: Sequence[str]) -> str:
+        flat = flatten(self.configs[name].as_dict())
+        values = {key: flat.get(key, flat.get(f"{key}.name")) for key in keys}
+        return " ".join(
+            str(value)
+            if key in GROUPS
+            else f"{key.rpartition('.')[2]}={value:g}"
+            if isinstance(value, float)
+            else f"{key.rpartition('.')[2]}={value}"
+            for key, value in values.items()
+            if value is not None
+        )
+
+    def cohorts_with_ids(self) -> list[tuple[PlannedCohort, set[str]]]:
+        """Return the cohorts, and the ids of each one's runs."""
+        return [(cohort, {run_id(config) for config in cohort.configs}) for cohort in self.cohorts]
+
+    def missing(self, *, only: str | None = None, again: bool = False) -> list[str]:
+        """Return the runs that have no result, in the order of the sweep.
+
+        Args:
+            only: A status: those that have it.
+            again: All of them, whatever is there.
+        """
+        if only is not None:
+            return [name for name in self.configs if self._stands(name) == only]
+        return [name for name in self.configs if again or self.run_folder(name).read_finished() is None]
+
+    def _stands(self, name: str) -> str | None:
+        folder = self.run_folder(name)
+        return folder.read_status() if folder.path.exists() else None
+
+
+def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: Path | None = None) -> Sweep:
+    """Expand a sweep. What is there already can be told by it; to train what is missing, it must be `prepared`.
+
+    Args:
+        overrides: Hydra's grammar with sweeps and launchers; ``sweep=<name>`` for a file of conf/sweep.
+        runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
+        config_dir: A folder of own options.
+
+    Raises:
+        ConfigError: Any run has a config that is wrong.
+        DataError: The file that data.path names cannot be read.
+    """
+    words = with_file(list(overrides), config_dir)
+    launcher = [text for text in words if text.startswith(("hydra/", "hydra."))]
+    words = [text for text in words if text not in launcher]
+    grid = expand(words, config_dir)
+    configs = {run_id(config): config for config in grid.configs}
+    return Sweep(runs_root(runs) / grid.name, words, configs, grid.swept, launcher, grid.warnings)
+
+
+def prepared(sweep: Sweep) -> Sweep:
+    """Return a sweep with its cohorts, after checking that each of its programs will work.
+
+    One config of each program is checked: the others differ in numbers only.
+
+    Raises:
+        ConfigError: A config that will not work.
+        DataError: The data are not there, or damaged.
+    """
+    from bnlab.experiment.checking import check  # noqa: PLC0415  (it waits for torch; a finished sweep need not)
+
+    cohorts = plan_cohorts(list(sweep.configs.values()), _is_vectorizable)
+    programs = {program(cohort.configs[0]): cohort.configs[0] for cohort in cohorts}
+    warnings = dict.fromkeys(warning for config in programs.values() for warning in check(config).warnings)
+    return dataclasses.replace(sweep, cohorts=cohorts, warnings=list(dict.fromkeys([*sweep.warnings, *warnings])))
+
+
+def _is_vectorizable(norm: str) -> bool:
+    from bnlab.norms.catalog import find_norm_class  # noqa: PLC0415  (it waits for torch)
+
+    return bool(getattr(find_norm_class(norm), "vectorizable", False))  # somebody's own class need not say
+
+
+_SAME_PROGRAM = ("seed", "optim.lr", "optim.weight_decay", "model.init_std")
+
+
+def program(config: RunConfig) -> str:
+    """Return what is the same in configs that differ in numbers only."""
+    facts = {key: value for key, value in flatten(config.as_dict()).items() if key not in _SAME_PROGRAM}
+    return json.dumps(facts, sort_keys=True)

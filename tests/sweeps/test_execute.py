@@ -1,0 +1,125 @@
+"""Sweeps that go wrong on the way: what is done stays done, and the same call again does the rest."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bnlab.runfolder.folder import RunFolder
+from bnlab.sweeps.execute import SweepResult, execute, run_sweep
+from bnlab.sweeps.plan import plan_sweep, prepared
+
+QUICK = ["data=digits", "data.limit=200", "train.steps=20", "diagnostics=none", "loggers=[]", "name=s", "model.width=8"]
+TROUBLE = ["norm=none,troubled_norms:Troubled", "norm.trouble=trouble.txt"]
+
+
+@pytest.fixture(autouse=True)
+def _norms_in_reach() -> None:
+    shutil.copy(Path(__file__).with_name("troubled_norms.py"), Path.cwd())
+
+
+def counts(result: SweepResult) -> Counter[str]:
+    return Counter(summary.status for summary in result.summaries)
+
+
+def sweep(*words: str, **options: object) -> SweepResult:
+    planned = prepared(plan_sweep([*QUICK, *words]))
+    return execute(planned, planned.missing(), **options)  # type: ignore[arg-type]
+
+
+def metrics() -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in Path("runs/s").glob("*/metrics.jsonl")}
+
+
+def test_the_same_sweep_again_trains_only_what_is_missing() -> None:
+    assert counts(run_sweep([*QUICK, "seed=0,1,2"], jobs=1)) == {"finished": 3}
+    kept = metrics()
+    gone, changed, _ = sorted(Path("runs/s").glob("batch*"))
+    shutil.rmtree(gone)
+    (changed / "metrics.jsonl").write_text("touched\n")
+    again = run_sweep([*QUICK, "seed=0,1,2"], jobs=1)
+    assert all(summary.cached for summary in again.summaries)
+    assert metrics() == {**kept, changed.name: b"touched\n"}
+
+
+def test_runs_that_are_trained_by_workers_equal_those_of_one_process() -> None:
+    run_sweep([*QUICK, "seed=0,1,2", "norm=batch,none"], jobs=1)
+    alone = metrics()
+    shutil.rmtree("runs")
+    assert counts(run_sweep([*QUICK, "seed=0,1,2", "norm=batch,none"], jobs=2)) == {"finished": 6}
+    assert metrics() == alone
+    assert not list(Path("runs/s").glob(".parts*"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_failing_run_stops_no_other_and_is_tried_again_by_the_next_call(jobs: int) -> None:
+    Path("trouble.txt").write_text("raise")
+    result = sweep(*TROUBLE, "seed=0,1", jobs=jobs)
+    assert counts(result) == {"finished": 2, "failed": 2}
+    assert len(result.reasons) == 2
+    assert all("ArithmeticError: two and two are five" in reason for reason in result.reasons.values())
+    for name in result.reasons:
+        assert "Traceback" in RunFolder(result.folder / name).log_path.read_text()
+    Path("trouble.txt").unlink()
+    assert counts(sweep(*TROUBLE, "seed=0,1", jobs=jobs)) == {"finished": 4}
+
+
+def test_asked_to_stop_at_a_failure_it_begins_no_other_run() -> None:
+    Path("trouble.txt").write_text("raise")
+    result = sweep("norm=troubled_norms:Troubled", "norm.trouble=trouble.txt", "seed=range(4)", jobs=1, on_error="stop")
+    assert counts(result) == {"failed": 1, "interrupted": 3}
+    assert [path.name for path in Path("runs/s").glob("Troubled*")] == [result.summaries[0].run_id]
+
+
+def test_a_run_that_fails_is_tried_again_as_often_as_asked() -> None:
+    Path("trouble.txt").write_text("raise")
+    said: list[str] = []
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            if "refused" in line:
+                said.append(str(line["reason"]))
+                if len(said) == 2:
+                    Path("trouble.txt").unlink()
+
+    result = sweep("norm=troubled_norms:Troubled", "norm.trouble=trouble.txt", jobs=1, retries=2, view=View())
+    assert counts(result) == {"finished": 1}
+    assert len(said) == 2
+
+
+def test_only_those_that_failed_are_trained_if_that_is_asked() -> None:
+    Path("trouble.txt").write_text("raise")
+    words = [*QUICK, *TROUBLE, "seed=0,1"]
+    execute(prepared(plan_sweep(words)), plan_sweep(words).missing(), jobs=1)
+    shutil.rmtree(next(Path("runs/s").glob("none*")))
+    Path("trouble.txt").unlink()
+    assert len(plan_sweep(words).missing()) == 3
+    assert len(plan_sweep(words).missing(only="failed")) == 2
+
+
+def test_a_run_that_kills_its_worker_is_given_up_and_the_others_finish() -> None:
+    Path("trouble.txt").write_text("kill")
+    result = sweep(*TROUBLE, "seed=0,1", jobs=2)
+    assert counts(result) == {"finished": 2, "interrupted": 2}
+    assert all("its worker was lost" in reason for reason in result.reasons.values())
+    Path("trouble.txt").unlink()
+    assert counts(sweep(*TROUBLE, "seed=0,1", jobs=2)) == {"finished": 4}
+
+
+def test_a_run_that_another_process_trains_is_waited_for() -> None:
+    planned = prepared(plan_sweep([*QUICK, "seed=0,1"]))
+    first, _ = planned.configs
+    told: list[object] = []
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            told.append(line)
+            if "ended" in line and other.is_locked():
+                lock.__exit__(None, None, None)  # the other one dies, and its run becomes free
+
+    other = RunFolder(planned.folder / first)
+    lock = other.locked()
+    lock.__enter__()
+    result = execute(planned, planned.missing(), jobs=1, view=View())
+    assert counts(result) == {"finished": 2}
