@@ -1,0 +1,1 @@
+"""Numbers out of numbers: estimates with intervals, and what learning-rate curves say. NumPy and SciPy only."""

@@ -1,0 +1,128 @@
+import math
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bnlab.errors import StudyError
+from bnlab.stats.estimate import BOOTSTRAP_FROM, Estimate, mean_over_seeds, share_of
+
+T_975 = {1: 12.7062047364, 2: 4.3026527297, 4: 2.7764451052, 9: 2.2621571628}
+"""Student's t by degrees of freedom, from a printed table."""
+
+numbers = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
+
+
+@given(st.lists(numbers, min_size=2, max_size=10).filter(lambda x: len(x) - 1 in T_975))
+def test_a_few_seeds_have_students_interval(values: list[float]) -> None:
+    half = T_975[len(values) - 1] * statistics.stdev(values) / math.sqrt(len(values))
+    center = statistics.fmean(values)
+    estimate = mean_over_seeds(values)
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.n == len(values)
+    size = max(1e-9, *map(abs, values))  # a mean is known to a rounding of its largest value
+    assert estimate.value == pytest.approx(center, rel=1e-12, abs=1e-14 * size)
+    assert estimate.low == pytest.approx(center - half, rel=1e-9, abs=1e-12 * size)
+    assert estimate.high == pytest.approx(center + half, rel=1e-9, abs=1e-12 * size)
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert mean_over_seeds([0.25]) == Estimate(0.25, None, None, 1)
+    assert mean_over_seeds([0.25], "log") == Estimate(pytest.approx(0.25), None, None, 1)
+
+
+@pytest.mark.parametrize("n", [2, 5, BOOTSTRAP_FROM, 40])
+def test_seeds_that_agree_have_an_interval_of_no_width(n: int) -> None:
+    assert mean_over_seeds([0.1] * n) == Estimate(0.1, 0.1, 0.1, n)
+
+
+def test_many_seeds_have_an_interval_that_leans_the_way_the_values_do() -> None:
+    values = np.random.default_rng(3).lognormal(size=20)
+    estimate = mean_over_seeds(list(values))
+    assert estimate.value == pytest.approx(values.mean())
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.high - estimate.value > 1.1 * (estimate.value - estimate.low)
+
+
+def test_bca_agrees_with_a_bootstrap_written_apart() -> None:
+    values = np.random.default_rng(5).exponential(size=25)
+    rng = np.random.default_rng(11)  # another stream than the package's: they agree to the noise of resampling
+    resampled = np.sort(values[rng.integers(25, size=(100_000, 25))].mean(1))
+    bias = statistics.NormalDist().inv_cdf(np.mean(resampled < values.mean()))
+    left_out = (values.sum() - values) / 24
+    gaps = left_out.mean() - left_out
+    acceleration = (gaps**3).sum() / (6 * (gaps**2).sum() ** 1.5)
+    ends = []
+    for z in (-1.959963985, 1.959963985):
+        share = statistics.NormalDist().cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+        ends.append(resampled[round(share * 100_000)])
+    estimate = mean_over_seeds(list(values))
+    noise = 0.01 * values.std()
+    assert (estimate.low, estimate.high) == (pytest.approx(ends[0], abs=noise), pytest.approx(ends[1], abs=noise))
+
+
+def test_the_bootstrap_gives_the_same_interval_each_time_and_leaves_the_random_state() -> None:
+    values = list(np.random.default_rng(0).normal(size=30))
+    before = np.random.get_state()[1].copy()
+    assert mean_over_seeds(values) == mean_over_seeds(values)
+    assert (np.random.get_state()[1] == before).all()
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=20))
+def test_the_log_scale_is_the_geometric_mean_and_treats_a_ratio_and_its_inverse_alike(values: list[float]) -> None:
+    estimate, inverse = mean_over_seeds(values, "log"), mean_over_seeds([1 / x for x in values], "log")
+    assert estimate.value == pytest.approx(statistics.geometric_mean(values), rel=1e-9)
+    assert inverse.value == pytest.approx(1 / estimate.value, rel=1e-9)
+    if len(values) < BOOTSTRAP_FROM and estimate.high is not None:
+        assert inverse.low == pytest.approx(1 / estimate.high, rel=1e-6)
+
+
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=20), st.integers(-1000, 960))
+def test_the_unit_does_not_matter_however_large_or_small(values: list[int], exponent: int) -> None:
+    unit = 2.0**exponent
+    plain, scaled = mean_over_seeds([float(v) for v in values]), mean_over_seeds([v * unit for v in values])
+    assert scaled.value == plain.value * unit
+    assert scaled.low == pytest.approx(plain.low * unit, rel=1e-9, abs=1e-9 * unit)
+    assert scaled.high == pytest.approx(plain.high * unit, rel=1e-9, abs=1e-9 * unit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [5, 20])
+def test_intervals_of_95_percent_hold_the_truth_19_times_in_20(n: int) -> None:
+    rng = np.random.default_rng(7)
+    held = sum(e.low <= 3.0 <= e.high for e in (mean_over_seeds(list(rng.normal(3.0, 2.0, n))) for _ in range(1500)))
+    assert 0.92 <= held / 1500 <= 0.975
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (2, 7), (50, 100)])
+def test_a_share_has_wilsons_interval(hits: int, n: int) -> None:
+    z, p = 1.959963984540054, hits / n
+    center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    estimate = share_of(hits, n)
+    assert estimate.value == p
+    assert (estimate.low, estimate.high) == (pytest.approx(center - half), pytest.approx(center + half))
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "said"),
+    [
+        ([], "plain", "at least 1 value"),
+        ([1.0, math.nan], "plain", "finite values, got nan"),
+        ([1.0, -math.inf], "plain", "finite values, got -inf"),
+        ([1.0, 0.0], "log", r"above 0, got 0\.0"),
+    ],
+)
+def test_what_cannot_be_averaged_is_named(values: list[float], scale: str, said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        mean_over_seeds(values, scale)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("hits", "n"), [(1, 0), (0, 0), (3, 2), (-1, 2)])
+def test_an_impossible_share_is_refused(hits: int, n: int) -> None:
+    with pytest.raises(StudyError, match=f"got {hits} of {n}"):
+        share_of(hits, n)
