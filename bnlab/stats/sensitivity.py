@@ -107,7 +107,7 @@ def lr_sensitivity(curve: ResponseCurve, metric: Metric = "loss") -> Estimate:
         metric: ``accuracy`` takes the mirror image: a* - max(a, a0).
 
     Source:
-        By Wortsman et al. 2023, arXiv:2309.14322, there over 7 LRs from 3e-4 to 3e-1. Of the accuracy: ours.
+        Wortsman et al. 2023 (arXiv 2309.14322), there over 7 LRs from 3e-4 to 3e-1. Of the accuracy, ours.
 
     Example:
         >>> curve = ResponseCurve(lrs=(0.1, 1.0, 10.0), seeds=(0,), loss=((0.5, 0.2, 9.0),), start_loss=(2.3,),
