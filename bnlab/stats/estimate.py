@@ -16,6 +16,7 @@ from bnlab.errors import StudyError
 
 Scale = Literal["plain", "log"]
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 LEVEL = 0.95
 """How often an interval should hold the truth."""

@@ -1,0 +1,89 @@
+"""Figures that a grid shows only as far as it reaches: at least this, at most that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bnlab.errors import StudyError
+from bnlab.stats.estimate import Scale, mean_over_seeds
+
+Side = Literal["exact", "at_least", "at_most", "unknown"]
+
+_OPPOSITE: dict[Side, Side] = {
+    "exact": "exact",
+    "at_least": "at_most",
+    "at_most": "at_least",
+    "unknown": "unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """A figure, or a bound on it, with its interval.
+
+    Attributes:
+        value: The figure or the bound; None where nothing is known.
+        low: Lower end of the interval; None: there is none.
+        high: Upper end; None: there is none.
+        n: How many seeds it stands on.
+        side: ``exact``; ``at_least`` (the truth may be above: censored on the right); ``at_most`` (censored on the
+            left); ``unknown``.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    side: Side = "exact"
+
+
+def combined(first: Side, second: Side) -> Side:
+    """Return what is known of a sum (or a product) of two figures.
+
+    Example:
+        >>> combined("exact", "at_least"), combined("at_least", "at_most")
+        ('at_least', 'unknown')
+    """
+    if first == "exact" or first == second:
+        return second
+    return first if second == "exact" else "unknown"
+
+
+def opposite(side: Side) -> Side:
+    """Return what is known of a figure's negative (or inverse)."""
+    return _OPPOSITE[side]
+
+
+def bounded_mean(values: Sequence[float], sides: Sequence[Side], scale: Scale = "plain") -> Bounded:
+    """Return the mean over seeds of figures some of which are bounds.
+
+    A bound enters with its value. One that is ``at_least`` makes the mean a lower bound and leaves the interval no
+    upper end. The lower end holds: it is that of the mean of min(x, edge), which is no larger than the mean of x. The
+    mirror image holds for ``at_most``. Where the bounds point both ways nothing is known.
+
+    Args:
+        values: One per seed.
+        sides: What each of them is.
+        scale: See `mean_over_seeds`.
+
+    Raises:
+        StudyError: There are no values, or some cannot be averaged.
+
+    Source:
+        Ours; as the mean survival time restricted to the time observed is a lower bound of the mean.
+
+    Example:
+        >>> bounded_mean([1.0, 3.0, 3.0], ["exact", "at_least", "at_least"]).side
+        'at_least'
+    """
+    if len(sides) != len(values):
+        raise StudyError(f"a mean of bounds needs one side per value, got {len(values)} values, {len(sides)} sides")
+    side: Side = "exact"
+    for each in sides:
+        side = combined(side, each)
+    if side == "unknown":
+        return Bounded(None, None, None, len(values), side)
+    mean = mean_over_seeds(values, scale)
+    low = None if side == "at_most" else mean.low
+    high = None if side == "at_least" else mean.high
+    return Bounded(mean.value, low, high, mean.n, side)

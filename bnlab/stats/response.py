@@ -1,0 +1,97 @@
+"""What came of each learning rate and seed in one arm: the numbers that all about learning rates is made of.
+
+Shape letters: S seeds, L learning rates, in rising order.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bnlab.errors import StudyError
+from bnlab.stats.estimate import BoolArray, FloatArray
+
+Metric = Literal["loss", "accuracy"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseCurve:
+    """The final figures of one arm over a complete grid of learning rates and seeds.
+
+    A run that diverged, or whose loss is not finite, is never dropped: it counts as having stayed where it started. So
+    does one that ended worse than it started.
+
+        loss      min(l, l0), and l0 if diverged
+        accuracy  max(a, a0), and a0 if diverged
+
+    Args:
+        lrs: L learning rates, rising, at least 2.
+        seeds: S seeds, which pair one arm with another.
+        loss: S rows of L final validation losses; NaN or infinite where there is none.
+        accuracy: S rows of L final validation accuracies, shares; NaN where there is none.
+        diverged: S rows of L: whether the run diverged.
+        start_loss: S validation losses before the first step, l0.
+        start_accuracy: S validation accuracies before the first step, a0.
+
+    Raises:
+        StudyError: The shapes do not fit, the grid does not rise, or a start is not finite.
+
+    Source:
+        min(l, l0): Wortsman et al. 2023, arXiv:2309.14322. The accuracy's mirror image: ours.
+    """
+
+    lrs: tuple[float, ...]
+    seeds: tuple[int, ...]
+    loss: tuple[tuple[float, ...], ...]
+    accuracy: tuple[tuple[float, ...], ...]
+    diverged: tuple[tuple[bool, ...], ...]
+    start_loss: tuple[float, ...]
+    start_accuracy: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check what came.
+
+        Raises:
+            StudyError: It does not fit together.
+        """
+        if len(self.lrs) < 2 or not all(0 < a < b < math.inf for a, b in itertools.pairwise(self.lrs)):
+            raise StudyError(f"learning rates must be 2 or more, above 0 and rising, got {list(self.lrs)}")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise StudyError(f"seeds must be 1 or more, each once, got {list(self.seeds)}")
+        for name in ("loss", "accuracy", "diverged"):
+            rows = getattr(self, name)
+            if len(rows) != len(self.seeds) or any(len(row) != len(self.lrs) for row in rows):
+                raise StudyError(
+                    f"{name} must have {len(self.seeds)} rows (seeds) of {len(self.lrs)} values (learning rates), "
+                    f"got rows of {[len(row) for row in rows]}"
+                )
+        for name in ("start_loss", "start_accuracy"):
+            values = getattr(self, name)
+            if len(values) != len(self.seeds) or not all(map(math.isfinite, values)):
+                raise StudyError(f"{name} must have one finite value per seed ({len(self.seeds)}), got {list(values)}")
+
+    def lost(self) -> BoolArray:
+        """Return (S, L): which runs diverged, or ended with a loss that is not finite."""
+        return np.asarray(self.diverged, dtype=bool) | ~np.isfinite(np.asarray(self.loss, dtype=np.float64))
+
+    def counted(self, metric: Metric) -> FloatArray:
+        """Return (S, L): what each run counts as; always finite."""
+        start_S1 = self.start(metric)[:, None]
+        final_SL = np.asarray(getattr(self, metric), dtype=np.float64)
+        clip = np.fmin if metric == "loss" else np.fmax  # both pass over a NaN
+        return np.where(self.lost(), start_S1, clip(final_SL, start_S1))
+
+    def badness(self, metric: Metric) -> FloatArray:
+        """Return (S, L): what each run counts as, turned so that less is better."""
+        return self.counted(metric) if metric == "loss" else -self.counted(metric)
+
+    def regret(self, metric: Metric) -> FloatArray:
+        """Return (S, L): how much worse each run counts than the best of its seed; 0 at the best."""
+        badness_SL = self.badness(metric)
+        return np.asarray(badness_SL - badness_SL.min(1, keepdims=True))
+
+    def start(self, metric: Metric) -> FloatArray:
+        """Return (S,): the figure before the first step."""
+        return np.asarray(self.start_loss if metric == "loss" else self.start_accuracy, dtype=np.float64)

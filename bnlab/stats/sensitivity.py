@@ -1,0 +1,284 @@
+"""How much the outcome depends on the learning rate: the figures of one arm, and of one arm against another.
+
+Shape letters: S seeds, L learning rates, in rising order.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnlab.errors import StudyError
+from bnlab.stats.censoring import Bounded, Side, bounded_mean, combined, opposite
+from bnlab.stats.estimate import Estimate, FloatArray, mean_over_seeds, share_of
+from bnlab.stats.response import Metric, ResponseCurve
+from bnlab.stats.trainable import Rule, TrainableRange, best_accuracy, trainable_range
+
+TOLERANCE = 0.1
+"""Of the best loss. On 3 to 4 points per decade less would be a single point of the grid."""
+
+EVEN = 1.3
+"""Largest step of a grid over its smallest, in decades, that still passes as even: 1, 3, 10, 30 has 1.10."""
+
+
+@dataclass(frozen=True, slots=True)
+class BestLR:
+    """The LR with the best outcome.
+
+    Attributes:
+        value: The LR whose mean over seeds is best, the lowest among equals; None if no run beat its start.
+        outcome: The metric there, over seeds. Optimistic: the LR was chosen by the same images, as the best of L.
+        of_seeds: Geometric mean of each seed's own best LR, with its interval; ``at_least`` where a seed's is the
+            highest of the grid, ``at_most`` where it is the lowest.
+        at_edge: ``highest`` or ``lowest`` of the grid, if it is: then a better one may lie outside.
+    """
+
+    value: float | None
+    outcome: Estimate
+    of_seeds: Bounded
+    at_edge: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """All figures of one arm.
+
+    Attributes:
+        lrs: The grid.
+        seeds: The seeds.
+        loss_sensitivity: See `lr_sensitivity`; in units of the loss.
+        accuracy_sensitivity: The same of the accuracy; a share.
+        best_by_loss: The LR with the lowest validation loss.
+        best_by_accuracy: The LR with the highest validation accuracy.
+        trainable: From which LR to which it trains.
+        tolerance_width: See `tolerance_width`; of the loss, in decades.
+        diverged: Share of all runs that diverged or ended with a loss that is not finite. Its interval takes them for
+            independent draws, which runs at one LR are not: it is too narrow.
+    """
+
+    lrs: tuple[float, ...]
+    seeds: tuple[int, ...]
+    loss_sensitivity: Estimate
+    accuracy_sensitivity: Estimate
+    best_by_loss: BestLR
+    best_by_accuracy: BestLR
+    trainable: TrainableRange
+    tolerance_width: Bounded
+    diverged: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One arm against another on the seeds that both have, pair by pair.
+
+    Attributes:
+        max_lr_ratio: Geometric mean over seeds of this arm's maximal LR over the other's, with its interval. Known to
+            within one step of the grid.
+        width_difference: Mean over seeds of this arm's trainable width less the other's, in decades.
+        loss_sensitivity_difference: Mean over seeds of this arm's LR sensitivity less the other's.
+        accuracy_sensitivity_difference: The same of the accuracy.
+        seeds: Those that both have.
+    """
+
+    max_lr_ratio: Bounded
+    width_difference: Bounded
+    loss_sensitivity_difference: Estimate
+    accuracy_sensitivity_difference: Estimate
+    seeds: tuple[int, ...]
+
+
+def lr_sensitivity(curve: ResponseCurve, metric: Metric = "loss") -> Estimate:
+    """Return how much worse than the best LR an LR of the grid is on average.
+
+        sensitivity = E over LRs of ( min(l(LR), l0) - l* )        l* = the least over the LRs
+
+    0: every LR is as good as the best. The expectation is the plain mean over the points of the grid, so the grid
+    should be evenly spaced in log LR, and be the same for all that are compared: it depends on where the grid ends.
+
+    It is taken for each seed alone and then averaged. l* of a seed is the least of L noisy values, and so a little
+    lower than the least of the mean curve: with few images or seeds this adds a little to every arm.
+
+    Not comparable where arms mean different things by an LR. BatchNorm's weights have no scale, so that their
+    effective LR adapts by itself: look at the trainable width and the maximal LR too.
+
+    Args:
+        curve: The arm's.
+        metric: ``accuracy`` takes the mirror image: a* - max(a, a0).
+
+    Source:
+        Wortsman et al. 2023 (arXiv 2309.14322), there over 7 LRs from 3e-4 to 3e-1. Of the accuracy, ours.
+
+    Example:
+        >>> curve = ResponseCurve(lrs=(0.1, 1.0, 10.0), seeds=(0,), loss=((0.5, 0.2, 9.0),), start_loss=(2.3,),
+        ...                       accuracy=((0.8, 0.9, 0.1),), start_accuracy=(0.1,), diverged=((False,) * 3,))
+        >>> round(lr_sensitivity(curve).value, 3), round(((0.5 - 0.2) + 0 + (2.3 - 0.2)) / 3, 3)
+        (0.8, 0.8)
+    """
+    return mean_over_seeds(_sensitivity_by_seed(curve, metric).tolist())
+
+
+def best_lr(curve: ResponseCurve, metric: Metric = "loss") -> BestLR:
+    """Return the LR with the best outcome.
+
+    Args:
+        curve: The arm's.
+        metric: What decides.
+    """
+    counted_SL, start_S = curve.counted(metric), curve.start(metric)
+    best = int(curve.badness(metric).mean(0).argmin())
+    own = [int(row_L.argmin()) for row_L in curve.badness(metric)]
+    sides = [
+        _side(curve, best, bool((row_L == l0).all())) for best, row_L, l0 in zip(own, counted_SL, start_S, strict=True)
+    ]
+    return BestLR(
+        value=None if (counted_SL == start_S[:, None]).all() else curve.lrs[best],
+        outcome=mean_over_seeds(counted_SL[:, best].tolist()),
+        of_seeds=bounded_mean([curve.lrs[place] for place in own], sides, "log"),
+        at_edge={0: "lowest", len(curve.lrs) - 1: "highest"}.get(best),
+    )
+
+
+def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: float = TOLERANCE) -> Bounded:
+    """Return over how many decades of LR the outcome stays within some percent of the best.
+
+        loss      l <= (1 + tolerance) * l*       accuracy   a >= (1 - tolerance) * a*
+
+    without a gap around the best LR. Between two points of the grid the curve is taken as straight in log LR, down
+    to a diverged run too, which counts as its start; for each seed alone, then averaged. ``at_least`` where a seed's
+    stretch reaches an edge of the grid.
+
+    Args:
+        curve: The arm's.
+        metric: Of which figure.
+        tolerance: A share of the best, above 0. A loss near 0 makes it narrow: then ask for the accuracy.
+
+    Raises:
+        StudyError: The tolerance is out of range.
+    """
+    if not 0 < tolerance < 1:
+        raise StudyError(f"tolerance must be above 0 and below 1, a share of the best, got {tolerance}")
+    decades_L = np.log10(np.asarray(curve.lrs))
+    found = []
+    for row_L, regret_L in zip(curve.counted(metric), curve.regret(metric), strict=True):
+        best = int(regret_L.argmin())
+        allowed = tolerance * abs(float(row_L[best]))
+        left, reaches_left = _stretch(decades_L[best::-1], regret_L[best::-1], allowed)
+        right, reaches_right = _stretch(decades_L[best:], regret_L[best:], allowed)
+        side: Side = "at_least" if reaches_left or reaches_right else "exact"
+        found.append((left + right, side))
+    return bounded_mean([width for width, _ in found], [side for _, side in found])
+
+
+def measure_sensitivity(
+    curve: ResponseCurve, rule: Rule | None = None, best: float | None = None, tolerance: float = TOLERANCE
+) -> Sensitivity:
+    """Return all figures of one arm.
+
+    Args:
+        curve: The arm's.
+        rule: When a run counts as trained; None: the usual one.
+        best: The accuracy that the rule's bar hangs from; None: the arm's own best.
+        tolerance: See `tolerance_width`.
+    """
+    lost_SL = curve.lost()
+    return Sensitivity(
+        lrs=curve.lrs,
+        seeds=curve.seeds,
+        loss_sensitivity=lr_sensitivity(curve, "loss"),
+        accuracy_sensitivity=lr_sensitivity(curve, "accuracy"),
+        best_by_loss=best_lr(curve, "loss"),
+        best_by_accuracy=best_lr(curve, "accuracy"),
+        trainable=trainable_range(curve, rule, best),
+        tolerance_width=tolerance_width(curve, "loss", tolerance),
+        diverged=share_of(int(lost_SL.sum()), lost_SL.size),
+    )
+
+
+def compare(
+    arm: ResponseCurve, other: ResponseCurve, rule: Rule | None = None, best: float | None = None
+) -> Comparison:
+    """Return one arm against another, pair by pair on the seeds that both have.
+
+    A seed stands for the same initial weights (where shapes allow), the same batches and the same noise in all arms:
+    what it adds to both falls out of their ratio.
+
+    Args:
+        arm: This one.
+        other: Against that one; on the same grid.
+        rule: When a run counts as trained; None: the usual one.
+        best: The accuracy that the rule's bar hangs from; None: the best that either reached.
+
+    Raises:
+        StudyError: Their grids differ, or they have no seed in common.
+    """
+    if arm.lrs != other.lrs:
+        raise StudyError(f"arms are compared on one grid of learning rates, got {list(arm.lrs)} and {list(other.lrs)}")
+    seeds = tuple(seed for seed in arm.seeds if seed in other.seeds)
+    if not seeds:
+        raise StudyError(f"arms are compared on common seeds, got {list(arm.seeds)} and {list(other.seeds)}")
+    best = best_accuracy(arm, other) if best is None else best
+    pairs = [(arm.seeds.index(seed), other.seeds.index(seed)) for seed in seeds]
+    this, that = trainable_range(arm, rule, best), trainable_range(other, rule, best)
+    differences = {}
+    metrics: tuple[Metric, Metric] = ("loss", "accuracy")
+    for metric in metrics:
+        own_S, others_S = _sensitivity_by_seed(arm, metric), _sensitivity_by_seed(other, metric)
+        differences[metric] = mean_over_seeds([float(own_S[i] - others_S[j]) for i, j in pairs])
+    return Comparison(
+        max_lr_ratio=bounded_mean(
+            [this.max_lr_by_seed[i] / that.max_lr_by_seed[j] for i, j in pairs],
+            [combined(this.max_side_by_seed[i], opposite(that.max_side_by_seed[j])) for i, j in pairs],
+            "log",
+        ),
+        width_difference=bounded_mean(
+            [this.width_by_seed[i] - that.width_by_seed[j] for i, j in pairs],
+            [combined(this.width_side_by_seed[i], opposite(that.width_side_by_seed[j])) for i, j in pairs],
+        ),
+        loss_sensitivity_difference=differences["loss"],
+        accuracy_sensitivity_difference=differences["accuracy"],
+        seeds=seeds,
+    )
+
+
+def grid_step(lrs: tuple[float, ...]) -> float:
+    """Return the largest ratio of two neighbors of a grid: how well any LR of it is known.
+
+    Example:
+        >>> grid_step((0.1, 1.0, 10.0))
+        10.0
+    """
+    return max(high / low for low, high in itertools.pairwise(lrs))
+
+
+def is_even(lrs: tuple[float, ...]) -> bool:
+    """Return whether a grid is evenly spaced in log LR, or nearly so.
+
+    Example:
+        >>> is_even((0.1, 0.3, 1.0, 3.0)), is_even((0.1, 0.2, 1.0))
+        (True, False)
+    """
+    steps = [math.log(high / low) for low, high in itertools.pairwise(lrs)]
+    return max(steps) <= EVEN * min(steps)
+
+
+def _sensitivity_by_seed(curve: ResponseCurve, metric: Metric) -> FloatArray:
+    return np.asarray(curve.regret(metric).mean(1))
+
+
+def _side(curve: ResponseCurve, best: int, is_flat: bool) -> Side:
+    """Return what a best LR at a place of the grid tells of the true one."""
+    if is_flat:
+        return "unknown"
+    return "at_most" if best == 0 else "at_least" if best == len(curve.lrs) - 1 else "exact"
+
+
+def _stretch(decades_L: FloatArray, regret_L: FloatArray, allowed: float) -> tuple[float, bool]:
+    """Return how far from its first point a curve stays allowed, and whether that is all of it."""
+    for place in range(1, len(regret_L)):
+        if regret_L[place] > allowed:
+            inside, outside = regret_L[place - 1], regret_L[place]
+            share = (allowed - inside) / (outside - inside)
+            reached = decades_L[place - 1] + share * (decades_L[place] - decades_L[place - 1])
+            return abs(float(reached - decades_L[0])), False
+    return abs(float(decades_L[-1] - decades_L[0])), True
