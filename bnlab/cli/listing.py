@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from bnlab.cli.consoles import new_table, print_rows, print_table, say_warning
-from bnlab.cli.summary import STYLE_OF, number, share
+from bnlab.cli.listing_runs import AsCsv, AsJson, runs
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
 from bnlab.plugins import complaints, installed_norms, usable_names
 
@@ -16,9 +16,9 @@ app = typer.Typer(
     help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]runs[/].",
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
+
+app.command()(runs)
 
 
 @app.command()
@@ -50,45 +50,6 @@ def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir =
             f"[bold]{row['name']}[/]",
             row["description"],
             row["found"] or f"[dim]{'your own file' if row['name'] == 'npz' else 'on first use'}[/]",
-        )
-    print_table(table)
-
-
-@app.command()
-def runs(
-    path: Annotated[
-        Path | None, typer.Argument(help="A sweep's folder, or all runs (BNLAB_RUNS, else ./runs).")
-    ] = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-) -> None:
-    """List the runs with status and final figures: [bold]bnlab list runs --csv > runs.csv[/]."""
-    from bnlab.runfolder.index import read_run_rows, runs_root
-
-    rows = read_run_rows(runs_root(path))
-    if print_rows(rows, as_json, as_csv):
-        return
-    table = new_table(
-        "sweep",
-        "run",
-        "status",
-        "test",
-        "validation",
-        "steps",
-        "s",
-        right=["test", "validation", "steps", "s"],
-    )
-    for row in rows:
-        status = str(row["status"])
-        shown = f"{status} at {row['diverged_at_step']}" if row.get("diverged_at_step") else status
-        table.add_row(
-            Path(row["folder"]).parent.name,
-            row["run_id"],
-            f"[{STYLE_OF.get(status, '')}]{shown}[/]",
-            share(row.get("test_accuracy")),
-            share(row.get("validation_accuracy")),
-            "-" if row.get("steps") is None else f"{row['steps']:,}",
-            number(row.get("duration_s"), 1),
         )
     print_table(table)
 

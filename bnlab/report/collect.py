@@ -1,39 +1,72 @@
 """Run folders -> data frames."""
 
+import logging
 from pathlib import Path
 
 import pandas as pd
 
-from bnlab.runfolder.index import find_run_folders, read_run_rows, runs_root
+from bnlab.errors import RunError
+from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.index import find_folder, find_run_folders, read_run_rows
+
+_log = logging.getLogger("bnlab")
 
 
 def read_runs(path: str | Path | None = None) -> pd.DataFrame:
     """Return one row per run at or below a path: identity, status, final figures, every value of its config.
 
+    Every run that has a manifest is there, whatever became of it. One that trains in another process has the status
+    ``running`` and no figures yet. One whose files are damaged has the status ``failed``, and the column ``problem``,
+    which is there only then, says what is wrong.
+
     Args:
-        path: A run, a sweep, or the folder of all; None: BNLAB_RUNS, else ./runs.
+        path: A run, a sweep, or the folder of all; or the name of a sweep or a run; None: BNLAB_RUNS, else ./runs.
 
     Returns:
         Columns ``run_id status seed norm model data optim.lr test_accuracy ...``; what a run does not have is missing.
+
+    Raises:
+        ConfigError: There is no such folder and no such name.
+
+    Example:
+        >>> import bnlab, tempfile
+        >>> with tempfile.TemporaryDirectory() as runs:
+        ...     summary = bnlab.train(["data=synthetic", "train.steps=20"], runs=runs)
+        ...     bnlab.read_runs(runs)[["status", "norm"]].iloc[0].tolist()
+        ['finished', 'batch']
     """
-    return pd.DataFrame(read_run_rows(runs_root(Path(path) if path else None)))
+    return pd.DataFrame(read_run_rows(find_folder(path)))
 
 
 def read_curves(path: str | Path | None = None) -> pd.DataFrame:
     """Return every recorded value of every run at or below a path, one per row.
 
+    A line that a crash cut off is left out, and so is whatever stands below a damaged line: a warning of the logger
+    ``bnlab`` names it.
+
     Args:
-        path: A run, a sweep, or the folder of all; None: BNLAB_RUNS, else ./runs.
+        path: A run, a sweep, or the folder of all; or the name of a sweep or a run; None: BNLAB_RUNS, else ./runs.
 
     Returns:
         Columns ``run_id kind step split name key value``; ``key`` is a layer's role for a diagnostic, and ``loss``,
         ``accuracy`` or ``lr`` otherwise. A value that was not finite is NaN, infinity or minus infinity again.
+
+    Raises:
+        ConfigError: There is no such folder and no such name.
     """
-    rows = [
-        (folder.path.name, record["kind"], record["step"], record["split"], record["name"], key, value)
-        for folder in find_run_folders(runs_root(Path(path) if path else None))
-        for record in folder.read_records()
-        for key, value in {**record["values"], **record.get("nonfinite", {})}.items()
-    ]
+    rows: list[tuple[object, ...]] = []
+    for folder in find_run_folders(find_folder(path)):
+        try:
+            _add_values(rows, folder)
+        except RunError as error:
+            _log.warning("%s", error)
     frame = pd.DataFrame(rows, columns=["run_id", "kind", "step", "split", "name", "key", "value"])
     return frame.astype({"value": float})
+
+
+def _add_values(rows: list[tuple[object, ...]], folder: RunFolder) -> None:
+    run_id = folder.path.name
+    for record in folder.read_records():
+        values = {**record["values"], **record["nonfinite"]} if "nonfinite" in record else record["values"]
+        kind, step, split, name = record["kind"], record["step"], record["split"], record["name"]
+        rows.extend((run_id, kind, step, split, name, key, value) for key, value in values.items())

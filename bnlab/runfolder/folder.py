@@ -235,17 +235,33 @@ class RunFolder:
         return config
 
     def read_records(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines of metrics.jsonl as dictionaries; a last line cut off by a crash is left out."""
+        """Yield the lines of metrics.jsonl as dictionaries; a last line cut off by a crash is left out.
+
+        Raises:
+            RunError: A line that was written whole is damaged; those before it have been yielded.
+        """
         return self._read_lines("metrics.jsonl")
 
     def _read_lines(self, name: str) -> Iterator[dict[str, Any]]:
-        path = self.path / name
-        if not path.exists():
+        """Yield the lines of a file as dictionaries.
+
+        Raises:
+            RunError: One of them is none.
+        """
+        try:
+            whole_lines = (self.path / name).read_bytes().rpartition(b"\n")[0]
+        except FileNotFoundError:
             return
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                if line.endswith("\n"):
-                    yield json.loads(line)
+        try:  # one call for all lines takes half the time of a call for each
+            yield from json.loads(b"[%b]" % whole_lines.replace(b"\n", b","))
+            return
+        except ValueError:
+            lines = whole_lines.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise RunError(f"{self.path / name}, line {number} is damaged: {error}") from error
 
     def _read_json(self, name: str) -> dict[str, Any]:
         """Return one of the folder's JSON files.
@@ -257,6 +273,8 @@ class RunFolder:
             facts: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path / name} cannot be read: {error}") from error
+        if not isinstance(facts, dict):
+            raise RunError(f"{self.path / name} cannot be read: it holds no JSON object")
         return facts
 
 

@@ -5,13 +5,41 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, RunError, did_you_mean
 from bnlab.runfolder.folder import RunFolder
+
+_GROUPS = ("norm", "model", "data", "optim", "schedule", "diagnostics")
+"""Sections of a config that go by the name of the option chosen."""
 
 
 def runs_root(given: Path | None = None) -> Path:
     """Return the folder that runs go to: the given one, else BNLAB_RUNS, else ./runs."""
     return (given or Path(os.environ.get("BNLAB_RUNS") or "runs")).absolute()
+
+
+def find_folder(given: str | Path | None = None) -> Path:
+    """Return the folder to read from: a path, or the name of a sweep or of a run among all runs.
+
+    Args:
+        given: A folder that is there; else a name looked up in BNLAB_RUNS, else ./runs; None: that folder itself.
+
+    Raises:
+        ConfigError: There is no such folder and no such name.
+    """
+    if given is None or Path(given).is_dir():
+        return runs_root(Path(given) if given else None)
+    root, name = runs_root(), str(given)
+    if Path(given).name == "runs":  # nothing has been trained yet
+        return Path(given).absolute()
+    if Path(name).name == name and root.is_dir():
+        sweeps = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        runs = {folder.path.name: folder.path for folder in find_run_folders(root)}
+        for places in (sweeps, runs):
+            if name in places:
+                return places[name]
+        cure = did_you_mean(name, sweeps) if sweeps else "There are no runs yet: bnlab train makes one."
+        raise ConfigError(f"{name} is neither a folder of runs nor the name of a sweep or a run in {root}. {cure}")
+    raise ConfigError(f"{Path(given).absolute()} is not a folder of runs. Leave it out to see all runs.")
 
 
 def find_run_folders(root: Path) -> list[RunFolder]:
@@ -35,22 +63,80 @@ def read_run_rows(root: Path) -> list[dict[str, Any]]:
 
     Reads JSON only, and never holds an old config against today's schema. The columns of the config are its
     dotted keys; the norm's, model's, data's and optimizer's names go by ``norm``, ``model``, ``data``, ``optim``.
+    ``sweep`` is the folder of the sweep that it lies in, else the name that it was given. A run whose files are
+    damaged has a row too: its status is ``failed``, and the column ``problem``, which no other run has, says what is
+    wrong.
+
+    Args:
+        root: A run, a sweep, or the folder of all.
     """
+    is_sweep: dict[Path, bool] = {}
     rows = []
     for folder in find_run_folders(root):
-        manifest = folder.read_manifest()
-        summary = folder.read_summary()
-        config = flatten(manifest.get("config", {}))
-        for group in ("norm", "model", "data", "optim", "schedule", "diagnostics"):
-            config[group] = config.pop(f"{group}.name", None)
-        sweep = config.pop("name", None)
-        row: dict[str, Any] = {"run_id": folder.path.name, "status": manifest.get("status")}
-        for key in ("seed", "norm", "model", "data", "optim.lr"):  # what tells runs apart comes first
-            row[key] = config.pop(key, None)
-        row |= {key: value for key, value in summary.items() if key not in row}
-        row |= {"started": manifest.get("started"), "folder": str(folder.path), "sweep": sweep}
-        rows.append(row | config)
+        try:
+            row = _read_row(folder)
+        except FileNotFoundError:  # it was moved away since it was found: it is being trained anew
+            continue
+        parent = folder.path.parent
+        if parent not in is_sweep:
+            is_sweep[parent] = (parent / "sweep.json").exists()
+        if is_sweep[parent]:
+            row["sweep"] = parent.name
+        rows.append(row)
     return rows
+
+
+def _read_row(folder: RunFolder) -> dict[str, Any]:
+    """Return a run's row, with the name it was given for its sweep.
+
+    Raises:
+        FileNotFoundError: The run is not there any more.
+    """
+    problems: list[str] = []
+    manifest = _read_json(folder, "manifest", problems)
+    summary = _read_json(folder, "summary", problems)
+    if not manifest and not (folder.path / "manifest.json").exists():
+        raise FileNotFoundError(folder.path)
+    status = manifest.get("status")
+    if status is None and not problems:
+        problems.append("manifest.json says no status")
+    config = manifest.get("config")
+    if not isinstance(config, dict):
+        config = _read_config(folder) if problems else {}
+    row: dict[str, Any] = {"run_id": folder.path.name, "status": status or "failed"}
+    if problems:
+        row["problem"] = "; ".join(problems)
+    flat = _by_name(flatten(config))
+    sweep = flat.pop("name", None)
+    for key in ("seed", "norm", "model", "data", "optim.lr"):  # what tells runs apart comes first
+        row[key] = flat.pop(key, None)
+    row |= {key: value for key, value in summary.items() if key not in row}
+    return row | {"started": manifest.get("started"), "folder": str(folder.path), "sweep": sweep} | flat
+
+
+def _read_json(folder: RunFolder, what: str, problems: list[str]) -> dict[str, Any]:
+    try:
+        return folder.read_manifest() if what == "manifest" else folder.read_summary()
+    except RunError as error:
+        problems.append(str(error).replace(f"{folder.path}{os.sep}", ""))
+        return {}
+
+
+def _read_config(folder: RunFolder) -> dict[str, Any]:
+    """Return config.yaml, which is slow to read, where the manifest is no help."""
+    try:
+        config = folder.read_config()
+    except (RunError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _by_name(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a flat config whose groups go by the names of their options."""
+    for group in _GROUPS:
+        if f"{group}.name" in config:
+            config[group] = config.pop(f"{group}.name")
+    return config
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
