@@ -92,10 +92,10 @@ class SweepProgress:
         """Return the numbers that matter, on one line."""
         ended = sum(arm.num_ended for arm in self.arms.values())
         elapsed = time.monotonic() - self.began
-        left = f"{duration(elapsed * (1 - self.done) / self.done)} left" if self.done > 0.01 else "starting"
+        left = f", {duration(elapsed * (1 - self.done) / self.done)} left" if 0.01 < self.done < 1 else ""
         counts = {status: sum(arm.count(status) for arm in self.arms.values()) for status in ("diverged", "failed")}
         notes = "".join(f", {number} {status}" for status, number in counts.items() if number)
-        return f"{ended} of {self.num_runs} runs{notes}; {duration(elapsed)} so far, {left}"
+        return f"{ended} of {self.num_runs} runs{notes}; {duration(elapsed)} so far{left}"
 
 
 class LiveSweepView:
