@@ -13,6 +13,7 @@ from bnlab.models.network import Network
 from bnlab.schema import RunConfig
 from bnlab.training.cohort import Cohort, SingleRun
 from bnlab.training.optim import build_optimizer, build_schedule
+from bnlab.training.vectorized import VectorizedRuns
 
 
 def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str) -> tuple[Cohort, Network]:
@@ -26,7 +27,8 @@ def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str)
     if engine == "sequential":
         (config,) = configs
         return assemble(config, checked)
-    raise NotImplementedError
+    run = VectorizedRuns(configs, checked.data, checked.device, checked.plan.num_steps)
+    return run, run.network
 
 
 def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
+from bnlab import noise
 from bnlab.norms.catalog import NoNorm
 from bnlab.norms.norm import Norm
 
@@ -29,6 +30,26 @@ class NoActivation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the input."""
         return x
+
+
+class Dropout(nn.Dropout):
+    """Set each value to 0 with probability p in training mode, and multiply the others by 1/(1 - p).
+
+    Torch's layer, with the same draws for the same random state, but for where they come from: `bnlab.noise`, so that
+    runs which are trained together each see those of their own seed.
+
+    Args:
+        p: Probability of a 0, in [0, 1).
+
+    Source:
+        Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Drop values."""
+        if not self.training:
+            return input
+        return input * (noise.bernoulli(1 - self.p, input.shape, input.dtype, input.device) / (1 - self.p))
 
 
 class Block(nn.Module):
@@ -187,7 +208,7 @@ class BlockBuilder:
         norm_first = self.placement != "after"
         replaced = norm_first and declared.replaces_activation
         activation = None if replaced else ACTIVATIONS[self.activation]()
-        return Block(linear, norm, activation, norm_first, nn.Dropout(self.dropout) if self.dropout else None)
+        return Block(linear, norm, activation, norm_first, Dropout(self.dropout) if self.dropout else None)
 
 
 def trained_weight(linear: nn.Module) -> Tensor:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bnlab import noise
 from bnlab.norms.batch import BatchNorm
 from bnlab.norms.moments import check_input
 from bnlab.norms.norm import Formula
@@ -128,11 +129,11 @@ class NoisyBatchNorm(BatchNorm):
         num_distributions = self.num_channels if self.noise_per == "channel" else 1
         shape = (1, num_distributions) + (1,) * (y_NCS.dim() - 2)
         # in float32 whatever the input's type, so that all types meet the same noise
-        mu, sigma = (torch.rand(shape, dtype=torch.float32, device=y_NCS.device) for _ in range(2))
+        mu, sigma = (noise.uniform(shape, torch.float32, y_NCS.device) for _ in range(2))
         mu = self.shift_range * (2 * mu - 1)
         sigma = 1 + (self.scale_max - 1) * sigma
-        m = mu + self.shift_spread * (2 * torch.rand_like(y_NCS, dtype=torch.float32) - 1)
-        s = sigma + self.scale_spread * torch.randn_like(y_NCS, dtype=torch.float32)
+        m = mu + self.shift_spread * (2 * noise.uniform(y_NCS.shape, torch.float32, y_NCS.device) - 1)
+        s = sigma + self.scale_spread * noise.normal(y_NCS.shape, torch.float32, y_NCS.device)
         return (s * y_NCS + m).to(y_NCS.dtype)
 
     def extra_repr(self) -> str:

@@ -2,11 +2,11 @@
 
 import bisect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnlab.schema import AdamConfig, ScheduleConfig, SGDConfig
 
@@ -23,35 +23,61 @@ def build_optimizer(
         norms: Its norms by role.
         config: Which optimizer.
     """
+    decayed, spared = (
+        [model.get_parameter(name) for name in names] for names in decayed_and_spared(model, norms, config)
+    )
+    if config.weight_decay == 0:  # then one group serves all, and a step costs one fused call instead of two
+        decayed, spared = [*decayed, *spared], []
+    groups = [parameter_group(decayed, config), {**parameter_group(spared, config), "weight_decay": 0.0}]
+    return optimizer_over([group for group in groups if group["params"]], config)
+
+
+def decayed_and_spared(
+    model: nn.Module, norms: dict[str, nn.Module], config: SGDConfig | AdamConfig
+) -> tuple[list[str], list[str]]:
+    """Return the names of the parameters that weight decay pulls at, and of those that it leaves alone.
+
+    Args:
+        model: Whose parameters.
+        norms: Its norms by role.
+        config: Which optimizer; its amount of decay changes nothing here.
+    """
     of_norms = {id(parameter) for norm in norms.values() for parameter in norm.parameters()}
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
+    decayed: list[str] = []
+    spared: list[str] = []
     for name, parameter in model.named_parameters():
         of_parametrization = ".parametrizations." in name and not name.endswith(".original")  # a norm's, in the weights
         is_spared = id(parameter) in of_norms or of_parametrization or name.endswith("bias")
-        (spared if is_spared and not config.decay_norm_and_bias else decayed).append(parameter)
-    if config.weight_decay == 0:  # then one group serves all, and a step costs one fused call instead of two
-        decayed, spared = [*decayed, *spared], []
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
+        (spared if is_spared and not config.decay_norm_and_bias else decayed).append(name)
+    return decayed, spared
+
+
+def parameter_group(parameters: Sequence[nn.Parameter | Tensor], config: SGDConfig | AdamConfig) -> dict[str, Any]:
+    """Return parameters with all numbers that say how they are trained, as torch's optimizers take them.
+
+    Args:
+        parameters: Of one group.
+        config: Which optimizer.
+    """
+    numbers: dict[str, Any] = {"params": list(parameters), "lr": config.lr, "weight_decay": config.weight_decay}
     if isinstance(config, SGDConfig):
-        return torch.optim.SGD(
-            groups,
-            lr=config.lr,
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(
-        groups,
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+        return {**numbers, "momentum": config.momentum, "nesterov": config.nesterov}
+    return {**numbers, "betas": (config.beta1, config.beta2), "eps": config.eps}
+
+
+def optimizer_over(groups: list[dict[str, Any]], config: SGDConfig | AdamConfig) -> torch.optim.Optimizer:
+    """Return torch's optimizer of a kind over groups that bring their own numbers.
+
+    Args:
+        groups: As `parameter_group` makes them.
+        config: Which kind.
+    """
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "sgd": torch.optim.SGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    return kinds[config.name](groups, fused=True, **{key: groups[0][key] for key in groups[0] if key != "params"})
 
 
 def build_schedule(config: ScheduleConfig, num_steps: int) -> Callable[[int], float]:

@@ -1,0 +1,143 @@
+"""The forward and backward pass of runs that are trained together, as one list of operations on stacked tensors.
+
+`torch.func.vmap` turns one run's passes into those of R runs. By itself it takes each operation anew through Python at
+every step, which costs more than it saves where layers are small. So it is watched once, and what it does is kept as a
+graph of plain operations; on one core that made steps up to three times as fast.
+
+Shape letters: R replicas, B images, K classes.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from bnlab import noise
+from bnlab.noise import Draw
+
+_ATEN = torch.ops.aten
+_ALWAYS_IDLE = {_ATEN.alias.default, _ATEN.detach.default}
+_MAYBE_IDLE = {_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.expand.default}
+"""Operations that return their input as it is: the latter where they ask for the shape that it has."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What happens to R replicas between a batch and its gradients.
+
+    Attributes:
+        graph: The operations.
+        draws: The noise that they need, for one replica, in order.
+    """
+
+    graph: GraphModule
+    draws: tuple[Draw, ...]
+
+    def __call__(
+        self,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        images_RB: Tensor,
+        labels_RB: Tensor,
+        noises: Sequence[Tensor],
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return gradients (in the parameters' order), losses (R,) and logits (R, B, K); move the buffers in place.
+
+        Args:
+            parameters: By name, (R, *shape) each, laid out as those that it was made with.
+            buffers: By name, (R, *shape) each.
+            images_RB: Contiguous.
+            labels_RB: Their classes.
+            noises: What fills its draws, (R, *shape) each.
+        """
+        outcome: tuple[list[Tensor], Tensor, Tensor] = self.graph(
+            parameters, buffers, images_RB, labels_RB, list(noises)
+        )
+        return outcome
+
+
+def trace_program(
+    network: nn.Module, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images_RB: Tensor, labels_RB: Tensor
+) -> Program:
+    """Watch R replicas of a network go through one batch in training mode.
+
+    Args:
+        network: For its layers; its own parameters and buffers are not used.
+        parameters: By name, (R, *shape) each.
+        buffers: By name, (R, *shape) each; left as they are.
+        images_RB: Like those to come.
+        labels_RB: Like those to come.
+    """
+    draws = find_draws(network, images_RB[0])
+    noises = [torch.ones(len(images_RB), *draw.shape, dtype=draw.dtype, device=images_RB.device) for draw in draws]
+
+    def loss_of_one(
+        of_parameters: dict[str, Tensor],
+        of_buffers: dict[str, Tensor],
+        images: Tensor,
+        labels: Tensor,
+        own_noises: Sequence[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        with noise.supplied(own_noises):
+            logits = functional_call(network, (of_parameters, of_buffers), (images,))
+        return F.cross_entropy(logits, labels), logits
+
+    differentiate = vmap(grad_and_value(loss_of_one, has_aux=True))
+
+    def step(*arguments: object) -> tuple[list[Tensor], Tensor, Tensor]:
+        gradients, (losses_R, logits_RBK) = differentiate(*arguments)
+        return list(gradients.values()), losses_R, logits_RBK
+
+    cloned = {name: buffer.clone() for name, buffer in buffers.items()}
+    with torch.no_grad(), in_mode(network, training=True):
+        graph = make_fx(step)(parameters, cloned, images_RB, labels_RB, noises)
+    _leave_out_idle_operations(graph)
+    return Program(graph, draws)
+
+
+def find_draws(network: nn.Module, images: Tensor) -> tuple[Draw, ...]:
+    """Return the noise that a network asks for in training mode, in order.
+
+    Args:
+        network: Left as it is.
+        images: A batch of one replica.
+    """
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    with torch.no_grad(), in_mode(network, training=True), noise.recorded() as draws:
+        functional_call(network, buffers, (images,))
+    return tuple(draws)
+
+
+@contextlib.contextmanager
+def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
+    """Put a network into training or eval mode, and back.
+
+    Args:
+        network: Whose layers all are in one mode.
+        training: Which.
+    """
+    before = network.training
+    network.train(training)
+    try:
+        yield
+    finally:
+        network.train(before)
+
+
+def _leave_out_idle_operations(graph: GraphModule) -> None:
+    for node in graph.graph.nodes:
+        if node.target not in _ALWAYS_IDLE | _MAYBE_IDLE:
+            continue
+        source = node.args[0]
+        before, after = source.meta["val"], node.meta["val"]
+        if node.target in _ALWAYS_IDLE or (before.shape, before.stride()) == (after.shape, after.stride()):
+            node.replace_all_uses_with(source)
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
