@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bnlab.sweeps.plan import Sweep
 
 REFRESHES_PER_S = 4
+BAR_WIDTH = 24
+
 MOST_ARMS = 12
 """Lines of the live table; with more arms than that, those that are in training are shown."""
 
@@ -130,16 +132,18 @@ class LiveSweepView:
         with self._lock:
             progress = self._progress
             table = Table.grid(padding=(0, 2))
-            table.add_column(no_wrap=True, max_width=28)
-            table.add_column(width=24)
+            table.add_column(no_wrap=True, max_width=24, overflow="ellipsis")
+            table.add_column(width=BAR_WIDTH)
             table.add_column(justify="right", no_wrap=True)
             table.add_column(no_wrap=True, overflow="ellipsis")
+            ended = sum(arm.num_ended for arm in progress.arms.values())
+            table.add_row("[bold]all[/]", _bar(progress.done, 1.0), f"[bold]{ended}/{progress.num_runs}[/]", "")
             arms = [
                 arm for arm in progress.arms.values() if arm.num_ended < arm.num_runs or len(progress.arms) <= MOST_ARMS
             ]
             for arm in arms[:MOST_ARMS]:
                 table.add_row(arm.name, _bar(arm.done, arm.num_runs), f"{arm.num_ended}/{arm.num_runs}", _notes(arm))
-            return Group(Text(progress.headline(), style="bold"), _bar(progress.done, 1.0, width=56), table)
+            return Group(Text(progress.headline(), style="bold"), table)
 
 
 class PlainSweepView:
@@ -177,8 +181,8 @@ def open_sweep_view(console: Console, sweep: "Sweep", missing: Sequence[str]) ->
     return LiveSweepView(console, progress) if console.is_terminal else PlainSweepView(console, progress)
 
 
-def _bar(done: float, total: float, width: int = 24) -> ProgressBar:
-    return ProgressBar(total=total, completed=done, width=width)
+def _bar(done: float, total: float) -> ProgressBar:
+    return ProgressBar(total=total, completed=done, width=BAR_WIDTH)
 
 
 def _notes(arm: _Arm) -> Text:

@@ -1,5 +1,9 @@
+import itertools
+
 import pytest
 
+from bnlab.config.compose import compose_run
+from bnlab.config.grammar import parse_overrides, sweep_values
 from bnlab.errors import ConfigError
 from bnlab.norms.catalog import NORMS
 from bnlab.sweeps.grid import expand, sweep_name
@@ -52,3 +56,23 @@ def test_an_option_that_no_arm_has_is_an_error_that_names_the_arms() -> None:
         expand(["norm=batch,none", "norm.num_groups=2"])
     with pytest.raises(ConfigError, match=r"norm\.momentmu is not a setting.*Did you mean norm\.momentum"):
         expand(["norm.momentmu=0.5", "seed=0,1"])
+
+
+def test_logspace_has_both_ends_and_a_constant_ratio() -> None:
+    rates = [config.optim.lr for config in expand(["optim.lr=logspace(1e-3,10,9)"]).configs]
+    assert rates == [0.001, 0.00316228, 0.01, 0.0316228, 0.1, 0.316228, 1.0, 3.16228, 10.0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["norm=batch,group,my.layers:Mine", "optim.lr=0.1,1", "norm.eps=1e-3,1e-4", "seed=range(2)"],
+        ["model=mlp,cnn", "data=digits,mnist", "optim=sgd,adam", "model.activation=tanh,relu"],
+        ["train.eval_every=null,10", "model.init_std=0.1,null", "diagnostics.schedule.at=[1],[2]"],
+        ["loggers=[],[tensorboard]", "schedule.name=cosine,step", "data.flip=true,false"],
+    ],
+)
+def test_every_config_of_a_grid_is_the_one_that_is_composed_alone(words: list[str]) -> None:
+    axes = [sweep_values(override, None) for override in parse_overrides(words)]
+    alone = [compose_run(list(combination)) for combination in itertools.product(*axes)]
+    assert expand(words).configs == list({config.model_dump_json(): config for config in alone}.values())

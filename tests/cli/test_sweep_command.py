@@ -1,0 +1,119 @@
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bnlab.cli.sweep_view
+from bnlab.cli.sweep_view import PlainSweepView, SweepProgress
+from bnlab.sweeps.plan import plan_sweep
+
+Say = Callable[..., Any]
+
+QUICK = ["data=digits", "data.limit=200", "train.steps=30", "diagnostics=none", "model.width=8", "loggers=[]"]
+SIX = [*QUICK, "norm=none,layer", "optim.lr=0.01,0.1,1", "name=six"]
+
+
+def test_a_sweep_prints_its_cells_and_the_best_learning_rate_of_each_arm(bnlab_says: Say) -> None:
+    answer = bnlab_says("sweep", *SIX, "seed=0,1", "--jobs", "1")
+    assert answer.status == 0
+    assert "12 runs: 12 finished" in answer.out
+    lines = [line.split() for line in answer.out.splitlines() if line.strip().startswith(("none", "layer"))]
+    assert [line[:3] for line in lines[:6]] == [[a, lr, "2"] for a in ("none", "layer") for lr in ("0.01", "0.1", "1")]
+    assert len(lines) == 8  # and one per arm, in the table of the best
+    assert answer.out.count("±") == 6 * 3 + 2 * 2
+    assert "12 runs" in answer.err
+
+
+def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes_and_makes_nothing(bnlab_says: Say) -> None:
+    answer = bnlab_says("sweep", *SIX, "--dry-run")
+    assert answer.status == 0
+    assert answer.out == ""
+    assert re.search(r"6 runs in .*six", answer.err)
+    assert re.search(r"about \d+ s", answer.err)
+    assert not Path("runs").exists()
+    bnlab_says("sweep", *SIX, "--quiet", "--jobs", "1")
+    shutil.rmtree(next(Path("runs/six").glob("none*")))
+    assert "5 there already" in bnlab_says("sweep", *SIX, "--dry-run").err
+    assert len(list(Path("runs/six").glob("[nl]*"))) == 5
+
+
+def test_json_prints_every_run_in_the_order_swept(bnlab_says: Say) -> None:
+    answer = bnlab_says("sweep", *SIX, "--json", "--quiet", "--jobs", "1")
+    runs = [json.loads(line) for line in answer.out.splitlines()]
+    assert [run["run_id"].rpartition("-s")[0] for run in runs] == [
+        f"{norm}-mlp-digits-lr{lr}" for norm in ("none", "layer") for lr in ("0.01", "0.1", "1")
+    ]
+    assert json.loads(Path("runs/six/sweep.json").read_text())["runs"] == [run["run_id"] for run in runs]
+    assert answer.err == ""
+    again = bnlab_says("sweep", *SIX, "--json", "--quiet")
+    assert all(json.loads(line)["cached"] for line in again.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "law"),
+    [
+        (["norm=batch,nroe"], "Did you mean none"),
+        (["optim.lr=0.1,-1"], "optim.lr must be greater than 0, got -1"),
+        (["norm=group", "norm.num_groups=2,3"], "norm.num_groups must divide num_channels"),
+        (["sweep=norms-lr-sedes"], "sweep=norms-lr-sedes is not known. Did you mean norms-lr-seeds"),
+        (["optim.lr=logspace(0,1,3)"], "needs two numbers above 0"),
+        (["hydra/launcher=no_such_thing", "seed=0,1"], "no_such_thing"),
+    ],
+)
+def test_a_sweep_that_cannot_work_is_refused_in_one_sentence_before_any_folder_is_made(
+    bnlab_says: Say, words: list[str], law: str
+) -> None:
+    answer = bnlab_says("sweep", *QUICK, *words)
+    assert answer.status == 2
+    assert law in answer.err
+    assert "Traceback" not in answer.err
+    assert len([line for line in answer.err.splitlines() if "error" in line]) == 1
+    assert not list(Path().rglob("metrics.jsonl"))
+
+
+def test_a_sweep_from_a_file_yields_to_what_is_typed(bnlab_says: Say) -> None:
+    folder = Path("mine/sweep")
+    folder.mkdir(parents=True)
+    (folder / "two.yaml").write_text("# Two.\nname: two\nnorm: [none, layer]\nseed: range(3)\ntrain.steps: 5\n")
+    answer = bnlab_says(
+        "sweep", *QUICK[:2], *QUICK[3:], "sweep=two", "seed=7", "--config-dir", "mine", "--quiet", "-j", "1"
+    )
+    assert answer.status == 0
+    assert sorted(path.name[:5] for path in Path("runs/two").glob("*-s7-*")) == ["layer", "none-"]
+    assert json.loads(Path("runs/two/sweep.json").read_text())["overrides"][-1] == "seed=7"
+
+
+def test_the_view_counts_runs_and_keeps_the_best_of_each_arm(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console  # noqa: PLC0415  (the console must see the captured stream)
+
+    sweep = plan_sweep(SIX)
+    view = PlainSweepView(Console(), SweepProgress(sweep, list(sweep.configs)))
+    first, second, third = list(sweep.configs)[:3]
+    view.take({"steps": {first: 15, second: 30}, "of": 30})
+    assert view._progress.done == pytest.approx((0.5 + 1) / 6)
+    view.take({"ended": {"run_id": first, "status": "finished", "validation_accuracy": 0.5}})
+    view.take({"ended": {"run_id": second, "status": "diverged", "validation_accuracy": 0.9}})
+    view.take({"refused": [third], "reason": "two and two are five"})
+    view.close()
+    assert view._progress.arms["none"].best == (0.5, "lr=0.01")
+    said = capsys.readouterr().out
+    assert f"failed: {third}: two and two are five" in said
+    assert "2 of 6 runs, 1 diverged" in said
+
+
+def test_a_live_view_fits_a_narrow_window() -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    sweep = plan_sweep(SIX)
+    console = Console(width=60, force_terminal=True, record=True)
+    view = bnlab.cli.sweep_view.LiveSweepView(console, SweepProgress(sweep, list(sweep.configs)))
+    view.take({"steps": {next(iter(sweep.configs)): 15}, "of": 30})
+    console.print(view._picture())
+    view.close()
+    lines = [line for line in console.export_text().splitlines() if line.strip()]
+    assert any("none" in line and "0/3" in line for line in lines)
+    assert all(len(line) <= 60 for line in lines)
