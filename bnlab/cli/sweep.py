@@ -130,8 +130,9 @@ def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:
     parts = [f"{there} there already"] if there else []
     if missing and together:
         parts.append(f"{sum(len(c.configs) for c in together)} trained together in {len(together)} cohorts")
-    if missing:
-        parts.append(f"about {duration(estimate_s(sweep, missing, jobs))}")
+    seconds = estimate_s(sweep, missing, jobs) if missing else None
+    if seconds is not None:
+        parts.append(f"about {duration(seconds)}")
     ERR.print("  " + "; ".join(parts), style="dim")
 
 

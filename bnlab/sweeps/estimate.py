@@ -21,7 +21,7 @@ START_S = 6.0
 """Seconds until a worker has imported torch and opened the data."""
 
 
-def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None) -> float:
+def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None) -> float | None:
     """Return about how many seconds it will take to train what is missing.
 
     A few steps of one cohort of each program are made, and thrown away. Validations and diagnostics are counted by the
@@ -31,12 +31,18 @@ def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None) -> float:
         sweep: What was planned.
         missing: Run ids.
         jobs: Processes; None: one per core.
+
+    Returns:
+        None where a run fails when it is tried: the sweep will tell of it, with its log.
     """
     cohorts = [cohort for cohort, ids in sweep.cohorts_with_ids() if not ids.isdisjoint(missing)]
     by_program: dict[str, list[PlannedCohort]] = {}
     for cohort in cohorts:
         by_program.setdefault(f"{cohort.engine} {len(cohort.configs)} {program(cohort.configs[0])}", []).append(cohort)
-    tried = [(len(same), _cohort_s(same[0])) for same in list(by_program.values())[:MOST_PROGRAMS]]
+    try:
+        tried = [(len(same), _cohort_s(same[0])) for same in list(by_program.values())[:MOST_PROGRAMS]]
+    except Exception:  # somebody's own layer may raise anything
+        return None
     mean_s = sum(number * seconds for number, seconds in tried) / sum(number for number, _ in tried)
     num_jobs = min(jobs or provenance.num_physical_cores(), len(cohorts))
     return mean_s * len(cohorts) / num_jobs + (START_S if num_jobs > 1 else 0.0)

@@ -109,11 +109,11 @@ def test_a_live_view_fits_a_narrow_window() -> None:
     from rich.console import Console  # noqa: PLC0415
 
     sweep = plan_sweep(SIX)
-    console = Console(width=60, force_terminal=True, record=True)
-    view = bnlab.cli.sweep_view.LiveSweepView(console, SweepProgress(sweep, list(sweep.configs)))
+    view = bnlab.cli.sweep_view.LiveSweepView(Console(force_terminal=True), SweepProgress(sweep, list(sweep.configs)))
     view.take({"steps": {next(iter(sweep.configs)): 15}, "of": 30})
-    console.print(view._picture())
     view.close()
-    lines = [line for line in console.export_text().splitlines() if line.strip()]
+    window = Console(width=60, record=True)
+    window.print(view._picture())
+    lines = window.export_text().splitlines()
     assert any("none" in line and "0/3" in line for line in lines)
     assert all(len(line) <= 60 for line in lines)
