@@ -15,6 +15,9 @@ from bnlab.stats.estimate import BoolArray, FloatArray
 
 Metric = Literal["loss", "accuracy"]
 
+RANGE: dict[Metric, tuple[float, float]] = {"loss": (0.0, math.inf), "accuracy": (0.0, 1.0)}
+"""Where a figure can lie at all, and the distance of two of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResponseCurve:

@@ -155,7 +155,7 @@ def trainable_range(curve: ResponseCurve, rule: Rule | None = None, best: float 
         if ends is None
         else Bounded(curve.lrs[ends[0]], None, None, n, "at_most" if ends[0] == 0 else "exact"),
         max_lr_of_seeds=bounded_mean([lr for lr, _ in maxima], [side for _, side in maxima], "log"),
-        width_of_seeds=bounded_mean([width for width, _ in widths], [side for _, side in widths]),
+        width_of_seeds=bounded_mean([w for w, _ in widths], [side for _, side in widths], within=(0, math.inf)),
         max_lr_by_seed=tuple(lr for lr, _ in maxima),
         max_side_by_seed=tuple(side for _, side in maxima),
         width_by_seed=tuple(width for width, _ in widths),
