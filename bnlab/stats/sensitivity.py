@@ -12,7 +12,7 @@ import numpy as np
 from bnlab.errors import StudyError
 from bnlab.stats.censoring import Bounded, Side, bounded_mean
 from bnlab.stats.estimate import Estimate, FloatArray, mean_over_seeds, share_of
-from bnlab.stats.response import RANGE, Metric, ResponseCurve
+from bnlab.stats.response import RANGE, Metric, ResponseCurve, first_best
 from bnlab.stats.trainable import Rule, TrainableRange, trainable_range
 
 TOLERANCE: dict[Metric, float] = {"loss": 0.1, "accuracy": 0.02}
@@ -116,8 +116,8 @@ def best_lr(curve: ResponseCurve, metric: Metric = "loss") -> BestLR:
         metric: What decides.
     """
     counted_SL, start_S = curve.counted(metric), curve.start(metric)
-    best = int(curve.badness(metric).mean(0).argmin())
-    own = [int(row_L.argmin()) for row_L in curve.badness(metric)]
+    best = first_best(curve.badness(metric).mean(0))
+    own = [first_best(row_L) for row_L in curve.badness(metric)]
     sides = [
         _side(curve, best, bool((row_L == l0).all())) for best, row_L, l0 in zip(own, counted_SL, start_S, strict=True)
     ]
@@ -153,7 +153,7 @@ def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: fl
     decades_L = np.log10(np.asarray(curve.lrs))
     found = []
     for row_L, regret_L in zip(curve.counted(metric), curve.regret(metric), strict=True):
-        best = int(regret_L.argmin())
+        best = first_best(regret_L)
         allowed = tolerance * abs(float(row_L[best]))
         left, reaches_left = _stretch(decades_L[best::-1], regret_L[best::-1], allowed)
         right, reaches_right = _stretch(decades_L[best:], regret_L[best:], allowed)
