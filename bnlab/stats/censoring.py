@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bnlab.errors import StudyError
-from bnlab.stats.estimate import Scale, mean_over_seeds
+from bnlab.stats.estimate import ANYWHERE, Scale, mean_over_seeds
 
 Side = Literal["exact", "at_least", "at_most", "unknown"]
 
@@ -54,7 +54,12 @@ def opposite(side: Side) -> Side:
     return _OPPOSITE[side]
 
 
-def bounded_mean(values: Sequence[float], sides: Sequence[Side], scale: Scale = "plain") -> Bounded:
+def bounded_mean(
+    values: Sequence[float],
+    sides: Sequence[Side],
+    scale: Scale = "plain",
+    within: tuple[float, float] = ANYWHERE,
+) -> Bounded:
     """Return the mean over seeds of figures some of which are bounds.
 
     A bound enters with its value. One that is ``at_least`` makes the mean a lower bound and leaves the interval no
@@ -65,6 +70,7 @@ def bounded_mean(values: Sequence[float], sides: Sequence[Side], scale: Scale = 
         values: One per seed.
         sides: What each of them is.
         scale: See `mean_over_seeds`.
+        within: See `mean_over_seeds`.
 
     Raises:
         StudyError: There are no values, or some cannot be averaged.
@@ -83,7 +89,7 @@ def bounded_mean(values: Sequence[float], sides: Sequence[Side], scale: Scale = 
         side = combined(side, each)
     if side == "unknown":
         return Bounded(None, None, None, len(values), side)
-    mean = mean_over_seeds(values, scale)
+    mean = mean_over_seeds(values, scale, within=within)
     low = None if side == "at_most" else mean.low
     high = None if side == "at_least" else mean.high
     return Bounded(mean.value, low, high, mean.n, side)

@@ -25,6 +25,8 @@ BOOTSTRAP_FROM = 15
 """Seeds from which BCa is used. Below, it covers too rarely (a percentile interval of 5 values: about 80%), and t,
 which assumes a normal distribution, is the lesser evil."""
 
+ANYWHERE = (-math.inf, math.inf)
+
 NUM_RESAMPLES = 10_000
 _RESAMPLING_SEED = 0  # of the resampling alone: the same values give the same interval
 _RESAMPLED_AT_ONCE = 1_000_000  # values, 8 MB: memory does not grow with the number of seeds
@@ -47,7 +49,9 @@ class Estimate:
     n: int
 
 
-def mean_over_seeds(values: Sequence[float], scale: Scale = "plain", level: float = LEVEL) -> Estimate:
+def mean_over_seeds(
+    values: Sequence[float], scale: Scale = "plain", level: float = LEVEL, within: tuple[float, float] = ANYWHERE
+) -> Estimate:
     """Return the mean over seeds with its interval.
 
         plain   m = mean of x                 m -+ t(n - 1) * s / sqrt(n)
@@ -62,6 +66,7 @@ def mean_over_seeds(values: Sequence[float], scale: Scale = "plain", level: floa
         values: One per seed; finite, and above 0 on the log scale.
         scale: Where the mean is taken, and where the interval is symmetric (if it is Student's).
         level: How often the interval should hold the true mean, in (0, 1).
+        within: Where the true mean must lie, such as (0, 1) for an accuracy; the interval ends there at the latest.
 
     Raises:
         StudyError: There are no values, or some cannot be averaged.
@@ -103,7 +108,7 @@ def mean_over_seeds(values: Sequence[float], scale: Scale = "plain", level: floa
     spread = float(np.abs(scaled_S - center).max())
     low, high = (_bca if x_S.size >= BOOTSTRAP_FROM else _student)((scaled_S - center) / spread, level)
     value, low, high = (float(np.ldexp(center + spread * z, exponent)) for z in (0.0, low, high))
-    return Estimate(value, low, high, x_S.size)
+    return Estimate(value, max(low, within[0]), min(high, within[1]), x_S.size)
 
 
 def share_of(num_hits: int, num_all: int, level: float = LEVEL) -> Estimate:

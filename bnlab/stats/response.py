@@ -15,6 +15,9 @@ from bnlab.stats.estimate import BoolArray, FloatArray
 
 Metric = Literal["loss", "accuracy"]
 
+RANGE: dict[Metric, tuple[float, float]] = {"loss": (0.0, math.inf), "accuracy": (0.0, 1.0)}
+"""Where a figure can lie at all, and the distance of two of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResponseCurve:
@@ -95,3 +98,16 @@ class ResponseCurve:
     def start(self, metric: Metric) -> FloatArray:
         """Return (S,): the figure before the first step."""
         return np.asarray(self.start_loss if metric == "loss" else self.start_accuracy, dtype=np.float64)
+
+
+def first_best(badness_L: FloatArray) -> int:
+    """Return the place of the least value, the first among equals.
+
+    Equal up to rounding: the same accuracies of other seeds add up to a mean that differs in its last bit.
+
+    Example:
+        >>> first_best(np.array([-(0.3 + 0.2 + 0.1), -(0.1 + 0.2 + 0.3)])), first_best(np.array([2.0, 1.0]))
+        (0, 1)
+    """
+    least = float(badness_L.min())
+    return int((badness_L <= least + 1e-12 * max(1.0, abs(least))).argmax())

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnlab.errors import StudyError
-from bnlab.stats.censoring import Bounded, Side, bounded_mean, combined, opposite
+from bnlab.stats.censoring import Bounded, Side, bounded_mean
 from bnlab.stats.estimate import Estimate, FloatArray, mean_over_seeds, share_of
-from bnlab.stats.response import Metric, ResponseCurve
-from bnlab.stats.trainable import Rule, TrainableRange, best_accuracy, trainable_range
+from bnlab.stats.response import RANGE, Metric, ResponseCurve, first_best
+from bnlab.stats.trainable import Rule, TrainableRange, trainable_range
 
-TOLERANCE = 0.1
-"""Of the best loss. On 3 to 4 points per decade less would be a single point of the grid."""
+TOLERANCE: dict[Metric, float] = {"loss": 0.1, "accuracy": 0.02}
+"""A share of the best that is given away. Less would drown in the noise between seeds: on 500 images that of an
+accuracy is 1 to 2 points."""
 
 EVEN = 1.3
 """Largest step of a grid over its smallest, in decades, that still passes as even: 1, 3, 10, 30 has 1.10."""
@@ -52,7 +53,7 @@ class Sensitivity:
         best_by_loss: The LR with the lowest validation loss.
         best_by_accuracy: The LR with the highest validation accuracy.
         trainable: From which LR to which it trains.
-        tolerance_width: See `tolerance_width`; of the loss, in decades.
+        tolerance_width: See `tolerance_width`; in decades.
         diverged: Share of all runs that diverged or ended with a loss that is not finite. Its interval takes them for
             independent draws, which runs at one LR are not: it is too narrow.
     """
@@ -67,25 +68,9 @@ class Sensitivity:
     tolerance_width: Bounded
     diverged: Estimate
 
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One arm against another on the seeds that both have, pair by pair.
-
-    Attributes:
-        max_lr_ratio: Geometric mean over seeds of this arm's maximal LR over the other's, with its interval. Known to
-            within one step of the grid.
-        width_difference: Mean over seeds of this arm's trainable width less the other's, in decades.
-        loss_sensitivity_difference: Mean over seeds of this arm's LR sensitivity less the other's.
-        accuracy_sensitivity_difference: The same of the accuracy.
-        seeds: Those that both have.
-    """
-
-    max_lr_ratio: Bounded
-    width_difference: Bounded
-    loss_sensitivity_difference: Estimate
-    accuracy_sensitivity_difference: Estimate
-    seeds: tuple[int, ...]
+    def best(self, by: Metric) -> BestLR:
+        """Return the best LR by one or the other figure."""
+        return self.best_by_loss if by == "loss" else self.best_by_accuracy
 
 
 def lr_sensitivity(curve: ResponseCurve, metric: Metric = "loss") -> Estimate:
@@ -115,7 +100,12 @@ def lr_sensitivity(curve: ResponseCurve, metric: Metric = "loss") -> Estimate:
         >>> round(lr_sensitivity(curve).value, 3), round(((0.5 - 0.2) + 0 + (2.3 - 0.2)) / 3, 3)
         (0.8, 0.8)
     """
-    return mean_over_seeds(_sensitivity_by_seed(curve, metric).tolist())
+    return mean_over_seeds(sensitivity_by_seed(curve, metric).tolist(), within=RANGE[metric])
+
+
+def sensitivity_by_seed(curve: ResponseCurve, metric: Metric) -> FloatArray:
+    """Return (S,): each seed's own LR sensitivity."""
+    return np.asarray(curve.regret(metric).mean(1))
 
 
 def best_lr(curve: ResponseCurve, metric: Metric = "loss") -> BestLR:
@@ -126,20 +116,20 @@ def best_lr(curve: ResponseCurve, metric: Metric = "loss") -> BestLR:
         metric: What decides.
     """
     counted_SL, start_S = curve.counted(metric), curve.start(metric)
-    best = int(curve.badness(metric).mean(0).argmin())
-    own = [int(row_L.argmin()) for row_L in curve.badness(metric)]
+    best = first_best(curve.badness(metric).mean(0))
+    own = [first_best(row_L) for row_L in curve.badness(metric)]
     sides = [
         _side(curve, best, bool((row_L == l0).all())) for best, row_L, l0 in zip(own, counted_SL, start_S, strict=True)
     ]
     return BestLR(
         value=None if (counted_SL == start_S[:, None]).all() else curve.lrs[best],
-        outcome=mean_over_seeds(counted_SL[:, best].tolist()),
+        outcome=mean_over_seeds(counted_SL[:, best].tolist(), within=RANGE[metric]),
         of_seeds=bounded_mean([curve.lrs[place] for place in own], sides, "log"),
         at_edge={0: "lowest", len(curve.lrs) - 1: "highest"}.get(best),
     )
 
 
-def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: float = TOLERANCE) -> Bounded:
+def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: float | None = None) -> Bounded:
     """Return over how many decades of LR the outcome stays within some percent of the best.
 
         loss      l <= (1 + tolerance) * l*       accuracy   a >= (1 - tolerance) * a*
@@ -151,27 +141,33 @@ def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: fl
     Args:
         curve: The arm's.
         metric: Of which figure.
-        tolerance: A share of the best, above 0. A loss near 0 makes it narrow: then ask for the accuracy.
+        tolerance: A share of the best, in (0, 1); None: 0.1 of the loss, 0.02 of the accuracy. A loss near 0 makes the
+            width narrow and noisy: then ask for the accuracy.
 
     Raises:
         StudyError: The tolerance is out of range.
     """
+    tolerance = TOLERANCE[metric] if tolerance is None else tolerance
     if not 0 < tolerance < 1:
         raise StudyError(f"tolerance must be above 0 and below 1, a share of the best, got {tolerance}")
     decades_L = np.log10(np.asarray(curve.lrs))
     found = []
     for row_L, regret_L in zip(curve.counted(metric), curve.regret(metric), strict=True):
-        best = int(regret_L.argmin())
+        best = first_best(regret_L)
         allowed = tolerance * abs(float(row_L[best]))
         left, reaches_left = _stretch(decades_L[best::-1], regret_L[best::-1], allowed)
         right, reaches_right = _stretch(decades_L[best:], regret_L[best:], allowed)
         side: Side = "at_least" if reaches_left or reaches_right else "exact"
         found.append((left + right, side))
-    return bounded_mean([width for width, _ in found], [side for _, side in found])
+    return bounded_mean([width for width, _ in found], [side for _, side in found], within=(0, math.inf))
 
 
 def measure_sensitivity(
-    curve: ResponseCurve, rule: Rule | None = None, best: float | None = None, tolerance: float = TOLERANCE
+    curve: ResponseCurve,
+    rule: Rule | None = None,
+    best: float | None = None,
+    by: Metric = "loss",
+    tolerance: float | None = None,
 ) -> Sensitivity:
     """Return all figures of one arm.
 
@@ -179,6 +175,7 @@ def measure_sensitivity(
         curve: The arm's.
         rule: When a run counts as trained; None: the usual one.
         best: The accuracy that the rule's bar hangs from; None: the arm's own best.
+        by: What the tolerance is asked of.
         tolerance: See `tolerance_width`.
     """
     lost_SL = curve.lost()
@@ -190,54 +187,8 @@ def measure_sensitivity(
         best_by_loss=best_lr(curve, "loss"),
         best_by_accuracy=best_lr(curve, "accuracy"),
         trainable=trainable_range(curve, rule, best),
-        tolerance_width=tolerance_width(curve, "loss", tolerance),
+        tolerance_width=tolerance_width(curve, by, tolerance),
         diverged=share_of(int(lost_SL.sum()), lost_SL.size),
-    )
-
-
-def compare(
-    arm: ResponseCurve, other: ResponseCurve, rule: Rule | None = None, best: float | None = None
-) -> Comparison:
-    """Return one arm against another, pair by pair on the seeds that both have.
-
-    A seed stands for the same initial weights (where shapes allow), the same batches and the same noise in all arms:
-    what it adds to both falls out of their ratio.
-
-    Args:
-        arm: This one.
-        other: Against that one; on the same grid.
-        rule: When a run counts as trained; None: the usual one.
-        best: The accuracy that the rule's bar hangs from; None: the best that either reached.
-
-    Raises:
-        StudyError: Their grids differ, or they have no seed in common.
-    """
-    if arm.lrs != other.lrs:
-        raise StudyError(f"arms are compared on one grid of learning rates, got {list(arm.lrs)} and {list(other.lrs)}")
-    seeds = tuple(seed for seed in arm.seeds if seed in other.seeds)
-    if not seeds:
-        raise StudyError(f"arms are compared on common seeds, got {list(arm.seeds)} and {list(other.seeds)}")
-    best = best_accuracy(arm, other) if best is None else best
-    pairs = [(arm.seeds.index(seed), other.seeds.index(seed)) for seed in seeds]
-    this, that = trainable_range(arm, rule, best), trainable_range(other, rule, best)
-    differences = {}
-    metrics: tuple[Metric, Metric] = ("loss", "accuracy")
-    for metric in metrics:
-        own_S, others_S = _sensitivity_by_seed(arm, metric), _sensitivity_by_seed(other, metric)
-        differences[metric] = mean_over_seeds([float(own_S[i] - others_S[j]) for i, j in pairs])
-    return Comparison(
-        max_lr_ratio=bounded_mean(
-            [this.max_lr_by_seed[i] / that.max_lr_by_seed[j] for i, j in pairs],
-            [combined(this.max_side_by_seed[i], opposite(that.max_side_by_seed[j])) for i, j in pairs],
-            "log",
-        ),
-        width_difference=bounded_mean(
-            [this.width_by_seed[i] - that.width_by_seed[j] for i, j in pairs],
-            [combined(this.width_side_by_seed[i], opposite(that.width_side_by_seed[j])) for i, j in pairs],
-        ),
-        loss_sensitivity_difference=differences["loss"],
-        accuracy_sensitivity_difference=differences["accuracy"],
-        seeds=seeds,
     )
 
 
@@ -260,10 +211,6 @@ def is_even(lrs: tuple[float, ...]) -> bool:
     """
     steps = [math.log(high / low) for low, high in itertools.pairwise(lrs)]
     return max(steps) <= EVEN * min(steps)
-
-
-def _sensitivity_by_seed(curve: ResponseCurve, metric: Metric) -> FloatArray:
-    return np.asarray(curve.regret(metric).mean(1))
 
 
 def _side(curve: ResponseCurve, best: int, is_flat: bool) -> Side:

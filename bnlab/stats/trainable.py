@@ -11,7 +11,7 @@ import numpy as np
 from bnlab.errors import StudyError
 from bnlab.stats.censoring import Bounded, Side, bounded_mean
 from bnlab.stats.estimate import BoolArray
-from bnlab.stats.response import Metric, ResponseCurve
+from bnlab.stats.response import Metric, ResponseCurve, first_best
 
 MARGIN = 0.05
 """Of accuracy, 5 points below the best: beyond the noise of a validation set of 500 (1 to 2 points)."""
@@ -142,9 +142,9 @@ def trainable_range(curve: ResponseCurve, rule: Rule | None = None, best: float 
     trained_SL = trained(curve, rule, best)
     badness_SL = curve.badness(rule.by)
     enough_L = trained_SL.mean(0) >= rule.quota - _ROUNDING
-    ends = _ends(enough_L, int(badness_SL.mean(0).argmin()))
+    ends = _ends(enough_L, first_best(badness_SL.mean(0)))
     reached = () if ends is None else range(ends[0], ends[1] + 1)
-    of_seeds = [_ends(row, int(bad.argmin())) for row, bad in zip(trained_SL, badness_SL, strict=True)]
+    of_seeds = [_ends(row, first_best(bad)) for row, bad in zip(trained_SL, badness_SL, strict=True)]
     maxima = [_maximum(curve.lrs, e) for e in of_seeds]
     widths = [_width(curve.lrs, e) for e in of_seeds]
     max_lr, max_side = _maximum(curve.lrs, ends)
@@ -155,7 +155,7 @@ def trainable_range(curve: ResponseCurve, rule: Rule | None = None, best: float 
         if ends is None
         else Bounded(curve.lrs[ends[0]], None, None, n, "at_most" if ends[0] == 0 else "exact"),
         max_lr_of_seeds=bounded_mean([lr for lr, _ in maxima], [side for _, side in maxima], "log"),
-        width_of_seeds=bounded_mean([width for width, _ in widths], [side for _, side in widths]),
+        width_of_seeds=bounded_mean([w for w, _ in widths], [side for _, side in widths], within=(0, math.inf)),
         max_lr_by_seed=tuple(lr for lr, _ in maxima),
         max_side_by_seed=tuple(side for _, side in maxima),
         width_by_seed=tuple(width for width, _ in widths),

@@ -126,3 +126,9 @@ def test_what_cannot_be_averaged_is_named(values: list[float], scale: str, said:
 def test_an_impossible_share_is_refused(hits: int, n: int) -> None:
     with pytest.raises(StudyError, match=f"got {hits} of {n}"):
         share_of(hits, n)
+
+
+def test_an_interval_ends_where_no_truth_can_lie() -> None:
+    estimate = mean_over_seeds([0.9, 1.0], within=(0, 1))
+    assert estimate.low == pytest.approx(0.95 - 12.7062047364 * 0.05)
+    assert estimate.high == 1

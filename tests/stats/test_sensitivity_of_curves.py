@@ -7,9 +7,9 @@ import pytest
 from response_curves import curve_of
 
 from bnlab.errors import StudyError
+from bnlab.stats.pairing import compare
 from bnlab.stats.sensitivity import (
     best_lr,
-    compare,
     grid_step,
     is_even,
     lr_sensitivity,
@@ -60,10 +60,10 @@ def test_sensitivity_is_taken_of_each_seed_alone_and_then_averaged() -> None:
 
 
 def test_seeds_that_differ_give_students_interval() -> None:
-    curve = curve_of([1, 10], [[0.2, 0.4], [0.2, 0.6], [0.2, 0.8]])  # sensitivities 0.1, 0.2, 0.3
+    curve = curve_of([1, 10], [[0.2, 0.8], [0.2, 1.0], [0.2, 1.2]])  # sensitivities 0.3, 0.4, 0.5
     estimate = lr_sensitivity(curve)
     half = 4.30265273 * 0.1 / math.sqrt(3)
-    assert (estimate.low, estimate.high) == (pytest.approx(0.2 - half), pytest.approx(0.2 + half))
+    assert (estimate.low, estimate.high) == (pytest.approx(0.4 - half), pytest.approx(0.4 + half))
     assert lr_sensitivity(curve_of([1, 10], [0.2, 0.4])).low is None
 
 
@@ -116,7 +116,7 @@ def test_the_way_down_to_a_diverged_run_is_the_way_to_the_start() -> None:
 
 def test_the_tolerance_width_of_the_accuracy_is_a_share_of_the_best() -> None:
     curve = curve_of([0.1, 1, 10], [2, 1, 2], [0.5, 0.9, 0.0])
-    found = tolerance_width(curve, "accuracy")
+    found = tolerance_width(curve, "accuracy", 0.1)
     assert found.value == pytest.approx(0.09 / 0.4 + 0.09 / 0.8)  # 0.0 counts as 0.1, the start
 
 

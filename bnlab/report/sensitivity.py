@@ -1,0 +1,227 @@
+"""Learning-rate sensitivity of a sweep: each arm's figures, each against a reference, and what must be said aloud."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bnlab.report.arms import Arm, Arms, read_arms
+from bnlab.stats.pairing import Comparison, compare
+from bnlab.stats.response import Metric, ResponseCurve
+from bnlab.stats.sensitivity import (
+    TOLERANCE,
+    Sensitivity,
+    grid_step,
+    is_even,
+    measure_sensitivity,
+)
+from bnlab.stats.trainable import LOSS_SHARE, Rule, best_accuracy
+
+FEW_SEEDS = 5
+"""Below, an interval says little: with 3 seeds Student's is 4.3 standard errors to each side."""
+
+NAMED = 6
+"""Missing runs that a sentence names; the JSON has all."""
+
+
+@dataclass(frozen=True)
+class ArmSensitivity:
+    """One arm's figures.
+
+    Attributes:
+        arm: Which arm.
+        figures: None where none of its seeds is complete.
+        reference: The arm that it is compared with; None for the reference itself, and where there is none.
+        against: This arm against the reference, seed by seed.
+    """
+
+    arm: Arm
+    figures: Sensitivity | None
+    reference: str | None
+    against: Comparison | None
+
+
+@dataclass(frozen=True)
+class SweepSensitivity:
+    """What a sweep says about learning rates.
+
+    Attributes:
+        folder: The sweep's.
+        arms: In the order of the sweep.
+        grid: All that the arms share: learning rates, seeds, facts.
+        rule: When a run counts as trained.
+        best: The accuracy that the rule's bar hangs from, of the best arm; None where no arm has a curve.
+        by: What the tolerance is asked of, and what tables and charts are about.
+        tolerance: Share of the best that the tolerance width gives away.
+        sentences: What a reader must know besides the figures.
+    """
+
+    folder: Path
+    arms: list[ArmSensitivity]
+    grid: Arms
+    rule: Rule
+    best: float | None
+    by: Metric
+    tolerance: float
+    sentences: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values; what is not known is None."""
+        return {
+            "folder": str(self.folder),
+            "lrs": list(self.grid.lrs),
+            "seeds": list(self.grid.seeds),
+            "facts": self.grid.facts,
+            "rule": asdict(self.rule),
+            "best_accuracy": self.best,
+            "by": self.by,
+            "tolerance": self.tolerance,
+            "sentences": self.sentences,
+            "arms": [_arm_as_dict(each) for each in self.arms],
+        }
+
+
+def read_sensitivity(
+    folder: Path, run_ids: Sequence[str] | None = None, rule: Rule | None = None, by: Metric = "loss"
+) -> SweepSensitivity:
+    """Read what a sweep says about learning rates.
+
+    Each arm is compared with ``norm=none`` under otherwise equal settings, or else with the first arm of the sweep.
+
+    Args:
+        folder: The sweep's.
+        run_ids: Which of its runs; None: all that it plans.
+        rule: When a run counts as trained; None: the usual one.
+        by: What a best LR and a tolerance are asked of in tables and charts.
+    """
+    rule = rule or Rule()
+    grid = read_arms(folder, run_ids)
+    curves = [arm.curve for arm in grid.arms if arm.curve is not None]
+    best = best_accuracy(*curves) if curves else None
+    arms = [_measured(arm, _reference(arm, grid.arms), rule, best, by) for arm in grid.arms]
+    return SweepSensitivity(folder, arms, grid, rule, best, by, TOLERANCE[by], _sentences(grid, arms, rule, best, by))
+
+
+def _measured(arm: Arm, reference: Arm | None, rule: Rule, best: float | None, by: Metric) -> ArmSensitivity:
+    if arm.curve is None:
+        return ArmSensitivity(arm, None, None, None)
+    against = None
+    if reference is not None and reference.curve is not None and _share_seeds(arm.curve, reference.curve):
+        against = compare(arm.curve, reference.curve, rule, best)
+    figures = measure_sensitivity(arm.curve, rule, best, by)
+    return ArmSensitivity(arm, figures, reference.label if reference and against else None, against)
+
+
+def _share_seeds(first: ResponseCurve, second: ResponseCurve) -> bool:
+    return not set(first.seeds).isdisjoint(second.seeds)
+
+
+def _reference(arm: Arm, arms: list[Arm]) -> Arm | None:
+    """Return what an arm is compared with; None for the reference itself."""
+    others = {key: value for key, value in arm.settings.items() if key != "norm" and not key.startswith("norm.")}
+    for candidate in arms:
+        if candidate.settings.get("norm") == "none" and {**candidate.settings, "norm": None} == {
+            **others,
+            "norm": None,
+        }:
+            return None if candidate is arm else candidate
+    return None if arms[0] is arm else arms[0]
+
+
+def _sentences(grid: Arms, arms: list[ArmSensitivity], rule: Rule, best: float | None, by: Metric) -> list[str]:
+    sentences = _what_is_missing(grid)
+    for each in arms:
+        sentences += _of_arm(each, by)
+    if not is_even(grid.lrs):
+        sentences.append(
+            "The grid is not even in log LR: the sensitivities weigh each of its points alike, its dense parts more."
+        )
+    num_seeds = min((len(a.figures.seeds) for a in arms if a.figures is not None), default=0)
+    if 0 < num_seeds < FEW_SEEDS:
+        told = "has no interval" if num_seeds == 1 else "is a smoke test, not a measurement"
+        sentences.append(f"{num_seeds} seed{'s' if num_seeds > 1 else ''} {told}: take 5 or more, seed=range(5).")
+    if best is not None and rule.by == "accuracy":
+        start = min(min(a.arm.curve.start_accuracy) for a in arms if a.arm.curve is not None)
+        if best < start + 2 * rule.margin:
+            sentences.append(
+                f"No arm learned much: the best accuracy is {best:.1%}, at the start it was {start:.1%}. "
+                "Train longer, or widen the grid."
+            )
+    sentences.append(_the_rule(grid, rule, best))
+    return sentences
+
+
+def _what_is_missing(grid: Arms) -> list[str]:
+    missing = [text for arm in grid.arms for text in arm.missing] + grid.unknown
+    if not missing:
+        return []
+    named = "; ".join(missing[:NAMED]) + (f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
+    return [
+        f"{len(missing)} run{'s are' if len(missing) > 1 else ' is'} missing ({named}). Their seeds are left out of "
+        "their arms' figures. Run the command again to fill them in."
+    ]
+
+
+def _of_arm(each: ArmSensitivity, by: Metric) -> list[str]:
+    """Return what must be said aloud of one arm."""
+    label, figures = each.arm.label, each.figures
+    if figures is None:
+        return [f"{label} has no complete seed, and so no figures."]
+    trainable, best = figures.trainable, figures.best(by)
+    lowest, highest = figures.lrs[0], figures.lrs[-1]
+    sentences = []
+    if best.value is None:
+        sentences.append(f"{label}: no run ended better than it started.")
+    elif best.at_edge is not None:
+        cure = "higher" if best.at_edge == "highest" else "lower"
+        sentences.append(f"{label}: its best LR, {best.value:g}, is the {best.at_edge} of the grid. Try {cure} ones.")
+    if trainable.min_lr.value is None:
+        return [*sentences, _of_untrained(label, figures)]
+    if trainable.max_lr.side == "at_least":
+        sentences.append(f"{label}: still trains at {highest:g}, the highest LR: its maximum is a lower bound.")
+    if trainable.min_lr.side == "at_most":
+        sentences.append(f"{label}: still trains at {lowest:g}, the lowest LR: its width is a lower bound.")
+    if trainable.beyond_gap:
+        lrs = ", ".join(f"{lr:g}" for lr in trainable.beyond_gap)
+        sentences.append(f"{label}: trains at {lrs} too, beyond LRs that fail; its range does not count that.")
+    return sentences
+
+
+def _of_untrained(label: str, figures: Sensitivity) -> str:
+    where = f"the grid, {figures.lrs[0]:g} to {figures.lrs[-1]:g}"
+    elsewhere = ", ".join(f"{lr:g}" for lr in figures.trainable.beyond_gap)
+    if elsewhere:  # the seeds disagree so much that the best mean is not where most of them train
+        return f"{label}: too few seeds train at the best LR of {where}, but enough do at {elsewhere}. Take more seeds."
+    return f"{label}: trains at no LR of {where}. Lower ones, or more steps, may show whether it can."
+
+
+def _the_rule(grid: Arms, rule: Rule, best: float | None) -> str:
+    step = f"Figures on the grid are known to one step, a factor of {grid_step(grid.lrs):.3g}."
+    quota = f"on at least {rule.quota:.0%} of the seeds"
+    if rule.by == "loss":
+        return f"An LR trains if the validation loss ends below {LOSS_SHARE:g} of its start, {quota}. {step}"
+    bar = "" if best is None else f" ({best - rule.margin:.1%} here)"
+    of_best = f"within {100 * rule.margin:g} points of the best arm's best{bar}"
+    return f"An LR trains if the validation accuracy ends {of_best}, {quota}. {step}"
+
+
+def _arm_as_dict(each: ArmSensitivity) -> dict[str, Any]:
+    curve = each.arm.curve
+    points = None
+    if curve is not None:
+        points = {
+            "loss": curve.counted("loss").tolist(),
+            "accuracy": curve.counted("accuracy").tolist(),
+            "diverged": curve.lost().tolist(),
+            "start_loss": list(curve.start_loss),
+            "start_accuracy": list(curve.start_accuracy),
+        }
+    return {
+        "arm": each.arm.label,
+        "settings": each.arm.settings,
+        "missing": each.arm.missing,
+        "figures": None if each.figures is None else asdict(each.figures),
+        "reference": each.reference,
+        "against_reference": None if each.against is None else asdict(each.against),
+        "points": points,
+    }
