@@ -13,7 +13,7 @@ from bnlab.experiment.manifest import manifests_of
 from bnlab.experiment.recorder import Member, Recorder
 from bnlab.experiment.resuming import find_start, made_by
 from bnlab.loggers.logger import Logger
-from bnlab.loggers.tensorboard import TensorBoardLogger
+from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 from bnlab.models.network import Network
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder
@@ -204,7 +204,8 @@ def _open_loggers(
     loggers: list[Logger] = []
     folder, config = member.folder.path, member.config
     if "tensorboard" in config.loggers:
-        loggers.append(TensorBoardLogger(folder, config, list(network.linears)))
+        purge_step = None if start is None else start.step + 1
+        loggers.append(TensorBoardLogger(folder, config, list(network.linears), purge_step=purge_step))
     if open_view is not None:
         loggers.append(open_view(config, folder.name, plan))
     return loggers
