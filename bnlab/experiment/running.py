@@ -198,14 +198,14 @@ def _open_loggers(
     member: Member,
     network: Network,
     plan: Plan,
-    start: Checkpoint | None,  # noqa: ARG001
+    start: Checkpoint | None,
     open_view: OpenView | None,
 ) -> list[Logger]:
     loggers: list[Logger] = []
     folder, config = member.folder.path, member.config
     if "tensorboard" in config.loggers:
         purge_step = None if start is None else start.step + 1
-        loggers.append(TensorBoardLogger(folder, config, list(network.linears), purge_step=purge_step))
+        loggers.append(TensorBoardLogger(folder, config, list(network.linears), member.swept, purge_step))
     if open_view is not None:
         loggers.append(open_view(config, folder.name, plan))
     return loggers
