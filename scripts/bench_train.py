@@ -24,7 +24,7 @@ from bnlab.config.compose import compose_run
 from bnlab.data.splits import Split
 from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check
-from bnlab.loggers.tensorboard import TensorBoardLogger
+from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.training.loop import Checkpoint, FinalWeights, train

@@ -28,7 +28,7 @@ def dashboard(
     root = runs_root(path)
     if not root.is_dir():
         raise ConfigError(f"{root} is not there: no runs to show yet. Train one: bnlab train")
-    from bnlab.loggers.tensorboard import serve
+    from bnlab.loggers.tensorboard.serving import serve
 
     typer.echo(serve(root, port))
     ERR.print("Ctrl-C ends it.", style="dim")

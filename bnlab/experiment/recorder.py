@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +26,12 @@ class Member:
     Attributes:
         config: What it is.
         folder: Where it is kept.
+        swept: Of a run of a sweep: the settings that tell its runs apart. None: a run by itself.
     """
 
     config: RunConfig
     folder: RunFolder
+    swept: Sequence[str] | None = None
 
 
 class Recorder:

@@ -13,7 +13,7 @@ from bnlab.experiment.manifest import manifests_of
 from bnlab.experiment.recorder import Member, Recorder
 from bnlab.experiment.resuming import find_start, made_by
 from bnlab.loggers.logger import Logger
-from bnlab.loggers.tensorboard import TensorBoardLogger
+from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 from bnlab.models.network import Network
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder
@@ -198,13 +198,14 @@ def _open_loggers(
     member: Member,
     network: Network,
     plan: Plan,
-    start: Checkpoint | None,  # noqa: ARG001
+    start: Checkpoint | None,
     open_view: OpenView | None,
 ) -> list[Logger]:
     loggers: list[Logger] = []
     folder, config = member.folder.path, member.config
     if "tensorboard" in config.loggers:
-        loggers.append(TensorBoardLogger(folder, config, list(network.linears)))
+        purge_step = None if start is None else start.step + 1
+        loggers.append(TensorBoardLogger(folder, config, list(network.linears), member.swept, purge_step))
     if open_view is not None:
         loggers.append(open_view(config, folder.name, plan))
     return loggers

@@ -132,5 +132,5 @@ def train_cohort(
     def open_view(config: RunConfig, name: str, plan: "Plan") -> StepsView:  # noqa: ARG001
         return StepsView(name, plan.num_steps, say)
 
-    members = [Member(config, RunFolder(part.sweep_folder / run_id(config))) for config in cohort.configs]
+    members = [Member(o, RunFolder(part.sweep_folder / run_id(o)), part.swept) for o in cohort.configs]
     return run_cohort(members, cohort.engine, again=part.again, open_view=open_view, interruption=interruption)
