@@ -86,16 +86,16 @@ def test_one_wrong_run_of_a_sweep_is_found_before_the_first_is_trained(bnlab_say
 
 
 def test_a_failing_run_does_not_stop_the_others(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bnlab import experiment  # noqa: PLC0415
+    from bnlab.experiment import assembly  # noqa: PLC0415  (after torch's threads are set)
 
-    assemble = experiment.assemble
+    assemble = assembly.assemble
 
     def breaks_for_seed_0(config: Any, checked: Any) -> Any:
         if config.seed == 0:
             raise ArithmeticError("five")
         return assemble(config, checked)
 
-    monkeypatch.setattr(experiment, "assemble", breaks_for_seed_0)
+    monkeypatch.setattr(assembly, "assemble", breaks_for_seed_0)
     answer = bnlab_says("train", "-m", "--json", *QUICK, "seed=0,1")
     assert answer.status == 1
     assert [json.loads(line)["status"] for line in answer.out.splitlines()] == ["failed", "finished"]
