@@ -19,7 +19,8 @@ from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.seeding import stream_seed
-from bnlab.training.loop import Checkpoint, FinalWeights, Interruption, Plan, train
+from bnlab.training.interruption import Interruption
+from bnlab.training.loop import Checkpoint, FinalWeights, Plan, train
 from bnlab.training.precision import computing_with
 
 _log = logging.getLogger("bnlab")

@@ -68,7 +68,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:  # torch writes checksums, but 2.14 does not look at them when it reads
             damaged = archive.testzip()
         if damaged is not None:
-            raise ValueError(f"the checksum of {damaged} is wrong")
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return {"training": None, "step": checkpoint["step"], "model": checkpoint["model"], **checkpoint}
     except FileNotFoundError as error:

@@ -10,6 +10,7 @@ from torch import Tensor
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, SplitName
 from bnlab.training.cohort import Cohort
 from bnlab.training.curves import Clock, Curves
+from bnlab.training.interruption import Interruption
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,6 @@ class FinalWeights:
     replica: int
 
 
-class Interruption:
-    """Somebody's wish that training stop after the step that is being made, with a checkpoint.
-
-    Attributes:
-        is_asked: Set it from a signal handler or another thread.
-    """
-
-    def __init__(self) -> None:
-        self.is_asked = False
-
-
 Event = Record | Checkpoint | FinalWeights
 
 
@@ -112,9 +102,7 @@ def train(
     return _events(_Session(cohort, plan, start), plan, start, interruption or Interruption())
 
 
-def _events(
-    session: "_Session", plan: Plan, start: Checkpoint | None, interruption: Interruption
-) -> Iterator[Event]:
+def _events(session: "_Session", plan: Plan, start: Checkpoint | None, interruption: Interruption) -> Iterator[Event]:
     if start is None:
         yield from session.evaluated(0, "validation")
         if 0 in plan.measured_steps:
@@ -137,7 +125,7 @@ def _events(
             yield from session.ended(step, session.curves.diverged)
             if step == plan.num_steps or not session.replicas:
                 break
-            is_last = interruption.is_asked  # kept: it may be asked for between any two lines, and the next step is soon
+            is_last = interruption.is_asked  # kept: it may be asked for between any two lines
             if is_last or (plan.checkpoint_every and step % plan.checkpoint_every == 0):
                 yield session.checkpoint(step)
         if is_last:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, SplitName, StepRecord, TimingRecord
 from bnlab.training.cohort import Cohort
-from bnlab.training.loop import Checkpoint, FinalWeights, Interruption, Plan, train
+from bnlab.training.interruption import Interruption
+from bnlab.training.loop import Checkpoint, FinalWeights, Plan, train
 
 
 class Scripted(Cohort):
