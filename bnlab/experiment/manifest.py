@@ -1,17 +1,23 @@
-"""What a run's manifest says of how it was made."""
+"""What a run's manifest says of how it was made, and the way back: the configs of its cohort. No torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from bnlab import provenance
-from bnlab.experiment.checking import Checked
+from bnlab.config.complaints import say_what_is_wrong
+from bnlab.errors import RunError
 from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import flatten
 from bnlab.schema import RunConfig
 
+if TYPE_CHECKING:
+    from bnlab.experiment.checking import Checked
 
-def manifests_of(checked: Checked, configs: Sequence[RunConfig], engine: str) -> list[dict[str, Any]]:
+
+def manifests_of(checked: "Checked", configs: Sequence[RunConfig], engine: str) -> list[dict[str, Any]]:
     """Return what the manifests of a cohort's runs say before they are trained.
 
     Args:
@@ -52,3 +58,48 @@ def what_varies(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
     """
     flat = [flatten(config.as_dict()) for config in configs]
     return {key: [one[key] for one in flat] for key in flat[0] if any(one[key] != flat[0][key] for one in flat)}
+
+
+def cohort_from(manifest: Mapping[str, Any]) -> list[RunConfig]:
+    """Return the configs of all runs that a run was trained together with, in order, its own among them.
+
+    Args:
+        manifest: The run's.
+
+    Raises:
+        RunError: They cannot be told any more: another version of bnlab wrote the manifest, it is damaged, or the
+            file that data.path names has changed since.
+        DataError: The file that data.path names is gone.
+    """
+    try:
+        cohort = manifest["cohort"] or {"varies": {}, "runs": [None]}
+        configs = [
+            RunConfig.model_validate(_with_values(manifest["config"], cohort["varies"], position))
+            for position in range(len(cohort["runs"]))
+        ]
+        ids = [run_id(config) for config in configs]
+    except ValidationError as error:
+        raise RunError(f"the run was made by another version of bnlab: {say_what_is_wrong(error)}") from error
+    except (KeyError, TypeError, IndexError) as error:
+        raise RunError(
+            f"the manifest does not say how the run was made: {error!r} is missing. Train it anew."
+        ) from error
+    changed = [known for known, found in zip(cohort["runs"], ids, strict=True) if known not in {None, found}]
+    if changed:
+        raise RunError(
+            f"{changed[0]} would be another run today: its data or the version of bnlab have changed. Train it anew."
+        )
+    return configs
+
+
+def _with_values(config: Mapping[str, Any], varies: Mapping[str, Sequence[Any]], position: int) -> dict[str, Any]:
+    """Return a config as plain values, with those of one member in place of its own."""
+    changed = dict(config)
+    for key, values in varies.items():
+        *groups, name = key.split(".")
+        section = changed
+        for group in groups:
+            section[group] = dict(section[group])
+            section = section[group]
+        section[name] = values[position]
+    return changed

@@ -10,16 +10,18 @@ from bnlab.errors import BnlabError, RunError
 from bnlab.experiment.assembly import assemble_cohort
 from bnlab.experiment.checking import Checked, check
 from bnlab.experiment.manifest import manifests_of
-from bnlab.experiment.recorder import Member, Recorder
+from bnlab.experiment.recorder import Companion, Member, Recorder
 from bnlab.experiment.resuming import find_start, made_by
 from bnlab.loggers.logger import Logger
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 from bnlab.models.network import Network
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.messages import collecting_messages
 from bnlab.schema import RunConfig
 from bnlab.seeding import stream_seed
-from bnlab.training.loop import Checkpoint, FinalWeights, Interruption, Plan, train
+from bnlab.training.interruption import Interruption
+from bnlab.training.loop import Checkpoint, FinalWeights, Plan, train
 from bnlab.training.precision import computing_with
 
 _log = logging.getLogger("bnlab")
@@ -84,13 +86,13 @@ def run_cohort(
         results = {i: None if again else member.folder.read_finished() for i, member in enumerate(members)}
         wanted = [i for i, result in results.items() if result is None]
         if wanted:
-            start = None if again else find_start(members, wanted, engine, notes.append)
+            start = None if again else find_start(members, wanted, engine, checked, notes.append)
             for note in notes:
                 on_warning(note)
             results |= _train_and_record(members, wanted, engine, checked, start, notes, open_view, interruption)
             if all(result and result.status in {"finished", "diverged"} for result in results.values()):
                 for member in members:
-                    member.folder.previous_checkpoint_path.unlink(missing_ok=True)
+                    member.folder.forget_checkpoints()
     return [result for result in results.values() if result is not None]
 
 
@@ -112,10 +114,12 @@ def _train_and_record(
     """
     configs = [member.config for member in members]
     manifests = _going_on(manifests_of(checked, configs, engine), members, start)
+    maker = made_by(members, engine)
     summaries: dict[int, RunSummary] = {}
     with _open_folders(members, wanted, manifests, start):
         before_s = {i: 0.0 if start is None else start.states[i]["clock"]["elapsed_s"] for i in wanted}
-        recorders = {i: Recorder(members[i], manifests[i], before_s[i]) for i in wanted}
+        recorders = {i: Recorder(members[i], manifests[i], maker, before_s[i]) for i in wanted}
+        companions = {i: Companion(member, maker) for i, member in enumerate(members) if i not in wanted}
         status: Status = "failed"
         try:
             _announce(members, wanted, checked, start, notes)
@@ -125,32 +129,32 @@ def _train_and_record(
                 for recorder in recorders.values():
                     recorder.loggers += _open_loggers(recorder.member, network, checked.plan, start, open_view)
                 for event in train(cohort, checked.plan, start, interruption):
-                    _hand_on(event, recorders, made_by(members, engine))
+                    _hand_on(event, {**companions, **recorders})
             status = "interrupted"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         except Exception as error:
             _log.exception("the run failed")
-            name, log = members[wanted[0]].folder.path.name, members[wanted[0]].folder.log_path
-            others = f" and {len(wanted) - 1} trained together with it" if wanted[1:] else ""
-            raise RunError(f"{name}{others} failed: {_briefly(error)}\nThe whole story: {log}") from error
+            raise RunError(_how_they_failed(list(recorders.values()), start, error)) from error
         finally:
-            summaries |= {i: recorder.close(status) for i, recorder in recorders.items()}
+            for i, recorder in recorders.items():
+                try:
+                    summaries[i] = recorder.close(status)
+                except OSError:  # its status stays `running`, which reads as interrupted once the lock is free
+                    _log.exception("the ending could not be written")
     return summaries
 
 
-def _hand_on(event: Record | Checkpoint | FinalWeights, recorders: Mapping[int, Recorder], maker: Any) -> None:
-    """Give an event to the recorder of its run; a run that is only trained along has none."""
+def _hand_on(event: Record | Checkpoint | FinalWeights, keepers: Mapping[int, Recorder | Companion]) -> None:
+    """Give an event to whoever keeps its run."""
     if isinstance(event, Checkpoint):
         for i, state in event.states.items():
-            if i in recorders:
-                recorders[i].keep_state(event.step, state, maker)
-    elif event.replica in recorders:
-        if isinstance(event, FinalWeights):
-            recorders[event.replica].keep_weights(event.step, event.values)
-        else:
-            recorders[event.replica].take(event)
+            keepers[i].keep_state(event.step, state)
+    elif isinstance(event, FinalWeights):
+        keepers[event.replica].keep_weights(event.step, event.values)
+    else:
+        keepers[event.replica].take(event)
 
 
 @contextlib.contextmanager
@@ -163,7 +167,7 @@ def _open_folders(
         for i in wanted:
             folder = members[i].folder
             stack.enter_context(folder.opened_for_training(members[i].config, manifests[i], resume_at))
-            stack.enter_context(folder.collecting_messages())
+            stack.enter_context(collecting_messages(folder.log_path))
         yield
 
 
@@ -173,14 +177,15 @@ def _going_on(
     """Return manifests that tell when a run that goes on was begun, and where it was taken up."""
     if start is None:
         return manifests
-    return [
-        {
-            **manifest,
-            "started": before.get("started", manifest["started"]),
-            "resumed": [*before.get("resumed", []), {"step": start.step, "at": provenance.now()}],
-        }
-        for manifest, before in zip(manifests, (m.folder.read_manifest() for m in members), strict=True)
-    ]
+    told = []
+    for manifest, member in zip(manifests, members, strict=True):
+        before: dict[str, Any] = {}
+        with contextlib.suppress(RunError):  # a manifest can be damaged, and the checkpoint sound
+            before = member.folder.read_manifest()
+        taken_up = {"step": start.step, "at": provenance.now(), "after_threads": before.get("threads")}
+        resumed = [*before.get("resumed", []), taken_up]
+        told.append({**manifest, "started": before.get("started", manifest["started"]), "resumed": resumed})
+    return told
 
 
 def _announce(
@@ -211,6 +216,14 @@ def _open_loggers(
     return loggers
 
 
-def _briefly(error: Exception) -> str:
-    first: str = str(error).partition("\n")[0]
-    return first if isinstance(error, BnlabError) else f"{type(error).__name__}: {first}"
+def _how_they_failed(recorders: Sequence[Recorder], start: Checkpoint | None, error: Exception) -> str:
+    """Return the message: who, why, where it is told at length, and what happens when they are asked for again."""
+    first = recorders[0].member.folder
+    others = f" and {len(recorders) - 1} trained together with it" if recorders[1:] else ""
+    why: str = str(error).partition("\n")[0]
+    why = why if isinstance(error, BnlabError) else f"{type(error).__name__}: {why}"
+    message = f"{first.path.name}{others} failed: {why}\nThe whole story: {first.log_path}"
+    kept_step = recorders[0].kept_step or (start and start.step)
+    if kept_step:
+        message += f"\nAsked for again, it goes on from step {kept_step}; --again begins anew."
+    return message

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import logging
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +13,8 @@ from filelock import FileLock, Timeout
 from bnlab.errors import ConfigError, RunBusyError, RunError
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.identity import SCHEMA_VERSION
+from bnlab.runfolder.lines import lines_up_to, read_lines, record_line
 from bnlab.schema import RunConfig
-
-_log = logging.getLogger("bnlab")
 
 
 class RunFolder:
@@ -47,6 +44,21 @@ class RunFolder:
         """Where the checkpoint before the last one is, while it trains."""
         return self.path / "checkpoint.previous.pt"
 
+    @property
+    def company_path(self) -> Path:
+        """Where, of a run that has its result, its state is kept while it is trained along with others."""
+        return self.path / "company.pt"
+
+    @property
+    def previous_company_path(self) -> Path:
+        """Where the state before that one is."""
+        return self.path / "company.previous.pt"
+
+    def forget_checkpoints(self) -> None:
+        """Take away what is needed to go on; the final weights stay."""
+        for path in (self.previous_checkpoint_path, self.company_path, self.previous_company_path):
+            path.unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def opened_for_training(
         self, config: RunConfig, manifest: dict[str, Any], resume_at: int | None = None
@@ -63,17 +75,19 @@ class RunFolder:
             ConfigError: The folder cannot be written to.
         """
         with self.locked():
-            if resume_at is None:
-                self._empty()
-            else:
-                self._cut_back(resume_at)
-            self._write("config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
-            self.write_manifest({**manifest, "status": "running", "config": config.as_dict()})
+            with self._saying_where_it_cannot_write():
+                if resume_at is None:
+                    self._empty()
+                else:
+                    self._cut_back(resume_at)
+                self._write("config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+                self.write_manifest({**manifest, "status": "running", "config": config.as_dict()})
             try:
                 yield
             finally:
                 for file in self._open_files.values():
-                    file.close()
+                    with contextlib.suppress(OSError):  # a full disk: whoever wrote has been told
+                        file.close()
                 self._open_files.clear()
                 self._settle()
 
@@ -90,8 +104,7 @@ class RunFolder:
         """Take away what was recorded after a step."""
         (self.path / "summary.json").unlink(missing_ok=True)
         for name in ("metrics.jsonl", "timings.jsonl"):
-            lines = [json.dumps(facts) + "\n" for facts in self._read_lines(name) if facts["step"] <= step]
-            self._write(name, "".join(lines))
+            self._write(name, lines_up_to(self.path / name, step))
 
     def _settle(self) -> None:
         """Give an older result its place back, or drop it, by whether there is a new one."""
@@ -118,23 +131,31 @@ class RunFolder:
             ConfigError: The folder cannot be written to.
         """
         try:
-            self._lock_path().parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            with self._saying_where_it_cannot_write():
+                self._lock_path().parent.mkdir(parents=True, exist_ok=True)
+                self._lock.acquire()
         except Timeout:
             raise RunBusyError(
                 f"{self.path} is being trained by another process. Wait for it, or train another config."
             ) from None
-        except OSError as error:
-            raise ConfigError(
-                f"runs cannot be written to {self.path.parent}: {error.strerror}. "
-                "Choose another place by --runs or BNLAB_RUNS."
-            ) from error
         try:
             if self._lock.lock_counter == 1:
                 self._settle()  # a process may have died before it could
             yield
         finally:
             self._lock.release()
+
+    @contextlib.contextmanager
+    def _saying_where_it_cannot_write(self) -> Iterator[None]:
+        try:
+            yield
+        except Timeout:  # of the lock: an OSError to Python
+            raise
+        except OSError as error:
+            raise ConfigError(
+                f"runs cannot be written to {self.path.parent}: {error.strerror or error}. "
+                "Choose another place by --runs or BNLAB_RUNS."
+            ) from error
 
     def _lock_path(self) -> Path:
         # beside the folder, not in it: the folder is moved while the lock is held
@@ -150,21 +171,6 @@ class RunFolder:
                 return False
         except (Timeout, OSError):
             return True
-
-    @contextlib.contextmanager
-    def collecting_messages(self) -> Iterator[None]:
-        """Write what is logged meanwhile to log.txt."""
-        handler = logging.FileHandler(self.log_path, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        level = _log.level
-        _log.addHandler(handler)
-        _log.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            _log.removeHandler(handler)
-            _log.setLevel(level)
-            handler.close()
 
     def append(self, record: Record) -> None:
         """Append a record to its file: the clock's to timings.jsonl, all others to metrics.jsonl."""
@@ -240,28 +246,7 @@ class RunFolder:
         Raises:
             RunError: A line that was written whole is damaged; those before it have been yielded.
         """
-        return self._read_lines("metrics.jsonl")
-
-    def _read_lines(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the lines of a file as dictionaries.
-
-        Raises:
-            RunError: One of them is none.
-        """
-        try:
-            whole_lines = (self.path / name).read_bytes().rpartition(b"\n")[0]
-        except FileNotFoundError:
-            return
-        try:  # one call for all lines takes half the time of a call for each
-            yield from json.loads(b"[%b]" % whole_lines.replace(b"\n", b","))
-            return
-        except ValueError:
-            lines = whole_lines.split(b"\n")
-        for number, line in enumerate(lines, 1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise RunError(f"{self.path / name}, line {number} is damaged: {error}") from error
+        return read_lines(self.path / "metrics.jsonl")
 
     def _read_json(self, name: str) -> dict[str, Any]:
         """Return one of the folder's JSON files.
@@ -276,24 +261,3 @@ class RunFolder:
         if not isinstance(facts, dict):
             raise RunError(f"{self.path / name} cannot be read: it holds no JSON object")
         return facts
-
-
-def record_line(record: Record) -> str:
-    """Return a record as one line of JSON; what JSON cannot say stands as null, and beside it in words.
-
-    Example:
-        >>> from bnlab.records import StepRecord
-        >>> record_line(StepRecord(step=3, values={"loss": float("inf")})).partition(", ")[2]
-        '"step": 3, "split": "train", "name": null, "values": {"loss": null}, "nonfinite": {"loss": "inf"}}'
-    """
-    facts: dict[str, Any] = {
-        "kind": record.kind,
-        "step": record.step,
-        "split": record.split,
-        "name": record.name,
-    }
-    odd = {key: str(value) for key, value in record.values.items() if not math.isfinite(value)}
-    facts["values"] = {key: None if key in odd else value for key, value in record.values.items()}
-    if odd:
-        facts["nonfinite"] = odd
-    return json.dumps(facts)

@@ -17,7 +17,8 @@ from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.progress import ProgressFile, Say, StepsView
 
 if TYPE_CHECKING:
-    from bnlab.training.loop import Interruption, Plan
+    from bnlab.training.interruption import Interruption
+    from bnlab.training.loop import Plan
 
 STOP = "stop"
 """Name of a file: where it is, no further run is begun."""

@@ -94,8 +94,8 @@ class Curves:
 
     def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go on from such states."""
-        self._read_losses_TR = torch.tensor([state["losses"] for state in states], dtype=torch.float64).T
-        self._num_right_TR = torch.tensor([state["num_right"] for state in states], dtype=torch.int64).T
+        self._read_losses_TR = torch.tensor([state["losses"] for state in states], dtype=torch.float64).T.contiguous()
+        self._num_right_TR = torch.tensor([state["num_right"] for state in states], dtype=torch.int64).T.contiguous()
         self._batch_size = states[0]["batch_size"]
         for watch, state in zip(self.watches, states, strict=True):
             watch.load_state(state["watch"])

@@ -10,6 +10,7 @@ from torch import Tensor
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, SplitName
 from bnlab.training.cohort import Cohort
 from bnlab.training.curves import Clock, Curves
+from bnlab.training.interruption import Interruption
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,6 @@ class FinalWeights:
     replica: int
 
 
-class Interruption:
-    """Somebody's wish that training stop after the step that is being made, with a checkpoint.
-
-    Attributes:
-        is_asked: Set it from a signal handler or another thread.
-    """
-
-    def __init__(self) -> None:
-        self.is_asked = False
-
-
 Event = Record | Checkpoint | FinalWeights
 
 
@@ -100,21 +90,26 @@ def train(
 
     A replica that diverges ends there: its last figures come out at once, and the others go on without it.
 
+    A start is taken up when this is called, before the first event is asked for: one that is not of this cohort
+    raises whatever torch finds wrong with it, and nothing has been trained.
+
     Args:
         cohort: The replicas; with a start, those of its states, in their order.
         plan: What happens when.
         start: Where an earlier training of these replicas stood.
         interruption: Looked at after every step; where it is asked for, a checkpoint is the last thing that comes out.
     """
-    interruption = interruption or Interruption()
-    session = _Session(cohort, plan, start)
+    return _events(_Session(cohort, plan, start), plan, start, interruption or Interruption())
+
+
+def _events(session: "_Session", plan: Plan, start: Checkpoint | None, interruption: Interruption) -> Iterator[Event]:
     if start is None:
         yield from session.evaluated(0, "validation")
         if 0 in plan.measured_steps:
             yield from session.measured(0)
     session.clock.start()
     first = 1 if start is None else start.step + 1
-    for step, outcome in enumerate(cohort.steps(first - 1), first):
+    for step, outcome in enumerate(session.cohort.steps(first - 1), first):
         session.curves.see(*outcome)
         if step not in plan.stops and not interruption.is_asked:
             continue
@@ -130,9 +125,10 @@ def train(
             yield from session.ended(step, session.curves.diverged)
             if step == plan.num_steps or not session.replicas:
                 break
-            if interruption.is_asked or (plan.checkpoint_every and step % plan.checkpoint_every == 0):
+            is_last = interruption.is_asked  # kept: it may be asked for between any two lines
+            if is_last or (plan.checkpoint_every and step % plan.checkpoint_every == 0):
                 yield session.checkpoint(step)
-        if interruption.is_asked:
+        if is_last:
             return
     yield from session.ended(step, range(len(session.replicas)))
 

@@ -86,7 +86,7 @@ def test_one_wrong_run_of_a_sweep_is_found_before_the_first_is_trained(bnlab_say
 
 
 def test_a_failing_run_does_not_stop_the_others(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bnlab.experiment import assembly  # noqa: PLC0415
+    from bnlab.experiment import assembly  # noqa: PLC0415  (after torch's threads are set)
 
     assemble = assembly.assemble
 

@@ -100,7 +100,9 @@ def get(url: str) -> Any:
 def test_a_live_tensorboard_serves_the_run_on_the_loopback_address(summary: bnlab.RunSummary) -> None:
     root = Path(summary.folder).parents[1]
     # in a process of its own: TensorBoard has no way to stop its threads
-    program = f"from bnlab.loggers.tensorboard.serving import serve; print(serve({str(root)!r}, 0), flush=True); input()"
+    program = (
+        f"from bnlab.loggers.tensorboard.serving import serve; print(serve({str(root)!r}, 0), flush=True); input()"
+    )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -12,8 +12,9 @@ import pytest
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError, RunError
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, RunSummary, StepRecord, TimingRecord
-from bnlab.runfolder.folder import RunFolder, record_line
+from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import find_run_folders, read_run_rows
+from bnlab.runfolder.lines import record_line
 
 Start = Callable[[], Callable[[], None]]
 

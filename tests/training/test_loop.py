@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, SplitName, StepRecord, TimingRecord
 from bnlab.training.cohort import Cohort
-from bnlab.training.loop import Checkpoint, FinalWeights, Interruption, Plan, train
+from bnlab.training.interruption import Interruption
+from bnlab.training.loop import Checkpoint, FinalWeights, Plan, train
 
 
 class Scripted(Cohort):
@@ -138,6 +139,33 @@ def test_asked_to_stop_it_makes_one_checkpoint_and_ends_after_it() -> None:
     assert isinstance(events[-1], Checkpoint)
     assert events[-1].step == 3
     assert not any(isinstance(event, EndRecord) for event in events)
+
+
+class AskedWhileLookingOn(Interruption):
+    """Asked for between two looks at it: the n-th look is the first that sees it."""
+
+    def __init__(self, at_look: int) -> None:
+        self.looks_left = at_look
+
+    @property
+    def is_asked(self) -> bool:  # type: ignore[override]
+        self.looks_left -= 1
+        return self.looks_left < 0
+
+
+@pytest.mark.parametrize("at_look", range(12))
+def test_there_is_a_checkpoint_between_whichever_two_lines_a_stop_is_asked_for(at_look: int) -> None:
+    events = list(train(Scripted(*CURVES), plan(7), interruption=AskedWhileLookingOn(at_look)))
+    assert isinstance(events[-1], Checkpoint | EndRecord)
+    if isinstance(events[-1], EndRecord):
+        assert events[-1].step == 7
+
+
+def test_a_start_of_another_cohort_is_refused_before_anything_happens() -> None:
+    cohort = Scripted(*CURVES)
+    with pytest.raises(KeyError, match="curve"):
+        train(cohort, plan(7), Checkpoint(3, {0: {"cohort": {"name": 0}}}))
+    assert cohort.num_made == 0
 
 
 def test_training_stops_when_all_replicas_have_diverged() -> None:

@@ -1,0 +1,78 @@
+"""Records as lines of JSON: written one by one, read all at once."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bnlab.errors import RunError
+from bnlab.records import Record
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file as dictionaries; nothing, if it is not there; a last line cut off is left out.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        RunError: A line that was written whole is damaged; those before it have been yielded.
+    """
+    whole_lines = _whole_lines(path)
+    try:  # one call for all lines takes half the time of a call for each
+        yield from json.loads(b"[%b]" % whole_lines.replace(b"\n", b","))
+        return
+    except ValueError:
+        lines = whole_lines.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise RunError(f"{path}, line {number} is damaged: {error}") from error
+
+
+def lines_up_to(path: Path, step: int) -> str:
+    """Return the lines of a file that tell of no step after one; what cannot be read is left out.
+
+    Args:
+        path: Of the file, which need not be there.
+        step: The last one.
+    """
+    lines = _whole_lines(path).decode(encoding="utf-8", errors="replace").splitlines()
+    return "".join(f"{line}\n" for line in lines if _step_of(line) <= step)
+
+
+def _whole_lines(path: Path) -> bytes:
+    try:
+        return path.read_bytes().rpartition(b"\n")[0]
+    except FileNotFoundError:
+        return b""
+
+
+def _step_of(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, LookupError, TypeError):  # a power failure left something else; only the clock's lines
+        return math.inf
+
+
+def record_line(record: Record) -> str:
+    """Return a record as one line of JSON; what JSON cannot say stands as null, and beside it in words.
+
+    Example:
+        >>> from bnlab.records import StepRecord
+        >>> record_line(StepRecord(step=3, values={"loss": float("inf")})).partition(", ")[2]
+        '"step": 3, "split": "train", "name": null, "values": {"loss": null}, "nonfinite": {"loss": "inf"}}'
+    """
+    facts: dict[str, Any] = {
+        "kind": record.kind,
+        "step": record.step,
+        "split": record.split,
+        "name": record.name,
+    }
+    odd = {key: str(value) for key, value in record.values.items() if not math.isfinite(value)}
+    facts["values"] = {key: None if key in odd else value for key, value in record.values.items()}
+    if odd:
+        facts["nonfinite"] = odd
+    return json.dumps(facts)

@@ -1,0 +1,122 @@
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bnlab
+from bnlab.training.interruption import SIGNALS, interruptible
+
+NUMBERS = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, name)]
+
+
+@pytest.fixture(autouse=True)
+def _handlers_come_back() -> Iterator[None]:
+    before = [signal.getsignal(number) for number in NUMBERS]
+    yield
+    left = [signal.getsignal(number) for number in NUMBERS]
+    for number, handler in zip(NUMBERS, before, strict=True):
+        signal.signal(number, handler)
+    assert left == before
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_asks_to_stop_once_however_often_it_comes_and_kills_nobody(number: int) -> None:
+    with interruptible() as interruption:
+        assert not interruption.is_asked
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        assert interruption.is_asked
+    assert (interruption.signals, interruption.exit_status) == ([number], 128 + number)
+
+
+def test_the_exit_status_is_that_of_the_first_signal() -> None:
+    with interruptible() as interruption:
+        for number in reversed(NUMBERS):
+            signal.raise_signal(number)
+    assert interruption.exit_status == 128 + NUMBERS[-1]
+
+
+def test_ctrl_c_is_left_alone() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible() as interruption:
+        signal.raise_signal(signal.SIGINT)
+    assert not interruption.is_asked
+
+
+def test_a_handler_that_was_there_is_called_afterwards_once_and_is_there_again() -> None:
+    called: list[str] = []
+
+    def handler(number: int, frame: object) -> None:  # noqa: ARG001
+        called.append("theirs")
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with interruptible():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            called.append("checkpoint")
+        assert called == ["checkpoint", "theirs"]
+        assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_handler_that_was_there_is_called_though_the_run_failed() -> None:
+    def requeue(number: int, frame: object) -> None:  # noqa: ARG001
+        raise SystemExit(7)
+
+    def fails() -> None:
+        with interruptible():
+            signal.raise_signal(signal.SIGTERM)
+            raise ZeroDivisionError
+
+    before = signal.signal(signal.SIGTERM, requeue)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            fails()
+        assert caught.value.code == 7
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_one_inside_another_tells_the_outer_one() -> None:
+    with interruptible() as outer:
+        with interruptible() as inner:
+            signal.raise_signal(signal.SIGTERM)
+            assert not outer.is_asked
+        assert inner.is_asked
+        assert outer.is_asked
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with interruptible() as interruption:
+            signal.raise_signal(signal.SIGTERM)
+        assert not interruption.is_asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_in_another_thread_nothing_is_changed() -> None:
+    seen: list[object] = []
+
+    def look() -> None:
+        with interruptible() as interruption:
+            seen.extend([interruption.is_asked, [signal.getsignal(number) for number in NUMBERS]])
+
+    before = [signal.getsignal(number) for number in NUMBERS]
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [False, before]
+
+
+def test_it_is_known_without_torch() -> None:
+    code = "import sys; import bnlab.training.interruption; print('torch' in sys.modules)"
+    here = Path(bnlab.__file__).parents[1]
+    said = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
+    assert said.stdout == "False\n"
