@@ -104,7 +104,17 @@ def run(
         return 0
     view = None if quiet or not missing else open_sweep_view(ERR, sweep, missing)
     try:
-        result = execute(sweep, missing, jobs=jobs, on_error=on_error, retries=retries, again=again, view=view)
+        with interruptible() as interruption:
+            result = execute(
+                sweep,
+                missing,
+                jobs=jobs,
+                on_error=on_error,
+                retries=retries,
+                again=again,
+                view=view,
+                interruption=interruption,
+            )
     except KeyboardInterrupt:
         left = len([name for name in missing if sweep.run_folder(name).read_finished() is None])
         if not quiet:
@@ -116,6 +126,8 @@ def run(
     finally:
         if view is not None:
             view.close()
+    if interruption.is_asked:
+        return interruption.exit_status
     show(result, quiet=quiet, as_json=as_json)
     return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
 

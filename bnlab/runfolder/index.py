@@ -155,12 +155,11 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def write_sweep(folder: Path, overrides: list[str], run_ids: list[str], swept: list[str]) -> None:
-    """Write a sweep's sweep.json: what was asked for, its runs in order, and the settings in which they differ."""
+def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
+    """Write a sweep's sweep.json: what was asked for, and its runs in order."""
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / ".sweep.json.tmp"
-    facts = {"overrides": overrides, "runs": run_ids, "swept": swept}
-    beside.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    beside.write_text(json.dumps({"overrides": overrides, "runs": run_ids}, indent=1), encoding="utf-8")
     beside.replace(folder / "sweep.json")
 
 

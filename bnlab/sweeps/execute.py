@@ -22,6 +22,7 @@ from bnlab.sweeps.launch import launch
 from bnlab.sweeps.parts import STOP, Part, part_path, train_cohorts, write_surroundings
 from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
 from bnlab.sweeps.progress import ProgressReader, SweepView
+from bnlab.training.interruption import Interruption
 
 MOST_RUNS_PER_PART = 8
 """Runs that are trained one by one, in one part: a part costs a tenth of a second, and the last ones should end at
@@ -91,6 +92,7 @@ def execute(
     retries: int = 0,
     again: bool = False,
     view: SweepView | None = None,
+    interruption: Interruption | None = None,
 ) -> SweepResult:
     """Train what is missing of a sweep.
 
@@ -103,12 +105,13 @@ def execute(
         retries: How often a run that failed is tried again.
         again: Train anew what is finished.
         view: Shown how far it is.
+        interruption: Where a stop may be asked for, with a checkpoint; workers have their own.
 
     Raises:
         KeyboardInterrupt: It was cut off; what was recorded is kept.
     """
-    write_sweep(sweep.folder, sweep.overrides, list(sweep.configs), sweep.swept)
-    execution = _Execution(sweep, jobs, on_error, retries, again, view)
+    write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
+    execution = _Execution(sweep, jobs, on_error, retries, again, view, interruption or Interruption())
     with execution.watched():
         execution.train(wanted)
     return execution.result()
@@ -118,7 +121,14 @@ class _Execution:
     """One execution of a sweep: what it still has to do, and what it knows of failures and deaths."""
 
     def __init__(
-        self, sweep: Sweep, jobs: int | None, on_error: OnError, retries: int, again: bool, view: SweepView | None
+        self,
+        sweep: Sweep,
+        jobs: int | None,
+        on_error: OnError,
+        retries: int,
+        again: bool,
+        view: SweepView | None,
+        interruption: Interruption,
     ) -> None:
         self.sweep = sweep
         self.jobs = jobs or provenance.num_physical_cores()
@@ -126,6 +136,7 @@ class _Execution:
         self.retries = retries
         self.began = provenance.now() if again else ""
         self.view = view
+        self.interruption = interruption
         self.failures: Counter[str] = Counter()
         self.deaths: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}
@@ -140,7 +151,7 @@ class _Execution:
         """Launch what is missing, until nothing is, or nothing moves any more."""
         while missing := [name for name in targets if self._is_missing(name)]:
             fewest = min(self.deaths[name] for name in missing)
-            if fewest >= MOST_DEATHS or (self.folder / STOP).exists():
+            if fewest >= MOST_DEATHS or (self.folder / STOP).exists() or self.interruption.is_asked:
                 return
             mine = [name for name in missing if self.deaths[name] == fewest]
             free = [name for name in mine if not self.sweep.run_folder(name).is_locked()]
@@ -175,7 +186,7 @@ class _Execution:
             errors = [launch(self.folder, range(len(parts)), max(2, self.jobs), self.sweep.launcher)]
         else:
             for part in parts:  # in this process: a worker would only have to import it all again
-                train_cohorts(self._part(part), self.folder, self._take)
+                train_cohorts(self._part(part), self.folder, self._take, self.interruption)
         self._look()
         lost = [name for name in names if self._is_missing(name) and not self.failures[name] and name not in self.busy]
         moved = len(lost) < len(names) or self.failures.total() > failed_before
@@ -184,7 +195,7 @@ class _Execution:
     def _count_deaths(self, suspects: Sequence[str], errors: Sequence[Exception | None]) -> None:
         """Remember who was in training when a worker died; or, where nothing moved at all, everybody."""
         said = next((f": {str(error).strip().splitlines()[0]}" for error in errors if str(error or "").strip()), "")
-        for name in [] if (self.folder / STOP).exists() else suspects:
+        for name in [] if (self.folder / STOP).exists() or self.interruption.is_asked else suspects:
             self.deaths[name] += 1
             self.reasons[name] = f"its worker was lost{said}"
 

@@ -15,9 +15,9 @@ from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.progress import ProgressFile, Say, StepsView
+from bnlab.training.interruption import Interruption, interruptible
 
 if TYPE_CHECKING:
-    from bnlab.training.interruption import Interruption
     from bnlab.training.loop import Plan
 
 STOP = "stop"
@@ -86,15 +86,22 @@ def train_part(folder: Path, number: int) -> None:
     Args:
         folder: Where the parts are written down.
         number: Which.
+
+    Raises:
+        SystemExit: A signal asked for an end, and training has stopped for it.
     """
     facts = json.loads((folder / SURROUNDINGS).read_text(encoding="utf-8"))
     for name, value in facts["environment"].items():
         os.environ[name] = value
     with contextlib.chdir(facts["folder"]):  # a warm worker may have been started by somebody who stood elsewhere
-        train_cohorts(read_part(part_path(folder, number)), folder, ProgressFile(folder / "progress").say)
+        say = ProgressFile(folder / "progress").say
+        with interruptible() as interruption:
+            train_cohorts(read_part(part_path(folder, number)), folder, say, interruption)
+    if interruption.signals:  # nobody's handler has ended the process
+        raise SystemExit(interruption.exit_status)
 
 
-def train_cohorts(part: Part, folder: Path, say: Say, interruption: "Interruption | None" = None) -> None:
+def train_cohorts(part: Part, folder: Path, say: Say, interruption: Interruption | None = None) -> None:
     """Train the cohorts of a part, one after another; a failure does not stop the others unless that is asked for.
 
     Args:
@@ -119,7 +126,7 @@ def train_cohorts(part: Part, folder: Path, say: Say, interruption: "Interruptio
 
 
 def train_cohort(
-    cohort: PlannedCohort, part: Part, say: Say, interruption: "Interruption | None" = None
+    cohort: PlannedCohort, part: Part, say: Say, interruption: Interruption | None = None
 ) -> list[RunSummary]:
     """Train what is missing of a cohort; return what came out of it all.
 
