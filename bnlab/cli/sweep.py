@@ -91,6 +91,7 @@ def run(
     from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.sweeps.plan import plan_sweep, prepared
+    from bnlab.training.interruption import interruptible
 
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run"):
         sweep = plan_sweep(words, runs, config_dir)
