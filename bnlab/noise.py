@@ -109,7 +109,10 @@ def normal(shape: Iterable[int], dtype: torch.dtype, device: torch.device) -> Te
 def _drawn(draw: Draw, device: torch.device) -> Tensor:
     if _source is not None:
         return _source.take(draw, device)
-    return draw.fill(torch.empty(draw.shape, dtype=draw.dtype, device=device))
+    if draw.kind == "bernoulli":
+        return draw.fill(torch.empty(draw.shape, dtype=draw.dtype, device=device))
+    make = torch.rand if draw.kind == "uniform" else torch.randn  # what vmap can make anew for each of its samples
+    return make(draw.shape, dtype=draw.dtype, device=device)
 
 
 @contextlib.contextmanager

@@ -96,6 +96,7 @@ class BatchNorm(Norm):
     mixes_samples: ClassVar[bool] = True
     formula: ClassVar[Formula | None] = "batch"
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"channel_shift", "channel_scale"})
+    vectorizable: ClassVar[bool] = True
 
     _version = 2  # torch's own count: since 2 its state holds num_batches_tracked
 

@@ -65,6 +65,7 @@ class BatchCenterOnly(RunningNorm):
     subtracts_mean: ClassVar[bool] = True
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"channel_shift"})
     running_starts: ClassVar[Mapping[str, float]] = {"running_mean": 0.0}
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int, *, momentum: float | None = 0.9, affine: bool = True) -> None:
         super().__init__(num_channels, momentum=momentum, affine=affine)
@@ -129,6 +130,7 @@ class BatchScaleOnly(RunningNorm):
 
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"channel_scale"})
     running_starts: ClassVar[Mapping[str, float]] = {"running_var": 1.0}
+    vectorizable: ClassVar[bool] = True
 
     def __init__(
         self, num_channels: int, *, eps: float = 1e-5, momentum: float | None = 0.9, affine: bool = True
@@ -200,6 +202,7 @@ class L1BatchNorm(RunningNorm):
     subtracts_mean: ClassVar[bool] = True
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"channel_shift", "channel_scale"})
     running_starts: ClassVar[Mapping[str, float]] = {"running_mean": 0.0, "running_deviation": 1.0}
+    vectorizable: ClassVar[bool] = True
 
     def __init__(
         self, num_channels: int, *, eps: float = 1e-5, momentum: float | None = 0.9, affine: bool = True
@@ -272,6 +275,7 @@ class BatchBiasOnly(BatchNorm):
     """
 
     formula: ClassVar[Formula | None] = None  # to the letter it has no learned scale
+    vectorizable: ClassVar[bool] = True
 
     def __init__(
         self, num_channels: int, *, scale: float = 1.0, eps: float = 1e-5, momentum: float | None = 0.9

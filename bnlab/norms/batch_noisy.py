@@ -82,6 +82,7 @@ class NoisyBatchNorm(BatchNorm):
     """
 
     formula: ClassVar[Formula | None] = None
+    vectorizable: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -83,6 +83,7 @@ class BatchRenorm(BatchNorm):
 
     formula: ClassVar[Formula | None] = None
     invariances: ClassVar[frozenset[Invariance]] = frozenset()  # an unclipped r and d give shift and scale back
+    vectorizable: ClassVar[bool] = True
 
     running_mean: Tensor
     running_var: Tensor

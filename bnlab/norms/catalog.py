@@ -4,7 +4,7 @@ import importlib
 import inspect
 import os
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -65,6 +65,8 @@ class NoNorm(Norm):
         >>> NoNorm(2)(torch.tensor([[1.0, 2.0]]))
         tensor([[1., 2.]])
     """
+
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int) -> None:  # noqa: ARG002
         super().__init__()
@@ -142,3 +144,21 @@ def find_norm_class(name: str) -> type[nn.Module]:
     if not (isinstance(norm_class, type) and issubclass(norm_class, nn.Module)):
         raise ConfigError(f"norm={name} must be a subclass of torch.nn.Module, got {norm_class!r}. {cure}")
     return norm_class
+
+
+def is_vectorizable(name: str) -> bool:
+    """Return whether many runs with a norm can be trained as one program.
+
+    Its class must say so itself: what it is derived from cannot know what it does.
+
+    Args:
+        name: As in `build_norm`.
+
+    Raises:
+        ConfigError: No such norm.
+
+    Example:
+        >>> is_vectorizable("batch"), is_vectorizable("batch_torch"), is_vectorizable("torch.nn:BatchNorm1d")
+        (True, False, False)
+    """
+    return bool(vars(find_norm_class(name)).get("vectorizable", False))

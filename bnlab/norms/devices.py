@@ -65,6 +65,7 @@ class BatchDevices(BatchNorm):
     """
 
     formula: ClassVar[Formula | None] = None  # BatchNorm's on each device, not on the batch
+    vectorizable: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,6 +3,8 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +49,8 @@ class DynamicTanh(Norm):
         >>> DynamicTanh(1)(torch.tensor([[0.0], [2.0], [200.0]])).detach().flatten().round(decimals=3)
         tensor([0.0000, 0.7620, 1.0000])
     """
+
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int, *, alpha_init: float = 0.5) -> None:
         super().__init__()

@@ -60,6 +60,7 @@ class FilterResponseNorm(Norm):
     """
 
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"channel_scale", "sample_scale"})
+    vectorizable: ClassVar[bool] = True
 
     replaces_activation: bool = True
 

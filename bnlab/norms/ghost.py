@@ -73,6 +73,7 @@ class GhostBatchNorm(BatchNorm):
     """
 
     formula: ClassVar[Formula | None] = None  # BatchNorm's on each ghost, not on the batch
+    vectorizable: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -57,6 +57,7 @@ class GroupNorm(Norm):
     subtracts_mean: ClassVar[bool] = True
     formula: ClassVar[Formula | None] = "group"
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"sample_shift", "sample_scale"})
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int, *, num_groups: int = 4, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
@@ -130,6 +131,7 @@ class LayerNorm(GroupNorm):
     """
 
     formula: ClassVar[Formula | None] = "layer"
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(num_channels, num_groups=1, eps=eps, affine=affine)
@@ -178,6 +180,7 @@ class InstanceNorm(GroupNorm):
     invariances: ClassVar[frozenset[Invariance]] = frozenset(
         {"channel_shift", "channel_scale", "sample_shift", "sample_scale"}
     )
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(num_channels, num_groups=num_channels, eps=eps, affine=affine)
@@ -236,6 +239,7 @@ class RMSNorm(Norm):
 
     formula: ClassVar[Formula | None] = "rms"
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"sample_scale"})
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()

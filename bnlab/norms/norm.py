@@ -24,6 +24,10 @@ class Norm(nn.Module):
         invariances: What leaves its training-mode output unchanged, but for eps: adding a constant to
             a channel (``channel_shift``) or to a sample, multiplying a channel (``channel_scale``) or a sample by a
             positive constant.
+        vectorizable: Many runs with it can be trained as one program (`torch.func.vmap`): it moves buffers in place and
+            puts no others in their place, draws from `bnlab.noise` alone, decides nothing by the values of a tensor,
+            keeps no count in Python, and what one run's values are changes no bit of another's. Not inherited: a
+            subclass may do anything, and says so itself.
         replaces_activation: Brings a nonlinearity of its own: where it stands before the activation, that is left out.
         momentum: Share of the old running value that is kept at each step; None: a plain average, or there is none.
         weight_parametrization: Builds what the weight of the linear map before it goes through, or None.
@@ -34,6 +38,8 @@ class Norm(nn.Module):
     mixes_samples: ClassVar[bool] = False
     formula: ClassVar[Formula | None] = None
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
+
+    vectorizable: ClassVar[bool] = False
 
     replaces_activation: bool = False  # of the layer, not of its class: an option may turn these two off
     momentum: float | None = None
@@ -59,6 +65,7 @@ DECLARATIONS = (
     "mixes_samples",
     "formula",
     "invariances",
+    "vectorizable",
     "replaces_activation",
     "weight_parametrization",
 )

@@ -80,6 +80,7 @@ class PopulationBatchNorm(BatchNorm):
     mixes_samples: ClassVar[bool] = False
     formula: ClassVar[Formula | None] = None
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
+    vectorizable: ClassVar[bool] = True
 
     running_mean: Tensor
     running_var: Tensor

@@ -78,6 +78,7 @@ class SwitchableNorm(Norm):
     subtracts_mean: ClassVar[bool] = True
     mixes_samples: ClassVar[bool] = True
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
+    vectorizable: ClassVar[bool] = True
 
     running_mean: Tensor
     running_var: Tensor

@@ -101,6 +101,8 @@ class TorchGroupNorm(_TorchGroups):
         torch.nn.functional.group_norm. Wu & He 2018, arXiv:1803.08494.
     """
 
+    vectorizable: ClassVar[bool] = True
+
 
 class TorchLayerNorm(LayerNorm, _TorchGroups):
     """Run torch's own LayerNorm, affine per channel: the reference arm that bnlab's is held against.
@@ -127,6 +129,8 @@ class TorchLayerNorm(LayerNorm, _TorchGroups):
     Source:
         torch.nn.functional.group_norm. Ba, Kiros & Hinton 2016, arXiv:1607.06450.
     """
+
+    vectorizable: ClassVar[bool] = True
 
 
 class TorchInstanceNorm(InstanceNorm, _TorchGroups):
@@ -156,6 +160,8 @@ class TorchInstanceNorm(InstanceNorm, _TorchGroups):
         torch.nn.functional.group_norm. Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022.
     """
 
+    vectorizable: ClassVar[bool] = True
+
 
 class TorchRMSNorm(RMSNorm):
     """Run torch's own RMSNorm, with a scale per channel: the reference arm that bnlab's is held against.
@@ -179,6 +185,8 @@ class TorchRMSNorm(RMSNorm):
     Source:
         torch.nn.functional.rms_norm. Zhang & Sennrich 2019, arXiv:1910.07467.
     """
+
+    vectorizable: ClassVar[bool] = True
 
     def _normalize(self, x_NCS: Tensor) -> Tensor:
         # its own weight would be one per position of an image, and of x's type

@@ -76,6 +76,7 @@ class WeightStandardization(GroupNorm):
     """
 
     formula: ClassVar[Formula | None] = "group"
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int, *, num_groups: int = 4, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(num_channels, num_groups=num_groups, eps=eps, affine=affine)
@@ -127,6 +128,7 @@ class ScaledWeightStandardization(Norm):
     """
 
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
+    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int, *, activation: str = "relu", eps: float = 1e-4) -> None:
         super().__init__()

@@ -266,8 +266,8 @@ def padded_size(num_replicas: int) -> int:
         num_replicas: Still in training.
 
     Example:
-        >>> [padded_size(n) for n in (1, 2, 3, 5, 8, 9, 12, 13)]
-        [1, 2, 4, 6, 8, 12, 12, 16]
+        >>> [padded_size(n) for n in (1, 2, 3, 4, 5, 7, 8, 9, 13)]
+        [1, 2, 3, 4, 6, 8, 8, 12, 16]
     """
-    step = 2 if num_replicas <= 8 else 4
-    return num_replicas if num_replicas == 1 else -(-num_replicas // step) * step
+    step = 1 if num_replicas <= 4 else 2 if num_replicas <= 8 else 4
+    return -(-num_replicas // step) * step

@@ -136,7 +136,10 @@ class _Watcher(TorchFunctionMode):
     def leave(self, module: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
         _, given = self.running.pop()
         results = list(_tensors(output))
-        self._mark(results, self._dropout_of([tensor for tensor, _ in given]))
+        drops = (
+            isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0
+        )  # or its function
+        self._mark(results, self.names[module] if drops else self._dropout_of([tensor for tensor, _ in given]))
         facts = facts_of(module, tuple(given[0][0].shape)) if given else None
         if facts is not None:
             self.num_removing -= facts.removes_channel_shift
