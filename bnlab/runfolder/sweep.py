@@ -45,6 +45,12 @@ class SweepRuns:
         """The factors under comparison: what is swept besides the learning rate and the seed; else the norm."""
         return tuple(key for key in self.swept if key not in {SEED, LEARNING_RATE}) or ("norm",)
 
+    def shared_settings(self) -> dict[str, Any]:
+        """Return the settings that are the same in all runs."""
+        first, *others = self.rows or ({},)
+        kept = {key: value for key, value in first.items() if key not in _FACTS | _NOT_A_FACTOR}
+        return {key: value for key, value in kept.items() if all(row.get(key) == value for row in others)}
+
 
 def read_sweep(folder: Path) -> SweepRuns:
     """Return what lies in a sweep's folder; any folder of runs will do.

@@ -21,9 +21,9 @@ def run_layout(diagnostics: Iterable[str], layer_roles: Sequence[str]) -> Summar
         lines("accuracy", ["train/accuracy", "eval/accuracy"]),
     ]
     inside = inside_charts(dict.fromkeys(diagnostics, layer_roles))
-    categories = [layout_pb2.Category(title="Learning", chart=curves)]
+    categories = [category("Learning", curves)]
     if inside:
-        categories.append(layout_pb2.Category(title="Inside the network", chart=inside))
+        categories.append(category("Inside the network", inside))
     return layout(categories)
 
 
@@ -38,13 +38,30 @@ def lines(title: str, tags: Iterable[str]) -> Any:
     return layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=patterns))
 
 
-def band(title: str, value: str, lower: str, upper: str) -> Any:
-    """Return a chart of one curve with the area between two others; all three need the same steps.
+def band(title: str, value: str, lower: str | None = None, upper: str | None = None) -> Any:
+    """Return a chart of one curve and the area between two others, which need the same steps; it is never smoothed.
 
-    The tags must be those of arms alone: of a run that has one of the three, the chart says that it lacks two.
+    The tags must be those of arms alone: of a run that has some of them, the chart says that it lacks the others.
+
+    Args:
+        title: Above it.
+        value: The tag of the curve.
+        lower: The tag of the lower end; None: no area.
+        upper: The tag of the upper end.
     """
-    series = layout_pb2.MarginChartContent.Series(value=value, lower=lower, upper=upper)
+    series = layout_pb2.MarginChartContent.Series(value=value, lower=lower or value, upper=upper or value)
     return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=[series]))
+
+
+def category(title: str, charts: Sequence[Any], closed: bool = False) -> Any:
+    """Return a part of the page.
+
+    Args:
+        title: Above it. Where several runs have a part of the same title, TensorBoard makes one of them.
+        charts: From left to right; TensorBoard 2.21 shows them from the last to the first.
+        closed: Until it is clicked on: a chart asks for the curves of every run that is chosen, one by one.
+    """
+    return layout_pb2.Category(title=title, chart=list(reversed(charts)), closed=closed)
 
 
 def layout(categories: Sequence[Any]) -> Summary.Value:

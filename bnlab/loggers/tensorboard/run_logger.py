@@ -24,10 +24,10 @@ class TensorBoardLogger:
 
     Args:
         folder: The run's.
-        config: Written as text and as hyperparameters.
+        config: Written as text, but for a run of a sweep, and as hyperparameters.
         layer_roles: For the layout of the Custom Scalars page.
         hparam_keys: Of a run of a sweep: the settings that are swept, which alone become columns of its HParams
-            table. The Custom Scalars page is then the sweep's own. None: a run by itself.
+            table. Text and the Custom Scalars page are then the sweep's own. None: a run by itself.
         purge_step: Of a run that goes on from a checkpoint: the first step that is made anew, one more than the
             checkpoint's. What an earlier event file says of it and of later steps is dropped by TensorBoard.
     """
@@ -46,9 +46,8 @@ class TensorBoardLogger:
         self._handed_on = time.monotonic()
         if goes_on:  # TensorBoard keeps the first of these that it reads
             return
-        self._write(0, [_config_as_text(config)])
         if hparam_keys is None:
-            self._write(0, [run_layout(config.diagnostics.names, layer_roles)])
+            self._write(0, [_config_as_text(config), run_layout(config.diagnostics.names, layer_roles)])
         self._write(0, session_start(config, hparam_keys))
 
     def take(self, record: Record) -> None:

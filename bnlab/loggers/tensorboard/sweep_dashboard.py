@@ -1,0 +1,216 @@
+"""The dashboard of a sweep: what its arms have in common, and how they differ, for TensorBoard on the sweep's folder.
+
+::
+
+    runs/<sweep>/
+        events.out.tfevents.*              the page of the sweep: its charts, a table, figures
+        arms/<arm>/events.out.tfevents.*   a TensorBoard run per arm: means over seeds, and their intervals
+        <run id>/events.out.tfevents.*     each run, one row of the HParams table
+
+An arm's curves carry the tags of its runs and so overlay them. What it has beside, a band and the response to the
+learning rate, has tags of its own: the chart that draws a band complains of every run that has some of its tags only.
+"""
+
+import io
+import json
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from bnlab.loggers.tensorboard.arms import RANGES, Arm, Curve, Response, read_sweep_arms
+from bnlab.loggers.tensorboard.layouts import band, category, inside_charts, layout
+from bnlab.loggers.tensorboard.values import beginning, event, picture, scalar, text
+from bnlab.runfolder.sweep import SweepRuns, read_sweep
+from bnlab.stats.estimate import Estimate
+
+ARMS = "arms"
+BANDS = {"train/loss": "training loss", "eval/loss": "validation loss", "eval/accuracy": "validation accuracy"}
+"""Curves that get a band: three tags each, so not all."""
+
+LR_STEPS_PER_DECADE = 100
+"""TensorBoard's steps are whole numbers: a learning rate stands at 100 * log10(LR), so that 0.1 is -100, and 1 is 0."""
+
+LR_AXIS = "by 100 log10(LR): -200 is 0.01, 0 is 1"
+FINALS = ("loss", "accuracy")
+"""What is drawn against the learning rate, of the validation set at the end, with its interval."""
+
+DIVERGED = "lr_sensitivity/diverged_share"
+"""Without one: that of 0 out of 5 reaches to 0.43, and would cover everything else."""
+
+WAIT_S = 30.0
+"""Seconds to wait for another process that writes the same dashboard; it takes less than two for 300 runs."""
+
+_FIRST_STEP = -(10**9)
+_ENDING = ".bnlab"  # of our files: none but these are taken away
+_log = logging.getLogger("bnlab")
+
+
+def write_sweep_dashboard(sweep_folder: Path, figures: Mapping[str, bytes] | None = None) -> None:
+    """Write a sweep's page and its arms, out of the runs that have ended; again whenever there are more.
+
+    What was there before is replaced. A TensorBoard that is looking on shows the new curves at its next reload.
+
+    Args:
+        sweep_folder: Of the sweep, finished or not; any folder of runs will do.
+        figures: By name, PNG files for TensorBoard's Images page.
+    """
+    (sweep_folder / ".locks").mkdir(exist_ok=True)
+    try:
+        with FileLock(sweep_folder / ".locks" / "dashboard.lock", timeout=WAIT_S):
+            sweep = read_sweep(sweep_folder)
+            arms = read_sweep_arms(sweep)
+            for arm in arms:
+                _write_events(sweep_folder / ARMS / arm.name, _arm_events(arm))
+            _write_events(sweep_folder, [event(0, _page_of(sweep, arms, figures or {}))])
+            _take_away_others(sweep_folder / ARMS, {arm.name for arm in arms})
+    except Timeout:
+        _log.warning("%s: another process writes its dashboard; this one leaves it alone", sweep_folder)
+
+
+def _arm_events(arm: Arm) -> list[Event]:
+    values: dict[int, list[Summary.Value]] = {}
+    what = f"Mean over {arm.best.num_seeds} seeds at the best learning rate of this arm, {arm.best.lr:g}."
+    for tag, curve in arm.curves.items():
+        _add(values, curve.steps, {tag: curve.mean}, what)
+        if tag in BANDS:
+            _add(values, curve.steps, _band_of(band_tags(tag), curve), f"{what} Band: 95% interval of the mean.")
+    events = [event(step, values[step]) for step in sorted(values)]
+    if len(arm.responses) > 1:
+        events += [event(lr_step(each.lr), _response_values(each)) for each in arm.responses]
+    return events
+
+
+def _add(
+    values: dict[int, list[Summary.Value]], steps: Sequence[int], curves: Mapping[str, Sequence[float]], what: str
+) -> None:
+    for tag, curve in curves.items():
+        for number, (step, value) in enumerate(zip(steps, curve, strict=True)):
+            values.setdefault(step, []).append(scalar(tag, value, "" if number else what))
+
+
+def band_tags(tag: str) -> tuple[str, str, str]:
+    """Return the tags of a band: its mean, its lower and its upper end."""
+    name = f"over_seeds/{tag.replace('/', '_')}"
+    return f"{name}_mean", f"{name}_low", f"{name}_high"
+
+
+def _band_of(tags: tuple[str, str, str], curve: Curve) -> dict[str, Sequence[float]]:
+    return dict(zip(tags, (curve.mean, curve.low, curve.high), strict=True))
+
+
+def lr_step(lr: float) -> int:
+    """Return the step at which a learning rate stands.
+
+    Example:
+        >>> [lr_step(lr) for lr in (0.01, 0.1, 0.3, 1, 10)]
+        [-200, -100, -52, 0, 100]
+    """
+    return round(LR_STEPS_PER_DECADE * math.log10(lr))
+
+
+def lr_tags(final: str) -> tuple[str, str, str]:
+    """Return the tags of the response to the learning rate: of the mean, and of the ends of its interval."""
+    name = f"lr_sensitivity/validation_{final}"
+    return name, f"{name}_low", f"{name}_high"
+
+
+def _response_values(response: Response) -> list[Summary.Value]:
+    values = [scalar(DIVERGED, response.num_diverged / response.num_seeds, f"Share of the seeds, {LR_AXIS}.")]
+    for final in FINALS:
+        estimate: Estimate = getattr(response, final)
+        least, most = RANGES[final]
+        low = estimate.value if estimate.low is None else max(estimate.low, least)
+        high = estimate.value if estimate.high is None else min(estimate.high, most)
+        what = f"Mean over seeds at the end, and its 95% interval, {LR_AXIS}. A run that diverged counts as its start."
+        values += [scalar(t, v, what) for t, v in zip(lr_tags(final), (estimate.value, low, high), strict=True)]
+    return values
+
+
+def _page_of(sweep: SweepRuns, arms: Sequence[Arm], figures: Mapping[str, bytes]) -> list[Summary.Value]:
+    page = [layout(_categories(arms)), text("sweep", _summary(sweep, arms), "The sweep so far.")]
+    return [*page, *(picture(name, png, "") for name, png in figures.items())]
+
+
+def _categories(arms: Sequence[Arm]) -> list[Any]:
+    """Return the parts of the Custom Scalars page."""
+    curves = [band(title, *band_tags(tag)) for tag, title in BANDS.items()]
+    parts = [category("Arms, each at its best learning rate: mean over seeds, 95% interval", curves)]
+    if any(len(arm.responses) > 1 for arm in arms):
+        charts = [band(f"validation {final} at the end, {LR_AXIS}", *lr_tags(final)) for final in FINALS]
+        charts.append(band(f"share of the seeds that diverged, {LR_AXIS}", DIVERGED))
+        parts.append(category("Learning-rate sensitivity", charts))
+    roles: dict[str, dict[str, None]] = {}
+    for arm in arms:
+        for tag in arm.curves:
+            group, _, role = tag.partition("/")
+            if group not in {"train", "eval"}:
+                roles.setdefault(group, {})[role] = None
+    if roles:
+        inside = inside_charts({name: list(of_name) for name, of_name in roles.items()})
+        parts.append(category("Inside the network", inside, closed=True))
+    return parts
+
+
+def _summary(sweep: SweepRuns, arms: Sequence[Arm]) -> str:
+    """Return a page of Markdown: the best of each arm, what was asked for, what all runs have in common."""
+    ended = sum(row["status"] in {"finished", "diverged"} for row in sweep.rows)
+    table = ["| arm | best learning rate | seeds | validation loss | validation accuracy | diverged, of all runs |"]
+    table.append("|---" * 6 + "|")
+    for arm in arms:
+        rates = [response.lr for response in arm.responses]
+        edge = " (the edge of the grid)" if len(rates) > 1 and arm.best.lr in {rates[0], rates[-1]} else ""
+        lost, num_runs = (sum(getattr(r, key) for r in arm.responses) for key in ("num_diverged", "num_seeds"))
+        figures = [f"{arm.best.num_seeds}", f"{arm.best.loss.value:.4f}", f"{arm.best.accuracy.value:.1%}"]
+        table.append(f"| {' | '.join([arm.name, f'{arm.best.lr:g}{edge}', *figures, f'{lost} of {num_runs}'])} |")
+    parts = [f"{ended} of {len(sweep.planned)} runs have ended.", "\n".join(table)]
+    if sweep.overrides:
+        parts += ["Asked for:", _block(sweep.overrides)]
+    shared = sweep.shared_settings()
+    return "\n\n".join([*parts, "In all runs:", _block(f"{key}: {json.dumps(v)}" for key, v in shared.items())])
+
+
+def _block(entries: Iterable[str]) -> str:
+    return "\n".join(["```", *entries, "```"])
+
+
+def _write_events(folder: Path, events: Iterable[Event]) -> None:
+    """Put one event file in the place of those that were there; a reader sees the old one or the new, whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = list(folder.glob(f"events.out.tfevents.*{_ENDING}"))
+    now = time.time_ns()
+    header = Event(wall_time=now / 1e9, file_version="brain.Event:2")
+    buffer = io.BytesIO()
+    writer = RecordWriter(buffer)
+    for each in (header, beginning(_FIRST_STEP), *events):
+        writer.write(each.SerializeToString())
+    beside = folder / ".dashboard.tmp"  # a name that TensorBoard does not read
+    beside.write_bytes(buffer.getvalue())
+    # a new name each time: a TensorBoard that has read a file to its end does not look at what replaces it
+    beside.replace(folder / f"events.out.tfevents.{now}{_ENDING}")
+    for old in before:
+        _take_away(old)
+
+
+def _take_away_others(folder: Path, names: set[str]) -> None:
+    """Take away the arms that a sweep of other settings left."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and path.name not in names:
+            for old in path.glob(f"events.out.tfevents.*{_ENDING}"):
+                _take_away(old)
+            if not any(path.iterdir()):
+                path.rmdir()
+
+
+def _take_away(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:  # on Windows, while TensorBoard has it open; the newer one overrules it
+        _log.info("%s stays: %s", path, error)
