@@ -1,11 +1,10 @@
 """Learning-rate sensitivity of a sweep: each arm's figures, each against a reference, and what must be said aloud."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bnlab.report.arms import Arm, Arms, read_arms
+from bnlab.report.responses import ArmRuns, Responses, read_responses
 from bnlab.stats.pairing import Comparison, compare
 from bnlab.stats.response import Metric, ResponseCurve
 from bnlab.stats.sensitivity import (
@@ -35,7 +34,7 @@ class ArmSensitivity:
         against: This arm against the reference, seed by seed.
     """
 
-    arm: Arm
+    arm: ArmRuns
     figures: Sensitivity | None
     reference: str | None
     against: Comparison | None
@@ -58,7 +57,7 @@ class SweepSensitivity:
 
     folder: Path
     arms: list[ArmSensitivity]
-    grid: Arms
+    grid: Responses
     rule: Rule
     best: float | None
     by: Metric
@@ -81,28 +80,25 @@ class SweepSensitivity:
         }
 
 
-def read_sensitivity(
-    folder: Path, run_ids: Sequence[str] | None = None, rule: Rule | None = None, by: Metric = "loss"
-) -> SweepSensitivity:
+def read_sensitivity(folder: Path, rule: Rule | None = None, by: Metric = "loss") -> SweepSensitivity:
     """Read what a sweep says about learning rates.
 
     Each arm is compared with ``norm=none`` under otherwise equal settings, or else with the first arm of the sweep.
 
     Args:
         folder: The sweep's.
-        run_ids: Which of its runs; None: all that it plans.
         rule: When a run counts as trained; None: the usual one.
         by: What a best LR and a tolerance are asked of in tables and charts.
     """
     rule = rule or Rule()
-    grid = read_arms(folder, run_ids)
+    grid = read_responses(folder)
     curves = [arm.curve for arm in grid.arms if arm.curve is not None]
     best = best_accuracy(*curves) if curves else None
     arms = [_measured(arm, _reference(arm, grid.arms), rule, best, by) for arm in grid.arms]
     return SweepSensitivity(folder, arms, grid, rule, best, by, TOLERANCE[by], _sentences(grid, arms, rule, best, by))
 
 
-def _measured(arm: Arm, reference: Arm | None, rule: Rule, best: float | None, by: Metric) -> ArmSensitivity:
+def _measured(arm: ArmRuns, reference: ArmRuns | None, rule: Rule, best: float | None, by: Metric) -> ArmSensitivity:
     if arm.curve is None:
         return ArmSensitivity(arm, None, None, None)
     against = None
@@ -116,7 +112,7 @@ def _share_seeds(first: ResponseCurve, second: ResponseCurve) -> bool:
     return not set(first.seeds).isdisjoint(second.seeds)
 
 
-def _reference(arm: Arm, arms: list[Arm]) -> Arm | None:
+def _reference(arm: ArmRuns, arms: list[ArmRuns]) -> ArmRuns | None:
     """Return what an arm is compared with; None for the reference itself."""
     others = {key: value for key, value in arm.settings.items() if key != "norm" and not key.startswith("norm.")}
     for candidate in arms:
@@ -128,7 +124,7 @@ def _reference(arm: Arm, arms: list[Arm]) -> Arm | None:
     return None if arms[0] is arm else arms[0]
 
 
-def _sentences(grid: Arms, arms: list[ArmSensitivity], rule: Rule, best: float | None, by: Metric) -> list[str]:
+def _sentences(grid: Responses, arms: list[ArmSensitivity], rule: Rule, best: float | None, by: Metric) -> list[str]:
     sentences = _what_is_missing(grid)
     for each in arms:
         sentences += _of_arm(each, by)
@@ -151,14 +147,17 @@ def _sentences(grid: Arms, arms: list[ArmSensitivity], rule: Rule, best: float |
     return sentences
 
 
-def _what_is_missing(grid: Arms) -> list[str]:
-    missing = [text for arm in grid.arms for text in arm.missing] + grid.unknown
-    if not missing:
+def _what_is_missing(grid: Responses) -> list[str]:
+    named = [text for arm in grid.arms for text in arm.missing]
+    num_missing = len(named) + grid.num_unknown
+    if not num_missing:
         return []
-    named = "; ".join(missing[:NAMED]) + (f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
+    examples = named[:NAMED]
+    if num_missing > len(examples):
+        examples.append(f"{num_missing - len(examples)} more" if examples else "of which nothing is there")
     return [
-        f"{len(missing)} run{'s are' if len(missing) > 1 else ' is'} missing ({named}). Their seeds are left out of "
-        "their arms' figures. Run the command again to fill them in."
+        f"{num_missing} run{'s are' if num_missing > 1 else ' is'} missing ({'; '.join(examples)}). Their seeds are "
+        "left out of their arms' figures. Run the command again to fill them in."
     ]
 
 
@@ -195,7 +194,7 @@ def _of_untrained(label: str, figures: Sensitivity) -> str:
     return f"{label}: trains at no LR of {where}. Lower ones, or more steps, may show whether it can."
 
 
-def _the_rule(grid: Arms, rule: Rule, best: float | None) -> str:
+def _the_rule(grid: Responses, rule: Rule, best: float | None) -> str:
     step = f"Figures on the grid are known to one step, a factor of {grid_step(grid.lrs):.3g}."
     quota = f"on at least {rule.quota:.0%} of the seeds"
     if rule.by == "loss":

@@ -161,29 +161,3 @@ def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
     beside = folder / ".sweep.json.tmp"
     beside.write_text(json.dumps({"overrides": overrides, "runs": run_ids}, indent=1), encoding="utf-8")
     beside.replace(folder / "sweep.json")
-
-
-def read_planned_runs(folder: Path) -> list[str]:
-    """Return the ids of a sweep's runs in order, out of its sweep.json; none where there is no such file.
-
-    Raises:
-        RunError: It is damaged.
-    """
-    path = folder / "sweep.json"
-    if not path.exists():
-        return []
-    try:
-        return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))["runs"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read: {error}. Sweep again to write it anew.") from error
-
-
-def figure_path(folder: Path, name: str, kind: str) -> Path:
-    """Return where a sweep's figure lies.
-
-    Args:
-        folder: The sweep's.
-        name: Of the figure.
-        kind: ``svg`` or ``png``.
-    """
-    return folder / f"{name}.{kind}"

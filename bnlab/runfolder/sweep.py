@@ -113,3 +113,14 @@ def _likelihood(key: str, values: Mapping[str, Sequence[str]]) -> tuple[int, boo
 
 def _plain(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def figure_path(folder: Path, name: str, kind: str) -> Path:
+    """Return where a sweep's figure lies.
+
+    Args:
+        folder: The sweep's.
+        name: Of the figure.
+        kind: ``svg`` or ``png``.
+    """
+    return folder / f"{name}.{kind}"
