@@ -88,8 +88,14 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+COMMAND = "BNLAB_COMMAND"
+"""Name of an environment variable: in a worker, the command that its sweep was started by."""
+
+
 def command() -> str:
-    """Return the command line of this process, as one would type it."""
+    """Return the command line of this process, as one would type it; of a worker, that of its sweep."""
+    if COMMAND in os.environ:
+        return os.environ[COMMAND]
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "python"
 
 

@@ -89,6 +89,7 @@ def run(
 ) -> int:
     """Plan a sweep, say what it will do, do it, print what came out; return the exit status."""
     from bnlab.cli.sweep_view import open_sweep_view
+    from bnlab.report.dashboard import write_dashboard
     from bnlab.sweeps.execute import execute
     from bnlab.sweeps.plan import plan_sweep, prepared
     from bnlab.training.interruption import interruptible
@@ -127,9 +128,13 @@ def run(
     finally:
         if view is not None:
             view.close()
+    configs = sweep.configs.values()
     if interruption.is_asked:
         return interruption.exit_status
+    figures = write_dashboard(sweep.folder) if missing and any("tensorboard" in c.loggers for c in configs) else []
     show(result, quiet=quiet, as_json=as_json)
+    for path in [] if quiet else figures:
+        ERR.print(str(path), style="dim", soft_wrap=True, markup=False)
     return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
 
 

@@ -7,8 +7,8 @@ from bnlab import provenance
 from bnlab.experiment.assembly import assemble_cohort
 from bnlab.experiment.checking import check
 from bnlab.seeding import stream_seed
-from bnlab.sweeps.cohorts import PlannedCohort
-from bnlab.sweeps.plan import Sweep, program
+from bnlab.sweeps.cohorts import PlannedCohort, program
+from bnlab.sweeps.plan import Sweep
 from bnlab.training.precision import computing_with
 
 TRIED_S = 0.25

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnlab import provenance
 from bnlab.errors import BnlabError, RunBusyError
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
@@ -31,6 +32,7 @@ SURROUNDINGS = "surroundings.json"
 def write_surroundings(folder: Path) -> None:
     """Write down what a worker on another machine, or one that is still warm from another sweep, must set right."""
     environment = {name: value for name, value in os.environ.items() if name.startswith("BNLAB_")}
+    environment[provenance.COMMAND] = provenance.command()
     facts = {"folder": str(Path.cwd()), "environment": environment}
     (folder / SURROUNDINGS).write_text(json.dumps(facts), encoding="utf-8")
 

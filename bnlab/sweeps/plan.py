@@ -1,7 +1,6 @@
 """What a sweep will do, known before it does anything: its runs, what is there, what is missing."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import flatten, runs_root
 from bnlab.schema import RunConfig
-from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts
+from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
 from bnlab.sweeps.files import with_file
 from bnlab.sweeps.grid import expand
 
@@ -126,12 +125,3 @@ def _is_vectorizable(norm: str) -> bool:
     from bnlab.norms.catalog import find_norm_class  # noqa: PLC0415  (it waits for torch)
 
     return bool(getattr(find_norm_class(norm), "vectorizable", False))  # somebody's own class need not say
-
-
-_SAME_PROGRAM = ("seed", "optim.lr", "optim.weight_decay", "model.init_std")
-
-
-def program(config: RunConfig) -> str:
-    """Return what is the same in configs that differ in numbers only."""
-    facts = {key: value for key, value in flatten(config.as_dict()).items() if key not in _SAME_PROGRAM}
-    return json.dumps(facts, sort_keys=True)

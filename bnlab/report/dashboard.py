@@ -1,0 +1,25 @@
+"""What a sweep leaves behind when it is done: its figure, and its pages in TensorBoard."""
+
+from pathlib import Path
+
+from bnlab.errors import StudyError
+from bnlab.loggers.tensorboard.sweep_dashboard import write_sweep_dashboard
+from bnlab.report.figures import write_figures
+from bnlab.report.sensitivity import read_sensitivity
+
+
+def write_dashboard(folder: Path) -> list[Path]:
+    """Draw a sweep's figures and write its dashboard, out of the runs that have ended; return the figures' paths.
+
+    A sweep over learning rates has a figure of final loss and accuracy against them; another one has none.
+
+    Args:
+        folder: The sweep's.
+    """
+    try:
+        paths = write_figures(read_sensitivity(folder), folder)
+    except StudyError:  # there is no such curve in it
+        paths = []
+    pictures = {path.stem: path.read_bytes() for path in paths if path.suffix == ".png"}
+    write_sweep_dashboard(folder, pictures)
+    return paths
