@@ -1,10 +1,12 @@
 """What a sweep will do, known before it does anything: its runs, what is there, what is missing."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bnlab.errors import BnlabError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import flatten, runs_root
@@ -115,7 +117,7 @@ def prepared(sweep: Sweep) -> Sweep:
     """
     from bnlab.experiment.checking import check  # noqa: PLC0415  (it waits for torch; a finished sweep need not)
 
-    cohorts = plan_cohorts(list(sweep.configs.values()), _is_vectorizable)
+    cohorts = [*_cut_off(sweep), *plan_cohorts(list(sweep.configs.values()), _is_vectorizable)]
     programs = {program(cohort.configs[0]): cohort.configs[0] for cohort in cohorts}
     warnings = dict.fromkeys(warning for config in programs.values() for warning in check(config).warnings)
     return dataclasses.replace(sweep, cohorts=cohorts, warnings=list(dict.fromkeys([*sweep.warnings, *warnings])))
@@ -125,3 +127,23 @@ def _is_vectorizable(norm: str) -> bool:
     from bnlab.norms.catalog import find_norm_class  # noqa: PLC0415  (it waits for torch)
 
     return bool(getattr(find_norm_class(norm), "vectorizable", False))  # somebody's own class need not say
+
+
+def _cut_off(sweep: Sweep) -> list[PlannedCohort]:
+    """Return the cohorts of runs that were cut off and can go on, as their manifests tell them.
+
+    They may be others than those planned now, if the sweep was smaller then, or its engine another one. They are
+    trained first; in the cohorts that are planned now their runs then have their results already.
+    """
+    from bnlab.experiment.manifest import cohort_from  # noqa: PLC0415  (experiment waits for torch)
+
+    found: dict[tuple[str, ...], PlannedCohort] = {}
+    for name in sweep.missing():
+        folder = sweep.run_folder(name)
+        if not (folder.checkpoint_path.exists() or folder.previous_checkpoint_path.exists()):
+            continue
+        with contextlib.suppress(BnlabError, KeyError):  # what cannot be told any more begins anew
+            manifest = folder.read_manifest()
+            cohort = PlannedCohort(manifest["engine"], tuple(cohort_from(manifest)))
+            found[(cohort.engine, *map(run_id, cohort.configs))] = cohort
+    return list(found.values())

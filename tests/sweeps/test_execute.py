@@ -9,6 +9,7 @@ import pytest
 from bnlab.runfolder.folder import RunFolder
 from bnlab.sweeps.execute import SweepResult, execute, run_sweep
 from bnlab.sweeps.plan import plan_sweep, prepared
+from bnlab.training.interruption import Interruption
 
 QUICK = ["data=digits", "data.limit=200", "train.steps=20", "diagnostics=none", "loggers=[]", "name=s", "model.width=8"]
 TROUBLE = ["norm=none,troubled_norms:Troubled", "norm.trouble=trouble.txt"]
@@ -123,3 +124,22 @@ def test_a_run_that_another_process_trains_is_waited_for() -> None:
     lock.__enter__()
     result = execute(planned, planned.missing(), jobs=1, view=View())
     assert counts(result) == {"finished": 2}
+
+
+def test_a_cohort_that_was_cut_off_goes_on_as_it_was_when_the_sweep_has_grown() -> None:
+    words = ["model.width=8", "train.checkpoint_every=5", "sweep.engine=vectorized"]
+    sweep(*words, "seed=0,1,2", jobs=1)
+    whole = metrics()
+    shutil.rmtree("runs")
+    interruption = Interruption()
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            interruption.is_asked |= "steps" in line
+
+    assert counts(sweep(*words, "seed=0,1,2", jobs=1, view=View(), interruption=interruption)) == {"interrupted": 3}
+    assert counts(sweep(*words, "seed=range(5)", jobs=1)) == {"finished": 5}
+    manifests = {name: RunFolder(Path("runs/s") / name).read_manifest() for name in metrics()}
+    assert [len(manifest["cohort"]["runs"]) for _, manifest in sorted(manifests.items())] == [3, 3, 3, 5, 5]
+    assert all(manifests[name]["resumed"] for name in whole)
+    assert {name: metrics()[name] for name in whole} == whole
