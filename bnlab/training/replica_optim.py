@@ -43,7 +43,7 @@ class RowLayout:
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the parameters in rows (P,) or (R, P), by name: views of each one's shape, or (R, *shape)."""
-        parts = rows.split(self.sizes, dim=-1)
+        parts = torch.split(rows, self.sizes, dim=-1)
         return {name: _shaped(part, shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)}
 
 
@@ -57,8 +57,8 @@ def _shaped(part: Tensor, shape: tuple[int, ...]) -> Tensor:
     if not shape:
         return part.squeeze(-1)
     if len(shape) == 2:
-        return part.unflatten(-1, shape[::-1]).transpose(-1, -2)
-    return part.unflatten(-1, shape)
+        return part.view(*part.shape[:-1], *shape[::-1]).transpose(-1, -2)
+    return part.view(*part.shape[:-1], *shape)
 
 
 class ReplicaOptimizer:
@@ -86,7 +86,7 @@ class ReplicaOptimizer:
         groups: list[list[dict[str, Any]]] = []
         for value_P, gradient_P, config in zip(values_RP, gradients_RP, configs, strict=False):
             sizes = split if config.weight_decay else [layout.row_size]
-            parts = zip(value_P.split(sizes), gradient_P.split(sizes), strict=True)
+            parts = zip(torch.split(value_P, sizes), torch.split(gradient_P, sizes), strict=True)
             decays = (config.weight_decay, 0.0)
             groups.append(
                 [{**_group(*part, config), "weight_decay": wd} for part, wd in zip(parts, decays, strict=False)]
@@ -138,6 +138,6 @@ class ReplicaOptimizer:
                 whole = self._gradients_RP.new_empty(self._layout.row_size)
                 for name, room in self._layout.named(whole).items():
                     room.copy_(remembered[name])
-                parts = [part.clone() for part in whole.split(sizes)]
+                parts = [part.clone() for part in torch.split(whole, sizes)]
             for group, part in zip(groups, parts, strict=True):
                 self._optimizer.state[group["params"][0]][quantity] = part

@@ -10,6 +10,7 @@ Shape letters: R replicas, B images, K classes.
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +91,7 @@ def trace_program(
 
     differentiate = vmap(grad_and_value(loss_of_one, has_aux=True))
 
-    def step(*arguments: object) -> tuple[list[Tensor], Tensor, Tensor]:
+    def step(*arguments: Any) -> tuple[list[Tensor], Tensor, Tensor]:
         gradients, (losses_R, logits_RBK) = differentiate(*arguments)
         return list(gradients.values()), losses_R, logits_RBK
 

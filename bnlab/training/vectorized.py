@@ -154,15 +154,16 @@ class VectorizedRuns(Cohort):
             return images[self._stream_of_row], labels[self._stream_of_row]
         indices_RB = torch.stack([stream.next_indices() for stream in streams])[self._stream_of_row]
         # index_select: a third of the time of split.images[indices]
-        images = torch.index_select(split.images, 0, indices_RB.flatten()).unflatten(0, indices_RB.shape)
-        return images, split.labels[indices_RB]
+        images = torch.index_select(split.images, 0, indices_RB.flatten())
+        return images.view(*indices_RB.shape, *images.shape[1:]), split.labels[indices_RB]
 
     @torch.no_grad()
     def _differentiate(self, images_RB: Tensor, labels_RB: Tensor) -> tuple[Tensor, Tensor]:
         """Fill the gradients; return losses (R,) and logits (R, B, K). Parts of a batch are equal: means of means."""
-        losses, logits = [], []
+        losses: list[Tensor] = []
+        logits: list[Tensor] = []
         size = labels_RB.shape[1] // self._accumulation
-        for images, labels in zip(images_RB.split(size, dim=1), labels_RB.split(size, dim=1), strict=True):
+        for images, labels in zip(torch.split(images_RB, size, 1), torch.split(labels_RB, size, 1), strict=True):
             noises = self._draw(self._program.draws)
             gradients, losses_R, logits_RBK = self._program(
                 self._parameters, self._buffers, images.contiguous(), labels.contiguous(), noises
