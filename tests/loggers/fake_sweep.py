@@ -47,5 +47,5 @@ def run_folder(
 
 def sweep_of(folder: Path, runs: Sequence[str], overrides: Sequence[str] = ()) -> Path:
     """Write down that these are the runs of a sweep."""
-    write_sweep(folder, list(overrides), list(runs), [])
+    write_sweep(folder, list(overrides), list(runs))
     return folder
