@@ -6,6 +6,7 @@ from bnlab.errors import StudyError
 from bnlab.loggers.tensorboard.sweep_dashboard import write_sweep_dashboard
 from bnlab.report.figures import write_figures
 from bnlab.report.sensitivity import read_sensitivity
+from bnlab.runfolder.sweep import read_sweep
 
 
 def write_dashboard(folder: Path) -> list[Path]:
@@ -23,3 +24,16 @@ def write_dashboard(folder: Path) -> list[Path]:
     pictures = {path.stem: path.read_bytes() for path in paths if path.suffix == ".png"}
     write_sweep_dashboard(folder, pictures)
     return paths
+
+
+def refresh_dashboard(folder: Path, known: frozenset[str] | None) -> frozenset[str]:
+    """Write a sweep's dashboard if runs have ended since it was written; return the ids of those that have.
+
+    Args:
+        folder: The sweep's.
+        known: What the last call returned; None: it is written in any case.
+    """
+    ended = frozenset(row["run_id"] for row in read_sweep(folder).rows if row["status"] in {"finished", "diverged"})
+    if ended != known:
+        write_dashboard(folder)
+    return ended

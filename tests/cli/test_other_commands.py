@@ -3,7 +3,6 @@ import io
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -97,32 +96,6 @@ def test_a_finished_run_is_shown_without_waiting_for_torch(bnlab_says: Say) -> N
 def heeding_ctrl_c() -> None:
     """Take back what a shell does to commands in the background: they, and all they start, ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def test_dashboard_prints_its_address_and_ends_with_ctrl_c(bnlab_says: Say) -> None:
-    bnlab_says("train", "-q", "data=synthetic", "train.steps=20")
-    port = free_port()
-    command = [sys.executable, "-m", "bnlab.cli.app", "dashboard", "--port", str(port)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding_ctrl_c
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().strip() == f"http://127.0.0.1:{port}/"
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
-    assert process.returncode == 130
-
-
-def test_dashboard_without_runs_says_what_to_do(bnlab_says: Say) -> None:
-    answer = bnlab_says("dashboard")
-    assert answer.status == 2
-    assert "Train one: bnlab train" in answer.err
 
 
 def test_ctrl_c_ends_a_training_with_130_and_keeps_what_was_recorded(tmp_path: Path) -> None:

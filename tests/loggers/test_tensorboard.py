@@ -1,13 +1,8 @@
 import json
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from live_board import live_tensorboard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
@@ -92,32 +87,13 @@ def test_the_layout_draws_each_diagnostic_with_all_its_layers_in_one_chart(event
     assert charts["saturation"][0] == "^saturation/hidden1$"
 
 
-def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=20) as answer:
-        return json.loads(answer.read())
-
-
 def test_a_live_tensorboard_serves_the_run_on_the_loopback_address(summary: bnlab.RunSummary) -> None:
-    root = Path(summary.folder).parents[1]
-    # in a process of its own: TensorBoard has no way to stop its threads
-    program = (
-        f"from bnlab.loggers.tensorboard.serving import serve; print(serve({str(root)!r}, 0), flush=True); input()"
-    )
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:")
-        runs = wait_for(lambda: get(f"{address}data/runs"))
-        assert runs == [f"single/{summary.run_id}"]
-        assert "saturation/hidden1" in get(f"{address}data/plugin/scalars/tags")[runs[0]]
-        layout = get(f"{address}data/plugin/custom_scalars/layout")
+    with live_tensorboard(Path(summary.folder).parents[1]) as board:
+        assert board.address.startswith("http://127.0.0.1:")
+        run = f"single/{summary.run_id}"
+        tags = board.wait_for(
+            "data/plugin/scalars/tags", lambda tags: run in tags and "saturation/hidden1" in tags[run]
+        )
+        assert list(tags) == [run]
+        layout = board.get("data/plugin/custom_scalars/layout")
         assert [category["title"] for category in layout["category"]] == ["Learning", "Inside the network"]
-        process.kill()
-
-
-def wait_for(ask: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 20
-    while not (answer := ask()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return answer

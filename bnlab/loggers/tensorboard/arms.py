@@ -7,6 +7,7 @@ Shape letters: S seeds, T steps.
 
 import itertools
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from bnlab.errors import RunError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.sweep import LEARNING_RATE, SweepRuns
 from bnlab.stats.estimate import LEVEL, Estimate, mean_over_seeds
 
 FloatArray = npt.NDArray[np.float64]
+
+_log = logging.getLogger("bnlab")
 
 RANGES = {"loss": (0.0, np.inf), "accuracy": (0.0, 1.0)}
 """What a figure can be; an interval of three seeds does not know."""
@@ -152,13 +156,13 @@ def arm_name(settings: Mapping[str, Any]) -> str:
 def _arm(name: str, settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Arm | None:
     runs_at: dict[float, list[_Run]] = {}
     for row in rows:
-        runs_at.setdefault(float(row[LEARNING_RATE]), []).append(_read_start(row))
+        runs_at.setdefault(float(row[LEARNING_RATE]), []).append(_read(row, only_start=True))
     responses = [response for lr in sorted(runs_at) if (response := _response(lr, runs_at[lr])) is not None]
     whole = [response for response in responses if response.num_diverged == 0]
     if not responses:
         return None
     best = min(whole or responses, key=lambda response: response.loss.value)
-    return Arm(name, settings, responses, best, _curves([_read_all(run) for run in runs_at[best.lr]]))
+    return Arm(name, settings, responses, best, _curves([_read(run.row, only_start=False) for run in runs_at[best.lr]]))
 
 
 def _response(lr: float, runs: Sequence[_Run]) -> Response | None:
@@ -171,33 +175,28 @@ def _response(lr: float, runs: Sequence[_Run]) -> Response | None:
     return Response(lr, len(told), num_diverged, mean_over_seeds(loss), mean_over_seeds(accuracy))
 
 
-def _read_start(row: Mapping[str, Any]) -> _Run:
-    return _read(row, only_start=True)
-
-
-def _read_all(run: _Run) -> _Run:
-    return _read(run.row, only_start=False)
-
-
 def _read(row: Mapping[str, Any], only_start: bool) -> _Run:
+    """Return a run's records by tag; of one whose file is damaged, those above the damage."""
     run = _Run(row)
-    for record in RunFolder(Path(row["folder"])).read_records():
-        group = _TAG_OF.get((record["kind"], record["split"]))
-        if record["kind"] == "diagnostic":
-            group = record["name"]
-        if group is not None:
-            values = {**record["values"], **record.get("nonfinite", {})}
+    try:
+        for record in RunFolder(Path(row["folder"])).read_records():
+            group = _TAG_OF.get((record["kind"], record["split"]))
+            if record["kind"] == "diagnostic":
+                group = record["name"]
+            values = {**record["values"], **record.get("nonfinite", {})} if group else {}
             for key, value in values.items():
                 if key != "lr":
                     run.curves.setdefault(f"{group}/{key}", {})[record["step"]] = float(value)
-        if only_start and group == "eval":
-            break
+            if only_start and group == "eval":
+                break
+    except RunError as error:
+        _log.warning("%s", error)
     return run
 
 
 def _curves(runs: Sequence[_Run]) -> dict[str, Curve]:
-    """Return the mean of every tag that all runs have, over the steps that one of them has."""
-    tags = [tag for tag in runs[0].curves if all(tag in run.curves for run in runs)]
+    """Return the mean of every tag, over the steps that a run has."""
+    tags = dict.fromkeys(tag for run in runs for tag in run.curves)
     return {tag: curve for tag in tags if (curve := _curve(tag, runs)) is not None}
 
 
@@ -207,8 +206,9 @@ def _curve(tag: str, runs: Sequence[_Run]) -> Curve | None:
     Of the inside of a network that diverged there is nothing to be said: the mean is that of the others.
     """
     group, _, figure = tag.partition("/")
-    steps = sorted({step for run in runs for step in run.curves[tag]})
-    values_ST = np.array([[run.curves[tag].get(step, np.nan) for step in steps] for run in runs])
+    points = [run.curves.get(tag, {}) for run in runs]
+    steps = sorted({step for of_run in points for step in of_run})
+    values_ST = np.array([[of_run.get(step, np.nan) for step in steps] for of_run in points])
     if group in {"train", "eval"}:
         start_S1 = np.array([[run.start(figure)] for run in runs])
         lost_ST = np.array([[run.is_lost(step) for step in steps] for run in runs])

@@ -1,8 +1,13 @@
-"""TensorBoard itself, on the loopback address."""
+"""TensorBoard itself, on the loopback address, and which of its pages shows what."""
 
+import contextlib
+import io
 from pathlib import Path
+from urllib.parse import quote
 
-from tensorboard.program import TensorBoard
+from tensorboard.program import TensorBoard, TensorBoardServerException
+
+from bnlab.errors import ConfigError
 
 
 def serve(logdir: Path, port: int | None) -> str:
@@ -11,8 +16,42 @@ def serve(logdir: Path, port: int | None) -> str:
     Args:
         logdir: What it shows.
         port: Where; None: 6006, or the next that is free.
+
+    Raises:
+        ConfigError: The port is taken, or cannot be had.
     """
     board = TensorBoard()
     arguments = ["tensorboard", "--logdir", str(logdir), "--host", "127.0.0.1", "--reload_interval", "5"]
     board.configure(argv=arguments + ([] if port is None else ["--port", str(port)]))
-    return str(board.launch())
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # it announces the way that it reads, four lines each time
+            return str(board.launch())
+    except TensorBoardServerException as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"--port {port} cannot be served on: {said}. Leave --port out for one that is free."
+        ) from error
+
+
+def sweep_pages(address: str, by_norm: bool) -> dict[str, str]:
+    """Return the pages of a sweep that TensorBoard shows, by what can be seen there.
+
+    The addresses choose the runs: of more than 40, TensorBoard's older pages show none until some are chosen.
+
+    Args:
+        address: Of TensorBoard on the sweep's folder.
+        by_norm: Its arms are its norms, so that a run's name says which arm it belongs to.
+
+    Example:
+        >>> sweep_pages("http://127.0.0.1:6006/", by_norm=True)["every run, one row each"]
+        'http://127.0.0.1:6006/#hparams'
+    """
+    arms, page = quote("^arms/"), quote("^[.]$")
+    color = f"&runColorGroup={quote('regex:^(?:arms/)?([^-/]+)')}" if by_norm else ""
+    return {
+        "arms: bands, learning rates": f"{address}#custom_scalars&regexInput={arms}&_smoothingWeight=0",
+        "arms: every curve": f"{address}?smoothing=0&runFilter={arms}#timeseries",
+        "arms: the best of each": f"{address}#text&regexInput={page}",
+        "every run, one row each": f"{address}#hparams",
+        "every run, colored by arm" if by_norm else "every run": f"{address}?smoothing=0{color}#timeseries",
+    }

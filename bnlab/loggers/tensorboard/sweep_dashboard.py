@@ -11,10 +11,12 @@ An arm's curves carry the tags of its runs and so overlay them. What it has besi
 learning rate, has tags of its own: the chart that draws a band complains of every run that has some of its tags only.
 """
 
+import contextlib
 import io
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -196,21 +198,26 @@ def _write_events(folder: Path, events: Iterable[Event]) -> None:
     # a new name each time: a TensorBoard that has read a file to its end does not look at what replaces it
     beside.replace(folder / f"events.out.tfevents.{now}{_ENDING}")
     for old in before:
-        _take_away(old)
+        _empty_or_take_away(old)
 
 
 def _take_away_others(folder: Path, names: set[str]) -> None:
     """Take away the arms that a sweep of other settings left."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and path.name not in names:
-            for old in path.glob(f"events.out.tfevents.*{_ENDING}"):
-                _take_away(old)
-            if not any(path.iterdir()):
-                path.rmdir()
+            with contextlib.suppress(OSError):
+                for old in path.glob(f"events.out.tfevents.*{_ENDING}"):
+                    old.unlink()
+                path.rmdir()  # unless somebody else's files are in it
 
 
-def _take_away(path: Path) -> None:
-    try:
-        path.unlink()
-    except OSError as error:  # on Windows, while TensorBoard has it open; the newer one overrules it
-        _log.info("%s stays: %s", path, error)
+def _empty_or_take_away(path: Path) -> None:
+    """Empty a file, and take it away the next time.
+
+    A TensorBoard that reads by Python stands at the end of it, looks there first, and goes no further if it is gone.
+    """
+    with contextlib.suppress(OSError):  # on Windows, while it is open; the newer file overrules it all the same
+        if path.stat().st_size > 0:
+            os.truncate(path, 0)
+        else:
+            path.unlink()

@@ -5,8 +5,9 @@ import time
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary
 from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
@@ -20,9 +21,12 @@ def scalar(tag: str, value: float, description: str = "") -> Summary.Value:
         description: What a reader who asks TensorBoard about the chart is told; the first of a tag counts.
     """
     # plain old-style values: they fill the HParams table too, and stay readable by EventAccumulator.Scalars
-    if description:
-        return Summary.Value(tag=tag, simple_value=value, metadata=SummaryMetadata(summary_description=description))
-    return Summary.Value(tag=tag, simple_value=value)
+    if not description:
+        return Summary.Value(tag=tag, simple_value=value)
+    # the class of the data is named, although old values go without: the reader in Rust drops the description else
+    metadata = scalar_metadata.create_summary_metadata(display_name="", description=description)
+    metadata.data_class = DATA_CLASS_SCALAR
+    return Summary.Value(tag=tag, simple_value=value, metadata=metadata)
 
 
 def text(tag: str, markdown: str, description: str) -> Summary.Value:
