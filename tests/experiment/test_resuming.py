@@ -6,20 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from cut_runs import QUICK, assert_equal, trained_in_one_go
 
 from bnlab.config.compose import compose_run
 from bnlab.config.folders import conf_folder
 from bnlab.experiment.recorder import Recorder
 from bnlab.experiment.running import run_experiment
 from bnlab.runfolder.folder import RunFolder
-from bnlab.training.checkpoint import read_checkpoint
 
-# nothing is aligned: a checkpoint in the middle of an epoch (11 batches), of a point of the curve, of the schedule
-QUICK = [
-    *["data=synthetic", "train.steps=26", "train.log_every=5", "train.eval_every=9", "train.checkpoint_every=4"],
-    *["model.width=8", "model.depth=2", "loggers=[]", "diagnostics.schedule.at=[0,3,17]"],
-]
 NORMS = sorted(path.stem for path in (conf_folder() / "norm").glob("*.yaml") if path.stem != "own")
 IMAGES_ONLY = {"frn", "instance", "instance_torch", "switchable"}
 
@@ -46,29 +40,6 @@ def train_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], tu
         return folder, [taken_up["step"] for taken_up in folder.read_manifest()["resumed"]]
 
     return train
-
-
-def trained_in_one_go(words: list[str]) -> RunFolder:
-    folder = RunFolder(Path("whole").absolute())
-    run_experiment(compose_run([*words, "train.checkpoint_every=null"]), folder)
-    return folder
-
-
-def facts(folder: RunFolder) -> dict[str, Any]:
-    own = {"duration_s", "run_id"}
-    return {key: value for key, value in folder.read_summary().items() if key not in own}
-
-
-def assert_equal(one: RunFolder, other: RunFolder) -> None:
-    assert (one.path / "metrics.jsonl").read_bytes() == (other.path / "metrics.jsonl").read_bytes()
-    assert facts(one) == facts(other)
-    weights, expected = (read_checkpoint(folder.checkpoint_path) for folder in (one, other))
-    assert weights["training"] is None
-    assert weights["step"] == expected["step"]
-    assert list(weights["model"]) == list(expected["model"])
-    for name, tensor in weights["model"].items():
-        assert torch.equal(tensor, expected["model"][name]), name
-        assert (tensor.dtype, tensor.stride()) == (expected["model"][name].dtype, expected["model"][name].stride())
 
 
 @pytest.mark.parametrize("norm", NORMS)
