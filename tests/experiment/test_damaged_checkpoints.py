@@ -1,0 +1,154 @@
+"""What cannot be gone on from is named and set aside; the one before it is used, or the run begins anew."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cut_runs import QUICK, assert_equal, train_until, trained_in_one_go
+
+from bnlab.config.compose import compose_run
+from bnlab.experiment.running import run_experiment
+from bnlab.runfolder.folder import RunFolder
+from bnlab.training.checkpoint import read_checkpoint
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("boom").absolute(),))
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+
+def widened(content: dict[str, Any]) -> None:
+    model = content["training"]["state"]["cohort"]["model"]
+    model["hidden1.linear.weight"] = torch.zeros(3, 3)
+
+
+def first_weight(content: dict[str, Any]) -> str:
+    return next(iter(content["training"]["state"]["cohort"]["model"]))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "random bytes": lambda path: path.write_bytes(bytes(range(256)) * 20),
+    "one bit": lambda path: path.write_bytes(bytes([*(raw := path.read_bytes())[:999], raw[999] ^ 1, *raw[1000:]])),
+    "a pickle that would run": lambda path: torch.save({"step": 12, "model": Bomb(), "training": Bomb()}, path),
+    "another program's": lambda path: torch.save({"state_dict": {"weight": torch.zeros(2)}}, path),
+    "a missing part": lambda path: rewrite(path, lambda c: c["training"]["state"].pop("curve")),
+    "a missing buffer": lambda path: rewrite(
+        path, lambda c: c["training"]["state"]["cohort"]["model"].pop(first_weight(c))
+    ),
+    "a weight too many": lambda path: rewrite(
+        path, lambda c: c["training"]["state"]["cohort"]["model"].update(other=torch.zeros(1))
+    ),
+    "a wrong shape": lambda path: rewrite(
+        path, lambda c: c["training"]["state"]["cohort"]["model"].update({first_weight(c): torch.zeros(3, 3)})
+    ),
+    "a wrong type": lambda path: rewrite(path, lambda c: c["training"].update(state=[1, 2])),
+}
+
+
+@pytest.fixture
+def cut() -> RunFolder:
+    """A run that was cut off at step 15, with checkpoints at 8 and 12."""
+    folder = RunFolder(Path("pieces").absolute())
+    train_until(14, QUICK, folder)
+    steps = [read_checkpoint(path)["step"] for path in (folder.previous_checkpoint_path, folder.checkpoint_path)]
+    assert steps == [8, 12]
+    return folder
+
+
+def go_on(folder: RunFolder) -> list[str]:
+    warnings: list[str] = []
+    run_experiment(compose_run(QUICK), folder, on_warning=warnings.append)
+    assert_equal(folder, trained_in_one_go(QUICK))
+    return warnings
+
+
+def resumed_at(folder: RunFolder) -> list[int]:
+    return [taken_up["step"] for taken_up in folder.read_manifest().get("resumed", [])]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_set_aside_and_the_one_before_it_is_used(cut: RunFolder, damage: str) -> None:
+    DAMAGES[damage](cut.checkpoint_path)
+    (warning,) = go_on(cut)
+    assert str(cut.checkpoint_path) in warning
+    assert warning.endswith("; set aside as checkpoint.pt.damaged. It goes on from step 8.")
+    assert len(warning.splitlines()) == 1
+    assert warning in cut.log_path.read_text()
+    assert resumed_at(cut) == [8]
+    assert (cut.path / "checkpoint.pt.damaged").exists()
+    assert not Path("boom").exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_both_are_damaged_it_begins_anew(cut: RunFolder, damage: str) -> None:
+    DAMAGES[damage](cut.checkpoint_path)
+    DAMAGES[damage](cut.previous_checkpoint_path)
+    warnings = go_on(cut)
+    assert [warning.endswith("It begins anew.") for warning in warnings] == [True, True]
+    assert resumed_at(cut) == []
+    assert {path.name for path in cut.path.glob("*.damaged")} == {
+        *["checkpoint.pt.damaged", "checkpoint.previous.pt.damaged"]
+    }
+
+
+def test_a_damaged_one_before_the_newest_does_no_harm(cut: RunFolder) -> None:
+    cut.previous_checkpoint_path.write_bytes(b"x")
+    go_on(cut)
+    assert resumed_at(cut) == [12]
+
+
+def test_a_checkpoint_of_another_program_is_not_gone_on_from(cut: RunFolder) -> None:
+    rewrite(cut.checkpoint_path, lambda c: c["training"]["made_by"].update(torch="1.0"))
+    rewrite(cut.previous_checkpoint_path, lambda c: c["training"]["made_by"].update(runs=["a", "b"], engine="x"))
+    other_runs, other_torch = go_on(cut)
+    assert "made by another program (engine x, now sequential, other runs); not used. It begins anew." in other_runs
+    assert f"made by another program (torch 1.0, now {torch.__version__.partition('+')[0]}" in other_torch
+    assert resumed_at(cut) == []
+
+
+@pytest.mark.parametrize("left", [0, 1, -1])
+def test_records_that_are_gone_are_not_missed_in_silence(cut: RunFolder, left: int) -> None:
+    path = cut.path / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:] if left < 0 else [])[: 300 * left])
+    warnings = go_on(cut)
+    assert len(warnings) == 2
+    assert "is not used: metrics.jsonl does not hold all that was recorded before it. It begins anew." in warnings[0]
+    assert resumed_at(cut) == []
+
+
+def test_records_that_are_no_records_any_more_are_made_again(cut: RunFolder) -> None:
+    path = cut.path / "metrics.jsonl"
+    path.write_bytes(bytes(path.stat().st_size - 1) + b"\n")
+    assert len(go_on(cut)) == 2
+    assert resumed_at(cut) == []
+
+
+def test_a_damaged_clock_or_manifest_or_config_is_written_anew(cut: RunFolder) -> None:
+    for name in ("timings.jsonl", "manifest.json", "config.yaml"):
+        (cut.path / name).write_bytes(bytes(99) + b"\n")
+    assert go_on(cut) == []
+    assert resumed_at(cut) == [12]
+    (cut.path / "timings.jsonl").read_text().encode("ascii")
+
+
+def test_final_weights_without_an_ending_are_no_result(cut: RunFolder) -> None:
+    shutil.copy(trained_in_one_go(QUICK).checkpoint_path, cut.checkpoint_path)
+    assert go_on(cut) == []
+    assert resumed_at(cut) == [8]
+
+
+def test_again_begins_anew(cut: RunFolder) -> None:
+    run_experiment(compose_run(QUICK), cut, again=True)
+    assert_equal(cut, trained_in_one_go(QUICK))
+    assert resumed_at(cut) == []

@@ -1,0 +1,128 @@
+"""A run that is cut off at every one of its checkpoints, and taken up again each time, is the run that was not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cut_runs import QUICK, assert_equal, trained_in_one_go
+
+from bnlab.config.compose import compose_run
+from bnlab.config.folders import conf_folder
+from bnlab.experiment.recorder import Recorder
+from bnlab.experiment.running import run_experiment
+from bnlab.runfolder.folder import RunFolder
+
+NORMS = sorted(path.stem for path in (conf_folder() / "norm").glob("*.yaml") if path.stem != "own")
+IMAGES_ONLY = {"frn", "instance", "instance_torch", "switchable"}
+
+
+@pytest.fixture
+def train_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], tuple[RunFolder, list[int]]]:
+    """Train a run that is cut off after each checkpoint; return its folder and where it was taken up."""
+    keep = Recorder.keep_state
+
+    def keep_and_cut_off(recorder: Recorder, step: int, state: dict[str, Any]) -> None:
+        keep(recorder, step, state)
+        raise KeyboardInterrupt
+
+    def train(words: list[str]) -> tuple[RunFolder, list[int]]:
+        config, folder = compose_run(words), RunFolder(Path("pieces").absolute())
+        monkeypatch.setattr(Recorder, "keep_state", keep_and_cut_off)
+        for _ in range(100):
+            try:
+                run_experiment(config, folder)
+            except KeyboardInterrupt:
+                continue
+            break
+        monkeypatch.setattr(Recorder, "keep_state", keep)
+        return folder, [taken_up["step"] for taken_up in folder.read_manifest()["resumed"]]
+
+    return train
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_norm_goes_on_bit_by_bit(norm: str, train_in_pieces: Callable[..., Any]) -> None:
+    model = ["model=cnn", "model.num_stages=2", "train.steps=10"] if norm in IMAGES_ONLY else []
+    words = [*QUICK, f"norm={norm}", *model]
+    pieces, steps = train_in_pieces(words)
+    assert steps == list(range(4, 10 if model else 26, 4))
+    assert_equal(pieces, trained_in_one_go(words))
+
+
+SETTINGS = {
+    "dropout": ["model.dropout=0.3"],
+    "noise per channel, after the activation": ["norm=batch_noisy", "norm.noise_per=channel", "placement=after"],
+    "a plain average": ["norm.momentum=null"],
+    "momentum": ["optim.momentum=0.9", "optim.weight_decay=0.01"],
+    "nesterov": ["optim.momentum=0.9", "optim.nesterov=true", "optim.clip_norm=0.5"],
+    "adam": ["optim=adam", "optim.lr=0.01"],
+    "adamw": ["optim=adamw", "optim.lr=0.01", "optim.weight_decay=0.1"],
+    "cosine": ["schedule.name=cosine", "schedule.warmup_share=0.3"],
+    "step": ["schedule.name=step", "schedule.milestones=[0.2,0.31,0.6]"],
+    "one cycle": ["schedule.name=one_cycle", "optim.momentum=0.5"],
+    "accumulation": ["train.accumulation=3", "model.dropout=0.2"],
+    "bfloat16": ["train.precision=bfloat16", "norm=batch"],
+    "bfloat16 with adam": ["train.precision=bfloat16", "optim=adam", "norm=group", "norm.num_groups=2"],
+    "cnn": ["model=cnn", "model.depth=3", "model.num_stages=3", "train.steps=10", "optim.momentum=0.9"],
+    "augmentation": [
+        *[
+            "model=cnn",
+            "model.depth=2",
+            "model.num_stages=1",
+            "train.steps=10",
+            "data.flip=true",
+            "data.crop_padding=2",
+        ],
+        *["norm=batch_noisy", "model.dropout=0.1"],
+    ],
+    "the whole split at once": ["train.batch_size=700"],
+    "one batch less than the split": ["train.batch_size=350"],
+    "a checkpoint at every step": ["train.checkpoint_every=1"],
+    "a checkpoint wherever something happens": ["train.checkpoint_every=5", "train.eval_every=5"],
+    "no checkpoint but the last": ["train.checkpoint_every=25"],
+    "every diagnostic": ["diagnostics=full", "diagnostics.schedule.every=2"],
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_goes_on_bit_by_bit(setting: str, train_in_pieces: Callable[..., Any]) -> None:
+    words = [*QUICK, *SETTINGS[setting]]
+    pieces, steps = train_in_pieces(words)
+    config = compose_run(words).train
+    assert config.steps is not None
+    assert config.checkpoint_every is not None
+    assert steps == list(range(config.checkpoint_every, config.steps, config.checkpoint_every))
+    assert_equal(pieces, trained_in_one_go(words))
+
+
+@pytest.mark.parametrize("log_every", [1, 5, 50])
+def test_a_run_that_diverges_after_it_was_taken_up_diverges_at_the_same_step(
+    log_every: int, train_in_pieces: Callable[..., Any]
+) -> None:
+    words = [*QUICK, "norm=none", "optim.lr=30", "model.activation=relu", "model.depth=5", "seed=1"]
+    words += ["train.divergence_patience=7", f"train.log_every={log_every}", "train.checkpoint_every=2"]
+    pieces, steps = train_in_pieces(words)
+    whole = trained_in_one_go(words)
+    assert whole.read_status() == "diverged"
+    assert len(steps) > 2
+    assert_equal(pieces, whole)
+
+
+def test_the_times_and_places_where_it_was_taken_up_are_told(train_in_pieces: Callable[..., Any]) -> None:
+    folder, _ = train_in_pieces(QUICK)
+    manifest = folder.read_manifest()
+    assert manifest["status"] == "finished"
+    assert [set(taken_up) for taken_up in manifest["resumed"]] == [{"step", "at", "after_threads"}] * 6
+    log = folder.log_path.read_text()
+    assert log.count("going on from the checkpoint at step") == 6
+    timings = [json.loads(line) for line in (folder.path / "timings.jsonl").read_text().splitlines()]
+    assert [timing["step"] for timing in timings] == [5, 10, 15, 20, 25, 26]
+    elapsed = [timing["values"]["elapsed_s"] for timing in timings]
+    assert elapsed == sorted(elapsed)
+    assert folder.read_summary()["duration_s"] >= elapsed[-1]
+    assert sorted(path.name for path in folder.path.iterdir()) == [
+        *["checkpoint.pt", "config.yaml", "log.txt", "manifest.json", "metrics.jsonl", "summary.json"],
+        "timings.jsonl",
+    ]
