@@ -89,7 +89,6 @@ def run(
 ) -> int:
     """Plan a sweep, say what it will do, do it, print what came out; return the exit status."""
     from bnlab.cli.sweep_view import open_sweep_view
-    from bnlab.report.dashboard import write_dashboard
     from bnlab.sweeps.execute import execute
     from bnlab.sweeps.plan import plan_sweep, prepared
     from bnlab.training.interruption import interruptible
@@ -128,10 +127,13 @@ def run(
     finally:
         if view is not None:
             view.close()
-    configs = sweep.configs.values()
     if interruption.is_asked:
         return interruption.exit_status
-    figures = write_dashboard(sweep.folder) if missing and any("tensorboard" in c.loggers for c in configs) else []
+    figures = []
+    if missing and any("tensorboard" in config.loggers for config in sweep.configs.values()):
+        from bnlab.report.dashboard import write_dashboard
+
+        figures = write_dashboard(sweep.folder)
     show(result, quiet=quiet, as_json=as_json)
     for path in [] if quiet else figures:
         ERR.print(str(path), style="dim", soft_wrap=True, markup=False)
@@ -140,17 +142,17 @@ def run(
 
 def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:
     """Say what a sweep will do: how many runs, how many are there, how they are trained, how long that will take."""
-    from bnlab.sweeps.estimate import estimate_s
-
     num_runs, together = len(sweep.configs), [c for c in sweep.cohorts if c.engine == "vectorized"]
     ERR.print(f"[bold]{num_runs} runs[/] in {sweep.folder}", soft_wrap=True)
     there = num_runs - len(missing)
     parts = [f"{there} there already"] if there else []
     if missing and together:
         parts.append(f"{sum(len(c.configs) for c in together)} trained together in {len(together)} cohorts")
-    seconds = estimate_s(sweep, missing, jobs) if missing else None
-    if seconds is not None:
-        parts.append(f"about {duration(seconds)}")
+    if missing:
+        from bnlab.sweeps.estimate import estimate_s
+
+        seconds = estimate_s(sweep, missing, jobs)
+        parts += [] if seconds is None else [f"about {duration(seconds)}"]
     ERR.print("  " + "; ".join(parts), style="dim")
 
 

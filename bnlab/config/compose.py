@@ -7,6 +7,8 @@ answers a typo with eleven lines.
 
 import contextlib
 import copy
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,15 @@ def _checked(tree: dict[str, Any]) -> RunConfig:
         raise ConfigError(say_what_is_wrong(error)) from None
 
 
+class _Composed:
+    """A config of one combination of groups, as Hydra gives it and as plain values."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.refers = "${" in OmegaConf.to_yaml(config)
+        self.tree = _plain(config)
+
+
 def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None = None) -> list[RunConfig]:
     """Compose and check the configs of many runs, composing once per combination of groups: that is what takes time.
 
@@ -71,18 +82,32 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
         ConfigError: As for `compose_run`, of the first run that is wrong.
     """
     groups = config_groups(search_folders(config_dir))
-    composed: dict[tuple[str, ...], DictConfig] = {}
+    composed: dict[tuple[str, ...], _Composed] = {}
     configs = []
     for overrides in combinations:
         shape = tuple(text if text.partition("=")[0] in groups else text.partition("=")[0] for text in overrides)
         if shape not in composed:
-            composed[shape] = _compose(list(overrides), config_dir)
-        config = copy.deepcopy(composed[shape])
-        for text in overrides:
-            if text.partition("=")[0] not in groups:
-                OmegaConf.update(config, *setting(text), merge=False)
-        configs.append(_checked(_plain(config)))
+            composed[shape] = _Composed(_compose(list(overrides), config_dir))
+        own = [text for text in overrides if text.partition("=")[0] not in groups]
+        configs.append(_checked(_with_settings(composed[shape], own)))
     return configs
+
+
+def _with_settings(composed: _Composed, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what is composed with some values in place of its own."""
+    if composed.refers or any(
+        "${" in text for text in overrides
+    ):  # a value may follow another: let OmegaConf see to it
+        config = copy.deepcopy(composed.config)
+        for text in overrides:
+            OmegaConf.update(config, *setting(text), merge=False)
+        return _plain(config)
+    tree = copy.deepcopy(composed.tree)  # twenty times as fast
+    for text in overrides:
+        key, value = setting(text)
+        *sections, name = key.split(".")
+        functools.reduce(operator.getitem, sections, tree)[name] = copy.deepcopy(value)
+    return tree
 
 
 def compose_tree(overrides: list[str], config_dir: Path | None = None) -> dict[str, Any]:
@@ -233,7 +258,7 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
         if key in groups and isinstance(value, (str, int, float, bool)) and str(value) not in groups[key]:
             cure = did_you_mean(str(value), known_options(folders)[key])
             return f"{key}={value} is not known. {cure}"
-    choices = _groups_only(overrides, groups)
+    choices = [text for text in overrides if text.partition("=")[0] in groups]
     known = config_keys(folders)
     if choices != overrides:  # else it is the choices themselves that do not compose
         with contextlib.suppress(ConfigError):
@@ -268,10 +293,6 @@ def _default(group: str) -> str:
     """Return the option of a group that conf/train.yaml names."""
     defaults = OmegaConf.load(conf_folder() / "train.yaml").defaults
     return next(str(entry[group]) for entry in defaults if isinstance(entry, DictConfig) and group in entry)
-
-
-def _groups_only(overrides: list[str], groups: dict[str, list[str]]) -> list[str]:
-    return [text for text in overrides if text.partition("=")[0] in groups]
 
 
 def _first_line(error: Exception) -> str:
