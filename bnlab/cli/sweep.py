@@ -11,6 +11,8 @@ from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR, duration, say_warning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bnlab.sweeps.execute import SweepResult
     from bnlab.sweeps.plan import Sweep
 
@@ -86,8 +88,9 @@ def run(
     again: bool = False,
     quiet: bool = False,
     as_json: bool = False,
+    show_result: "Callable[[SweepResult], None] | None" = None,
 ) -> int:
-    """Plan a sweep, say what it will do, do it, print what came out; return the exit status."""
+    """Plan a sweep, say what it will do, do it, print what came out or hand it on; return the exit status."""
     from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.sweeps.plan import plan_sweep, prepared
@@ -129,23 +132,26 @@ def run(
             view.close()
     if interruption.is_asked:
         return interruption.exit_status
-    show(result, quiet=quiet, as_json=as_json)
+    if show_result is None:
+        show(result, quiet=quiet, as_json=as_json)
+    else:
+        show_result(result)
     return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
 
 
 def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:
     """Say what a sweep will do: how many runs, how many are there, how they are trained, how long that will take."""
-    from bnlab.sweeps.estimate import estimate_s
-
     num_runs, together = len(sweep.configs), [c for c in sweep.cohorts if c.engine == "vectorized"]
     ERR.print(f"[bold]{num_runs} runs[/] in {sweep.folder}", soft_wrap=True)
     there = num_runs - len(missing)
     parts = [f"{there} there already"] if there else []
     if missing and together:
         parts.append(f"{sum(len(c.configs) for c in together)} trained together in {len(together)} cohorts")
-    seconds = estimate_s(sweep, missing, jobs) if missing else None
-    if seconds is not None:
-        parts.append(f"about {duration(seconds)}")
+    if missing:
+        from bnlab.sweeps.estimate import estimate_s  # it waits for torch; a finished sweep need not
+
+        seconds = estimate_s(sweep, missing, jobs)
+        parts += [] if seconds is None else [f"about {duration(seconds)}"]
     ERR.print("  " + "; ".join(parts), style="dim")
 
 
