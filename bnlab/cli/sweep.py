@@ -11,6 +11,8 @@ from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR, duration, say_warning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bnlab.sweeps.execute import SweepResult
     from bnlab.sweeps.plan import Sweep
 
@@ -86,8 +88,9 @@ def run(
     again: bool = False,
     quiet: bool = False,
     as_json: bool = False,
+    show_result: "Callable[[SweepResult], None] | None" = None,
 ) -> int:
-    """Plan a sweep, say what it will do, do it, print what came out; return the exit status."""
+    """Plan a sweep, say what it will do, do it, print what came out or hand it on; return the exit status."""
     from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.sweeps.plan import plan_sweep, prepared
@@ -134,9 +137,12 @@ def run(
         from bnlab.report.dashboard import write_dashboard
 
         figures = write_dashboard(sweep.folder)
-    show(result, quiet=quiet, as_json=as_json)
-    for path in [] if quiet else figures:
-        ERR.print(str(path), style="dim", soft_wrap=True, markup=False)
+    if show_result is None:
+        show(result, quiet=quiet, as_json=as_json)
+        for path in [] if quiet else figures:
+            ERR.print(str(path), style="dim", soft_wrap=True, markup=False)
+    else:
+        show_result(result)
     return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
 
 
@@ -149,7 +155,7 @@ def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:
     if missing and together:
         parts.append(f"{sum(len(c.configs) for c in together)} trained together in {len(together)} cohorts")
     if missing:
-        from bnlab.sweeps.estimate import estimate_s
+        from bnlab.sweeps.estimate import estimate_s  # it waits for torch; a finished sweep need not
 
         seconds = estimate_s(sweep, missing, jobs)
         parts += [] if seconds is None else [f"about {duration(seconds)}"]

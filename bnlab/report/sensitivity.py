@@ -128,6 +128,9 @@ def _sentences(grid: Responses, arms: list[ArmSensitivity], rule: Rule, best: fl
     sentences = _what_is_missing(grid)
     for each in arms:
         sentences += _of_arm(each, by)
+    lost = [f"{a.arm.label} {a.figures.diverged.value:.0%}" for a in arms if a.figures and a.figures.diverged.value]
+    if lost:
+        sentences.append(f"Diverged, of all runs of an arm: {', '.join(lost)}. Each of them counts as its start.")
     if not is_even(grid.lrs):
         sentences.append(
             "The grid is not even in log LR: the sensitivities weigh each of its points alike, its dense parts more."

@@ -1,0 +1,101 @@
+"""`bnlab lr-sensitivity`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bnlab.cli import sweep as sweeping
+from bnlab.cli.complete import complete_override
+from bnlab.cli.consoles import ERR
+
+if TYPE_CHECKING:
+    from bnlab.sweeps.execute import SweepResult
+
+DEFAULT = "lr-sensitivity"
+"""The file of conf/sweep that says what is swept where nothing else is said."""
+
+
+def lr_sensitivity(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="OVERRIDES",
+            help="Words of the config with several values, in Hydra's grammar; they win over "
+            f"conf/sweep/{DEFAULT}.yaml.",
+            autocompletion=complete_override,
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[
+        Literal["loss", "accuracy"], typer.Option("--by", help="What a best LR and the chart are about.")
+    ] = "loss",
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).")
+    ] = None,
+    config_dir: Annotated[
+        Path | None,
+        typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/."),
+    ] = None,
+) -> None:
+    """Find out how much the learning rate matters, and how high it can be, for one norm and another.
+
+    [bold]bnlab lr-sensitivity[/]: batch, none, layer and group on 5,000 MNIST digits; two tables, a chart, a figure
+
+    [bold]bnlab lr-sensitivity norm=batch,rms model.activation=sigmoid data=digits[/]: other arms, model and data
+
+    [bold]bnlab lr-sensitivity 'optim.lr=logspace(1e-4,1,9)' optim=adam 'seed=range(10)'[/]: another grid
+
+    What is trained already is only read. A run that diverged counts as its start: it is never left out.
+    """
+
+    def show(result: "SweepResult") -> None:
+        _show(result.folder, by, quiet=quiet, as_json=as_json)
+
+    words = words_of_sweep(overrides or [])
+    status = sweeping.run(
+        words, runs, config_dir, jobs=jobs, dry_run=dry_run, again=again, quiet=quiet, show_result=show
+    )
+    raise typer.Exit(status)
+
+
+def words_of_sweep(typed: list[str]) -> list[str]:
+    """Return what is swept: what was typed, and for the rest the file of conf/sweep.
+
+    Args:
+        typed: As on the command line.
+
+    Example:
+        >>> words_of_sweep([]), words_of_sweep(["data=digits"])
+        (['sweep=lr-sensitivity', 'name=lr-sensitivity'], ['sweep=lr-sensitivity', 'data=digits'])
+    """
+    keys = {word.partition("=")[0] for word in typed}
+    words = typed if "sweep" in keys else [f"sweep={DEFAULT}", *typed]
+    if "train.epochs" in keys and "train.steps" not in keys:
+        words = [*words, "train.steps=null"]  # the file's steps would win over the epochs that were asked for
+    return words if typed else [*words, f"name={DEFAULT}"]
+
+
+def _show(folder: Path, by: Literal["loss", "accuracy"], *, quiet: bool, as_json: bool) -> None:
+    """Print what a finished sweep says, and draw it into its folder."""
+    from bnlab.report.figures import write_figures
+    from bnlab.report.sensitivity import read_sensitivity
+
+    found = read_sensitivity(folder, by=by)
+    paths = write_figures(found, folder)
+    if as_json:
+        typer.echo(json.dumps({**found.as_dict(), "figures": [str(path) for path in paths]}, allow_nan=False))
+    elif not quiet:
+        from bnlab.cli.sensitivity_tables import print_sensitivity
+
+        print_sensitivity(found)
+        for path in paths:
+            ERR.print(f"The figure is in {path}", style="dim", markup=False, soft_wrap=True)

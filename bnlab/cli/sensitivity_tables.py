@@ -1,0 +1,121 @@
+"""What `bnlab lr-sensitivity` prints: two tables, a chart, and what must be said aloud."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import typer
+
+from bnlab.cli.consoles import OUT, new_table, print_table
+from bnlab.cli.summary import share
+
+if TYPE_CHECKING:
+    from bnlab.report.sensitivity import ArmSensitivity, SweepSensitivity
+    from bnlab.stats.censoring import Bounded
+    from bnlab.stats.estimate import Estimate
+
+PIPED = 80
+"""Columns of a chart where there is no window."""
+
+SIGN = {"exact": "", "at_least": ">= ", "at_most": "<= ", "unknown": ""}
+
+
+def print_sensitivity(found: "SweepSensitivity") -> None:
+    """Print tables, chart and sentences on standard output."""
+    from bnlab.report.chart import draw_chart
+
+    _print_where(found)
+    _print_how_much(found)
+    chart = draw_chart(found, found.by, OUT.width if OUT.is_terminal else PIPED, in_braille=_knows_braille())
+    if chart is not None:
+        with OUT.capture() as drawn:
+            OUT.print(chart, soft_wrap=True)
+        typer.echo(drawn.get(), nl=False, color=OUT.is_terminal)
+    OUT.print()
+    for sentence in found.sentences:
+        OUT.print(sentence, markup=False, soft_wrap=not OUT.is_terminal)
+
+
+def _print_where(found: "SweepSensitivity") -> None:
+    references = {each.reference for each in found.arms if each.reference}
+    against = f"/ {references.pop()}'s max" if len(references) == 1 else "/ reference's"
+    columns = ["max lr", "of each seed", "decades", *([against] if _has_pairs(found) else [])]
+    table = new_table(
+        "arm", *columns, right=columns, title="Where it trains: the highest learning rate, and the width in decades"
+    )
+    for each in found.arms:
+        if each.figures is None:
+            table.add_row(each.arm.label, *["-"] * len(columns))
+            continue
+        trainable = each.figures.trainable
+        cells = [
+            f"[bold]{_bound(trainable.max_lr)}[/]",
+            _bound(trainable.max_lr_of_seeds),
+            _bound(trainable.width_of_seeds),
+            *([_bound(each.against.max_lr_ratio) if each.against else ""] if _has_pairs(found) else []),
+        ]
+        table.add_row(each.arm.label, *cells)
+    print_table(table)
+
+
+def _print_how_much(found: "SweepSensitivity") -> None:
+    columns = ["best lr", f"{found.by} there", "lr sensitivity", f"within {found.tolerance:.0%}"]
+    table = new_table(
+        "arm",
+        *columns,
+        right=columns,
+        title=f"How much it matters: the {found.by}, and the decades around its best",
+    )
+    for each in found.arms:
+        table.add_row(each.arm.label, *_how_much(each, found))
+    print_table(table)
+
+
+def _how_much(each: "ArmSensitivity", found: "SweepSensitivity") -> list[str]:
+    figures = each.figures
+    if figures is None:
+        return ["-"] * 4
+    best = figures.best(found.by)
+    edge = {"highest": ">= ", "lowest": "<= ", None: ""}[best.at_edge]
+    is_loss = found.by == "loss"
+    return [
+        "none" if best.value is None else f"[bold]{edge}{best.value:.2g}[/]",
+        _interval(best.outcome, _digits if is_loss else share),
+        f"[bold]{_interval(figures.loss_sensitivity if is_loss else figures.accuracy_sensitivity, _hundredths)}[/]",
+        _bound(figures.tolerance_width),
+    ]
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _hundredths(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _has_pairs(found: "SweepSensitivity") -> bool:
+    return any(each.against is not None for each in found.arms)
+
+
+def _bound(figure: "Bounded") -> str:
+    """Write a figure that may be a bound, with its interval: what is open ends in dots."""
+    if figure.value is None:
+        return "?"
+    text = f"{SIGN[figure.side]}{figure.value:.2g}"
+    if figure.low is None and figure.high is None:
+        return text
+    ends = ["..." if end is None else f"{end:.2g}" for end in (figure.low, figure.high)]
+    return f"{text} \\[{ends[0]}, {ends[1]}]"
+
+
+def _interval(figure: "Estimate", write: Callable[[float | None], str]) -> str:
+    text = write(figure.value)
+    return text if figure.low is None else f"{text} \\[{write(figure.low)}, {write(figure.high)}]"
+
+
+def _knows_braille() -> bool:
+    try:
+        "\u28ff".encode(OUT.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
