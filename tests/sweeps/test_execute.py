@@ -116,7 +116,7 @@ def test_a_run_that_another_process_trains_is_waited_for() -> None:
     class View:
         def take(self, line: dict[str, object]) -> None:
             told.append(line)
-            if "ended" in line and other.is_locked():
+            if ("ended" in line or "busy" in line) and other.is_locked():
                 lock.__exit__(None, None, None)  # the other one dies, and its run becomes free
 
     other = RunFolder(planned.folder / first)
