@@ -124,9 +124,9 @@ def prepared(sweep: Sweep) -> Sweep:
 
 
 def _is_vectorizable(norm: str) -> bool:
-    from bnlab.norms.catalog import find_norm_class  # noqa: PLC0415  (it waits for torch)
+    from bnlab.norms.catalog import is_vectorizable  # noqa: PLC0415  (it waits for torch)
 
-    return bool(getattr(find_norm_class(norm), "vectorizable", False))  # somebody's own class need not say
+    return is_vectorizable(norm)
 
 
 def _cut_off(sweep: Sweep) -> list[PlannedCohort]:
