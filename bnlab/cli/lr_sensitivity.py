@@ -31,6 +31,9 @@ def lr_sensitivity(
     by: Annotated[
         Literal["loss", "accuracy"], typer.Option("--by", help="What a best LR and the chart are about.")
     ] = "loss",
+    range_test: Annotated[
+        bool, typer.Option("--range-test", help="A quick screen instead: one run per arm and seed, with a rising LR.")
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
     ] = None,
@@ -52,7 +55,9 @@ def lr_sensitivity(
 
     [bold]bnlab lr-sensitivity norm=batch,rms model.activation=sigmoid data=digits[/]: other arms, model and data
 
-    [bold]bnlab lr-sensitivity 'optim.lr=logspace(1e-4,1,9)' optim=adam 'seed=range(10)'[/]: another grid
+    [bold]bnlab lr-sensitivity optim=adam 'optim.lr=logspace(1e-5,1,11)' 'seed=range(10)'[/]: another grid
+
+    [bold]bnlab lr-sensitivity --range-test[/]: a quick look at where a grid should lie
 
     What is trained already is only read. A run that diverged counts as its start: it is never left out.
     """
@@ -61,6 +66,11 @@ def lr_sensitivity(
         _show(result.folder, by, quiet=quiet, as_json=as_json)
 
     words = words_of_sweep(overrides or [])
+    if range_test:
+        from bnlab.cli.range_test import run_range_tests
+
+        run_range_tests(words, config_dir, quiet=quiet, as_json=as_json)
+        return
     status = sweeping.run(
         words, runs, config_dir, jobs=jobs, dry_run=dry_run, again=again, quiet=quiet, show_result=show
     )
