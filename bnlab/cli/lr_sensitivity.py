@@ -9,9 +9,11 @@ import typer
 from bnlab.cli import sweep as sweeping
 from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR
+from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from bnlab.sweeps.execute import SweepResult
+    from bnlab.sweeps.plan import Sweep
 
 DEFAULT = "lr-sensitivity"
 """The file of conf/sweep that says what is swept where nothing else is said."""
@@ -72,7 +74,15 @@ def lr_sensitivity(
         run_range_tests(words, config_dir, quiet=quiet, as_json=as_json)
         return
     status = sweeping.run(
-        words, runs, config_dir, jobs=jobs, dry_run=dry_run, again=again, quiet=quiet, show_result=show
+        words,
+        runs,
+        config_dir,
+        jobs=jobs,
+        dry_run=dry_run,
+        again=again,
+        quiet=quiet,
+        refuse=_refuse_one_rate,
+        show_result=show,
     )
     raise typer.Exit(status)
 
@@ -92,6 +102,20 @@ def words_of_sweep(typed: list[str]) -> list[str]:
     if "train.epochs" in keys and "train.steps" not in keys:
         words = [*words, "train.steps=null"]  # the file's steps would win over the epochs that were asked for
     return words if typed else [*words, f"name={DEFAULT}"]
+
+
+def _refuse_one_rate(sweep: "Sweep") -> None:
+    """Raise where a sweep has no curve over learning rates, before anything is trained.
+
+    Raises:
+        ConfigError: It has one learning rate only.
+    """
+    lrs = sorted({config.optim.lr for config in sweep.configs.values()})
+    if len(lrs) < 2:
+        raise ConfigError(
+            f"lr-sensitivity needs 2 or more learning rates, got optim.lr={lrs[0]:g} alone. "
+            "Leave it out, or sweep it: 'optim.lr=logspace(1e-3,100,11)'."
+        )
 
 
 def _show(folder: Path, by: Literal["loss", "accuracy"], *, quiet: bool, as_json: bool) -> None:

@@ -88,9 +88,14 @@ def run(
     again: bool = False,
     quiet: bool = False,
     as_json: bool = False,
+    refuse: "Callable[[Sweep], None]" = lambda _: None,
     show_result: "Callable[[SweepResult], None] | None" = None,
 ) -> int:
-    """Plan a sweep, say what it will do, do it, print what came out or hand it on; return the exit status."""
+    """Plan a sweep, say what it will do, do it, print what came out or hand it on; return the exit status.
+
+    Another command's words are swept by it too: ``refuse`` raises where the plan does not suit that command, and
+    ``show_result`` prints in place of the tables.
+    """
     from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.sweeps.plan import plan_sweep, prepared
@@ -98,6 +103,7 @@ def run(
 
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run"):
         sweep = plan_sweep(words, runs, config_dir)
+        refuse(sweep)
         missing = sweep.missing(only=only, again=again)
         sweep = prepared(sweep) if missing else sweep
     for warning in () if quiet else sweep.warnings:
