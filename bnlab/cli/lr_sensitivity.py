@@ -9,42 +9,53 @@ import typer
 from bnlab.cli import sweep as sweeping
 from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR
+from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from bnlab.sweeps.execute import SweepResult
+    from bnlab.sweeps.plan import Sweep
 
 DEFAULT = "lr-sensitivity"
 """The file of conf/sweep that says what is swept where nothing else is said."""
 
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="OVERRIDES",
+        help=f"Words of the config with several values, in Hydra's grammar; they win over conf/sweep/{DEFAULT}.yaml.",
+        autocompletion=complete_override,
+        show_default=False,
+    ),
+]
+By = Annotated[Literal["loss", "accuracy"], typer.Option("--by", help="What a best LR and the chart are about.")]
+RangeTest = Annotated[
+    bool, typer.Option("--range-test", help="A quick screen instead: one run per arm and seed, with a rising LR.")
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
+Again = Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]
+Runs = Annotated[Path | None, typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).")]
+ConfigDir = Annotated[
+    Path | None, typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/.")
+]
+
+
 def lr_sensitivity(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="OVERRIDES",
-            help="Words of the config with several values, in Hydra's grammar; they win over "
-            f"conf/sweep/{DEFAULT}.yaml.",
-            autocompletion=complete_override,
-            show_default=False,
-        ),
-    ] = None,
-    by: Annotated[
-        Literal["loss", "accuracy"], typer.Option("--by", help="What a best LR and the chart are about.")
-    ] = "loss",
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
-    runs: Annotated[
-        Path | None, typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).")
-    ] = None,
-    config_dir: Annotated[
-        Path | None,
-        typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/."),
-    ] = None,
+    overrides: Overrides = None,
+    by: By = "loss",
+    range_test: RangeTest = False,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    again: Again = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    runs: Runs = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Find out how much the learning rate matters, and how high it can be, for one norm and another.
 
@@ -52,17 +63,32 @@ def lr_sensitivity(
 
     [bold]bnlab lr-sensitivity norm=batch,rms model.activation=sigmoid data=digits[/]: other arms, model and data
 
-    [bold]bnlab lr-sensitivity 'optim.lr=logspace(1e-4,1,9)' optim=adam 'seed=range(10)'[/]: another grid
+    [bold]bnlab lr-sensitivity optim=adam 'optim.lr=logspace(1e-5,1,11)' 'seed=range(10)'[/]: another grid
+
+    [bold]bnlab lr-sensitivity --range-test[/]: a quick look at where a grid should lie
 
     What is trained already is only read. A run that diverged counts as its start: it is never left out.
     """
+    words = words_of_sweep(overrides or [])
+    if range_test:
+        from bnlab.cli.range_test import run_range_tests
+
+        run_range_tests(words, config_dir, quiet=quiet, as_json=as_json)
+        return
 
     def show(result: "SweepResult") -> None:
         _show(result.folder, by, quiet=quiet, as_json=as_json)
 
-    words = words_of_sweep(overrides or [])
     status = sweeping.run(
-        words, runs, config_dir, jobs=jobs, dry_run=dry_run, again=again, quiet=quiet, show_result=show
+        words,
+        runs,
+        config_dir,
+        jobs=jobs,
+        dry_run=dry_run,
+        again=again,
+        quiet=quiet,
+        refuse=_refuse_one_rate,
+        show_result=show,
     )
     raise typer.Exit(status)
 
@@ -82,6 +108,20 @@ def words_of_sweep(typed: list[str]) -> list[str]:
     if "train.epochs" in keys and "train.steps" not in keys:
         words = [*words, "train.steps=null"]  # the file's steps would win over the epochs that were asked for
     return words if typed else [*words, f"name={DEFAULT}"]
+
+
+def _refuse_one_rate(sweep: "Sweep") -> None:
+    """Raise where a sweep has no curve over learning rates, before anything is trained.
+
+    Raises:
+        ConfigError: It has one learning rate only.
+    """
+    lrs = sorted({config.optim.lr for config in sweep.configs.values()})
+    if len(lrs) < 2:
+        raise ConfigError(
+            f"lr-sensitivity needs 2 or more learning rates, got optim.lr={lrs[0]:g} alone. "
+            "Leave it out, or sweep it: 'optim.lr=logspace(1e-3,100,11)'."
+        )
 
 
 def _show(folder: Path, by: Literal["loss", "accuracy"], *, quiet: bool, as_json: bool) -> None:

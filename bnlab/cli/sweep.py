@@ -88,9 +88,14 @@ def run(
     again: bool = False,
     quiet: bool = False,
     as_json: bool = False,
+    refuse: "Callable[[Sweep], None]" = lambda _: None,
     show_result: "Callable[[SweepResult], None] | None" = None,
 ) -> int:
-    """Plan a sweep, say what it will do, do it, print what came out or hand it on; return the exit status."""
+    """Plan a sweep, say what it will do, do it, print what came out or hand it on; return the exit status.
+
+    Another command's words are swept by it too: ``refuse`` raises where the plan does not suit that command, and
+    ``show_result`` prints in place of the tables.
+    """
     from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.sweeps.plan import plan_sweep, prepared
@@ -98,6 +103,7 @@ def run(
 
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run"):
         sweep = plan_sweep(words, runs, config_dir)
+        refuse(sweep)
         missing = sweep.missing(only=only, again=again)
         sweep = prepared(sweep) if missing else sweep
     for warning in () if quiet else sweep.warnings:
@@ -120,23 +126,15 @@ def run(
                 interruption=interruption,
             )
     except KeyboardInterrupt:
-        left = len([name for name in missing if sweep.run_folder(name).read_finished() is None])
         if not quiet:
-            say_warning(
-                f"interrupted; {left} of {len(sweep.configs)} runs are missing. What was recorded is in "
-                f"{sweep.folder}; the same command goes on from there"
-            )
+            _say_interrupted(sweep, missing)
         return 130
     finally:
         if view is not None:
             view.close()
     if interruption.is_asked:
         return interruption.exit_status
-    figures = []
-    if missing and any("tensorboard" in config.loggers for config in sweep.configs.values()):
-        from bnlab.report.dashboard import write_dashboard
-
-        figures = write_dashboard(sweep.folder)
+    figures = _leave_dashboard(sweep) if missing else []
     if show_result is None:
         show(result, quiet=quiet, as_json=as_json)
         for path in [] if quiet else figures:
@@ -144,6 +142,23 @@ def run(
     else:
         show_result(result)
     return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
+
+
+def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
+    left = len([name for name in missing if sweep.run_folder(name).read_finished() is None])
+    say_warning(
+        f"interrupted; {left} of {len(sweep.configs)} runs are missing. What was recorded is in {sweep.folder}; "
+        "the same command goes on from there"
+    )
+
+
+def _leave_dashboard(sweep: "Sweep") -> list[Path]:
+    """Write a sweep's pages for TensorBoard, if its runs have any; return the paths of the figures drawn for it."""
+    if not any("tensorboard" in config.loggers for config in sweep.configs.values()):
+        return []
+    from bnlab.report.dashboard import write_dashboard
+
+    return write_dashboard(sweep.folder)
 
 
 def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:

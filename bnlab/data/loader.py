@@ -97,6 +97,7 @@ class Batches:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from where another stream of the same seed stood."""
         self._order_generator.set_state(state["order"])
+        self._order_before = state["order"]
         self._augmentation_generator.set_state(state["augmentation"])
         self._epoch, self._position = (), 0
         if state["position"] is not None:

@@ -22,7 +22,7 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bits of a braille character's dots, by row and column; U+2800 is the empty one."""
 
 LOST, SEVERAL = "x", "*"
-AXIS = 8
+AXIS = 9
 """Columns left of the plot, for the numbers of the vertical axis."""
 
 LEAST_WIDTH, MOST_WIDTH = 40, 100

@@ -19,8 +19,6 @@ NOT_THERE = "not there"
 _SAYS_ENOUGH = {"norm", "model", "data", "optim"}
 """Keys whose value is known by itself: batch says enough, norm=batch says no more."""
 
-_OUTCOMES = frozenset({"run_id", "status", "problem", "folder", "sweep", "started", "duration_s", "cached"})
-
 
 @dataclass(frozen=True)
 class ArmRuns:
@@ -88,9 +86,7 @@ def read_responses(folder: Path) -> Responses:
     there = {row["run_id"] for row in rows}
     num_absent = sum(name not in there for name in sweep.planned)
     num_in_cells = sum(text.endswith(NOT_THERE) for arm in arms for text in arm.missing)
-    columns = dict.fromkeys(key for row in rows for key in row if key not in _OUTCOMES)
-    facts = {key: rows[0].get(key) for key in columns if len({_written(row.get(key)) for row in rows}) == 1}
-    return Responses(arms, lrs, seeds, facts, max(0, num_absent - num_in_cells))
+    return Responses(arms, lrs, seeds, sweep.shared_settings(), max(0, num_absent - num_in_cells))
 
 
 def _arm(keys: Sequence[str], rows: list[Row], lrs: tuple[float, ...], seeds: tuple[int, ...]) -> ArmRuns:

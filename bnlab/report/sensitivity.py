@@ -137,8 +137,8 @@ def _sentences(grid: Responses, arms: list[ArmSensitivity], rule: Rule, best: fl
         )
     num_seeds = min((len(a.figures.seeds) for a in arms if a.figures is not None), default=0)
     if 0 < num_seeds < FEW_SEEDS:
-        told = "has no interval" if num_seeds == 1 else "is a smoke test, not a measurement"
-        sentences.append(f"{num_seeds} seed{'s' if num_seeds > 1 else ''} {told}: take 5 or more, seed=range(5).")
+        told = "1 seed has no interval" if num_seeds == 1 else f"{num_seeds} seeds are a smoke test, not a measurement"
+        sentences.append(f"{told}: take 5 or more, 'seed=range(5)'.")
     if best is not None and rule.by == "accuracy":
         start = min(min(a.arm.curve.start_accuracy) for a in arms if a.arm.curve is not None)
         if best < start + 2 * rule.margin:

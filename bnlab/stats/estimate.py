@@ -4,6 +4,7 @@ The unit of replication is the seed. Never hand in steps, learning rates or test
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -84,31 +85,15 @@ def mean_over_seeds(
         >>> mean_over_seeds([0.93])
         Estimate(value=0.93, low=None, high=None, n=1)
     """
-    x_S = np.asarray(values, dtype=np.float64)
-    if x_S.size == 0:
-        raise StudyError("a mean needs at least 1 value, got none")
-    if not np.isfinite(x_S).all():
-        raise StudyError(
-            f"a mean needs finite values, got {_first(x_S[~np.isfinite(x_S)])}. Count a diverged run as its start."
-        )
+    x_S = _checked(values, scale)
     if scale == "log":
-        if (x_S <= 0).any():
-            raise StudyError(f"a mean on the log scale needs values above 0, got {_first(x_S[x_S <= 0])}")
-        inner = mean_over_seeds([math.log10(x) for x in values], "plain", level)
-        low, high = (None if end is None else 10.0**end for end in (inner.low, inner.high))
+        ends = (math.log10(within[0]) if within[0] > 0 else -math.inf, math.log10(within[1]))
+        inner = mean_over_seeds([math.log10(x) for x in values], "plain", level, ends)
+        low = None if inner.low is None else 10.0**inner.low
+        # two seeds far apart can say nothing of the upper end, not even in the range of floats
+        high = None if inner.high is None or inner.high > sys.float_info.max_10_exp else 10.0**inner.high
         return Estimate(10.0**inner.value, low, high, inner.n)
-    if x_S.size == 1:
-        return Estimate(float(x_S[0]), None, None, 1)
-    if (x_S == x_S[0]).all():  # exactly: the mean of equal values may be off by a rounding
-        return Estimate(float(x_S[0]), float(x_S[0]), float(x_S[0]), x_S.size)
-    # Around 0 and of size 1, since squares of 1e-200 or 1e200 are 0 and infinity; a power of 2 rounds nothing.
-    exponent = int(np.frexp(np.abs(x_S).max())[1])
-    scaled_S = np.ldexp(x_S, -exponent)
-    center = float(scaled_S.mean())
-    spread = float(np.abs(scaled_S - center).max())
-    low, high = (_bca if x_S.size >= BOOTSTRAP_FROM else _student)((scaled_S - center) / spread, level)
-    value, low, high = (float(np.ldexp(center + spread * z, exponent)) for z in (0.0, low, high))
-    return Estimate(value, max(low, within[0]), min(high, within[1]), x_S.size)
+    return _mean(x_S, level, within)
 
 
 def share_of(num_hits: int, num_all: int, level: float = LEVEL) -> Estimate:
@@ -138,6 +123,38 @@ def share_of(num_hits: int, num_all: int, level: float = LEVEL) -> Estimate:
     return Estimate(num_hits / num_all, float(interval.low), float(interval.high), num_all)
 
 
+def _checked(values: Sequence[float], scale: Scale) -> FloatArray:
+    """Return values that can be averaged.
+
+    Raises:
+        StudyError: There are none, or some cannot.
+    """
+    x_S = np.asarray(values, dtype=np.float64)
+    if x_S.size == 0:
+        raise StudyError("a mean needs at least 1 value, got none")
+    if not np.isfinite(x_S).all():
+        wrong = float(x_S[~np.isfinite(x_S)][0])
+        raise StudyError(f"a mean needs finite values, got {wrong}. Count a diverged run as its start.")
+    if scale == "log" and (x_S <= 0).any():
+        raise StudyError(f"a mean on the log scale needs values above 0, got {float(x_S[x_S <= 0][0])}")
+    return x_S
+
+
+def _mean(x_S: FloatArray, level: float, within: tuple[float, float]) -> Estimate:
+    if x_S.size == 1:
+        return Estimate(float(x_S[0]), None, None, 1)
+    if (x_S == x_S[0]).all():  # exactly: the mean of equal values may be off by a rounding
+        return Estimate(float(x_S[0]), float(x_S[0]), float(x_S[0]), x_S.size)
+    # Around 0 and of size 1, since squares of 1e-200 or 1e200 are 0 and infinity; a power of 2 rounds nothing.
+    exponent = int(np.frexp(np.abs(x_S).max())[1])
+    scaled_S = np.ldexp(x_S, -exponent)
+    center = float(scaled_S.mean())
+    spread = float(np.abs(scaled_S - center).max())
+    low, high = (_bca if x_S.size >= BOOTSTRAP_FROM else _student)((scaled_S - center) / spread, level)
+    value, low, high = (float(np.ldexp(center + spread * z, exponent)) for z in (0.0, low, high))
+    return Estimate(value, max(low, within[0]), min(high, within[1]), x_S.size)
+
+
 def _student(z_S: FloatArray, level: float) -> tuple[float, float]:
     mean, half = float(z_S.mean()), float(stats.t.ppf((1 + level) / 2, z_S.size - 1) * stats.sem(z_S))
     return mean - half, mean + half
@@ -154,7 +171,3 @@ def _bca(z_S: FloatArray, level: float) -> tuple[float, float]:
         rng=np.random.default_rng(_RESAMPLING_SEED),
     ).confidence_interval
     return float(interval.low), float(interval.high)
-
-
-def _first(wrong: FloatArray) -> float:
-    return float(wrong[0])

@@ -63,6 +63,22 @@ def test_one_seed_gives_one_order_whatever_the_augmentation_and_two_seeds_give_t
     assert labels_of(Batches(split_of(100), 10, PLAIN, seed=4), 25) != order
 
 
+@pytest.mark.parametrize("num_taken", [0, 3, 4, 6])
+def test_a_stream_that_is_set_back_stands_where_it_stood_and_says_so(num_taken: int) -> None:
+    batches = Batches(split_of(23), 5, AUGMENTED, seed=0)  # four batches per epoch
+    labels_of(batches, num_taken)
+    before = batches.state()
+    first = [(images, labels.tolist()) for images, labels in islice(batches, 9)]
+    batches.load_state(before)
+    after = batches.state()
+    assert before["position"] == after["position"]
+    assert torch.equal(before["order"], after["order"])
+    assert torch.equal(before["augmentation"], after["augmentation"])
+    for (images, labels), (images_again, labels_again) in zip(first, islice(batches, 9), strict=True):
+        assert labels == labels_again.tolist()
+        assert torch.equal(images, images_again)
+
+
 def test_one_seed_gives_one_augmentation_and_two_seeds_give_two() -> None:
     split = Split(torch.randn(20, 3, 5, 4, generator=torch.Generator().manual_seed(0)), torch.arange(20))
 

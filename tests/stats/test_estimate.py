@@ -132,3 +132,10 @@ def test_an_interval_ends_where_no_truth_can_lie() -> None:
     estimate = mean_over_seeds([0.9, 1.0], within=(0, 1))
     assert estimate.low == pytest.approx(0.95 - 12.7062047364 * 0.05)
     assert estimate.high == 1
+    ratio = mean_over_seeds([0.5, 2.0], "log", within=(0.1, 30))
+    assert (ratio.low, ratio.high) == (pytest.approx(0.1), pytest.approx(30))
+
+
+def test_two_seeds_very_far_apart_leave_the_upper_end_open() -> None:
+    estimate = mean_over_seeds([1e-60, 1e60], "log")
+    assert (estimate.value, estimate.low, estimate.high) == (pytest.approx(1), 0.0, None)

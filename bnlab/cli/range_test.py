@@ -1,0 +1,99 @@
+"""`bnlab lr-sensitivity --range-test`."""
+
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from bnlab.cli.consoles import ERR, OUT, new_table, print_table, say_warning
+from bnlab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bnlab.schema import RunConfig
+    from bnlab.stats.range_curve import RangeSpread
+    from bnlab.sweeps.plan import Sweep
+
+A_SCREEN = (
+    "This is a screen, not a measurement. One short run passes through all learning rates: the low ones have prepared "
+    "the weights for the high ones, and each has a few steps only to do its damage. So it tends to overestimate what "
+    "trains, and its figures move with train.steps. It cannot tell how well a learning rate ends, nor whether arms "
+    "differ. Use it to place a grid; then leave out --range-test."
+)
+
+
+def run_range_tests(words: list[str], config_dir: Path | None, *, quiet: bool, as_json: bool) -> None:
+    """Make a range test of every arm and seed of a sweep, over the range of its learning rates, and print them.
+
+    Args:
+        words: What is swept.
+        config_dir: A folder of own options.
+        quiet: Print nothing.
+        as_json: Print one JSON object.
+
+    Raises:
+        ConfigError: The sweep has one learning rate only, and so no range.
+    """
+    from bnlab.sweeps.plan import plan_sweep
+
+    sweep = plan_sweep(words, None, config_dir)
+    for warning in () if quiet else sweep.warnings:
+        say_warning(warning)
+    lrs = [config.optim.lr for config in sweep.configs.values()]
+    lowest, highest = min(lrs), max(lrs)
+    if lowest == highest:
+        raise ConfigError(
+            f"--range-test needs a range of learning rates, got optim.lr={lowest:g} alone. "
+            "Give its ends: optim.lr=1e-3,100."
+        )
+    found = {
+        arm: _screened(arm, configs, lowest, highest, show=not quiet and ERR.is_terminal)
+        for arm, configs in _by_arm(sweep).items()
+    }
+    if as_json:
+        facts = {"lowest": lowest, "highest": highest, "note": A_SCREEN}
+        typer.echo(json.dumps({"range_test": {arm: asdict(one) for arm, one in found.items()}, **facts}))
+    elif not quiet:
+        _print(found, lowest, highest)
+
+
+def _by_arm(sweep: "Sweep") -> dict[str, list["RunConfig"]]:
+    """Return one config per arm and seed: the learning rate does not matter."""
+    arms: dict[str, dict[int, RunConfig]] = {}
+    for name, config in sweep.configs.items():
+        arms.setdefault(sweep.arm(name), {}).setdefault(config.seed, config)
+    return {arm: list(by_seed.values()) for arm, by_seed in arms.items()}
+
+
+def _screened(arm: str, configs: list["RunConfig"], lowest: float, highest: float, show: bool) -> "RangeSpread":
+    from bnlab.experiment.screening import screen
+    from bnlab.stats.range_curve import read_range, spread
+
+    with ERR.status(f"Range tests of {arm}") if show else contextlib.nullcontext():
+        return spread([read_range(curve) for curve in screen(configs, lowest, highest)])
+
+
+def _print(found: dict[str, "RangeSpread"], lowest: float, highest: float) -> None:
+    columns = ["loss begins to fall", "falls fastest", "breaks"]
+    table = new_table(
+        "arm",
+        *columns,
+        "seeds",
+        right=[*columns, "seeds"],
+        title=f"Learning-rate range test, {lowest:g} to {highest:g}: lowest and highest of the seeds",
+    )
+    for arm, one in found.items():
+        at_least = ">= " if one.breaks_side == "at_least" else ""
+        learned = f"{one.n}" if one.num_learned == one.n else f"{one.num_learned} of {one.n} learned"
+        table.add_row(arm, _ends(one.begins), _ends(one.steepest), at_least + _ends(one.breaks), learned)
+    print_table(table)
+    OUT.print(A_SCREEN, markup=False, soft_wrap=not OUT.is_terminal)
+
+
+def _ends(ends: tuple[float, float] | None) -> str:
+    if ends is None:
+        return "-"
+    low, high = (f"{end:.2g}" for end in ends)
+    return low if low == high else f"{low} to {high}"
