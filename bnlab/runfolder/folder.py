@@ -252,6 +252,14 @@ class RunFolder:
         """
         return read_lines(self.path / "metrics.jsonl")
 
+    def read_timings(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of timings.jsonl as dictionaries; a last line cut off by a crash is left out.
+
+        Raises:
+            RunError: A line that was written whole is damaged; those before it have been yielded.
+        """
+        return read_lines(self.path / "timings.jsonl")
+
     def _read_json(self, name: str) -> dict[str, Any]:
         """Return one of the folder's JSON files.
 
