@@ -1,6 +1,7 @@
 """A cohort, trained and kept. Read `run_cohort` from top to bottom: that is what happens."""
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from bnlab.experiment.resuming import find_start, made_by
 from bnlab.loggers.logger import Logger
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 from bnlab.models.network import Network
-from bnlab.records import Record, RunSummary, Status
+from bnlab.records import Record, RunSummary, Status, as_record
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.messages import collecting_messages
 from bnlab.schema import RunConfig
@@ -207,12 +208,18 @@ def _open_loggers(
     open_view: OpenView | None,
 ) -> list[Logger]:
     loggers: list[Logger] = []
-    folder, config = member.folder.path, member.config
+    folder, config = member.folder, member.config
     if "tensorboard" in config.loggers:
-        purge_step = None if start is None else start.step + 1
-        loggers.append(TensorBoardLogger(folder, config, list(network.linears), member.swept, purge_step))
+        purge_step = None if start is None else 0
+        board = TensorBoardLogger(folder.path, config, list(network.linears), member.swept, purge_step)
+        if (
+            start is not None
+        ):  # all over again: a kill takes the last seconds of events with it, before a checkpoint too
+            for facts in itertools.chain(folder.read_records(), folder.read_timings()):
+                board.take(as_record(facts))
+        loggers.append(board)
     if open_view is not None:
-        loggers.append(open_view(config, folder.name, plan))
+        loggers.append(open_view(config, folder.path.name, plan))
     return loggers
 
 

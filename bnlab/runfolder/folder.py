@@ -16,6 +16,10 @@ from bnlab.runfolder.identity import SCHEMA_VERSION
 from bnlab.runfolder.lines import lines_up_to, read_lines, record_line
 from bnlab.schema import RunConfig
 
+PATIENCE_S = 0.25
+"""Seconds that a lock is waited for: whoever lists runs holds that of a run that was cut off, for a moment, to see
+whether a process does. Without patience one start in eight failed beside a process that did nothing but look."""
+
 
 class RunFolder:
     """One run on disk.
@@ -133,7 +137,7 @@ class RunFolder:
         try:
             with self._saying_where_it_cannot_write():
                 self._lock_path().parent.mkdir(parents=True, exist_ok=True)
-                self._lock.acquire()
+                self._lock.acquire(timeout=PATIENCE_S, poll_interval=PATIENCE_S / 50)
         except Timeout:
             raise RunBusyError(
                 f"{self.path} is being trained by another process. Wait for it, or train another config."
@@ -247,6 +251,14 @@ class RunFolder:
             RunError: A line that was written whole is damaged; those before it have been yielded.
         """
         return read_lines(self.path / "metrics.jsonl")
+
+    def read_timings(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of timings.jsonl as dictionaries; a last line cut off by a crash is left out.
+
+        Raises:
+            RunError: A line that was written whole is damaged; those before it have been yielded.
+        """
+        return read_lines(self.path / "timings.jsonl")
 
     def _read_json(self, name: str) -> dict[str, Any]:
         """Return one of the folder's JSON files.

@@ -115,6 +115,14 @@ def test_the_text_names_the_best_of_each_arm_and_an_edge_of_the_grid(sweep: Path
     assert 'model: "mlp"' in text
 
 
+def test_an_arm_that_diverges_everywhere_has_no_best_learning_rate(tmp_path: Path) -> None:
+    for lr in (1.0, 10.0):
+        run_folder(tmp_path, "none", lr, 0, [2.0, 1e9], status="diverged", diverged_at=3)
+    write_sweep_dashboard(tmp_path)
+    (event,) = events_in(tmp_path).Tensors("sweep")
+    assert "| none | none: all diverged | 1 | 2.0000 | 80.0% | 2 of 2 |" in event.tensor_proto.string_val[0].decode()
+
+
 def test_writing_it_again_leaves_no_pile_of_files_and_says_the_newest(sweep: Path) -> None:
     write_sweep_dashboard(sweep)
     run_folder(sweep, "batch", 0.1, 2, [2.0, 1.0, 0.2])

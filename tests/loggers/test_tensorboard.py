@@ -8,6 +8,8 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
 import bnlab
+from bnlab.config.compose import compose_run
+from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 
 WORDS = ["data=synthetic", "model.width=16", "model.activation=sigmoid", "train.steps=60", "train.log_every=10"]
 
@@ -97,3 +99,22 @@ def test_a_live_tensorboard_serves_the_run_on_the_loopback_address(summary: bnla
         assert list(tags) == [run]
         layout = board.get("data/plugin/custom_scalars/layout")
         assert [category["title"] for category in layout["category"]] == ["Learning", "Inside the network"]
+
+
+def test_the_columns_of_a_sweep_are_settings_by_the_names_that_they_go_by(tmp_path: Path) -> None:
+    config = compose_run(["data=synthetic", "norm=none", "data.limit=50"])
+    keys = ["norm", "schedule.name", "norm.momentum", "data.limit", "tuning"]
+    TensorBoardLogger(tmp_path, config, ["hidden1"], keys).close(None)
+    metadata = EventAccumulator(str(tmp_path)).Reload().summary_metadata
+    start, experiment = (
+        read(metadata[tag].plugin_data.content)
+        for read, tag in (
+            (hparams_metadata.parse_session_start_info_plugin_data, hparams_metadata.SESSION_START_INFO_TAG),
+            (hparams_metadata.parse_experiment_plugin_data, hparams_metadata.EXPERIMENT_TAG),
+        )
+    )
+    assert [info.name for info in experiment.hparam_infos] == ["norm", "schedule", "norm.momentum", "data.limit"]
+    assert set(start.hparams) == {"norm", "schedule", "data.limit"}  # norm=none has no momentum
+    assert start.hparams["schedule"].string_value == "constant"
+    assert "config" not in metadata  # the sweep's page says what its runs share
+    assert "custom_scalars__config__" not in metadata

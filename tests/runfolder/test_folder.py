@@ -2,12 +2,14 @@ import contextlib
 import json
 import math
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError, RunError
@@ -172,3 +174,13 @@ def test_a_place_that_cannot_be_written_to_is_named_with_the_cure(tmp_path: Path
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot be written to .*file.single: .*--runs or BNLAB_RUNS"):
         RunFolder(tmp_path / "file" / "single" / "a-run").opened_for_training(compose_run([]), {}).__enter__()
+
+
+def test_somebody_who_only_looks_does_not_keep_a_run_from_being_trained(folder: RunFolder) -> None:
+    with folder.locked():
+        pass
+    looking = FileLock(folder.path.parent / ".locks" / f"{folder.path.name}.lock", thread_local=False)
+    looking.acquire()
+    threading.Timer(0.05, looking.release).start()
+    with folder.locked():
+        assert folder.is_locked()

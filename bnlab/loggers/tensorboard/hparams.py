@@ -41,12 +41,15 @@ def session_start(config: RunConfig, keys: Sequence[str] | None) -> list[Summary
     """
     settings = {key.removesuffix(".name"): value for key, value in flatten(config.as_dict()).items() if key != "name"}
     if keys is None:
-        values = {key: _hparam(value) for key, value in settings.items() if key not in NOT_HPARAMS}
+        columns = [key for key in settings if key not in NOT_HPARAMS]
+        values = {key: _hparam(settings[key]) for key in columns}
     else:  # what an arm lacks stays empty; of the settings that only some arms have, most are numbers
-        values = {key: _hparam(settings[key]) for key in keys if settings.get(key) is not None}
+        names = dict.fromkeys(key.removesuffix(".name") for key in keys)
+        columns = [key for key in names if key in settings or "." in key]  # tuning=a,b is no setting itself
+        values = {key: _hparam(settings[key]) for key in columns if settings.get(key) is not None}
     infos = [
         api_pb2.HParamInfo(name=key, type=_type_of(values.get(key, 0.0)), differs=keys is not None or key in FIRST)
-        for key in (values if keys is None else keys)
+        for key in columns
     ]
     experiment = api_pb2.Experiment(
         hparam_infos=infos,

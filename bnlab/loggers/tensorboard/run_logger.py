@@ -28,8 +28,9 @@ class TensorBoardLogger:
         layer_roles: For the layout of the Custom Scalars page.
         hparam_keys: Of a run of a sweep: the settings that are swept, which alone become columns of its HParams
             table. Text and the Custom Scalars page are then the sweep's own. None: a run by itself.
-        purge_step: Of a run that goes on from a checkpoint: the first step that is made anew, one more than the
-            checkpoint's. What an earlier event file says of it and of later steps is dropped by TensorBoard.
+        purge_step: Of a run that goes on: the first step that is told anew. What an earlier event file says of it and
+            of later steps is dropped by TensorBoard. One more than the checkpoint's step, where that file is known to
+            be whole; 0 where all is told again.
     """
 
     def __init__(
@@ -40,11 +41,11 @@ class TensorBoardLogger:
         hparam_keys: Sequence[str] | None = None,
         purge_step: int | None = None,
     ) -> None:
-        goes_on = purge_step is not None and any(folder.glob("events.out.tfevents.*"))
+        is_declared = bool(purge_step) and any(folder.glob("events.out.tfevents.*"))
         self._writer = EventFileWriter(str(folder), flush_secs=5)
         self._pending: list[Event] = [beginning(purge_step or 0)]
         self._handed_on = time.monotonic()
-        if goes_on:  # TensorBoard keeps the first of these that it reads
+        if is_declared:  # TensorBoard keeps the first of what follows that it reads
             return
         if hparam_keys is None:
             self._write(0, [_config_as_text(config), run_layout(config.diagnostics.names, layer_roles)])

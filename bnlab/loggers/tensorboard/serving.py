@@ -47,11 +47,12 @@ def sweep_pages(address: str, by_norm: bool) -> dict[str, str]:
         'http://127.0.0.1:6006/#hparams'
     """
     arms, page = quote("^arms/"), quote("^[.]$")
+    curves = f"{address}?smoothing=0&tagFilter={quote('^(eval|train)/')}"  # else dead units come first, by the alphabet
     color = f"&runColorGroup={quote('regex:^(?:arms/)?([^-/]+)')}" if by_norm else ""
     return {
         "arms: bands, learning rates": f"{address}#custom_scalars&regexInput={arms}&_smoothingWeight=0",
-        "arms: every curve": f"{address}?smoothing=0&runFilter={arms}#timeseries",
+        "arms: every curve": f"{curves}&runFilter={arms}#timeseries",
         "arms: the best of each": f"{address}#text&regexInput={page}",
         "every run, one row each": f"{address}#hparams",
-        "every run, colored by arm" if by_norm else "every run": f"{address}?smoothing=0{color}#timeseries",
+        "every run, colored by arm" if by_norm else "every run": f"{curves}{color}#timeseries",
     }

@@ -167,16 +167,22 @@ def _summary(sweep: SweepRuns, arms: Sequence[Arm]) -> str:
     table = ["| arm | best learning rate | seeds | validation loss | validation accuracy | diverged, of all runs |"]
     table.append("|---" * 6 + "|")
     for arm in arms:
-        rates = [response.lr for response in arm.responses]
-        edge = " (the edge of the grid)" if len(rates) > 1 and arm.best.lr in {rates[0], rates[-1]} else ""
         lost, num_runs = (sum(getattr(r, key) for r in arm.responses) for key in ("num_diverged", "num_seeds"))
         figures = [f"{arm.best.num_seeds}", f"{arm.best.loss.value:.4f}", f"{arm.best.accuracy.value:.1%}"]
-        table.append(f"| {' | '.join([arm.name, f'{arm.best.lr:g}{edge}', *figures, f'{lost} of {num_runs}'])} |")
+        table.append(f"| {' | '.join([arm.name, _best_of(arm), *figures, f'{lost} of {num_runs}'])} |")
     parts = [f"{ended} of {len(sweep.planned)} runs have ended.", "\n".join(table)]
     if sweep.overrides:
         parts += ["Asked for:", _block(sweep.overrides)]
     shared = sweep.shared_settings()
     return "\n\n".join([*parts, "In all runs:", _block(f"{key}: {json.dumps(v)}" for key, v in shared.items())])
+
+
+def _best_of(arm: Arm) -> str:
+    if arm.best.num_diverged == arm.best.num_seeds:
+        return "none: all diverged"
+    rates = [response.lr for response in arm.responses]
+    is_edge = len(rates) > 1 and arm.best.lr in {rates[0], rates[-1]}
+    return f"{arm.best.lr:g}{' (the edge of the grid)' if is_edge else ''}"
 
 
 def _block(entries: Iterable[str]) -> str:
