@@ -149,7 +149,10 @@ class Recorder:
         _log.info("%s: %s at step %d after %.1f s", folder.path.name, status, self.tally.steps, duration_s)
         summary = self.tally.summary(folder.path.name, str(folder.path), config.seed, status, duration_s)
         while self.loggers:
-            self.loggers.pop().close(summary)
+            try:
+                self.loggers.pop().close(summary)
+            except Exception:  # of a view: what it shows is on disk, and the ending must get there too
+                _log.exception("a view could not be closed")
         folder.write_summary(summary)
         ending = {"status": status, "ended": provenance.now(), "duration_s": duration_s}
         folder.write_manifest({**self._manifest, **ending, "config": config.as_dict()})

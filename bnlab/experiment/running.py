@@ -87,7 +87,8 @@ def run_cohort(
         results = {i: None if again else member.folder.read_finished() for i, member in enumerate(members)}
         wanted = [i for i, result in results.items() if result is None]
         if wanted:
-            start = None if again else find_start(members, wanted, engine, checked, notes.append)
+            with members[0].folder.saying_where_it_cannot_write():
+                start = None if again else find_start(members, wanted, engine, checked, notes.append)
             for note in notes:
                 on_warning(note)
             results |= _train_and_record(members, wanted, engine, checked, start, notes, open_view, interruption)

@@ -61,7 +61,8 @@ class RunFolder:
     def forget_checkpoints(self) -> None:
         """Take away what is needed to go on; the final weights stay."""
         for path in (self.previous_checkpoint_path, self.company_path, self.previous_company_path):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it takes room, and does no harm
+                path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def opened_for_training(
@@ -79,7 +80,7 @@ class RunFolder:
             ConfigError: The folder cannot be written to.
         """
         with self.locked():
-            with self._saying_where_it_cannot_write():
+            with self.saying_where_it_cannot_write():
                 if resume_at is None:
                     self._empty()
                 else:
@@ -97,7 +98,6 @@ class RunFolder:
 
     def _empty(self) -> None:
         if self.read_finished() is not None:
-            self._set_aside.parent.mkdir(exist_ok=True)
             self.path.rename(self._set_aside)
         self.path.mkdir(parents=True, exist_ok=True)
         for file in self.path.iterdir():
@@ -119,12 +119,11 @@ class RunFolder:
             self._set_aside.rename(self.path)
         else:
             shutil.rmtree(self._set_aside)
-        with contextlib.suppress(OSError):  # another run's may still be there
-            self._set_aside.parent.rmdir()
 
     @property
     def _set_aside(self) -> Path:
-        return self.path.parent / ".replaced" / self.path.name
+        # among the locks: a folder that came and went would be taken away under another run's feet
+        return self._lock_path().with_suffix(".replaced")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -135,7 +134,7 @@ class RunFolder:
             ConfigError: The folder cannot be written to.
         """
         try:
-            with self._saying_where_it_cannot_write():
+            with self.saying_where_it_cannot_write():
                 self._lock_path().parent.mkdir(parents=True, exist_ok=True)
                 self._lock.acquire(timeout=PATIENCE_S, poll_interval=PATIENCE_S / 50)
         except Timeout:
@@ -150,7 +149,12 @@ class RunFolder:
             self._lock.release()
 
     @contextlib.contextmanager
-    def _saying_where_it_cannot_write(self) -> Iterator[None]:
+    def saying_where_it_cannot_write(self) -> Iterator[None]:
+        """Turn what the system says of a place that cannot be written to into a sentence with a cure.
+
+        Raises:
+            ConfigError: It cannot.
+        """
         try:
             yield
         except Timeout:  # of the lock: an OSError to Python
@@ -196,7 +200,11 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         beside = self.path / f".{name}.tmp"
-        beside.write_text(text, encoding="utf-8")
+        try:
+            beside.write_text(text, encoding="utf-8")
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
         beside.replace(self.path / name)
 
     def read_manifest(self) -> dict[str, Any]:

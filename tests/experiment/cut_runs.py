@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from bnlab.config.compose import compose_run
 from bnlab.experiment.running import run_experiment
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.folder import RunFolder
+from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint
 
 # nothing is aligned: a checkpoint in the middle of an epoch (11 batches), of a point of the curve, of the schedule
@@ -38,17 +38,19 @@ class CutOff:
         pass
 
 
-def train_until(step: int, words: list[str], folder: RunFolder) -> None:
+def train_until(step: int, config: RunConfig, folder: RunFolder) -> None:
     """Train a run that is cut off at a step, if that is not past its end."""
     try:
-        run_experiment(compose_run(words), folder, lambda *_: CutOff(step))
+        run_experiment(config, folder, lambda *_: CutOff(step))
     except KeyboardInterrupt:
         return
 
 
-def trained_in_one_go(words: list[str]) -> RunFolder:
+def trained_in_one_go(config: RunConfig) -> RunFolder:
+    """Return the folder of a run that was never cut off and never made a checkpoint."""
     folder = RunFolder(Path("whole").absolute())
-    run_experiment(compose_run([*words, "train.checkpoint_every=null"]), folder)
+    train = config.train.model_copy(update={"checkpoint_every": None})
+    run_experiment(config.model_copy(update={"train": train}), folder)
     return folder
 
 

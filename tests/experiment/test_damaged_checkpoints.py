@@ -60,7 +60,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def cut() -> RunFolder:
     """A run that was cut off at step 15, with checkpoints at 8 and 12."""
     folder = RunFolder(Path("pieces").absolute())
-    train_until(14, QUICK, folder)
+    train_until(14, compose_run(QUICK), folder)
     steps = [read_checkpoint(path)["step"] for path in (folder.previous_checkpoint_path, folder.checkpoint_path)]
     assert steps == [8, 12]
     return folder
@@ -69,7 +69,7 @@ def cut() -> RunFolder:
 def go_on(folder: RunFolder) -> list[str]:
     warnings: list[str] = []
     run_experiment(compose_run(QUICK), folder, on_warning=warnings.append)
-    assert_equal(folder, trained_in_one_go(QUICK))
+    assert_equal(folder, trained_in_one_go(compose_run(QUICK)))
     return warnings
 
 
@@ -143,12 +143,12 @@ def test_a_damaged_clock_or_manifest_or_config_is_written_anew(cut: RunFolder) -
 
 
 def test_final_weights_without_an_ending_are_no_result(cut: RunFolder) -> None:
-    shutil.copy(trained_in_one_go(QUICK).checkpoint_path, cut.checkpoint_path)
+    shutil.copy(trained_in_one_go(compose_run(QUICK)).checkpoint_path, cut.checkpoint_path)
     assert go_on(cut) == []
     assert resumed_at(cut) == [8]
 
 
 def test_again_begins_anew(cut: RunFolder) -> None:
     run_experiment(compose_run(QUICK), cut, again=True)
-    assert_equal(cut, trained_in_one_go(QUICK))
+    assert_equal(cut, trained_in_one_go(compose_run(QUICK)))
     assert resumed_at(cut) == []

@@ -48,7 +48,7 @@ def test_every_norm_goes_on_bit_by_bit(norm: str, train_in_pieces: Callable[...,
     words = [*QUICK, f"norm={norm}", *model]
     pieces, steps = train_in_pieces(words)
     assert steps == list(range(4, 10 if model else 26, 4))
-    assert_equal(pieces, trained_in_one_go(words))
+    assert_equal(pieces, trained_in_one_go(compose_run(words)))
 
 
 SETTINGS = {
@@ -94,7 +94,7 @@ def test_every_setting_goes_on_bit_by_bit(setting: str, train_in_pieces: Callabl
     assert config.steps is not None
     assert config.checkpoint_every is not None
     assert steps == list(range(config.checkpoint_every, config.steps, config.checkpoint_every))
-    assert_equal(pieces, trained_in_one_go(words))
+    assert_equal(pieces, trained_in_one_go(compose_run(words)))
 
 
 @pytest.mark.parametrize("log_every", [1, 5, 50])
@@ -104,7 +104,7 @@ def test_a_run_that_diverges_after_it_was_taken_up_diverges_at_the_same_step(
     words = [*QUICK, "norm=none", "optim.lr=30", "model.activation=relu", "model.depth=5", "seed=1"]
     words += ["train.divergence_patience=7", f"train.log_every={log_every}", "train.checkpoint_every=2"]
     pieces, steps = train_in_pieces(words)
-    whole = trained_in_one_go(words)
+    whole = trained_in_one_go(compose_run(words))
     assert whole.read_status() == "diverged"
     assert len(steps) > 2
     assert_equal(pieces, whole)

@@ -1,0 +1,225 @@
+"""A process dies, or a disk fails, before any file operation of a run: no result is lost, no run is stuck.
+
+Death is played: from some operation on, every one of them raises, so that nothing that would clean up can.
+"""
+
+import errno
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cut_runs import QUICK, assert_equal, train_until, trained_in_one_go
+
+from bnlab.config.compose import compose_run
+from bnlab.errors import BnlabError, RunError
+from bnlab.experiment.running import run_experiment
+from bnlab.records import Record, RunSummary
+from bnlab.runfolder.folder import RunFolder, record_line
+from bnlab.training.checkpoint import read_checkpoint
+
+WORDS = [*QUICK, "train.steps=7", "train.log_every=4", "train.checkpoint_every=3", "train.eval_every=50"]
+WORDS += ["diagnostics=none"]
+CONFIG = compose_run(WORDS)
+
+
+class Death(BaseException):
+    """The process is gone."""
+
+
+class Operations:
+    """Counts file operations; from some one on, or at that one alone, they do not happen."""
+
+    def __init__(self) -> None:
+        self.num_seen = 0
+        self.fails_at: int | None = None
+        self.for_good = True
+        self.error: Callable[[], BaseException] = Death
+
+    def begin(self) -> bool:
+        """Whether the next one fails."""
+        self.num_seen += 1
+        if self.fails_at is None:
+            return False
+        return self.num_seen == self.fails_at or (self.for_good and self.num_seen > self.fails_at)
+
+    def come(self) -> None:
+        if self.begin():
+            raise self.error()
+
+
+@pytest.fixture
+def operations(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operations]:
+    counted = Operations()
+    for place, name in [
+        *[(Path, name) for name in ("replace", "rename", "unlink", "mkdir", "rmdir")],
+        (shutil, "rmtree"),
+    ]:
+        monkeypatch.setattr(place, name, _failing(getattr(place, name), counted))
+    for name in ("write_text", "write_bytes"):
+        monkeypatch.setattr(Path, name, _failing_halfway(getattr(Path, name), counted))
+    append = RunFolder.append
+
+    def failing_append(folder: RunFolder, record: Record) -> None:
+        counted.come()
+        if counted.begin():
+            line = record_line(record)
+            name = "timings.jsonl" if record.kind == "timing" else "metrics.jsonl"
+            with (folder.path / name).open("a") as file:
+                file.write(line[: len(line) // 2])
+            raise counted.error()
+        append(folder, record)
+
+    monkeypatch.setattr(RunFolder, "append", failing_append)
+    yield counted
+    monkeypatch.undo()
+
+
+def _failing(operation: Callable[..., Any], counted: Operations) -> Callable[..., Any]:
+    def failing(*arguments: Any, **more: Any) -> Any:
+        counted.come()
+        return operation(*arguments, **more)
+
+    return failing
+
+
+def _failing_halfway(operation: Callable[..., Any], counted: Operations) -> Callable[..., Any]:
+    def failing(path: Path, content: Any, **more: Any) -> Any:
+        counted.come()
+        if counted.begin():
+            operation(path, content[: len(content) // 2], **more)
+            raise counted.error()
+        return operation(path, content, **more)
+
+    return failing
+
+
+def train(folder: Path, again: bool = False) -> RunSummary:
+    return run_experiment(CONFIG, RunFolder(folder), again=again)
+
+
+def newest_checkpoint(folder: RunFolder) -> int | None:
+    """The last step that a run could go on from, found out apart from bnlab's own search."""
+    steps = []
+    for path in (folder.checkpoint_path, folder.previous_checkpoint_path):
+        try:
+            checkpoint = read_checkpoint(path)
+        except RunError:
+            continue
+        if checkpoint["training"] is not None:
+            steps.append(checkpoint["step"])
+    return max(steps, default=None)
+
+
+def fresh(path: Path) -> None:
+    """Nothing is there."""
+
+
+def cut_off(path: Path) -> None:
+    """A run that was cut off at its end, with a checkpoint at 3 and 6."""
+    train_until(7, CONFIG, RunFolder(path))
+
+
+def cut_off_with_a_damaged_checkpoint(path: Path) -> None:
+    cut_off(path)
+    (path / "checkpoint.pt").write_bytes(b"damaged")
+
+
+slowly = pytest.mark.slow
+BEFORE = [
+    pytest.param(fresh, marks=slowly),
+    pytest.param(cut_off, marks=slowly),
+    cut_off_with_a_damaged_checkpoint,
+]
+
+
+def points(operations: Operations, work: Callable[[], object]) -> range:
+    """All points at which the work can fail, found out by doing it once."""
+    operations.fails_at, operations.num_seen = None, 0
+    work()
+    return range(1, operations.num_seen + 1)
+
+
+def fail_at(operations: Operations, at: int, work: Callable[[], object]) -> BaseException | None:
+    """Do the work, and let it fail at a point; return what came out of it."""
+    operations.num_seen, operations.fails_at = 0, at
+    try:
+        work()
+    except (Death, BnlabError) as ending:
+        return ending
+    finally:
+        operations.fails_at = None
+    return None
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_run_that_dies_before_any_file_operation_ends_as_if_it_had_not(
+    before: Callable[[Path], None], tmp_path: Path, operations: Operations
+) -> None:
+    whole = trained_in_one_go(CONFIG)
+    before(tmp_path / "first")
+    every = points(operations, lambda: train(tmp_path / "first"))
+    assert len(every) > 30
+    for at in every:
+        path = tmp_path / f"at{at}"
+        before(path)
+        died = fail_at(operations, at, lambda path=path: train(path))
+        folder = RunFolder(path)
+        kept, result = newest_checkpoint(folder), folder.read_finished()
+        assert isinstance(died, Death) == (result is None) or result is not None
+        summary = train(path)
+        assert summary.cached == (result is not None)
+        assert_equal(folder, whole)
+        if result is None:
+            taken_up = [one["step"] for one in folder.read_manifest().get("resumed", [])]
+            assert taken_up[-1:] == ([] if kept is None else [kept]), f"at operation {at}"
+            assert not list(path.glob(".*")), f"at operation {at}"
+        shutil.rmtree(path)
+
+
+def test_an_older_result_outlives_a_death_at_any_file_operation_of_a_new_training(
+    tmp_path: Path, operations: Operations
+) -> None:
+    whole = trained_in_one_go(CONFIG)
+    train(tmp_path / "first")
+    every = points(operations, lambda: train(tmp_path / "first", again=True))
+    assert len(every) > 40
+    for at in every:
+        path = tmp_path / f"at{at}" / "run"
+        shutil.copytree(tmp_path / "first", path)
+        old = json.loads((path / "manifest.json").read_text())
+        fail_at(operations, at, lambda path=path: train(path, again=True))
+        summary = train(path)
+        assert summary.cached, f"at operation {at}"
+        assert_equal(RunFolder(path), whole)
+        assert RunFolder(path).read_manifest()["ended"] >= old["ended"]
+        assert [other.name for other in path.parent.iterdir() if other.name != ".locks"] == ["run"]
+        shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("for_good", [True, pytest.param(False, marks=slowly)])
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_disk_that_fails_at_any_file_operation_is_told_in_a_sentence_and_nothing_is_lost(
+    before: Callable[[Path], None], for_good: bool, tmp_path: Path, operations: Operations
+) -> None:
+    whole = trained_in_one_go(CONFIG)
+    before(tmp_path / "first")
+    every = points(operations, lambda: train(tmp_path / "first"))
+    operations.error, operations.for_good = (lambda: OSError(errno.ENOSPC, "No space left on device")), for_good
+    for at in every:
+        path = tmp_path / f"at{at}"
+        before(path)
+        told = fail_at(operations, at, lambda path=path: train(path))
+        folder = RunFolder(path)
+        if told is None:
+            assert folder.read_finished() is not None
+        else:
+            assert "cannot be written to" in str(told), f"at operation {at}"
+            assert "No space left on device" in str(told)
+            assert len(str(told).splitlines()) <= 3
+            assert folder.read_status() in {"failed", "interrupted", "finished"}
+        train(path)
+        assert_equal(folder, whole)
+        shutil.rmtree(path)
