@@ -139,7 +139,7 @@ def _has_records(member: Member, step: int, num_records: int | None) -> bool:
         return True
     try:
         steps = [int(facts["step"]) for facts in member.folder.read_records()]
-    except (ValueError, LookupError, TypeError):  # no JSON
+    except (RunError, ValueError, LookupError, TypeError):  # no JSON, or no records
         return False
     return bisect.bisect_right(steps, step) == num_records
 

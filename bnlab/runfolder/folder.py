@@ -133,14 +133,14 @@ class RunFolder:
             RunBusyError: Another process holds it.
             ConfigError: The folder cannot be written to.
         """
-        try:
-            with self.saying_where_it_cannot_write():
-                self._lock_path().parent.mkdir(parents=True, exist_ok=True)
+        with self.saying_where_it_cannot_write():
+            self._lock_path().parent.mkdir(parents=True, exist_ok=True)
+            try:
                 self._lock.acquire(timeout=PATIENCE_S, poll_interval=PATIENCE_S / 50)
-        except Timeout:
-            raise RunBusyError(
-                f"{self.path} is being trained by another process. Wait for it, or train another config."
-            ) from None
+            except Timeout:
+                raise RunBusyError(
+                    f"{self.path} is being trained by another process. Wait for it, or train another config."
+                ) from None
         try:
             if self._lock.lock_counter == 1:
                 self._settle()  # a process may have died before it could
@@ -157,8 +157,6 @@ class RunFolder:
         """
         try:
             yield
-        except Timeout:  # of the lock: an OSError to Python
-            raise
         except OSError as error:
             raise ConfigError(
                 f"runs cannot be written to {self.path.parent}: {error.strerror or error}. "

@@ -101,6 +101,26 @@ def test_a_second_process_is_refused_until_the_first_dies(folder: RunFolder, kil
         pass
 
 
+def test_whoever_looks_whether_a_run_is_trained_does_not_keep_it_from_being_trained(folder: RunFolder) -> None:
+    with folder.locked():
+        pass
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            RunFolder(folder.path).is_locked()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(200):
+            with folder.locked():
+                pass
+    finally:
+        done.set()
+        looking.join()
+
+
 def test_a_result_stays_until_there_is_a_new_one(folder: RunFolder) -> None:
     with folder.opened_for_training(compose_run([]), {}):
         finished(folder, 0.5)

@@ -1,0 +1,178 @@
+"""Runs trained together that are cut off go on together, each of them bit by bit."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cut_runs import QUICK, assert_equal
+
+from bnlab.config.compose import compose_run
+from bnlab.experiment.recorder import Companion, Member, Recorder
+from bnlab.experiment.running import run_cohort
+from bnlab.records import RunSummary
+from bnlab.runfolder.folder import RunFolder
+
+Train = Callable[[list[Member]], list[int]]
+
+WORDS = [*QUICK, "train.steps=18"]
+ARMS = [["seed=0", "optim.lr=0.1"], ["seed=1", "optim.lr=0.3"], ["seed=0", "optim.lr=0.03"], ["seed=2", "optim.lr=0.1"]]
+
+
+def members(words: Sequence[str], arms: Sequence[Sequence[str]], place: str) -> list[Member]:
+    root = Path(place).absolute()
+    configs = [compose_run([*words, *own]) for own in arms]
+    return [Member(config, RunFolder(root / str(i))) for i, config in enumerate(configs)]
+
+
+def train(cohort: list[Member], **options: Any) -> list[RunSummary]:
+    return run_cohort(cohort, "vectorized", **options)
+
+
+class CutOffs:
+    """Cuts a cohort off after every checkpoint, as soon as it is written for all of its runs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.num_left = 0
+        for keeper in (Recorder, Companion):
+            monkeypatch.setattr(keeper, "keep_state", self._cutting_off(keeper.keep_state))
+
+    def _cutting_off(self, keep: Callable[..., None]) -> Callable[..., None]:
+        def keep_and_cut_off(keeper: Any, step: int, state: dict[str, Any]) -> None:
+            keep(keeper, step, state)
+            self.num_left -= 1
+            if self.num_left == 0:
+                raise KeyboardInterrupt
+
+        return keep_and_cut_off
+
+    def train(self, cohort: list[Member], num_written: int) -> list[RunSummary] | None:
+        """Train a cohort until so many of its checkpoints are written, or to its end."""
+        self.num_left = num_written
+        try:
+            return train(cohort)
+        except KeyboardInterrupt:
+            return None
+
+
+@pytest.fixture
+def cut_offs(monkeypatch: pytest.MonkeyPatch) -> CutOffs:
+    return CutOffs(monkeypatch)
+
+
+def taken_up(member: Member) -> list[int]:
+    return [one["step"] for one in member.folder.read_manifest().get("resumed", [])]
+
+
+SETTINGS = {
+    "plain": [],
+    "no norm": ["norm=none"],
+    "groups": ["norm=group", "norm.num_groups=2"],
+    "noise": ["norm=batch_noisy", "model.dropout=0.2"],
+    "adam": ["optim=adam", "optim.weight_decay=0.01"],
+    "momentum and decay": ["optim.momentum=0.9", "optim.weight_decay=0.01", "schedule.name=cosine"],
+    "accumulation and clipping": ["train.accumulation=2", "optim.clip_norm=0.5", "model.dropout=0.2"],
+    "a cnn, augmented": [
+        *["model=cnn", "model.num_stages=1", "train.steps=10", "data.flip=true", "data.crop_padding=1"],
+        "norm=batch_renorm",
+    ],
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_cohort_that_is_cut_off_at_each_of_its_checkpoints_ends_as_if_it_had_not_been(
+    setting: str, cut_offs: CutOffs
+) -> None:
+    words = [*WORDS, *SETTINGS[setting]]
+    whole, pieces = members(words, ARMS, "whole"), members(words, ARMS, "pieces")
+    train(whole)
+    while cut_offs.train(pieces, len(ARMS)) is None:
+        pass
+    for one, other in zip(pieces, whole, strict=True):
+        assert_equal(one.folder, other.folder)
+        assert taken_up(one) == list(range(4, pieces[0].config.train.steps or 0, 4))
+
+
+@pytest.mark.parametrize("num_written", range(1, 12))
+def test_a_cohort_that_is_cut_off_between_the_checkpoints_of_its_runs_goes_on_from_the_last_that_all_have(
+    num_written: int, cut_offs: CutOffs
+) -> None:
+    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
+    train(whole)
+    assert cut_offs.train(pieces, num_written) is None
+    assert cut_offs.train(pieces, 1) is None  # and again, at the first run's next one
+    train(pieces)
+    full = num_written // len(ARMS) * 4
+    for one, other in zip(pieces, whole, strict=True):
+        assert_equal(one.folder, other.folder)
+        assert taken_up(one) == ([full, full] if full else [])
+
+
+DIVERGING = [*WORDS, "norm=none", "model.depth=5", "model.activation=relu", "train.log_every=2"]
+WITH_ONE_THAT_DIVERGES = [["seed=1", "optim.lr=0.1"], ["seed=1", "optim.lr=1e4"], ["seed=2", "optim.lr=0.05"]]
+
+
+def test_a_run_that_has_diverged_has_its_result_at_once_and_the_others_go_on_without_it(cut_offs: CutOffs) -> None:
+    whole = members(DIVERGING, WITH_ONE_THAT_DIVERGES, "whole")
+    pieces = members(DIVERGING, WITH_ONE_THAT_DIVERGES, "pieces")
+    statuses = [summary.status for summary in train(whole)]
+    assert statuses == ["finished", "diverged", "finished"]
+    assert cut_offs.train(pieces, 2 * 2) is None
+    result = pieces[1].folder.read_finished()
+    assert result is not None
+    assert (result.status, result.cached) == ("diverged", True)
+    assert [summary.status for summary in train(pieces)] == statuses
+    for one, other in zip(pieces, whole, strict=True):
+        assert_equal(one.folder, other.folder)
+    assert [taken_up(one) for one in pieces] == [[8], [], [8]]
+
+
+@pytest.mark.parametrize("gone", [[0], [2], [1, 3], [0, 1, 2, 3]])
+def test_runs_that_are_trained_again_in_their_cohort_have_the_bits_they_had_and_the_others_keep_their_files(
+    gone: list[int], cut_offs: CutOffs
+) -> None:
+    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
+    train(whole)
+    train(pieces)
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for i, member in enumerate(pieces)
+        for path in sorted(member.folder.path.iterdir())
+        if i not in gone
+    }
+    for i in gone:
+        (pieces[i].folder.path / "manifest.json").unlink()
+    while cut_offs.train(pieces, len(ARMS)) is None:
+        pass
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    for i, (one, other) in enumerate(zip(pieces, whole, strict=True)):
+        assert_equal(one.folder, other.folder)
+        assert taken_up(one) == ([4, 8, 12, 16] if i in gone else [])
+        assert not list(one.folder.path.glob("company*"))
+        assert not one.folder.previous_checkpoint_path.exists()
+
+
+def test_one_damaged_checkpoint_sends_the_whole_cohort_to_the_one_before(cut_offs: CutOffs) -> None:
+    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
+    train(whole)
+    cut_offs.train(pieces, 3 * len(ARMS))
+    pieces[2].folder.checkpoint_path.write_bytes(b"x")
+    warnings: list[str] = []
+    train(pieces, on_warning=warnings.append)
+    (warning,) = warnings
+    assert "set aside as checkpoint.pt.damaged. It goes on from step 8." in warning
+    for one, other in zip(pieces, whole, strict=True):
+        assert_equal(one.folder, other.folder)
+
+
+def test_a_checkpoint_of_another_cohort_is_not_gone_on_from(cut_offs: CutOffs) -> None:
+    pieces = members(WORDS, ARMS, "pieces")
+    cut_offs.train(pieces, len(ARMS))
+    whole, smaller = members(WORDS, ARMS[:3], "whole"), members(WORDS, ARMS[:3], "pieces")
+    train(whole)
+    warnings: list[str] = []
+    train(smaller, on_warning=warnings.append)
+    assert len(warnings) == 3
+    assert all("made by another program (other runs); not used. It begins anew." in text for text in warnings)
+    for one, other in zip(smaller, whole, strict=True):
+        assert_equal(one.folder, other.folder)
