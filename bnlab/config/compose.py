@@ -175,8 +175,7 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
 def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:
     folders = search_folders(config_dir)
     _refuse_what_one_run_cannot_take(parse_overrides(overrides), folders)
-    own_last = [f"hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]"] if folders[1:] else []
-    arguments = _with_own_norm(overrides, folders) + own_last
+    arguments = _with_own_norm(overrides, folders) + search_path_words(folders)
     try:
         with _hydra_of_our_own():
             return compose("train", arguments, return_hydra_config=with_hydra)
@@ -214,6 +213,11 @@ def _hydra_of_our_own() -> Iterator[None]:
             yield
     finally:
         GlobalHydra.instance().hydra = theirs  # asked for anew: Hydra may have put another instance in place
+
+
+def search_path_words(folders: list[Path]) -> list[str]:
+    """Return the overrides by which Hydra looks into all folders, bnlab's own first."""
+    return [f"hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]"] if folders[1:] else []
 
 
 def _quoted(folder: Path) -> str:

@@ -18,8 +18,9 @@ from bnlab import provenance
 from bnlab.records import RunSummary
 from bnlab.runfolder.index import write_sweep
 from bnlab.sweeps.cohorts import PlannedCohort
-from bnlab.sweeps.launch import launch
-from bnlab.sweeps.parts import STOP, Part, part_path, train_cohorts, write_surroundings
+from bnlab.sweeps.jobs import why_a_job_died
+from bnlab.sweeps.launch import has_a_process_per_part, launch, starts_all_at_once
+from bnlab.sweeps.parts import HALT, STOP, Part, part_path, train_cohorts, write_surroundings
 from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
 from bnlab.sweeps.progress import ProgressReader, SweepView
 from bnlab.training.interruption import Interruption
@@ -33,6 +34,9 @@ PARTS_PER_JOB = 4
 
 MOST_DEATHS = 3
 """Times that a run may be in training when its worker dies, before it is given up."""
+
+MOST_REFUSALS = 2
+"""Times that a launcher may raise before it has begun a single run: then it is not set up, or the cluster is not."""
 
 BUSY_S = 1.0
 """Seconds between two looks at runs that another sweep trains."""
@@ -99,8 +103,7 @@ def execute(
     Args:
         sweep: What was planned.
         wanted: The run ids to train, `Sweep.missing` for one.
-        jobs: Processes on this machine; None: one per physical core. With a launcher of the user's: the parts that the
-            sweep is cut into, at least.
+        jobs: Processes on this machine; None: one per physical core. With a launcher of the user's: its jobs.
         on_error: ``stop``: after a failure no further run is begun.
         retries: How often a run that failed is tried again.
         again: Train anew what is finished.
@@ -131,6 +134,7 @@ class _Execution:
         interruption: Interruption,
     ) -> None:
         self.sweep = sweep
+        self.wanted_jobs = jobs
         self.jobs = jobs or provenance.num_physical_cores()
         self.on_error = on_error
         self.retries = retries
@@ -141,8 +145,10 @@ class _Execution:
         self.deaths: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}
         self.looking = threading.Lock()
+        self.refusals = 0
         self.begun: set[str] = set()
         self.busy: set[str] = set()
+        self.interrupted: set[str] = set()
         self.cohorts = sweep.cohorts_with_ids()
         self.folder = sweep.folder / ".parts" / f"{provenance.now().replace(':', '')}-{threading.get_native_id()}"
         self.reader = ProgressReader(self.folder / "progress")
@@ -151,7 +157,8 @@ class _Execution:
         """Launch what is missing, until nothing is, or nothing moves any more."""
         while missing := [name for name in targets if self._is_missing(name)]:
             fewest = min(self.deaths[name] for name in missing)
-            if fewest >= MOST_DEATHS or (self.folder / STOP).exists() or self.interruption.is_asked:
+            given_up = fewest >= MOST_DEATHS or self.refusals >= MOST_REFUSALS
+            if given_up or (self.folder / STOP).exists() or self.interruption.is_asked:
                 return
             mine = [name for name in missing if self.deaths[name] == fewest]
             free = [name for name in mine if not self.sweep.run_folder(name).is_locked()]
@@ -177,32 +184,47 @@ class _Execution:
         for number, part in enumerate(parts):
             self._part(part).write(part_path(self.folder, number))
         failed_before = self.failures.total()
-        self.begun.clear()
-        self.busy.clear()
+        for names_of_last_time in (self.begun, self.busy, self.interrupted):
+            names_of_last_time.clear()
         errors: list[Exception | None] = []
         if alone:
-            errors = [launch(self.folder, [n], max(2, self.jobs), self.sweep.launcher) for n in range(len(parts))]
+            errors = [self._launched([number]) for number in range(len(parts))]
         elif self.sweep.launcher or self.deaths or min(self.jobs, len(parts)) > 1:
-            errors = [launch(self.folder, range(len(parts)), max(2, self.jobs), self.sweep.launcher)]
+            errors = [self._launched(range(len(parts)))]
         else:
             for part in parts:  # in this process: a worker would only have to import it all again
                 train_cohorts(self._part(part), self.folder, self._take, self.interruption)
         self._look()
-        lost = [name for name in names if self._is_missing(name) and not self.failures[name] and name not in self.busy]
+        gone_on = self.busy | self.interrupted
+        lost = [name for name in names if self._is_missing(name) and not self.failures[name] and name not in gone_on]
         moved = len(lost) < len(names) or self.failures.total() > failed_before
         self._count_deaths([name for name in lost if name in self.begun] or ([] if moved else lost), errors)
 
+    def _launched(self, parts: Sequence[int]) -> Exception | None:
+        return launch(self.folder, parts, max(2, self.jobs), self.sweep.launcher, self.interruption)
+
     def _count_deaths(self, suspects: Sequence[str], errors: Sequence[Exception | None]) -> None:
         """Remember who was in training when a worker died; or, where nothing moved at all, everybody."""
-        said = next((f": {str(error).strip().splitlines()[0]}" for error in errors if str(error or "").strip()), "")
-        for name in [] if (self.folder / STOP).exists() or self.interruption.is_asked else suspects:
-            self.deaths[name] += 1
-            self.reasons[name] = f"its worker was lost{said}"
+        if (self.folder / STOP).exists() or self.interruption.is_asked:
+            return
+        said = next((f": {why_a_job_died(error)}" for error in errors if error is not None), "")
+        refused = bool(said and suspects and not self.begun)
+        self.refusals += refused
+        for name in suspects:
+            self.deaths[name] += not refused
+            self.reasons[name] = f"{'it could not be begun' if refused else 'its worker was lost'}{said}"
 
     def _parts(self, cohorts: Sequence[PlannedCohort]) -> list[list[PlannedCohort]]:
-        """Cut a sweep into parts: a vectorized cohort each, or a few runs that are trained one by one."""
+        """Cut a sweep into parts: a vectorized cohort each, or a few runs that are trained one by one.
+
+        Where each part is a process that has to begin by importing torch, there are as many parts as jobs.
+        """
+        size = MOST_RUNS_PER_PART
         single = [cohort for cohort in cohorts if len(cohort.configs) == 1]
-        size = max(1, min(MOST_RUNS_PER_PART, len(single) // (self.jobs * PARTS_PER_JOB)))
+        if not has_a_process_per_part(self.sweep.launcher):
+            size = max(1, min(size, len(single) // (self.jobs * PARTS_PER_JOB)))
+        elif self.wanted_jobs or starts_all_at_once(self.sweep.launcher):
+            return [part for i in range(self.jobs) if (part := list(cohorts[i :: self.jobs]))]
         grouped = [single[i : i + size] for i in range(0, len(single), size)]
         return [[cohort] for cohort in cohorts if len(cohort.configs) > 1] + grouped
 
@@ -212,6 +234,8 @@ class _Execution:
     def _take(self, line: dict[str, Any]) -> None:
         self.begun.update(line.get("steps", {}))
         self.busy.update(line.get("busy", []))
+        if "ended" in line and line["ended"]["status"] == "interrupted":  # by a signal; it goes on from a checkpoint
+            self.interrupted.add(line["ended"]["run_id"])
         for name in line.get("refused", []):
             self.failures[name] += 1
             self.reasons[name] = line["reason"]
@@ -231,6 +255,9 @@ class _Execution:
         def watch() -> None:
             while not done.wait(LOOK_EVERY_S):
                 self._look()
+                if self.interruption.is_asked and self.folder.exists():
+                    (self.folder / STOP).touch()
+                    (self.folder / HALT).touch()
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

@@ -1,23 +1,32 @@
 """The door to Hydra's launchers: which machine trains which part of a sweep is theirs to decide."""
 
 import contextlib
+import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
 
-from bnlab.config.folders import conf_folder
-from bnlab.errors import ConfigError
+from bnlab.config.folders import conf_folder, dotted_keys
+from bnlab.errors import ConfigError, did_you_mean
+from bnlab.sweeps.jobs import no_jobs_left
 from bnlab.sweeps.parts import train_part
+from bnlab.training.interruption import Interruption
 
-EXTRA_OF = {"submitit": "slurm", "ray": "ray", "optuna": "optuna"}
-"""Beginning of a launcher's or sweeper's name -> which of bnlab's extras brings it."""
+EXTRA_OF = {
+    "hydra/launcher": {"submitit_local": "slurm", "submitit_slurm": "slurm", "slurm": "slurm", "ray": "ray"}
+    | {"ray_aws": "ray", "ray_cluster": "ray"},
+    "hydra/sweeper": {"optuna": "optuna"},
+}
+"""Launchers and sweepers that bnlab's extras bring."""
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="launch")
@@ -25,7 +34,9 @@ def _job(config: DictConfig) -> None:
     train_part(Path(config.folder), int(config.part))
 
 
-def launch(folder: Path, parts: Sequence[int], num_jobs: int, words: Sequence[str]) -> Exception | None:
+def launch(
+    folder: Path, parts: Sequence[int], num_jobs: int, words: Sequence[str], interruption: Interruption | None = None
+) -> Exception | None:
     """Have some parts of a sweep trained, and wait for them.
 
     Args:
@@ -33,6 +44,7 @@ def launch(folder: Path, parts: Sequence[int], num_jobs: int, words: Sequence[st
         parts: Which of them.
         num_jobs: How many at a time, where that is ours to say: on this machine.
         words: What the user says of the launcher: ``hydra/launcher=...``, ``hydra.launcher.<key>=...``.
+        interruption: Where a stop may be asked for.
 
     Returns:
         What the launcher raised, which says little of the parts: some may be done; None: nothing.
@@ -40,27 +52,104 @@ def launch(folder: Path, parts: Sequence[int], num_jobs: int, words: Sequence[st
     Raises:
         ConfigError: There is no such launcher.
     """
-    own = any(word.startswith("hydra/launcher=") for word in words)
-    local = [] if own else [f"hydra.launcher.n_jobs={num_jobs}"]
+    return run_hydra(_job, folder, [f"part={','.join(map(str, parts))}"], num_jobs, words, interruption)
+
+
+def run_hydra(
+    job: Callable[[], None],
+    folder: Path,
+    arguments: Sequence[str],
+    num_jobs: int,
+    words: Sequence[str],
+    interruption: Interruption | None = None,
+) -> Exception | None:
+    """Have Hydra run a job many times, by the launcher that the user wants; see `launch`.
+
+    What launchers print to standard output goes to standard error: the former is for results.
+
+    Args:
+        job: Decorated by ``hydra.main``.
+        folder: Where what concerns it is written down.
+        arguments: Overrides of conf/launch.yaml.
+        num_jobs: As for `launch`.
+        words: As for `launch`.
+        interruption: As for `launch`.
+
+    Raises:
+        ConfigError: There is no such launcher.
+    """
+    local = [f"hydra.launcher.n_jobs={num_jobs}"] if launcher_class(tuple(words)) == _JOBLIB else []
     place = folder.as_posix().replace("\\", "\\\\").replace("'", "\\'")
-    arguments = [f"folder='{place}'", f"part={','.join(map(str, parts))}", *local, *words]
-    with _as_if_started_by_hydra(["-m", *arguments]):
+    every = ["-m", f"folder='{place}'", *arguments, *local, *words]
+    with _as_if_started_by_hydra(every), contextlib.redirect_stdout(sys.stderr):
         try:
-            _job()
+            with no_jobs_left(interruption or Interruption()):
+                job()
         except HydraException as error:
-            raise ConfigError(_say_what_is_missing(words, error)) from None
+            raise ConfigError(_say_what_is_wrong(words, error)) from None
         except Exception as error:  # a launcher's own: a worker that was killed, a cluster that is gone
             return error
     return None
 
 
-def _say_what_is_missing(words: Sequence[str], error: Exception) -> str:
+_JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+
+
+@functools.cache
+def launcher_class(words: tuple[str, ...]) -> str:
+    """Return the place of the launcher's class: own configs of launchers may go by any name.
+
+    Args:
+        words: What the user says of the launcher.
+
+    Raises:
+        ConfigError: There is no such launcher, or it has no such setting.
+    """
+    return str(_compose(words).hydra.launcher._target_) if words else _JOBLIB
+
+
+def has_a_process_per_part(words: Sequence[str]) -> bool:
+    """Whether a launcher starts a process anew for each part of a sweep, and so should be given few."""
+    return launcher_class(tuple(words)).startswith("hydra_plugins.hydra_submitit_launcher.")
+
+
+def starts_all_at_once(words: Sequence[str]) -> bool:
+    """Whether a launcher starts all parts of a sweep on this machine at the same time, however many there are."""
+    return launcher_class(tuple(words)).endswith("submitit_launcher.LocalLauncher")
+
+
+def _compose(words: Sequence[str]) -> DictConfig:
+    """Compose what Hydra will be told of a launch.
+
+    Raises:
+        ConfigError: There is no such launcher, or it has no such setting.
+    """
+    with _as_if_started_by_hydra([]), initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bnlab"):
+        try:
+            return compose("launch", list(words), return_hydra_config=True)
+        except HydraException as error:
+            raise ConfigError(_say_what_is_wrong(words, error)) from None
+
+
+def _say_what_is_wrong(words: Sequence[str], error: Exception) -> str:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        extras = EXTRA_OF.get(group, {})
+        if name in extras:
+            return f"{group}={name} is not installed. Install it by pip install 'bnlab[{extras[name]}]'."
+        return f"{group}={name} is not known. {did_you_mean(name, {*extras, *(error.options or ())})}"
+    first = str(error.__cause__ or error).strip().splitlines()[0].rstrip(".")
     for word in words:
-        key, _, name = word.partition("=")
-        extra = next((extra for start, extra in EXTRA_OF.items() if name.startswith(start)), None)
-        if key in {"hydra/launcher", "hydra/sweeper"} and extra and f"'{key}/{name}'" in str(error):
-            return f"{word} is not installed. Install it by pip install 'bnlab[{extra}]'."
-    return f"{' '.join(words)}: {str(error).strip().splitlines()[0]}"
+        key = word.partition("=")[0].lstrip("+")
+        if key.startswith("hydra.") and f"'{key}'" in str(error):
+            known: Any = OmegaConf.to_container(_compose([one for one in words if "/" in one.partition("=")[0]]).hydra)
+            section, _, name = key.removeprefix("hydra.").rpartition(".")
+            near = {one.removeprefix(f"{section}.") for one in dotted_keys(known) if one.startswith(section)}
+            return f"{key} is not a setting. {did_you_mean(name, near)}"
+        if key.startswith("hydra/") and f"'{key}'" in str(error):
+            return f"{key} is not a choice of Hydra's. {did_you_mean(key, EXTRA_OF)}"
+    guilty = next((word for word in words if word in str(error)), " ".join(words))
+    return f"{guilty}: {first}."
 
 
 @contextlib.contextmanager

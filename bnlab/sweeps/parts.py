@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import logging
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 STOP = "stop"
 """Name of a file: where it is, no further run is begun."""
 
+HALT = "halt"
+"""Name of a file: where it is, training stops after the step that is being made, with a checkpoint."""
+
+HALT_SEEN_S = 0.5
+"""Seconds between two looks for it."""
 
 SURROUNDINGS = "surroundings.json"
 """Name of a file: where the sweep was started, and with which settings of ours."""
@@ -85,22 +92,43 @@ def read_part(path: Path) -> Part:
 def train_part(folder: Path, number: int) -> None:
     """Train a part, in a worker; what happens is told by files.
 
+    After a signal that asks for an end, training stops with a checkpoint and the process ends: to whoever launched it,
+    this is a worker that is lost, and the part is launched again.
+
     Args:
         folder: Where the parts are written down.
         number: Which.
-
-    Raises:
-        SystemExit: A signal asked for an end, and training has stopped for it.
     """
     facts = json.loads((folder / SURROUNDINGS).read_text(encoding="utf-8"))
     for name, value in facts["environment"].items():
         os.environ[name] = value
     with contextlib.chdir(facts["folder"]):  # a warm worker may have been started by somebody who stood elsewhere
         say = ProgressFile(folder / "progress").say
-        with interruptible() as interruption:
+        with interruptible() as interruption, _halting(folder, interruption):
             train_cohorts(read_part(part_path(folder, number)), folder, say, interruption)
     if interruption.signals:  # nobody's handler has ended the process
-        raise SystemExit(interruption.exit_status)
+        logging.shutdown()
+        os._exit(interruption.exit_status)  # SystemExit would reach the sweep's own process, by way of joblib
+
+
+@contextlib.contextmanager
+def _halting(folder: Path, interruption: Interruption) -> Iterator[None]:
+    """Ask for a stop as soon as the sweep does: its process may be on another machine, where no signal reaches."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(HALT_SEEN_S):
+            if (folder / HALT).exists():
+                interruption.is_asked = True
+                return
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def train_cohorts(part: Part, folder: Path, say: Say, interruption: Interruption | None = None) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bnlab.config.compose import search_path_words
+from bnlab.config.folders import search_folders
 from bnlab.errors import BnlabError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
@@ -14,6 +16,7 @@ from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
 from bnlab.sweeps.files import with_file
 from bnlab.sweeps.grid import expand
+from bnlab.sweeps.launch import launcher_class
 
 GROUPS = {"norm", "model", "data", "optim"}
 """What is known by its value alone: batch says enough, norm=batch says no more."""
@@ -99,8 +102,11 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         DataError: The file that data.path names cannot be read.
     """
     words = with_file(list(overrides), config_dir)
-    launcher = [text for text in words if text.startswith(("hydra/", "hydra."))]
+    launcher = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
     words = [text for text in words if text not in launcher]
+    if launcher:
+        launcher += search_path_words(search_folders(config_dir))
+        launcher_class(tuple(launcher))
     grid = expand(words, config_dir)
     configs = {run_id(config): config for config in grid.configs}
     return Sweep(runs_root(runs) / grid.name, words, configs, grid.swept, launcher, grid.warnings)

@@ -4,6 +4,7 @@ A worker appends lines to a file of its own; the process that the user looks at 
 every launcher has in common.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -41,8 +42,8 @@ class ProgressFile:
         self._path = folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
 
     def say(self, line: dict[str, Any]) -> None:
-        """Append a line."""
-        with self._path.open("a", encoding="utf-8") as file:
+        """Append a line; where the sweep has gone away, and its files with it, nobody is told."""
+        with contextlib.suppress(FileNotFoundError), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 
