@@ -28,10 +28,10 @@ from bnlab.config.folders import (
     config_keys,
     dotted_keys,
     known_options,
-    read_option,
     search_folders,
 )
 from bnlab.config.grammar import parse_overrides, setting
+from bnlab.config.places import where_it_is_one
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import CLASS_PLACE, find_installed_norm
 from bnlab.schema import RunConfig
@@ -275,28 +275,8 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
             section = [k for k in known if k.startswith(f"{key}.")]
             if section:
                 return f"{override.input_line}: {key} is a section. Set one of its keys: {', '.join(section)}."
-            return f"{key} is not a setting{_where_it_is_one(key, known, overrides, folders)}"
+            return f"{key} is not a setting{where_it_is_one(key, known, overrides, folders)}"
     return None
-
-
-def _where_it_is_one(key: str, known: list[str], overrides: list[str], folders: list[Path]) -> str:
-    """Return the rest of a sentence about a key that is no setting: where it would be one, or what was meant."""
-    group, _, name = key.partition(".")
-    options = config_groups(folders).get(group, [])
-    having = [f"{group}={option}" for option in options if name in read_option(folders, group, option)[1]]
-    if having:
-        chosen = [text for text in overrides if text.startswith(f"{group}=")] or [f"{group}={_default(group)}"]
-        return f" with {chosen[-1]}; {' and '.join(having)} {'have' if having[1:] else 'has'} it."
-    namesakes = [setting for setting in known if setting.endswith(f".{key}")]
-    if namesakes:
-        return f". Did you mean {' or '.join(namesakes[:3])}?"
-    return f". {did_you_mean(key, {*known, *config_groups(folders)})}"
-
-
-def _default(group: str) -> str:
-    """Return the option of a group that conf/train.yaml names."""
-    defaults = OmegaConf.load(conf_folder() / "train.yaml").defaults
-    return next(str(entry[group]) for entry in defaults if isinstance(entry, DictConfig) and group in entry)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,35 @@
+"""Where a setting is at home: for a sentence about one that stands in the wrong place."""
+
+from pathlib import Path
+
+import yaml
+
+from bnlab.config.folders import conf_folder, config_groups, read_option
+from bnlab.errors import did_you_mean
+
+
+def where_it_is_one(key: str, known: list[str], overrides: list[str], folders: list[Path]) -> str:
+    """Return the rest of a sentence about a key that is no setting: where it would be one, or what was meant.
+
+    Args:
+        key: What came.
+        known: All dotted keys of the config that was composed.
+        overrides: What was asked for.
+        folders: Where options are looked up.
+    """
+    group, _, name = key.partition(".")
+    options = config_groups(folders).get(group, [])
+    having = [f"{group}={option}" for option in options if name in read_option(folders, group, option)[1]]
+    if having:
+        chosen = [text for text in overrides if text.startswith(f"{group}=")] or [f"{group}={_default(group)}"]
+        return f" with {chosen[-1]}; {' and '.join(having)} {'have' if having[1:] else 'has'} it."
+    namesakes = [setting for setting in known if setting.endswith(f".{key}")]
+    if namesakes:
+        return f". Did you mean {' or '.join(namesakes[:3])}?"
+    return f". {did_you_mean(key, {*known, *config_groups(folders)})}"
+
+
+def _default(group: str) -> str:
+    """Return the option of a group that conf/train.yaml names."""
+    defaults = yaml.safe_load((conf_folder() / "train.yaml").read_text(encoding="utf-8"))["defaults"]
+    return next(str(entry[group]) for entry in defaults if isinstance(entry, dict) and group in entry)
