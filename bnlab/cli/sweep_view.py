@@ -65,9 +65,12 @@ class SweepProgress:
         self.settings = {name: sweep.cell(name) for name in missing}
         self.num_runs = len(missing)
         self.began = time.monotonic()
+        self.moves_since: float | None = None  # until then workers import torch, which says nothing of the rest
 
     def take(self, line: Mapping[str, Any]) -> list[str]:
         """Take one line; return what should be said aloud at once."""
+        if "steps" in line and self.moves_since is None:
+            self.moves_since = time.monotonic()
         for name, step in line.get("steps", {}).items():
             if name in self.arm_of:
                 self.arms[self.arm_of[name]].shares[name] = step / line["of"]
@@ -93,8 +96,9 @@ class SweepProgress:
     def headline(self) -> str:
         """Return the numbers that matter, on one line."""
         ended = sum(arm.num_ended for arm in self.arms.values())
-        elapsed = time.monotonic() - self.began
-        left = f", {duration(elapsed * (1 - self.done) / self.done)} left" if 0.01 < self.done < 1 else ""
+        now = time.monotonic()
+        elapsed, moving = now - self.began, now - (self.moves_since or now)
+        left = f", {duration(moving * (1 - self.done) / self.done)} left" if 0.01 < self.done < 1 and moving else ""
         counts = {status: sum(arm.count(status) for arm in self.arms.values()) for status in ("diverged", "failed")}
         notes = "".join(f", {number} {status}" for status, number in counts.items() if number)
         return f"{ended} of {self.num_runs} runs{notes}; {duration(elapsed)} so far{left}"
