@@ -54,7 +54,8 @@ def train(
 
     [bold]bnlab train -m norm=batch,none seed=0,1,2[/]: six runs, one table
 
-    A finished run asked for again is not trained again: its result is shown at once.
+    A finished run asked for again is not trained again: its result is shown at once. One that was cut off goes on
+    from its last checkpoint: SIGTERM makes one, train.checkpoint_every=1000 makes more.
     """
     words = overrides or []
     _check_config_dir(config_dir)
@@ -79,17 +80,21 @@ def _train_and_print(
     from bnlab.runfolder.identity import run_id
     from bnlab.runfolder.index import runs_root
     from bnlab.sweeps.single import SINGLE, train_one
+    from bnlab.training.interruption import interruptible
 
     config = compose_run(words, config_dir)
     folder = runs_root(runs) / (config.name or SINGLE)
     try:
-        summary = train_one(
-            config,
-            folder,
-            again=again,
-            open_view=None if quiet else _open_view,
-            on_warning=(lambda _: None) if quiet else say_warning,
-        )
+        with interruptible() as interruption:
+            summary = train_one(
+                config,
+                folder,
+                again=again,
+                open_view=None if quiet else _open_view,
+                on_warning=(lambda _: None) if quiet else say_warning,
+                on_going_on=(lambda _: None) if quiet else _say_where_it_goes_on,
+                interruption=interruption,
+            )
     except RunError as error:
         say_error(str(error))
         failed = RunFolder(folder / run_id(config))
@@ -102,6 +107,10 @@ def _train_and_print(
         typer.echo(json.dumps(summary.as_dict()))
     elif not quiet and summary.status in {"finished", "diverged"}:  # else the error has said it
         print_summary(summary)
+    if summary.status == "interrupted" and interruption.is_asked:
+        if not quiet:
+            say_warning(f"asked to end at step {summary.steps:,}; the same command goes on from there")
+        return interruption.exit_status
     return 0 if summary.status == "finished" else 1
 
 
@@ -109,6 +118,10 @@ def _open_view(config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":
     from bnlab.loggers.terminal import open_terminal
 
     return open_terminal(ERR, run_id, plan.num_steps, config.train.batch_size)
+
+
+def _say_where_it_goes_on(step: int) -> None:
+    ERR.print(f"It was cut off; going on from its checkpoint at step {step:,}.", style="dim")
 
 
 def _check_config_dir(config_dir: Path | None) -> None:

@@ -121,6 +121,7 @@ class Recorder:
             weights = state["cohort"]["model"]
             write_checkpoint(folder.checkpoint_path, step, weights, training, folder.previous_checkpoint_path)
         self.kept_step = step
+        self.tally.steps = max(self.tally.steps, step)  # nothing may have been recorded since
 
     def keep_weights(self, step: int, weights: dict[str, Tensor]) -> None:
         """Write the final weights; the checkpoint before them stays, until the whole cohort is done.

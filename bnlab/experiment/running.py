@@ -54,6 +54,7 @@ def run_cohort(
     again: bool = False,
     open_view: OpenView | None = None,
     on_warning: Callable[[str], object] = lambda _: None,
+    on_going_on: Callable[[int], object] = lambda _: None,
     interruption: Interruption | None = None,
 ) -> list[RunSummary]:
     """Train a cohort, and keep everything about each of its runs in that run's folder.
@@ -67,6 +68,7 @@ def run_cohort(
         again: Train them anew, whatever is there.
         open_view: For a view of each while it trains.
         on_warning: Told of what is probably not meant; log.txt is told anyway.
+        on_going_on: Told of the step from which a cohort that was cut off goes on.
         interruption: Where somebody may ask for a stop after a step, with a checkpoint.
 
     Returns:
@@ -91,6 +93,8 @@ def run_cohort(
                 start = None if again else find_start(members, wanted, engine, checked, notes.append)
             for note in notes:
                 on_warning(note)
+            if start is not None:
+                on_going_on(start.step)
             results |= _train_and_record(members, wanted, engine, checked, start, notes, open_view, interruption)
             if all(result and result.status in {"finished", "diverged"} for result in results.values()):
                 for member in members:
@@ -213,11 +217,10 @@ def _open_loggers(
     if "tensorboard" in config.loggers:
         purge_step = None if start is None else 0
         board = TensorBoardLogger(folder.path, config, list(network.linears), member.swept, purge_step)
-        if (
-            start is not None
-        ):  # all over again: a kill takes the last seconds of events with it, before a checkpoint too
-            for facts in itertools.chain(folder.read_records(), folder.read_timings()):
-                board.take(as_record(facts))
+        # all over again: a kill takes the last seconds of events with it, before a checkpoint too
+        told = [] if start is None else itertools.chain(folder.read_records(), folder.read_timings())
+        for facts in told:
+            board.take(as_record(facts))
         loggers.append(board)
     if open_view is not None:
         loggers.append(open_view(config, folder.path.name, plan))

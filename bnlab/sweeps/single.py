@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnlab.config.compose import compose_run
+from bnlab.errors import ConfigError, RunError
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import runs_root
 from bnlab.schema import RunConfig
+from bnlab.training.interruption import Interruption
 
 if TYPE_CHECKING:
     from bnlab.experiment.running import OpenView
@@ -59,8 +61,10 @@ def train_one(
     again: bool = False,
     open_view: "OpenView | None" = None,
     on_warning: Callable[[str], object] = lambda _: None,
+    on_going_on: Callable[[int], object] = lambda _: None,
+    interruption: Interruption | None = None,
 ) -> RunSummary:
-    """Train one run, or return its result if it is there.
+    """Train one run, or return its result if it is there; one that was cut off goes on from its last checkpoint.
 
     Args:
         config: What to train.
@@ -68,11 +72,48 @@ def train_one(
         again: Train it anew even if it is finished.
         open_view: For a view while it trains.
         on_warning: Told of what is probably not meant, before anything is made.
+        on_going_on: Told of the step from which it goes on.
+        interruption: Where a stop may be asked for, with a checkpoint.
+
+    Raises:
+        ConfigError: A setting is wrong, or the run can go on only together with others.
     """
     folder = RunFolder(sweep_folder / run_id(config))
     finished = None if again else folder.read_finished()
     if finished is not None:
         return finished
-    from bnlab.experiment.running import run_experiment  # noqa: PLC0415  (it waits for torch; a finished run need not)
+    engine = "sequential" if again else _engine_to_go_on_with(folder)
+    from bnlab.experiment.recorder import Member  # noqa: PLC0415  (they wait for torch; a finished run need not)
+    from bnlab.experiment.running import run_cohort  # noqa: PLC0415
 
-    return run_experiment(config, folder, open_view, on_warning, again=again)
+    (summary,) = run_cohort(
+        [Member(config, folder)],
+        engine,
+        again=again,
+        open_view=open_view,
+        on_warning=on_warning,
+        on_going_on=on_going_on,
+        interruption=interruption,
+    )
+    return summary
+
+
+def _engine_to_go_on_with(folder: RunFolder) -> str:
+    """Return the engine that a run was begun with, if it was cut off and can go on; else that of a run by itself.
+
+    Raises:
+        ConfigError: It was begun with others: alone it would have to begin anew, and they could not go on either.
+    """
+    if not (folder.checkpoint_path.exists() or folder.previous_checkpoint_path.exists()):
+        return "sequential"
+    try:
+        manifest = folder.read_manifest()
+        engine, num_runs = str(manifest["engine"]), len((manifest["cohort"] or {"runs": [folder]})["runs"])
+    except (RunError, LookupError, TypeError):  # damaged; what can be used of the checkpoint is found out later
+        return "sequential"
+    if num_runs > 1:
+        raise ConfigError(
+            f"{folder.path.name} was cut off while a sweep trained {num_runs} runs together, and goes on only with "
+            f"them. Run the sweep again: {manifest.get('command')}\nTo train it alone, from the beginning: --again."
+        )
+    return engine

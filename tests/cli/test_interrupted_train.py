@@ -1,0 +1,110 @@
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnlab.config.compose import compose_run
+from bnlab.experiment.recorder import Member, Recorder
+from bnlab.experiment.running import run_cohort
+from bnlab.records import Record
+from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.identity import run_id
+from bnlab.training.interruption import SIGNALS, Interruption
+
+Say = Callable[..., Any]
+QUICK = ["data=synthetic", "train.steps=60", "train.log_every=5", "model.width=16"]
+NUMBERS = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, name)]
+
+
+@pytest.fixture
+def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Let a signal come when a step is recorded."""
+    take = Recorder.take
+
+    def arrange(step: int, number: int) -> None:
+        def take_and_signal(recorder: Recorder, record: Record) -> None:
+            take(recorder, record)
+            if record.kind == "step" and record.step == step:
+                signal.raise_signal(number)
+
+        monkeypatch.setattr(Recorder, "take", take_and_signal)
+
+    return arrange
+
+
+def metrics(runs: Path) -> bytes:
+    (path,) = runs.glob("single/*/metrics.jsonl")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_that_announces_an_end_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(
+    bnlab_says: Say, signal_at: Callable[[int, int], None], tmp_path: Path, number: int
+) -> None:
+    bnlab_says("train", "-q", *QUICK, "--runs", str(tmp_path / "whole"))
+    signal_at(25, number)
+    answer = bnlab_says("train", *QUICK)
+    assert (answer.status, answer.out) == (128 + number, "")
+    assert "asked to end at step 25; the same command goes on from there" in answer.err
+    assert signal.getsignal(number) is signal.SIG_DFL
+    answer = bnlab_says("train", "--json", *QUICK)
+    assert "It was cut off; going on from its checkpoint at step 25." in answer.err
+    assert json.loads(answer.out)["status"] == "finished"
+    assert metrics(tmp_path / "runs") == metrics(tmp_path / "whole")
+
+
+def test_json_tells_of_the_interruption_and_quiet_does_not(
+    bnlab_says: Say, signal_at: Callable[[int, int], None]
+) -> None:
+    signal_at(25, signal.SIGTERM)
+    answer = bnlab_says("train", "--json", "--quiet", *QUICK)
+    assert (answer.status, answer.err) == (143, "")
+    facts = json.loads(answer.out)
+    assert (facts["status"], facts["steps"]) == ("interrupted", 25)
+
+
+def test_a_signal_at_the_last_step_is_too_late_to_stop_anything(
+    bnlab_says: Say, signal_at: Callable[[int, int], None]
+) -> None:
+    signal_at(60, signal.SIGTERM)
+    answer = bnlab_says("train", "--json", "-q", *QUICK)
+    assert (answer.status, json.loads(answer.out)["status"]) == (0, "finished")
+
+
+def test_ctrl_c_stops_at_once_and_leaves_no_checkpoint_that_was_not_asked_for(
+    bnlab_says: Say, signal_at: Callable[[int, int], None], tmp_path: Path
+) -> None:
+    signal_at(25, signal.SIGINT)
+    assert bnlab_says("train", "-q", *QUICK).status == 130
+    assert not list(tmp_path.rglob("checkpoint*.pt"))
+
+
+def test_a_run_that_was_cut_off_together_with_others_does_not_go_on_alone(bnlab_says: Say, tmp_path: Path) -> None:
+    configs = [compose_run([*QUICK, f"seed={seed}"]) for seed in (0, 1)]
+    members = [Member(config, RunFolder(tmp_path / "runs" / "single" / run_id(config))) for config in configs]
+    interruption = Interruption()
+    interruption.is_asked = True
+    run_cohort(members, "vectorized", interruption=interruption)
+    answer = bnlab_says("train", *QUICK, "seed=1")
+    assert (answer.status, answer.out) == (2, "")
+    assert "was cut off while a sweep trained 2 runs together, and goes on only with them. Run the sweep" in answer.err
+    assert len(answer.err.strip().splitlines()) == 2
+    assert all(member.folder.checkpoint_path.exists() for member in members)
+    assert bnlab_says("train", "-q", "--again", *QUICK, "seed=1").status == 0
+
+
+def test_a_run_that_was_begun_by_the_vectorized_engine_goes_on_with_it(bnlab_says: Say, tmp_path: Path) -> None:
+    config = compose_run(QUICK)
+    whole = Member(config, RunFolder(tmp_path / "whole" / run_id(config)))
+    run_cohort([whole], "vectorized")
+    folder = RunFolder(tmp_path / "runs" / "single" / run_id(config))
+    interruption = Interruption()
+    interruption.is_asked = True
+    run_cohort([Member(config, folder)], "vectorized", interruption=interruption)
+    answer = bnlab_says("train", *QUICK)
+    assert "It was cut off; going on from its checkpoint at step 1." in answer.err
+    assert folder.read_manifest()["engine"] == "vectorized"
+    assert (folder.path / "metrics.jsonl").read_bytes() == (whole.folder.path / "metrics.jsonl").read_bytes()
