@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from bnlab.config.compose import compose_run
 from bnlab.runfolder.folder import RunFolder
 
-CONFIG = compose_run([*QUICK, "loggers=[tensorboard]"])
+WORDS = [*QUICK, "loggers=[tensorboard]"]
 
 
 def curves(folder: RunFolder) -> dict[str, list[int]]:
