@@ -136,7 +136,7 @@ def lightning_seconds(task: dict[str, Any], arguments: argparse.Namespace, folde
         for process in [process for process in running if process.poll() is not None]:
             running.remove(process)
             if process.returncode:
-                raise SystemExit(f"a run with lightning failed: {process.args}")
+                raise SystemExit(f"a run with lightning failed: {process.args!r}")
         while waiting and len(running) < jobs:
             words, null = [*command, waiting.pop(0)], subprocess.DEVNULL
             running.append(subprocess.Popen(words, cwd=folder, env=environment(), stdout=null, stderr=null))
