@@ -77,13 +77,8 @@ def _screened(arm: str, configs: list["RunConfig"], lowest: float, highest: floa
 
 def _print(found: dict[str, "RangeSpread"], lowest: float, highest: float) -> None:
     columns = ["loss begins to fall", "falls fastest", "breaks"]
-    table = new_table(
-        "arm",
-        *columns,
-        "seeds",
-        right=[*columns, "seeds"],
-        title=f"Learning-rate range test, {lowest:g} to {highest:g}: lowest and highest of the seeds",
-    )
+    OUT.print(f"[bold]Learning-rate range test, {lowest:g} to {highest:g}: lowest and highest of the seeds[/]")
+    table = new_table("arm", *columns, "seeds", right=[*columns, "seeds"])
     for arm, one in found.items():
         at_least = ">= " if one.breaks_side == "at_least" else ""
         learned = f"{one.n}" if one.num_learned == one.n else f"{one.num_learned} of {one.n} learned"

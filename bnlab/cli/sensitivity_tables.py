@@ -39,9 +39,8 @@ def _print_where(found: "SweepSensitivity") -> None:
     references = {each.reference for each in found.arms if each.reference}
     against = f"/ {references.pop()}'s max" if len(references) == 1 else "/ reference's"
     columns = ["max lr", "of each seed", "decades", *([against] if _has_pairs(found) else [])]
-    table = new_table(
-        "arm", *columns, right=columns, title="Where it trains: the highest learning rate, and the width in decades"
-    )
+    OUT.print("[bold]Where it trains: the highest learning rate, and the width in decades[/]")
+    table = new_table("arm", *columns, right=columns)
     for each in found.arms:
         if each.figures is None:
             table.add_row(each.arm.label, *["-"] * len(columns))
@@ -59,12 +58,8 @@ def _print_where(found: "SweepSensitivity") -> None:
 
 def _print_how_much(found: "SweepSensitivity") -> None:
     columns = ["best lr", f"{found.by} there", "lr sensitivity", f"within {found.tolerance:.0%}"]
-    table = new_table(
-        "arm",
-        *columns,
-        right=columns,
-        title=f"How much it matters: the {found.by}, and the decades around its best",
-    )
+    OUT.print(f"[bold]How much it matters: the {found.by}, and the decades around its best[/]")
+    table = new_table("arm", *columns, right=columns)
     for each in found.arms:
         table.add_row(each.arm.label, *_how_much(each, found))
     print_table(table)

@@ -157,7 +157,9 @@ def _what_is_missing(grid: Responses) -> list[str]:
         return []
     examples = named[:NAMED]
     if num_missing > len(examples):
-        examples.append(f"{num_missing - len(examples)} more" if examples else "of which nothing is there")
+        examples.append(
+            f"{num_missing - len(examples)} more" if examples else "with nothing of their arm, learning rate or seed"
+        )
     return [
         f"{num_missing} run{'s are' if num_missing > 1 else ' is'} missing ({'; '.join(examples)}). Their seeds are "
         "left out of their arms' figures. Run the command again to fill them in."

@@ -25,6 +25,17 @@ def test_each_arm_is_compared_with_none(tmp_path: Path) -> None:
     assert found.best == pytest.approx(0.9)
 
 
+def test_the_bar_is_that_of_the_best_arm_in_every_comparison(tmp_path: Path) -> None:
+    def with_a_better_one(norm: str, lr: float, seed: int) -> dict[str, Any]:
+        return {"accuracy": 0.99} if norm == "rms" else outcome(norm, lr, seed)
+
+    batch = read_sensitivity(write_runs(tmp_path, with_a_better_one, norms=("batch", "none", "rms"))).arms[0]
+    assert batch.figures is not None
+    assert batch.figures.trainable.min_lr.value is None  # 90% is too little beside 99%
+    assert batch.against is not None
+    assert batch.against.max_lr_ratio.side == "unknown"
+
+
 def test_without_none_each_arm_is_compared_with_the_first(tmp_path: Path) -> None:
     found = read_sensitivity(write_runs(tmp_path, lambda *_: {}, norms=("batch", "layer", "rms")))
     assert [arm.reference for arm in found.arms] == [None, "batch", "batch"]
