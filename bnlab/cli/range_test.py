@@ -71,7 +71,7 @@ def _warn_of_few_steps(sweep: "Sweep", lowest: float, highest: float) -> None:
     steps = [config.train.steps for config in sweep.configs.values() if config.train.steps is not None]
     if steps and min(steps) < FEW_STEPS * decades:
         say_warning(
-            f"{min(steps)} steps from {lowest:g} to {highest:g} are few: {FEW_STEPS} per decade are the least that tell "
+            f"{min(steps)} steps from {lowest:g} to {highest:g} are few: {FEW_STEPS} per decade are the least to tell "
             f"a slope from noise. Try train.steps={math.ceil(2 * FEW_STEPS * decades)}."
         )
 
