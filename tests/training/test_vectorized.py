@@ -36,14 +36,15 @@ def largest_difference(common: list[str], own: tuple[list[str], ...] = THREE, nu
 def words_for(norm: str) -> list[str]:
     """Return settings under which training is not chaotic, so that 1e-16 at the start is not 1e-2 after 50 steps.
 
-    Small groups of values at a large step make it so, and so does an empty corner of an image, divided by almost 0.
+    Small groups of values at a large step make it so, and so does an empty corner of an image, divided by almost 0: a
+    CNN with InstanceNorm and eps 0.1 at a rate of 0.1 grows a difference of one part in 2e16 of its weights to 1e-6.
     """
     options = {
         "frn": ["norm.learnable_eps=true", "norm.eps=1.0"],
         "group": ["norm.num_groups=2"],
         "group_torch": ["norm.num_groups=2"],
-        "instance": ["norm.eps=0.1"],
-        "instance_torch": ["norm.eps=0.1"],
+        "instance": ["norm.eps=1.0"],
+        "instance_torch": ["norm.eps=1.0"],
         "weight_standardization": ["norm.num_groups=2"],
     }
     return [f"norm={norm}", "optim.momentum=0.5", "model.activation=tanh", *options.get(norm, [])]

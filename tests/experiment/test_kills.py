@@ -1,0 +1,138 @@
+"""A process that trains is killed at random, twenty times, and started again each time until it is done.
+
+One warm parent is forked, so that torch is imported once. A kill is a SIGKILL: nothing cleans up.
+"""
+
+import json
+import os
+import random
+import signal
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from cut_runs import assert_equal
+
+from bnlab.config.compose import compose_run
+from bnlab.errors import RunError
+from bnlab.experiment.recorder import Member
+from bnlab.experiment.running import run_cohort
+from bnlab.runfolder.folder import RunFolder
+from bnlab.training.checkpoint import read_checkpoint
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork to keep it quick")]
+
+NUM_KILLS = 20
+NORMS = ["norm=batch", "norm=batch_noisy", "norm=none"]
+WORDS = [
+    *["data=synthetic", "model.width=16", "model.dropout=0.1", "optim.momentum=0.9", "train.log_every=7"],
+    *["train.eval_every=90", "loggers=[]", "accept=[statistics_not_settled]"],
+]
+
+
+def members(place: Path, arms: Sequence[Sequence[str]], *words: str) -> list[Member]:
+    configs = [compose_run([*WORDS, *words, *own]) for own in arms]
+    return [Member(config, RunFolder(place / str(i))) for i, config in enumerate(configs)]
+
+
+def train(cohort: Sequence[Member], engine: str) -> None:
+    """Train a cohort in this process, with locks of its own: a lock is not inherited across a fork."""
+    run_cohort([Member(member.config, RunFolder(member.folder.path)) for member in cohort], engine)
+
+
+def killed_after(seconds: float | None, work: Callable[[], object]) -> tuple[bool, float]:
+    """Do some work in a process that is killed after a while; return whether it was, and how long it lived."""
+    began = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    while seconds is None or time.perf_counter() - began < seconds:
+        done, how = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert os.WIFEXITED(how)
+            assert os.WEXITSTATUS(how) == 0
+            return False, time.perf_counter() - began
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True, time.perf_counter() - began
+
+
+def checkpoint_steps(member: Member) -> set[int]:
+    """The steps that a run could go on from, found out apart from bnlab's own search."""
+    steps = set()
+    for path in (member.folder.checkpoint_path, member.folder.previous_checkpoint_path):
+        try:
+            checkpoint = read_checkpoint(path)
+        except RunError:
+            continue
+        if checkpoint["training"] is not None:
+            steps.add(int(checkpoint["step"]))
+    return steps
+
+
+def taken_up(member: Member) -> list[int]:
+    try:
+        return [one["step"] for one in member.folder.read_manifest().get("resumed", [])]
+    except RunError:  # killed before it was written
+        return []
+
+
+def kill_and_go_on(
+    cohort: list[Member], engine: str, lifetime_s: float, num_kills: int, randomly: random.Random
+) -> tuple[int, list[int]]:
+    """Kill a cohort in training up to so many times, and let it end; return how often, and where it went on from."""
+    went_on_from: list[int] = []
+    for num_killed in range(num_kills):
+        wanted = [member for member in cohort if member.folder.read_finished() is None]
+        kept = set.intersection(*map(checkpoint_steps, wanted)) if wanted else set()
+        before = len(taken_up(wanted[0])) if wanted else 0
+        was_killed, _ = killed_after(randomly.uniform(0.05, lifetime_s), lambda: train(cohort, engine))
+        if not was_killed:
+            return num_killed, went_on_from
+        now = taken_up(wanted[0])
+        if len(now) > before:
+            assert now[-1] == max(kept)  # no step before the last checkpoint is made twice
+            went_on_from.append(now[-1])
+    killed_after(None, lambda: train(cohort, engine))
+    return num_kills, went_on_from
+
+
+def check_kills(place: Path, arms: list[list[str]], engine: str, norm: str, steps: int) -> None:
+    """Hold runs that are killed twenty times in all against runs that were left in peace."""
+    randomly = random.Random(norm)
+    words = (norm, f"train.steps={steps}")
+    whole = members(place / "whole", arms, *words)
+    train(whole, engine)  # in the parent: what it imports and traces, its children need not
+    _, seconds = killed_after(None, lambda: train(members(place / "timed", arms, *words), engine))
+    kills_left, points = NUM_KILLS, set()
+    while kills_left > 0:
+        pieces = members(place / f"pieces{kills_left}", arms, *words, f"train.checkpoint_every={steps // 60}")
+        num_kills, went_on_from = kill_and_go_on(pieces, engine, seconds / 8, kills_left, randomly)
+        for one, other in zip(pieces, whole, strict=True):
+            assert_equal(one.folder, other.folder)
+            assert json.loads((one.folder.path / "manifest.json").read_text())["status"] in {"finished", "diverged"}
+        assert went_on_from == sorted(went_on_from)
+        points |= set(went_on_from)
+        kills_left -= num_kills
+    assert len(points) > 5
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(norm: str, tmp_path: Path) -> None:
+    check_kills(tmp_path, [[]], "sequential", norm, 6000)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_cohort_killed_twenty_times_ends_as_if_it_had_not_been(norm: str, tmp_path: Path) -> None:
+    arms = [["seed=0"], ["seed=1", "optim.lr=0.3"], ["seed=2", "optim.lr=1e4"], ["seed=0", "optim.lr=0.01"]]
+    check_kills(tmp_path, arms, "vectorized", norm, 3000)
