@@ -78,12 +78,13 @@ def run_hydra(
     Raises:
         ConfigError: There is no such launcher.
     """
-    local = [f"hydra.launcher.n_jobs={num_jobs}"] if launcher_class(tuple(words)) == _JOBLIB else []
+    launcher = launcher_class(tuple(words))
+    local = [f"hydra.launcher.n_jobs={num_jobs}"] if launcher == _JOBLIB else []
     place = folder.as_posix().replace("\\", "\\\\").replace("'", "\\'")
     every = ["-m", f"folder='{place}'", *arguments, *local, *words]
     with _as_if_started_by_hydra(every), contextlib.redirect_stdout(sys.stderr):
         try:
-            with no_jobs_left(interruption or Interruption()):
+            with no_jobs_left(launcher, interruption or Interruption()):
                 job()
         except HydraException as error:
             raise ConfigError(_say_what_is_wrong(words, error)) from None
@@ -105,7 +106,12 @@ def launcher_class(words: tuple[str, ...]) -> str:
     Raises:
         ConfigError: There is no such launcher, or it has no such setting.
     """
-    return str(_compose(words).hydra.launcher._target_) if words else _JOBLIB
+    if not words:
+        return _JOBLIB
+    chosen = _compose(words).hydra.launcher
+    if not isinstance(chosen, DictConfig):
+        raise ConfigError(f"hydra.launcher={chosen}: hydra.launcher is a section. Write hydra/launcher={chosen}.")
+    return str(chosen._target_)
 
 
 def has_a_process_per_part(words: Sequence[str]) -> bool:

@@ -19,7 +19,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 SlurmUser=root
-AuthInfo=socket={folder}/munge/socket,cred_expire=2
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -36,10 +36,10 @@ MailProg=/bin/true
 ReturnToService=2
 KillWait=5
 OverTimeLimit=0
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=16384 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-"""cred_expire is also how long a job waits that was put into the queue again: two minutes by default."""
+"""cred_expire is also how long a job waits that was put into the queue again: 120 s by default, 5 at least."""
 
 READY_WITHIN_S = 30.0
 
