@@ -108,7 +108,7 @@ def launcher_class(words: tuple[str, ...]) -> str:
     """
     if not words:
         return _JOBLIB
-    chosen = _compose(words).hydra.launcher
+    chosen = compose_launch(words).hydra.launcher
     if not isinstance(chosen, DictConfig):
         raise ConfigError(f"hydra.launcher={chosen}: hydra.launcher is a section. Write hydra/launcher={chosen}.")
     return str(chosen._target_)
@@ -124,8 +124,11 @@ def starts_all_at_once(words: Sequence[str]) -> bool:
     return launcher_class(tuple(words)).endswith("submitit_launcher.LocalLauncher")
 
 
-def _compose(words: Sequence[str]) -> DictConfig:
+def compose_launch(words: Sequence[str]) -> DictConfig:
     """Compose what Hydra will be told of a launch.
+
+    Args:
+        words: What the user says of launcher and sweeper.
 
     Raises:
         ConfigError: There is no such launcher, or it has no such setting.
@@ -148,7 +151,8 @@ def _say_what_is_wrong(words: Sequence[str], error: Exception) -> str:
     for word in words:
         key = word.partition("=")[0].lstrip("+")
         if key.startswith("hydra.") and f"'{key}'" in str(error):
-            known: Any = OmegaConf.to_container(_compose([one for one in words if "/" in one.partition("=")[0]]).hydra)
+            choices = [one for one in words if "/" in one.partition("=")[0]]
+            known: Any = OmegaConf.to_container(compose_launch(choices).hydra)
             section, _, name = key.removeprefix("hydra.").rpartition(".")
             near = {one.removeprefix(f"{section}.") for one in dotted_keys(known) if one.startswith(section)}
             return f"{key} is not a setting. {did_you_mean(name, near)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
-from bnlab.errors import BnlabError
+from bnlab.errors import BnlabError, ConfigError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import flatten, runs_root
@@ -89,6 +89,17 @@ class Sweep:
         return folder.read_status() if folder.path.exists() else None
 
 
+def sweeper_of(word: str) -> str | None:
+    """Return the sweeper that a word asks for, if it is another than Hydra's own.
+
+    Example:
+        >>> sweeper_of("hydra/sweeper=optuna"), sweeper_of("hydra/sweeper=basic"), sweeper_of("seed=0")
+        ('optuna', None, None)
+    """
+    key, _, name = word.partition("=")
+    return name if key == "hydra/sweeper" and name != "basic" else None
+
+
 def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: Path | None = None) -> Sweep:
     """Expand a sweep. What is there already can be told by it; to train what is missing, it must be `prepared`.
 
@@ -104,6 +115,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
     words = with_file(list(overrides), config_dir)
     launcher = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
     words = [text for text in words if text not in launcher]
+    if any(sweeper_of(text) for text in launcher):
+        raise ConfigError("hydra/sweeper=...: a search goes by bnlab sweep alone, one run per trial.")
     if launcher:
         launcher += search_path_words(search_folders(config_dir))
         launcher_class(tuple(launcher))
