@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 import bnlab
-from bnlab.cli import check, dashboard, doctor, explain, listing, lr_sensitivity, sweep, train
+from bnlab.cli import check, dashboard, doctor, explain, listing, lr_sensitivity, rerun, sweep, train
 from bnlab.cli.consoles import say_error
 from bnlab.errors import BnlabError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command(context_settings={"ignore_unknown_options": False})(train.train)
 app.command(context_settings={"ignore_unknown_options": False})(sweep.sweep)
 app.command(context_settings={"ignore_unknown_options": False})(lr_sensitivity.lr_sensitivity)
+app.command()(rerun.rerun)
 app.command()(dashboard.dashboard)
 app.add_typer(listing.app, name="list")
 app.command()(doctor.doctor)

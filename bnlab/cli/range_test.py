@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +10,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from bnlab.cli.consoles import ERR, OUT, new_table, print_table, say_warning
+from bnlab.cli.sensitivity_tables import two_digits
 from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from bnlab.schema import RunConfig
     from bnlab.stats.range_curve import RangeSpread
     from bnlab.sweeps.plan import Sweep
+
+FEW_STEPS = 50
+"""Per decade: the running median then looks at 10 losses."""
 
 A_SCREEN = (
     "This is a screen, not a measurement. One short run passes through all learning rates: the low ones have prepared "
@@ -48,6 +53,8 @@ def run_range_tests(words: list[str], config_dir: Path | None, *, quiet: bool, a
             f"--range-test needs a range of learning rates, got optim.lr={lowest:g} alone. "
             "Give its ends: optim.lr=1e-3,100."
         )
+    if not quiet:
+        _warn_of_few_steps(sweep, lowest, highest)
     found = {
         arm: _screened(arm, configs, lowest, highest, show=not quiet and ERR.is_terminal)
         for arm, configs in _by_arm(sweep).items()
@@ -57,6 +64,16 @@ def run_range_tests(words: list[str], config_dir: Path | None, *, quiet: bool, a
         typer.echo(json.dumps({"range_test": {arm: asdict(one) for arm, one in found.items()}, **facts}))
     elif not quiet:
         _print(found, lowest, highest)
+
+
+def _warn_of_few_steps(sweep: "Sweep", lowest: float, highest: float) -> None:
+    decades = math.log10(highest / lowest)
+    steps = [config.train.steps for config in sweep.configs.values() if config.train.steps is not None]
+    if steps and min(steps) < FEW_STEPS * decades:
+        say_warning(
+            f"{min(steps)} steps from {lowest:g} to {highest:g} are few: {FEW_STEPS} per decade are the least to tell "
+            f"a slope from noise. Try train.steps={math.ceil(2 * FEW_STEPS * decades)}."
+        )
 
 
 def _by_arm(sweep: "Sweep") -> dict[str, list["RunConfig"]]:
@@ -77,13 +94,8 @@ def _screened(arm: str, configs: list["RunConfig"], lowest: float, highest: floa
 
 def _print(found: dict[str, "RangeSpread"], lowest: float, highest: float) -> None:
     columns = ["loss begins to fall", "falls fastest", "breaks"]
-    table = new_table(
-        "arm",
-        *columns,
-        "seeds",
-        right=[*columns, "seeds"],
-        title=f"Learning-rate range test, {lowest:g} to {highest:g}: lowest and highest of the seeds",
-    )
+    OUT.print(f"[bold]Learning-rate range test, {lowest:g} to {highest:g}: lowest and highest of the seeds[/]")
+    table = new_table("arm", *columns, "seeds", right=[*columns, "seeds"])
     for arm, one in found.items():
         at_least = ">= " if one.breaks_side == "at_least" else ""
         learned = f"{one.n}" if one.num_learned == one.n else f"{one.num_learned} of {one.n} learned"
@@ -95,5 +107,5 @@ def _print(found: dict[str, "RangeSpread"], lowest: float, highest: float) -> No
 def _ends(ends: tuple[float, float] | None) -> str:
     if ends is None:
         return "-"
-    low, high = (f"{end:.2g}" for end in ends)
+    low, high = map(two_digits, ends)
     return low if low == high else f"{low} to {high}"

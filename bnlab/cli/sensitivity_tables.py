@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 PIPED = 80
 """Columns of a chart where there is no window."""
 
+SHORT = 12
+"""Letters of a reference's name that still go into a heading."""
+
 SIGN = {"exact": "", "at_least": ">= ", "at_most": "<= ", "unknown": ""}
 
 
@@ -37,34 +40,33 @@ def print_sensitivity(found: "SweepSensitivity") -> None:
 
 def _print_where(found: "SweepSensitivity") -> None:
     references = {each.reference for each in found.arms if each.reference}
-    against = f"/ {references.pop()}'s max" if len(references) == 1 else "/ reference's"
+    name = next(iter(references)) if len(references) == 1 else ""
+    is_short = 0 < len(name) <= SHORT
+    against = f"/ {name}'s max" if is_short else "/ reference's"
     columns = ["max lr", "of each seed", "decades", *([against] if _has_pairs(found) else [])]
-    table = new_table(
-        "arm", *columns, right=columns, title="Where it trains: the highest learning rate, and the width in decades"
-    )
+    OUT.print("[bold]Where it trains: the highest learning rate, and the width in decades[/]")
+    table = new_table("arm", *columns, right=columns)
     for each in found.arms:
         if each.figures is None:
             table.add_row(each.arm.label, *["-"] * len(columns))
             continue
         trainable = each.figures.trainable
         cells = [
-            f"[bold]{_bound(trainable.max_lr)}[/]",
+            f"[bold]{'none' if trainable.min_lr.value is None else _bound(trainable.max_lr)}[/]",
             _bound(trainable.max_lr_of_seeds),
             _bound(trainable.width_of_seeds),
             *([_bound(each.against.max_lr_ratio) if each.against else ""] if _has_pairs(found) else []),
         ]
         table.add_row(each.arm.label, *cells)
     print_table(table)
+    if references and not is_short:
+        OUT.print(f"The reference: {name or 'norm=none with the same other settings'}", style="dim", markup=False)
 
 
 def _print_how_much(found: "SweepSensitivity") -> None:
     columns = ["best lr", f"{found.by} there", "lr sensitivity", f"within {found.tolerance:.0%}"]
-    table = new_table(
-        "arm",
-        *columns,
-        right=columns,
-        title=f"How much it matters: the {found.by}, and the decades around its best",
-    )
+    OUT.print(f"[bold]How much it matters: the {found.by}, and the decades around its best[/]")
+    table = new_table("arm", *columns, right=columns)
     for each in found.arms:
         table.add_row(each.arm.label, *_how_much(each, found))
     print_table(table)
@@ -78,11 +80,21 @@ def _how_much(each: "ArmSensitivity", found: "SweepSensitivity") -> list[str]:
     edge = {"highest": ">= ", "lowest": "<= ", None: ""}[best.at_edge]
     is_loss = found.by == "loss"
     return [
-        "none" if best.value is None else f"[bold]{edge}{best.value:.2g}[/]",
+        "none" if best.value is None else f"[bold]{edge}{two_digits(best.value)}[/]",
         _interval(best.outcome, _digits if is_loss else share),
         f"[bold]{_interval(figures.loss_sensitivity if is_loss else figures.accuracy_sensitivity, _hundredths)}[/]",
         _bound(figures.tolerance_width),
     ]
+
+
+def two_digits(value: float) -> str:
+    """Return a number as it is read off a grid.
+
+    Example:
+        >>> two_digits(100.0), two_digits(0.316228), two_digits(1234.5), two_digits(3e-6)
+        ('100', '0.32', '1200', '3e-06')
+    """
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _digits(value: float | None) -> str:
@@ -101,10 +113,10 @@ def _bound(figure: "Bounded") -> str:
     """Write a figure that may be a bound, with its interval: what is open ends in dots."""
     if figure.value is None:
         return "?"
-    text = f"{SIGN[figure.side]}{figure.value:.2g}"
+    text = f"{SIGN[figure.side]}{two_digits(figure.value)}"
     if figure.low is None and figure.high is None:
         return text
-    ends = ["..." if end is None else f"{end:.2g}" for end in (figure.low, figure.high)]
+    ends = ["..." if end is None else two_digits(end) for end in (figure.low, figure.high)]
     return f"{text} \\[{ends[0]}, {ends[1]}]"
 
 

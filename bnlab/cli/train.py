@@ -90,7 +90,7 @@ def _train_and_print(
                 config,
                 folder,
                 again=again,
-                open_view=None if quiet else _open_view,
+                open_view=None if quiet else open_view,
                 on_warning=(lambda _: None) if quiet else say_warning,
                 on_going_on=(lambda _: None) if quiet else _say_where_it_goes_on,
                 interruption=interruption,
@@ -114,7 +114,8 @@ def _train_and_print(
     return 0 if summary.status == "finished" else 1
 
 
-def _open_view(config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":
+def open_view(config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":
+    """Return the terminal's view of a run that is about to be trained."""
     from bnlab.loggers.terminal import open_terminal
 
     return open_terminal(ERR, run_id, plan.num_steps, config.train.batch_size)

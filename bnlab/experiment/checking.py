@@ -56,6 +56,19 @@ def check(config: RunConfig) -> Checked:
     return Checked(data, device, num_threads, plan, trial.warnings)
 
 
+def is_there(device: str) -> bool:
+    """Whether a device can be trained on here.
+
+    Args:
+        device: As a manifest names it.
+    """
+    try:
+        _find_device(device)
+    except (ConfigError, RuntimeError):  # torch's, for a name that it does not know
+        return False
+    return True
+
+
 def _find_device(name: str) -> torch.device:
     """Return the device of a name.
 

@@ -44,10 +44,11 @@ def manifests_of(checked: "Checked", configs: Sequence[RunConfig], engine: str) 
         "num_steps": checked.plan.num_steps,
         "started": provenance.now(),
     }
+    ids = [run_id(config) for config in configs]
     if engine == "sequential":
-        return [{**facts, "cohort": None} for _ in configs]
-    cohort = {"runs": [run_id(config) for config in configs], "varies": what_varies(configs)}
-    return [{**facts, "cohort": {"position": position, **cohort}} for position in range(len(configs))]
+        return [{"run_id": own, **facts, "cohort": None} for own in ids]
+    cohort = {"runs": ids, "varies": what_varies(configs)}
+    return [{"run_id": own, **facts, "cohort": {"position": i, **cohort}} for i, own in enumerate(ids)]
 
 
 def what_varies(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
@@ -72,7 +73,7 @@ def cohort_from(manifest: Mapping[str, Any]) -> list[RunConfig]:
         DataError: The file that data.path names is gone.
     """
     try:
-        cohort = manifest["cohort"] or {"varies": {}, "runs": [None]}
+        cohort = manifest["cohort"] or {"varies": {}, "runs": [manifest.get("run_id")]}
         configs = [
             RunConfig.model_validate(_with_values(manifest["config"], cohort["varies"], position))
             for position in range(len(cohort["runs"]))
@@ -81,9 +82,7 @@ def cohort_from(manifest: Mapping[str, Any]) -> list[RunConfig]:
     except ValidationError as error:
         raise RunError(f"the run was made by another version of bnlab: {say_what_is_wrong(error)}") from error
     except (KeyError, TypeError, IndexError) as error:
-        raise RunError(
-            f"the manifest does not say how the run was made: {error!r} is missing. Train it anew."
-        ) from error
+        raise RunError(f"the manifest does not say how the run was made: {error!r}. Train it anew.") from error
     changed = [known for known, found in zip(cohort["runs"], ids, strict=True) if known not in {None, found}]
     if changed:
         raise RunError(

@@ -180,7 +180,6 @@ class InstanceNorm(GroupNorm):
     invariances: ClassVar[frozenset[Invariance]] = frozenset(
         {"channel_shift", "channel_scale", "sample_shift", "sample_scale"}
     )
-    vectorizable: ClassVar[bool] = True
 
     def __init__(self, num_channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__(num_channels, num_groups=num_channels, eps=eps, affine=affine)

@@ -160,8 +160,6 @@ class TorchInstanceNorm(InstanceNorm, _TorchGroups):
         torch.nn.functional.group_norm. Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022.
     """
 
-    vectorizable: ClassVar[bool] = True
-
 
 class TorchRMSNorm(RMSNorm):
     """Run torch's own RMSNorm, with a scale per channel: the reference arm that bnlab's is held against.

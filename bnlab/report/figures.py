@@ -191,10 +191,13 @@ def _scale(axes: Axes, found: SweepSensitivity, metric: Metric) -> None:
     start = float(np.mean([curve.start(metric).mean() for curve in curves]))
     axes.axhline(start, color=QUIET, linewidth=0.9, dashes=(2, 2), zorder=1)
     _note(axes, start, "start", ha="left", above=metric == "loss")
-    if found.rule.by == metric and found.best is not None:
-        bar = LOSS_SHARE * start if metric == "loss" else found.best - found.rule.margin
-        axes.axhline(bar, color=QUIET, linewidth=0.9, dashes=(6, 2), zorder=1)
-        _note(axes, bar, f"{bar:.3g}" if metric == "loss" else f"{bar:.1%}", ha="right", above=False)
+    if found.rule.by == metric:
+        bars = sorted({LOSS_SHARE * start} if metric == "loss" else {e.bar for e in found.arms if e.bar is not None})
+        for bar in bars:
+            axes.axhline(bar, color=QUIET, linewidth=0.9, dashes=(6, 2), zorder=1)
+        if len(bars) == 1:  # several lie too close for numbers
+            text = f"{bars[0]:.3g}" if metric == "loss" else f"{bars[0]:.1%}"
+            _note(axes, bars[0], text, ha="right", above=False)
     if metric == "accuracy":
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

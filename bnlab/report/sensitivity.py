@@ -29,12 +29,15 @@ class ArmSensitivity:
 
     Attributes:
         arm: Which arm.
+        bar: The accuracy that counts as trained: below the best of its peers by the rule's margin. None where none of
+            them has a curve, or the rule asks the loss.
         figures: None where none of its seeds is complete.
         reference: The arm that it is compared with; None for the reference itself, and where there is none.
         against: This arm against the reference, seed by seed.
     """
 
     arm: ArmRuns
+    bar: float | None
     figures: Sensitivity | None
     reference: str | None
     against: Comparison | None
@@ -49,7 +52,6 @@ class SweepSensitivity:
         arms: In the order of the sweep.
         grid: All that the arms share: learning rates, seeds, facts.
         rule: When a run counts as trained.
-        best: The accuracy that the rule's bar hangs from, of the best arm; None where no arm has a curve.
         by: What the tolerance is asked of, and what tables and charts are about.
         tolerance: Share of the best that the tolerance width gives away.
         sentences: What a reader must know besides the figures.
@@ -59,7 +61,6 @@ class SweepSensitivity:
     arms: list[ArmSensitivity]
     grid: Responses
     rule: Rule
-    best: float | None
     by: Metric
     tolerance: float
     sentences: list[str]
@@ -72,7 +73,6 @@ class SweepSensitivity:
             "seeds": list(self.grid.seeds),
             "facts": self.grid.facts,
             "rule": asdict(self.rule),
-            "best_accuracy": self.best,
             "by": self.by,
             "tolerance": self.tolerance,
             "sentences": self.sentences,
@@ -83,7 +83,8 @@ class SweepSensitivity:
 def read_sensitivity(folder: Path, rule: Rule | None = None, by: Metric = "loss") -> SweepSensitivity:
     """Read what a sweep says about learning rates.
 
-    Each arm is compared with ``norm=none`` under otherwise equal settings, or else with the first arm of the sweep.
+    An arm's peers are the arms that differ from it by their norm alone; where no norm is swept, those on the same data.
+    Its bar hangs from the best accuracy among them, and its reference is ``norm=none`` of them, else the first.
 
     Args:
         folder: The sweep's.
@@ -92,39 +93,41 @@ def read_sensitivity(folder: Path, rule: Rule | None = None, by: Metric = "loss"
     """
     rule = rule or Rule()
     grid = read_responses(folder)
-    curves = [arm.curve for arm in grid.arms if arm.curve is not None]
+    arms = [_measured(arm, _peers(arm, grid.arms), rule, by) for arm in grid.arms]
+    return SweepSensitivity(folder, arms, grid, rule, by, TOLERANCE[by], _sentences(grid, arms, rule, by))
+
+
+def _measured(arm: ArmRuns, peers: list[ArmRuns], rule: Rule, by: Metric) -> ArmSensitivity:
+    curves = [peer.curve for peer in peers if peer.curve is not None]
     best = best_accuracy(*curves) if curves else None
-    arms = [_measured(arm, _reference(arm, grid.arms), rule, best, by) for arm in grid.arms]
-    return SweepSensitivity(folder, arms, grid, rule, best, by, TOLERANCE[by], _sentences(grid, arms, rule, best, by))
-
-
-def _measured(arm: ArmRuns, reference: ArmRuns | None, rule: Rule, best: float | None, by: Metric) -> ArmSensitivity:
+    bar = best - rule.margin if best is not None and rule.by == "accuracy" else None
     if arm.curve is None:
-        return ArmSensitivity(arm, None, None, None)
+        return ArmSensitivity(arm, bar, None, None, None)
+    reference = next((peer for peer in peers if peer.settings.get("norm") == "none"), peers[0])
     against = None
-    if reference is not None and reference.curve is not None and _share_seeds(arm.curve, reference.curve):
+    if reference is not arm and reference.curve is not None and _share_seeds(arm.curve, reference.curve):
         against = compare(arm.curve, reference.curve, rule, best)
     figures = measure_sensitivity(arm.curve, rule, best, by)
-    return ArmSensitivity(arm, figures, reference.label if reference and against else None, against)
+    return ArmSensitivity(arm, bar, figures, reference.label if against else None, against)
 
 
 def _share_seeds(first: ResponseCurve, second: ResponseCurve) -> bool:
     return not set(first.seeds).isdisjoint(second.seeds)
 
 
-def _reference(arm: ArmRuns, arms: list[ArmRuns]) -> ArmRuns | None:
-    """Return what an arm is compared with; None for the reference itself."""
-    others = {key: value for key, value in arm.settings.items() if key != "norm" and not key.startswith("norm.")}
-    for candidate in arms:
-        if candidate.settings.get("norm") == "none" and {**candidate.settings, "norm": None} == {
-            **others,
-            "norm": None,
-        }:
-            return None if candidate is arm else candidate
-    return None if arms[0] is arm else arms[0]
+def _peers(arm: ArmRuns, arms: list[ArmRuns]) -> list[ArmRuns]:
+    """Return the arms that an arm is held against, itself among them."""
+    is_norm_swept = any("norm" in other.settings for other in arms)
+
+    def rest(one: ArmRuns) -> dict[str, Any]:
+        if is_norm_swept:
+            return {key: value for key, value in one.settings.items() if key.partition(".")[0] != "norm"}
+        return {key: value for key, value in one.settings.items() if key.partition(".")[0] == "data"}
+
+    return [other for other in arms if rest(other) == rest(arm)]
 
 
-def _sentences(grid: Responses, arms: list[ArmSensitivity], rule: Rule, best: float | None, by: Metric) -> list[str]:
+def _sentences(grid: Responses, arms: list[ArmSensitivity], rule: Rule, by: Metric) -> list[str]:
     sentences = _what_is_missing(grid)
     for each in arms:
         sentences += _of_arm(each, by)
@@ -139,15 +142,23 @@ def _sentences(grid: Responses, arms: list[ArmSensitivity], rule: Rule, best: fl
     if 0 < num_seeds < FEW_SEEDS:
         told = "1 seed has no interval" if num_seeds == 1 else f"{num_seeds} seeds are a smoke test, not a measurement"
         sentences.append(f"{told}: take 5 or more, 'seed=range(5)'.")
-    if best is not None and rule.by == "accuracy":
-        start = min(min(a.arm.curve.start_accuracy) for a in arms if a.arm.curve is not None)
-        if best < start + 2 * rule.margin:
-            sentences.append(
-                f"No arm learned much: the best accuracy is {best:.1%}, at the start it was {start:.1%}. "
-                "Train longer, or widen the grid."
-            )
-    sentences.append(_the_rule(grid, rule, best))
+    sentences += _nothing_learned(arms, rule)
+    sentences.append(_the_rule(grid, arms, rule))
     return sentences
+
+
+def _nothing_learned(arms: list[ArmSensitivity], rule: Rule) -> list[str]:
+    """Return a sentence if the best accuracy of all is hardly above the start."""
+    curves = [each.arm.curve for each in arms if each.arm.curve is not None]
+    if not curves:
+        return []
+    best, start = best_accuracy(*curves), min(min(curve.start_accuracy) for curve in curves)
+    if best >= start + 2 * rule.margin:
+        return []
+    return [
+        f"No arm learned much: the best accuracy is {best:.1%}, at the start it was {start:.1%}. "
+        "Train longer, or widen the grid."
+    ]
 
 
 def _what_is_missing(grid: Responses) -> list[str]:
@@ -157,7 +168,9 @@ def _what_is_missing(grid: Responses) -> list[str]:
         return []
     examples = named[:NAMED]
     if num_missing > len(examples):
-        examples.append(f"{num_missing - len(examples)} more" if examples else "of which nothing is there")
+        examples.append(
+            f"{num_missing - len(examples)} more" if examples else "with nothing of their arm, learning rate or seed"
+        )
     return [
         f"{num_missing} run{'s are' if num_missing > 1 else ' is'} missing ({'; '.join(examples)}). Their seeds are "
         "left out of their arms' figures. Run the command again to fill them in."
@@ -197,13 +210,15 @@ def _of_untrained(label: str, figures: Sensitivity) -> str:
     return f"{label}: trains at no LR of {where}. Lower ones, or more steps, may show whether it can."
 
 
-def _the_rule(grid: Responses, rule: Rule, best: float | None) -> str:
+def _the_rule(grid: Responses, arms: list[ArmSensitivity], rule: Rule) -> str:
     step = f"Figures on the grid are known to one step, a factor of {grid_step(grid.lrs):.3g}."
     quota = f"on at least {rule.quota:.0%} of the seeds"
     if rule.by == "loss":
         return f"An LR trains if the validation loss ends below {LOSS_SHARE:g} of its start, {quota}. {step}"
-    bar = "" if best is None else f" ({best - rule.margin:.1%} here)"
-    of_best = f"within {100 * rule.margin:g} points of the best arm's best{bar}"
+    bars = sorted({each.bar for each in arms if each.bar is not None})
+    here = f" ({' or '.join(dict.fromkeys(f'{bar:.1%}' for bar in bars))} here)" if bars else ""
+    among = "best arm's best" if len(bars) < 2 else "best of the arms it is compared with"
+    of_best = f"within {100 * rule.margin:g} points of the {among}{here}"
     return f"An LR trains if the validation accuracy ends {of_best}, {quota}. {step}"
 
 
@@ -222,6 +237,7 @@ def _arm_as_dict(each: ArmSensitivity) -> dict[str, Any]:
         "arm": each.arm.label,
         "settings": each.arm.settings,
         "missing": each.arm.missing,
+        "bar": each.bar,
         "figures": None if each.figures is None else asdict(each.figures),
         "reference": each.reference,
         "against_reference": None if each.against is None else asdict(each.against),

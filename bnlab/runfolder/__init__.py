@@ -12,6 +12,10 @@
         checkpoint.pt     tensors and plain values; the final weights
         events.out.tfevents.*    the TensorBoard view, which can be rebuilt
 
+    runs/<sweep>/
+        sweep.json        what was asked for, and the runs in order
+        arms/<arm>/events.out.tfevents.*    means over seeds, for TensorBoard; written by loggers/tensorboard
+
 Whole files are written beside their place and moved there, so that a reader never sees half of one. A lock says
 that a process is alive; it is freed when that process dies, however it dies.
 """

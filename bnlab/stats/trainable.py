@@ -112,7 +112,7 @@ def trained(curve: ResponseCurve, rule: Rule, best: float | None = None) -> Bool
         best = best_accuracy(curve) if best is None else best
         bar_S1 = np.maximum(best - rule.margin, curve.start("accuracy")[:, None] + rule.margin)
         well_SL = curve.counted("accuracy") >= bar_S1 - _ROUNDING
-    return np.asarray(well_SL & ~curve.lost())
+    return np.asarray(well_SL)  # a run that diverged counts as its start, which no bar is as low as
 
 
 def best_accuracy(*curves: ResponseCurve) -> float:

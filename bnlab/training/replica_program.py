@@ -20,12 +20,16 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bnlab import noise
+from bnlab.errors import ConfigError
 from bnlab.noise import Draw
 
 _ATEN = torch.ops.aten
 _ALWAYS_IDLE = {_ATEN.alias.default, _ATEN.detach.default}
 _MAYBE_IDLE = {_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.expand.default}
 """Operations that return their input as it is: the latter where they ask for the shape that it has."""
+
+
+_CURE = "Use sweep.engine=sequential, or leave vectorizable out of its class."
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,9 @@ def trace_program(
         buffers: By name, (R, *shape) each; left as they are.
         images_RB: Like those to come.
         labels_RB: Like those to come.
+
+    Raises:
+        ConfigError: A layer does what cannot be vectorized.
     """
     draws = find_draws(network, images_RB[0])
     noises = [torch.ones(len(images_RB), *draw.shape, dtype=draw.dtype, device=images_RB.device) for draw in draws]
@@ -87,7 +94,8 @@ def trace_program(
     ) -> tuple[Tensor, Tensor]:
         with noise.supplied(own_noises):
             logits = functional_call(network, (of_parameters, of_buffers), (images,))
-        return F.cross_entropy(logits, labels), logits
+        # cross-entropy without what it does for labels to be ignored, which vmap spells out: 14 operations less
+        return -F.log_softmax(logits, 1).gather(1, labels.unsqueeze(1)).mean(), logits
 
     differentiate = vmap(grad_and_value(loss_of_one, has_aux=True))
 
@@ -96,8 +104,12 @@ def trace_program(
         return list(gradients.values()), losses_R, logits_RBK
 
     cloned = {name: buffer.clone() for name, buffer in buffers.items()}
-    with torch.no_grad(), in_mode(network, training=True):
-        graph = make_fx(step)(parameters, cloned, images_RB, labels_RB, noises)
+    try:
+        with torch.no_grad(), in_mode(network, training=True):
+            graph = make_fx(step)(parameters, cloned, images_RB, labels_RB, noises)
+    except RuntimeError as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(f"A norm declares itself vectorizable, and is not: {said} {_CURE}") from error
     _leave_out_idle_operations(graph)
     return Program(graph, draws)
 
@@ -108,10 +120,18 @@ def find_draws(network: nn.Module, images: Tensor) -> tuple[Draw, ...]:
     Args:
         network: Left as it is.
         images: A batch of one replica.
+
+    Raises:
+        ConfigError: A layer puts another tensor in a buffer's place, where it should move the buffer: the stack of
+            all replicas' would never see it.
     """
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    before = dict(buffers)
     with torch.no_grad(), in_mode(network, training=True), noise.recorded() as draws:
         functional_call(network, buffers, (images,))
+    for name, buffer in before.items():
+        if buffers[name] is not buffer:
+            raise ConfigError(f"A vectorizable norm must move its buffers in place, and {name} was replaced. {_CURE}")
     return tuple(draws)
 
 

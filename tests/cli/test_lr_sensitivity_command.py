@@ -159,3 +159,24 @@ def test_a_range_test_needs_a_range(bnlab_says: Say) -> None:
     answer = bnlab_says("lr-sensitivity", "--range-test", *SCREENED, "optim.lr=0.1")
     assert (answer.status, answer.out) == (2, "")
     assert "needs a range of learning rates, got optim.lr=0.1 alone" in answer.err
+
+
+def test_few_steps_for_a_wide_range_are_called_so(bnlab_says: Say) -> None:
+    answer = bnlab_says("lr-sensitivity", "--range-test", *SCREENED, "optim.lr=0.01,1000")
+    assert "60 steps from 0.01 to 1000 are few" in answer.err
+    assert "Try train.steps=500." in answer.err
+    enough = bnlab_says("lr-sensitivity", "--range-test", *SCREENED, "optim.lr=0.1,1")
+    assert "are few" not in enough.err
+
+
+def test_a_long_reference_stands_below_the_table(bnlab_says: Say) -> None:
+    words = [*SMALL, "train.steps=20", "norm=batch,none", "model.activation=relu,tanh", "optim.lr=0.01,0.1"]
+    answer = bnlab_says("lr-sensitivity", *words)
+    assert "/ reference's" in answer.out
+    assert "The reference: norm=none with the same other settings" in answer.out
+
+
+def test_an_arm_that_trains_nowhere_has_no_maximum(bnlab_says: Say) -> None:
+    answer = bnlab_says("lr-sensitivity", *SMALL, "train.steps=20", "norm=batch,none", "optim.lr=1e-6,1e-5")
+    (line, *_) = [line for line in answer.out.splitlines() if line.startswith(" none")]
+    assert line.split()[1] == "none"

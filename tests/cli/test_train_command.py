@@ -96,7 +96,7 @@ def test_a_failing_run_does_not_stop_the_others(bnlab_says: Say, monkeypatch: py
         return assemble(config, checked)
 
     monkeypatch.setattr(assembly, "assemble", breaks_for_seed_0)
-    answer = bnlab_says("train", "-m", "--json", *QUICK, "seed=0,1")
+    answer = bnlab_says("train", "-m", "--json", *QUICK, "seed=0,1", "sweep.engine=sequential")
     assert answer.status == 1
     assert [json.loads(line)["status"] for line in answer.out.splitlines()] == ["failed", "finished"]
     assert "ArithmeticError: five" in answer.err

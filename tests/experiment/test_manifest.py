@@ -46,7 +46,8 @@ def test_equal_configs_in_all_but_a_norms_option_come_back_with_it() -> None:
     assert [cohort_from(manifest) for manifest in as_kept(configs)] == [configs, configs]
 
 
-def test_data_that_have_changed_or_gone_since_are_named(tmp_path: Any) -> None:
+@pytest.mark.parametrize("num_runs", [1, 2])
+def test_data_that_have_changed_or_gone_since_are_named(tmp_path: Any, num_runs: int) -> None:
     path = tmp_path / "x.npz"
 
     def write(seed: int) -> None:
@@ -55,8 +56,8 @@ def test_data_that_have_changed_or_gone_since_are_named(tmp_path: Any) -> None:
 
     write(0)
     words = ["data=npz", f"data.path={path}", "train.batch_size=20", "model.width=8"]
-    configs = [compose_run([*words, f"seed={seed}"]) for seed in (0, 1)]
-    manifest = as_kept(configs)[0]
+    configs = [compose_run([*words, f"seed={seed}"]) for seed in range(num_runs)]
+    manifest = as_kept(configs, "vectorized" if num_runs > 1 else "sequential")[0]
     write(1)
     with pytest.raises(RunError, match="would be another run today: its data or"):
         cohort_from(manifest)

@@ -4,6 +4,7 @@ import pytest
 from cut_runs import QUICK, train_until
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bnlab.config.compose import compose_run
 from bnlab.runfolder.folder import RunFolder
 
 WORDS = [*QUICK, "loggers=[tensorboard]"]
@@ -19,14 +20,14 @@ def test_a_run_that_goes_on_is_whole_in_tensorboard_whatever_a_kill_took_of_its_
     tmp_path: Path, lost: str
 ) -> None:
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    train_until(100, WORDS, whole)
-    train_until(18, WORDS, cut)
+    train_until(100, compose_run(WORDS), whole)
+    train_until(18, compose_run(WORDS), cut)
     (events,) = cut.path.glob("events.out.tfevents.*")
     size = {"nothing": events.stat().st_size, "the tail": events.stat().st_size - 700, "everything": 0}[lost]
     with events.open("r+b") as file:
         file.truncate(size)
     events.rename(events.with_name("events.out.tfevents.0000000001.earlier"))  # as if a second had passed
-    train_until(100, WORDS, cut)
+    train_until(100, compose_run(WORDS), cut)
     assert cut.read_manifest()["resumed"][0]["step"] == 16
     expected = curves(whole)
     assert expected["eval/loss"] == [0, 9, 18, 26]

@@ -56,6 +56,7 @@ def test_a_damaged_run_is_one_row_that_says_what_is_wrong() -> None:
 
 
 def test_300_runs_are_read_in_under_a_second_without_torch(tmp_path: Path) -> None:
+    # in seconds of the processor, in which it is not the neighbors that are measured
     run = Path(bnlab.train(["data=synthetic", "train.steps=2000", "train.log_every=10"]).folder)
     for number in range(300):
         shutil.copytree(run, tmp_path / "many" / f"run{number}", ignore=shutil.ignore_patterns("*.pt", "events*"))
@@ -64,7 +65,7 @@ def test_300_runs_are_read_in_under_a_second_without_torch(tmp_path: Path) -> No
         "for read in (read_runs, read_curves):\n"
         "    times = []\n"
         "    for _ in range(3):\n"
-        "        began = time.perf_counter(); frame = read('many'); times.append(time.perf_counter() - began)\n"
+        "        began = time.process_time(); frame = read('many'); times.append(time.process_time() - began)\n"
         "    print(frame['run_id'].nunique(), min(times))\n"
         "print('torch' in sys.modules)"
     )

@@ -22,7 +22,18 @@ def test_each_arm_is_compared_with_none(tmp_path: Path) -> None:
     assert (batch.reference, none.reference, none.against) == ("none", None, None)
     assert batch.against is not None
     assert batch.against.max_lr_ratio.value == pytest.approx(10)
-    assert found.best == pytest.approx(0.9)
+    assert (batch.bar, none.bar) == (pytest.approx(0.85), pytest.approx(0.85))
+
+
+def test_the_bar_is_that_of_the_best_arm_in_every_comparison(tmp_path: Path) -> None:
+    def with_a_better_one(norm: str, lr: float, seed: int) -> dict[str, Any]:
+        return {"accuracy": 0.99} if norm == "rms" else outcome(norm, lr, seed)
+
+    batch = read_sensitivity(write_runs(tmp_path, with_a_better_one, norms=("batch", "none", "rms"))).arms[0]
+    assert batch.figures is not None
+    assert batch.figures.trainable.min_lr.value is None  # 90% is too little beside 99%
+    assert batch.against is not None
+    assert batch.against.max_lr_ratio.side == "unknown"
 
 
 def test_without_none_each_arm_is_compared_with_the_first(tmp_path: Path) -> None:
@@ -43,6 +54,33 @@ def test_none_of_the_same_other_settings_is_the_reference(tmp_path: Path) -> Non
         "batch activation=tanh": "none activation=tanh",
         "none activation=tanh": None,
     }
+
+
+def test_arms_on_other_settings_have_a_bar_of_their_own(tmp_path: Path) -> None:
+    def config(word: str) -> dict[str, Any]:
+        norm, _, data = word.partition("_")
+        return {"norm": {"name": norm}, "data": {"name": data}}
+
+    def by_data(word: str, *_: Any) -> dict[str, Any]:
+        return {"accuracy": 0.95 if "digits" in word else 0.6}
+
+    norms = ("layer_digits", "batch_digits", "layer_cifar10", "batch_cifar10")
+    folder = write_runs(tmp_path, by_data, norms=norms, config=config)
+    arms = {arm.arm.label: arm for arm in read_sensitivity(folder).arms}
+    assert arms["batch digits"].bar == pytest.approx(0.9)
+    assert arms["batch cifar10"].bar == pytest.approx(0.55)
+    assert arms["batch cifar10"].reference == "layer cifar10"
+    assert "(55.0% or 90.0% here)" in said(folder)
+
+
+def test_where_no_norm_is_swept_all_arms_on_the_same_data_share_a_bar(tmp_path: Path) -> None:
+    def config(word: str) -> dict[str, Any]:
+        return {"norm": {"name": "batch"}, "model": {"name": "mlp", "depth": int(word)}}
+
+    folder = write_runs(tmp_path, lambda word, *_: {"accuracy": 0.9 if word == "1" else 0.5}, norms="12", config=config)
+    shallow, deep = read_sensitivity(folder).arms
+    assert (shallow.arm.label, deep.reference) == ("depth=1", "depth=1")
+    assert (shallow.bar, deep.bar) == (pytest.approx(0.85), pytest.approx(0.85))
 
 
 def said(folder: Path, **options: Any) -> str:

@@ -55,6 +55,11 @@ def test_what_was_given_up_has_broken_where_it_was_given_up() -> None:
     assert (found.breaks, found.breaks_side) == (pytest.approx(LRS[400]), "exact")
 
 
+def test_a_test_given_up_before_the_median_notices_has_broken_all_the_same() -> None:
+    found = read_range(curve_of([*np.interp(X[:400], [-3, -1], [2.3, 0.3]), 50.0], is_whole=False))
+    assert (found.breaks, found.breaks_side) == (pytest.approx(LRS[400]), "exact")
+
+
 @pytest.mark.parametrize("losses", [[2.3] * 601, [2.3] * 300 + [math.nan] * 301, [math.nan] * 601, [2.3]])
 def test_what_gains_nothing_has_no_figures(losses: list[float]) -> None:
     assert read_range(curve_of(losses)) == RangeFigures(None, None, None, "unknown")

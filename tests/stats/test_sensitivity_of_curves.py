@@ -48,6 +48,19 @@ def test_a_diverged_run_counts_as_the_start_even_if_its_last_loss_is_low() -> No
     assert measure_sensitivity(curve).diverged.value == pytest.approx(1 / 3)
 
 
+def test_each_run_that_is_lost_counts_once_among_the_diverged() -> None:
+    curve = curve_of([1, 10, 100], [[0.3, math.inf, 0.1], [0.3, 0.2, 0.1]], diverged=[[0, 0, 1], [0, 0, 1]])
+    found = measure_sensitivity(curve).diverged
+    assert (found.value, found.n) == (3 / 6, 6)
+
+
+def test_no_interval_goes_where_no_figure_can_lie() -> None:
+    curve = curve_of([1, 10], [[0.2, 0.2], [0.2, 0.9]], [[1.0, 1.0], [1.0, 0.2]])
+    assert lr_sensitivity(curve).low == 0
+    assert lr_sensitivity(curve, "accuracy").high == 1
+    assert best_lr(curve_of([1, 10], [[0.0, 1], [0.1, 1]])).outcome.low == 0
+
+
 def test_an_accuracy_below_the_start_counts_as_the_start() -> None:
     curve = curve_of([1, 10], [0.3, 2.0], [0.9, 0.04])
     assert lr_sensitivity(curve, "accuracy").value == pytest.approx((0.9 - 0.1) / 2)
@@ -146,6 +159,15 @@ def test_arms_are_compared_seed_by_seed() -> None:
     assert found.accuracy_sensitivity_difference.value == pytest.approx(
         ((0.4 + 0.7) / 4 - 1.4 / 4 + 1.4 / 4 - 2.1 / 4) / 2
     )
+
+
+def test_a_wider_range_is_a_positive_difference() -> None:
+    lrs, loss = [0.01, 0.1, 1, 10, 100], [[0.1] * 5] * 2
+    wide = curve_of(lrs, loss, [[0.2, 0.9, 0.9, 0.9, 0.2]] * 2)
+    narrow = curve_of(lrs, loss, [[0.2, 0.9, 0.9, 0.2, 0.2], [0.2, 0.2, 0.9, 0.2, 0.2]])
+    found = compare(wide, narrow).width_difference
+    assert (found.value, found.side) == (pytest.approx(1.5), "exact")
+    assert compare(narrow, wide).width_difference.value == pytest.approx(-1.5)
 
 
 @pytest.mark.parametrize(

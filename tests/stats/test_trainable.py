@@ -74,6 +74,16 @@ def test_a_diverged_run_is_not_trained_whatever_it_ended_with() -> None:
     assert found.max_lr.value == 1
 
 
+def test_a_diverged_run_is_not_trained_by_its_loss_either() -> None:
+    curve = curve_of(LRS, [2.3, 0.2, 0.1, 0.1, 2.3], diverged=[0, 0, 0, 1, 0])
+    assert trainable_range(curve, Rule(by="loss")).max_lr.value == 1
+
+
+def test_no_interval_of_a_width_goes_below_0() -> None:
+    found = range_of([0.2, 0.9, 0.92, 0.9, 0.2], [0.2, 0.2, 0.92, 0.2, 0.2]).width_of_seeds
+    assert (found.value, found.low, found.side) == (pytest.approx(1), 0, "exact")
+
+
 def test_the_loss_can_be_asked_instead() -> None:
     curve = curve_of(LRS, [2.3, 1.0, 0.2, 1.2, math.nan], [0.9] * 5)
     found = trainable_range(curve, Rule(by="loss"))  # half of 2.3 is 1.15

@@ -1,12 +1,16 @@
 """Each run of a cohort comes out as if it had been made alone."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from replicas import alone, compose, data_of, default_dtype, distance, history, together
 
+from bnlab.errors import ConfigError
 from bnlab.norms.catalog import NORMS, is_vectorizable
+from bnlab.norms.norm import Norm
 
 THREE = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=0"])
 """Two share a seed, and so their data."""
@@ -201,6 +205,57 @@ def test_a_program_is_made_once_for_cohorts_of_a_kind(monkeypatch: pytest.Monkey
     for words in ([], [], ["norm.num_groups=2"], ["model.width=20"]):
         together(compose(["norm=group", *words], *THREE[:2]))
     assert len(made) == 3
+
+
+class Replacing(Norm):
+    """A norm that puts new tensors where its buffers were."""
+
+    vectorizable: ClassVar[bool] = True
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(num_channels))
+
+    def forward(self, x_NC: torch.Tensor) -> torch.Tensor:
+        self.seen = self.seen + x_NC.detach().mean(0)
+        return x_NC
+
+
+class Drawing(Norm):
+    """A norm that draws from torch's random state."""
+
+    vectorizable: ClassVar[bool] = True
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x_NC: torch.Tensor) -> torch.Tensor:
+        return x_NC + torch.randn_like(x_NC)
+
+
+class Deciding(Norm):
+    """A norm that decides by the values that it sees."""
+
+    vectorizable: ClassVar[bool] = True
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x_NC: torch.Tensor) -> torch.Tensor:
+        return x_NC if x_NC.mean() > 0 else 2 * x_NC
+
+
+@pytest.mark.parametrize(
+    ("norm", "law"),
+    [
+        ("Replacing", r"must move its buffers in place, and hidden1\.norm\.seen was replaced\. Use sweep\.engine=seq"),
+        ("Drawing", r"declares itself vectorizable, and is not: .*random.* Use sweep\.engine=sequential"),
+        ("Deciding", r"declares itself vectorizable, and is not: .* Use sweep\.engine=sequential"),
+    ],
+)
+def test_a_norm_that_declares_what_is_not_so_is_found_out(norm: str, law: str) -> None:
+    with pytest.raises(ConfigError, match=law):
+        together(compose([f"norm={__name__}:{norm}"], *THREE))
 
 
 def test_data_of_the_float_type_is_what_was_asked_for() -> None:

@@ -1,0 +1,176 @@
+"""Whether two trainings of one run gave the same numbers, and how far apart they are if not."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.index import flatten
+
+BEGINNING = 1e-4
+"""Relative, of the values at the first step at which any differ: float32 rounds to 6e-8, and a few steps magnify that.
+Another seed, option or formula differs by 1e-2 and more at once."""
+
+LOSS_TOLERANCE = 1e-2
+"""Of the loss at the start. Training magnifies rounding without end: 2 threads in place of 1 moved losses of an MLP by
+1e-4 of that in 3,000 steps, and those of a CNN by 2e-2 in 150, where BatchNorm's running statistics were new."""
+
+SHARE_TOLERANCE = 2e-2
+"""Of shares: ten of 500 images."""
+
+SHARES = frozenset({"accuracy", "saturation", "dead_fraction"})
+"""What lies between 0 and 1: as a value's name, or as a diagnostic's."""
+
+FIGURES = (
+    *("status", "steps", "diverged_at_step", "test_accuracy", "test_loss"),
+    *("validation_accuracy", "validation_loss", "train_loss"),
+)
+"""Of a summary, all but the clock's."""
+
+MADE_BY = ("schema_version", "git", "versions", "hardware", "device", "threads", "engine", "data")
+"""Of a manifest: what may make numbers differ."""
+
+Verdict = Literal["identical", "rounding", "different"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that is not the same in two records.
+
+    Attributes:
+        step: Of the records.
+        what: Of them: ``train loss``, ``validation accuracy``, ``saturation hidden1``; ``record`` for a whole one.
+        before: The value in the first; None: it has none.
+        after: The value in the second; None: it has none.
+    """
+
+    step: int
+    what: str
+    before: Any
+    after: Any
+
+    @property
+    def absolute(self) -> float:
+        """The distance; infinite where one of them is no number."""
+        if not all(isinstance(value, (int, float)) for value in (self.before, self.after)):
+            return math.inf
+        return float(abs(self.before - self.after))
+
+    @property
+    def relative(self) -> float:
+        """The distance as a share of the larger one; infinite where one of them is no number."""
+        return self.absolute if math.isinf(self.absolute) else self.absolute / max(abs(self.before), abs(self.after))
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether it is one of a loss."""
+        return self.what.endswith(" loss")
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is one of a share, which counts images or units, and so cannot begin small."""
+        return not SHARES.isdisjoint(self.what.split())
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two trainings of one run, held against each other.
+
+    Attributes:
+        verdict: ``identical``: the same values in the same records. ``rounding``: the same records; at the first step
+            at which any differ, they do so by as little as rounding does, and no loss and no share goes far away later.
+            Gradient norms follow the weights, and may go further. ``different``: anything else.
+        num_records: Of the first.
+        first: The first difference, or None.
+        largest_loss: The largest difference of a loss, relatively; None: there is none.
+        figures: Final figure -> the first one's, the second one's.
+        changed: What may be the cause, by dotted key of the manifest -> the first one's, the second one's.
+    """
+
+    verdict: Verdict
+    num_records: int
+    first: Difference | None
+    largest_loss: Difference | None
+    figures: dict[str, tuple[Any, Any]]
+    changed: dict[str, tuple[Any, Any]]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the numbers are the same, up to rounding."""
+        return self.verdict != "different"
+
+    @property
+    def begins_small(self) -> bool:
+        """Whether the first difference is of the size of rounding, whatever became of it."""
+        return self.first is not None and self.first.relative <= BEGINNING
+
+
+def compare(before: RunFolder, after: RunFolder) -> Agreement:
+    """Hold two trainings of one run against each other, record by record.
+
+    Args:
+        before: Its folder.
+        after: The folder of the repetition.
+
+    Raises:
+        RunError: A file is missing or damaged.
+    """
+    records, repeated = list(before.read_records()), list(after.read_records())
+    differences = [
+        difference for one, other in itertools.zip_longest(records, repeated) for difference in _differences(one, other)
+    ]
+    losses = [difference for difference in differences if difference.is_loss]
+    summaries, manifests = [[read(one) for one in (before, after)] for read in (RunFolder.read_summary, _making)]
+    return Agreement(
+        _verdict(differences, _first_loss(records)),
+        len(records),
+        differences[0] if differences else None,
+        max(losses, key=lambda difference: difference.relative, default=None),
+        {name: (summaries[0].get(name), summaries[1].get(name)) for name in FIGURES},
+        {
+            key: (manifests[0].get(key), manifests[1].get(key))
+            for key in dict.fromkeys([*manifests[0], *manifests[1]])
+            if manifests[0].get(key) != manifests[1].get(key)
+        },
+    )
+
+
+def _verdict(differences: Sequence[Difference], first_loss: float) -> Verdict:
+    if not differences:
+        return "identical"
+    earliest = [one for one in differences if one.step == differences[0].step]
+    begins_small = all(one.relative <= BEGINNING or one.is_share for one in earliest)
+    losses = [one for one in differences if one.is_loss]
+    shares = [one for one in differences if one.is_share]
+    stays_near = all(one.absolute <= LOSS_TOLERANCE * first_loss for one in losses)
+    stays_near &= all(one.absolute <= SHARE_TOLERANCE for one in shares)
+    return "rounding" if begins_small and stays_near else "different"
+
+
+def _first_loss(records: Sequence[Mapping[str, Any]]) -> float:
+    return next((float(one["values"]["loss"]) for one in records if one["values"].get("loss") is not None), 0.0)
+
+
+def _differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
+    """Return in which values two records differ; the whole records, if they are not of the same thing."""
+    names = [record and (record["kind"], record["step"], record["split"], record["name"]) for record in (before, after)]
+    if before is None or after is None or names[0] != names[1]:
+        step = (before or after or {})["step"]
+        return [Difference(step, "record", *(_called(record) if record else None for record in (before, after)))]
+    values, others = ({**record["values"], **record.get("nonfinite", {})} for record in (before, after))
+    return [
+        Difference(before["step"], f"{_called(before)} {key}", values.get(key), others.get(key))
+        for key in dict.fromkeys([*values, *others])
+        if values.get(key) != others.get(key)
+    ]
+
+
+def _called(record: Mapping[str, Any]) -> str:
+    return str(record["name"] or record["split"])
+
+
+def _making(folder: RunFolder) -> dict[str, Any]:
+    manifest = folder.read_manifest()
+    return flatten({key: manifest.get(key) for key in MADE_BY})
