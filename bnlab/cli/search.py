@@ -33,6 +33,7 @@ def search(
     """Plan a search, say what it will do, make it, print what came out; return the exit status."""
     from bnlab.sweeps.search import plan_search
     from bnlab.sweeps.searching import run_search
+    from bnlab.training.interruption import interruptible
 
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Trying every setting"):
         planned = plan_search(words, runs, config_dir, jobs)
@@ -42,9 +43,12 @@ def search(
         _announce(planned)
     if dry_run:
         return 0
+    view = None if quiet else TrialView(planned.num_trials)
     try:
-        view = None if quiet else TrialView(planned.num_trials)
-        result = run_search(planned, on_error=on_error, retries=retries, again=again, view=view)
+        with interruptible() as interruption:
+            result = run_search(
+                planned, on_error=on_error, retries=retries, again=again, view=view, interruption=interruption
+            )
     except KeyboardInterrupt:
         if not quiet:
             say_warning(
@@ -52,11 +56,13 @@ def search(
                 "is where it was at once"
             )
         return 130
+    if interruption.is_asked:
+        return interruption.exit_status
     if result.problem is not None:
         say_error(f"the search came to no end: {result.problem}")
     _show(result, planned, quiet=quiet, as_json=as_json)
-    ended_well = all(summary.status in {"finished", "diverged"} for summary in result.sweep.summaries)
-    return 0 if ended_well and all(trial.problem is None for trial in result.trials.values()) and result.trials else 1
+    is_well = result.problem is None and all(trial.problem is None for trial in result.trials.values())
+    return 0 if is_well else 1
 
 
 class TrialView:
@@ -68,30 +74,22 @@ class TrialView:
 
     def __init__(self, num_trials: int) -> None:
         self._num_trials = num_trials
-        self._chosen: dict[int, str] = {}
-        self._problems: dict[int, str] = {}
         self._said: set[int] = set()
-        self._best: float | None = None
+        self._best = float("inf")
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Take one line of progress; a search that is made once more says nothing of what it has said."""
-        if "trial" not in line or line["trial"] in self._said:
+        if not ({"value", "problem"} & line.keys()) or line["trial"] in self._said:
             return
-        trial = line["trial"]
-        if "chosen" in line:
-            self._chosen[trial] = _told(line["chosen"])
-        self._problems[trial] = line.get("failed", self._problems.get(trial, ""))
-        if "value" not in line:
-            return
-        self._said.add(trial)
-        value = line["value"]
-        if value is None:
-            outcome = f"failed: {self._problems[trial]}"
+        self._said.add(line["trial"])
+        if "value" in line:
+            self._best = min(self._best, line["value"])
+            outcome = f"validation loss {number(line['value'])}, best {number(self._best)}"
         else:
-            self._best = value if self._best is None else min(self._best, value)
-            outcome = f"validation loss {number(value)}, best {number(self._best)}"
-        text = f"trial {trial + 1} of {self._num_trials}: {self._chosen[trial]}: {outcome}"
-        ERR.print(text, markup=False, soft_wrap=True)
+            outcome = f"failed: {line['problem']}"
+        chosen = " ".join(f"{key}={value}" for key, value in line["chosen"].items())
+        text = f"trial {line['trial'] + 1} of {self._num_trials}: {chosen}: {outcome}"
+        ERR.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _announce(planned: "Search") -> None:
@@ -125,7 +123,3 @@ def _show(result: "SearchResult", planned: "Search", *, quiet: bool, as_json: bo
         words = [*planned.fixed, *(f"{key}={value}" for key, value in best.chosen.items())]
         OUT.print(f"best trial: {result.best + 1} of {len(result.trials)}, validation loss {number(best.value)}")
         OUT.print(f"  {shlex.join(words)}", markup=False, soft_wrap=True)
-
-
-def _told(chosen: Mapping[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in chosen.items())

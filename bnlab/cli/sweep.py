@@ -68,9 +68,9 @@ def sweep(
 
     The same command again fills in what is missing, failed or was cut off. Quote what has brackets, for the shell.
     """
-    from bnlab.sweeps.plan import sweeper_of
+    from bnlab.sweeps.plan import is_search
 
-    if any(map(sweeper_of, overrides or [])):
+    if is_search(overrides or [], config_dir):
         from bnlab.cli.search import search
 
         if only is not None:

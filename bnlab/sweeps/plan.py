@@ -89,15 +89,24 @@ class Sweep:
         return folder.read_status() if folder.path.exists() else None
 
 
-def sweeper_of(word: str) -> str | None:
-    """Return the sweeper that a word asks for, if it is another than Hydra's own.
+def is_search(words: Sequence[str], config_dir: Path | None = None) -> bool:
+    """Whether a sweeper other than Hydra's own is to choose the runs, as they go.
+
+    Args:
+        words: As for `plan_sweep`.
+        config_dir: A folder of own options.
+
+    Raises:
+        ConfigError: The file of a sweep is not there, or cannot be read.
 
     Example:
-        >>> sweeper_of("hydra/sweeper=optuna"), sweeper_of("hydra/sweeper=basic"), sweeper_of("seed=0")
-        ('optuna', None, None)
+        >>> is_search(["hydra/sweeper=optuna"]), is_search(["hydra/sweeper=basic", "seed=0,1"])
+        (True, False)
     """
-    key, _, name = word.partition("=")
-    return name if key == "hydra/sweeper" and name != "basic" else None
+    chosen = [
+        text.partition("=")[2] for text in with_file(list(words), config_dir) if text.startswith("hydra/sweeper=")
+    ]
+    return any(name != "basic" for name in chosen)
 
 
 def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: Path | None = None) -> Sweep:
@@ -115,7 +124,7 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
     words = with_file(list(overrides), config_dir)
     launcher = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
     words = [text for text in words if text not in launcher]
-    if any(sweeper_of(text) for text in launcher):
+    if is_search(launcher):
         raise ConfigError("hydra/sweeper=...: a search goes by bnlab sweep alone, one run per trial.")
     if launcher:
         launcher += search_path_words(search_folders(config_dir))

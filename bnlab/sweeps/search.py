@@ -117,6 +117,12 @@ def _sweeper(told: list[str], jobs: int | None) -> tuple[list[str], DictConfig]:
         raise ConfigError(
             f"hydra.sweeper.direction={sweeper.direction}: the objective is the validation loss. Leave the word out."
         )
+    for key in ("storage", "params", "search_space", "custom_search_space"):
+        if sweeper[key]:
+            raise ConfigError(
+                f"hydra.sweeper.{key} has no place here: what is searched is said by words such as "
+                "optim.lr=interval(0.1,1), and what came out is kept in the runs' folders. Leave it out."
+            )
     for key in ("n_trials", "n_jobs"):
         if sweeper[key] < 1:
             raise ConfigError(f"hydra.sweeper.{key} must be at least 1, got {sweeper[key]}.")

@@ -1,15 +1,10 @@
 """A search, made: told to Hydra's sweeper, watched, and made once more where a worker died."""
 
-import contextlib
 import dataclasses
-import shutil
-import signal
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import hydra
@@ -19,19 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 from bnlab import provenance
 from bnlab.config.folders import conf_folder
 from bnlab.config.grammar import Axis
-from bnlab.records import RunSummary
-from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import write_sweep
-from bnlab.sweeps.execute import LOOK_EVERY_S, MOST_DEATHS, MOST_REFUSALS, OnError, SweepResult
+from bnlab.sweeps.execute import MOST_DEATHS, MOST_REFUSALS, OnError, SweepResult
 from bnlab.sweeps.jobs import why_a_job_died
 from bnlab.sweeps.launch import run_hydra
-from bnlab.sweeps.parts import STOP, write_surroundings
-from bnlab.sweeps.progress import ProgressReader, SweepView
+from bnlab.sweeps.progress import SweepView
 from bnlab.sweeps.search import Search
-from bnlab.sweeps.trials import TrialRules, train_trial
+from bnlab.sweeps.trials import SearchEnded, TheEnd, TrialRules, train_trial
+from bnlab.sweeps.watch import Watch, read_summaries
+from bnlab.training.interruption import Interruption
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trial:
     """One trial, as far as it has come.
 
@@ -39,19 +33,20 @@ class Trial:
         chosen: Its settings, as one would type them.
         run: Its run's id; None where its settings make none.
         seed: Of the run.
-        begun: Whether it is or was in training, or its result was looked up.
         value: Its objective.
-        is_done: Whether it has come to its end, with an objective or without.
         problem: Why it has none.
     """
 
-    chosen: dict[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, str]
     run: str | None = None
     seed: int = 0
-    begun: bool = False
     value: float | None = None
-    is_done: bool = False
     problem: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has come to its end, with an objective or without."""
+        return self.value is not None or self.problem is not None
 
 
 @dataclass(frozen=True)
@@ -61,18 +56,22 @@ class SearchResult:
     Attributes:
         sweep: Of its runs, in the order in which they were chosen first.
         trials: By number. Two may have the same run.
-        best: The number of the trial with the lowest objective; None: no trial has any.
         problem: Why it came to no end, if it did not.
     """
 
     sweep: SweepResult
     trials: dict[int, Trial]
-    best: int | None
     problem: str | None
+
+    @property
+    def best(self) -> int | None:
+        """The number of the trial with the lowest objective, the first of several; None: no trial has any."""
+        values = [(trial.value, number) for number, trial in self.trials.items() if trial.value is not None]
+        return min(values)[1] if values else None
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="launch")
-def _trial(config: DictConfig) -> float | None:
+def _trial(config: DictConfig) -> float | TheEnd | None:
     chosen: Any = OmegaConf.to_container(config.trial)
     return train_trial(Path(config.folder), HydraConfig.get().job.num, chosen)
 
@@ -84,6 +83,7 @@ def run_search(
     retries: int = 0,
     again: bool = False,
     view: SweepView | None = None,
+    interruption: Interruption | None = None,
 ) -> SearchResult:
     """Make a search.
 
@@ -95,16 +95,27 @@ def run_search(
         retries: How often a run that failed is tried again.
         again: Train anew what is finished.
         view: Shown what happens.
+        interruption: Where a stop may be asked for, with a checkpoint.
 
     Raises:
         KeyboardInterrupt: It was cut off; what was recorded is kept.
-        SystemExit: It was ended by SIGTERM; likewise.
     """
     import optuna  # noqa: PLC0415  (an extra; the search has been planned with it)
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    searching = _Searching(search, on_error, retries, again, view)
-    with searching.watched(), _ended_by_a_signal():
+    rules = TrialRules(
+        sweep_folder=str(search.folder),
+        config_dir=None if search.config_dir is None else str(search.config_dir.absolute()),
+        fixed=search.fixed,
+        keys=search.key_names(),
+        began=provenance.now() if again else "",
+        retries=retries,
+        stop_on_error=on_error == "stop",
+        suspects=[],
+        failed={},
+    )
+    searching = _Searching(search, rules, view, interruption or Interruption())
+    with searching.watch.watching():
         problem = searching.search_on()
     return searching.result(problem)
 
@@ -112,114 +123,74 @@ def run_search(
 class _Searching:
     """One execution of a search: what is known of its trials."""
 
-    def __init__(self, search: Search, on_error: OnError, retries: int, again: bool, view: SweepView | None) -> None:
+    def __init__(self, search: Search, rules: TrialRules, view: SweepView | None, interruption: Interruption) -> None:
         self.search = search
-        self.rules = TrialRules(
-            sweep_folder=str(search.folder),
-            config_dir=None if search.config_dir is None else str(search.config_dir.absolute()),
-            fixed=search.fixed,
-            keys=search.key_names(),
-            began=provenance.now() if again else "",
-            retries=retries,
-            stop_on_error=on_error == "stop",
-        )
+        self.rules = rules
         self.view = view
+        self.watch = Watch(search.folder, self._take, interruption)
         self.trials: dict[int, Trial] = {}
         self.deaths: Counter[str] = Counter()
+        self.failed: dict[str, str] = {}
         self.interrupted: set[str] = set()
-        self.looking = threading.Lock()
-        self.folder = search.folder / ".parts" / f"{provenance.now().replace(':', '')}-{threading.get_native_id()}"
-        self.reader = ProgressReader(self.folder / "progress")
 
     def search_on(self) -> str | None:
         """Search, once more from the beginning whenever a worker has died; return why it came to no end, if so."""
-        named = zip(self.rules.keys, self.search.axes, strict=True)
-        words = [f"+trial.{name}={_grammar(axis)}" for name, axis in named]
         refusals = 0
-        while True:
+        while refusals < MOST_REFUSALS:
             self.trials.clear()
             self.interrupted.clear()
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_surroundings(self.folder)
-            self._write_rules()
-            error = run_hydra(_trial, self.folder, words, self.search.num_at_a_time, self.search.launcher)
-            self._look()
+            error = self._launched()
             num_done = sum(trial.is_done for trial in self.trials.values())
-            if error is None or num_done >= self.search.num_trials or (self.folder / STOP).exists():
+            if error is None or num_done >= self.search.num_trials or self.watch.is_over:
                 return None  # an error at the end: Optuna has no best trial, since all failed
             said = why_a_job_died(error)
-            in_training = {one.run for one in self.trials.values() if one.run and one.begun and not one.is_done}
+            in_training = {trial.run for trial in self.trials.values() if trial.run and not trial.is_done}
             self.deaths.update(in_training - self.interrupted)
+            for name in in_training:
+                if self.deaths[name] >= MOST_DEATHS:
+                    self.failed[name] = f"its worker was lost each time that it was tried: {said}"
             refusals += not in_training
-            if refusals >= MOST_REFUSALS:
-                return said
+        return said
 
-    def _write_rules(self) -> None:
-        given_up = [name for name, times in self.deaths.items() if times >= MOST_DEATHS]
-        dataclasses.replace(self.rules, suspects=list(self.deaths), given_up=given_up).write(self.folder)
+    def _launched(self) -> Exception | None:
+        """Have the sweeper choose, and the trials made, from the first to the last; return what it raised, if it did.
+
+        Never in this process, even where there is one trial at a time: its death, or a signal, would be ours.
+        """
+        named = zip(self.rules.keys, self.search.axes, strict=True)
+        words = [f"+trial.{name}={_grammar(axis)}" for name, axis in named]
+        at_a_time = max(2, self.search.num_at_a_time)
+        folder = self.watch.folder
+        self.watch.make_folder()
+        dataclasses.replace(self.rules, suspects=list(self.deaths), failed=self.failed).write(folder)
+        try:
+            return run_hydra(_trial, folder, words, at_a_time, self.search.launcher, self.watch.interruption)
+        except SearchEnded:
+            return None
+        finally:
+            self.watch.look()
 
     def _take(self, line: dict[str, Any]) -> None:
         if "trial" in line:
-            trial = self.trials.setdefault(line["trial"], Trial())
-            if "chosen" in line:
-                self.trials[line["trial"]] = Trial(line["chosen"])
-            if "run" in line:
-                trial.run, trial.seed = line["run"], line["seed"]
-                write_sweep(self.search.folder, self.search.overrides, self._run_ids())
-            trial.begun |= "begun" in line
-            trial.problem = line.get("failed", trial.problem)
-            if "value" in line:
-                trial.value, trial.is_done = line["value"], True
+            trial = Trial(**{key: value for key, value in line.items() if key != "trial"})
+            self.trials[line["trial"]] = trial
+            write_sweep(self.search.folder, self.search.overrides, list(self._seeds()))
+            if trial.run and trial.problem:
+                self.failed[trial.run] = trial.problem
         if line.get("ended", {}).get("status") == "interrupted":  # by a signal; it goes on from a checkpoint
             self.interrupted.add(line["ended"]["run_id"])
         if self.view is not None:
             self.view.take(line)
 
-    def _run_ids(self) -> list[str]:
-        return list(dict.fromkeys(trial.run for _, trial in sorted(self.trials.items()) if trial.run))
-
-    def _look(self) -> None:
-        with self.looking:
-            for line in self.reader.new_lines():
-                self._take(line)
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Look at what the trials say, in a thread; leave nothing of them but their runs."""
-        done = threading.Event()
-
-        def watch() -> None:
-            while not done.wait(LOOK_EVERY_S):
-                self._look()
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-            self._look()
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # another execution's may still be there
-                self.folder.parent.rmdir()
+    def _seeds(self) -> dict[str, int]:
+        return {trial.run: trial.seed for _, trial in sorted(self.trials.items()) if trial.run}
 
     def result(self, problem: str | None) -> SearchResult:
         """Return what came out, as the folders say."""
-        seeds = {trial.run: trial.seed for trial in self.trials.values()}
-        summaries = []
-        for name in self._run_ids():
-            folder = RunFolder(self.search.folder / name)
-            summary = folder.read_finished()
-            if summary is None:
-                status = folder.read_status() if folder.path.exists() else "interrupted"
-                summary = RunSummary(name, status, str(folder.path), seeds[name])
-            summaries.append(summary)
+        summaries = read_summaries(self.search.folder, self._seeds())
         reasons = {trial.run: trial.problem for trial in self.trials.values() if trial.run and trial.problem}
-        values = [(trial.value, number) for number, trial in self.trials.items() if trial.value is not None]
-        best = min(values)[1] if values else None
         trials = dict(sorted(self.trials.items()))
-        return SearchResult(SweepResult(self.search.folder, summaries, reasons), trials, best, problem)
+        return SearchResult(SweepResult(self.search.folder, summaries, reasons), trials, problem)
 
 
 def _grammar(axis: Axis) -> str:
@@ -239,20 +210,3 @@ def _grammar(axis: Axis) -> str:
         return f"tag(log, {interval})" if axis.is_log else interval
     quoted = (value.replace("\\", "\\\\").replace("'", "\\'") for value in axis.values)
     return "choice(" + ", ".join(f"'{value}'" for value in quoted) + ")"
-
-
-@contextlib.contextmanager
-def _ended_by_a_signal() -> Iterator[None]:
-    """Have SIGTERM end what lasts, as Ctrl-C does, so that no job is left; without it Python would just be gone."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -17,7 +17,7 @@ from bnlab.records import as_record
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
-from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts
+from bnlab.sweeps.cohorts import plan_cohorts
 from bnlab.sweeps.grid import expand_one
 from bnlab.sweeps.parts import STOP, Part, train_cohort, working
 from bnlab.sweeps.progress import Say
@@ -26,7 +26,7 @@ from bnlab.training.interruption import Interruption
 BUSY_S = 1.0
 """Seconds between two looks at a run that somebody else trains: another trial with the same settings, for one."""
 
-_FACTS = "search.json"
+_RULES = "search.json"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TrialRules:
         retries: How often a run that failed is tried again at once.
         stop_on_error: After a failure no further trial is begun.
         suspects: Runs in training when a worker died. One at a time is trained, to find out which of them it was.
-        given_up: Runs that killed their worker too often.
+        failed: Run id -> why it has no result and is not tried any more.
     """
 
     sweep_folder: str
@@ -52,23 +52,30 @@ class TrialRules:
     began: str
     retries: int
     stop_on_error: bool
-    suspects: Sequence[str] = ()
-    given_up: Sequence[str] = ()
+    suspects: Sequence[str]
+    failed: Mapping[str, str]
 
     def write(self, folder: Path) -> None:
-        """Write them down; a trial that begins meanwhile reads the old ones or the new ones."""
-        beside = folder / f".{_FACTS}.tmp"
-        beside.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        beside.replace(folder / _FACTS)
+        """Write them down."""
+        (folder / _RULES).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
-def read_rules(folder: Path) -> TrialRules:
-    """Return what was written down."""
-    return TrialRules(**json.loads((folder / _FACTS).read_text(encoding="utf-8")))
+class SearchEnded(BaseException):
+    """A search is not to begin any further trial. No Exception: a sweeper takes those for trials that failed."""
 
 
-def train_trial(folder: Path, number: int, chosen: Mapping[str, Any]) -> float | None:
-    """Train the run of a trial, unless its result is there.
+class TheEnd:
+    """The objective of a trial that was not made, since the search is to end: to read it ends the search.
+
+    Anything else that is no number would be a trial that failed, and the sweeper would choose the next one.
+    """
+
+    def __float__(self) -> float:
+        raise SearchEnded
+
+
+def train_trial(folder: Path, number: int, chosen: Mapping[str, Any]) -> float | TheEnd | None:
+    """Train the run of a trial, unless its result is there. What happens is told by files, in two lines.
 
     Args:
         folder: Where the rules are written down.
@@ -79,68 +86,72 @@ def train_trial(folder: Path, number: int, chosen: Mapping[str, Any]) -> float |
         Its objective; None where there is none, since it failed: Optuna then counts the trial as failed, learns nothing
         of it, and goes on.
     """
-    rules = read_rules(folder)
+    rules = TrialRules(**json.loads((folder / _RULES).read_text(encoding="utf-8")))
     with working(folder) as (say, interruption):
         if (folder / STOP).exists() or interruption.is_asked:
-            return None
+            return TheEnd()
         words = {rules.keys[name]: _as_typed(value) for name, value in chosen.items()}
-        say({"trial": number, "chosen": words})
+        facts = {"trial": number, "chosen": words}
         try:
             overrides = [*rules.fixed, *(f"{key}={value}" for key, value in words.items())]
             config = expand_one(overrides, Path(rules.config_dir) if rules.config_dir else None)
-            value = _trained(config, number, rules, folder, say, interruption)
+            facts |= {"run": run_id(config), "seed": config.seed}
+            value = _trained(config, facts, rules, folder, say, interruption)
         except BnlabError as error:
-            say({"trial": number, "failed": str(error)})
-            value = None
+            if interruption.is_asked:
+                return TheEnd()
+            say({**facts, "problem": str(error)})
             if rules.stop_on_error:
                 (folder / STOP).touch()
-        if not interruption.is_asked:
-            say({"trial": number, "value": value})
-    return value
+            return None
+        say({**facts, "value": value})
+        return value
 
 
 def _trained(
-    config: RunConfig, number: int, rules: TrialRules, folder: Path, say: Say, interruption: Interruption
+    config: RunConfig, facts: Mapping[str, Any], rules: TrialRules, folder: Path, say: Say, interruption: Interruption
 ) -> float:
     """Train a run until it has a result; return its objective.
 
     Raises:
         RunError: There is none.
+        BnlabError: There is none, for another reason.
     """
-    from bnlab.norms.catalog import is_vectorizable  # noqa: PLC0415  (it waits for torch; whoever searches need not)
-
-    name = run_id(config)
-    run_folder = RunFolder(Path(rules.sweep_folder) / name)
-    say({"trial": number, "run": name, "seed": config.seed})
-    if name in rules.given_up:
-        raise RunError("its worker was lost each time that it was tried.")
-    one_by_one = FileLock(folder / "suspects.lock") if name in rules.suspects else contextlib.nullcontext()
-    with one_by_one:
-        say({"trial": number, "begun": True})
-        result = run_folder.read_finished()
-        if result is None or str(run_folder.read_manifest().get("ended", "")) < rules.began:
-            part = Part([], Path(rules.sweep_folder), list(rules.keys.values()), bool(rules.began), rules.stop_on_error)
-            (cohort,) = plan_cohorts([config], is_vectorizable)
-            _train(cohort, part, rules.retries, say, interruption)
+    name = facts["run"]
+    if name in rules.failed:
+        raise RunError(rules.failed[name])
+    with FileLock(folder / "suspects.lock") if name in rules.suspects else contextlib.nullcontext():
+        say({**facts})  # not before it is its turn: who has begun when a worker dies is a suspect
+        run_folder = RunFolder(Path(rules.sweep_folder) / name)
+        retries = rules.retries
+        while not interruption.is_asked and not _is_done(run_folder, rules.began):
+            try:
+                _train(config, rules, say, interruption)
+            except RunBusyError:
+                time.sleep(BUSY_S)
+            except BnlabError:
+                if retries == 0:
+                    raise
+                retries -= 1
     return objective(run_folder)
 
 
-def _train(cohort: PlannedCohort, part: Part, retries: int, say: Say, interruption: Interruption) -> None:
-    """Train a run as soon as nobody else does.
+def _is_done(run_folder: RunFolder, began: str) -> bool:
+    return run_folder.read_finished() is not None and str(run_folder.read_manifest().get("ended", "")) >= began
+
+
+def _train(config: RunConfig, rules: TrialRules, say: Say, interruption: Interruption) -> None:
+    """Train a run.
 
     Raises:
-        BnlabError: It failed, as often as it may.
+        RunBusyError: Another process does.
+        BnlabError: It failed.
     """
-    while not interruption.is_asked:
-        try:
-            train_cohort(cohort, part, say, interruption)
-            return
-        except RunBusyError:
-            time.sleep(BUSY_S)
-        except BnlabError:
-            if retries == 0:
-                raise
-            retries -= 1
+    from bnlab.norms.catalog import is_vectorizable  # noqa: PLC0415  (it waits for torch; whoever searches need not)
+
+    part = Part([], Path(rules.sweep_folder), list(rules.keys.values()), bool(rules.began), rules.stop_on_error)
+    (cohort,) = plan_cohorts([config], is_vectorizable)
+    train_cohort(cohort, part, say, interruption)
 
 
 def objective(folder: RunFolder) -> float:
