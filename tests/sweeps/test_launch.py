@@ -8,7 +8,8 @@ import pytest
 from bnlab.errors import ConfigError
 from bnlab.sweeps.jobs import why_a_job_died
 from bnlab.sweeps.launch import has_a_process_per_part, launcher_class, starts_all_at_once
-from bnlab.sweeps.plan import plan_sweep
+from bnlab.sweeps.plan import is_search, plan_sweep
+from bnlab.sweeps.search import plan_search
 
 QUICK = ["data=digits", "data.limit=200", "train.steps=20", "model.width=8", "seed=0,1"]
 
@@ -30,7 +31,7 @@ def test_a_launcher_that_is_not_installed_gives_the_extra_that_brings_it(word: s
     if is_installed(plugin):
         pytest.skip(f"{plugin} is installed")
     with pytest.raises(ConfigError, match=rf"is not installed\. Install it by pip install 'bnlab\[{extra}\]'\.$"):
-        plan_sweep([*QUICK, word])
+        (plan_search if is_search([word]) else plan_sweep)([*QUICK, word])
     assert not Path("runs").exists()
 
 
