@@ -169,12 +169,12 @@ def objective(folder: RunFolder) -> float:
     result = folder.read_finished()
     if result is None:
         raise RunError("it came to no end.")
-    losses = [result.validation_loss] if result.status == "finished" else []
+    if result.status == "finished" and result.validation_loss is not None and math.isfinite(result.validation_loss):
+        return result.validation_loss
     evaluations = (as_record(facts) for facts in folder.read_records() if facts["kind"] == "eval")
-    losses += [next((one.values["loss"] for one in evaluations if one.split == "validation"), None)]
-    for loss in losses:
-        if loss is not None and math.isfinite(loss):
-            return loss
+    start = next((one.values["loss"] for one in evaluations if one.split == "validation"), math.nan)
+    if math.isfinite(start):
+        return start
     raise RunError(f"it {result.status}, and its validation loss at the start is no number either.")
 
 
