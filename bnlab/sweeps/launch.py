@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,10 @@ def run_hydra(
     local = [f"hydra.launcher.n_jobs={num_jobs}"] if launcher == _JOBLIB else []
     place = folder.as_posix().replace("\\", "\\\\").replace("'", "\\'")
     every = ["-m", f"folder='{place}'", *arguments, *local, *words]
-    with _as_if_started_by_hydra(every), contextlib.redirect_stdout(sys.stderr):
+    with _as_if_started_by_hydra(every), contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        # joblib replaces a worker whose memory has grown by 300 MB since its first task, as another data set does, and
+        # warns; where a warning is an error, the thread that would start the new one dies of it, and all wait for ever
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         try:
             with no_jobs_left(launcher, interruption or Interruption()):
                 job()

@@ -46,11 +46,19 @@ def test_a_job_that_is_preempted_goes_on_from_its_checkpoint(command: list[str],
 
 
 def test_a_job_whose_time_is_up_goes_on_from_its_checkpoint() -> None:
-    words = ["train.steps=15000", "train.checkpoint_every=null", "seed=0"]
+    words = [*sweeping.LONG, "seed=0"]  # longer than any time limit: what was recorded so far is compared
+    whole = sweeping.start("--jobs", "1", "--runs", "whole", *words)
     sweep = sweeping.start(*SLURM, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=45", *words)
     sweeping.wait_for(lambda: any(map(sweeping.times_resumed, Path("runs/s").glob("*-s0-*"))), "out of time")
-    (result,) = sweeping.end(sweep)
-    assert (result["status"], result["steps"]) == ("finished", 15000)
+    (cut,) = sweeping.metrics().values()
+    enough = len(cut) + 10_000  # bytes: a hundred records after the one at which it was taken up
+    for runs in (Path("runs/s"), Path("whole/s")):
+        sweeping.wait_for(lambda runs=runs: len(*sweeping.metrics(runs).values()) > enough, "further records")
+    for process in (sweep, whole):
+        process.send_signal(signal.SIGTERM)
+        sweeping.end(process, 143)
+    (recorded,), (uncut,) = sweeping.metrics().values(), sweeping.metrics(Path("whole/s")).values()
+    assert recorded[:enough] == uncut[:enough]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
