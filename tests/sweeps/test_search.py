@@ -195,25 +195,20 @@ def test_a_search_in_which_every_trial_fails_comes_to_its_end() -> None:
     assert (result.best, result.problem) == (None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optuna")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_killed_worker_changes_nothing(jobs: int) -> None:
     words = [*TROUBLE, LR, "train.checkpoint_every=5"]
     whole = search(*words, runs="whole", jobs=jobs)
     Path("trouble.txt").write_text("kill once")
-    told: list[int] = []
-
-    class View:
-        def take(self, line: Mapping[str, Any]) -> None:
-            told.extend([line["trial"]] if "value" in line else [])
-
-    assert outcomes(search(*words, jobs=jobs, view=View())) == outcomes(whole)
+    assert outcomes(search(*words, jobs=jobs)) == outcomes(whole)
     assert not Path("trouble.txt").exists()
-    assert len(told) > len(set(told)) == 6 or 0 in told  # it began once more
     assert metrics() == metrics("whole")
     assert any(RunFolder(Path("runs/s") / name).read_manifest().get("resumed") for name in metrics())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optuna")
 def test_a_run_that_kills_its_worker_each_time_is_given_up_and_the_search_goes_on() -> None:
     Path("trouble.txt").write_text("kill")
@@ -226,6 +221,7 @@ def test_a_run_that_kills_its_worker_each_time_is_given_up_and_the_search_goes_o
         assert str(problem).startswith(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optuna")
 def test_a_search_that_is_cut_off_ends_as_one_that_was_not() -> None:
     words = [LR, "train.steps=3000", "train.checkpoint_every=50", "hydra.sweeper.n_trials=3"]
