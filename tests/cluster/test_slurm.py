@@ -48,7 +48,8 @@ def test_a_job_that_is_preempted_goes_on_from_its_checkpoint(command: list[str],
 def test_a_job_whose_time_is_up_goes_on_from_its_checkpoint() -> None:
     words = [*sweeping.LONG, "seed=0"]  # longer than any time limit: what was recorded so far is compared
     whole = sweeping.start("--jobs", "1", "--runs", "whole", *words)
-    sweep = sweeping.start(*SLURM, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=45", *words)
+    # Slurm looks every 30 s, and tells of what is to come before the next look: after 15 to 45 s of these 120
+    sweep = sweeping.start(*SLURM, "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=75", *words)
     sweeping.wait_for(lambda: any(map(sweeping.times_resumed, Path("runs/s").glob("*-s0-*"))), "out of time")
     (cut,) = sweeping.metrics().values()
     enough = len(cut) + 10_000  # bytes: a hundred records after the one at which it was taken up
