@@ -1,4 +1,4 @@
-"""Sweeps as jobs of a real Slurm cluster: killed, out of time, preempted, and cut off."""
+"""Sweeps as jobs of a real Slurm cluster: killed, preempted, refused, and cut off."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ def test_a_sweep_ends_as_in_one_process_though_a_job_is_killed(alone: dict[str, 
     assert [result["status"] for result in results] == ["finished", "finished"]
     assert sweeping.times_resumed(folder) == 1
     assert sweeping.metrics() == alone
-    assert queue() == []
+    sweeping.wait_for(lambda: not queue(), "no job")  # one may have its result, and be on its way out
 
 
 @pytest.mark.parametrize("command", [["scontrol", "requeue"], ["scancel", "--signal=USR2"]], ids=" ".join)
@@ -39,27 +39,11 @@ def test_a_job_that_is_preempted_goes_on_from_its_checkpoint(command: list[str],
     folder = sweeping.wait_until_kept(seed=0)
     job = job_of(folder)
     subprocess.run([*command, job], check=True)
-    sweeping.wait_for(lambda: sweeping.times_resumed(folder), "taken up")
-    assert job_of(folder) == job
     assert [result["status"] for result in sweeping.end(sweep)] == ["finished", "finished"]
+    assert sweeping.times_resumed(folder) == 1
     assert sweeping.metrics() == alone
-
-
-def test_a_job_whose_time_is_up_goes_on_from_its_checkpoint() -> None:
-    words = [*sweeping.LONG, "seed=0"]  # longer than any time limit: what was recorded so far is compared
-    whole = sweeping.start("--jobs", "1", "--runs", "whole", *words)
-    # Slurm looks every 30 s, and tells of what is to come before the next look: after 15 to 45 s of these 120
-    sweep = sweeping.start(*SLURM, "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=75", *words)
-    sweeping.wait_for(lambda: any(map(sweeping.times_resumed, Path("runs/s").glob("*-s0-*"))), "out of time")
-    (cut,) = sweeping.metrics().values()
-    enough = len(cut) + 10_000  # bytes: a hundred records after the one at which it was taken up
-    for runs in (Path("runs/s"), Path("whole/s")):
-        sweeping.wait_for(lambda runs=runs: len(*sweeping.metrics(runs).values()) > enough, "further records")
-    for process in (sweep, whole):
-        process.send_signal(signal.SIGTERM)
-        sweeping.end(process, 143)
-    (recorded,), (uncut,) = sweeping.metrics().values(), sweeping.metrics(Path("whole/s")).values()
-    assert recorded[:enough] == uncut[:enough]
+    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=True).stdout
+    assert "Restarts=1 " in shown  # the same job, not another one
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
