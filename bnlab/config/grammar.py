@@ -135,7 +135,7 @@ def search_axis(override: Override, config_dir: Path | None) -> Axis | None:
 
     Example:
         >>> search_axis(parse_overrides(["optim.lr=tag(log, interval(1e-3, 10))"])[0], None)
-        Axis(key='optim.lr', values=('0.001', '10'), is_interval=True, is_log=True)
+        Axis(key='optim.lr', values=('0.001', '10.0'), is_interval=True, is_log=True)
         >>> search_axis(parse_overrides(["norm=batch,none"])[0], None)
         Axis(key='norm', values=('batch', 'none'), is_interval=False, is_log=False)
     """
