@@ -52,8 +52,8 @@ def search(
     except KeyboardInterrupt:
         if not quiet:
             say_warning(
-                f"interrupted. What was recorded is in {planned.folder}; the same command makes the same choices, and "
-                "is where it was at once"
+                f"interrupted. What was recorded is in {planned.folder}; the same command makes the same choices "
+                "and goes on from there"
             )
         return 130
     if interruption.is_asked:
