@@ -9,6 +9,7 @@ import typer
 
 from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR, duration, say_warning
+from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,14 @@ def sweep(
         ),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Processes (default: one per core); of a cluster, its jobs; of a search, its trials at a time.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     on_error: Annotated[
@@ -56,8 +64,31 @@ def sweep(
 
     [bold]bnlab sweep sweep=norms-lr-seeds[/]: what conf/sweep/norms-lr-seeds.yaml says
 
+    [bold]bnlab sweep hydra/sweeper=optuna 'optim.lr=tag(log, interval(1e-3, 10))'[/]: Optuna chooses, one run per trial
+
     The same command again fills in what is missing, failed or was cut off. Quote what has brackets, for the shell.
     """
+    from bnlab.sweeps.plan import is_search
+
+    if is_search(overrides or [], config_dir):
+        from bnlab.cli.search import search
+
+        if only is not None:
+            raise ConfigError(f"--only {only}: a search does not know its runs beforehand. Leave it out.")
+        raise typer.Exit(
+            search(
+                overrides or [],
+                runs,
+                config_dir,
+                jobs=jobs,
+                dry_run=dry_run,
+                on_error=on_error,
+                retries=retries,
+                again=again,
+                quiet=quiet,
+                as_json=as_json,
+            )
+        )
     raise typer.Exit(
         run(
             overrides or [],

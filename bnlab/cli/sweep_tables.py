@@ -18,8 +18,11 @@ MOST_TROUBLES = 20
 ENDED_WELL = ("finished", "diverged")
 
 
-def print_sweep(result: "SweepResult") -> None:
-    """Print a sweep: per cell the mean over its seeds, per arm the best, and what has no result and why."""
+def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
+    """Print a sweep: per cell the mean over its seeds, per arm the best, and what has no result and why.
+
+    Where its learning rates are no grid, an arm has no best of them: they were looked for where others did well.
+    """
     from bnlab.report.cells import arms_of
     from bnlab.runfolder.sweep import LEARNING_RATE, read_sweep
 
@@ -27,7 +30,7 @@ def print_sweep(result: "SweepResult") -> None:
     arms = arms_of(sweep)
     if sum(len(arm.cells) for arm in arms) <= MOST_CELLS:
         _print_cells(arms)
-    if LEARNING_RATE in sweep.swept:
+    if is_grid and LEARNING_RATE in sweep.swept:
         _print_best(arms)
     _print_troubles(result)
     counts = Counter(summary.status for summary in result.summaries)

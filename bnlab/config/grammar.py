@@ -2,12 +2,13 @@
 
 import functools
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override
 from hydra.errors import HydraException, OverrideParseException
 
 from bnlab.config.folders import known_options, search_folders
@@ -99,7 +100,54 @@ def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
     if override.is_discrete_sweep():
         # Hydra escapes the colon of package.module:Class, as if it would read it once more
         return [f"{key}={text}".replace("\\:", ":") for text in override.sweep_string_iterator()]
-    raise ConfigError(f"{override.input_line}: an interval has no list of values. Use range(...) or choice(...).")
+    raise ConfigError(
+        f"{override.input_line}: an interval has no list of values. Use range(...) or choice(...), "
+        "or hydra/sweeper=optuna, which searches it."
+    )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values that a search may give to one key.
+
+    Attributes:
+        key: Such as ``optim.lr`` or ``norm``.
+        values: As one would type them. Of an interval, its two ends.
+        is_interval: Whether what lies between them may be chosen too.
+        is_log: Whether it is chosen on a logarithmic scale.
+    """
+
+    key: str
+    values: tuple[str, ...]
+    is_interval: bool = False
+    is_log: bool = False
+
+
+def search_axis(override: Override, config_dir: Path | None) -> Axis | None:
+    """Return what an override lets a search choose from; None where it gives one value.
+
+    Args:
+        override: A parsed override.
+        config_dir: A folder of own options, for ``glob``.
+
+    Raises:
+        ConfigError: It is an empty interval, or one that has no logarithm.
+
+    Example:
+        >>> search_axis(parse_overrides(["optim.lr=tag(log, interval(1e-3, 10))"])[0], None)
+        Axis(key='optim.lr', values=('0.001', '10.0'), is_interval=True, is_log=True)
+        >>> search_axis(parse_overrides(["norm=batch,none"])[0], None)
+        Axis(key='norm', values=('batch', 'none'), is_interval=False, is_log=False)
+    """
+    value = override.value()
+    if not isinstance(value, IntervalSweep):
+        values = [text.partition("=")[2] for text in sweep_values(override, config_dir)]
+        return Axis(override.get_key_element(), tuple(values)) if override.is_sweep_override() else None
+    start, end, is_log = value.start, value.end, "log" in value.tags
+    if start is None or end is None or not start < end or (is_log and start <= 0):
+        law = "two numbers above 0, the smaller one first" if is_log else "two numbers, the smaller one first"
+        raise ConfigError(f"{override.input_line}: interval(...) takes {law}.")
+    return Axis(override.get_key_element(), (str(start), str(end)), True, is_log)
 
 
 @functools.cache

@@ -4,12 +4,9 @@ What is done is known from the runs' folders alone, never from what a launcher s
 or a second sweep beside this one need no case of their own. What is still missing is launched again.
 """
 
-import contextlib
-import shutil
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +17,10 @@ from bnlab.runfolder.index import write_sweep
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.jobs import why_a_job_died
 from bnlab.sweeps.launch import has_a_process_per_part, launch, starts_all_at_once
-from bnlab.sweeps.parts import HALT, STOP, Part, part_path, train_cohorts, write_surroundings
+from bnlab.sweeps.parts import Part, part_path, train_cohorts
 from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
-from bnlab.sweeps.progress import ProgressReader, SweepView
+from bnlab.sweeps.progress import SweepView
+from bnlab.sweeps.watch import Watch, read_summaries
 from bnlab.training.interruption import Interruption
 
 MOST_RUNS_PER_PART = 8
@@ -40,9 +38,6 @@ MOST_REFUSALS = 2
 
 BUSY_S = 1.0
 """Seconds between two looks at runs that another sweep trains."""
-
-LOOK_EVERY_S = 0.25
-"""Seconds between two looks at what the workers say."""
 
 OnError = Literal["continue", "stop"]
 
@@ -115,7 +110,7 @@ def execute(
     """
     write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
     execution = _Execution(sweep, jobs, on_error, retries, again, view, interruption or Interruption())
-    with execution.watched():
+    with execution.watch.watching():
         execution.train(wanted)
     return execution.result()
 
@@ -140,25 +135,22 @@ class _Execution:
         self.retries = retries
         self.began = provenance.now() if again else ""
         self.view = view
-        self.interruption = interruption
+        self.watch = Watch(sweep.folder, self._take, interruption)
         self.failures: Counter[str] = Counter()
         self.deaths: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}
-        self.looking = threading.Lock()
         self.refusals = 0
         self.begun: set[str] = set()
         self.busy: set[str] = set()
         self.interrupted: set[str] = set()
         self.cohorts = sweep.cohorts_with_ids()
-        self.folder = sweep.folder / ".parts" / f"{provenance.now().replace(':', '')}-{threading.get_native_id()}"
-        self.reader = ProgressReader(self.folder / "progress")
 
     def train(self, targets: Sequence[str]) -> None:
         """Launch what is missing, until nothing is, or nothing moves any more."""
         while missing := [name for name in targets if self._is_missing(name)]:
             fewest = min(self.deaths[name] for name in missing)
             given_up = fewest >= MOST_DEATHS or self.refusals >= MOST_REFUSALS
-            if given_up or (self.folder / STOP).exists() or self.interruption.is_asked:
+            if given_up or self.watch.is_over:
                 return
             mine = [name for name in missing if self.deaths[name] == fewest]
             free = [name for name in mine if not self.sweep.run_folder(name).is_locked()]
@@ -179,10 +171,9 @@ class _Execution:
         """Launch the cohorts of some runs; alone: one after another, to find out which of them kills its worker."""
         cohorts = [cohort for cohort, ids in self.cohorts if not ids.isdisjoint(names)]
         parts = [[cohort] for cohort in cohorts] if alone else self._parts(cohorts)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_surroundings(self.folder)
+        self.watch.make_folder()
         for number, part in enumerate(parts):
-            self._part(part).write(part_path(self.folder, number))
+            self._part(part).write(part_path(self.watch.folder, number))
         failed_before = self.failures.total()
         for names_of_last_time in (self.begun, self.busy, self.interrupted):
             names_of_last_time.clear()
@@ -193,19 +184,19 @@ class _Execution:
             errors = [self._launched(range(len(parts)))]
         else:
             for part in parts:  # in this process: a worker would only have to import it all again
-                train_cohorts(self._part(part), self.folder, self._take, self.interruption)
-        self._look()
+                train_cohorts(self._part(part), self.watch.folder, self._take, self.watch.interruption)
+        self.watch.look()
         gone_on = self.busy | self.interrupted
         lost = [name for name in names if self._is_missing(name) and not self.failures[name] and name not in gone_on]
         moved = len(lost) < len(names) or self.failures.total() > failed_before
         self._count_deaths([name for name in lost if name in self.begun] or ([] if moved else lost), errors)
 
     def _launched(self, parts: Sequence[int]) -> Exception | None:
-        return launch(self.folder, parts, max(2, self.jobs), self.sweep.launcher, self.interruption)
+        return launch(self.watch.folder, parts, max(2, self.jobs), self.sweep.launcher, self.watch.interruption)
 
     def _count_deaths(self, suspects: Sequence[str], errors: Sequence[Exception | None]) -> None:
         """Remember who was in training when a worker died; or, where nothing moved at all, everybody."""
-        if (self.folder / STOP).exists() or self.interruption.is_asked:
+        if self.watch.is_over:
             return
         said = next((f": {why_a_job_died(error)}" for error in errors if error is not None), "")
         refused = bool(said and suspects and not self.begun)
@@ -242,43 +233,7 @@ class _Execution:
         if self.view is not None:
             self.view.take(line)
 
-    def _look(self) -> None:
-        with self.looking:  # a line that is read twice would count a failure twice
-            for line in self.reader.new_lines():
-                self._take(line)
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Look at what the workers say, in a thread, since a launcher returns only when all is done."""
-        done = threading.Event()
-
-        def watch() -> None:
-            while not done.wait(LOOK_EVERY_S):
-                self._look()
-                if self.interruption.is_asked and self.folder.exists():
-                    (self.folder / STOP).touch()
-                    (self.folder / HALT).touch()
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-            self._look()
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # another execution's may still be there
-                self.folder.parent.rmdir()
-
     def result(self) -> SweepResult:
         """Return what came out, as the folders say."""
-        summaries = []
-        for name, config in self.sweep.configs.items():
-            folder = self.sweep.run_folder(name)
-            summary = folder.read_finished()
-            if summary is None:
-                status = folder.read_status() if folder.path.exists() else "interrupted"
-                summary = RunSummary(name, status, str(folder.path), config.seed)
-            summaries.append(summary)
-        return SweepResult(self.sweep.folder, summaries, self.reasons)
+        seeds = {name: config.seed for name, config in self.sweep.configs.items()}
+        return SweepResult(self.sweep.folder, read_summaries(self.sweep.folder, seeds), self.reasons)

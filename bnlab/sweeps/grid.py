@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,18 +48,33 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
         ConfigError: Any of the runs has a config that is wrong.
     """
     axes = [sweep_values(override, config_dir) for override in parse_overrides(overrides)]
-    combinations = [list(values) for values in itertools.product(*axes)]
+    combinations = list(itertools.product(*axes))
     options = {arm: arm_options(arm, config_dir) for arm in {_arm(combination) for combination in combinations}}
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
     warnings = [warning for key in wanted if (warning := _check_arms(key, options))]
-    kept = []
-    for combination in combinations:
-        own = options[_arm(combination)]
-        kept.append(tuple(t for t in combination if own is None or not _is_option(t) or t.partition("=")[0] in own))
+    kept = [_without_what_it_lacks(combination, options[_arm(combination)]) for combination in combinations]
     # an option that an arm lacks would make the same run twice
     configs = list({config.model_dump_json(): config for config in compose_grid(kept, config_dir)}.values())
     swept = [values[0].partition("=")[0] for values in axes if len(values) > 1]
     return Grid(configs[0].name or sweep_name(overrides), overrides, configs, swept, warnings)
+
+
+def expand_one(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
+    """Return the config of one combination of a sweep's values; an option that its arm lacks is left out.
+
+    Args:
+        overrides: Hydra's grammar without sweeps.
+        config_dir: A folder of own options, searched after bnlab's.
+
+    Raises:
+        ConfigError: The config is wrong.
+    """
+    kept = _without_what_it_lacks(overrides, arm_options(_arm(overrides), config_dir))
+    return compose_grid([kept], config_dir)[0]
+
+
+def _without_what_it_lacks(combination: Sequence[str], own: set[str] | None) -> list[str]:
+    return [text for text in combination if own is None or not _is_option(text) or text.partition("=")[0] in own]
 
 
 def sweep_name(overrides: list[str]) -> str:
@@ -72,7 +88,7 @@ def sweep_name(overrides: list[str]) -> str:
     return hashlib.sha256(json.dumps(telling).encode()).hexdigest()[:8]
 
 
-def _arm(combination: list[str]) -> str:
+def _arm(combination: Sequence[str]) -> str:
     chosen = [text.partition("=")[2] for text in combination if text.startswith("norm=")]
     return chosen[-1] if chosen else ""
 

@@ -7,8 +7,10 @@ with its tasks. So the others are waited for, or ended where the sweep itself is
 
 import contextlib
 import os
+import re
+import signal
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -130,71 +132,89 @@ class LocalJobs:
 
 
 @contextlib.contextmanager
-def no_jobs_left(interruption: Interruption) -> Iterator[None]:
-    """See to it that no job is left of those that are begun meanwhile.
+def no_jobs_left(launcher: str, interruption: Interruption) -> Iterator[None]:
+    """See to it that no job is left of those that a launcher begins meanwhile.
 
     After an error the others are waited for; where the sweep is cut off, they are told to end, and have the time for
     a checkpoint. A Ray session that is begun meanwhile ends with the context, and its tasks with it: Ray has begun a
     task several times before it says that it is lost.
 
     Args:
+        launcher: The place of its class.
         interruption: Where it is asked for, what has not begun is not begun any more.
     """
-    every: tuple[Jobs, ...] = (slurm := SlurmJobs(interruption), local := LocalJobs())
-    has_ray_of_its_own = _is_ray_up()
-    with _told_by_submitit(slurm, local):
-        try:
+    if launcher.startswith("hydra_plugins.hydra_submitit_launcher."):
+        with _submitit_jobs_ended(interruption):
             yield
-        except Exception:
-            for jobs in every:
-                jobs.wait()
-            raise
-        except BaseException:
-            for jobs in every:
-                jobs.cancel()
-            for jobs in every:
-                jobs.wait(END_WITHIN_S)
-            raise
-        finally:
-            if _is_ray_up() and not has_ray_of_its_own:
-                sys.modules["ray"].shutdown()
+    elif launcher.startswith("hydra_plugins.hydra_ray_launcher."):
+        with _ray_session_ended():
+            yield
+    else:
+        yield
 
 
 @contextlib.contextmanager
-def _told_by_submitit(slurm: SlurmJobs, local: LocalJobs) -> Iterator[None]:
-    """Have submitit tell of its jobs, where it is installed."""
+def _submitit_jobs_ended(interruption: Interruption) -> Iterator[None]:
     submitit = _import_submitit()
-    if submitit is None:
-        yield
-        return
+    slurm, local = SlurmJobs(interruption), LocalJobs()
+    every: tuple[Jobs, ...] = (slurm, local)
     kinds = (submitit.SlurmJob, slurm), (submitit.LocalJob, local)
     before = [kind.watcher for kind, _ in kinds]
     try:
         for kind, ours in kinds:
             kind.watcher = ours
         yield
+    except Exception:
+        for jobs in every:
+            jobs.wait()
+        raise
+    except BaseException:
+        for jobs in every:
+            jobs.cancel()
+        for jobs in every:
+            jobs.wait(END_WITHIN_S)
+        raise
     finally:
         for (kind, _), theirs in zip(kinds, before, strict=True):
             kind.watcher = theirs
 
 
 def _import_submitit() -> Any:
-    """Return submitit, or None; it would set up a logger that prints to standard output, unless told not to."""
+    """Return submitit; it would set up a logger that prints to standard output, unless told not to."""
     level = os.environ.get("SUBMITIT_LOG_LEVEL")
     os.environ["SUBMITIT_LOG_LEVEL"] = level or "NOCONFIG"
     try:
-        import submitit  # noqa: PLC0415  (an extra, and only for those sweeps that are handed to a launcher)
-    except ModuleNotFoundError:
-        return None
+        import submitit  # noqa: PLC0415  (an extra, and only for those sweeps that are handed to it)
     finally:
         if level is None:
             del os.environ["SUBMITIT_LOG_LEVEL"]
     return submitit
 
 
-def _is_ray_up() -> bool:
-    ray = sys.modules.get("ray")  # a launcher imports it; before that there is no session
-    return ray is not None and bool(ray.is_initialized())
+@contextlib.contextmanager
+def _ray_session_ended() -> Iterator[None]:
+    """End a session that is begun meanwhile, and let a signal reach the sweep while it lasts.
+
+    With a session come two handlers of Ray's, one of them below Python, that end the process at a SIGTERM.
+    """
+    import ray  # noqa: PLC0415  (an extra, and only for those sweeps that are handed to it)
+
+    theirs, was_up = ray.init, ray.is_initialized()
+
+    def init(*arguments: Any, **settings: Any) -> Any:
+        handler = signal.getsignal(signal.SIGTERM)
+        session = theirs(*arguments, **settings)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+        return session
+
+    try:
+        ray.init = init
+        yield
+    finally:
+        ray.init = theirs
+        if ray.is_initialized() and not was_up:
+            ray.shutdown()
 
 
 def why_a_job_died(error: Exception) -> str:
@@ -206,9 +226,17 @@ def why_a_job_died(error: Exception) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     package = type(error).__module__.partition(".")[0]
-    rules = [place for place, line in enumerate(lines) if set(line) == {"-"}]
-    if package == "submitit" and rules:  # what the job wrote stands below a rule, perhaps with another one at its end
-        lines = lines[rules[0] + 1 : [*rules, len(lines)][1]][::-1] or lines
-    elif package == "ray":
+    if package == "submitit":
+        return _last_words(lines)
+    if package == "ray":  # a traceback
         lines.reverse()
     return lines[0] if lines else type(error).__name__
+
+
+def _last_words(lines: list[str]) -> str:
+    """Return how submitit says that a job ended, and the last line of what the job wrote: below a rule, if it did."""
+    rules = [place for place, line in enumerate(lines) if set(line) == {"-"}]
+    state = re.search(r"\(state: (\w+)\)", " ".join(lines))
+    written = lines[rules[0] + 1 : [*rules, len(lines)][1]] if rules else []
+    said = [f"its job ended as {state[1]}"] if state else []
+    return ": ".join(said + written[-1:]) or lines[0]

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,16 @@ def run_hydra(
     Raises:
         ConfigError: There is no such launcher.
     """
-    local = [f"hydra.launcher.n_jobs={num_jobs}"] if launcher_class(tuple(words)) == _JOBLIB else []
+    launcher = launcher_class(tuple(words))
+    local = [f"hydra.launcher.n_jobs={num_jobs}"] if launcher == _JOBLIB else []
     place = folder.as_posix().replace("\\", "\\\\").replace("'", "\\'")
     every = ["-m", f"folder='{place}'", *arguments, *local, *words]
-    with _as_if_started_by_hydra(every), contextlib.redirect_stdout(sys.stderr):
+    with _as_if_started_by_hydra(every), contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        # joblib replaces a worker whose memory has grown by 300 MB since its first task, as another data set does, and
+        # warns; where a warning is an error, the thread that would start the new one dies of it, and all wait for ever
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         try:
-            with no_jobs_left(interruption or Interruption()):
+            with no_jobs_left(launcher, interruption or Interruption()):
                 job()
         except HydraException as error:
             raise ConfigError(_say_what_is_wrong(words, error)) from None
@@ -105,7 +110,12 @@ def launcher_class(words: tuple[str, ...]) -> str:
     Raises:
         ConfigError: There is no such launcher, or it has no such setting.
     """
-    return str(_compose(words).hydra.launcher._target_) if words else _JOBLIB
+    if not words:
+        return _JOBLIB
+    chosen = compose_launch(words).hydra.launcher
+    if not isinstance(chosen, DictConfig):
+        raise ConfigError(f"hydra.launcher={chosen}: hydra.launcher is a section. Write hydra/launcher={chosen}.")
+    return str(chosen._target_)
 
 
 def has_a_process_per_part(words: Sequence[str]) -> bool:
@@ -118,8 +128,11 @@ def starts_all_at_once(words: Sequence[str]) -> bool:
     return launcher_class(tuple(words)).endswith("submitit_launcher.LocalLauncher")
 
 
-def _compose(words: Sequence[str]) -> DictConfig:
+def compose_launch(words: Sequence[str]) -> DictConfig:
     """Compose what Hydra will be told of a launch.
+
+    Args:
+        words: What the user says of launcher and sweeper.
 
     Raises:
         ConfigError: There is no such launcher, or it has no such setting.
@@ -142,7 +155,8 @@ def _say_what_is_wrong(words: Sequence[str], error: Exception) -> str:
     for word in words:
         key = word.partition("=")[0].lstrip("+")
         if key.startswith("hydra.") and f"'{key}'" in str(error):
-            known: Any = OmegaConf.to_container(_compose([one for one in words if "/" in one.partition("=")[0]]).hydra)
+            choices = [one for one in words if "/" in one.partition("=")[0]]
+            known: Any = OmegaConf.to_container(compose_launch(choices).hydra)
             section, _, name = key.removeprefix("hydra.").rpartition(".")
             near = {one.removeprefix(f"{section}.") for one in dotted_keys(known) if one.startswith(section)}
             return f"{key} is not a setting. {did_you_mean(name, near)}"

@@ -92,20 +92,30 @@ def read_part(path: Path) -> Part:
 def train_part(folder: Path, number: int) -> None:
     """Train a part, in a worker; what happens is told by files.
 
-    After a signal that asks for an end, training stops with a checkpoint and the process ends: to whoever launched it,
-    this is a worker that is lost, and the part is launched again.
-
     Args:
         folder: Where the parts are written down.
         number: Which.
     """
+    with working(folder) as (say, interruption):
+        train_cohorts(read_part(part_path(folder, number)), folder, say, interruption)
+
+
+@contextlib.contextmanager
+def working(folder: Path) -> Iterator[tuple[Say, Interruption]]:
+    """Set right what a worker needs, and hand it whom to tell of its progress, and where a stop is asked for.
+
+    After a signal that asks for an end, training stops with a checkpoint and the process ends: to whoever launched it,
+    this is a worker that is lost, and what it did is launched again.
+
+    Args:
+        folder: Where what is to be done is written down.
+    """
     facts = json.loads((folder / SURROUNDINGS).read_text(encoding="utf-8"))
     for name, value in facts["environment"].items():
         os.environ[name] = value
-    with contextlib.chdir(facts["folder"]):  # a warm worker may have been started by somebody who stood elsewhere
-        say = ProgressFile(folder / "progress").say
-        with interruptible() as interruption, _halting(folder, interruption):
-            train_cohorts(read_part(part_path(folder, number)), folder, say, interruption)
+    stand_there = contextlib.chdir(facts["folder"])  # a warm worker may have been started by somebody elsewhere
+    with stand_there, interruptible() as interruption, _halting(folder, interruption):
+        yield ProgressFile(folder / "progress").say, interruption
     if interruption.signals:  # nobody's handler has ended the process
         logging.shutdown()
         os._exit(interruption.exit_status)  # SystemExit would reach the sweep's own process, by way of joblib

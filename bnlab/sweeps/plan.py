@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
-from bnlab.errors import BnlabError
+from bnlab.errors import BnlabError, ConfigError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import flatten, runs_root
@@ -89,6 +89,26 @@ class Sweep:
         return folder.read_status() if folder.path.exists() else None
 
 
+def is_search(words: Sequence[str], config_dir: Path | None = None) -> bool:
+    """Whether a sweeper other than Hydra's own is to choose the runs, as they go.
+
+    Args:
+        words: As for `plan_sweep`.
+        config_dir: A folder of own options.
+
+    Raises:
+        ConfigError: The file of a sweep is not there, or cannot be read.
+
+    Example:
+        >>> is_search(["hydra/sweeper=optuna"]), is_search(["hydra/sweeper=basic", "seed=0,1"])
+        (True, False)
+    """
+    chosen = [
+        text.partition("=")[2] for text in with_file(list(words), config_dir) if text.startswith("hydra/sweeper=")
+    ]
+    return any(name != "basic" for name in chosen)
+
+
 def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: Path | None = None) -> Sweep:
     """Expand a sweep. What is there already can be told by it; to train what is missing, it must be `prepared`.
 
@@ -104,6 +124,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
     words = with_file(list(overrides), config_dir)
     launcher = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
     words = [text for text in words if text not in launcher]
+    if is_search(launcher):
+        raise ConfigError("hydra/sweeper=...: a search goes by bnlab sweep alone, one run per trial.")
     if launcher:
         launcher += search_path_words(search_folders(config_dir))
         launcher_class(tuple(launcher))

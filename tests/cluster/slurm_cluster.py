@@ -19,12 +19,13 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 SlurmUser=root
-AuthInfo=socket={folder}/munge/socket,cred_expire=2
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
+SchedulerParameters=bf_interval=2
 SlurmdParameters=config_overrides
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -36,10 +37,11 @@ MailProg=/bin/true
 ReturnToService=2
 KillWait=5
 OverTimeLimit=0
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=16384 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-"""cred_expire is also how long a job waits that was put into the queue again: two minutes by default."""
+"""cred_expire is also how long a job waits that was put into the queue again: 120 s by default, 5 at least.
+bf_interval is how long it then waits until it is seen there: 30 s by default."""
 
 READY_WITHIN_S = 30.0
 

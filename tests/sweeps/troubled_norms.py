@@ -23,6 +23,8 @@ class Troubled(nn.Module):
             kind = Path(self.trouble).read_text()
             if kind == "raise":
                 raise ArithmeticError("two and two are five")
-            if kind == "kill":
+            if kind == "kill once":
+                Path(self.trouble).unlink()
+            if kind.startswith("kill"):
                 os.kill(os.getpid(), signal.SIGKILL)
         return x * self.scale

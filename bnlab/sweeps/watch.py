@@ -1,0 +1,93 @@
+"""A sweep and its workers, while a launcher has the sweep's own thread: who listens, who tells the others to stop."""
+
+import contextlib
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bnlab import provenance
+from bnlab.records import RunSummary
+from bnlab.runfolder.folder import RunFolder
+from bnlab.sweeps.parts import HALT, STOP, write_surroundings
+from bnlab.sweeps.progress import ProgressReader
+from bnlab.training.interruption import Interruption
+
+LOOK_EVERY_S = 0.25
+"""Seconds between two looks at what the workers say."""
+
+
+class Watch:
+    """The folder by which a sweep and its workers know of each other, and a look at what these say in it.
+
+    Args:
+        sweep_folder: Where the runs' folders lie; that folder is made in it, and is gone in the end.
+        take: Told each line of progress, once; one at a time, from a thread of the watch's own.
+        interruption: Where it is asked for, the workers are told to stop, with a checkpoint.
+    """
+
+    def __init__(self, sweep_folder: Path, take: Callable[[dict[str, Any]], None], interruption: Interruption) -> None:
+        self.folder = sweep_folder / ".parts" / f"{provenance.now().replace(':', '')}-{threading.get_native_id()}"
+        self.interruption = interruption
+        self._take = take
+        self._looking = threading.Lock()
+        self._reader = ProgressReader(self.folder / "progress")
+
+    def make_folder(self) -> None:
+        """Make the folder, with what a worker must know of the sweep's surroundings."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_surroundings(self.folder)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further run is to be begun: after a failure that is to stop the others, or a signal."""
+        return self.interruption.is_asked or (self.folder / STOP).exists()
+
+    def look(self) -> None:
+        """Take what is new."""
+        with self._looking:  # a line that is read twice would count a failure twice
+            for line in self._reader.new_lines():
+                self._take(line)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look all the time, in a thread, since a launcher returns only when all is done."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(LOOK_EVERY_S):
+                self.look()
+                if self.interruption.is_asked and self.folder.exists():
+                    (self.folder / STOP).touch()
+                    (self.folder / HALT).touch()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            self.look()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another execution's may still be there
+                self.folder.parent.rmdir()
+
+
+def read_summaries(sweep_folder: Path, seeds: Mapping[str, int]) -> list[RunSummary]:
+    """Return what came out of some runs, as their folders say.
+
+    Args:
+        sweep_folder: Where they lie.
+        seeds: By run id, for those that have no result.
+    """
+    summaries = []
+    for name, seed in seeds.items():
+        folder = RunFolder(sweep_folder / name)
+        summary = folder.read_finished()
+        if summary is None:
+            status = folder.read_status() if folder.path.exists() else "interrupted"
+            summary = RunSummary(name, status, str(folder.path), seed)
+        summaries.append(summary)
+    return summaries

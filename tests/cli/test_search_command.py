@@ -1,0 +1,85 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnlab.cli.search import TrialView
+
+Say = Callable[..., Any]
+
+QUICK = ["data=digits", "data.limit=200", "train.steps=30", "diagnostics=none", "model.width=8", "loggers=[]", "name=s"]
+SEARCH = [*QUICK, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "norm=batch,none"]
+LR = "optim.lr=tag(log, interval(1e-3, 10))"
+
+
+@pytest.fixture
+def optuna() -> None:
+    """Skip where it is not installed."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="no Optuna: pip install 'bnlab[optuna]'")
+
+
+@pytest.mark.usefixtures("optuna")
+def test_a_search_prints_its_runs_and_the_best_trial_as_one_would_type_it(bnlab_says: Say) -> None:
+    answer = bnlab_says("sweep", *SEARCH, LR, "--jobs", "2")
+    assert answer.status == 0
+    assert "4 runs: 4 finished" in answer.out
+    assert "4 trials in" in answer.err
+    assert "2 at a time; norm batch, none; optim.lr from 0.001 to 10.0, logarithmic" in answer.err
+    assert sorted(line.split(":")[0] for line in answer.err.splitlines() if line.startswith("trial")) == [
+        f"trial {number} of 4" for number in (1, 2, 3, 4)
+    ]
+    quiet = bnlab_says("sweep", *SEARCH, LR, "--jobs", "2", "--json", "--quiet")
+    runs = [json.loads(line) for line in quiet.out.splitlines()]
+    assert quiet.err == ""
+    assert all(run["cached"] for run in runs)
+    best = min(runs, key=lambda run: run["validation_loss"])
+    words = answer.out.splitlines()[-1].replace("'", "").split()
+    again = bnlab_says("train", *words, "--json", "--quiet", "--runs", "elsewhere")
+    assert json.loads(again.out)["run_id"] == best["run_id"]
+
+
+@pytest.mark.usefixtures("optuna")
+def test_a_dry_run_says_what_would_be_searched_and_makes_nothing(bnlab_says: Say) -> None:
+    answer = bnlab_says("sweep", *SEARCH, LR, "seed=0,1", "--dry-run")
+    assert (answer.status, answer.out) == (0, "")
+    assert "4 trials in" in answer.err
+    assert "the best trial will be the luckiest. Give one seed" in answer.err
+    assert not Path("runs").exists()
+    assert bnlab_says("sweep", *SEARCH, LR, "--dry-run", "--quiet").err == ""
+
+
+@pytest.mark.usefixtures("optuna")
+def test_a_search_with_a_run_that_fails_says_so_and_exits_with_one(bnlab_says: Say) -> None:
+    Path("broken_norms.py").write_text(
+        "import torch\n\nclass Broken(torch.nn.Identity):\n    def forward(self, x):\n"
+        "        if self.training and x.is_floating_point() and not x.is_meta and x.requires_grad:\n"
+        "            raise ArithmeticError('two and two are five')\n        return x\n"
+    )
+    words = [*QUICK, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "norm=none,broken_norms:Broken"]
+    answer = bnlab_says("sweep", *words, "optim.lr=0.1,0.2")
+    assert answer.status == 1
+    assert "two and two are five" in answer.err
+    assert "best trial" in answer.out
+    assert "norm=none" in answer.out.splitlines()[-1]
+
+
+def test_what_makes_no_sense_for_a_search_is_refused_in_one_sentence(bnlab_says: Say) -> None:
+    answer = bnlab_says("sweep", *SEARCH, LR, "--only", "failed")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err == "error: --only failed: a search does not know its runs beforehand. Leave it out.\n"
+
+
+def test_a_trial_is_told_once_though_its_search_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    view = TrialView(3)
+    first = {"trial": 0, "chosen": {"norm": "batch"}, "run": "a", "seed": 0}
+    for line in (first, {**first, "value": 0.5}, first, {**first, "value": 0.5}, {"steps": {"a": 3}, "of": 9}):
+        view.take(line)
+    view.take({**first, "trial": 1, "value": 0.75})
+    view.take({**first, "trial": 2, "problem": "two and two are five"})
+    assert capsys.readouterr().err.splitlines() == [
+        "trial 1 of 3: norm=batch: validation loss 0.5000, best 0.5000",
+        "trial 2 of 3: norm=batch: validation loss 0.7500, best 0.5000",
+        "trial 3 of 3: norm=batch: failed: two and two are five",
+    ]
