@@ -115,7 +115,7 @@ def test_a_run_of_a_cohort_is_repeated_in_its_cohort(bnlab_says: Say, tmp_path: 
         assert answer.status == 0
         assert "bit-identical" in answer.out
         assert "what has changed" not in answer.out  # neither is the engine
-        assert answer.err.count("30 steps") == 1
+        assert answer.err.count(": 30 steps\n") == 1
 
 
 def test_a_diverged_run_is_repeated_too(bnlab_says: Say) -> None:
