@@ -47,7 +47,7 @@ NORMS = ("none", "batch", "layer", "group")
 RATES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6)
 SEEDS = range(5)
 SWEEPS = {"tiny": ["model.width=32", "data=digits"], "small": ["model.width=32"], "default": []}
-"""Name -> overrides. The first layer of a small net on 784 pixels is so large a product that it leaves little to gain."""
+"""Name -> overrides. On 784 pixels even a narrow first layer is one large product: little is left to gain."""
 
 
 def environment() -> dict[str, str]:
