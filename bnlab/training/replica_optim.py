@@ -1,7 +1,8 @@
 """Optimizers of runs that are trained together: torch's own, with numbers of its own for each run.
 
 All parameters of a run lie in one row of one tensor, and its gradients likewise, so that torch's fused kernels make a
-step with one or two calls per run, whatever the number of layers: the arithmetic is that of a run made alone.
+step with one or two calls per run, whatever the number of layers: the arithmetic is that of a run made alone. Rows
+beside each other that are trained alike, as those of several seeds are, share a call.
 
 Shape letters: R replicas, P numbers per replica, D of them decayed.
 """
@@ -82,18 +83,20 @@ class ReplicaOptimizer:
     ) -> None:
         self._layout = layout
         self._gradients_RP = gradients_RP[: len(configs)]
+        self._bands = _alike(configs)
         split = [num_decayed, layout.row_size - num_decayed]
         groups: list[list[dict[str, Any]]] = []
-        for value_P, gradient_P, config in zip(values_RP, gradients_RP, configs, strict=False):
+        for rows in self._bands:
+            config = configs[rows.start]
             sizes = split if config.weight_decay else [layout.row_size]
-            parts = zip(torch.split(value_P, sizes), torch.split(gradient_P, sizes), strict=True)
+            parts = zip(torch.split(values_RP[rows], sizes, 1), torch.split(gradients_RP[rows], sizes, 1), strict=True)
             decays = (config.weight_decay, 0.0)
             groups.append(
                 [{**_group(*part, config), "weight_decay": wd} for part, wd in zip(parts, decays, strict=False)]
             )
-        self._optimizer = optimizer_over([group for of_row in groups for group in of_row], configs[0])
+        self._optimizer = optimizer_over([group for of_band in groups for group in of_band], configs[0])
         taken = iter(self._optimizer.param_groups)  # the optimizer has made copies
-        self._groups_of_rows = [[next(taken) for _ in of_row] for of_row in groups]
+        self._groups_of_bands = [[next(taken) for _ in of_band] for of_band in groups]
         limits = [config.clip_norm for config in configs]
         self._clip_R1 = None
         if limits[0] is not None:
@@ -110,34 +113,58 @@ class ReplicaOptimizer:
         if self._clip_R1 is not None:
             norm_R1 = torch.linalg.vector_norm(self._gradients_RP, dim=1, keepdim=True)
             self._gradients_RP.mul_((self._clip_R1 / (norm_R1 + _CLIP_EPS)).clamp(max=1.0))
-        for groups, lr in zip(self._groups_of_rows, learning_rates, strict=True):
+        for rows, groups in zip(self._bands, self._groups_of_bands, strict=True):
             for group in groups:
-                group["lr"] = lr
+                group["lr"] = learning_rates[rows.start]
         self._optimizer.step()
+
+    def _place(self, row: int) -> tuple[list[Tensor], int]:
+        """Return the parameters of the band that a row is in, and which of the band's rows it is."""
+        number = next(i for i, rows in enumerate(self._bands) if row < rows.stop)
+        parameters = [group["params"][0] for group in self._groups_of_bands[number]]
+        return parameters, row - self._bands[number].start
 
     def state(self, row: int) -> dict[str, Any]:
         """Return what the optimizer remembers of a row: quantity -> a number, or parameter -> tensor; views."""
-        parts = [self._optimizer.state[group["params"][0]] for group in self._groups_of_rows[row]]
+        parameters, place = self._place(row)
+        parts = [self._optimizer.state[parameter] for parameter in parameters]
         remembered: dict[str, Any] = {}
         for quantity in parts[0]:
             values = [part[quantity] for part in parts]
-            whole = values[0] if values[0].dim() == 0 else torch.cat(values)
-            remembered[quantity] = whole if whole.dim() == 0 else self._layout.named(whole)
+            if values[0].dim() == 0:
+                remembered[quantity] = values[0]
+            else:
+                remembered[quantity] = self._layout.named(torch.cat([value[place] for value in values]))
         return remembered
 
     def load_state(self, row: int, state: Mapping[str, Any]) -> None:
-        """Make the optimizer remember such a state of a row."""
-        groups = self._groups_of_rows[row]
-        for group in groups:
-            self._optimizer.state[group["params"][0]] = {}
-        sizes = [group["params"][0].numel() for group in groups]
+        """Make the optimizer remember such a state of a row; all rows have made the same number of steps."""
+        parameters, place = self._place(row)
+        sizes = [parameter.shape[1] for parameter in parameters]
+        for parameter in parameters:
+            known = self._optimizer.state[parameter]
+            self._optimizer.state[parameter] = {quantity: known[quantity] for quantity in state if quantity in known}
         for quantity, remembered in state.items():
             if isinstance(remembered, Tensor):
-                parts: Sequence[Tensor] = [remembered.clone() for _ in groups]
-            else:
-                whole = self._gradients_RP.new_empty(self._layout.row_size)
-                for name, room in self._layout.named(whole).items():
-                    room.copy_(remembered[name])
-                parts = [part.clone() for part in torch.split(whole, sizes)]
-            for group, part in zip(groups, parts, strict=True):
-                self._optimizer.state[group["params"][0]][quantity] = part
+                for parameter in parameters:
+                    self._optimizer.state[parameter][quantity] = remembered.clone()
+                continue
+            whole = self._gradients_RP.new_empty(self._layout.row_size)
+            for name, room in self._layout.named(whole).items():
+                room.copy_(remembered[name])
+            for parameter, part in zip(parameters, torch.split(whole, sizes), strict=True):
+                rooms = self._optimizer.state[parameter]
+                if quantity not in rooms:
+                    rooms[quantity] = torch.zeros_like(parameter)
+                rooms[quantity][place] = part
+
+
+def _alike(configs: Sequence[SGDConfig | AdamConfig]) -> list[slice]:
+    """Return which rows beside each other are trained alike; a decayed one is alone: its parts must be whole."""
+    bands: list[slice] = []
+    for row, config in enumerate(configs):
+        if bands and config == configs[row - 1] and not config.weight_decay:
+            bands[-1] = slice(bands[-1].start, row + 1)
+        else:
+            bands.append(slice(row, row + 1))
+    return bands

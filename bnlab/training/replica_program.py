@@ -8,26 +8,19 @@ Shape letters: R replicas, B images, K classes.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
-from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bnlab import noise
 from bnlab.errors import ConfigError
 from bnlab.noise import Draw
-
-_ATEN = torch.ops.aten
-_ALWAYS_IDLE = {_ATEN.alias.default, _ATEN.detach.default}
-_MAYBE_IDLE = {_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.expand.default}
-"""Operations that return their input as it is: the latter where they ask for the shape that it has."""
-
+from bnlab.training.replica_graph import shorten
 
 _CURE = "Use sweep.engine=sequential, or leave vectorizable out of its class."
 
@@ -37,11 +30,11 @@ class Program:
     """What happens to R replicas between a batch and its gradients.
 
     Attributes:
-        graph: The operations.
+        operations: A function of parameters, buffers, images, labels and noises, one by one.
         draws: The noise that they need, for one replica, in order.
     """
 
-    graph: GraphModule
+    operations: Callable[..., list[Tensor]]
     draws: tuple[Draw, ...]
 
     def __call__(
@@ -61,10 +54,10 @@ class Program:
             labels_RB: Their classes.
             noises: What fills its draws, (R, *shape) each.
         """
-        outcome: tuple[list[Tensor], Tensor, Tensor] = self.graph(
-            parameters, buffers, images_RB, labels_RB, list(noises)
+        *gradients, losses_R, logits_RBK = self.operations(
+            *parameters.values(), *buffers.values(), images_RB, labels_RB, *noises
         )
-        return outcome
+        return gradients, losses_R, logits_RBK
 
 
 def trace_program(
@@ -99,19 +92,20 @@ def trace_program(
 
     differentiate = vmap(grad_and_value(loss_of_one, has_aux=True))
 
-    def step(*arguments: Any) -> tuple[list[Tensor], Tensor, Tensor]:
-        gradients, (losses_R, logits_RBK) = differentiate(*arguments)
-        return list(gradients.values()), losses_R, logits_RBK
+    def step(*tensors: Tensor) -> list[Tensor]:
+        left = iter(tensors)
+        of_parameters, of_buffers = ({name: next(left) for name in names} for names in (parameters, buffers))
+        gradients, (losses_R, logits_RBK) = differentiate(of_parameters, of_buffers, next(left), next(left), list(left))
+        return [*gradients.values(), losses_R, logits_RBK]
 
-    cloned = {name: buffer.clone() for name, buffer in buffers.items()}
+    cloned = [buffer.clone() for buffer in buffers.values()]
     try:
         with torch.no_grad(), in_mode(network, training=True):
-            graph = make_fx(step)(parameters, cloned, images_RB, labels_RB, noises)
+            graph = make_fx(step)(*parameters.values(), *cloned, images_RB, labels_RB, *noises)
     except RuntimeError as error:
         said = (str(error).strip().splitlines() or [""])[0]
         raise ConfigError(f"A norm declares itself vectorizable, and is not: {said} {_CURE}") from error
-    _leave_out_idle_operations(graph)
-    return Program(graph, draws)
+    return Program(shorten(graph), draws)
 
 
 def find_draws(network: nn.Module, images: Tensor) -> tuple[Draw, ...]:
@@ -149,16 +143,3 @@ def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
         yield
     finally:
         network.train(before)
-
-
-def _leave_out_idle_operations(graph: GraphModule) -> None:
-    for node in graph.graph.nodes:
-        if node.target not in _ALWAYS_IDLE | _MAYBE_IDLE:
-            continue
-        source = node.args[0]
-        before, after = source.meta["val"], node.meta["val"]
-        if node.target in _ALWAYS_IDLE or (before.shape, before.stride()) == (after.shape, after.stride()):
-            node.replace_all_uses_with(source)
-            graph.graph.erase_node(node)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
