@@ -5,9 +5,12 @@ No torch and no Hydra: a config can be read and checked without waiting for eith
 
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bnlab.errors import nearest_divisors
+
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes 1 ms, Python's 4
 
 Share = Annotated[float, Field(ge=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -236,3 +239,7 @@ class RunConfig(_Config):
     def as_dict(self) -> dict[str, Any]:
         """Return the config as plain values, as config.yaml holds them."""
         return self.model_dump()
+
+    def as_yaml(self) -> str:
+        """Return the config as config.yaml holds it."""
+        return yaml.dump(self.as_dict(), Dumper=_DUMPER, sort_keys=False)

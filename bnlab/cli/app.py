@@ -1,5 +1,7 @@
 """The command line: the app, its commands' registration, and what happens to errors."""
 
+import atexit
+import gc
 import sys
 from typing import Any
 
@@ -56,6 +58,7 @@ def main() -> None:
     """
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
+    atexit.register(gc.freeze)  # else Python looks for garbage among torch's objects for half a second before it ends
     try:
         sys.exit(app(prog_name="bnlab", standalone_mode=False))
     except BnlabError as error:
@@ -69,6 +72,9 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        if "bnlab.sweeps.workers" in sys.modules:
+            sys.modules["bnlab.sweeps.workers"].end_workers()
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def run(
     ``show_result`` prints in place of the tables.
     """
     from bnlab.cli.sweep_view import open_sweep_view
-    from bnlab.sweeps.execute import execute
+    from bnlab.sweeps.execute import begin, execute
     from bnlab.sweeps.plan import plan_sweep, prepared
     from bnlab.training.interruption import interruptible
 
@@ -136,6 +136,8 @@ def run(
         sweep = plan_sweep(words, runs, config_dir)
         refuse(sweep)
         missing = sweep.missing(only=only, again=again)
+        if not dry_run:
+            begin(sweep, missing, jobs)
         sweep = prepared(sweep) if missing else sweep
     for warning in () if quiet else sweep.warnings:
         say_warning(warning)

@@ -1,5 +1,6 @@
 """Name -> norm. The one place where a norm is added: one line here, one YAML file in conf/norm/."""
 
+import functools
 import importlib
 import inspect
 import os
@@ -97,7 +98,8 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
         GroupNorm(8, num_groups=2, eps=1e-05)
     """
     norm_class = find_norm_class(name)
-    parameters = inspect.signature(norm_class).parameters
+    signature = _signature(norm_class)
+    parameters = signature.parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for option in () if takes_any else options:
         if option not in parameters:
@@ -105,7 +107,7 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
             cure = did_you_mean(option, known) if known else "It has no options."
             raise ConfigError(f"norm={name} has no option '{option}'. {cure}")
     try:
-        inspect.signature(norm_class).bind(num_channels, **options)
+        signature.bind(num_channels, **options)
     except TypeError as error:
         raise ConfigError(f"norm={name} cannot be built as Class(num_channels, **options): {error}.") from error
     try:
@@ -121,6 +123,11 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
         if not hasattr(norm, declaration):  # somebody's own class, which need not know bnlab
             setattr(norm, declaration, getattr(Norm, declaration))
     return norm
+
+
+@functools.cache
+def _signature(norm_class: Any) -> inspect.Signature:
+    return inspect.signature(norm_class)
 
 
 def find_norm_class(name: str) -> type[nn.Module]:

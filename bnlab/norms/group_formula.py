@@ -40,6 +40,8 @@ def normalize_groups(
     """
     if torch.compiler.is_compiling():  # a compiler fuses the readable formula, and derives its backward, by itself
         return normalize_groups_by_autograd(x_NCS, weight_C, bias_C, num_groups, eps, centered=centered)
+    if not torch.is_grad_enabled():  # autograd's wrapping takes longer than a small layer, under vmap above all
+        return _NormalizeGroups.forward(x_NCS, weight_C, bias_C, num_groups, eps, centered)[0]
     apply: Callable[..., tuple[Tensor, ...]] = _NormalizeGroups.apply
     return apply(x_NCS, weight_C, bias_C, num_groups, eps, centered)[0]
 

@@ -85,7 +85,7 @@ class RunFolder:
                     self._empty()
                 else:
                     self._cut_back(resume_at)
-                self._write("config.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+                self._write("config.yaml", config.as_yaml())
                 self.write_manifest({**manifest, "status": "running", "config": config.as_dict()})
             try:
                 yield

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 from bnlab.errors import StudyError
 
@@ -119,6 +119,8 @@ def share_of(num_hits: int, num_all: int, level: float = LEVEL) -> Estimate:
     """
     if not 0 <= num_hits <= num_all or num_all == 0:
         raise StudyError(f"a share needs 0 to n hits out of n >= 1, got {num_hits} of {num_all}")
+    from scipy import stats  # noqa: PLC0415  (it takes half a second, and few tables need it)
+
     interval = stats.binomtest(num_hits, num_all).proportion_ci(confidence_level=level, method="wilson")
     return Estimate(num_hits / num_all, float(interval.low), float(interval.high), num_all)
 
@@ -156,11 +158,14 @@ def _mean(x_S: FloatArray, level: float, within: tuple[float, float]) -> Estimat
 
 
 def _student(z_S: FloatArray, level: float) -> tuple[float, float]:
-    mean, half = float(z_S.mean()), float(stats.t.ppf((1 + level) / 2, z_S.size - 1) * stats.sem(z_S))
+    error = z_S.std(ddof=1) / np.sqrt(z_S.size)
+    mean, half = float(z_S.mean()), float(stdtrit(z_S.size - 1, (1 + level) / 2) * error)
     return mean - half, mean + half
 
 
 def _bca(z_S: FloatArray, level: float) -> tuple[float, float]:
+    from scipy import stats  # noqa: PLC0415
+
     interval = stats.bootstrap(
         (z_S,),
         np.mean,

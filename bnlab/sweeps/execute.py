@@ -14,13 +14,14 @@ from typing import Any, Literal
 from bnlab import provenance
 from bnlab.records import RunSummary
 from bnlab.runfolder.index import write_sweep
-from bnlab.sweeps.cohorts import PlannedCohort
+from bnlab.sweeps.cohorts import MOST_TOGETHER, PlannedCohort, program
 from bnlab.sweeps.jobs import why_a_job_died
 from bnlab.sweeps.launch import has_a_process_per_part, launch, starts_all_at_once
 from bnlab.sweeps.parts import Part, part_path, train_cohorts
 from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
 from bnlab.sweeps.progress import SweepView
 from bnlab.sweeps.watch import Watch, read_summaries
+from bnlab.sweeps.workers import begin_workers
 from bnlab.training.interruption import Interruption
 
 MOST_RUNS_PER_PART = 8
@@ -79,7 +80,26 @@ def run_sweep(
     """
     sweep = plan_sweep(overrides, runs, config_dir)
     missing = sweep.missing()
+    begin(sweep, missing, jobs)
     return execute(prepared(sweep) if missing else sweep, missing, jobs=jobs, view=view)
+
+
+def begin(sweep: Sweep, wanted: Sequence[str], jobs: int | None = None) -> None:
+    """Begin the workers that a sweep will surely need, so that they are there when it is `prepared`.
+
+    Args:
+        sweep: What was planned.
+        wanted: As for `execute`.
+        jobs: As for `execute`.
+    """
+    configs = [sweep.configs[name] for name in wanted]
+    are_several = len(configs) > MOST_TOGETHER or len({program(config) for config in configs}) > 1
+    if are_several and not sweep.launcher and _num_jobs(jobs) > 1:
+        begin_workers(_num_jobs(jobs))
+
+
+def _num_jobs(wanted: int | None) -> int:
+    return wanted or provenance.num_physical_cores()
 
 
 def execute(
@@ -130,7 +150,7 @@ class _Execution:
     ) -> None:
         self.sweep = sweep
         self.wanted_jobs = jobs
-        self.jobs = jobs or provenance.num_physical_cores()
+        self.jobs = _num_jobs(jobs)
         self.on_error = on_error
         self.retries = retries
         self.began = provenance.now() if again else ""

@@ -49,8 +49,9 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     """
     axes = [sweep_values(override, config_dir) for override in parse_overrides(overrides)]
     combinations = list(itertools.product(*axes))
-    options = {arm: arm_options(arm, config_dir) for arm in {_arm(combination) for combination in combinations}}
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
+    arms = {_arm(combination) for combination in combinations}
+    options = {arm: arm_options(arm, config_dir) if wanted else None for arm in arms}
     warnings = [warning for key in wanted if (warning := _check_arms(key, options))]
     kept = [_without_what_it_lacks(combination, options[_arm(combination)]) for combination in combinations]
     # an option that an arm lacks would make the same run twice

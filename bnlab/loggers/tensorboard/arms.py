@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 from bnlab.errors import RunError
 from bnlab.runfolder.folder import RunFolder
@@ -234,5 +234,5 @@ def _interval(values_ST: FloatArray, least: float, most: float) -> tuple[FloatAr
     mean_T = np.nanmean(values_ST, 0)
     squares_T = np.nansum((values_ST - mean_T) ** 2, 0)
     deviation_T = np.sqrt(squares_T / np.maximum(n_T - 1, 1))
-    half_T = np.where(n_T > 1, stats.t.ppf((1 + LEVEL) / 2, np.maximum(n_T - 1, 1)) * deviation_T / np.sqrt(n_T), 0.0)
+    half_T = np.where(n_T > 1, stdtrit(np.maximum(n_T - 1, 1), (1 + LEVEL) / 2) * deviation_T / np.sqrt(n_T), 0.0)
     return mean_T, np.clip(mean_T - half_T, least, None), np.clip(mean_T + half_T, None, most)

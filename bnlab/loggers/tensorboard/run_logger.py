@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -87,5 +86,5 @@ class TensorBoardLogger:
 
 
 def _config_as_text(config: RunConfig) -> Summary.Value:
-    markdown = "```yaml\n" + yaml.safe_dump(config.as_dict(), sort_keys=False) + "```"
+    markdown = "```yaml\n" + config.as_yaml() + "```"
     return text("config", markdown, "Every value of this run.")

@@ -1,0 +1,45 @@
+"""The processes that joblib keeps from one launch to the next: begun while a sweep is planned, ended at once."""
+
+import contextlib
+import dataclasses
+import importlib
+import signal
+import sys
+import threading
+
+import joblib
+
+_NEEDED = ("bnlab.experiment.running", "bnlab.sweeps.launch")
+"""What a worker imports, for two seconds, before it can train."""
+
+
+def begin_workers(num_jobs: int) -> None:
+    """Begin the workers that Hydra's joblib launcher will use, and have them import what they need, meanwhile.
+
+    Args:
+        num_jobs: As the launcher will be told: else it begins others.
+    """
+    threading.Thread(target=_import_in_workers, args=(num_jobs,), daemon=True).start()
+
+
+def _import_in_workers(num_jobs: int) -> None:
+    from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf  # noqa: PLC0415  (Hydra takes 0.1 s)
+
+    settings = dataclasses.asdict(JobLibLauncherConf(n_jobs=num_jobs))
+    del settings["_target_"]
+    with contextlib.suppress(Exception):  # one that dies is missed at the launch, and replaced
+        joblib.Parallel(**{**settings, "backend": "loky"})(joblib.delayed(_import)() for _ in range(num_jobs))
+
+
+def _import() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's own to hear; what is trained has a handler
+    for name in _NEEDED:
+        importlib.import_module(name)
+
+
+def end_workers() -> None:
+    """End the workers, if there are any, without waiting for them to tidy up: what they had to write is written."""
+    if "joblib.externals.loky" in sys.modules:
+        from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
+
+        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
