@@ -1,6 +1,5 @@
 """Name -> norm. The one place where a norm is added: one line here, one YAML file in conf/norm/."""
 
-import functools
 import importlib
 import inspect
 import os
@@ -98,7 +97,7 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
         GroupNorm(8, num_groups=2, eps=1e-05)
     """
     norm_class = find_norm_class(name)
-    signature = _signature(norm_class)
+    signature = inspect.signature(norm_class)
     parameters = signature.parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for option in () if takes_any else options:
@@ -123,11 +122,6 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
         if not hasattr(norm, declaration):  # somebody's own class, which need not know bnlab
             setattr(norm, declaration, getattr(Norm, declaration))
     return norm
-
-
-@functools.cache
-def _signature(norm_class: Any) -> inspect.Signature:
-    return inspect.signature(norm_class)
 
 
 def find_norm_class(name: str) -> type[nn.Module]:

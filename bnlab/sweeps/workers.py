@@ -12,6 +12,8 @@ import joblib
 _NEEDED = ("bnlab.experiment.running", "bnlab.sweeps.launch")
 """What a worker imports, for two seconds, before it can train."""
 
+_beginning: list[threading.Thread] = []
+
 
 def begin_workers(num_jobs: int) -> None:
     """Begin the workers that Hydra's joblib launcher will use, and have them import what they need, meanwhile.
@@ -19,27 +21,36 @@ def begin_workers(num_jobs: int) -> None:
     Args:
         num_jobs: As the launcher will be told: else it begins others.
     """
-    threading.Thread(target=_import_in_workers, args=(num_jobs,), daemon=True).start()
+    thread = threading.Thread(target=_import_in_workers, args=(num_jobs,), daemon=True)
+    thread.start()
+    _beginning.append(thread)
 
 
 def _import_in_workers(num_jobs: int) -> None:
     from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf  # noqa: PLC0415  (Hydra takes 0.1 s)
 
-    settings = dataclasses.asdict(JobLibLauncherConf(n_jobs=num_jobs))
+    settings = {**dataclasses.asdict(JobLibLauncherConf(n_jobs=num_jobs)), "backend": "loky"}
     del settings["_target_"]
+    if hasattr(signal, "pthread_sigmask"):  # what this thread begins is deaf to Ctrl-C from its birth
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with contextlib.suppress(Exception):  # one that dies is missed at the launch, and replaced
-        joblib.Parallel(**{**settings, "backend": "loky"})(joblib.delayed(_import)() for _ in range(num_jobs))
+        joblib.Parallel(**settings)(joblib.delayed(_import)() for _ in range(num_jobs))
 
 
 def _import() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's own to hear; what is trained has a handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep hears Ctrl-C, and tells them; a part has its own handler
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     for name in _NEEDED:
         importlib.import_module(name)
 
 
 def end_workers() -> None:
     """End the workers, if there are any, without waiting for them to tidy up: what they had to write is written."""
-    if "joblib.externals.loky" in sys.modules:
-        from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
+    if "joblib.externals.loky" not in sys.modules:
+        return
+    from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
 
-        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+    while _beginning:
+        _beginning.pop().join()  # it raises at once, now that its workers are gone
