@@ -32,9 +32,20 @@ def _import_in_workers(num_jobs: int) -> None:
     settings = {**dataclasses.asdict(JobLibLauncherConf(n_jobs=num_jobs)), "backend": "loky"}
     del settings["_target_"]
     if hasattr(signal, "pthread_sigmask"):  # what this thread begins is deaf to Ctrl-C from its birth
+        _begin_watchers()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with contextlib.suppress(Exception):  # one that dies is missed at the launch, and replaced
         joblib.Parallel(**settings)(joblib.delayed(_import)() for _ in range(num_jobs))
+
+
+def _begin_watchers() -> None:
+    """Begin the processes that tidy up after joblib's and Python's: where these begin, they hear Ctrl-C again."""
+    from multiprocessing import resource_tracker  # noqa: PLC0415  (Windows has none)
+
+    from joblib.externals.loky.backend import resource_tracker as tracker_of_joblib  # noqa: PLC0415
+
+    resource_tracker.ensure_running()
+    tracker_of_joblib.ensure_running()
 
 
 def _import() -> None:
