@@ -1,7 +1,10 @@
 """The grammar of overrides: Hydra's, with one function of ours. Parses words; composes nothing."""
 
 import functools
+import itertools
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
@@ -16,6 +19,9 @@ from bnlab.errors import ConfigError
 
 DIGITS = 6
 """Significant digits of a logspace: 0.00316228 can be read and typed, 0.0031622776601683794 cannot."""
+
+_PLAIN = re.compile(r"[\w.:+-]+")
+"""A value that is one of a list as it stands: no function, no list, no quotes."""
 
 
 Number = Union[int, float]  # noqa: UP007  (Hydra looks at annotations to check arguments, and knows this form only)
@@ -70,6 +76,27 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
             )
             raise ConfigError(f"'{text}' is not an override: Hydra's grammar cannot read it. {cure}") from None
     return parsed
+
+
+def refuse_a_key_given_twice(parsed: Sequence[Override]) -> None:
+    """Raise where two words speak of one key: the last of them would win, and nobody would hear of the other.
+
+    Args:
+        parsed: Overrides, with sweeps or without.
+
+    Raises:
+        ConfigError: Two of them have the same key.
+    """
+    word_of: dict[str, str] = {}
+    for override in parsed:
+        key, text = override.key_or_group, override.input_line or ""
+        if key in word_of:
+            both = [word.partition("=")[2].split(",") for word in (word_of[key], text)]
+            values = list(dict.fromkeys(itertools.chain(*both)))
+            is_list = all(_PLAIN.fullmatch(value) for value in values)
+            cure = f"Give one: {key}={','.join(values)}." if is_list else "Give one of them, or one list of all values."
+            raise ConfigError(f"{key} is given twice: {word_of[key]} and {text}. {cure}")
+        word_of[key] = text
 
 
 def sweep_values(override: Override, config_dir: Path | None) -> list[str]:

@@ -19,14 +19,16 @@ def with_file(overrides: list[str], config_dir: Path | None) -> list[str]:
         config_dir: A folder of own options.
 
     Raises:
-        ConfigError: There is no such file, or it is not a table of keys and values.
+        ConfigError: There is no such file, or it is not a table of keys and values; or two are named.
     """
     named = [text.removeprefix("sweep=") for text in overrides if text.startswith("sweep=")]
     if not named:
         return overrides
+    if len(named) > 1:
+        raise ConfigError(f"sweep is given twice: sweep={named[0]} and sweep={named[1]}. Give one of them.")
     typed = [text for text in overrides if not text.startswith("sweep=")]
     keys = {text.partition("=")[0] for text in typed}
-    words = _words_of(named[-1], config_dir)
+    words = _words_of(named[0], config_dir)
     return [*(f"{key}={value}" for key, value in words.items() if key not in keys), *typed]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnlab.config.compose import arm_options, compose_grid
-from bnlab.config.grammar import parse_overrides, sweep_values
+from bnlab.config.grammar import parse_overrides, refuse_a_key_given_twice, sweep_values
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.schema import RunConfig
 
@@ -45,9 +45,11 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
         config_dir: A folder of own options, searched after bnlab's.
 
     Raises:
-        ConfigError: Any of the runs has a config that is wrong.
+        ConfigError: Any of the runs has a config that is wrong, or a key is given twice.
     """
-    axes = [sweep_values(override, config_dir) for override in parse_overrides(overrides)]
+    parsed = parse_overrides(overrides)
+    refuse_a_key_given_twice(parsed)
+    axes = [sweep_values(override, config_dir) for override in parsed]
     combinations = list(itertools.product(*axes))
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
     arms = {_arm(combination) for combination in combinations}

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
-from bnlab.config.grammar import Axis, parse_overrides, search_axis
+from bnlab.config.grammar import Axis, parse_overrides, refuse_a_key_given_twice, search_axis
 from bnlab.errors import ConfigError
 from bnlab.runfolder.index import flatten, runs_root
 from bnlab.schema import RunConfig
@@ -78,6 +78,7 @@ def plan_search(
     words = [text for text in words if text not in told]
     launcher, sweeper = _sweeper(told + search_path_words(search_folders(config_dir)), jobs)
     parsed = parse_overrides(words)
+    refuse_a_key_given_twice(parsed)
     axes = {text: axis for text, one in zip(words, parsed, strict=True) if (axis := search_axis(one, config_dir))}
     if not axes:
         raise ConfigError(

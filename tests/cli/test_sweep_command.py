@@ -61,6 +61,8 @@ def test_json_prints_every_run_in_the_order_swept(bnlab_says: Say) -> None:
         (["norm=group", "norm.num_groups=2,3"], "norm.num_groups must divide num_channels"),
         (["sweep=norms-lr-sedes"], "sweep=norms-lr-sedes is not known. Did you mean norms-lr-seeds"),
         (["optim.lr=logspace(0,1,3)"], "needs two numbers above 0"),
+        (["optim.lr=0.1", "optim.lr=0.2,0.3"], "optim.lr is given twice: optim.lr=0.1 and optim.lr=0.2,0.3"),
+        (["sweep=norms-lr-seeds", "sweep=lr-sensitivity"], "sweep is given twice"),
         (["hydra/launcher=no_such_thing", "seed=0,1"], "no_such_thing"),
     ],
 )

@@ -58,6 +58,34 @@ def test_an_option_that_no_arm_has_is_an_error_that_names_the_arms() -> None:
         expand(["norm.momentmu=0.5", "seed=0,1"])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["norm=batch,none", "seed=0", "norm=layer"],
+            "norm is given twice: norm=batch,none and norm=layer. Give one: norm=batch,none,layer.",
+        ),
+        (
+            ["optim.lr=0.1", "optim.lr=0.2"],
+            "optim.lr is given twice: optim.lr=0.1 and optim.lr=0.2. Give one: optim.lr=0.1,0.2.",
+        ),
+        (["seed=0,1", "seed=1"], "seed is given twice: seed=0,1 and seed=1. Give one: seed=0,1."),
+        (
+            ["seed=range(3)", "seed=7"],
+            "seed is given twice: seed=range(3) and seed=7. Give one of them, or one list of all values.",
+        ),
+    ],
+)
+def test_a_key_given_twice_is_refused_by_both_its_words(words: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        expand(words)
+    assert str(refusal.value) == said
+
+
+def test_one_run_takes_the_last_of_two_words_as_hydra_does() -> None:
+    assert compose_run(["optim.lr=0.1", "optim.lr=0.2"]).optim.lr == 0.2
+
+
 def test_logspace_has_both_ends_and_a_constant_ratio() -> None:
     rates = [config.optim.lr for config in expand(["optim.lr=logspace(1e-3,10,9)"]).configs]
     assert rates == [0.001, 0.00316228, 0.01, 0.0316228, 0.1, 0.316228, 1.0, 3.16228, 10.0]

@@ -92,6 +92,8 @@ def test_a_trial_that_is_not_to_be_made_ends_the_search_though_failures_do_not()
     [
         ([], "a search needs something to choose"),
         ([LR, "norm=batch,bacth"], "Did you mean batch"),
+        ([LR, "norm=batch,none", "norm=layer"], "norm is given twice: norm=batch,none and norm=layer"),
+        ([LR, "optim.lr=0.1"], "optim.lr is given twice"),
         (["optim.lr=interval(-1,1)"], "optim.lr must be greater than 0, got -1"),
         (["optim.lr=tag(log, interval(0, 1))"], r"interval\(...\) takes two numbers above 0, the smaller one first"),
         (["optim.lr=interval(1, 1)"], r"takes two numbers, the smaller one first"),
