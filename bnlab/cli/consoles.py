@@ -94,3 +94,13 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return how many there are of a thing.
+
+    Example:
+        >>> counted(1, "run"), counted(2, "run"), counted(1500, "cohort")
+        ('1 run', '2 runs', '1,500 cohorts')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

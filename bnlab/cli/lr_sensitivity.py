@@ -9,6 +9,7 @@ import typer
 from bnlab.cli import sweep as sweeping
 from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR
+from bnlab.cli.options import Again, ConfigDir, Quiet, Runs, SweepOptions
 from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,13 +37,7 @@ Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
-Again = Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]
-Runs = Annotated[Path | None, typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).")]
-ConfigDir = Annotated[
-    Path | None, typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/.")
-]
 
 
 def lr_sensitivity(
@@ -79,17 +74,8 @@ def lr_sensitivity(
     def show(result: "SweepResult") -> None:
         _show(result.folder, by, quiet=quiet, as_json=as_json)
 
-    status = sweeping.run(
-        words,
-        runs,
-        config_dir,
-        jobs=jobs,
-        dry_run=dry_run,
-        again=again,
-        quiet=quiet,
-        refuse=_refuse_one_rate,
-        show_result=show,
-    )
+    options = SweepOptions(runs, config_dir, jobs, dry_run, again=again, quiet=quiet)
+    status = sweeping.run(words, options, _refuse_one_rate, show)
     raise typer.Exit(status)
 
 

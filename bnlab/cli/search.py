@@ -4,50 +4,52 @@ import contextlib
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
+from bnlab.cli.consoles import ERR, OUT, counted, say_error, say_warning
+from bnlab.cli.options import SweepOptions
 from bnlab.cli.summary import number
+from bnlab.cli.sweep import leave_dashboard, say_where
+from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from bnlab.sweeps.search import Search
     from bnlab.sweeps.searching import SearchResult
 
 
-def search(
-    words: list[str],
-    runs: Path | None,
-    config_dir: Path | None,
-    *,
-    jobs: int | None,
-    dry_run: bool,
-    on_error: Literal["continue", "stop"],
-    retries: int,
-    again: bool,
-    quiet: bool,
-    as_json: bool,
-) -> int:
-    """Plan a search, say what it will do, make it, print what came out; return the exit status."""
+def search(words: list[str], options: SweepOptions) -> int:
+    """Plan a search, say what it will do, make it, print what came out; return the exit status.
+
+    Raises:
+        ConfigError: It is asked to train only some of its runs.
+    """
     from bnlab.sweeps.search import plan_search
     from bnlab.sweeps.searching import run_search
     from bnlab.training.interruption import interruptible
 
+    if options.only is not None:
+        raise ConfigError(f"--only {options.only}: a search does not know its runs beforehand. Leave it out.")
+    quiet = options.quiet
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Trying every setting"):
-        planned = plan_search(words, runs, config_dir, jobs)
+        planned = plan_search(words, options.runs, options.config_dir, options.jobs)
     if not quiet:
         for warning in planned.warnings:
             say_warning(warning)
         _announce(planned)
-    if dry_run:
+    if options.dry_run:
         return 0
     view = None if quiet else TrialView(planned.num_trials)
     try:
         with interruptible() as interruption:
             result = run_search(
-                planned, on_error=on_error, retries=retries, again=again, view=view, interruption=interruption
+                planned,
+                on_error=options.on_error,
+                retries=options.retries,
+                again=options.again,
+                view=view,
+                interruption=interruption,
             )
     except KeyboardInterrupt:
         if not quiet:
@@ -60,7 +62,9 @@ def search(
         return interruption.exit_status
     if result.problem is not None:
         say_error(f"the search came to no end: {result.problem}")
-    _show(result, planned, quiet=quiet, as_json=as_json)
+    figures = leave_dashboard(result.sweep)
+    _show(result, planned, quiet=quiet, as_json=options.as_json)
+    say_where(figures, options)
     is_well = result.problem is None and all(trial.problem is None for trial in result.trials.values())
     return 0 if is_well else 1
 
@@ -93,7 +97,7 @@ class TrialView:
 
 
 def _announce(planned: "Search") -> None:
-    ERR.print(f"[bold]{planned.num_trials} trials[/] in {planned.folder}", soft_wrap=True)
+    ERR.print(f"[bold]{counted(planned.num_trials, 'trial')}[/] in {planned.folder}", soft_wrap=True)
     spaces = [f"{axis.key} {_space(axis)}" for axis in planned.axes]
     ERR.print(f"  {planned.num_at_a_time} at a time; {'; '.join(spaces)}", style="dim", markup=False, soft_wrap=True)
 

@@ -3,13 +3,13 @@
 import contextlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnlab.cli.complete import complete_override
-from bnlab.cli.consoles import ERR, duration, say_warning
-from bnlab.errors import ConfigError
+from bnlab.cli.consoles import ERR, counted, duration, say_warning
+from bnlab.cli.options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,45 +18,44 @@ if TYPE_CHECKING:
     from bnlab.sweeps.plan import Sweep
 
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="OVERRIDES",
+        help="Words of the config with several values, in Hydra's grammar; sweep=NAME takes them from a file.",
+        autocompletion=complete_override,
+        show_default=False,
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Processes (default: one per core); of a cluster, its jobs; of a search, its trials at a time.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+AfterAnError = Annotated[OnError, typer.Option("--on-error", help="After a failure: go on, or begin no other run.")]
+Retries = Annotated[int, typer.Option("--retries", min=0, metavar="N", help="Try a run that fails again.")]
+OnlyThose = Annotated[Only | None, typer.Option("--only", help="Train only the runs that ended so.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per run, in the order swept.")]
+
+
 def sweep(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="OVERRIDES",
-            help="Words of the config with several values, in Hydra's grammar; sweep=NAME takes them from a file.",
-            autocompletion=complete_override,
-            show_default=False,
-        ),
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            help="Processes (default: one per core); of a cluster, its jobs; of a search, its trials at a time.",
-        ),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
-    on_error: Annotated[
-        Literal["continue", "stop"],
-        typer.Option("--on-error", help="After a failure: go on, or begin no other run."),
-    ] = "continue",
-    retries: Annotated[int, typer.Option("--retries", min=0, metavar="N", help="Try a run that fails again.")] = 0,
-    only: Annotated[
-        Literal["failed", "interrupted"] | None, typer.Option("--only", help="Train only the runs that ended so.")
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run, in the order swept.")] = False,
-    runs: Annotated[
-        Path | None, typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).")
-    ] = None,
-    config_dir: Annotated[
-        Path | None,
-        typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/."),
-    ] = None,
+    overrides: Overrides = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    on_error: AfterAnError = "continue",
+    retries: Retries = 0,
+    only: OnlyThose = None,
+    again: Again = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    runs: Runs = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Train every combination of several values: all that is missing, and nothing twice.
 
@@ -70,55 +69,17 @@ def sweep(
     """
     from bnlab.sweeps.plan import is_search
 
+    options = SweepOptions(runs, config_dir, jobs, dry_run, on_error, retries, only, again, quiet, as_json)
     if is_search(overrides or [], config_dir):
         from bnlab.cli.search import search
 
-        if only is not None:
-            raise ConfigError(f"--only {only}: a search does not know its runs beforehand. Leave it out.")
-        raise typer.Exit(
-            search(
-                overrides or [],
-                runs,
-                config_dir,
-                jobs=jobs,
-                dry_run=dry_run,
-                on_error=on_error,
-                retries=retries,
-                again=again,
-                quiet=quiet,
-                as_json=as_json,
-            )
-        )
-    raise typer.Exit(
-        run(
-            overrides or [],
-            runs,
-            config_dir,
-            jobs=jobs,
-            dry_run=dry_run,
-            on_error=on_error,
-            retries=retries,
-            only=only,
-            again=again,
-            quiet=quiet,
-            as_json=as_json,
-        )
-    )
+        raise typer.Exit(search(overrides or [], options))
+    raise typer.Exit(run(overrides or [], options))
 
 
 def run(
     words: list[str],
-    runs: Path | None,
-    config_dir: Path | None,
-    *,
-    jobs: int | None = None,
-    dry_run: bool = False,
-    on_error: Literal["continue", "stop"] = "continue",
-    retries: int = 0,
-    only: str | None = None,
-    again: bool = False,
-    quiet: bool = False,
-    as_json: bool = False,
+    options: SweepOptions,
     refuse: "Callable[[Sweep], None]" = lambda _: None,
     show_result: "Callable[[SweepResult], None] | None" = None,
 ) -> int:
@@ -127,54 +88,59 @@ def run(
     Another command's words are swept by it too: ``refuse`` raises where the plan does not suit that command, and
     ``show_result`` prints in place of the tables.
     """
-    from bnlab.cli.sweep_view import open_sweep_view
-    from bnlab.sweeps.execute import begin, execute
+    from bnlab.sweeps.execute import begin
     from bnlab.sweeps.plan import plan_sweep, prepared
-    from bnlab.training.interruption import interruptible
 
+    quiet = options.quiet
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run"):
-        sweep = plan_sweep(words, runs, config_dir)
+        sweep = plan_sweep(words, options.runs, options.config_dir)
         refuse(sweep)
-        missing = sweep.missing(only=only, again=again)
-        if not dry_run:
-            begin(sweep, missing, jobs)
+        missing = sweep.missing(only=options.only, again=options.again)
+        if not options.dry_run:
+            begin(sweep, missing, options.jobs)
         sweep = prepared(sweep) if missing else sweep
     for warning in () if quiet else sweep.warnings:
         say_warning(warning)
     if not quiet:
-        announce(sweep, missing, jobs)
-    if dry_run:
+        announce(sweep, missing, options.jobs)
+    if options.dry_run:
         return 0
-    view = None if quiet or not missing else open_sweep_view(ERR, sweep, missing)
+    result = _execute(sweep, missing, options)
+    if isinstance(result, int):
+        return result
+    figures = leave_dashboard(result) if missing else []
+    if show_result is not None:
+        show_result(result)
+    else:
+        show(result, quiet=quiet, as_json=options.as_json)
+        say_where(figures, options)
+    return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
+
+
+def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "SweepResult | int":
+    """Train what is missing under somebody's eyes; return what came out, or the exit status if it was cut off."""
+    from bnlab.cli.sweep_view import open_sweep_view
+    from bnlab.sweeps.execute import execute
+    from bnlab.training.interruption import interruptible
+
+    view = None if options.quiet or not missing else open_sweep_view(ERR, sweep, missing)
     try:
-        with interruptible() as interruption:
+        with contextlib.closing(view) if view else contextlib.nullcontext(), interruptible() as interruption:
             result = execute(
                 sweep,
                 missing,
-                jobs=jobs,
-                on_error=on_error,
-                retries=retries,
-                again=again,
+                jobs=options.jobs,
+                on_error=options.on_error,
+                retries=options.retries,
+                again=options.again,
                 view=view,
                 interruption=interruption,
             )
     except KeyboardInterrupt:
-        if not quiet:
+        if not options.quiet:
             _say_interrupted(sweep, missing)
         return 130
-    finally:
-        if view is not None:
-            view.close()
-    if interruption.is_asked:
-        return interruption.exit_status
-    figures = _leave_dashboard(sweep) if missing else []
-    if show_result is None:
-        show(result, quiet=quiet, as_json=as_json)
-        for path in [] if quiet else figures:
-            ERR.print(str(path), style="dim", soft_wrap=True, markup=False)
-    else:
-        show_result(result)
-    return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
+    return interruption.exit_status if interruption.is_asked else result
 
 
 def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
@@ -185,23 +151,31 @@ def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
     )
 
 
-def _leave_dashboard(sweep: "Sweep") -> list[Path]:
+def leave_dashboard(result: "SweepResult") -> list[Path]:
     """Write a sweep's pages for TensorBoard, if its runs have any; return the paths of the figures drawn for it."""
-    if not any("tensorboard" in config.loggers for config in sweep.configs.values()):
+    from bnlab.runfolder.sweep import read_sweep
+
+    if not any("tensorboard" in (row.get("loggers") or ()) for row in read_sweep(result.folder).rows):
         return []
     from bnlab.report.dashboard import write_dashboard
 
-    return write_dashboard(sweep.folder)
+    return write_dashboard(result.folder)
+
+
+def say_where(figures: list[Path], options: SweepOptions) -> None:
+    """Say where the figures of a sweep are."""
+    for path in [] if options.quiet else figures:
+        ERR.print(str(path), style="dim", soft_wrap=True, markup=False)
 
 
 def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:
     """Say what a sweep will do: how many runs, how many are there, how they are trained, how long that will take."""
     num_runs, together = len(sweep.configs), [c for c in sweep.cohorts if c.engine == "vectorized"]
-    ERR.print(f"[bold]{num_runs} runs[/] in {sweep.folder}", soft_wrap=True)
+    ERR.print(f"[bold]{counted(num_runs, 'run')}[/] in {sweep.folder}", soft_wrap=True)
     there = num_runs - len(missing)
     parts = [f"{there} there already"] if there else []
     if missing and together:
-        parts.append(f"{sum(len(c.configs) for c in together)} trained together in {len(together)} cohorts")
+        parts.append(f"{sum(len(c.configs) for c in together)} trained together in {counted(len(together), 'cohort')}")
     if missing:
         from bnlab.sweeps.estimate import estimate_s  # it waits for torch; a finished sweep need not
 

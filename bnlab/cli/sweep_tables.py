@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from bnlab.cli.consoles import OUT, new_table, print_table
+from bnlab.cli.consoles import OUT, counted, new_table, print_table
 from bnlab.cli.summary import STYLE_OF, number, share
 
 if TYPE_CHECKING:
@@ -35,21 +35,21 @@ def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
     _print_troubles(result)
     counts = Counter(summary.status for summary in result.summaries)
     told = ", ".join(f"[{STYLE_OF[status]}]{count} {status}[/]" for status, count in counts.items())
-    OUT.print(f"{len(result.summaries)} runs: {told}")
+    OUT.print(f"{counted(len(result.summaries), 'run')}: {told}")
     OUT.print(str(result.folder), style="dim", soft_wrap=True, markup=False)
 
 
 def _print_cells(arms: "list[Arm]") -> None:
     keys = list(arms[0].cells[0].settings) if arms else []
-    with_notes = any(not cell.is_whole for arm in arms for cell in arm.cells)
+    with_notes = any(cell.num_diverged or cell.num_missing for arm in arms for cell in arm.cells)
     figures = ["n", "test", "validation", "validation loss"]
-    table = new_table(*map(_heading, keys), *figures, *(["without a result"] if with_notes else []), right=figures)
+    table = new_table(*map(_heading, keys), *figures, *([""] if with_notes else []), right=figures)
     for arm in arms:
         for cell in arm.cells:
             mark = "bold" if cell is arm.best and len(arm.cells) > 1 else ""
             row = [
                 *(_value(cell.settings[key]) for key in keys),
-                str(cell.num_runs - cell.num_diverged - cell.num_missing),
+                str(cell.num_runs - cell.num_missing),
                 _interval(cell.test_accuracy, share),
                 _interval(cell.validation_accuracy, share),
                 _interval(cell.validation_loss, number),
@@ -66,7 +66,7 @@ def _print_best(arms: "list[Arm]") -> None:
     for arm in arms:
         settings = [_value(value) for value in arm.settings.values()]
         if arm.best is None:
-            table.add_row(*settings, "-", "", "", "", "at no learning rate did all of its runs finish")
+            table.add_row(*settings, "-", "", "", "", "at no learning rate do all of its runs have a result")
             continue
         table.add_row(
             *settings,

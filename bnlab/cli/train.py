@@ -8,6 +8,7 @@ import typer
 
 from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
+from bnlab.cli.options import Again, ConfigDir, Quiet, Runs, SweepOptions
 from bnlab.cli.summary import print_summary
 from bnlab.errors import RunError
 from bnlab.records import RunSummary
@@ -35,16 +36,11 @@ def train(
         str | None, typer.Option("--cfg", "-c", metavar="job|hydra|all", help="Print the config and stop.")
     ] = None,
     resolve: Annotated[bool, typer.Option("--resolve", help="With --cfg: fill in interpolations.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    again: Again = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run.")] = False,
-    runs: Annotated[
-        Path | None, typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).")
-    ] = None,
-    config_dir: Annotated[
-        Path | None,
-        typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/."),
-    ] = None,
+    runs: Runs = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Train one run: a network, a norm, a data set, a seed.
 
@@ -67,7 +63,7 @@ def train(
     if multirun:
         from bnlab.cli.sweep import run
 
-        raise typer.Exit(run(words, runs, config_dir, jobs=1, again=again, quiet=quiet, as_json=as_json))
+        raise typer.Exit(run(words, SweepOptions(runs, config_dir, jobs=1, again=again, quiet=quiet, as_json=as_json)))
     raise typer.Exit(_train_and_print(words, runs, config_dir, again=again, quiet=quiet, as_json=as_json))
 
 

@@ -79,18 +79,18 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
 
 
 def refuse_a_key_given_twice(parsed: Sequence[Override]) -> None:
-    """Raise where two words speak of one key: the last of them would win, and nobody would hear of the other.
+    """Raise where two words say different things of one key: the last would win, and nobody would hear of the other.
 
     Args:
         parsed: Overrides, with sweeps or without.
 
     Raises:
-        ConfigError: Two of them have the same key.
+        ConfigError: Two of them do.
     """
     word_of: dict[str, str] = {}
     for override in parsed:
         key, text = override.key_or_group, override.input_line or ""
-        if key in word_of:
+        if word_of.get(key, text) != text:
             both = [word.partition("=")[2].split(",") for word in (word_of[key], text)]
             values = list(dict.fromkeys(itertools.chain(*both)))
             is_list = all(_PLAIN.fullmatch(value) for value in values)

@@ -1,11 +1,17 @@
 """The cells of a sweep: runs that differ by their seed alone, as one figure with an interval."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from bnlab.errors import RunError
+from bnlab.report.responses import read_start
 from bnlab.runfolder.sweep import LEARNING_RATE, SEED, SweepRuns
 from bnlab.stats.estimate import Estimate, mean_over_seeds
+from bnlab.stats.response import first_best
 
 
 @dataclass(frozen=True)
@@ -15,11 +21,12 @@ class Cell:
     Attributes:
         settings: Of what is swept, without the seed.
         num_runs: How many there are.
-        num_diverged: How many of them diverged; they have no part in the means.
+        num_diverged: How many of them diverged.
         num_missing: How many have no result.
-        validation_loss: Mean over the seeds that finished; None where none did.
+        validation_loss: Mean over the seeds that have a result; one that diverged counts as what it started with.
+            None where none has.
         validation_accuracy: Likewise.
-        test_accuracy: Likewise.
+        test_accuracy: Likewise, but that one that diverged counts as what it ended with.
     """
 
     settings: dict[str, Any]
@@ -30,11 +37,6 @@ class Cell:
     validation_accuracy: Estimate | None
     test_accuracy: Estimate | None
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of its runs finished."""
-        return self.num_diverged == self.num_missing == 0
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -43,7 +45,7 @@ class Arm:
     Attributes:
         settings: Of what is compared.
         cells: In the order of the sweep.
-        best: The cell with the lowest mean validation loss, of those whose runs all finished; None: there is none.
+        best: The cell with the lowest mean validation loss, of those whose runs all have a result; None: there is none.
         at_the_edge: The best learning rate is the lowest or highest that was tried: there may be a better one beyond.
     """
 
@@ -73,27 +75,35 @@ def arms_of(sweep: SweepRuns) -> list[Arm]:
 
 def _arm(cells: list[Cell]) -> Arm:
     settings = {key: value for key, value in cells[0].settings.items() if key != LEARNING_RATE}
-    whole = [(cell.validation_loss.value, i) for i, cell in enumerate(cells) if cell.validation_loss and cell.is_whole]
-    best = cells[min(whole)[1]] if whole else None
+    whole = [(cell, cell.validation_loss.value) for cell in cells if cell.validation_loss and not cell.num_missing]
+    best = whole[first_best(np.array([loss for _, loss in whole]))][0] if whole else None
     rates = [cell.settings[LEARNING_RATE] for cell in cells if LEARNING_RATE in cell.settings]
     at_the_edge = best is not None and len(rates) > 1 and best.settings[LEARNING_RATE] in {min(rates), max(rates)}
     return Arm(settings, cells, best, at_the_edge)
 
 
 def _cell(settings: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Cell:
-    finished = [row for row in rows if row["status"] == "finished"]
-    num_diverged = sum(row["status"] == "diverged" for row in rows)
+    diverged = [row for row in rows if row["status"] == "diverged"]
+    told = [row for row in rows if row["status"] == "finished"] + [_as_it_started(row) for row in diverged]
 
     def mean(key: str) -> Estimate | None:
-        values = [row[key] for row in finished if row.get(key) is not None]
+        values = [row[key] for row in told if row.get(key) is not None]
         return mean_over_seeds(values) if values else None
 
     return Cell(
         settings,
         num_runs=len(rows),
-        num_diverged=num_diverged,
-        num_missing=len(rows) - len(finished) - num_diverged,
+        num_diverged=len(diverged),
+        num_missing=len(rows) - len(told),
         validation_loss=mean("validation_loss"),
         validation_accuracy=mean("validation_accuracy"),
         test_accuracy=mean("test_accuracy"),
     )
+
+
+def _as_it_started(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a run that diverged as what it counts as: left out, it would make its cell better than it is."""
+    loss = accuracy = None
+    with contextlib.suppress(RunError):  # its records are damaged: it cannot be counted, and its number is shown
+        loss, accuracy = read_start([row]) or (None, None)
+    return {**row, "validation_loss": loss, "validation_accuracy": accuracy}

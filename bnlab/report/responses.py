@@ -9,15 +9,12 @@ from typing import Any
 
 from bnlab.errors import StudyError
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.sweep import LEARNING_RATE, SEED, read_sweep
+from bnlab.runfolder.sweep import LEARNING_RATE, SEED, label_of, read_sweep
 from bnlab.stats.response import ResponseCurve
 
 Row = Mapping[str, Any]
 
 NOT_THERE = "not there"
-
-_SAYS_ENOUGH = {"norm", "model", "data", "optim"}
-"""Keys whose value is known by itself: batch says enough, norm=batch says no more."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def read_responses(folder: Path) -> Responses:
 
 def _arm(keys: Sequence[str], rows: list[Row], lrs: tuple[float, ...], seeds: tuple[int, ...]) -> ArmRuns:
     settings = {key: rows[0][key] for key in keys if rows[0].get(key) is not None}
-    label = " ".join(_part(key, value) for key, value in settings.items()) or "all"
+    label = label_of(settings) or "all"
     cells: dict[tuple[int, float], Row] = {}
     for row in rows:
         place = (int(row[SEED]), float(row[LEARNING_RATE]))
@@ -108,7 +105,7 @@ def _arm(keys: Sequence[str], rows: list[Row], lrs: tuple[float, ...], seeds: tu
             if row is None or not _has_ended(row)
         ]
         there = [row for row in row_of.values() if row is not None and _has_ended(row)]
-        start = None if lacking else _start(there)
+        start = None if lacking else read_start(there)
         if not lacking and start is None:
             lacking = [f"{label}, seed {seed}: no finite loss before its first step"]
         missing += lacking
@@ -137,7 +134,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _start(rows: Iterable[Row]) -> tuple[float, float] | None:
+def read_start(rows: Iterable[Row]) -> tuple[float, float] | None:
     """Return validation loss and accuracy before the first step, out of the first run that tells.
 
     One seed of one arm starts from the same weights at every learning rate: one file of them is enough to open.
@@ -151,12 +148,6 @@ def _start(rows: Iterable[Row]) -> tuple[float, float] | None:
                 if loss is not None and accuracy is not None:
                     return float(loss), float(accuracy)
     return None
-
-
-def _part(key: str, value: Any) -> str:
-    """Return one setting as part of an arm's name."""
-    written = f"{value:g}" if isinstance(value, float) else str(value)
-    return written if key in _SAYS_ENOUGH else f"{key.rpartition('.')[2]}={written}"
 
 
 def _written(value: Any) -> str:

@@ -106,7 +106,7 @@ def _read_row(folder: RunFolder) -> dict[str, Any]:
     row: dict[str, Any] = {"run_id": folder.path.name, "status": status or "failed"}
     if problems:
         row["problem"] = "; ".join(problems)
-    flat = _by_name(flatten(config))
+    flat = by_name(flatten(config))
     sweep = flat.pop("name", None)
     for key in ("seed", "norm", "model", "data", "optim.lr"):  # what tells runs apart comes first
         row[key] = flat.pop(key, None)
@@ -131,7 +131,7 @@ def _read_config(folder: RunFolder) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _by_name(config: dict[str, Any]) -> dict[str, Any]:
+def by_name(config: dict[str, Any]) -> dict[str, Any]:
     """Return a flat config whose groups go by the names of their options."""
     for group in _GROUPS:
         if f"{group}.name" in config:

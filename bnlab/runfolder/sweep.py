@@ -21,6 +21,9 @@ _FACTS = frozenset(
 _NOT_A_FACTOR = frozenset({"device", "threads", "loggers", "accept", "sweep.engine", "data.root"})
 """Settings that cannot change a number."""
 
+_SAYS_ENOUGH = frozenset({"norm", "model", "data", "optim"})
+"""Keys whose value is known by itself: batch says enough, norm=batch says no more."""
+
 
 @dataclass(frozen=True)
 class SweepRuns:
@@ -113,6 +116,19 @@ def _likelihood(key: str, values: Mapping[str, Sequence[str]]) -> tuple[int, boo
 
 def _plain(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def label_of(settings: Mapping[str, Any]) -> str:
+    """Return what runs of some settings are called in tables and figures; a setting of None is one they do not have.
+
+    Example:
+        >>> label_of({"norm": "batch", "model.depth": 5, "norm.eps": 1e-05, "norm.num_groups": None})
+        'batch depth=5 eps=1e-05'
+    """
+    written = {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in settings.items() if v is not None}
+    return " ".join(
+        text if key in _SAYS_ENOUGH else f"{key.rpartition('.')[2]}={text}" for key, text in written.items()
+    )
 
 
 def figure_path(folder: Path, name: str, kind: str) -> Path:

@@ -10,6 +10,8 @@ from pathlib import Path
 from bnlab.config.compose import arm_options, compose_grid
 from bnlab.config.grammar import parse_overrides, refuse_a_key_given_twice, sweep_values
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.runfolder.index import by_name, flatten
+from bnlab.runfolder.sweep import swept_keys
 from bnlab.schema import RunConfig
 
 _NOT_IN_THE_NAME = ("hydra/", "hydra.", "device=", "sweep.engine=", "name=")
@@ -24,7 +26,8 @@ class Grid:
         name: Of its folder under runs/.
         overrides: What was asked for.
         configs: One per run, in the order of the sweep.
-        swept: The keys and groups that were given several values.
+        swept: The settings that tell the runs apart: the keys that were given several values, and what a group of
+            somebody's own changes.
         warnings: What the user should know before it starts.
     """
 
@@ -49,7 +52,7 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     """
     parsed = parse_overrides(overrides)
     refuse_a_key_given_twice(parsed)
-    axes = [sweep_values(override, config_dir) for override in parsed]
+    axes = [sweep_values(one, config_dir) for one in {one.input_line: one for one in parsed}.values()]
     combinations = list(itertools.product(*axes))
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
     arms = {_arm(combination) for combination in combinations}
@@ -58,7 +61,7 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     kept = [_without_what_it_lacks(combination, options[_arm(combination)]) for combination in combinations]
     # an option that an arm lacks would make the same run twice
     configs = list({config.model_dump_json(): config for config in compose_grid(kept, config_dir)}.values())
-    swept = [values[0].partition("=")[0] for values in axes if len(values) > 1]
+    swept = swept_keys([by_name(flatten(config.as_dict())) for config in configs], overrides)
     return Grid(configs[0].name or sweep_name(overrides), overrides, configs, swept, warnings)
 
 

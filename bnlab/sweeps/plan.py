@@ -11,15 +11,13 @@ from bnlab.config.folders import search_folders
 from bnlab.errors import BnlabError, ConfigError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
-from bnlab.runfolder.index import flatten, runs_root
+from bnlab.runfolder.index import by_name, flatten, runs_root
+from bnlab.runfolder.sweep import label_of
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
 from bnlab.sweeps.files import with_file
 from bnlab.sweeps.grid import expand
 from bnlab.sweeps.launch import launcher_class
-
-GROUPS = {"norm", "model", "data", "optim"}
-"""What is known by its value alone: batch says enough, norm=batch says no more."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,8 @@ class Sweep:
         return self._settings(name, [key for key in self.swept if key == "optim.lr"])
 
     def _settings(self, name: str, keys: Sequence[str]) -> str:
-        flat = flatten(self.configs[name].as_dict())
-        values = {key: flat.get(key, flat.get(f"{key}.name")) for key in keys}
-        return " ".join(
-            str(value)
-            if key in GROUPS
-            else f"{key.rpartition('.')[2]}={value:g}"
-            if isinstance(value, float)
-            else f"{key.rpartition('.')[2]}={value}"
-            for key, value in values.items()
-            if value is not None
-        )
+        flat = by_name(flatten(self.configs[name].as_dict()))
+        return label_of({key: flat.get(key) for key in keys})
 
     def cohorts_with_ids(self) -> list[tuple[PlannedCohort, set[str]]]:
         """Return the cohorts, and the ids of each one's runs."""

@@ -6,6 +6,7 @@ from fake_sweep import run_folder, sweep_of
 from scipy import stats
 
 from bnlab.loggers.tensorboard.arms import Arm, read_sweep_arms
+from bnlab.report.sensitivity import read_sensitivity
 from bnlab.runfolder.sweep import read_sweep
 
 
@@ -47,15 +48,13 @@ def test_the_response_covers_every_learning_rate_and_counts_a_diverged_run_as_it
     assert arm.best.lr == 0.1
 
 
-def test_a_learning_rate_at_which_all_runs_finish_is_better_than_a_lower_loss_with_a_diverged_one(
-    tmp_path: Path,
-) -> None:
+def test_in_the_best_learning_rate_a_diverged_run_counts_as_its_start_as_it_does_in_the_study(tmp_path: Path) -> None:
     run_folder(tmp_path, "none", 0.1, 0, [2.0, 1.9, 1.9])
     run_folder(tmp_path, "none", 0.1, 1, [2.0, 1.9, 1.9])
     run_folder(tmp_path, "none", 1.0, 0, [2.0, 0.1, 0.1])
     run_folder(tmp_path, "none", 1.0, 1, [2.0, 9.0], status="diverged", diverged_at=5)
     (arm,) = read_sweep_arms(read_sweep(tmp_path))
-    assert arm.best.lr == 0.1
+    assert arm.best.lr == 1.0 == read_sensitivity(tmp_path).arms[0].figures.best_by_loss.value  # (0.1 + 2) / 2 < 1.9
 
 
 def test_where_every_learning_rate_diverges_the_curve_falls_back_to_the_start_and_does_not_end(tmp_path: Path) -> None:

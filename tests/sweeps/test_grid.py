@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +8,7 @@ from bnlab.config.grammar import parse_overrides, sweep_values
 from bnlab.errors import ConfigError
 from bnlab.norms.catalog import NORMS
 from bnlab.sweeps.grid import expand, sweep_name
+from bnlab.sweeps.plan import plan_sweep
 
 
 def test_the_last_word_changes_fastest() -> None:
@@ -82,6 +84,10 @@ def test_a_key_given_twice_is_refused_by_both_its_words(words: list[str], said: 
     assert str(refusal.value) == said
 
 
+def test_a_word_said_twice_is_said_once() -> None:
+    assert expand(["norm=batch,none", "norm=batch,none"]).configs == expand(["norm=batch,none"]).configs
+
+
 def test_one_run_takes_the_last_of_two_words_as_hydra_does() -> None:
     assert compose_run(["optim.lr=0.1", "optim.lr=0.2"]).optim.lr == 0.2
 
@@ -104,3 +110,13 @@ def test_every_config_of_a_grid_is_the_one_that_is_composed_alone(words: list[st
     axes = [sweep_values(override, None) for override in parse_overrides(words)]
     alone = [compose_run(list(combination)) for combination in itertools.product(*axes)]
     assert expand(words).configs == list({config.model_dump_json(): config for config in alone}.values())
+
+
+def test_the_group_is_not_what_is_compared_but_what_it_changes(tmp_path: Path) -> None:
+    (tmp_path / "budget").mkdir()
+    for name, width in (("narrow", 8), ("wide", 16)):
+        text = f"# @package _global_\nmodel:\n  width: {width}\n"
+        (tmp_path / "budget" / f"{name}.yaml").write_text(text)
+    sweep = plan_sweep(["budget=narrow,wide", "seed=0,1"], tmp_path / "runs", tmp_path)
+    assert sweep.swept == ["seed", "model.width"]
+    assert [sweep.arm(name) for name in sweep.configs] == ["width=8", "width=8", "width=16", "width=16"]

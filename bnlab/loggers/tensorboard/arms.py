@@ -22,6 +22,7 @@ from bnlab.errors import RunError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.sweep import LEARNING_RATE, SweepRuns
 from bnlab.stats.estimate import LEVEL, Estimate, mean_over_seeds
+from bnlab.stats.response import first_best
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -77,7 +78,7 @@ class Arm:
         name: Of its folder.
         settings: Of what is compared.
         responses: One per learning rate, rising.
-        best: That with the least loss; of those whose runs all finished, if there are any.
+        best: That with the least loss.
         curves: By tag, at the best learning rate.
     """
 
@@ -158,10 +159,9 @@ def _arm(name: str, settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any
     for row in rows:
         runs_at.setdefault(float(row[LEARNING_RATE]), []).append(_read(row, only_start=True))
     responses = [response for lr in sorted(runs_at) if (response := _response(lr, runs_at[lr])) is not None]
-    whole = [response for response in responses if response.num_diverged == 0]
     if not responses:
         return None
-    best = min(whole or responses, key=lambda response: response.loss.value)
+    best = responses[first_best(np.array([response.loss.value for response in responses]))]
     return Arm(name, settings, responses, best, _curves([_read(run.row, only_start=False) for run in runs_at[best.lr]]))
 
 
