@@ -88,6 +88,7 @@ def test_check_takes_options_and_a_family(bnlab_says: Say) -> None:
     assert bnlab_says("check", "torch.nn:GroupNorm", *words[:2]).status == 1  # held against BatchNorm's laws
 
 
+@pytest.mark.slow
 def test_check_without_a_name_holds_all_norms_against_their_laws(bnlab_says: Say) -> None:
     answer = bnlab_says("check")
     assert answer.status == 0

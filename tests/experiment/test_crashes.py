@@ -129,9 +129,9 @@ def cut_off_with_a_damaged_checkpoint(path: Path) -> None:
 
 slowly = pytest.mark.slow
 BEFORE = [
-    pytest.param(fresh, marks=slowly),
+    fresh,
     pytest.param(cut_off, marks=slowly),
-    cut_off_with_a_damaged_checkpoint,
+    pytest.param(cut_off_with_a_damaged_checkpoint, marks=slowly),
 ]
 
 

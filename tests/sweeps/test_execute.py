@@ -99,6 +99,7 @@ def test_only_those_that_failed_are_trained_if_that_is_asked() -> None:
     assert len(plan_sweep(words).missing(only="failed")) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_kills_its_worker_is_given_up_and_the_others_finish() -> None:
     Path("trouble.txt").write_text("kill")
     result = sweep(*TROUBLE, "seed=0,1", jobs=2)
