@@ -1,5 +1,6 @@
 """What a sweep leaves behind when it is done: its figure, and its pages in TensorBoard."""
 
+import contextlib
 from pathlib import Path
 
 from bnlab.errors import StudyError
@@ -12,15 +13,16 @@ from bnlab.runfolder.sweep import read_sweep
 def write_dashboard(folder: Path) -> list[Path]:
     """Draw a sweep's figures and write its dashboard, out of the runs that have ended; return the figures' paths.
 
-    A sweep over learning rates has a figure of final loss and accuracy against them; another one has none.
+    A sweep over learning rates has a figure of final loss and accuracy against them. Another one has none, nor has a
+    search, whose learning rates are no grid, nor a sweep of which no seed is complete yet.
 
     Args:
         folder: The sweep's.
     """
-    try:
-        paths = write_figures(read_sensitivity(folder), folder)
-    except StudyError:  # there is no such curve in it
-        paths = []
+    paths: list[Path] = []
+    with contextlib.suppress(StudyError):  # there is no such curve in it
+        found = read_sensitivity(folder)
+        paths = write_figures(found, folder) if any(arm.figures for arm in found.arms) else []
     pictures = {path.stem: path.read_bytes() for path in paths if path.suffix == ".png"}
     write_sweep_dashboard(folder, pictures)
     return paths

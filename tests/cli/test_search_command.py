@@ -41,6 +41,17 @@ def test_a_search_prints_its_runs_and_the_best_trial_as_one_would_type_it(bnlab_
 
 
 @pytest.mark.usefixtures("optuna")
+def test_a_search_leaves_its_arms_for_tensorboard_and_no_figure_of_a_grid_that_it_does_not_have(
+    bnlab_says: Say,
+) -> None:
+    words = [word for word in SEARCH if not word.startswith("loggers")]
+    answer = bnlab_says("sweep", *words, LR, "--jobs", "2")
+    assert answer.status == 0
+    assert list(Path("runs/s/arms").iterdir())
+    assert not list(Path("runs/s").glob("lr-sensitivity*"))
+
+
+@pytest.mark.usefixtures("optuna")
 def test_a_dry_run_says_what_would_be_searched_and_makes_nothing(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SEARCH, LR, "seed=0,1", "--dry-run")
     assert (answer.status, answer.out) == (0, "")

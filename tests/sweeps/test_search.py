@@ -36,7 +36,9 @@ def _norms_in_reach() -> None:
 
 
 def search(*words: str, runs: str = "runs", jobs: int = 2, **options: Any) -> SearchResult:
-    return run_search(plan_search([*QUICK, *OPTUNA, *words], Path(runs), jobs=jobs), **options)
+    given = {word.partition("=")[0] for word in words}
+    common = [word for word in QUICK if word.partition("=")[0] not in given]
+    return run_search(plan_search([*common, *OPTUNA, *words], Path(runs), jobs=jobs), **options)
 
 
 def outcomes(result: SearchResult) -> list[tuple[Mapping[str, str], float | None]]:
