@@ -25,9 +25,14 @@ started: list["subprocess.Popen[str]"] = []
 
 
 def start(*words: str, **environment: str) -> "subprocess.Popen[str]":
-    """Start `bnlab sweep` in the current folder; what a test leaves running is ended after it."""
+    """Start `bnlab sweep` in the current folder, with the words that all have but for keys that are given.
+
+    What a test leaves running is ended after it.
+    """
+    given = {word.partition("=")[0] for word in words}
+    common = [word for word in WORDS if word.partition("=")[0] not in given]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bnlab.cli.app", "sweep", *WORDS, "--json", *words],
+        [sys.executable, "-m", "bnlab.cli.app", "sweep", *common, "--json", *words],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
