@@ -116,8 +116,8 @@ def check_kills(place: Path, arms: list[list[str]], engine: str, norm: str, step
     _, seconds = killed_after(None, lambda: train(members(place / "timed", arms, *words), engine))
     kills_left, points = NUM_KILLS, set()
     while kills_left > 0:
-        pieces = members(place / f"pieces{kills_left}", arms, *words, f"train.checkpoint_every={steps // 60}")
-        num_kills, went_on_from = kill_and_go_on(pieces, engine, seconds / 8, kills_left, randomly)
+        pieces = members(place / f"pieces{kills_left}", arms, *words, f"train.checkpoint_every={steps // 150}")
+        num_kills, went_on_from = kill_and_go_on(pieces, engine, seconds / 4, kills_left, randomly)
         for one, other in zip(pieces, whole, strict=True):
             assert_equal(one.folder, other.folder)
             assert json.loads((one.folder.path / "manifest.json").read_text())["status"] in {"finished", "diverged"}
