@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bnlab.cli import sweep as sweeping
-from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR
-from bnlab.cli.options import Again, ConfigDir, Quiet, Runs, SweepOptions
+from bnlab.cli.options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,11 +21,8 @@ DEFAULT = "lr-sensitivity"
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="OVERRIDES",
-        help=f"Words of the config with several values, in Hydra's grammar; they win over conf/sweep/{DEFAULT}.yaml.",
-        autocompletion=complete_override,
-        show_default=False,
+    overrides_argument(
+        f"Words of the config with several values, in Hydra's grammar; they win over conf/sweep/{DEFAULT}.yaml."
     ),
 ]
 By = Annotated[Literal["loss", "accuracy"], typer.Option("--by", help="What a best LR and the chart are about.")]

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from bnlab.cli.complete import complete_override
 
 OnError = Literal["continue", "stop"]
 Only = Literal["failed", "interrupted"]
@@ -15,6 +17,15 @@ Runs = Annotated[Path | None, typer.Option("--runs", metavar="DIR", help="Where 
 ConfigDir = Annotated[
     Path | None, typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/.")
 ]
+
+
+def overrides_argument(text: str) -> Any:
+    """Return the argument that takes words of the config, and completes them.
+
+    Args:
+        text: What ``--help`` says of it.
+    """
+    return typer.Argument(metavar="OVERRIDES", help=text, autocompletion=complete_override, show_default=False)
 
 
 @dataclass(frozen=True)

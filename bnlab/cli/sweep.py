@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR, counted, duration, say_warning
-from bnlab.cli.options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions
+from bnlab.cli.options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions, overrides_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,11 +19,8 @@ if TYPE_CHECKING:
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="OVERRIDES",
-        help="Words of the config with several values, in Hydra's grammar; sweep=NAME takes them from a file.",
-        autocompletion=complete_override,
-        show_default=False,
+    overrides_argument(
+        "Words of the config with several values, in Hydra's grammar; sweep=NAME takes them from a file."
     ),
 ]
 Jobs = Annotated[

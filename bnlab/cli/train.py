@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnlab.cli.complete import complete_override
 from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
-from bnlab.cli.options import Again, ConfigDir, Quiet, Runs, SweepOptions
+from bnlab.cli.options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.summary import print_summary
 from bnlab.errors import RunError
 from bnlab.records import RunSummary
@@ -22,12 +21,7 @@ if TYPE_CHECKING:
 def train(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="OVERRIDES",
-            help="Words of the config, in Hydra's grammar: norm=layer optim.lr=0.3 seed=1",
-            autocompletion=complete_override,
-            show_default=False,
-        ),
+        overrides_argument("Words of the config, in Hydra's grammar: norm=layer optim.lr=0.3 seed=1"),
     ] = None,
     multirun: Annotated[
         bool, typer.Option("-m", "--multirun", help="Several values per word: one run per combination.")

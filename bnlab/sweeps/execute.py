@@ -251,7 +251,10 @@ class _Execution:
             self.failures[name] += 1
             self.reasons[name] = line["reason"]
         if self.view is not None:
-            self.view.take(line)
+            try:
+                self.view.take(line)
+            except (OSError, SystemExit):  # a pipe that nobody reads: rich ends the thread, and with it the watch
+                self.view = None
 
     def result(self) -> SweepResult:
         """Return what came out, as the folders say."""

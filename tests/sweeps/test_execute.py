@@ -109,6 +109,22 @@ def test_a_run_that_kills_its_worker_is_given_up_and_the_others_finish() -> None
     assert counts(sweep(*TROUBLE, "seed=0,1", jobs=2)) == {"finished": 4}
 
 
+@pytest.mark.parametrize("gone", [BrokenPipeError, SystemExit])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_view_that_nobody_sees_any_more_ends_neither_the_sweep_nor_the_watch(
+    gone: type[BaseException], jobs: int
+) -> None:
+    class View:
+        def take(self, _: dict[str, object]) -> None:
+            raise gone
+
+    Path("trouble.txt").write_text("raise")
+    result = sweep(*TROUBLE, "seed=0,1", jobs=jobs, view=View())
+    assert counts(result) == {"finished": 2, "failed": 2}
+    assert all("Troubled" in name for name in result.reasons)
+    assert len(result.reasons) == 2
+
+
 def test_a_run_that_another_process_trains_is_waited_for() -> None:
     planned = prepared(plan_sweep([*QUICK, "seed=0,1"]))
     first, _ = planned.configs
