@@ -4,10 +4,11 @@ import contextlib
 import dataclasses
 import importlib
 import signal
-import sys
 import threading
+import time
 
 import joblib
+import psutil
 
 _NEEDED = ("bnlab.experiment.running", "bnlab.sweeps.launch")
 """What a worker imports, for two seconds, before it can train."""
@@ -58,10 +59,22 @@ def _import() -> None:
 
 def end_workers() -> None:
     """End the workers, if there are any, without waiting for them to tidy up: what they had to write is written."""
-    if "joblib.externals.loky" not in sys.modules:
-        return
-    from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
+    while any(thread.is_alive() for thread in _beginning):  # joblib stumbles if it is ended while it hands out work
+        for worker in _workers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        time.sleep(0.01)
+    _beginning.clear()
+    if _workers():
+        from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
 
-    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
-    while _beginning:
-        _beginning.pop().join()  # it raises at once, now that its workers are gone
+        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+def _workers() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if any("popen_loky" in word for word in process.cmdline()):
+                found.append(process)
+    return found

@@ -37,10 +37,12 @@ def test_those_that_are_begun_beforehand_are_those_that_train() -> None:
     assert begun() == before
 
 
-def test_none_is_left_in_the_end() -> None:
+@pytest.mark.parametrize("after_s", [0, 0.02, 0.05, 0.1, 0.2, 1.0, 3.0])
+def test_none_is_left_in_the_end(after_s: float) -> None:
     workers.begin_workers(2)
     while not begun():
-        time.sleep(0.01)
+        time.sleep(0.001)
+    time.sleep(after_s)
     workers.end_workers()
     assert not begun()
 
