@@ -154,8 +154,7 @@ class _Execution:
         self.on_error = on_error
         self.retries = retries
         self.began = provenance.now() if again else ""
-        self.view = view
-        self.watch = Watch(sweep.folder, self._take, interruption)
+        self.watch = Watch(sweep.folder, self._take, interruption, view)
         self.failures: Counter[str] = Counter()
         self.deaths: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}
@@ -204,7 +203,7 @@ class _Execution:
             errors = [self._launched(range(len(parts)))]
         else:
             for part in parts:  # in this process: a worker would only have to import it all again
-                train_cohorts(self._part(part), self.watch.folder, self._take, self.watch.interruption)
+                train_cohorts(self._part(part), self.watch.folder, self.watch.take, self.watch.interruption)
         self.watch.look()
         gone_on = self.busy | self.interrupted
         lost = [name for name in names if self._is_missing(name) and not self.failures[name] and name not in gone_on]
@@ -250,11 +249,6 @@ class _Execution:
         for name in line.get("refused", []):
             self.failures[name] += 1
             self.reasons[name] = line["reason"]
-        if self.view is not None:
-            try:
-                self.view.take(line)
-            except (OSError, SystemExit):  # a pipe that nobody reads: rich ends the thread, and with it the watch
-                self.view = None
 
     def result(self) -> SweepResult:
         """Return what came out, as the folders say."""

@@ -126,8 +126,7 @@ class _Searching:
     def __init__(self, search: Search, rules: TrialRules, view: SweepView | None, interruption: Interruption) -> None:
         self.search = search
         self.rules = rules
-        self.view = view
-        self.watch = Watch(search.folder, self._take, interruption)
+        self.watch = Watch(search.folder, self._take, interruption, view)
         self.trials: dict[int, Trial] = {}
         self.deaths: Counter[str] = Counter()
         self.failed: dict[str, str] = {}
@@ -179,8 +178,6 @@ class _Searching:
                 self.failed[trial.run] = trial.problem
         if line.get("ended", {}).get("status") == "interrupted":  # by a signal; it goes on from a checkpoint
             self.interrupted.add(line["ended"]["run_id"])
-        if self.view is not None:
-            self.view.take(line)
 
     def _seeds(self) -> dict[str, int]:
         return {trial.run: trial.seed for _, trial in sorted(self.trials.items()) if trial.run}

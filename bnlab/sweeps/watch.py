@@ -1,6 +1,7 @@
 """A sweep and its workers, while a launcher has the sweep's own thread: who listens, who tells the others to stop."""
 
 import contextlib
+import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +12,10 @@ from bnlab import provenance
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
 from bnlab.sweeps.parts import HALT, STOP, write_surroundings
-from bnlab.sweeps.progress import ProgressReader
+from bnlab.sweeps.progress import ProgressReader, SweepView
 from bnlab.training.interruption import Interruption
+
+_log = logging.getLogger("bnlab")
 
 LOOK_EVERY_S = 0.25
 """Seconds between two looks at what the workers say."""
@@ -25,12 +28,20 @@ class Watch:
         sweep_folder: Where the runs' folders lie; that folder is made in it, and is gone in the end.
         take: Told each line of progress, once; one at a time, from a thread of the watch's own.
         interruption: Where it is asked for, the workers are told to stop, with a checkpoint.
+        view: Shown each line, as long as it can show any.
     """
 
-    def __init__(self, sweep_folder: Path, take: Callable[[dict[str, Any]], None], interruption: Interruption) -> None:
+    def __init__(
+        self,
+        sweep_folder: Path,
+        take: Callable[[dict[str, Any]], None],
+        interruption: Interruption,
+        view: SweepView | None = None,
+    ) -> None:
         self.folder = sweep_folder / ".parts" / f"{provenance.now().replace(':', '')}-{threading.get_native_id()}"
         self.interruption = interruption
         self._take = take
+        self._view = view
         self._looking = threading.Lock()
         self._reader = ProgressReader(self.folder / "progress")
 
@@ -45,10 +56,26 @@ class Watch:
         return self.interruption.is_asked or (self.folder / STOP).exists()
 
     def look(self) -> None:
-        """Take what is new."""
-        with self._looking:  # a line that is read twice would count a failure twice
-            for line in self._reader.new_lines():
-                self._take(line)
+        """Take what is new; what cannot be read now is read the next time, or known from the runs' folders."""
+        try:
+            with self._looking:  # a line that is read twice would count a failure twice
+                for line in self._reader.new_lines():
+                    self.take(line)
+        except Exception:  # it must not end the watch, by which the workers are told to stop
+            _log.exception("the progress of this sweep could not be read; training goes on")
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Take one line, and show it."""
+        self._take(line)
+        if self._view is None:
+            return
+        try:
+            self._view.take(line)
+        except (OSError, SystemExit):  # a pipe that nobody reads: rich ends the thread, and with it the watch
+            self._view = None
+        except Exception:
+            self._view = None
+            _log.exception("the view of this sweep ended; training goes on")
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -59,8 +86,9 @@ class Watch:
             while not done.wait(LOOK_EVERY_S):
                 self.look()
                 if self.interruption.is_asked and self.folder.exists():
-                    (self.folder / STOP).touch()
-                    (self.folder / HALT).touch()
+                    with contextlib.suppress(OSError):  # a full disk: it is tried again at the next look
+                        (self.folder / STOP).touch()
+                        (self.folder / HALT).touch()
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

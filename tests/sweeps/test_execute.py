@@ -109,7 +109,7 @@ def test_a_run_that_kills_its_worker_is_given_up_and_the_others_finish() -> None
     assert counts(sweep(*TROUBLE, "seed=0,1", jobs=2)) == {"finished": 4}
 
 
-@pytest.mark.parametrize("gone", [BrokenPipeError, SystemExit])
+@pytest.mark.parametrize("gone", [BrokenPipeError, SystemExit, ZeroDivisionError])
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_view_that_nobody_sees_any_more_ends_neither_the_sweep_nor_the_watch(
     gone: type[BaseException], jobs: int

@@ -1,0 +1,77 @@
+"""A sweep's watch goes on whatever it meets, since it is by this watch that workers are told to stop."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bnlab.sweeps import watch as watching
+from bnlab.sweeps.parts import HALT, STOP
+from bnlab.sweeps.watch import Watch
+from bnlab.training.interruption import Interruption
+
+
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.01)
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def write(watch: Watch, text: str) -> None:
+    folder = watch.folder / "progress"
+    folder.mkdir(exist_ok=True)
+    with (folder / "worker-1.jsonl").open("a") as file:
+        file.write(text + "\n")
+
+
+def test_a_line_that_is_damaged_costs_that_line_alone(tmp_path: Path) -> None:
+    told: list[object] = []
+    watch = Watch(tmp_path, told.append, Interruption())
+    watch.make_folder()
+    with watch.watching():
+        for text in ('{"steps": 1}', "{half a li", '{"steps": 2}'):
+            write(watch, text)
+        wait_until(lambda: len(told) == 2)
+    assert told == [{"steps": 1}, {"steps": 2}]
+
+
+def test_workers_are_told_to_stop_after_the_watch_has_met_what_it_cannot_take(tmp_path: Path) -> None:
+    seen: list[object] = []
+
+    def take(line: object) -> None:
+        seen.append(line)
+        raise ZeroDivisionError
+
+    interruption = Interruption()
+    watch = Watch(tmp_path, take, interruption)
+    watch.make_folder()
+    with watch.watching():
+        write(watch, json.dumps({"steps": 1}))
+        wait_until(lambda: bool(seen))
+        interruption.is_asked = True
+        wait_until(lambda: (watch.folder / STOP).exists() and (watch.folder / HALT).exists())
+    assert not watch.folder.exists()
+
+
+def test_a_view_that_breaks_is_shown_nothing_more_and_the_line_is_taken_all_the_same(tmp_path: Path) -> None:
+    told: list[object] = []
+    shown: list[object] = []
+
+    class View:
+        def take(self, line: object) -> None:
+            shown.append(line)
+            raise KeyError("arm")
+
+    watch = Watch(tmp_path, told.append, Interruption(), View())
+    watch.take({"steps": 1})
+    watch.take({"steps": 2})
+    assert told == [{"steps": 1}, {"steps": 2}]
+    assert shown == [{"steps": 1}]
