@@ -85,6 +85,7 @@ class Saturation(Diagnostic):
 
     name = "saturation"
     unit = "share of activations"
+    vectorizable = True
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the flat share per layer."""
@@ -116,6 +117,7 @@ class DeadFraction(Diagnostic):
 
     name = "dead_fraction"
     unit = "share of units"
+    vectorizable = True
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share of dead units per layer."""

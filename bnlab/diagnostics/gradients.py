@@ -29,6 +29,8 @@ class GradientNorm(Diagnostic):
 
     name = "gradient_norm"
     unit = "loss per unit of weight"
+    needs = frozenset({"gradients"})
+    vectorizable = True
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the norm per layer."""

@@ -36,7 +36,10 @@ class Scripted(Cohort):
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:  # noqa: ARG002
         return [{"loss": float(name), "accuracy": 0.5} for name in self.names]
 
-    def measure(self) -> list[dict[str, dict[str, float]]]:
+    def keep_weights(self) -> None:
+        self.num_kept_at = self.num_made
+
+    def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:  # noqa: ARG002
         return [{"saturation": {"hidden1": float(name)}} for name in self.names]
 
     def learning_rate(self, step: int) -> list[float]:
@@ -56,7 +59,14 @@ class Scripted(Cohort):
 
 
 def plan(num_steps: int, **changes: object) -> Plan:
-    values = {"log_every": 2, "eval_every": 4, "measured_steps": frozenset({0, 3}), "checkpoint_every": None}
+    values = {
+        "log_every": 2,
+        "eval_every": 4,
+        "measured_steps": frozenset({0, 3}),
+        "heavy_steps": frozenset(),
+        "measures_updates": False,
+        "checkpoint_every": None,
+    }
     return Plan(
         num_steps=num_steps, batch_size=2, divergence_factor=3.0, divergence_patience=2, **{**values, **changes}
     )  # type: ignore[arg-type]
