@@ -2,11 +2,13 @@
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.plugins import CLASS_PLACE, DIAGNOSTIC_PLUGINS
 
 if TYPE_CHECKING:
     from bnlab.diagnostics.diagnostic import Diagnostic
@@ -18,37 +20,65 @@ DIAGNOSTICS = {
 }
 
 
+NAME = re.compile(r"^[A-Za-z_]\w*$")
+"""What a diagnostic may be called: its name begins a tag, which a slash would cut."""
+
+
 def build_diagnostics(names: Sequence[str]) -> "list[Diagnostic]":
     """Build diagnostics by their names, or by the places of their classes.
 
     Args:
-        names: Of the catalog, or ``package.module:Class``.
+        names: Of the catalog or of an installed package (``bnlab list diagnostics``), or ``package.module:Class``.
 
     Raises:
-        ConfigError: No such diagnostic, or the class is none.
+        ConfigError: No such diagnostic, the class is none, or two have one name.
     """
-    diagnostics = [find_diagnostic_class(name)() for name in names]
-    for diagnostic, name in zip(diagnostics, names, strict=True):
-        twins = [other for other, one in zip(names, diagnostics, strict=True) if one.name == diagnostic.name]
-        if len(twins) > 1:
-            raise ConfigError(
-                f"diagnostics.names: {' and '.join(twins)} both call themselves {diagnostic.name}. Leave one out."
-            )
-        assert diagnostic.name, name
-    return diagnostics
+    built: dict[str, tuple[str, Diagnostic]] = {}
+    for name in names:
+        diagnostic = _build(name)
+        if diagnostic.name in built:
+            twins = " and ".join(dict.fromkeys((built[diagnostic.name][0], name)))
+            raise ConfigError(f"diagnostics.names: {diagnostic.name} stands there twice, by {twins}. Leave one out.")
+        built[diagnostic.name] = (name, diagnostic)
+    return [diagnostic for _, diagnostic in built.values()]
+
+
+def _build(name: str) -> "Diagnostic":
+    found = find_diagnostic_class(name)
+    if not all(isinstance(getattr(found, fact, None), str) for fact in ("name", "unit")):
+        raise ConfigError(f"diagnostics.names: {name} must have a name and a unit, both text, as class attributes.")
+    if not NAME.match(found.name):
+        raise ConfigError(f"diagnostics.names: {name} must have a name of letters, digits and _, got '{found.name}'.")
+    try:
+        return found()
+    except Exception as error:  # somebody's own class may raise anything
+        raise ConfigError(f"diagnostics.names: {name} cannot be built without arguments: {error}.") from error
+
+
+def find_place(name: str) -> str:
+    """Return ``package.module:Class`` of a name of the catalog, a name of an installed package, or of itself.
+
+    Raises:
+        ConfigError: No such name.
+    """
+    installed = DIAGNOSTIC_PLUGINS.find(name) if name not in DIAGNOSTICS and ":" not in name else None
+    place = installed.place if installed else DIAGNOSTICS.get(name, name)
+    if not CLASS_PLACE.match(place):
+        known = [*DIAGNOSTICS, *DIAGNOSTIC_PLUGINS.usable_names(DIAGNOSTICS)]
+        raise ConfigError(f"diagnostics.names: {name} is not known. {did_you_mean(name, known)}")
+    return place
 
 
 def find_diagnostic_class(name: str) -> "type[Diagnostic]":
-    """Return the class behind a name of the catalog or a ``package.module:Class``.
+    """Return the class behind a name of the catalog, a name of an installed package or a ``package.module:Class``.
 
     Raises:
         ConfigError: No such name, module or class, or it is no diagnostic.
     """
     from bnlab.diagnostics.diagnostic import Diagnostic  # noqa: PLC0415  (torch, for those who measure alone)
 
-    module_name, colon, class_name = DIAGNOSTICS.get(name, name).partition(":")
-    if not (module_name and colon):
-        raise ConfigError(f"diagnostics.names: {name} is not known. {did_you_mean(name, DIAGNOSTICS)}")
+    place = find_place(name)
+    module_name, _, class_name = place.partition(":")
     if name not in DIAGNOSTICS and os.getcwd() not in sys.path:  # noqa: PTH109  (a string is what sys.path holds)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109  (one's own usually lies where the command is typed)
     try:

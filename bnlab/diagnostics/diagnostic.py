@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from bnlab.diagnostics.passes import Named, Observable, Passes, PlainCalculus, SameNoise
 from bnlab.diagnostics.taps import leaving_no_trace, shifted, tapped
+from bnlab.errors import ConfigError
 
 Cost = Literal["shared", "extra", "heavy"]
 """``shared``: it reads the passes that all diagnostics of a step share. ``extra``: up to ten passes of its own.
@@ -250,10 +251,28 @@ def measure_with(
         if "update" in diagnostic.needs and moment.previous is None:
             continue
         own = replace(seen, memory=dict(memories.get(diagnostic.name, {})))
-        values[diagnostic.name] = diagnostic.measure(own)
+        values[diagnostic.name] = _checked(diagnostic, diagnostic.measure(own))
         if kept := diagnostic.remember(own):
             remembered[diagnostic.name] = kept
     return values, remembered
+
+
+def _checked(diagnostic: Diagnostic, values: object) -> Named:
+    """Return what a diagnostic measured, if it keeps the contract; somebody's own may not.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    if isinstance(values, dict) and all(isinstance(one, Tensor) and one.dim() == 0 for one in values.values()):
+        return values
+    odd: object = values
+    if isinstance(values, dict):
+        odd = next(one for one in values.values() if not isinstance(one, Tensor) or one.dim())
+    shape = f"a tensor of shape {tuple(odd.shape)}" if isinstance(odd, Tensor) else type(odd).__name__
+    raise ConfigError(
+        f"{type(diagnostic).__name__}.measure must return layer -> scalar tensor, got {shape}. Write x.mean(), not "
+        "x.mean().item()."
+    )
 
 
 @contextlib.contextmanager
