@@ -143,7 +143,7 @@ def completions(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[st
         (["train.precision=b"], ["bfloat16"]),
         (["data.flip=t"], ["true"]),
         (["data.limit="], []),
-        (["norm=batch", "dia"], [f"diagnostics{rest}" for rest in ("=", ".names=", ".probe_size=")]),
+        (["norm=batch", "dia"], [f"diagnostics{rest}" for rest in ("=", ".heavy_schedule.at=")]),
     ],
 )
 def test_bash_completes_overrides_as_far_as_they_are_known(
