@@ -14,9 +14,33 @@ if TYPE_CHECKING:
     from bnlab.diagnostics.diagnostic import Diagnostic
 
 DIAGNOSTICS = {
-    "saturation": "bnlab.diagnostics.activations:Saturation",
-    "dead_fraction": "bnlab.diagnostics.activations:DeadFraction",
+    "saturation": "bnlab.diagnostics.saturation:Saturation",
+    "saturation_strict": "bnlab.diagnostics.saturation:SaturationStrict",
+    "saturation_sides": "bnlab.diagnostics.saturation:SaturationSides",
+    "saturation_by_slope": "bnlab.diagnostics.saturation:SaturationBySlope",
+    "saturated_units": "bnlab.diagnostics.saturation:SaturatedUnits",
+    "saturation_rho": "bnlab.diagnostics.saturation:SaturationRho",
+    "zero_fraction": "bnlab.diagnostics.saturation:ZeroFraction",
+    "dead_fraction": "bnlab.diagnostics.dead_units:DeadFraction",
+    "dead_fraction_eval": "bnlab.diagnostics.dead_units:DeadFractionEval",
+    "activation_mean": "bnlab.diagnostics.distributions:ActivationMean",
+    "activation_variance": "bnlab.diagnostics.distributions:ActivationVariance",
+    "activation_quantiles": "bnlab.diagnostics.distributions:ActivationQuantiles",
+    "preactivation_quantiles": "bnlab.diagnostics.distributions:PreactivationQuantiles",
+    "effective_rank": "bnlab.diagnostics.features:EffectiveRank",
+    "stable_rank": "bnlab.diagnostics.features:StableRank",
+    "intrinsic_dim_ratio": "bnlab.diagnostics.features:IntrinsicDimRatio",
+    "mean_cosine": "bnlab.diagnostics.features:MeanCosine",
     "gradient_norm": "bnlab.diagnostics.gradients:GradientNorm",
+    "gradient_ratio": "bnlab.diagnostics.gradients:GradientRatio",
+    "gradient_growth": "bnlab.diagnostics.gradients:GradientGrowth",
+    "preactivation_gradient_norm": "bnlab.diagnostics.gradients:PreactivationGradientNorm",
+    "relative_gradient_norm": "bnlab.diagnostics.gradients:RelativeGradientNorm",
+    "gradient_noise_scale": "bnlab.diagnostics.gradient_noise:GradientNoiseScale",
+    "gradient_snr": "bnlab.diagnostics.gradient_noise:GradientSNR",
+    "update_ratio": "bnlab.diagnostics.updates:UpdateRatio",
+    "angular_update": "bnlab.diagnostics.updates:AngularUpdate",
+    "effective_lr": "bnlab.diagnostics.updates:EffectiveLearningRate",
 }
 
 

@@ -35,6 +35,9 @@ Need = Literal["gradients", "eval_mode", "update"]
 """``gradients``: a backward pass over the probe batch. ``eval_mode``: a forward pass over it in eval mode. ``update``:
 the weights before the last update, and the mini-batch that made it; where there was none, it is left out."""
 
+Ranges = Mapping[str, tuple[float, float]]
+"""Name of an activation, or ``any`` -> (least, most)."""
+
 Result = TypeVar("Result")
 
 
@@ -102,7 +105,10 @@ class Observation:
         loss: Mean over the probe batch. Needs ``gradients``.
         eval_preactivations: As `preactivations`, in eval mode. Needs ``eval_mode``.
         eval_activations: As `activations`, in eval mode. Needs ``eval_mode``.
-        weights: That are trained, by role.
+        weights: That are trained, by role, the output's last.
+        names: Role -> name of that weight among the parameters.
+        scale_invariant: Roles of the weights whose rows can each be multiplied by a positive number, and what the
+            network gives in training mode stays the same, but for eps.
         norms: By role, for what they declare; their tensors are ``passes.tensors_of(norm)``.
         passes: For passes of one's own, and all parameters and buffers by name.
         probe: The probe batch.
@@ -120,6 +126,8 @@ class Observation:
     eval_preactivations: Named = field(default_factory=dict)
     eval_activations: Named = field(default_factory=dict)
     weights: Named = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    scale_invariant: Collection[str] = frozenset()
     norms: Mapping[str, nn.Module] = field(default_factory=dict)
     passes: Passes | None = None
     probe: ProbeBatch | None = None
@@ -155,7 +163,7 @@ class Diagnostic(ABC):
         needs: See `Need`.
         vectorizable: It can be measured in many runs at once by `torch.func.vmap`: it decides nothing by the values of
             a tensor, and reads none off the device. Else each of these runs is measured by itself.
-        healthy: Name of the activation, or ``any`` -> the range that needs no comment, both ends included.
+        healthy: The range that needs no comment, both ends included.
         too_low: What it means if a value is below, in words that go on from "hidden3: 12%".
         too_high: What it means if a value is above.
     """
@@ -165,7 +173,7 @@ class Diagnostic(ABC):
     cost: ClassVar[Cost] = "shared"
     needs: ClassVar[frozenset[Need]] = frozenset()
     vectorizable: ClassVar[bool] = False
-    healthy: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    healthy: ClassVar[Ranges] = {}
     too_low: ClassVar[str] = ""
     too_high: ClassVar[str] = ""
 
@@ -327,6 +335,8 @@ def observe(
     facts: dict[str, Any] = {
         "activation": probe.activation,
         "weights": {role: passes.parameters[name] for role, name in names.items()},
+        "names": names,
+        "scale_invariant": layers.scale_invariant_weights,
         "norms": layers.norms,
         "passes": passes,
         "probe": probe,

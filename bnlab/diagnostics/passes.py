@@ -42,6 +42,10 @@ class Observable(Protocol):
         """Roles whose activation does nothing, because the norm brings a nonlinearity of its own."""
 
     @property
+    def scale_invariant_weights(self) -> Collection[str]:
+        """Roles of the weights whose rows can each be multiplied by a positive number, to no effect but for eps."""
+
+    @property
     def norms(self) -> Mapping[str, nn.Module]:
         """Norms by role, with the declarations of `bnlab.norms.norm.Norm`."""
 

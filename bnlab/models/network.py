@@ -149,6 +149,16 @@ class Network(nn.Module):
         """The weights of the linear maps by role: those that are trained, which may not be those that are used."""
         return {role: trained_weight(linear) for role, linear in self.linears.items()}
 
+    @property
+    def scale_invariant_weights(self) -> frozenset[str]:
+        """Roles of the weights whose rows can each be multiplied by a positive number, to no effect but for eps.
+
+        That is so where a norm right behind the linear map takes the scale of each channel away, and no bias comes
+        between them. Behind a relu it would hold too, for it passes a scale on; but only where there is no bias, and a
+        norm after the activation leaves the linear map its own.
+        """
+        return frozenset(role for role, block in self.blocks.items() if _takes_scale_away(block))
+
     def features(self, x: Tensor) -> Tensor:
         """Return what the output layer sees, (N, features)."""
         if hasattr(self, "input"):
@@ -209,6 +219,12 @@ class BlockBuilder:
         replaced = norm_first and declared.replaces_activation
         activation = None if replaced else ACTIVATIONS[self.activation]()
         return Block(linear, norm, activation, norm_first, Dropout(self.dropout) if self.dropout else None)
+
+
+def _takes_scale_away(block: Block) -> bool:
+    declared = cast("Norm", block.norm)
+    is_bare = block.linear.bias is None and not is_parametrized(block.linear, "weight")
+    return block.norm_first and is_bare and "channel_scale" in declared.invariances
 
 
 def trained_weight(linear: nn.Module) -> Tensor:

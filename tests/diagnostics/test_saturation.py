@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from bnlab.diagnostics.activations import DeadFraction, Saturation
+from bnlab.diagnostics.dead_units import DeadFraction
 from bnlab.diagnostics.diagnostic import Observation, ProbeBatch, looking_at, measure_all, observe
+from bnlab.diagnostics.saturation import Saturation
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import ACTIVATIONS
 from bnlab.norms.catalog import build_norm
