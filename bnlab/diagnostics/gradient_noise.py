@@ -6,16 +6,19 @@ another function for each size. Both are left out there.
 Shape letters: K mini-batches of B images each.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation
 from bnlab.diagnostics.passes import Named
+from bnlab.norms.norm import Norm
 
 
 def _is_defined(seen: Observation) -> bool:
     enough = seen.probe is not None and len(seen.probe.training_batches) > 1
-    return enough and not any(getattr(norm, "mixes_samples", False) for norm in seen.norms.values())
+    return enough and not any(cast("Norm", norm).mixes_samples for norm in seen.norms.values())
 
 
 def _moments(seen: Observation) -> dict[str, tuple[Tensor, Tensor]]:
@@ -49,9 +52,10 @@ class GradientNoiseScale(Diagnostic):
 
         B_simple = tr(Sigma) / |G|^2
 
-    with Sigma the covariance of one image's gradient and G the mean, over the weights of all layers. From K mini-batches
-    of B images and their gradients g_k: tr(Sigma) = B / (K - 1) sum |g_k - gbar|^2 and |G|^2 = |gbar|^2 - tr(Sigma) / KB,
-    both unbiased.
+    with Sigma the covariance of one image's gradient and G their mean, over the weights of all layers. Estimated
+    without bias from K mini-batches of B images each and their gradients g_k, of mean g:
+
+        tr(Sigma) = B / (K - 1) sum |g_k - g|^2,    |G|^2 = |g|^2 - tr(Sigma) / (K B)
 
     Unit:
         Images. Negative where the noise hides |G|^2: there are too few images to say.
