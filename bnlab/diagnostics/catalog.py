@@ -41,6 +41,10 @@ DIAGNOSTICS = {
     "update_ratio": "bnlab.diagnostics.updates:UpdateRatio",
     "angular_update": "bnlab.diagnostics.updates:AngularUpdate",
     "effective_lr": "bnlab.diagnostics.updates:EffectiveLearningRate",
+    "preactivation_drift": "bnlab.diagnostics.drift:PreactivationDrift",
+    "drift_from_start": "bnlab.diagnostics.drift:DriftFromStart",
+    "wasserstein_drift": "bnlab.diagnostics.drift:WassersteinDrift",
+    "gradient_shift": "bnlab.diagnostics.gradient_shift:GradientShift",
 }
 
 

@@ -161,7 +161,11 @@ class Passes:
         return F.cross_entropy(self.logits(inputs, parameters), labels)
 
     def gradient(
-        self, inputs: Tensor, labels: Tensor, parameters: Mapping[str, Tensor] | None = None
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        parameters: Mapping[str, Tensor] | None = None,
+        names: Collection[str] | None = None,
     ) -> tuple[Named, Tensor]:
         """Return the loss's gradient by parameter, and the loss, in training mode.
 
@@ -169,9 +173,13 @@ class Passes:
             inputs: (N, ...).
             labels: (N,).
             parameters: As for `logits`.
+            names: Of the parameters whose gradient is wanted; None: all.
         """
-        at = {**self.parameters, **(parameters or {})}
-        gradient, loss, _ = self.calculus.gradient(lambda moved: (self.loss(inputs, labels, moved), None), at)
+        own = {**self.parameters, **(parameters or {})}
+        at = {name: own[name] for name in (own if names is None else names)}
+        gradient, loss, _ = self.calculus.gradient(
+            lambda moved: (self.loss(inputs, labels, {**own, **moved}), None), at
+        )
         return gradient, loss
 
     def hessian_times(
@@ -187,9 +195,8 @@ class Passes:
         """
         own = {**self.parameters, **(parameters or {})}
         at = {name: own[name] for name in vector}
-        others = {name: value for name, value in own.items() if name not in vector}
         return self.calculus.hessian_times(
-            lambda moved: (self.loss(inputs, labels, {**others, **moved}), None), at, vector
+            lambda moved: (self.loss(inputs, labels, {**own, **moved}), None), at, vector
         )
 
     def tensors_of(self, module: nn.Module) -> Named:
