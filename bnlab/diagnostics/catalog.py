@@ -44,6 +44,15 @@ DIAGNOSTICS = {
     "preactivation_drift": "bnlab.diagnostics.drift:PreactivationDrift",
     "drift_from_start": "bnlab.diagnostics.drift:DriftFromStart",
     "wasserstein_drift": "bnlab.diagnostics.drift:WassersteinDrift",
+    "accuracy_by_statistics": "bnlab.diagnostics.two_faces:AccuracyByStatistics",
+    "loss_by_statistics": "bnlab.diagnostics.two_faces:LossByStatistics",
+    "prediction_flips": "bnlab.diagnostics.two_faces:PredictionFlips",
+    "running_mean_distance": "bnlab.diagnostics.two_faces:RunningMeanDistance",
+    "running_variance_distance": "bnlab.diagnostics.two_faces:RunningVarianceDistance",
+    "norm_scale": "bnlab.diagnostics.internals:NormScale",
+    "norm_shift": "bnlab.diagnostics.internals:NormShift",
+    "near_zero_channels": "bnlab.diagnostics.internals:NearZeroChannels",
+    "statistic_noise": "bnlab.diagnostics.internals:StatisticNoise",
     "gradient_shift": "bnlab.diagnostics.gradient_shift:GradientShift",
 }
 

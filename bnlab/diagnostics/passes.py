@@ -177,9 +177,7 @@ class Passes:
         """
         own = {**self.parameters, **(parameters or {})}
         at = {name: own[name] for name in (own if names is None else names)}
-        gradient, loss, _ = self.calculus.gradient(
-            lambda moved: (self.loss(inputs, labels, {**own, **moved}), None), at
-        )
+        gradient, loss, _ = self.calculus.gradient(lambda moved: (self.loss(inputs, labels, {**own, **moved}), {}), at)
         return gradient, loss
 
     def hessian_times(
@@ -195,9 +193,7 @@ class Passes:
         """
         own = {**self.parameters, **(parameters or {})}
         at = {name: own[name] for name in vector}
-        return self.calculus.hessian_times(
-            lambda moved: (self.loss(inputs, labels, {**own, **moved}), None), at, vector
-        )
+        return self.calculus.hessian_times(lambda moved: (self.loss(inputs, labels, {**own, **moved}), {}), at, vector)
 
     def tensors_of(self, module: nn.Module) -> Named:
         """Return the parameters and buffers of one of the network's modules, by their names in it, as they are now."""

@@ -72,7 +72,7 @@ def test_a_layer_whose_predecessors_stand_still_has_no_shift():
 
 
 def test_a_linear_head_behind_a_scaled_layer_has_a_closed_form():
-    """A relu layer times 2 doubles what the head sees: near logits of zero its gradient doubles, and keeps direction."""
+    """A relu layer times 2 doubles what the head sees: near logits of zero its gradient doubles, direction kept."""
     net = network(activation="relu", norm="none", depth=1)
     with torch.no_grad():
         net.output.weight.mul_(1e-6)
