@@ -48,7 +48,8 @@ def batch_of(seen: Observation) -> Batch | None:
 
 def norm_of(named: Named) -> Tensor:
     """Return the Euclidean norm of all tensors together."""
-    return torch.stack([torch.linalg.vector_norm(value) for value in named.values()]).norm()
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in named.values()]))
+    return norm
 
 
 def _lines(seen: Observation) -> dict[str, _Line]:

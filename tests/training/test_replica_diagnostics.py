@@ -54,7 +54,13 @@ def check(words: list[str]) -> None:
                         assert same or (math.isnan(value) and math.isnan(ours[row][name][role])), (name, role, look)
 
 
-@pytest.mark.parametrize(("model", "norm"), CASES)
+FEW = {"batch", "layer", "none"}
+
+
+@pytest.mark.parametrize(
+    ("model", "norm"),
+    [pytest.param(*case, marks=[] if case[0] == "mlp" and case[1] in FEW else pytest.mark.slow) for case in CASES],
+)
 def test_all_values_are_those_of_the_run_alone(model: str, norm: str) -> None:
     sizes = ["model=cnn", "model.width=4", "model.num_stages=1"] if model == "cnn" else ["model.width=8"]
     check([*sizes, "model.depth=2", f"norm={norm}", *OPTIONS.get(norm, []), "model.activation=tanh"])
