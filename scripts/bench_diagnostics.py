@@ -35,7 +35,8 @@ from torch import Tensor, nn
 
 from bnlab import provenance
 from bnlab.config.compose import compose_run
-from bnlab.diagnostics.catalog import DIAGNOSTICS, build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
+from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.diagnostics.diagnostic import Moment, measure_all
 from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check

@@ -97,6 +97,8 @@ class LossRange(Diagnostic):
 
         range = max over m of L(theta_m) - min over m of L(theta_m);    relative: over L(theta)
 
+    The lowest and the highest loss are given too: the band between them over the steps is the paper's figure.
+
     Unit:
         Nats per image; relative: dimensionless.
 
@@ -121,7 +123,10 @@ class LossRange(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the range, of the whole network."""
-        return _both(seen, lambda line: line.losses.amax() - line.losses.amin(), lambda line: line.loss)
+        found = _both(seen, lambda line: line.losses.amax() - line.losses.amin(), lambda line: line.loss)
+        for kind, line in _lines(seen).items():
+            found |= {f"network/{kind}_lowest": line.losses.amin(), f"network/{kind}_highest": line.losses.amax()}
+        return found
 
 
 class GradientPredictiveness(Diagnostic):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from bnlab.data.loader import Batches
-from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
 from bnlab.experiment.checking import Checked
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network

@@ -9,7 +9,7 @@ from bnlab import provenance
 from bnlab.data.loader import Batches
 from bnlab.data.opening import open_data
 from bnlab.data.splits import DataSet
-from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Diagnostic, needs_of
 from bnlab.diagnostics.schedule import measured_steps
 from bnlab.errors import ConfigError

@@ -58,6 +58,17 @@ class RunFolder:
         """Where the state before that one is."""
         return self.path / "company.previous.pt"
 
+    def figure_path(self, name: str, kind: str) -> Path:
+        """Return where a figure of this run lies; its folder is there.
+
+        Args:
+            name: Of the figure.
+            kind: ``svg`` or ``png``.
+        """
+        folder = self.path / "figures"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{name}.{kind}"
+
     def forget_checkpoints(self) -> None:
         """Take away what is needed to go on; the final weights stay."""
         for path in (self.previous_checkpoint_path, self.company_path, self.previous_company_path):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bnlab.data.loader import Batches
 from bnlab.data.splits import DataSet
-from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Batch, Moment, diagnostics_due
 from bnlab.diagnostics.passes import Named
 from bnlab.models.catalog import build_network, seed_weights

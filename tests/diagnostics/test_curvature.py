@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, hessian
 from watched import in_float64, probe
 
-from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.curvature import largest_eigenvalue
 from bnlab.diagnostics.diagnostic import ProbeBatch, measure_all
 from bnlab.models.catalog import build_model, seed_weights

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import wasserstein_distance
 from watched import by_unit, network, probe, seen, stored
 
-from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import measure_all
 from bnlab.diagnostics.drift import DriftFromStart, PreactivationDrift, WassersteinDrift
 

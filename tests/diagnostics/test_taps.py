@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from bnlab.diagnostics.catalog import DIAGNOSTICS, build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
+from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch, measure_all
 from bnlab.diagnostics.taps import leaving_no_trace, tapped
 from bnlab.errors import ConfigError

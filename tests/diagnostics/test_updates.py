@@ -77,7 +77,7 @@ def test_scaling_a_row_turns_it_by_nothing():
 
 
 def test_without_an_update_there_is_nothing_to_say():
-    from bnlab.diagnostics.catalog import build_diagnostics  # noqa: PLC0415
+    from bnlab.diagnostics.building import build_diagnostics  # noqa: PLC0415
     from bnlab.diagnostics.diagnostic import measure_all  # noqa: PLC0415
 
     net = network()

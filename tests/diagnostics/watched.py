@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import torch
 
-from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Observation, ProbeBatch, measure_all
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import ACTIVATIONS

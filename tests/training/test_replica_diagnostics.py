@@ -7,7 +7,8 @@ import pytest
 import torch
 from replicas import alone, compose, default_dtype, together
 
-from bnlab.diagnostics.catalog import DIAGNOSTICS, build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
+from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.norms.catalog import NORMS, is_vectorizable
 from bnlab.training.cohort import Cohort
 
