@@ -12,12 +12,13 @@ from torch import Tensor
 
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation
 from bnlab.diagnostics.passes import Named
+from bnlab.diagnostics.sorting import sorted_rows
 
 MOST_PER_UNIT = 4096
 """Values of a unit that are looked at: those of 1,000 images, all; of a convolution's positions, every so many."""
 
 MOST_PER_LAYER = 16384
-"""Values of a layer that are sorted for its quantiles: 1 ms here. A quantile of so many is sure to 0.4% of rank."""
+"""Values of a layer that are sorted for its quantiles. A quantile of so many is sure to 0.4% of rank."""
 
 PERCENTS = (2, 15, 50, 85, 98)
 """15, 50 and 85 are those of Ioffe & Szegedy's figure 1; 2 and 98 mark the tails, as Glorot & Bengio do."""
@@ -36,16 +37,27 @@ def bounded(x_NUS: Tensor, most: int = MOST_PER_UNIT) -> Tensor:
         >>> bounded(torch.arange(6.0).view(3, 2), most=2).tolist()
         [[0.0, 4.0], [1.0, 5.0]]
     """
-    x_UM = x_NUS.transpose(0, 1).flatten(1)
-    return x_UM[:, :: -(-x_UM.shape[1] // most)]
+    x_NSU = x_NUS.reshape(*x_NUS.shape[:2], -1).transpose(1, 2)
+    num_images, num_positions, num_units = x_NSU.shape
+    num_values = num_images * num_positions
+    stride = -(-num_values // most)
+    if stride == 1:
+        return x_NSU.reshape(num_values, num_units).T
+    # gathered, not sliced: to lay all values out by unit would copy a whole convolution's output
+    places = torch.arange(0, num_values, stride, device=x_NUS.device)
+    return x_NSU[places // num_positions, places % num_positions].T
 
 
 def sorted_preactivations(seen: Observation) -> Named:
     """Return the pre-activations of each layer, sorted by unit, (U, M), sorted once for all diagnostics of a step."""
     return seen.derived(
         "sorted pre-activations",
-        lambda seen: {role: bounded(z).float().sort(1).values for role, z in seen.preactivations.items()},
+        lambda seen: {role: sorted_rows(_wide(bounded(z))) for role, z in seen.preactivations.items()},
     )
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def quantiles_of_sorted(x_UM: Tensor, percents: tuple[int, ...]) -> Tensor:
@@ -72,7 +84,7 @@ def quantiles_of_sorted(x_UM: Tensor, percents: tuple[int, ...]) -> Tensor:
 
 def _layer_quantiles(x_NUS: Tensor) -> Tensor:
     x_V = bounded(x_NUS).flatten()
-    x_V = x_V[:: -(-len(x_V) // MOST_PER_LAYER)].float().sort().values
+    x_V = sorted_rows(_wide(x_V[:: -(-len(x_V) // MOST_PER_LAYER)]))
     return quantiles_of_sorted(x_V[None], PERCENTS)[:, 0]
 
 

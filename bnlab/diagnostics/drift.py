@@ -6,6 +6,7 @@ what moves them is the training of the layers before.
 Shape letters: U units (channels, for a convolution), M values per unit, Q quantiles.
 """
 
+import torch
 from torch import Tensor
 
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation
@@ -17,20 +18,32 @@ PERCENTS = (15, 50, 85)
 
 
 def _quantiles(seen: Observation) -> Named:
-    """Return the quantiles of each unit's pre-activations, (Q, U) by layer."""
-    return seen.derived(
-        "quantiles of units",
-        lambda seen: {role: quantiles_of_sorted(z_UM, PERCENTS) for role, z_UM in sorted_preactivations(seen).items()},
-    )
+    """Return the quantiles of each unit's pre-activations, (Q, U) by layer; NaN where a value is not finite."""
+    return seen.derived("quantiles of units", _compute_quantiles)
+
+
+def _compute_quantiles(seen: Observation) -> Named:
+    quantiles = {}
+    for role, z_UM in sorted_preactivations(seen).items():
+        ends = z_UM[:, 0] + z_UM[:, -1]  # not finite as soon as one value of the unit is not
+        quantiles[role] = torch.where(ends.isfinite(), quantiles_of_sorted(z_UM, PERCENTS), torch.nan)
+    return quantiles
+
+
+def _has_spread(seen: Observation, role: str) -> bool:
+    return sorted_preactivations(seen)[role].shape[1] > 1
 
 
 def _spread(q_QU: Tensor) -> Tensor:
     return (q_QU[-1] - q_QU[0]).mean()
 
 
-def _moved(now: Tensor, then: Tensor) -> dict[str, Tensor]:
+def _moved(now: Tensor, then: Tensor, has_spread: bool) -> dict[str, Tensor]:
     raw = (now - then).abs().mean()
-    return {"normalized": raw / ((_spread(now) + _spread(then)) / 2), "raw": raw}
+    if not has_spread:
+        return {"raw": raw}
+    normalized = raw / ((_spread(now) + _spread(then)) / 2)
+    return {"normalized": torch.where(raw == 0, raw, normalized), "raw": raw}
 
 
 class PreactivationDrift(Diagnostic):
@@ -50,8 +63,10 @@ class PreactivationDrift(Diagnostic):
         Sorts the values of each unit, once for all diagnostics that need it.
 
     Blind spots:
-        Where the spread is tiny, as a deep network's at its start, the normalized value explodes: read the raw one
-        beside it. Whether drift slows training is another question: Santurkar et al. 2018 found drift that does not.
+        Where the spread is tiny, as a deep network's at its start, the normalized value explodes, and it is infinite
+        where there is none: read the raw one beside it. Dropout and a norm's noise are drawn anew at each step, and
+        count as drift. Whether drift slows training is another question: Santurkar et al. 2018 found drift that does
+        not.
 
     Source:
         Ioffe & Szegedy 2015, arXiv:1502.03167, figure 1 (b, c), over all units instead of one; the figure is Ours.
@@ -67,7 +82,7 @@ class PreactivationDrift(Diagnostic):
         return {
             f"{role}/{facet}": value
             for role, then in seen.memory.items()
-            for facet, value in _moved(now[role], then).items()
+            for facet, value in _moved(now[role], then, _has_spread(seen, role)).items()
         }
 
     def remember(self, seen: Observation) -> Named:
@@ -92,7 +107,8 @@ class DriftFromStart(Diagnostic):
         Shared with `preactivation_drift`.
 
     Blind spots:
-        A tiny spread at the start makes spread_growth explode, and it says nothing of the middle.
+        A tiny spread at the start makes spread_growth explode, and it says nothing of the middle. normalized
+        saturates: a layer that grows wider without end, or shrinks to a point, tends to about 2/3.
 
     Source:
         Ioffe & Szegedy 2015, arXiv:1502.03167, figure 1; the figures are Ours.
@@ -107,8 +123,11 @@ class DriftFromStart(Diagnostic):
         now = _quantiles(seen)
         found: dict[str, Tensor] = {}
         for role, start in seen.memory.items():
-            found |= {f"{role}/{facet}": value for facet, value in _moved(now[role], start).items()}
-            found[f"{role}/spread_growth"] = _spread(now[role]) / _spread(start)
+            has_spread = _has_spread(seen, role)
+            found |= {f"{role}/{facet}": value for facet, value in _moved(now[role], start, has_spread).items()}
+            if has_spread:
+                growth = _spread(now[role]) / _spread(start)
+                found[f"{role}/spread_growth"] = torch.where(_spread(now[role]) == _spread(start), 1.0, growth)
         return found
 
     def remember(self, seen: Observation) -> Named:
@@ -149,12 +168,13 @@ class WassersteinDrift(Diagnostic):
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return both distances per layer; nothing at the first measured step."""
         now = sorted_preactivations(seen)
-        return {
+        distances = {
             f"{role}/since_{when}": (now[role] - seen.memory[f"{when}/{role}"]).abs().mean()
             for role in now
             for when in ("last", "start")
             if f"{when}/{role}" in seen.memory
         }
+        return {key: torch.where(value.isfinite(), value, torch.nan) for key, value in distances.items()}
 
     def remember(self, seen: Observation) -> Named:
         """Return the sorted values of this step and of the first."""
