@@ -2,7 +2,7 @@
 
 import torch
 
-from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Batch, Moment
 from bnlab.training.replica_measure import StackedReplicas, measure_replicas
 

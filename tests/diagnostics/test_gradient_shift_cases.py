@@ -13,7 +13,7 @@ from stacked import looked_at_together
 from torch import nn
 from watched import images, in_float64, measured, network, probe
 
-from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch, measure_all
 from bnlab.diagnostics.gradient_shift import _compare
 from bnlab.models.network import ACTIVATIONS
