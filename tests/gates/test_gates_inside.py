@@ -1,6 +1,6 @@
 """What a release must show of the inside of networks, on real data, three seeds each: the gates H3, H5, H12, H14, H15.
 
-The bounds lie well away from what ten seeds gave (scripts/bench_results/pilot.json); the recipes are those of conf/sweep.
+The bounds lie well away from what ten seeds gave (scripts/bench_results/pilot.json); the recipes stand in conf/sweep.
 """
 
 import math
