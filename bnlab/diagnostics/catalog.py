@@ -8,7 +8,7 @@ DIAGNOSTICS = {
     "saturation_strict": "bnlab.diagnostics.saturation:SaturationStrict",
     "saturation_sides": "bnlab.diagnostics.saturation:SaturationSides",
     "saturation_by_slope": "bnlab.diagnostics.saturation:SaturationBySlope",
-    "saturated_units": "bnlab.diagnostics.saturation:SaturatedUnits",
+    "saturated_units": "bnlab.diagnostics.dead_units:SaturatedUnits",
     "saturation_rho": "bnlab.diagnostics.saturation:SaturationRho",
     "zero_fraction": "bnlab.diagnostics.saturation:ZeroFraction",
     "dead_fraction": "bnlab.diagnostics.dead_units:DeadFraction",

@@ -1,51 +1,22 @@
 """How the values of a layer are distributed, over time: means, variances, quantiles.
 
-Memory is bounded: of each unit at most 4,096 values are looked at, of each layer's quantiles at most 16,384, by fixed
-strides, so that nothing is drawn and each step looks at the same places.
+Means and variances are those of all values. Quantiles are of at most 4,096 values per unit, by a fixed stride, so that
+memory is bounded, nothing is drawn and each step looks at the same places: all values of 1,000 images in a perceptron,
+a part of a convolution's positions.
 
-Shape letters: N batch, U units (channels, for a convolution), S any number of spatial axes, M values per unit, V of a
-layer.
+Shape letters: N batch, U units (channels, for a convolution), S any number of spatial axes, M values per unit.
 """
 
 import torch
 from torch import Tensor
 
+from bnlab.diagnostics.by_unit import bounded, means_by_unit, sums, zero_or_nan
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation
 from bnlab.diagnostics.passes import Named
 from bnlab.diagnostics.sorting import sorted_rows
 
-MOST_PER_UNIT = 4096
-"""Values of a unit that are looked at: those of 1,000 images, all; of a convolution's positions, every so many."""
-
-MOST_PER_LAYER = 16384
-"""Values of a layer that are sorted for its quantiles. A quantile of so many is sure to 0.4% of rank."""
-
 PERCENTS = (2, 15, 50, 85, 98)
 """15, 50 and 85 are those of Ioffe & Szegedy's figure 1; 2 and 98 mark the tails, as Glorot & Bengio do."""
-
-
-def bounded(x_NUS: Tensor, most: int = MOST_PER_UNIT) -> Tensor:
-    """Return values by unit, (U, M), at most so many of each, by a fixed stride over images and positions.
-
-    Args:
-        x_NUS: What a layer sees or gives.
-        most: M at most.
-
-    Example:
-        >>> bounded(torch.arange(6.0).view(3, 2)).tolist()
-        [[0.0, 2.0, 4.0], [1.0, 3.0, 5.0]]
-        >>> bounded(torch.arange(6.0).view(3, 2), most=2).tolist()
-        [[0.0, 4.0], [1.0, 5.0]]
-    """
-    x_NSU = x_NUS.reshape(*x_NUS.shape[:2], -1).transpose(1, 2)
-    num_images, num_positions, num_units = x_NSU.shape
-    num_values = num_images * num_positions
-    stride = -(-num_values // most)
-    if stride == 1:
-        return x_NSU.reshape(num_values, num_units).T
-    # gathered, not sliced: to lay all values out by unit would copy a whole convolution's output
-    places = torch.arange(0, num_values, stride, device=x_NUS.device)
-    return x_NSU[places // num_positions, places % num_positions].T
 
 
 def sorted_preactivations(seen: Observation) -> Named:
@@ -78,22 +49,37 @@ def quantiles_of_sorted(x_UM: Tensor, percents: tuple[int, ...]) -> Tensor:
         below = min(int(place), max(last - 1, 0))
         low, high = x_UM[:, below], x_UM[:, min(below + 1, last)]
         quantiles.append(low + (place - below) * (high - low))
-    # sorting puts NaN last, where quantiles would not see it
-    return torch.where(x_UM[:, -1].isnan(), torch.nan, torch.stack(quantiles))
+    # NaN and infinities stand at the ends, where quantiles would not see them
+    return torch.stack(quantiles) + 0 * (x_UM[:, 0] + x_UM[:, last])
 
 
-def _layer_quantiles(x_NUS: Tensor) -> Tensor:
-    x_V = bounded(x_NUS).flatten()
-    x_V = sorted_rows(_wide(x_V[:: -(-len(x_V) // MOST_PER_LAYER)]))
-    return quantiles_of_sorted(x_V[None], PERCENTS)[:, 0]
+def unit_moments(a_NUS: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance of each unit over images and positions, (U,) each.
+
+    In one reading, of distances from the unit's first value: a unit that hardly moves is then known to all digits.
+
+    Args:
+        a_NUS: What a layer gives.
+    """
+    first_U = a_NUS[0].flatten(1)[:, 0] if a_NUS.dim() > 2 else a_NUS[0]
+    origin_U1 = first_U.view(-1, *(1 for _ in a_NUS.shape[2:]))
+
+    def distances(part: Tensor) -> tuple[Tensor, Tensor]:
+        distance = part - origin_U1
+        return distance, distance.square()
+
+    mean_U, square_U = means_by_unit(distances, a_NUS)
+    return first_U + mean_U, square_U - mean_U.square()
 
 
-def _facets(values: Named) -> dict[str, Tensor]:
-    return {
-        f"{role}/q{percent:02}": quantile
-        for role, x in values.items()
-        for percent, quantile in zip(PERCENTS, _layer_quantiles(x), strict=True)
-    }
+def moments_by_unit(seen: Observation) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the mean and the variance of each layer's units, computed once for all diagnostics of a step."""
+    return seen.derived("moments by unit", lambda seen: {role: unit_moments(a) for role, a in seen.activations.items()})
+
+
+def _facets(x_NUS: Tensor, role: str, odd: Tensor) -> dict[str, Tensor]:
+    quantiles = quantiles_of_sorted(sorted_rows(_wide(bounded(x_NUS)).T.flatten())[None], PERCENTS)[:, 0] + odd
+    return {f"{role}/q{percent:02}": q for percent, q in zip(PERCENTS, quantiles, strict=True)}
 
 
 class ActivationMean(Diagnostic):
@@ -123,7 +109,7 @@ class ActivationMean(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the mean per layer."""
-        return {role: a.float().mean() for role, a in seen.activations.items()}
+        return {role: total / seen.activations[role].numel() for role, total in sums(seen).items()}
 
 
 class ActivationVariance(Diagnostic):
@@ -154,13 +140,14 @@ class ActivationVariance(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the variance per layer."""
-        return {role: a.float().var(correction=0) for role, a in seen.activations.items()}
+        moments = moments_by_unit(seen)
+        return {role: var_U.mean() + mean_U.var(correction=0) for role, (mean_U, var_U) in moments.items()}
 
 
 class ActivationQuantiles(Diagnostic):
     """The 2nd, 15th, 50th, 85th and 98th percentile of what a layer gives.
 
-    Over images, units and positions together, by linear interpolation; of at most 16,384 values.
+    Over images, units and positions together, by linear interpolation; of at most 4,096 values per unit.
 
     Unit:
         Units of the activation.
@@ -170,7 +157,7 @@ class ActivationQuantiles(Diagnostic):
         the same for every image.
 
     Cost:
-        Sorts 16,384 values per layer.
+        Puts the values of each layer in order: 0.3 ms for 100 units and 1,000 images.
 
     Blind spots:
         Units are thrown together: a fan can be wide though each unit is constant.
@@ -185,14 +172,17 @@ class ActivationQuantiles(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return five quantiles per layer."""
-        return _facets(dict(seen.activations))
+        odd = zero_or_nan(seen)
+        return {
+            name: value for role, a in seen.activations.items() for name, value in _facets(a, role, odd[role]).items()
+        }
 
 
 class PreactivationQuantiles(Diagnostic):
     """The 2nd, 15th, 50th, 85th and 98th percentile of what an activation sees.
 
-    Over images, units and positions together, by linear interpolation; of at most 16,384 values. Behind the norm,
-    where one stands before the activation.
+    Over images, units and positions together, by linear interpolation; of at most 4,096 values per unit. Behind the
+    norm, where one stands before the activation.
 
     Unit:
         Units of the pre-activation.
@@ -202,7 +192,7 @@ class PreactivationQuantiles(Diagnostic):
         as the layers before it learn.
 
     Cost:
-        Sorts 16,384 values per layer.
+        Puts the values of each layer in order: 0.3 ms for 100 units and 1,000 images.
 
     Blind spots:
         Ioffe & Szegedy show one typical unit, this all of them: single units can move while the fan stays. See
@@ -218,4 +208,8 @@ class PreactivationQuantiles(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return five quantiles per layer."""
-        return _facets(dict(seen.preactivations))
+        return {
+            name: value
+            for role, z in seen.preactivations.items()
+            for name, value in _facets(z, role, 0 * z.sum()).items()
+        }

@@ -1,96 +1,26 @@
-"""How much of a layer sits where its nonlinearity is flat, so that no gradient passes; said in several ways.
+"""How much of a layer sits where its nonlinearity is flat, so that no gradient passes; said in several ways."""
 
-Shape letters: N batch, U units (channels, for a convolution), S any number of spatial axes, M = N times positions.
-"""
-
-import math
-from collections.abc import Callable
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
+from bnlab.diagnostics.by_unit import means_by_unit, zero_or_nan
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
-
-MARGIN, STRICT_MARGIN = 0.05, 0.01
-"""A sigmoid's output closer than this to 0 or 1 is flat: there its slope is below 19% (4%) of its largest. A tanh is a
-sigmoid stretched to (-1, 1), so that its margin is twice as wide: |a| > 0.9 (0.98)."""
-
-SLOPE_SHARE = 0.1
-"""A slope below this share of the nonlinearity's largest is flat."""
-
-SATURATED_SHARE = 0.95
-"""A unit is saturated if more than this share of its outputs is flat."""
-
-BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-"""Of the nonlinearities that have two of them."""
+from bnlab.diagnostics.flatness import (
+    BOUNDS,
+    MARGIN,
+    STRICT_MARGIN,
+    flat_by_unit,
+    flat_slopes_by_unit,
+    sides_by_unit,
+    zeros_by_unit,
+)
+from bnlab.diagnostics.passes import Named
 
 
-def _sigmoid_slope(_: Tensor, a: Tensor) -> Tensor:
-    return a * (1 - a)
-
-
-def _tanh_slope(_: Tensor, a: Tensor) -> Tensor:
-    return 1 - a.square()
-
-
-def _relu_slope(z: Tensor, _: Tensor) -> Tensor:
-    return (z > 0).to(z.dtype)
-
-
-def _gelu_slope(z: Tensor, _: Tensor) -> Tensor:
-    below: Tensor = torch.special.ndtr(z)
-    return below + z * torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
-
-
-def _silu_slope(z: Tensor, _: Tensor) -> Tensor:
-    gate = torch.sigmoid(z)
-    return gate * (1 + z * (1 - gate))
-
-
-SLOPES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], float]] = {
-    "sigmoid": (_sigmoid_slope, 0.25),
-    "tanh": (_tanh_slope, 1.0),
-    "relu": (_relu_slope, 1.0),
-    "gelu": (_gelu_slope, 1.1289042),  # at z = sqrt(2)
-    "silu": (_silu_slope, 1.0998393),  # at z = 2.3993573
-}
-"""Nonlinearity -> (its slope out of input and output, the largest slope)."""
-
-
-def flat(activation: str, z: Tensor, a: Tensor, margin: float = MARGIN) -> Tensor:
-    """Return where an activation is flat.
-
-    Args:
-        activation: Its name.
-        z: What goes into it.
-        a: What comes out.
-        margin: Distance to the bounds, as a share of the range between them; without meaning where there are none.
-    """
-    if activation in BOUNDS:
-        low, high = _sides(activation, a, margin)
-        return low | high
-    if activation == "relu":
-        return a == 0
-    return SLOPES[activation][0](z, a).abs() < SLOPE_SHARE
-
-
-def _sides(activation: str, a: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    low, high = BOUNDS[activation]
-    width = (high - low) * margin
-    return a < low + width, a > high - width
-
-
-def share(flags: Tensor, a_NUS: Tensor) -> Tensor:
-    """Return the share of true flags; NaN as soon as one activation is NaN.
-
-    A comparison with NaN is false: without this a network full of NaN would look healthy.
-
-    Args:
-        flags: Of anything that was derived from the activations.
-        a_NUS: The activations.
-    """
-    return torch.where(a_NUS.isnan().any(), torch.nan, flags.float().mean())
+def _shares(by_unit: Named, seen: Observation) -> Named:
+    odd = zero_or_nan(seen)
+    return {role: share_U.mean() + odd[role] for role, share_U in by_unit.items()}
 
 
 class Saturation(Diagnostic):
@@ -102,7 +32,7 @@ class Saturation(Diagnostic):
         gelu, silu  |slope| < 0.1
 
     Unit:
-        Share, 0 to 1. NaN as soon as one activation is NaN.
+        Share, 0 to 1. NaN as soon as one activation is NaN or infinite.
 
     Reading:
         For sigmoid and tanh, 0 is healthy and 1 is stuck. For relu this is the share of zeros: about 0.5 is healthy,
@@ -136,16 +66,14 @@ class Saturation(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the flat share per layer."""
-        return {
-            role: share(flat(seen.activation, seen.preactivations[role], a), a) for role, a in seen.activations.items()
-        }
+        return _shares(flat_by_unit(seen), seen)
 
 
 class SaturationStrict(Diagnostic):
     """Saturation with a narrower margin: sigmoid a < 0.01 or a > 0.99, tanh |a| > 0.98.
 
     Unit:
-        Share, 0 to 1. NaN as soon as one activation is NaN.
+        Share, 0 to 1. NaN as soon as one activation is NaN or infinite.
 
     Reading:
         Beside `saturation`: units between the two margins may still come back.
@@ -166,12 +94,7 @@ class SaturationStrict(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the flat share per layer."""
-        if seen.activation not in BOUNDS:
-            return {}
-        return {
-            role: share(flat(seen.activation, seen.preactivations[role], a, STRICT_MARGIN), a)
-            for role, a in seen.activations.items()
-        }
+        return _shares(flat_by_unit(seen, STRICT_MARGIN), seen) if seen.activation in BOUNDS else {}
 
 
 class SaturationSides(Diagnostic):
@@ -181,7 +104,7 @@ class SaturationSides(Diagnostic):
         high  sigmoid a > 0.95    tanh a > 0.9
 
     Unit:
-        Share, 0 to 1; the two add up to `saturation`. NaN as soon as one activation is NaN.
+        Share, 0 to 1; the two add up to `saturation`. NaN as soon as one activation is NaN or infinite.
 
     Reading:
         One side alone, growing: the layer's inputs drift away from zero, as the top layer of a deep sigmoid network
@@ -206,11 +129,10 @@ class SaturationSides(Diagnostic):
         """Return the share per layer and side."""
         if seen.activation not in BOUNDS:
             return {}
-        shares: dict[str, Tensor] = {}
-        for role, a in seen.activations.items():
-            low, high = _sides(seen.activation, a, MARGIN)
-            shares |= {f"{role}/low": share(low, a), f"{role}/high": share(high, a)}
-        return shares
+        sides = sides_by_unit(seen, MARGIN).items()
+        odd = zero_or_nan(seen)
+        low = {f"{role}/low": low_U.mean() + odd[role] for role, (low_U, _) in sides}
+        return low | {f"{role}/high": high_U.mean() + odd[role] for role, (_, high_U) in sides}
 
 
 class SaturationBySlope(Diagnostic):
@@ -221,7 +143,7 @@ class SaturationBySlope(Diagnostic):
     The same question for every activation, bounded or not; `saturation` asks it by the output's value.
 
     Unit:
-        Share, 0 to 1. NaN as soon as one activation is NaN.
+        Share, 0 to 1. NaN as soon as one activation is NaN or infinite.
 
     Reading:
         As `saturation`. A sigmoid's slope falls below a tenth of its largest beyond |z| = 3.6.
@@ -242,49 +164,7 @@ class SaturationBySlope(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the flat share per layer."""
-        slope, largest = SLOPES[seen.activation]
-        return {
-            role: share(slope(seen.preactivations[role], a).abs() < SLOPE_SHARE * largest, a)
-            for role, a in seen.activations.items()
-        }
-
-
-class SaturatedUnits(Diagnostic):
-    """How many units are flat for nearly every image.
-
-        share of units that are flat for more than 95% of all (image, position)
-
-    Unit:
-        Share of units, 0 to 1. A convolution's unit is a channel. NaN as soon as one activation is NaN.
-
-    Reading:
-        0 is healthy. `saturation` can be high with none of these: then every unit swings between its bounds, and
-        learns from the few images in between.
-
-    Cost:
-        Reads what the others read.
-
-    Blind spots:
-        A saturated unit is not a dead one: it may give 0 for half of the images and 1 for the others.
-
-    Source:
-        Ours.
-    """
-
-    name = "saturated_units"
-    unit = "share of units"
-    vectorizable = True
-    healthy: ClassVar[Ranges] = {"any": (0.0, 0.2)}
-    too_high = "of the units are flat for nearly every image, and hardly learn"
-
-    def measure(self, seen: Observation) -> dict[str, Tensor]:
-        """Return the share of saturated units per layer."""
-        found = {}
-        for role, a_NUS in seen.activations.items():
-            flat_NUS = flat(seen.activation, seen.preactivations[role], a_NUS)
-            flat_U = flat_NUS.transpose(0, 1).flatten(1).float().mean(1)
-            found[role] = share(flat_U > SATURATED_SHARE, a_NUS)
-        return found
+        return _shares(flat_slopes_by_unit(seen), seen)
 
 
 class SaturationRho(Diagnostic):
@@ -322,7 +202,12 @@ class SaturationRho(Diagnostic):
         if seen.activation not in BOUNDS:
             return {}
         low, high = BOUNDS[seen.activation]
-        return {role: (2 * (a.float() - low) / (high - low) - 1).abs().mean() for role, a in seen.activations.items()}
+        middle, half = (low + high) / 2, (high - low) / 2
+
+        def distance(a: Tensor) -> tuple[Tensor]:
+            return ((a - middle).abs_(),)
+
+        return {role: means_by_unit(distance, a)[0].mean() / half for role, a in seen.activations.items()}
 
 
 class ZeroFraction(Diagnostic):
@@ -331,7 +216,7 @@ class ZeroFraction(Diagnostic):
         share of a = 0
 
     Unit:
-        Share, 0 to 1. NaN as soon as one activation is NaN.
+        Share, 0 to 1. NaN as soon as one activation is NaN or infinite.
 
     Reading:
         About 0.5 is healthy: half of a centered input is negative.
@@ -355,4 +240,4 @@ class ZeroFraction(Diagnostic):
         """Return the share of zeros per layer."""
         if seen.activation != "relu":
             return {}
-        return {role: share(a == 0, a) for role, a in seen.activations.items()}
+        return _shares(zeros_by_unit(seen), seen)

@@ -5,15 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from watched import measured, network, probe, seen, stored
+from watched import by_unit, measured, network, probe, seen, stored
 
+from bnlab.diagnostics.by_unit import MOST_PER_UNIT
 from bnlab.diagnostics.distributions import (
-    MOST_PER_LAYER,
-    MOST_PER_UNIT,
+    ActivationMean,
+    ActivationQuantiles,
+    ActivationVariance,
     PreactivationQuantiles,
-    bounded,
     quantiles_of_sorted,
     sorted_preactivations,
+    unit_moments,
 )
 
 CASES = [(m, n, p) for m in ("mlp", "cnn") for n in ("batch", "layer", "none") for p in ("before", "after")]
@@ -46,23 +48,13 @@ def test_quantiles_are_interpolated_as_numpy_does(num_values):
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
 
 
-def test_what_is_looked_at_is_bounded_and_spread_over_images_and_positions():
-    x = torch.arange(300 * 2 * 8 * 8.0).view(300, 2, 8, 8)
-    kept = bounded(x)
-    assert kept.shape == (2, -(-300 * 64 // 5))
-    assert kept.shape[1] <= MOST_PER_UNIT
-    every = x.transpose(0, 1).flatten(1)
-    assert torch.equal(kept, every[:, ::5])
-    assert bounded(x, most=10**9).shape == (2, 300 * 64)
-
-
 def test_quantiles_of_a_large_layer_are_those_of_a_fixed_part_of_it():
-    z = torch.randn((1000, 50), generator=torch.Generator().manual_seed(0))
+    z = torch.randn((300, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     found = PreactivationQuantiles().measure(seen("tanh", z))["x/q85"].item()
-    part = z.T.flatten()[::4].double().numpy()
-    assert len(part) <= MOST_PER_LAYER
+    part = by_unit(z.double().numpy())[:, ::5]
+    assert part.shape[1] <= MOST_PER_UNIT
     assert found == pytest.approx(np.percentile(part, 85), abs=1e-5)
-    assert found == pytest.approx(np.percentile(z.numpy(), 85), abs=0.03)
+    assert found == pytest.approx(np.percentile(z.numpy(), 85), abs=0.05)
 
 
 def test_units_are_sorted_once_for_all():
@@ -73,7 +65,38 @@ def test_units_are_sorted_once_for_all():
     np.testing.assert_array_equal(first["x"].numpy(), np.sort(z.numpy(), axis=0).T)
 
 
-def test_one_nan_shows_in_every_quantile():
-    z = torch.zeros(40, 3)
-    z[1, 1] = math.nan
-    assert all(math.isnan(value) for value in PreactivationQuantiles().measure(seen("tanh", z)).values())
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("kind", [PreactivationQuantiles, ActivationQuantiles, ActivationMean, ActivationVariance])
+@pytest.mark.parametrize("shape", [(40, 3), (300, 3, 8, 8)])
+def test_one_value_that_is_not_finite_shows_wherever_it_stands(shape, kind, odd):
+    z = torch.zeros(shape)
+    z[(1,) * len(shape)] = odd  # in the larger one, between those that quantiles are taken of
+    look = seen("tanh", z)
+    look.activations["x"] = z
+    assert not any(math.isfinite(value) for value in kind().measure(look).values())
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_it_shows_in_quantiles_of_what_is_sorted_too(odd):
+    x = torch.zeros(2, 50)
+    x[1, 7] = odd
+    quantiles = quantiles_of_sorted(x.sort(1).values, (2, 50, 98))
+    assert quantiles[:, 1].isnan().all()
+    assert not quantiles[:, 0].any()
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0, 1000.0])
+@pytest.mark.parametrize("shape", [(500, 2), (50, 2, 4, 4)])
+def test_a_variance_is_told_to_its_digits_beside_a_large_mean(shape, mean):
+    a = mean + 0.05 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    a[0] = mean + 2.0  # the value that distances are taken from lies far out
+    (mean_U, var_U), values = unit_moments(a), by_unit(a.double().numpy())
+    np.testing.assert_allclose(mean_U.numpy(), values.mean(1), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(var_U.numpy(), values.var(1), rtol=1e-4)
+
+
+def test_a_variance_over_units_counts_what_lies_between_them():
+    a = torch.tensor([[0.0, 10.0], [1.0, 11.0]])
+    look = seen("relu", a)
+    assert ActivationVariance().measure(look)["x"].item() == pytest.approx(25.25)
+    assert ActivationMean().measure(look)["x"].item() == pytest.approx(5.5)

@@ -7,13 +7,14 @@ import pytest
 import torch
 from watched import by_unit, measured, network, probe, seen, stored
 
-from bnlab.diagnostics.dead_units import DeadFractionEval
+from bnlab.diagnostics.dead_units import DeadFraction, DeadFractionEval, SaturatedUnits
+from bnlab.diagnostics.flatness import SLOPES
 from bnlab.diagnostics.saturation import (
-    SLOPES,
-    SaturatedUnits,
+    Saturation,
     SaturationBySlope,
     SaturationRho,
     SaturationSides,
+    SaturationStrict,
     ZeroFraction,
 )
 from bnlab.models.network import ACTIVATIONS
@@ -40,7 +41,7 @@ def brute_flat(activation, z, a):
     return a == 0 if activation == "relu" else np.abs(slope(activation, z)) < 0.1
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", SLOPES)
 def test_the_largest_slope_is_autograds(activation):
     assert SLOPES[activation][1] == pytest.approx(largest_slope(activation), rel=1e-6)
 
@@ -117,11 +118,31 @@ def test_a_unit_that_swings_between_its_bounds_is_saturated_and_one_that_comes_b
     assert SaturatedUnits().measure(seen("sigmoid", z))["x"].item() == 0.5
 
 
-@pytest.mark.parametrize("kind", [SaturatedUnits, SaturationBySlope, SaturationSides, SaturationRho])
-def test_one_nan_shows(kind):
-    z = torch.zeros(4, 3)
-    z[1, 1] = math.nan
-    assert all(math.isnan(value) for value in kind().measure(seen("sigmoid", z)).values())
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_one_activation_that_is_not_finite_shows(activation, odd):
+    look = seen(activation, torch.zeros(4, 3))
+    look.activations["x"][1, 1] = odd
+    kinds = (Saturation, SaturationStrict, SaturatedUnits, SaturationBySlope, SaturationSides, SaturationRho)
+    for kind in (*kinds, ZeroFraction, DeadFraction):
+        assert not any(math.isfinite(value) for value in kind().measure(look).values())
+    assert Saturation().measure(look)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_by_slope_a_bounded_activation_is_flat_where_its_slope_is_a_tenth_and_not_before(activation):
+    z = torch.linspace(-6, 6, 24_001).view(-1, 1)
+    found = SaturationBySlope().measure(seen(activation, z))["x"].item()
+    assert found == pytest.approx((slope(activation, z) < 0.1 * largest_slope(activation)).mean(), abs=2 / len(z))
+
+
+@pytest.mark.parametrize(("spread", "is_dead"), [(0.95e-3, True), (1.05e-3, False)])
+@pytest.mark.parametrize("center", [0.5, 0.99])
+def test_a_bounded_unit_is_dead_by_a_variance_told_to_its_digits(spread, is_dead, center):
+    a = center + spread * torch.tensor([1.0, -1.0]).repeat(500).view(-1, 1)  # of variance spread squared
+    look = seen("sigmoid", torch.logit(a))
+    look.activations["x"] = a
+    assert DeadFraction().measure(look)["x"].item() == is_dead
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
