@@ -80,7 +80,7 @@ class Moment:
     Attributes:
         previous: Parameters before the last update, by name; None where nobody kept them.
         batch: The mini-batch that made the update, or None.
-        lr: Learning rate of the next update, a scalar, or None.
+        lr: Learning rate of the last update (at the start, of the first), a scalar, or None.
     """
 
     previous: Named | None = None

@@ -138,7 +138,7 @@ def _measure_at_once(
             return noise.supplied(own["noises"].get(num_samples, []))
 
         passes = Passes(network, own["parameters"], own["buffers"], FunctionalCalculus(), same_noise)
-        now = Moment(own["previous"] or None, Batch(*own["batch"]) if own["batch"] else None, own["lr"])
+        now = Moment(own["previous"] or None, Batch(*own["batch"]) if own["batch"] else None, own.get("lr"))
         return measure_with(passes, diagnostics, network, probe, now, own["memories"])
 
     stacked = {
@@ -147,9 +147,10 @@ def _measure_at_once(
         "noises": {size: list(values) for size, values in replicas.noises.items()},
         "previous": moment.previous or {},
         "batch": list(moment.batch or []),
-        "lr": moment.lr,
         "memories": memories,
     }
+    if moment.lr is not None:
+        stacked["lr"] = moment.lr
     measured: tuple[dict[str, Named], dict[str, Named]] = vmap(of_one)(stacked)
     return measured
 
