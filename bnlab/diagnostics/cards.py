@@ -1,0 +1,285 @@
+"""What a diagnostic says of itself, read off its source: for lists and figures, which must not wait for torch.
+
+Nothing is imported: a class is found by the place that its module has, and its literal attributes and the sections of
+its docstring are read from the text.
+"""
+
+import ast
+import inspect
+import itertools
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bnlab.diagnostics.catalog import DIAGNOSTICS
+from bnlab.errors import ConfigError, did_you_mean
+
+SECTIONS = ("Unit", "Reading", "Cost", "Blind spots", "Source")
+"""Headings of a diagnostic's docstring; others, such as ``Example``, are left to whoever reads the source."""
+
+ANY = "any"
+"""The key of a healthy range that holds for every activation."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A diagnostic in words.
+
+    Attributes:
+        name: What it is called in records.
+        place: ``package.module:Class``.
+        unit: Of its values, in a few words.
+        cost: ``shared``, ``extra`` or ``heavy``.
+        needs: Of ``gradients``, ``eval_mode`` and ``update``, by the alphabet.
+        vectorizable: Whether runs that are trained together are measured together.
+        healthy: Name of an activation or of a facet, or ``any`` -> (least, most).
+        too_low: What a value below it means, in words that go on from "hidden3: 12%".
+        too_high: What a value above it means.
+        summary: What it is, in one sentence.
+        about: Why and how, with its formula.
+        sections: Heading of the docstring -> text.
+    """
+
+    name: str
+    place: str
+    unit: str = ""
+    cost: str = "shared"
+    needs: tuple[str, ...] = ()
+    vectorizable: bool = False
+    healthy: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    too_low: str = ""
+    too_high: str = ""
+    summary: str = ""
+    about: str = ""
+    sections: Mapping[str, str] = field(default_factory=dict)
+
+    def healthy_range(self, activation: str | None, facet: str) -> tuple[float, float] | None:
+        """Return the range that needs no comment; None where nothing is said.
+
+        Args:
+            activation: Name of the network's.
+            facet: Of the values; empty where there is only one.
+        """
+        for key in (facet, activation, ANY):
+            if key and key in self.healthy:
+                return self.healthy[key]
+        return None
+
+    def unit_of(self, facet: str, facets: Sequence[str]) -> str:
+        """Return the unit of one facet.
+
+        A unit may name several, by semicolons: ``spreads; raw: units of the pre-activation`` by the facet's name,
+        ``nats; share of the loss`` in turn.
+
+        Args:
+            facet: One of them.
+            facets: All, in order.
+
+        Example:
+            >>> card = Card("drift", "", "spreads; raw: units of the pre-activation")
+            >>> card.unit_of("normalized", ["normalized", "raw"]), card.unit_of("raw", ["normalized", "raw"])
+            ('spreads', 'units of the pre-activation')
+        """
+        parts = [part.strip() for part in self.unit.split(";")]
+        named = dict(part.split(": ", 1) for part in parts if ": " in part)
+        if facet in named:
+            return named[facet]
+        others = [part for part in parts if ": " not in part] or [""]
+        unnamed = [each for each in facets if each not in named]
+        return others[unnamed.index(facet) % len(others)] if facet in unnamed else others[0]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values; an end of a range that is no number is None."""
+        ranges = {key: [_finite(end) for end in ends] for key, ends in self.healthy.items()}
+        return {**asdict(self), "needs": list(self.needs), "healthy": ranges}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def read_card(name: str) -> Card:
+    """Return the card of a diagnostic.
+
+    Args:
+        name: Of the catalog, or ``package.module:Class``.
+
+    Raises:
+        ConfigError: There is no such name, or no such class in the source.
+    """
+    place = DIAGNOSTICS.get(name, name)
+    module, colon, class_name = place.partition(":")
+    if not (module and colon and class_name):
+        raise ConfigError(f"there is no diagnostic {name}. {did_you_mean(name, DIAGNOSTICS)}")
+    facts, docstring = _read_class(module, class_name)
+    if docstring is None:
+        raise ConfigError(
+            f"{place} is not in the source of {module}. A diagnostic of your own is read as package.module:Class."
+        )
+    summary, about, sections = _read_docstring(docstring)
+    return Card(
+        name=str(facts.get("name") or name),
+        place=place,
+        unit=str(facts.get("unit", "")),
+        cost=str(facts.get("cost", "shared")),
+        needs=tuple(sorted(facts.get("needs", ()))),
+        vectorizable=bool(facts.get("vectorizable", False)),
+        healthy=_ranges(facts.get("healthy", {})),
+        too_low=str(facts.get("too_low", "")),
+        too_high=str(facts.get("too_high", "")),
+        summary=summary,
+        about=about,
+        sections=sections,
+    )
+
+
+def cards_by_record(names: Iterable[str]) -> dict[str, Card]:
+    """Return name in the records -> card, of all diagnostics whose source is found; the catalog's are always there.
+
+    Args:
+        names: What ``diagnostics.names`` of a config says.
+    """
+    cards: dict[str, Card] = {}
+    for name in dict.fromkeys([*DIAGNOSTICS, *names]):
+        try:
+            card = read_card(name)
+        except ConfigError:  # somebody's own, on another machine: its values are there all the same
+            continue
+        cards.setdefault(card.name, card)
+    return cards
+
+
+def _ranges(healthy: Any) -> dict[str, tuple[float, float]]:
+    if not isinstance(healthy, Mapping):
+        return {}
+    return {str(key): (float(low), float(high)) for key, (low, high) in healthy.items()}
+
+
+def _read_docstring(docstring: str) -> tuple[str, str, dict[str, str]]:
+    """Return the first sentence, what stands before the first heading, and the text below each heading."""
+    lines = inspect.cleandoc(docstring).splitlines()
+    starts = [number for number, line in enumerate(lines) if _is_heading(lines, number)] + [len(lines)]
+    first, _, about = "\n".join(lines[: starts[0]]).strip().partition("\n\n")
+    sections = {}
+    for start, end in itertools.pairwise(starts):
+        heading = lines[start].rstrip(":")
+        if heading in SECTIONS:
+            sections[heading] = inspect.cleandoc("\n".join(["", *lines[start + 1 : end]])).strip()
+    return " ".join(first.split()), inspect.cleandoc(about), sections
+
+
+def _is_heading(lines: Sequence[str], number: int) -> bool:
+    line = lines[number]
+    followed = number + 1 < len(lines) and lines[number + 1].startswith(" ")
+    return line.endswith(":") and line[:1].isupper() and len(line.split()) < 4 and followed
+
+
+def _read_class(module: str, class_name: str) -> tuple[dict[str, Any], str | None]:
+    """Return a class's literal attributes, its bases' too, and its docstring; None where there is no such class."""
+    tree = _tree_of(module)
+    found = [node for node in (tree.body if tree else ()) if isinstance(node, ast.ClassDef) and node.name == class_name]
+    if tree is None or not found:
+        return {}, None
+    node = found[-1]
+    constants = _assigned(tree.body, {})
+    facts: dict[str, Any] = {}
+    for base in reversed(node.bases):
+        if isinstance(base, ast.Name) and base.id != class_name:
+            facts |= _read_class(_home_of(base.id, module, tree), base.id)[0]
+    return facts | _assigned(node.body, constants), ast.get_docstring(node, clean=False) or ""
+
+
+def _home_of(name: str, module: str, tree: ast.Module) -> str:
+    """Return the module that a name comes from."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name == alias.name:
+                    return node.module
+    return module
+
+
+def _assigned(body: Sequence[ast.stmt], constants: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is assigned to single names, where it is a literal or made of literals and of known constants."""
+    facts: dict[str, Any] = {}
+    for node in body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            target, value = node.target, node.value
+        else:
+            continue
+        if isinstance(target, ast.Name):
+            try:
+                facts[target.id] = _value_of(value, constants)
+            except ValueError:
+                continue
+    return facts
+
+
+def _value_of(node: ast.expr, constants: Mapping[str, Any]) -> Any:
+    """Return what an expression gives, if it is plain enough.
+
+    Raises:
+        ValueError: It is not.
+    """
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Name(id=name) if name in constants:
+            return constants[name]
+        case ast.Attribute(value=ast.Name(id="math"), attr="inf"):
+            return math.inf
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value_of(operand, constants)
+        case ast.Dict(keys=keys, values=values):
+            return {
+                _value_of(key, constants): _value_of(value, constants)
+                for key, value in zip(keys, values, strict=True)
+                if key is not None
+            }
+        case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
+            return tuple(_value_of(element, constants) for element in elements)
+        case ast.Call(func=ast.Name(id="frozenset" | "set" | "tuple"), args=[argument], keywords=[]):
+            return _value_of(argument, constants)
+        case ast.Call(func=ast.Name(id="frozenset"), args=[], keywords=[]):
+            return ()
+        case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str() as word)], keywords=[]):
+            return float(word)
+        case _:
+            raise ValueError(ast.dump(node))
+
+
+@lru_cache(maxsize=64)
+def _tree_of(module: str) -> ast.Module | None:
+    """Return a module's source, parsed; None where it is not found, or is no Python."""
+    try:
+        spec = _spec_of(module)
+        if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+            return None
+        return ast.parse(Path(spec.origin).read_bytes())
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return None
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
+    """Return where a module lies. `importlib.util.find_spec` would import the packages that it lies in."""
+    first, *rest = module.split(".")
+    here = os.getcwd()  # noqa: PTH109  (a string is what sys.path holds)
+    spec = find_spec(first) or PathFinder.find_spec(first, [here])
+    if first in sys.modules and spec is None:
+        return None
+    name = first
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return spec
