@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 import bnlab
-from bnlab.cli import check, dashboard, doctor, explain, listing, lr_sensitivity, rerun, sweep, train
+from bnlab.cli import check, compare, dashboard, doctor, explain, listing, lr_sensitivity, rerun, show, sweep, train
 from bnlab.cli.consoles import say_error
 from bnlab.errors import BnlabError
 
@@ -26,6 +26,8 @@ app.command(context_settings={"ignore_unknown_options": False})(sweep.sweep)
 app.command(context_settings={"ignore_unknown_options": False})(lr_sensitivity.lr_sensitivity)
 app.command()(rerun.rerun)
 app.command()(dashboard.dashboard)
+app.command()(show.show)
+app.command()(compare.compare)
 app.add_typer(listing.app, name="list")
 app.command()(doctor.doctor)
 app.command()(check.check)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from bnlab.cli.consoles import new_table, print_rows, print_table, say_warning
+from bnlab.cli.listing_diagnostics import diagnostics
 from bnlab.cli.listing_runs import AsCsv, AsJson, runs
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
 from bnlab.plugins import complaints, installed_norms, usable_names
@@ -13,12 +14,13 @@ from bnlab.plugins import complaints, installed_norms, usable_names
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]runs[/].",
+    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]diagnostics[/], [bold]runs[/].",
 )
 
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
 
 app.command()(runs)
+app.command()(diagnostics)
 
 
 @app.command()

@@ -24,6 +24,9 @@ from bnlab.errors import ConfigError, did_you_mean
 SECTIONS = ("Unit", "Reading", "Cost", "Blind spots", "Source")
 """Headings of a diagnostic's docstring; others, such as ``Example``, are left to whoever reads the source."""
 
+FEW = 12
+"""Names that a message has room for."""
+
 ANY = "any"
 """The key of a healthy range that holds for every activation."""
 
@@ -117,7 +120,7 @@ def read_card(name: str) -> Card:
     place = DIAGNOSTICS.get(name, name)
     module, colon, class_name = place.partition(":")
     if not (module and colon and class_name):
-        raise ConfigError(f"there is no diagnostic {name}. {did_you_mean(name, DIAGNOSTICS)}")
+        raise ConfigError(f"there is no diagnostic {name}. {near_or_few(name, DIAGNOSTICS)}")
     facts, docstring = _read_class(module, class_name)
     if docstring is None:
         raise ConfigError(
@@ -140,14 +143,30 @@ def read_card(name: str) -> Card:
     )
 
 
-def cards_by_record(names: Iterable[str]) -> dict[str, Card]:
-    """Return name in the records -> card, of all diagnostics whose source is found; the catalog's are always there.
+def near_or_few(name: str, known: Iterable[str]) -> str:
+    """Return the cure for a diagnostic that is not there: its nearest neighbors; or all, if they are few.
 
     Args:
-        names: What ``diagnostics.names`` of a config says.
+        name: What came.
+        known: What would have been right.
     """
+    names = list(known)
+    cure = did_you_mean(name, names)
+    is_long = cure.startswith("Known") and len(names) > FEW
+    return f"There are {len(names)}, and none is called like that." if is_long else cure
+
+
+def cards_by_record(recorded: Iterable[str], names: Iterable[str]) -> dict[str, Card]:
+    """Return name in the records -> card, of those diagnostics whose source is found.
+
+    Args:
+        recorded: Names in the records.
+        names: What ``diagnostics.names`` of the config says: of somebody's own diagnostic, the place of its class.
+    """
+    wanted = set(recorded)
+    own = [name for name in names if name not in DIAGNOSTICS]
     cards: dict[str, Card] = {}
-    for name in dict.fromkeys([*DIAGNOSTICS, *names]):
+    for name in [*(name for name in DIAGNOSTICS if name in wanted), *own]:
         try:
             card = read_card(name)
         except ConfigError:  # somebody's own, on another machine: its values are there all the same
@@ -172,7 +191,7 @@ def _read_docstring(docstring: str) -> tuple[str, str, dict[str, str]]:
         heading = lines[start].rstrip(":")
         if heading in SECTIONS:
             sections[heading] = inspect.cleandoc("\n".join(["", *lines[start + 1 : end]])).strip()
-    return " ".join(first.split()), inspect.cleandoc(about), sections
+    return " ".join(first.split()), about.strip("\n"), sections
 
 
 def _is_heading(lines: Sequence[str], number: int) -> bool:

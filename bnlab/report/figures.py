@@ -13,23 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
+from bnlab.report.palette import COLORS, DASHES, INK, LARGE, LINE, MARKERS, OUTSIDE, QUIET, SMALL, USUAL
 from bnlab.report.sensitivity import ArmSensitivity, SweepSensitivity
-from bnlab.report.style import (
-    COLORS,
-    DASHES,
-    INK,
-    LARGE,
-    LINE,
-    MARKERS,
-    OUTSIDE,
-    QUIET,
-    SMALL,
-    USUAL,
-    frame,
-    new_figure,
-    paper,
-    save,
-)
+from bnlab.report.style import frame, new_figure, paper, save
 from bnlab.runfolder.sweep import figure_path
 from bnlab.stats.response import Metric, ResponseCurve
 from bnlab.stats.trainable import LOSS_SHARE

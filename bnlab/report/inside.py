@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bnlab.diagnostics.cards import Card, cards_by_record
-from bnlab.errors import ConfigError, did_you_mean
+from bnlab.diagnostics.cards import Card, cards_by_record, near_or_few
+from bnlab.errors import ConfigError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import find_folder, find_run_folders, read_run_rows
 
@@ -148,8 +148,7 @@ class RunInside:
             ConfigError: It said nothing in this run.
         """
         if name not in self.measured:
-            known = list(self.measured)
-            raise ConfigError(f"{self.run_id} has no diagnostic {name}. {did_you_mean(name, known)}")
+            raise ConfigError(f"{self.run_id} has no diagnostic {name}. {near_or_few(name, self.measured)}")
         return self.measured[name]
 
 
@@ -174,8 +173,12 @@ def find_run(given: str | Path) -> RunFolder:
     )
 
 
-def read_inside(folder: RunFolder) -> RunInside:
+def read_inside(folder: RunFolder, needed: bool = True) -> RunInside:
     """Read what the diagnostics of a run recorded, as far as it came.
+
+    Args:
+        folder: The run's.
+        needed: Whether it is an error if they recorded nothing.
 
     Raises:
         ConfigError: They recorded nothing.
@@ -190,13 +193,13 @@ def read_inside(folder: RunFolder) -> RunInside:
             for key, value in {**record["values"], **odd}.items():
                 role, _, facet = key.partition("/")
                 keys.setdefault(Key(role, facet), []).append((record["step"], float(value)))
-    if not any(found.values()):
+    if needed and not any(found.values()):
         raise ConfigError(
             f"nothing was measured inside {folder.path.name}. Train it with instruments: the same command with "
             "diagnostics=full, or --again if it had them."
         )
     names = row.get("diagnostics.names")
-    cards = cards_by_record(names if isinstance(names, list) else [])
+    cards = cards_by_record(found, names if isinstance(names, list) else [])
     measured = {name: Measured(name, cards.get(name), _curves(keys)) for name, keys in found.items() if keys}
     return RunInside(folder.path, row, measured)
 

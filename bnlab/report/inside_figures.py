@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from bnlab.report.inside import NETWORK, Measured, quantile_of
 from bnlab.report.inside_axes import (
-    Shown,
     grid_lines,
     head,
     head_height,
@@ -20,12 +19,13 @@ from bnlab.report.inside_axes import (
     new_grid,
     scale_steps,
     scale_values,
-    whose,
 )
 from bnlab.report.inside_lines import all_values, draw_depth, draw_lines
 from bnlab.report.inside_maps import draw_fans, draw_heat_maps
 from bnlab.report.inside_network import STATISTICS, TRAIN, draw_band, draw_faces
-from bnlab.report.style import INK, QUIET, SMALL, paper, save
+from bnlab.report.palette import INK, QUIET, SMALL
+from bnlab.report.shown import Shown, whose
+from bnlab.report.style import paper, save
 from bnlab.report.writing import is_counted_share
 
 Kind = Literal["heat map", "fan", "depth", "drift", "band", "faces", "lines"]

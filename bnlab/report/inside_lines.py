@@ -12,7 +12,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from bnlab.report.inside import NETWORK, Curve, FloatArray, Key, Measured, spread_out
 from bnlab.report.inside_axes import (
     WIDTH,
-    Shown,
     are_log_spaced,
     foot,
     grid_lines,
@@ -29,9 +28,9 @@ from bnlab.report.inside_axes import (
     scale_steps,
     scale_values,
     step_map,
-    whose,
 )
-from bnlab.report.style import INK, LINE, SMALL, USUAL
+from bnlab.report.palette import INK, LINE, SMALL, USUAL
+from bnlab.report.shown import Shown, whose
 from bnlab.report.verdicts import healthy_range
 
 FEW_POINTS = 30

@@ -16,7 +16,6 @@ from matplotlib.ticker import FuncFormatter
 from bnlab.report.inside import FloatArray, Key, Measured, quantile_of, spread_out
 from bnlab.report.inside_axes import (
     WIDTH,
-    Shown,
     are_log_spaced,
     foot,
     grid_lines,
@@ -26,9 +25,9 @@ from bnlab.report.inside_axes import (
     new_grid,
     panel_title,
     scale_steps,
-    whose,
 )
-from bnlab.report.style import COLORS, INK, LINE, OUTSIDE, SMALL, USUAL
+from bnlab.report.palette import COLORS, INK, LINE, OUTSIDE, SMALL, USUAL
+from bnlab.report.shown import Shown, whose
 from bnlab.report.verdicts import healthy_range
 
 SHARES = LinearSegmentedColormap.from_list("shares", ["#F4F8FB", "#A9CCE3", "#3A8FC4", "#0B4F8A", "#04213F"])

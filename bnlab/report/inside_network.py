@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from bnlab.report.inside import NETWORK, Curve, Key, Measured
 from bnlab.report.inside_axes import (
-    Shown,
     foot,
     grid_lines,
     head,
@@ -20,10 +19,10 @@ from bnlab.report.inside_axes import (
     panel_title,
     scale_steps,
     scale_values,
-    whose,
 )
 from bnlab.report.inside_lines import all_values, plot_curve
-from bnlab.report.style import COLORS, INK, USUAL
+from bnlab.report.palette import COLORS, INK, USUAL
+from bnlab.report.shown import Shown, whose
 
 TRAIN = "train_"
 """Begins the facets of training images; the others are of the held-out ones."""

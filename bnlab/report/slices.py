@@ -28,7 +28,7 @@ from bnlab.report.inside_axes import (
     panel_title,
     scale_values,
 )
-from bnlab.report.style import COLORS, DASHES, INK, LINE, QUIET, SMALL, USUAL
+from bnlab.report.palette import COLORS, DASHES, INK, LINE, QUIET, SMALL, USUAL
 
 FloatArray = npt.NDArray[np.float64]
 

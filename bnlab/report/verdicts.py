@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,6 +37,11 @@ class Verdict:
     since: int
 
     @property
+    def worst(self) -> Key:
+        """The layer that is farthest out."""
+        return max(self.values, key=self._distance)
+
+    @property
     def sentence(self) -> str:
         """The verdict in words; the worst layer speaks, the others are named."""
         worst, *others = sorted(self.values, key=self._distance, reverse=True)
@@ -49,7 +54,14 @@ class Verdict:
         told = f"{where}{write_value(self.values[worst], self.unit)}{joint}{self.words}"
         return f"{told} (also {also})" if also else told
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values; what is not a number is None."""
+        values = {str(key): value if math.isfinite(value) else None for key, value in self.values.items()}
+        return {"name": self.name, "side": self.side, "values": values, "since": self.since, "says": self.sentence}
+
     def _distance(self, key: Key) -> float:
+        if self.side == "not a number":
+            return 0.0
         return -self.values[key] if self.side == "low" else self.values[key]
 
 

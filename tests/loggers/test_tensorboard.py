@@ -86,7 +86,8 @@ def test_the_layout_draws_each_diagnostic_with_all_its_layers_in_one_chart(event
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
     charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
     assert charts["loss"] == ["^train/loss$", "^eval/loss$"]
-    assert charts["saturation"][0] == "^saturation/hidden1$"
+    assert charts["saturation"] == ["^saturation/.+$"]
+    assert list(charts) == ["accuracy", "loss", "gradient norm", "dead fraction", "saturation"]
 
 
 def test_a_live_tensorboard_serves_the_run_on_the_loopback_address(summary: bnlab.RunSummary) -> None:
@@ -104,7 +105,7 @@ def test_a_live_tensorboard_serves_the_run_on_the_loopback_address(summary: bnla
 def test_the_columns_of_a_sweep_are_settings_by_the_names_that_they_go_by(tmp_path: Path) -> None:
     config = compose_run(["data=synthetic", "norm=none", "data.limit=50"])
     keys = ["norm", "schedule.name", "norm.momentum", "data.limit", "tuning"]
-    TensorBoardLogger(tmp_path, config, ["hidden1"], keys).close(None)
+    TensorBoardLogger(tmp_path, config, keys).close(None)
     metadata = EventAccumulator(str(tmp_path)).Reload().summary_metadata
     start, experiment = (
         read(metadata[tag].plugin_data.content)

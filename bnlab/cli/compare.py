@@ -1,0 +1,108 @@
+"""`bnlab compare`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from bnlab.cli.consoles import ERR, OUT, new_table, print_table
+from bnlab.cli.show import NoFigures, draw_all
+
+if TYPE_CHECKING:
+    from bnlab.report.comparison import ComparedRow
+    from bnlab.report.shown import Shown
+
+NAMES, VALUE, DIFFERENCE = 36, 11, 12
+"""Columns that the parts of a table take, about."""
+
+LEAST_VALUES = 2
+"""Runs in a row of the table, however narrow the window."""
+
+
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Runs, by name or folder; or the name of a sweep.")
+    ],
+    where: Annotated[
+        list[str] | None, typer.Option("--where", "-w", help="Of a sweep's runs these: seed=0 · 'lr>0.1'")
+    ] = None,
+    diagnostic: Annotated[
+        list[str] | None,
+        typer.Option("--diagnostic", "-d", metavar="NAME", help="This one alone; can be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where figures go (runs/comparisons/...).", show_default=False),
+    ] = None,
+    no_figures: NoFigures = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all last values as one JSON object.")] = False,
+) -> None:
+    """Show several runs side by side: a table of what came out and what was seen inside, and figures on the same axes.
+
+    [bold]bnlab compare RUN RUN[/]: two runs, such as one with a norm and one without
+
+    [bold]bnlab compare my_sweep --where seed=0[/]: those of a sweep with one seed
+
+    [bold]bnlab compare my_sweep -d saturation -d gradient_norm --out figures[/]: two figures, in a folder of one's own
+    """
+    from bnlab.report.comparison import compared_as_dict, find_compared, folder_of_comparison
+    from bnlab.report.shown import shown_side_by_side
+    from bnlab.runfolder.figures import comparison_path
+
+    shown = shown_side_by_side(find_compared(runs, where or []))
+    names = [_checked(name, shown) for name in diagnostic or []] or None
+    if not as_json:
+        _print(shown, names)
+    folder = out.absolute() if out is not None else folder_of_comparison(runs, shown)
+    paths = [] if no_figures else draw_all(shown, lambda name, kind: comparison_path(folder, name, kind), names)
+    if as_json:
+        typer.echo(json.dumps(compared_as_dict(shown, paths), allow_nan=False))
+    elif paths:
+        ERR.print(f"{len(paths) // 2} figures are in {folder}", style="dim", markup=False, soft_wrap=True)
+
+
+def _checked(name: str, shown: "Sequence[Shown]") -> str:
+    from bnlab.diagnostics.cards import near_or_few
+    from bnlab.errors import ConfigError
+
+    known = {known for each in shown for known in each.run.measured}
+    if name not in known:
+        raise ConfigError(f"none of these runs has a diagnostic {name}. {near_or_few(name, known)}")
+    return name
+
+
+def _print(shown: "Sequence[Shown]", names: Sequence[str] | None) -> None:
+    """Print the table, in blocks of as many runs as fit."""
+    from bnlab.cli.panel import width
+    from bnlab.report.comparison import compared_diagnostics, compared_figures
+
+    runs = [each.run for each in shown]
+    figures = [row for row in compared_figures(runs) if any(value is not None for value in row.values)]
+    inside = [row for row in compared_diagnostics(runs) if names is None or row.name in names]
+    room = max(LEAST_VALUES, (width() - NAMES - DIFFERENCE) // (VALUE + 2))
+    for start in range(0, len(shown), room):
+        _print_block(shown[start : start + room], start, [*figures, *inside], num_figures=len(figures))
+    OUT.print(
+        "Of a diagnostic: the last value, in the layer where the runs differ most. Bold: by 10 points, or twofold.",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _print_block(shown: "Sequence[Shown]", start: int, rows: "Sequence[ComparedRow]", num_figures: int) -> None:
+    from bnlab.report.needles import where
+    from bnlab.report.writing import write_value
+
+    labels = [each.label for each in shown]
+    table = new_table("", "layer", *labels, "apart", right=[*labels, "apart"])
+    for column in table.columns[2:-1]:
+        column.max_width = 22
+    for number, row in enumerate(rows):
+        values = row.values[start : start + len(shown)]
+        cells = ["-" if value is None else write_value(value, row.unit) for value in values]
+        parts = [row.name, "" if row.key is None else where(row.key), *cells, row.difference]
+        table.add_row(*map(Text, parts), style="bold" if row.is_telling else "", end_section=number + 1 == num_figures)
+    print_table(table)
