@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from bnlab.report.comparison import ComparedRow
     from bnlab.report.shown import Shown
 
-NAMES, VALUE, DIFFERENCE = 36, 11, 12
-"""Columns that the parts of a table take, about."""
+WIDE = 100
+"""Columns of a window from which on layers are named."""
+
+LAYER, VALUE, MOST_VALUE, DIFFERENCE, GAP = 19, 9, 22, 11, 3
+"""Columns of a layer, of a value, of a value with a long heading, of how far the runs are apart, and between them."""
 
 LEAST_VALUES = 2
 """Runs in a row of the table, however narrow the window."""
@@ -82,9 +85,13 @@ def _print(shown: "Sequence[Shown]", names: Sequence[str] | None) -> None:
     runs = [each.run for each in shown]
     figures = [row for row in compared_figures(runs) if any(value is not None for value in row.values)]
     inside = [row for row in compared_diagnostics(runs) if names is None or row.name in names]
-    room = max(LEAST_VALUES, (width() - NAMES - DIFFERENCE) // (VALUE + 2))
+    rows = [*figures, *inside]
+    has_layers = width() >= WIDE
+    names_width = max(len(row.name) for row in rows) + (LAYER + GAP if has_layers else 0)
+    longest = max(len(word) for each in shown for word in each.label.split())
+    room = max(LEAST_VALUES, (width() - names_width - DIFFERENCE - GAP) // (max(VALUE, min(longest, MOST_VALUE)) + GAP))
     for start in range(0, len(shown), room):
-        _print_block(shown[start : start + room], start, [*figures, *inside], num_figures=len(figures))
+        _print_block(shown[start : start + room], start, rows, len(figures), has_layers)
     OUT.print(
         "Of a diagnostic: the last value, in the layer where the runs differ most. Bold: by 10 points, or twofold.",
         style="dim",
@@ -92,17 +99,22 @@ def _print(shown: "Sequence[Shown]", names: Sequence[str] | None) -> None:
     )
 
 
-def _print_block(shown: "Sequence[Shown]", start: int, rows: "Sequence[ComparedRow]", num_figures: int) -> None:
+def _print_block(
+    shown: "Sequence[Shown]", start: int, rows: "Sequence[ComparedRow]", num_figures: int, has_layers: bool
+) -> None:
     from bnlab.report.needles import where
     from bnlab.report.writing import write_value
 
-    labels = [each.label for each in shown]
-    table = new_table("", "layer", *labels, "apart", right=[*labels, "apart"])
-    for column in table.columns[2:-1]:
-        column.max_width = 22
+    labels = [each.label.replace(" ", "\n") for each in shown]
+    table = new_table("", *(["layer"] if has_layers else []), *labels, "apart", right=[*labels, "apart"])
+    for column in table.columns:
+        is_label = str(column.header) in labels
+        column.no_wrap = not is_label
+        column.max_width = MOST_VALUE if is_label else None
     for number, row in enumerate(rows):
         values = row.values[start : start + len(shown)]
         cells = ["-" if value is None else write_value(value, row.unit) for value in values]
-        parts = [row.name, "" if row.key is None else where(row.key), *cells, row.difference]
+        layer = "" if row.key is None else where(row.key)
+        parts = [row.name, *([layer] if has_layers else []), *cells, row.difference]
         table.add_row(*map(Text, parts), style="bold" if row.is_telling else "", end_section=number + 1 == num_figures)
     print_table(table)

@@ -276,15 +276,20 @@ def _value_of(node: ast.expr, constants: Mapping[str, Any]) -> Any:
             raise ValueError(ast.dump(node))
 
 
-@lru_cache(maxsize=64)
 def _tree_of(module: str) -> ast.Module | None:
     """Return a module's source, parsed; None where it is not found, or is no Python."""
     try:
         spec = _spec_of(module)
-        if spec is None or not spec.origin or not spec.origin.endswith(".py"):
-            return None
-        return ast.parse(Path(spec.origin).read_bytes())
-    except (ImportError, OSError, SyntaxError, ValueError):
+    except (ImportError, ValueError):
+        return None
+    return _parsed(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: str) -> ast.Module | None:
+    try:
+        return ast.parse(Path(path).read_bytes())
+    except (OSError, SyntaxError, ValueError):
         return None
 
 

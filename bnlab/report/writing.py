@@ -34,5 +34,5 @@ def write_value(value: float, unit: str = "") -> str:
         percent = 100 * value
         if percent != 0 and abs(percent) < 0.1:
             return f"{percent:.2g}%"
-        return f"{percent:.1f}%" if percent % 1 else f"{percent:.0f}%"
+        return f"{percent:.0f}%" if percent in {0.0, 100.0} else f"{percent:.1f}%"
     return f"{value:.3g}"

@@ -10,6 +10,7 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 import bnlab
 from bnlab.config.compose import compose_run
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
+from bnlab.records import DiagnosticRecord
 
 WORDS = ["data=synthetic", "model.width=16", "model.activation=sigmoid", "train.steps=60", "train.log_every=10"]
 
@@ -119,3 +120,16 @@ def test_the_columns_of_a_sweep_are_settings_by_the_names_that_they_go_by(tmp_pa
     assert start.hparams["schedule"].string_value == "constant"
     assert "config" not in metadata  # the sweep's page says what its runs share
     assert "custom_scalars__config__" not in metadata
+
+
+def test_only_the_diagnostics_that_the_config_names_are_shown_facets_and_all(tmp_path: Path) -> None:
+    config = compose_run(["data=synthetic", "diagnostics.tensorboard=[fan]"])
+    logger = TensorBoardLogger(tmp_path, config)
+    logger.take(DiagnosticRecord(3, "fan", {"hidden1/q15": 1.0, "hidden1/q85": 2.0, "network": 3.0}))
+    logger.take(DiagnosticRecord(3, "saturation", {"hidden1": 0.5}))
+    logger.close(None)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert set(events.Tags()["scalars"]) == {"fan/hidden1/q15", "fan/hidden1/q85", "fan/network"}
+    layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    (chart,) = layout.category[1].chart
+    assert (chart.title, list(chart.multiline.tag)) == ("fan", ["^fan/.+$"])
