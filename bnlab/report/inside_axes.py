@@ -263,6 +263,16 @@ def layer_entries(roles: Sequence[str]) -> dict[str, tuple[str, tuple[float, ...
     return {role: (color, ()) for role, color in colors.items()}
 
 
+def every_so_many(count: int, most: int) -> list[int]:
+    """Return the places that get a name: all, or every second, third ... from the first on.
+
+    Example:
+        >>> every_so_many(3, 5), every_so_many(7, 3)
+        ([0, 1, 2], [0, 3, 6])
+    """
+    return list(range(0, count, -(-count // most)))
+
+
 def grid_lines(axes: Axes) -> None:
     """Draw thin lines at the numbers of the vertical axis."""
     axes.grid(axis="y", color=LINE, linewidth=0.5, alpha=0.7)

@@ -13,6 +13,7 @@ from bnlab.report.inside import NETWORK, Curve, FloatArray, Key, Measured, sprea
 from bnlab.report.inside_axes import (
     WIDTH,
     are_log_spaced,
+    every_so_many,
     foot,
     grid_lines,
     head,
@@ -38,6 +39,9 @@ FEW_POINTS = 30
 
 MOST_STEPS, MOST_LAYERS, MOST_FACETS = 12, 5, 4
 """Lines of a figure over depth, columns of a figure of several runs, and panels of one run."""
+
+MOST_NAMES = 16
+"""Layers of a figure over depth that are all named."""
 
 RANGE_NOTE = "Dashes: an end of the healthy range."
 
@@ -132,7 +136,8 @@ def _finish(axes: Axes, found: Sequence[Measured], facet: str, activation: str |
 def _lines_of_several(name: str, shown: Sequence[Shown]) -> Figure:
     found = [each.run.measured[name] for each in shown]
     facets = list(dict.fromkeys(facet for measured in found for facet in measured.facets))
-    roles = spread_out(list(dict.fromkeys(role for measured in found for role in measured.roles)), MOST_LAYERS)
+    everyone = list(dict.fromkeys(role for measured in found for role in measured.roles))
+    roles = spread_out(everyone, MOST_LAYERS)
     lines = head_lines(found[0])
     names = [each.label for each in shown]
     if roles == [NETWORK]:  # a panel per facet
@@ -166,8 +171,8 @@ def _lines_of_several(name: str, shown: Sequence[Shown]) -> Figure:
             axes.remove()
     legend(figure, {each.label: (each.color, each.dashes) for each in shown}, 0.62 + 0.19 * len(lines))
     head(figure, found[0].title, lines, whose(shown))
-    if has_range:
-        foot(figure, RANGE_NOTE)
+    some = f"{len(roles)} of {len(everyone)} layers." if len(roles) < len(everyone) else ""
+    foot(figure, f"{RANGE_NOTE if has_range else ''} {some}".strip())
     return figure
 
 
@@ -242,7 +247,7 @@ def _depth_lines(axes: Axes, measured: Measured, norm: Normalize, tilted: bool) 
             label=f"step {step:,.0f}",
             zorder=3,
         )
-    few = spread_out(range(len(places)), 16)
+    few = every_so_many(len(places), MOST_NAMES)
     axes.set_xticks(few, [measured.roles[place] for place in few], color=INK)
     if tilted:
         axes.tick_params(axis="x", labelrotation=35)

@@ -17,6 +17,7 @@ from bnlab.report.inside import FloatArray, Key, Measured, quantile_of, spread_o
 from bnlab.report.inside_axes import (
     WIDTH,
     are_log_spaced,
+    every_so_many,
     foot,
     grid_lines,
     head,
@@ -41,6 +42,12 @@ WHOLE_FROM = 0.4
 
 LEAST_TOP = 0.1
 """Where the scale ends at least: a map of next to nothing should look like it."""
+
+MOST_NAMES = 32
+"""Layers of a heat map that are all named."""
+
+MOST_FANS = 20
+"""Layers that a figure of one run has a panel for."""
 
 MOST_COLUMNS = 5
 """Panels side by side."""
@@ -134,7 +141,7 @@ def step_edges(steps: FloatArray) -> FloatArray:
 
 def _layer_axis(axes: Axes, roles: Sequence[str], named: bool) -> None:
     axes.set_ylim(len(roles) - 0.5, -0.5)  # the first layer on top, as in tables
-    shown = spread_out(range(len(roles)), 20)
+    shown = every_so_many(len(roles), MOST_NAMES)
     axes.set_yticks(shown, [roles[place] for place in shown] if named else [], color=INK)
     axes.tick_params(axis="y", length=0)
 
@@ -161,7 +168,8 @@ def draw_fans(name: str, shown: Sequence[Shown]) -> Figure:
     found = [each.run.measured[name] for each in shown]
     roles = list(dict.fromkeys(role for measured in found for role in measured.roles))
     several = len(shown) > 1
-    roles = spread_out(roles, MOST_COLUMNS if several else 20)
+    num_layers = len(roles)
+    roles = spread_out(roles, MOST_COLUMNS if several else MOST_FANS)
     rows = len(shown) if several else math.ceil(len(roles) / MOST_COLUMNS)
     columns = len(roles) if several else math.ceil(len(roles) / rows)
     lines = head_lines(found[0])
@@ -186,7 +194,8 @@ def draw_fans(name: str, shown: Sequence[Shown]) -> Figure:
     for axes in flat[len(cells) :]:
         axes.remove()
     head(figure, found[0].title, lines, whose(shown))
-    foot(figure, _fan_legend(found[0]))
+    some = f" {len(roles)} of {num_layers} layers." if len(roles) < num_layers else ""
+    foot(figure, _fan_legend(found[0]) + some)
     return figure
 
 
