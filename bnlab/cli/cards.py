@@ -45,7 +45,7 @@ def _facts(card: "Card") -> str:
 def needs_of(card: "Card") -> str:
     """Return what a diagnostic needs, in words."""
     words = {"gradients": "gradients", "eval_mode": "eval mode", "update": "an update"}
-    return "needs " + " and ".join(words.get(need, need) for need in card.needs) if card.needs else "needs no more"
+    return "needs " + " and ".join(words.get(need, need) for need in card.needs) if card.needs else "needs nothing more"
 
 
 def _range(low: float, high: float) -> str:

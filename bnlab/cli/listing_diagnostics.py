@@ -80,7 +80,7 @@ def _print_list(cards: "list[Card]") -> None:
     beside: dict[str, Callable[[Card], str]] = {
         "unit": lambda card: card.unit,
         "cost": lambda card: card.cost,
-        "needs": lambda card: needs_of(card).removeprefix("needs ").replace("no more", ""),
+        "needs": lambda card: needs_of(card).removeprefix("needs ").replace("nothing more", ""),
         "at once": lambda card: "yes" if card.vectorizable else "no",
     }
     room = {"unit": 26, "cost": 6, "needs": 10, "at once": 7}
