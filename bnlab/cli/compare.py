@@ -1,170 +1,138 @@
-"""`bnlab compare`: several runs side by side, on the same axes."""
+"""`bnlab compare`."""
 
-import functools
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
+from rich.text import Text
 
-from bnlab.cli.consoles import ERR, new_table, print_table, say_warning
-from bnlab.cli.show import SLICES
-from bnlab.cli.summary import STYLE_OF, number, share
-from bnlab.errors import ConfigError, did_you_mean
-from bnlab.report.inside import Inside, find_needles, label_runs, read_inside, written
-from bnlab.runfolder.index import find_folder, find_run_folders, runs_root
+from bnlab.cli.consoles import ERR, OUT, new_table, print_table
+from bnlab.cli.show import SLICES, NoFigures, draw_all
 
-MOST_RUNS = 8
-"""Panels that fit side by side, and columns that fit into a window."""
+if TYPE_CHECKING:
+    from bnlab.report.comparison import ComparedRow
+    from bnlab.report.shown import Shown
 
-MOST_DECIMALS = 6
+WIDE = 100
+"""Columns of a window from which on layers are named."""
 
-Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Where figures go (default: compared/ below the runs).")
-]
-Only = Annotated[
-    list[str] | None, typer.Option("--diagnostic", "-d", help="These only; slices: the loss around the final weights.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per run.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw, and print nothing but errors.")]
+LAYER, VALUE, MOST_VALUE, DIFFERENCE, GAP = 19, 9, 22, 11, 3
+"""Columns of a layer, of a value, of a value with a long heading, of how far the runs are apart, and between them."""
+
+LEAST_VALUES = 2
+"""Runs in a row of the table, however narrow the window."""
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Runs, by folder or name, or a sweep.", show_default=False)],
-    diagnostic: Only = None,
-    out: Out = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Runs, by name or folder; or the name of a sweep.")
+    ],
+    where: Annotated[
+        list[str] | None, typer.Option("--where", "-w", help="Of a sweep's runs these: seed=0 · 'lr>0.1'")
+    ] = None,
+    diagnostic: Annotated[
+        list[str] | None,
+        typer.Option("--diagnostic", "-d", metavar="NAME", help="This one alone; can be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where figures go (runs/comparisons/...).", show_default=False),
+    ] = None,
+    no_figures: NoFigures = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all last values as one JSON object.")] = False,
 ) -> None:
-    """Compare what happened inside several runs: a table here, figures (SVG and PNG) with the same axes.
+    """Show several runs side by side: a table of what came out and what was seen inside, and figures on the same axes.
 
-    [bold]bnlab compare RUN RUN[/]: everything that was measured in both
+    [bold]bnlab compare RUN RUN[/]: two runs, such as one with a norm and one without
 
-    [bold]bnlab compare my_sweep -d saturation -d gradient_norm[/]: two diagnostics, for the runs of a sweep
+    [bold]bnlab compare my_sweep --where seed=0[/]: those of a sweep with one seed
+
+    [bold]bnlab compare my_sweep -d saturation -d gradient_norm --out figures[/]: two figures, in a folder of one's own
     """
-    insides = _read(runs)
-    labels = label_runs(insides)
-    common = [name for name in insides[0].measures if all(name in inside.measures for inside in insides)]
-    for name in diagnostic or []:
-        if name not in [*common, *SLICES]:
-            raise ConfigError(f"{name} was not measured in all of these runs. {did_you_mean(name, [*common, *SLICES])}")
-    chosen = [name for name in common if diagnostic is None or name in diagnostic]
-    folder = out or _default_folder(insides)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = _draw(insides, labels, chosen, folder)
-    paths += [
-        path for name in SLICES if name in (diagnostic or []) for path in _draw_slices(insides, labels, name, folder)
-    ]
+    from bnlab.report.comparison import compared_as_dict, find_compared, folder_of_comparison
+    from bnlab.report.shown import shown_side_by_side
+    from bnlab.runfolder.figures import comparison_path
+
+    shown = shown_side_by_side(find_compared(runs, where or []))
+    slices = [name for name in diagnostic or [] if name in SLICES]
+    names = [_checked(name, shown) for name in diagnostic or [] if name not in SLICES]
+    chosen = names if names or slices else None
+    if not as_json:
+        _print(shown, chosen)
+    folder = out.absolute() if out is not None else folder_of_comparison(runs, shown)
+    paths = [] if no_figures else draw_all(shown, lambda name, kind: comparison_path(folder, name, kind), chosen)
+    for name in slices:
+        paths += _draw_slices(shown, name, folder)
     if as_json:
-        for inside, label in zip(insides, labels, strict=True):
-            typer.echo(json.dumps(_as_dict(inside, label, chosen), allow_nan=False))
-    elif not quiet:
-        _print_figures(insides, labels)
-        _print_diagnostics(insides, labels, chosen)
-        ERR.print(f"The {len(paths)} figures are in {folder}", style="dim", markup=False, soft_wrap=True)
+        typer.echo(json.dumps(compared_as_dict(shown, paths), allow_nan=False))
+    elif paths:
+        ERR.print(f"{len(paths) // 2} figures are in {folder}", style="dim", markup=False, soft_wrap=True)
 
 
-def _read(names: Sequence[str]) -> list[Inside]:
-    """Read the runs at or below some folders, each once; those in which nothing was measured are left out.
-
-    Raises:
-        ConfigError: Fewer than two are left, or more than can be shown.
-    """
-    folders = {run.path: run for name in names for run in find_run_folders(find_folder(name))}
-    insides, problems = [], []
-    for folder in folders.values():
-        try:
-            insides.append(read_inside(folder))
-        except ConfigError as error:
-            problems.append(str(error))
-    for problem in problems[:3]:
-        say_warning(problem)
-    if len(insides) < 2:
-        raise ConfigError(f"compare needs 2 runs or more with diagnostics, got {len(insides)}. Name more of them.")
-    if len(insides) > MOST_RUNS:
-        raise ConfigError(
-            f"compare shows at most {MOST_RUNS} runs side by side, got {len(insides)}. Name some of them: bnlab list "
-            "runs. A sweep's means over seeds: bnlab dashboard"
-        )
-    return insides
-
-
-def _default_folder(insides: Sequence[Inside]) -> Path:
-    names = " ".join(sorted(inside.run_id for inside in insides))
-    return runs_root() / "compared" / hashlib.sha256(names.encode()).hexdigest()[:8]
-
-
-def _draw(insides: Sequence[Inside], labels: Sequence[str], names: Sequence[str], folder: Path) -> list[Path]:
-    from bnlab.report.inside_figures import draw
-    from bnlab.report.paper import write_figure
-
-    paths = []
-    for name in names:
-        figure = draw([inside.measures[name] for inside in insides], labels)
-        paths += write_figure(figure, functools.partial(_path, folder, name))
-    return paths
-
-
-def _draw_slices(insides: Sequence[Inside], labels: Sequence[str], name: str, folder: Path) -> list[Path]:
+def _draw_slices(shown: "Sequence[Shown]", which: str, folder: Path) -> list[Path]:
+    """Draw the losses around the final weights of all runs on the same axes; return the paths."""
     from bnlab.experiment.slicing import slice_run
-    from bnlab.report.paper import write_figure
-    from bnlab.report.slice_figures import Slice, draw_lines, draw_maps
+    from bnlab.report.shown import whose
+    from bnlab.report.slices import draw_slice_1d, draw_slice_2d
+    from bnlab.report.style import paper, save
+    from bnlab.runfolder.figures import comparison_path
 
-    drawn = []
-    for inside, label in zip(insides, labels, strict=True):
-        found = slice_run(inside.folder.path, is_plane=name == "slices_2d")
-        drawn.append(Slice(label, found.steps, found.other_steps, found.train_loss, found.eval_loss))
-    figure = draw_maps(drawn) if name == "slices_2d" else draw_lines(drawn)
-    return write_figure(figure, functools.partial(_path, folder, name))
-
-
-def _path(folder: Path, name: str, kind: str) -> Path:
-    return folder / f"{name}.{kind}"
+    found = {each.label: slice_run(each.run.folder, is_plane=which == "slices_2d") for each in shown}
+    with paper():
+        figure = (draw_slice_2d if which == "slices_2d" else draw_slice_1d)(found, whose(shown))
+        return save(figure, lambda kind: comparison_path(folder, which, kind), "Choose another folder by --out.")
 
 
-def _print_figures(insides: Sequence[Inside], labels: Sequence[str]) -> None:
-    table = new_table("", *labels, right=labels)
-    statuses = [str(inside.figures.get("status", "unfinished")) for inside in insides]
-    table.add_row("status", *(f"[{STYLE_OF.get(status, 'magenta')}]{status}[/]" for status in statuses))
-    for name in ("test_accuracy", "validation_accuracy"):
-        table.add_row(name.replace("_", " "), *(share(inside.figures.get(name)) for inside in insides))
-    for name in ("test_loss", "validation_loss", "train_loss"):
-        table.add_row(name.replace("_", " "), *(number(inside.figures.get(name)) for inside in insides))
+def _checked(name: str, shown: "Sequence[Shown]") -> str:
+    from bnlab.diagnostics.cards import near_or_few
+    from bnlab.errors import ConfigError
+
+    known = {known for each in shown for known in each.run.measured}
+    if name not in known:
+        raise ConfigError(f"none of these runs has a diagnostic {name}. {near_or_few(name, known)}")
+    return name
+
+
+def _print(shown: "Sequence[Shown]", names: Sequence[str] | None) -> None:
+    """Print the table, in blocks of as many runs as fit."""
+    from bnlab.cli.panel import width
+    from bnlab.report.comparison import compared_diagnostics, compared_figures
+
+    runs = [each.run for each in shown]
+    figures = [row for row in compared_figures(runs) if any(value is not None for value in row.values)]
+    inside = [row for row in compared_diagnostics(runs) if names is None or row.name in names]
+    rows = [*figures, *inside]
+    has_layers = width() >= WIDE
+    names_width = max(len(row.name) for row in rows) + (LAYER + GAP if has_layers else 0)
+    longest = max(len(word) for each in shown for word in each.label.split())
+    room = max(LEAST_VALUES, (width() - names_width - DIFFERENCE - GAP) // (max(VALUE, min(longest, MOST_VALUE)) + GAP))
+    for start in range(0, len(shown), room):
+        _print_block(shown[start : start + room], start, rows, len(figures), has_layers)
+    OUT.print(
+        "Of a diagnostic: the last value, in the layer where the runs differ most. Bold: by 10 points, or twofold.",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _print_block(
+    shown: "Sequence[Shown]", start: int, rows: "Sequence[ComparedRow]", num_figures: int, has_layers: bool
+) -> None:
+    from bnlab.report.needles import where
+    from bnlab.report.writing import write_value
+
+    labels = [each.label.replace(" ", "\n") for each in shown]
+    table = new_table("", *(["layer"] if has_layers else []), *labels, "apart", right=[*labels, "apart"])
+    for column in table.columns:
+        is_label = str(column.header) in labels
+        column.no_wrap = not is_label
+        column.max_width = MOST_VALUE if is_label else None
+    for number, row in enumerate(rows):
+        values = row.values[start : start + len(shown)]
+        cells = ["-" if value is None else write_value(value, row.unit) for value in values]
+        layer = "" if row.key is None else where(row.key)
+        parts = [row.name, *([layer] if has_layers else []), *cells, row.difference]
+        table.add_row(*map(Text, parts), style="bold" if row.is_telling else "", end_section=number + 1 == num_figures)
     print_table(table)
-
-
-def _print_diagnostics(insides: Sequence[Inside], labels: Sequence[str], names: Sequence[str]) -> None:
-    """Print the last value of each diagnostic: over layers, from the lowest to the highest."""
-    table = new_table("at the end, over layers", *labels, right=labels)
-    flagged = [{needle.diagnostic for needle in find_needles(inside)} for inside in insides]
-    for name in names:
-        cells = []
-        for inside, out_of_range in zip(insides, flagged, strict=True):
-            text = _range_of(inside, name)
-            cells.append(f"[bold yellow]{text}[/]" if name in out_of_range else text)
-        table.add_row(name, *cells)
-    print_table(table)
-
-
-def _range_of(inside: Inside, name: str) -> str:
-    """Return the lowest and the highest last value of a diagnostic's first facet."""
-    measure = inside.measures[name]
-    last = np.array([measure.of(role, measure.facets[0])[-1] for role in measure.roles])
-    last = last[np.isfinite(last)]
-    if not last.size:
-        return "-"
-    low, high = (written(float(end), measure.card.unit) for end in (last.min(), last.max()))
-    return low if low == high else f"{low} .. {high}"
-
-
-def _as_dict(inside: Inside, label: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return one run, for a program; what is not a number is null."""
-    last = {}
-    for name in names:
-        measure = inside.measures[name]
-        values = zip(measure.keys, measure.values[:, -1], strict=True)
-        last[name] = {key: float(value) if np.isfinite(value) else None for key, value in values}
-    return {"run_id": inside.run_id, **inside.figures, "label": label, "diagnostics": last}

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
-from bnlab.cli.consoles import OUT, new_table, print_rows, print_table, say_warning
+from bnlab.cli.consoles import new_table, print_rows, print_table, say_warning
+from bnlab.cli.listing_diagnostics import diagnostics
 from bnlab.cli.listing_runs import AsCsv, AsJson, runs
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
-from bnlab.diagnostics.cards import Card, read_card, read_cards
 from bnlab.plugins import NORM_PLUGINS
 
 app = typer.Typer(
@@ -21,6 +20,7 @@ app = typer.Typer(
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
 
 app.command()(runs)
+app.command()(diagnostics)
 
 
 @app.command()
@@ -54,61 +54,6 @@ def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir =
             row["found"] or f"[dim]{'your own file' if row['name'] == 'npz' else 'on first use'}[/]",
         )
     print_table(table)
-
-
-@app.command()
-def diagnostics(
-    names: Annotated[list[str] | None, typer.Argument(help="These, each on a card of its own.")] = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-) -> None:
-    """List the instruments: what they measure, what they cost, how to read them, what fools the reader.
-
-    [bold]bnlab list diagnostics saturation[/]: its card
-
-    [bold]bnlab list diagnostics my_package.my_module:Mine[/]: that of your own
-    """
-    cards = read_cards() if not names else [read_card(name) for name in names]
-    rows = [_row_of_card(card) for card in cards]
-    if print_rows(rows, as_json, as_csv):
-        return
-    if names:
-        for card in cards:
-            _print_card(card)
-        return
-    table = new_table("diagnostic", "what it measures", "unit", "cost", "needs")
-    for card in cards:
-        needs = " ".join(card.needs) + ("" if card.vectorizable else " one by one")
-        table.add_row(f"[bold]{card.name}[/]", card.summary, f"[dim]{card.unit}[/]", card.cost, f"[dim]{needs}[/]")
-    print_table(table)
-    OUT.print("[dim]bnlab list diagnostics NAME says how to read one, and what fools the reader.[/]")
-
-
-def _row_of_card(card: Card) -> dict[str, Any]:
-    return {
-        "name": card.name,
-        "description": card.summary,
-        "unit": card.unit,
-        "cost": card.cost,
-        "needs": " ".join(card.needs),
-        "vectorized": card.vectorizable,
-        "reading": card.sections.get("Reading", "").replace("\n", " "),
-        "blind_spots": card.sections.get("Blind spots", "").replace("\n", " "),
-        "source": card.sections.get("Source", "").replace("\n", " "),
-        "place": card.place,
-    }
-
-
-def _print_card(card: Card) -> None:
-    OUT.print(f"\n[bold]{card.name}[/]  [dim]{card.place}[/]")
-    OUT.print(card.summary, markup=False)
-    facts = {"Cost class": card.cost, "Needs": ", ".join(card.needs) or "nothing else"}
-    facts["Runs trained together"] = "measured at once" if card.vectorizable else "measured one by one"
-    table = new_table("", "")
-    table.show_header = False
-    for title, text in {**card.sections, **facts}.items():
-        table.add_row(f"[bold]{title}[/]", Text(text.replace("\n", " ")))
-    OUT.print(table)
 
 
 def _rows_of_group(group: str, config_dir: Path | None) -> list[dict[str, Any]]:

@@ -1,219 +1,156 @@
-"""`bnlab show`: what happened inside the network of one run."""
+"""`bnlab show`."""
 
-import functools
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from rich.text import Text
 
-from bnlab.cli.consoles import ERR, OUT, new_table, print_table
-from bnlab.errors import ConfigError, did_you_mean
-from bnlab.report.inside import Inside, Measure, Needle, find_needles, read_inside, sparkline, whole_run, written
-from bnlab.report.statistics_gap import explain_gap
-from bnlab.runfolder.index import find_folder
+from bnlab.cli.consoles import ERR, OUT
+
+if TYPE_CHECKING:
+    from bnlab.report.inside import RunInside
+    from bnlab.report.needles import Needle
+    from bnlab.report.shown import Shown
+    from bnlab.runfolder.folder import RunFolder
 
 SLICES = ("slices", "slices_2d")
 """What is not recorded, but made of the final weights when asked for."""
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw, and print nothing but errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object: values, needles out of range, figures.")]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="Print only; draw nothing.")]
 
 
 def show(
-    run: Annotated[str, typer.Argument(help="A run: its folder, or its name.", show_default=False)],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, by name or folder; a folder with one run in it.")],
     diagnostic: Annotated[
         str | None,
-        typer.Argument(help="One of those measured; slices or slices_2d: the loss around the final weights."),
+        typer.Argument(metavar="[DIAGNOSTIC]", help="One of them, layer by layer.", show_default=False),
     ] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    no_figures: NoFigures = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all values as one JSON object.")] = False,
 ) -> None:
-    """Show what happened inside the network of a run: a panel here, figures (SVG and PNG) in its folder.
+    """Show what was seen inside a run: a panel with verdicts, and figures for paper as SVG and PNG.
 
-    [bold]bnlab show RUN[/]: everything that was measured, and what is out of range, in words
+    [bold]bnlab show batch-mlp-mnist_5k-lr0.1-s0-05e7b1a2[/]: all that was measured; figures into the run's folder
 
-    [bold]bnlab show RUN saturation[/]: one diagnostic, layer by layer, and how to read it
+    [bold]bnlab show runs/single/batch-* saturation[/]: one diagnostic, layer by layer, and how it is read
 
-    [bold]bnlab show RUN slices[/]: the loss around the final weights
+    [bold]bnlab show RUN slices[/], [bold]bnlab show RUN slices_2d[/]: the loss around the final weights
 
-    Measure more by [bold]bnlab train diagnostics=full[/]; [bold]bnlab list diagnostics[/] says what there is.
+    [bold]bnlab train diagnostics=full[/] makes a run with much to see.
     """
-    folder = whole_run(find_folder(run))
+    from bnlab.report.inside import find_run, read_inside
+    from bnlab.report.needles import needles_of
+
     if diagnostic in SLICES:
-        _show_slices(folder.path, diagnostic, quiet=quiet, as_json=as_json)
+        _show_slice(find_run(run), diagnostic, as_json=as_json)
         return
-    inside = read_inside(folder)
-    if diagnostic is not None and diagnostic not in inside.measures:
-        cure = did_you_mean(diagnostic, [*inside.measures, *SLICES])
-        raise ConfigError(f"{diagnostic} was not measured in {inside.run_id}. {cure}")
-    chosen = list(inside.measures.values()) if diagnostic is None else [inside.measures[diagnostic]]
-    paths = _draw(inside, chosen)
+    inside = read_inside(find_run(run))
+    chosen = None if diagnostic is None else inside.pick(diagnostic)
+    needles = needles_of(inside)
+    if not as_json:
+        _print(inside, needles, None if chosen is None else chosen.name)
+    paths = [] if no_figures else _draw(inside, None if chosen is None else [chosen.name])
     if as_json:
-        typer.echo(json.dumps(_as_dict(inside, chosen, paths), allow_nan=False))
-        return
-    if quiet:
-        return
+        typer.echo(json.dumps(_as_dict(inside, needles, diagnostic, paths), allow_nan=False))
+    elif paths:
+        what = (
+            f"The figure is in {paths[0]}" if len(paths) <= 2 else f"{len(paths) // 2} figures are in {paths[0].parent}"
+        )
+        ERR.print(what, style="dim", markup=False, soft_wrap=True)
+
+
+def _print(inside: "RunInside", needles: "Sequence[Needle]", diagnostic: str | None) -> None:
+    from bnlab.cli.panel import print_gap, print_layers, print_panel, print_title, print_verdicts
+    from bnlab.report.statistics_gap import explain_gap
+
+    print_title(inside)
     if diagnostic is None:
-        print_panel(inside)
-    else:
-        _print_one(inside, chosen[0])
-    _say_where(paths)
+        print_panel(needles)
+        print_verdicts(needles)
+        print_gap(explain_gap(inside))
+        return
+    from bnlab.cli.cards import print_card
+
+    needle = next(needle for needle in needles if needle.measured.name == diagnostic)
+    print_layers(needle.measured, needle)
+    if needle.measured.card is not None:
+        print_card(needle.measured.card, ("Reading", "Blind spots"))
 
 
-def _draw(inside: Inside, chosen: Sequence[Measure]) -> list[Path]:
-    from bnlab.report.inside_figures import draw
-    from bnlab.report.paper import write_figure
+def _show_slice(folder: "RunFolder", which: str, *, as_json: bool) -> None:
+    """Draw the loss around a run's final weights, and say how deep it lies."""
+    from bnlab.experiment.slicing import slice_run
+    from bnlab.report.slices import draw_slice_1d, draw_slice_2d
+    from bnlab.report.style import paper, save
+    from bnlab.runfolder.figures import inside_figure_path
 
-    paths = []
-    for measure in chosen:
-        figure = draw([measure], [inside.run_id])
-        paths += write_figure(figure, functools.partial(inside.folder.figure_path, measure.card.name))
+    with ERR.status("looking around the weights", spinner_style="dim"), paper():
+        found = slice_run(folder.path, is_plane=which == "slices_2d")
+        figure = (draw_slice_2d if which == "slices_2d" else draw_slice_1d)({folder.path.name: found})
+        paths = save(figure, lambda kind: inside_figure_path(folder.path, which, kind), "Make room.")
+    if as_json:
+        losses = {
+            name: [[value if math.isfinite(value) else None for value in row] for row in loss.tolist()]
+            for name, loss in (("train_loss", found.train_loss), ("eval_loss", found.eval_loss))
+        }
+        steps = {"steps": found.steps, "other_steps": found.other_steps}
+        facts = {"run_id": folder.path.name, **steps, **losses, "figures": [str(path) for path in paths]}
+        typer.echo(json.dumps(facts, allow_nan=False))
+        return
+    middle = found.train_loss[len(found.steps) // 2, len(found.other_steps) // 2]
+    OUT.print(
+        f"Training loss {middle:.4f} at the weights, up to {found.train_loss.max():.4f} where every filter is changed "
+        "by its own length (batch statistics).",
+        soft_wrap=True,
+    )
+    ERR.print(f"The figure is in {paths[0]}", style="dim", markup=False, soft_wrap=True)
+
+
+def _draw(inside: "RunInside", names: list[str] | None) -> list[Path]:
+    from bnlab.report.shown import shown_side_by_side
+    from bnlab.runfolder.figures import inside_figure_path
+
+    return draw_all(
+        shown_side_by_side([inside]), lambda name, kind: inside_figure_path(inside.folder, name, kind), names
+    )
+
+
+def draw_all(
+    shown: "Sequence[Shown]", path_of: Callable[[str, str], Path], names: Sequence[str] | None = None
+) -> list[Path]:
+    """Draw figures and say meanwhile which; return their paths.
+
+    Args:
+        shown: The runs.
+        path_of: Name of a figure and format -> where to.
+        names: Diagnostics; None: all there is.
+    """
+    from bnlab.report.inside_figures import write_inside
+
+    paths: list[Path] = []
+    with ERR.status("drawing", spinner_style="dim") as status:
+        for name, written in write_inside(shown, path_of, names):
+            paths += written
+            status.update(f"[dim]drawn: {name}[/]")
     return paths
 
 
-def _say_where(paths: Sequence[Path]) -> None:
-    where = paths[-1] if len(paths) <= 2 else paths[-1].parent
-    ERR.print(
-        f"{'The figure is' if len(paths) <= 2 else 'The figures are'} in {where}",
-        style="dim",
-        markup=False,
-        soft_wrap=True,
-    )
+def _as_dict(
+    inside: "RunInside", needles: "Sequence[Needle]", diagnostic: str | None, paths: Sequence[Path]
+) -> dict[str, object]:
+    from bnlab.report.statistics_gap import explain_gap
 
-
-def print_panel(inside: Inside) -> None:
-    """Print one line per diagnostic, the needles that are out of range, and what the statistics say.
-
-    Args:
-        inside: What was measured in a run.
-    """
-    needles = {needle.diagnostic: needle for needle in find_needles(inside)}
-    OUT.print(f"\n[bold]{inside.run_id}[/]", soft_wrap=True)
-    table = new_table("diagnostic", "where", "over steps", "first", "last", right=["first", "last"])
-    for name, measure in inside.measures.items():
-        place = measure.keys.index(needles[name].key) if name in needles else _moved_most(measure)
-        row, unit = measure.values[place], measure.card.unit
-        style = "bold yellow" if name in needles else ""
-        table.add_row(
-            Text(name, style=style),
-            measure.keys[place],
-            Text(sparkline(row), style="cyan"),
-            written(float(row[0]), unit),
-            Text(written(float(row[-1]), unit), style=style),
-        )
-    print_table(table)
-    print_verdicts(inside, list(needles.values()))
-
-
-def print_verdicts(inside: Inside, needles: Sequence[Needle]) -> None:
-    """Print in words what is out of range, and what the norms' statistics say.
-
-    Args:
-        inside: What was measured in a run.
-        needles: Out of range.
-    """
-    for needle in needles:
-        unit = inside.measures[needle.diagnostic].card.unit
-        value = written(needle.value, unit)
-        OUT.print(
-            Text.assemble((f"{needle.diagnostic} ", "bold yellow"), f"{needle.key}: {value} {needle.words}."),
-            soft_wrap=True,
-        )
-    gap = explain_gap(inside)
-    if gap is not None:
-        style = "green" if gap.cause == "no gap" else "bold yellow"
-        OUT.print(Text.assemble((f"{gap.cause}: ", style), gap.sentence), soft_wrap=True)
-    if not needles and (gap is None or gap.cause == "no gap"):
-        OUT.print("Every needle that has a range is within it.", style="green")
-
-
-def _moved_most(measure: Measure) -> int:
-    """Return the key whose value has moved most, beside the largest that it had."""
-    values = np.where(np.isfinite(measure.values), measure.values, np.nan)
-    with np.errstate(all="ignore"):
-        size = np.nanmax(np.abs(np.nan_to_num(values)), axis=1)
-        moved = np.abs(np.nan_to_num(values[:, -1] - values[:, 0])) / np.where(size > 0, size, 1)
-    return int(np.argmax(moved))
-
-
-def _print_one(inside: Inside, measure: Measure) -> None:
-    card = measure.card
-    OUT.print(f"\n[bold]{inside.run_id}[/]", soft_wrap=True)
-    OUT.print(Text.assemble((card.name, "bold"), f"  {card.summary}"))
-    if "Reading" in card.sections:
-        OUT.print(Text(card.sections["Reading"].replace("\n", " "), style="dim"))
-    table = new_table(
-        "layer", "over steps", "first", "lowest", "highest", "last", right=["first", "lowest", "highest", "last"]
-    )
-    for key, row in zip(measure.keys, measure.values, strict=True):
-        finite = row[np.isfinite(row)]
-        ends = (finite.min(), finite.max()) if finite.size else (np.nan, np.nan)
-        figures = (row[0], *ends, row[-1])
-        table.add_row(
-            key, Text(sparkline(row, 24), style="cyan"), *(written(float(value), card.unit) for value in figures)
-        )
-    print_table(table)
-    OUT.print(f"unit: {card.unit}", style="dim", markup=False)
-    needles = [needle for needle in find_needles(inside) if needle.diagnostic == card.name]
-    for needle in needles:
-        OUT.print(f"{needle.key}: {written(needle.value, card.unit)} {needle.words}.", style="bold yellow")
-
-
-def _show_slices(folder: Path, which: str, *, quiet: bool, as_json: bool) -> None:
-    from bnlab.experiment.slicing import slice_run
-    from bnlab.report.paper import write_figure
-    from bnlab.report.slice_figures import Slice, draw_lines, draw_maps
-    from bnlab.runfolder.folder import RunFolder
-
-    is_plane = which == "slices_2d"
-    found = slice_run(folder, is_plane=is_plane)
-    drawn = [Slice(folder.name, found.steps, found.other_steps, found.train_loss, found.eval_loss)]
-    figure = draw_maps(drawn) if is_plane else draw_lines(drawn)
-    paths = write_figure(figure, lambda kind: RunFolder(folder).figure_path(which, kind))
-    if as_json:
-        losses = {"train_loss": found.train_loss.tolist(), "eval_loss": found.eval_loss.tolist()}
-        steps = {"steps": found.steps, "other_steps": found.other_steps}
-        typer.echo(json.dumps({"run_id": folder.name, **steps, **losses, "figures": [str(p) for p in paths]}))
-    elif not quiet:
-        middle = found.train_loss[len(found.steps) // 2, len(found.other_steps) // 2]
-        OUT.print(
-            f"Training loss {middle:.4f} at the weights, up to {found.train_loss.max():.4f} within one length of each "
-            "filter (batch statistics).",
-            soft_wrap=True,
-        )
-        _say_where(paths)
-
-
-def _as_dict(inside: Inside, chosen: Sequence[Measure], paths: Sequence[Path]) -> dict[str, Any]:
-    """Return what is shown, for a program; what is not a number is null."""
+    chosen = [needle for needle in needles if diagnostic in {None, needle.measured.name}]
     gap = explain_gap(inside)
     return {
         "run_id": inside.run_id,
-        "diagnostics": {
-            m.card.name: {
-                "unit": m.card.unit,
-                "steps": m.steps,
-                "values": {
-                    key: [float(v) if np.isfinite(v) else None for v in row]
-                    for key, row in zip(m.keys, m.values, strict=True)
-                },
-            }
-            for m in chosen
-        },
-        "out_of_range": [
-            {
-                "diagnostic": n.diagnostic,
-                "key": n.key,
-                "value": n.value if np.isfinite(n.value) else None,
-                "words": n.words,
-            }
-            for n in find_needles(inside)
-            if n.diagnostic in {m.card.name for m in chosen}
-        ],
+        "folder": str(inside.folder),
+        "status": inside.row.get("status"),
+        "diagnostics": [needle.as_dict() for needle in chosen],
+        "verdicts": [verdict.as_dict() for needle in chosen for verdict in needle.verdicts],
         "statistics_gap": None if gap is None else {"cause": gap.cause, "sentence": gap.sentence},
         "figures": [str(path) for path in paths],
     }

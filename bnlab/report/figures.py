@@ -13,22 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from bnlab.report.paper import (
-    COLORS,
-    DASHES,
-    INK,
-    LARGE,
-    LINE,
-    MARKERS,
-    OUTSIDE,
-    QUIET,
-    SMALL,
-    USUAL,
-    new_figure,
-    tidy,
-    write_figure,
-)
+from bnlab.report.palette import COLORS, DASHES, INK, LARGE, LINE, MARKERS, OUTSIDE, QUIET, SMALL, USUAL
 from bnlab.report.sensitivity import ArmSensitivity, SweepSensitivity
+from bnlab.report.style import frame, new_figure, paper, save
 from bnlab.runfolder.sweep import figure_path
 from bnlab.stats.response import Metric, ResponseCurve
 from bnlab.stats.trainable import LOSS_SHARE
@@ -67,7 +54,12 @@ def write_figures(found: SweepSensitivity, folder: Path) -> list[Path]:
     Raises:
         RunError: The folder cannot be written to.
     """
-    return write_figure(draw_sensitivity(found), lambda kind: figure_path(folder, NAME, kind))
+    with paper():
+        return save(
+            draw_sensitivity(found),
+            lambda kind: figure_path(folder, NAME, kind),
+            "Make room, or choose another --runs.",
+        )
 
 
 def draw_sensitivity(found: SweepSensitivity) -> Figure:
@@ -129,7 +121,7 @@ def _frame(axes: Axes, found: SweepSensitivity, metric: Metric) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:g}"))
     axes.set_title(f"validation {metric} at the end", loc="left", fontsize=USUAL, color=INK)
-    tidy(axes)
+    frame(axes)
 
 
 def _draw_arm(axes: Axes, each: ArmSensitivity, style: _Style, metric: Metric, aside: float) -> None:

@@ -1,236 +1,236 @@
-"""What the diagnostics of a run recorded, as tables of layer by step; and which needles are out of range.
-
-Shape letters: K keys (layers, or layers and facets), T measured steps.
-"""
+"""What the diagnostics of a run recorded, as one table per diagnostic: layers, facets, steps."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bnlab.diagnostics.cards import Card, known_cards
+from bnlab.diagnostics.cards import Card, cards_by_record, near_or_few
 from bnlab.errors import ConfigError
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.index import by_name, find_run_folders, flatten
-from bnlab.runfolder.sweep import label_of, swept_keys
+from bnlab.runfolder.index import find_folder, find_run_folders, read_run_rows
 
 FloatArray = npt.NDArray[np.float64]
 
-WHOLE = "network"
-"""Key of what is measured of the whole network."""
+NETWORK = "network"
+"""The role of what is said of a network as a whole."""
+
+
+class Key(NamedTuple):
+    """What a value is of.
+
+    Attributes:
+        role: Of the layer, or ``network``.
+        facet: Which of several figures; empty where there is one.
+    """
+
+    role: str
+    facet: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.role}/{self.facet}" if self.facet else self.role
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One diagnostic of one run.
+class Curve:
+    """One value over time.
 
     Attributes:
-        card: What it says of itself.
-        keys: As recorded: ``hidden1``, ``hidden1/q15``, ``network``.
-        steps: T.
-        values: (K, T); NaN where a key was not measured, or was not a number.
+        steps: Those at which it was measured, rising.
+        values: As many; NaN or infinite where it was.
     """
 
-    card: Card
-    keys: tuple[str, ...]
-    steps: tuple[int, ...]
+    steps: FloatArray
     values: FloatArray
 
     @property
-    def roles(self) -> tuple[str, ...]:
-        """The layers, in order; ``network`` for the whole."""
-        return tuple(dict.fromkeys(key.partition("/")[0] for key in self.keys))
+    def first(self) -> float:
+        """The first value."""
+        return float(self.values[0])
 
     @property
-    def facets(self) -> tuple[str, ...]:
-        """What is measured of each layer, in order; one empty one where there is nothing to name."""
-        return tuple(dict.fromkeys(key.partition("/")[2] for key in self.keys))
+    def last(self) -> float:
+        """The last value."""
+        return float(self.values[-1])
 
-    def of(self, role: str, facet: str = "") -> FloatArray:
-        """Return the values of one layer over the steps; NaN where there are none.
-
-        Args:
-            role: Of the layer.
-            facet: Of it.
-        """
-        key = f"{role}/{facet}" if facet else role
-        if key not in self.keys:
-            return np.full(len(self.steps), np.nan)
-        row: FloatArray = self.values[self.keys.index(key)]
-        return row
+    @property
+    def finite(self) -> FloatArray:
+        """The values that are numbers."""
+        return self.values[np.isfinite(self.values)]
 
 
 @dataclass(frozen=True)
-class Inside:
-    """What was measured inside the network of one run.
+class Measured:
+    """What one diagnostic said in one run.
+
+    Attributes:
+        name: Of the diagnostic.
+        card: What it says of itself; None where its source is not found.
+        curves: By layer and facet, in the order of the network; at least one.
+    """
+
+    name: str
+    card: Card | None
+    curves: Mapping[Key, Curve]
+
+    @cached_property
+    def roles(self) -> list[str]:
+        """The layers, in order."""
+        return list(dict.fromkeys(key.role for key in self.curves))
+
+    @cached_property
+    def facets(self) -> list[str]:
+        """The facets, in order; one that is empty where there are none."""
+        return list(dict.fromkeys(key.facet for key in self.curves))
+
+    @cached_property
+    def steps(self) -> FloatArray:
+        """All steps at which anything was measured."""
+        return np.unique(np.concatenate([curve.steps for curve in self.curves.values()]))
+
+    @property
+    def title(self) -> str:
+        """Its name as one reads it."""
+        return self.name.replace("_", " ")
+
+    def unit(self, facet: str = "") -> str:
+        """Return the unit of a facet; empty where nothing is known."""
+        return "" if self.card is None else self.card.unit_of(facet, self.facets)
+
+    def matrix(self, facet: str = "") -> FloatArray:
+        """Return a facet's values, (layers, steps); NaN where nothing was measured."""
+        values = np.full((len(self.roles), len(self.steps)), math.nan)
+        for row, role in enumerate(self.roles):
+            curve = self.curves.get(Key(role, facet))
+            if curve is not None:
+                values[row, np.searchsorted(self.steps, curve.steps)] = curve.values
+        return values
+
+    def is_constant(self) -> bool:
+        """Return whether all values of each layer and facet are the same, so that a figure would show nothing."""
+        return all(curve.finite.size == 0 or np.ptp(curve.finite) == 0 for curve in self.curves.values())
+
+
+@dataclass(frozen=True)
+class RunInside:
+    """What was seen inside one run.
 
     Attributes:
         folder: The run's.
-        settings: Its config, by dotted keys.
-        figures: Its final figures, by name; what it does not have is None.
-        measures: By diagnostic.
+        row: What it is and how it ended, as `read_run_rows` says it.
+        measured: By the diagnostics' names, in the order of the records.
     """
 
-    folder: RunFolder
-    settings: Mapping[str, Any]
-    figures: Mapping[str, Any]
-    measures: Mapping[str, Measure]
+    folder: Path
+    row: Mapping[str, Any]
+    measured: Mapping[str, Measured]
 
     @property
     def run_id(self) -> str:
-        """Name of the run."""
-        return self.folder.path.name
+        """Name of its folder."""
+        return self.folder.name
 
     @property
-    def activation(self) -> str:
-        """Name of the nonlinearity."""
-        return str(self.settings.get("model.activation", ""))
+    def activation(self) -> str | None:
+        """Name of its nonlinearity."""
+        name = self.row.get("model.activation")
+        return None if name is None else str(name)
+
+    def pick(self, name: str) -> Measured:
+        """Return what one diagnostic said.
+
+        Raises:
+            ConfigError: It said nothing in this run.
+        """
+        if name not in self.measured:
+            raise ConfigError(f"{self.run_id} has no diagnostic {name}. {near_or_few(name, self.measured)}")
+        return self.measured[name]
 
 
-@dataclass(frozen=True)
-class Needle:
-    """A value that is out of its range.
+def find_run(given: str | Path) -> RunFolder:
+    """Return the folder of one run.
 
-    Attributes:
-        diagnostic: Which.
-        key: Of which layer.
-        value: At the last measured step.
-        words: What that means.
+    Args:
+        given: A run's folder or name; or that of a folder with one run in it.
+
+    Raises:
+        ConfigError: There is no such run, or there are several.
     """
+    folder = find_folder(given)
+    runs = find_run_folders(folder)
+    if len(runs) == 1:
+        return runs[0]
+    if not runs:
+        raise ConfigError(f"there are no runs in {folder}. bnlab train makes one.")
+    raise ConfigError(
+        f"{given} holds {len(runs)} runs. Name one, such as {runs[0].path.name}, or see several side by side: "
+        f"bnlab compare {given}"
+    )
 
-    diagnostic: str
-    key: str
-    value: float
-    words: str
 
-
-def read_inside(folder: RunFolder) -> Inside:
-    """Read what was measured inside the network of a run.
+def read_inside(folder: RunFolder, needed: bool = True) -> RunInside:
+    """Read what the diagnostics of a run recorded, as far as it came.
 
     Args:
         folder: The run's.
+        needed: Whether it is an error if they recorded nothing.
 
     Raises:
-        RunError: Its files cannot be read.
-        ConfigError: Nothing was measured.
+        ConfigError: They recorded nothing.
+        RunError: The records are damaged.
     """
-    rows: dict[str, dict[int, dict[str, float]]] = {}
+    (row,) = read_run_rows(folder.path)
+    found: dict[str, dict[Key, list[tuple[int, float]]]] = {}
     for record in folder.read_records():
         if record["kind"] == "diagnostic":
+            keys = found.setdefault(record["name"], {})
             odd = {key: float(word) for key, word in record.get("nonfinite", {}).items()}
-            rows.setdefault(record["name"], {})[record["step"]] = {**record["values"], **odd}
-    settings = by_name(flatten(folder.read_config()))
-    cards = known_cards([*dict.fromkeys([*settings.get("diagnostics.names", []), *rows])])
-    figures = folder.read_finished()
-    measures = {name: _measure(cards[name], by_step) for name, by_step in rows.items() if any(by_step.values())}
-    if not measures:
-        raise ConfigError(f"Nothing was measured inside {folder.path.name}. Train with diagnostics=full.")
-    return Inside(folder, settings, {} if figures is None else figures.as_dict(), measures)
-
-
-def _measure(card: Card, by_step: Mapping[int, Mapping[str, float]]) -> Measure:
-    steps = tuple(sorted(by_step))
-    keys = tuple(dict.fromkeys(key for step in steps for key in by_step[step]))
-    values_KT = np.array([[by_step[step].get(key, math.nan) for step in steps] for key in keys], dtype=float)
-    return Measure(card, keys, steps, values_KT.reshape(len(keys), len(steps)))
-
-
-def find_needles(inside: Inside) -> list[Needle]:
-    """Return the values at the last measured step that are out of their range, one per diagnostic: the worst.
-
-    Args:
-        inside: Of a run.
-    """
-    needles = []
-    for name, measure in inside.measures.items():
-        bounds = measure.card.range_for(inside.activation)
-        if bounds is None:
-            continue
-        worst = _worst(measure, *bounds)
-        if worst is not None:
-            place, value = worst
-            words = measure.card.too_low if value < bounds[0] else measure.card.too_high
-            words = words if math.isfinite(value) else "it is not a number: the network is broken"
-            needles.append(Needle(name, measure.keys[place], value, words))
-    return needles
-
-
-def _worst(measure: Measure, low: float, high: float) -> tuple[int, float] | None:
-    last_K = measure.values[:, -1]
-    beyond_K = np.maximum(low - last_K, last_K - high)
-    beyond_K[np.isnan(last_K)] = np.inf
-    place = int(np.argmax(beyond_K))
-    return (place, float(last_K[place])) if beyond_K[place] > 0 else None
-
-
-def written(value: float | None, unit: str) -> str:
-    """Return a value as one would say it: a share in per cent, small and large numbers by their power of ten.
-
-    Example:
-        >>> written(0.873, "share of activations"), written(3.2e-6, "ratio"), written(1.5, "directions")
-        ('87.3%', '3.2e-06', '1.500')
-    """
-    if value is None or not math.isfinite(value):
-        return "-" if value is None or math.isnan(value) else str(value)
-    if unit.startswith("share of"):
-        return f"{value:.1%}"
-    return f"{value:.3f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.1e}"
-
-
-_LEVELS = "▁▂▃▄▅▆▇█"
-
-
-def sparkline(values: Sequence[float] | FloatArray, width: int = 16) -> str:
-    """Return a small curve of letters, from the least to the most of its values; a gap where there is no number.
-
-    Args:
-        values: Over time.
-        width: Letters at most; of more values, every so many are shown.
-
-    Example:
-        >>> sparkline([0, 1, 2, float("nan"), 7])
-        '▁▂▃ █'
-    """
-    shown = np.asarray(values, dtype=float)
-    if len(shown) > width:
-        shown = shown[np.linspace(0, len(shown) - 1, width).round().astype(int)]
-    finite = shown[np.isfinite(shown)]
-    if not finite.size:
-        return " " * len(shown)
-    low, span = finite.min(), np.ptp(finite)
-    places = np.zeros_like(shown) if span == 0 else (shown - low) / span * (len(_LEVELS) - 1)
-    return "".join(_LEVELS[round(p)] if math.isfinite(v) else " " for v, p in zip(shown, places, strict=True))
-
-
-def label_runs(insides: Sequence[Inside]) -> list[str]:
-    """Return what each of some runs is called beside the others: by the settings that tell them apart.
-
-    Args:
-        insides: Of the runs.
-    """
-    swept = swept_keys([inside.settings for inside in insides])
-    labels = [label_of({key: inside.settings.get(key) for key in swept}) for inside in insides]
-    is_clear = all(labels) and len(set(labels)) == len(labels)
-    return labels if is_clear else [inside.run_id for inside in insides]
-
-
-def whole_run(folder: Path) -> RunFolder:
-    """Return a folder that is one run's.
-
-    Args:
-        folder: As found by name or path.
-
-    Raises:
-        ConfigError: It is a folder of several runs.
-    """
-    runs = find_run_folders(folder)
-    if [run.path for run in runs] != [folder]:
+            for key, value in {**record["values"], **odd}.items():
+                role, _, facet = key.partition("/")
+                keys.setdefault(Key(role, facet), []).append((record["step"], float(value)))
+    if needed and not any(found.values()):
         raise ConfigError(
-            f"{folder.name} holds {len(runs)} runs. Name one of them (bnlab list runs), or compare them: "
-            f"bnlab compare {folder.name}"
+            f"nothing was measured inside {folder.path.name}. Train it with instruments: the same command with "
+            "diagnostics=full, or --again if it had them."
         )
-    return runs[0]
+    names = row.get("diagnostics.names")
+    cards = cards_by_record(found, names if isinstance(names, list) else [])
+    measured = {name: Measured(name, cards.get(name), _curves(keys)) for name, keys in found.items() if keys}
+    return RunInside(folder.path, row, measured)
+
+
+def _curves(keys: Mapping[Key, Iterable[tuple[int, float]]]) -> dict[Key, Curve]:
+    curves = {}
+    for key, points in keys.items():
+        steps, values = np.array(list(points), dtype=float).T
+        curves[key] = Curve(steps, values)
+    return curves
+
+
+def quantile_of(facet: str) -> float | None:
+    """Return the share that a quantile's facet names; None for other facets.
+
+    Example:
+        >>> quantile_of("q15"), quantile_of("mean")
+        (0.15, None)
+    """
+    digits = facet.removeprefix("q")
+    return int(digits) / 100 if facet.startswith("q") and digits.isdigit() else None
+
+
+def spread_out(places: Sequence[Any], most: int) -> list[Any]:
+    """Return at most so many of some things, evenly, the first and the last among them.
+
+    Example:
+        >>> spread_out([1, 2, 3, 4, 5], 3)
+        [1, 3, 5]
+    """
+    if len(places) <= most:
+        return list(places)
+    chosen = np.linspace(0, len(places) - 1, most).round().astype(int)
+    return [places[place] for place in dict.fromkeys(chosen.tolist())]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnlab.report.inside import WHOLE, Inside
+from bnlab.report.inside import RunInside
 
 Cause = Literal[
     "no gap",
@@ -37,20 +37,20 @@ class Gap:
     sentence: str
 
 
-def explain_gap(inside: Inside) -> Gap | None:
+def explain_gap(inside: RunInside) -> Gap | None:
     """Return the cause of a gap between a run's statistics; None where its norms keep none, or it was not measured.
 
     Args:
         inside: What was measured in the run.
     """
-    measure = inside.measures.get("accuracy_by_statistics")
-    if measure is None or measure.roles != (WHOLE,):
+    measured = inside.measured.get("accuracy_by_statistics")
+    if measured is None:
         return None
-    accuracies = {facet: float(measure.of(WHOLE, facet)[-1]) for facet in measure.facets}
-    settings = inside.settings
+    accuracies = {key.facet: curve.last for key, curve in measured.curves.items()}
+    settings = inside.row
     return explain(
         accuracies,
-        steps=measure.steps[-1],
+        steps=int(measured.steps[-1]),
         momentum=settings.get("norm.momentum"),
         batch_size=int(settings["train.batch_size"]) // int(settings.get("train.accumulation", 1)),
     )
