@@ -94,6 +94,14 @@ def test_a_run_that_is_trained_anew_loses_its_old_figures(bnlab_says: Say, run: 
     assert (run / "summary.json").exists()
 
 
+def test_a_run_that_was_cut_off_and_looked_at_can_be_trained_again(bnlab_says: Say, run: Path) -> None:
+    bnlab_says("show", run.name, "saturation")
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "status": "interrupted"}))
+    assert bnlab.train(WORDS).status == "finished"
+    assert not (run / "figures").exists()
+
+
 @pytest.mark.parametrize("command", [["show", "RUN"], ["compare", "RUN", "OTHER"]])
 def test_nothing_waits_for_torch(run: Path, command: list[str]) -> None:
     other = bnlab.train([*WORDS, "norm=none"]).run_id
