@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from bnlab.diagnostics.passes import Named, Observable, Passes, PlainCalculus, SameNoise
 from bnlab.diagnostics.taps import leaving_no_trace, shifted, tapped
 from bnlab.errors import ConfigError
+from bnlab.norms.norm import FreeScale
 
 Cost = Literal["shared", "extra", "heavy"]
 """``shared``: it reads the passes that all diagnostics of a step share. ``extra``: up to ten passes of its own.
@@ -107,8 +108,8 @@ class Observation:
         eval_activations: As `activations`, in eval mode. Needs ``eval_mode``.
         weights: That are trained, by role, the output's last.
         names: Role -> name of that weight among the parameters.
-        scale_invariant: Roles of the weights whose rows can each be multiplied by a positive number, and what the
-            network gives in training mode stays the same, but for eps.
+        scale_invariant: What of the weights can be multiplied by a positive number, each row by its own or the whole,
+            and what the network gives in training mode stays the same, but for eps; by role, without the others.
         norms: By role, for what they declare; their tensors are ``passes.tensors_of(norm)``.
         passes: For passes of one's own, and all parameters and buffers by name.
         probe: The probe batch.
@@ -127,7 +128,7 @@ class Observation:
     eval_activations: Named = field(default_factory=dict)
     weights: Named = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    scale_invariant: Collection[str] = frozenset()
+    scale_invariant: Mapping[str, FreeScale] = field(default_factory=dict)
     norms: Mapping[str, nn.Module] = field(default_factory=dict)
     passes: Passes | None = None
     probe: ProbeBatch | None = None

@@ -1,48 +1,70 @@
 """How much the gradient of one mini-batch differs from that of another: where that is defined.
 
 Under a norm that mixes the samples of a batch no sample has a gradient of its own, and a mini-batch's gradient is of
-another function for each size. Both are left out there.
+another function for each size. Both diagnostics are left out there.
+
+How they are estimated: a mini-batch of B images has the mean g_k of their gradients, whose covariance is Sigma / B and
+whose mean is G. Among K of them, with mean g, sum |g_k - g|^2 / (K - 1) is tr(Sigma) / B on average, and |g|^2 is
+|G|^2 + tr(Sigma) / (K B). That is McCandlish's pair of estimates with B_small = B and B_big = K B.
 
 Shape letters: K mini-batches of B images each.
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation
+from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Observation
 from bnlab.diagnostics.passes import Named
 from bnlab.norms.norm import Norm
 
 
-def _is_defined(seen: Observation) -> bool:
-    enough = seen.probe is not None and len(seen.probe.training_batches) > 1
-    return enough and not any(cast("Norm", norm).mixes_samples for norm in seen.norms.values())
+class GradientMoments(NamedTuple):
+    """Estimates without bias, by parameter.
+
+    Attributes:
+        size: B.
+        spread: tr(Sigma) / B: how far a mini-batch's gradient is from the mean, squared.
+        signal: |G|^2; below 0 where chance has it so.
+    """
+
+    size: int
+    spread: Named
+    signal: Named
 
 
-def _moments(seen: Observation) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return, per layer, unbiased estimates of the trace of an image's gradient covariance, and of |G|^2."""
+def _batches(seen: Observation) -> list[Batch]:
+    """Return the mini-batches of full size, or none where single images have no gradient."""
+    mixes = any(cast("Norm", norm).mixes_samples for norm in seen.norms.values())
+    if mixes or seen.probe is None:
+        return []
+    batches = seen.probe.training_batches
+    return [batch for batch in batches if len(batch.labels) == len(batches[0].labels)]
 
-    def compute(seen: Observation) -> dict[str, tuple[Tensor, Tensor]]:
-        assert seen.probe is not None
+
+def _moments(seen: Observation) -> GradientMoments | None:
+    """Return estimates over the training batches, or None where there are none; one gradient at a time is kept."""
+
+    def compute(seen: Observation) -> GradientMoments | None:
+        batches = _batches(seen)
+        if len(batches) < 2:
+            return None
         assert seen.passes is not None
-        batches = seen.probe.training_batches
-        num_batches, size = len(batches), len(batches[0].labels)
-        total: Named = {}
-        squares: Named = {}
-        for batch in batches:
+        mean: Named = {}
+        squares: dict[str, Tensor | float] = {}
+        for k, batch in enumerate(batches, 1):
             gradients, _ = seen.passes.gradient(batch.inputs, batch.labels)
-            for role, name in seen.names.items():
-                g = gradients[name].double()
-                total[role] = total[role] + g if role in total else g
-                squares[role] = squares.get(role, 0.0) + g.square().sum()
-        found = {}
-        for role, sum_of_all in total.items():
-            mean_square = (sum_of_all / num_batches).square().sum()
-            spread = (squares[role] - num_batches * mean_square) / (num_batches - 1)  # of a mini-batch's gradient
-            found[role] = (spread * size, mean_square - spread / num_batches)
-        return found
+            for name, g in gradients.items():
+                away = g - mean[name] if mean else g
+                closer = away * ((k - 1) / k)  # from the new mean; Welford's way, for |g|^2 - |mean|^2 has few digits
+                mean_now = g - closer
+                squares[name] = squares.get(name, 0.0) + (away * closer).sum()
+                gradients[name] = mean_now
+            mean = gradients
+        spread = {name: torch.as_tensor(total) / (len(batches) - 1) for name, total in squares.items()}
+        signal = {name: g.square().sum() - spread[name] / len(batches) for name, g in mean.items()}
+        return GradientMoments(len(batches[0].labels), spread, signal)
 
     return seen.derived("gradient moments", compute)
 
@@ -52,26 +74,28 @@ class GradientNoiseScale(Diagnostic):
 
         B_simple = tr(Sigma) / |G|^2
 
-    with Sigma the covariance of one image's gradient and G their mean, over the weights of all layers. Estimated
-    without bias from K mini-batches of B images each and their gradients g_k, of mean g:
+    with Sigma the covariance of one image's gradient and G their mean, over all parameters. Each estimated without bias
+    from K mini-batches of B images, of gradients g_k and their mean g:
 
         tr(Sigma) = B / (K - 1) sum |g_k - g|^2,    |G|^2 = |g|^2 - tr(Sigma) / (K B)
 
     Unit:
-        Images. Negative where the noise hides |G|^2: there are too few images to say.
+        Images. Infinite where the noise hides |G|^2: there are too few images to say.
 
     Reading:
-        Batches far below it waste steps, far above it waste images.
+        Batches far below it waste steps, far above it waste images. It rises while the loss falls.
 
     Cost:
-        A forward and backward pass for each of the training batches.
+        A forward and backward pass for each of the training batches (``diagnostics.population_size`` images in all).
 
     Blind spots:
-        A ratio of two estimates: it is biased, and wild near a minimum, where G goes to 0. Left out, by design, with
-        norms that mix the samples of a batch.
+        Left out, by design, with norms that mix the samples of a batch. A ratio of two estimates has a bias, and is
+        wild near a minimum, where G goes to 0: from K B images nothing above some K B can be told. In training the same
+        images are met again: G is the gradient of these, not of new ones. Augmentation is not in it, and dropout draws
+        the same for all batches. Adam's steps are not along G.
 
     Source:
-        McCandlish et al. 2018, arXiv:1812.06162, section 2.2 and appendix A.
+        McCandlish et al. 2018, arXiv:1812.06162; the estimates are derived in the module's docstring.
     """
 
     name = "gradient_noise_scale"
@@ -81,10 +105,12 @@ class GradientNoiseScale(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the noise scale, of the whole network."""
-        if not _is_defined(seen):
+        moments = _moments(seen)
+        if moments is None:
             return {}
-        noise, signal = zip(*_moments(seen).values(), strict=True)
-        return {"network": torch.stack(noise).sum() / torch.stack(signal).sum()}
+        noise = moments.size * torch.stack(list(moments.spread.values())).sum()
+        signal = torch.stack(list(moments.signal.values())).sum()
+        return {"network": torch.where(signal <= 0, torch.inf, noise / signal)}  # NaN stays NaN
 
 
 class GradientSNR(Diagnostic):
@@ -92,22 +118,25 @@ class GradientSNR(Diagnostic):
 
         snr_l = |G_l|^2 / (tr(Sigma_l) / B)
 
-    with the estimates of `gradient_noise_scale`, layer by layer, and B the size of a mini-batch.
+    for the weights of layer l and mini-batches of B images, with the estimates of `gradient_noise_scale`.
 
     Unit:
-        Ratio of squared norms. Negative where the noise hides the signal.
+        Ratio of squared norms. Below 0 where the noise hides the signal.
 
     Reading:
-        Above 1, a step goes more along the gradient than across it.
+        Above 1, a step goes more along the gradient than across it. For the network as a whole it is B over the noise
+        scale. Layers that differ learn from differently many images.
 
     Cost:
         Shared with `gradient_noise_scale`.
 
     Blind spots:
-        Those of `gradient_noise_scale`.
+        Those of `gradient_noise_scale`; a single layer's value is surer than that ratio, since noise divides, which is
+        well known, and not signal. Without a gradient (a dead layer) it is NaN. Left out, by design, with norms that
+        mix the samples of a batch.
 
     Source:
-        Ours, from McCandlish et al. 2018.
+        Ours, from McCandlish et al. 2018, arXiv:1812.06162.
     """
 
     name = "gradient_snr"
@@ -117,8 +146,7 @@ class GradientSNR(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the ratio per layer."""
-        if not _is_defined(seen):
+        moments = _moments(seen)
+        if moments is None:
             return {}
-        assert seen.probe is not None
-        size = len(seen.probe.training_batches[0].labels)
-        return {role: signal / (noise / size) for role, (noise, signal) in _moments(seen).items()}
+        return {role: moments.signal[name] / moments.spread[name] for role, name in seen.names.items()}

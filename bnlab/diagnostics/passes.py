@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bnlab.norms.norm import FreeScale
+
 Named = dict[str, Tensor]
 """Name -> tensor."""
 
@@ -42,8 +44,8 @@ class Observable(Protocol):
         """Roles whose activation does nothing, because the norm brings a nonlinearity of its own."""
 
     @property
-    def scale_invariant_weights(self) -> Collection[str]:
-        """Roles of the weights whose rows can each be multiplied by a positive number, to no effect but for eps."""
+    def scale_invariant_weights(self) -> Mapping[str, FreeScale]:
+        """What of the weights can be multiplied by a positive number, to no effect in training mode but for eps."""
 
     @property
     def norms(self) -> Mapping[str, nn.Module]:

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from bnlab import noise
 from bnlab.norms.catalog import NoNorm
-from bnlab.norms.norm import Norm
+from bnlab.norms.norm import FreeScale, Norm
 
 BuildNorm = Callable[[int], nn.Module]
 Placement = Literal["before", "after", "input"]
@@ -150,14 +150,18 @@ class Network(nn.Module):
         return {role: trained_weight(linear) for role, linear in self.linears.items()}
 
     @property
-    def scale_invariant_weights(self) -> frozenset[str]:
-        """Roles of the weights whose rows can each be multiplied by a positive number, to no effect but for eps.
+    def scale_invariant_weights(self) -> dict[str, FreeScale]:
+        """By role, what of the weights can be multiplied by a positive number, to no effect but for eps.
 
-        That is so where a norm right behind the linear map takes the scale of each channel away, and no bias comes
-        between them. Behind a relu it would hold too, for it passes a scale on; but only where there is no bias, and a
-        norm after the activation leaves the linear map its own.
+        ``rows``, each by a number of its own, where the norm right behind the linear map takes the scale of each
+        channel away, or where the weights go through a parametrization that does; ``whole`` where the norm takes the
+        scale of each sample away. A bias between them forbids it, unless the norm takes that away too: before `rms`,
+        say, weights and bias are free together, and the weights alone are not. Behind a relu it would hold as well, for
+        it passes a scale on; but a norm that stands there leaves the linear map its bias. Nothing is tried out: what no
+        norm declares is not in here, though it may hold (`batch_renorm` while it clips nothing).
         """
-        return frozenset(role for role, block in self.blocks.items() if _takes_scale_away(block))
+        free = {role: _free_scale(block) for role, block in self.blocks.items()}
+        return {role: scale for role, scale in free.items() if scale is not None}
 
     def features(self, x: Tensor) -> Tensor:
         """Return what the output layer sees, (N, features)."""
@@ -221,10 +225,16 @@ class BlockBuilder:
         return Block(linear, norm, activation, norm_first, Dropout(self.dropout) if self.dropout else None)
 
 
-def _takes_scale_away(block: Block) -> bool:
-    declared = cast("Norm", block.norm)
-    is_bare = block.linear.bias is None and not is_parametrized(block.linear, "weight")
-    return block.norm_first and is_bare and "channel_scale" in declared.invariances
+def _free_scale(block: Block) -> FreeScale | None:
+    if is_parametrized(block.linear, "weight"):
+        first = block.linear.get_submodule("parametrizations.weight.0")
+        return "rows" if getattr(first, "ignores_row_scale", False) else None
+    invariances = cast("Norm", block.norm).invariances
+    if not block.norm_first or (block.linear.bias is not None and "channel_shift" not in invariances):
+        return None
+    if "channel_scale" in invariances:
+        return "rows"
+    return "whole" if "sample_scale" in invariances else None
 
 
 def trained_weight(linear: nn.Module) -> Tensor:
