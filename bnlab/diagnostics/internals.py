@@ -1,6 +1,6 @@
 """What becomes of a norm's own numbers: its scale gamma, its shift beta, and the noise of its statistics.
 
-Shape letters: C channels, K batches.
+Shape letters: C channels, K batches, or parts of them.
 """
 
 from typing import ClassVar
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
 from bnlab.diagnostics.distributions import quantiles_of_sorted
-from bnlab.diagnostics.two_faces import VARIANCE_FLOOR, population
+from bnlab.diagnostics.population import VARIANCE_FLOOR, population
+from bnlab.norms.moments import widened
 
 PERCENTS = (15, 50, 85)
 
@@ -22,7 +23,7 @@ def _vectors(seen: Observation, name: str) -> dict[str, Tensor]:
     """Return a parameter of each norm that has it, one value per channel, by role."""
     assert seen.passes is not None
     found = {role: seen.passes.tensors_of(norm).get(name) for role, norm in seen.norms.items()}
-    return {role: value.flatten().float() for role, value in found.items() if value is not None}
+    return {role: widened(value.flatten()) for role, value in found.items() if value is not None}
 
 
 def _summary(role: str, x_C: Tensor) -> dict[str, Tensor]:
@@ -135,7 +136,8 @@ class StatisticNoise(Diagnostic):
         mean      mean over C of sd over K of mean_kc / sqrt(var_c + 1e-5),    var_c the population's
         variance  mean over C of sd over K of log(var_kc + 1e-5)
 
-    over training batches as large as in training, at the weights as they are.
+    over the K batches of the training images, as large as in training, at the weights as they are; where a norm cuts a
+    batch (ghosts, devices), over the parts, each as large as the smallest.
 
     Unit:
         ``mean``: standard deviations of the population. ``variance``: log factor.
@@ -148,8 +150,8 @@ class StatisticNoise(Diagnostic):
         A pass over the training batches, shared with `accuracy_by_statistics`.
 
     Blind spots:
-        K batches give an estimate that is sure to 1 / sqrt(2K). Ghost and per-device statistics are smaller groups'
-        than this measures.
+        K batches give an estimate that is sure to 1 / sqrt(2K). A norm that keeps another measure of spread
+        (l1_batch) is looked at by mean and variance like the others.
 
     Source:
         Ours; the noise as regularizer: Luo et al. 2019, arXiv:1809.00846.
@@ -161,15 +163,14 @@ class StatisticNoise(Diagnostic):
     vectorizable = True
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
-        """Return both per norm that pools statistics over batches."""
+        """Return both per norm that keeps running statistics."""
+        if seen.passes is None or seen.probe is None:
+            return {}
         found: dict[str, Tensor] = {}
         for role, pool in population(seen).items():
-            if len(pool.batches) < 2 or not {"running_mean", "running_var"} <= pool.statistics.keys():
-                continue
-            mean_KC, var_KC = (
-                torch.stack([batch[name].float() for batch in pool.batches]) for name in ("running_mean", "running_var")
-            )
-            deviation_C = (pool.statistics["running_var"].float() + VARIANCE_FLOOR).sqrt()
-            found[f"{role}/mean"] = (mean_KC.std(0) / deviation_C).mean()
-            found[f"{role}/variance"] = (var_KC + VARIANCE_FLOOR).log().std(0).mean()
+            mean_KC, var_KC = (widened(torch.cat(parts)) for parts in zip(*pool.parts, strict=True))
+            if len(mean_KC) > 1:
+                deviation_C = (widened(pool.moments["running_var"]) + VARIANCE_FLOOR).sqrt()
+                found[f"{role}/mean"] = (mean_KC.std(0) / deviation_C).mean()
+                found[f"{role}/variance"] = (var_KC + VARIANCE_FLOOR).log().std(0).mean()
         return found

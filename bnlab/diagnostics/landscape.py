@@ -117,7 +117,7 @@ class LossRange(Diagnostic):
     """
 
     name = "loss_range"
-    unit = "nats per image; share of the loss"
+    unit = "nats per image; fixed_relative: share of the loss; own_relative: share of the loss"
     cost = "heavy"
     vectorizable = True
 
@@ -125,7 +125,7 @@ class LossRange(Diagnostic):
         """Return the range, of the whole network."""
         found = _both(seen, lambda line: line.losses.amax() - line.losses.amin(), lambda line: line.loss)
         for kind, line in _lines(seen).items():
-            found |= {f"network/{kind}_lowest": line.losses.amin(), f"network/{kind}_highest": line.losses.amax()}
+            found |= {f"network/{kind}_low": line.losses.amin(), f"network/{kind}_high": line.losses.amax()}
         return found
 
 

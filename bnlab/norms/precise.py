@@ -3,7 +3,7 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -115,13 +115,20 @@ class Pool:
     Attributes:
         num_values: Values per channel.
         statistics: Buffer -> its value over all of them.
-        batches: The same of each batch, in order.
     """
 
     def __init__(self) -> None:
         self.num_values = 0
         self.statistics: dict[str, Tensor] = {}
-        self.batches: list[dict[str, Tensor]] = []
+
+    def see(self, x_NCS: Tensor, statistics: dict[str, Tensor]) -> None:
+        """Take another input of the layer.
+
+        Args:
+            x_NCS: What came.
+            statistics: Buffer -> its value for this input.
+        """
+        self.add(statistics, x_NCS.numel() // x_NCS.shape[1])
 
     def add(self, statistics: dict[str, Tensor], num_values: int) -> None:
         """Take the statistics of another batch.
@@ -130,7 +137,6 @@ class Pool:
             statistics: Buffer -> value.
             num_values: Per channel.
         """
-        self.batches.append(statistics)
         self.num_values += num_values
         share = num_values / self.num_values
         seen = self.statistics or statistics
@@ -199,7 +205,7 @@ def _training(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def pooling(pools: dict[nn.Module, Pool]) -> Iterator[None]:
+def pooling(pools: Mapping[nn.Module, Pool]) -> Iterator[None]:
     """Pool the input of each layer before it runs, and give the layer this batch's own statistics to run with.
 
     In eval mode too, so that a layer normalizes by batch statistics there.
@@ -212,7 +218,7 @@ def pooling(pools: dict[nn.Module, Pool]) -> Iterator[None]:
         x_NCS = next(iter((*args, *options.values())))
         if x_NCS.numel() > 0:
             statistics = _statistics_of(layer, x_NCS)
-            pools[layer].add(statistics, x_NCS.numel() // x_NCS.shape[1])
+            pools[layer].see(x_NCS, statistics)
             _set_buffers(layer, statistics)
 
     hooks = [layer.register_forward_pre_hook(listen, with_kwargs=True) for layer in pools]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bnlab.diagnostics.cards import SECTIONS, Card, cards_by_record, read_card
 from bnlab.diagnostics.building import find_diagnostic_class
+from bnlab.diagnostics.cards import SECTIONS, Card, cards_by_record, read_card
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.errors import ConfigError
 

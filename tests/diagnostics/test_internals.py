@@ -77,3 +77,35 @@ def test_of_independent_values_it_is_one_over_the_root_of_their_number():
     found = measured("statistic_noise", network(depth=1), probe(training_batches=cut))
     assert found["hidden1/mean"] == pytest.approx(50**-0.5, rel=0.05)
     assert found["hidden1/variance"] == pytest.approx((2 / 50) ** 0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(("norm", "options"), [("ghost", {"ghost_size": 10}), ("batch_devices", {"num_devices": 5})])
+def test_of_ghosts_and_devices_it_is_that_of_a_part(norm, options):
+    cut = tuple(Batch(images(50, i), torch.arange(50) % 5) for i in range(100))
+    found = measured("statistic_noise", network(depth=1, norm=norm, **options), probe(training_batches=cut))
+    assert found["hidden1/mean"] == pytest.approx(10**-0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("norm", ["l1_batch", "batch_center_only", "batch_scale_only", "batch_torch", "switchable"])
+def test_whatever_a_norm_keeps_its_inputs_are_as_noisy(norm):
+    cut = tuple(Batch(images(20, i), torch.arange(20) % 5) for i in range(6))
+    ours, plain = (
+        measured("statistic_noise", network(depth=1, norm=n), probe(training_batches=cut)) for n in (norm, "batch")
+    )
+    assert ours == pytest.approx(plain, rel=1e-4)
+
+
+def test_one_batch_has_no_noise_to_speak_of():
+    assert (
+        measured("statistic_noise", network(), probe(training_batches=(Batch(images(20), torch.arange(20) % 5),))) == {}
+    )
+
+
+@pytest.mark.parametrize("name", ["norm_scale", "near_zero_channels", "norm_shift"])
+def test_a_parameter_that_is_no_number_shows(name):
+    net = network()
+    with torch.no_grad():
+        net.norms["hidden1"].weight[0] = torch.nan
+        net.norms["hidden1"].bias[0] = torch.nan
+    found = measured(name, net, probe())
+    assert all(np.isnan(value) == key.startswith("hidden1") for key, value in found.items())

@@ -65,8 +65,8 @@ def test_all_are_those_of_networks_moved_by_hand(model, norm):
             assert found[f"network/{kind}"] == pytest.approx(figures[name][0], rel=5e-3), (name, kind)
             assert found[f"network/{kind}_relative"] == pytest.approx(figures[name][1], rel=5e-3), (name, kind)
             if name == "loss_range":
-                assert found[f"network/{kind}_lowest"] == pytest.approx(figures[name][2], rel=1e-4)
-                assert found[f"network/{kind}_highest"] == pytest.approx(figures[name][3], rel=1e-4)
+                assert found[f"network/{kind}_low"] == pytest.approx(figures[name][2], rel=1e-4)
+                assert found[f"network/{kind}_high"] == pytest.approx(figures[name][3], rel=1e-4)
 
 
 def test_before_the_first_step_a_training_batch_stands_in():
