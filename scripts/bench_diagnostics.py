@@ -37,7 +37,8 @@ from bnlab import provenance
 from bnlab.config.compose import compose_run
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
-from bnlab.diagnostics.diagnostic import Moment, measure_all
+from bnlab.diagnostics.diagnostic import Moment
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check
 

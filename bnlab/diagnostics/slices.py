@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bnlab.diagnostics.curvature import row_lengths
-from bnlab.diagnostics.diagnostic import Batch, looking_at
+from bnlab.diagnostics.diagnostic import Batch
+from bnlab.diagnostics.measuring import looking_at
 from bnlab.diagnostics.passes import Named, Passes
 from bnlab.seeding import generator_for
 

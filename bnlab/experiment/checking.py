@@ -10,7 +10,8 @@ from bnlab.data.loader import Batches
 from bnlab.data.opening import open_data
 from bnlab.data.splits import DataSet
 from bnlab.diagnostics.building import build_diagnostics
-from bnlab.diagnostics.diagnostic import Diagnostic, needs_of
+from bnlab.diagnostics.diagnostic import Diagnostic
+from bnlab.diagnostics.measuring import needs_of
 from bnlab.diagnostics.schedule import measured_steps
 from bnlab.errors import ConfigError
 from bnlab.schema import RunConfig

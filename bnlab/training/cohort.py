@@ -15,7 +15,8 @@ from torch import Tensor
 
 from bnlab.data.loader import Batches
 from bnlab.data.splits import DataSet
-from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Moment, ProbeBatch, diagnostics_due, measure_all
+from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Moment, ProbeBatch
+from bnlab.diagnostics.measuring import diagnostics_due, measure_all
 from bnlab.diagnostics.passes import Named
 from bnlab.models.network import Network
 from bnlab.records import SplitName

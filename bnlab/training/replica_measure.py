@@ -15,7 +15,8 @@ from torch.func import functional_call, vmap
 
 from bnlab import noise
 from bnlab.data.splits import Split
-from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Moment, ProbeBatch, looking_at, measure_with
+from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Moment, ProbeBatch
+from bnlab.diagnostics.measuring import looking_at, measure_with
 from bnlab.diagnostics.passes import FunctionalCalculus, Named, Passes, in_mode
 from bnlab.models.network import Network
 from bnlab.training.evaluate import EVAL_BATCH

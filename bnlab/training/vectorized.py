@@ -18,7 +18,8 @@ from torch import Tensor
 from bnlab.data.loader import Batches
 from bnlab.data.splits import DataSet
 from bnlab.diagnostics.building import build_diagnostics
-from bnlab.diagnostics.diagnostic import Batch, Moment, diagnostics_due
+from bnlab.diagnostics.diagnostic import Batch, Moment
+from bnlab.diagnostics.measuring import diagnostics_due
 from bnlab.diagnostics.passes import Named
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network

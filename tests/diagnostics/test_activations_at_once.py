@@ -6,7 +6,8 @@ import pytest
 import torch
 from watched import build_diagnostics, network, probe
 
-from bnlab.diagnostics.diagnostic import Moment, measure_all
+from bnlab.diagnostics.diagnostic import Moment
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.network import ACTIVATIONS
 from bnlab.training.replica_measure import StackedReplicas, measure_replicas
 

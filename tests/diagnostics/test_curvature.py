@@ -8,7 +8,8 @@ from watched import in_float64, probe
 
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.curvature import largest_eigenvalue
-from bnlab.diagnostics.diagnostic import ProbeBatch, measure_all
+from bnlab.diagnostics.diagnostic import ProbeBatch
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.norms.catalog import build_norm
 from bnlab.schema import CNNConfig, MLPConfig

@@ -7,8 +7,8 @@ from scipy.stats import wasserstein_distance
 from watched import by_unit, network, probe, seen, stored
 
 from bnlab.diagnostics.building import build_diagnostics
-from bnlab.diagnostics.diagnostic import measure_all
 from bnlab.diagnostics.drift import DriftFromStart, PreactivationDrift, WassersteinDrift
+from bnlab.diagnostics.measuring import measure_all
 
 CASES = [(m, n, p) for m in ("mlp", "cnn") for n in ("batch", "layer", "none") for p in ("before", "after")]
 DRIFTS = ["preactivation_drift", "drift_from_start", "wasserstein_drift"]

@@ -15,7 +15,8 @@ from bnlab.config.compose import compose_run
 from bnlab.data.opening import open_data
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.by_unit import MOST_PER_UNIT
-from bnlab.diagnostics.diagnostic import ProbeBatch, measure_all
+from bnlab.diagnostics.diagnostic import ProbeBatch
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.network import ACTIVATIONS
 from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
 from bnlab.training.vectorized import VectorizedRuns

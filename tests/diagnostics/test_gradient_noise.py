@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from watched import images, in_float64, measured, network, probe
 
 from bnlab.diagnostics.building import build_diagnostics
-from bnlab.diagnostics.diagnostic import Batch, Observation, ProbeBatch, measure_all
+from bnlab.diagnostics.diagnostic import Batch, Observation, ProbeBatch
 from bnlab.diagnostics.gradient_noise import GradientNoiseScale, GradientSNR
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.norms.catalog import NORMS
 
 MIX = ["batch", "batch_torch", "ghost", "l1_batch"]

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bnlab.diagnostics.diagnostic import Observation, ProbeBatch, measure_all
+from bnlab.diagnostics.diagnostic import Observation, ProbeBatch
 from bnlab.diagnostics.gradients import GradientNorm
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import ACTIVATIONS
 from bnlab.norms.catalog import NORMS, build_norm

@@ -6,7 +6,8 @@ from watched import SHAPE, in_float64, network
 
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
-from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch, measure_all
+from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.training.replica_measure import StackedReplicas, measure_replicas
 
 OURS = [

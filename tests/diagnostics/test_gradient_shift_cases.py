@@ -14,8 +14,9 @@ from torch import nn
 from watched import images, in_float64, measured, network, probe
 
 from bnlab.diagnostics.building import build_diagnostics
-from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch, measure_all
+from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
 from bnlab.diagnostics.gradient_shift import _compare
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.network import ACTIVATIONS
 from bnlab.norms.catalog import NORMS
 

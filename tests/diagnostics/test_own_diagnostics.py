@@ -136,3 +136,12 @@ def test_what_is_no_scalar_tensor_fails_the_run_with_one_sentence(write, result,
         done = run_sweep([*words, "seed=0,1", "name=s", "sweep.engine=vectorized"], jobs=1)
         assert all(summary.status == "failed" for summary in done.summaries)
         assert all("Mine.measure must return" in reason for reason in done.reasons.values())
+
+
+def test_the_example_of_the_readme_is_measured_too(write):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    example = next(text for text in readme.split("```python")[1:] if "LargestWeight" in text).partition("```")[0]
+    assert len(example.strip().splitlines()) <= 15
+    module = write(example)
+    summary = bnlab.train([*QUICK, f"diagnostics.names=[saturation,'{module}:LargestWeight']"])
+    assert records(summary.folder, "largest_weight")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bnlab.diagnostics.dead_units import DeadFraction
-from bnlab.diagnostics.diagnostic import Observation, ProbeBatch, looking_at, measure_all, observe
+from bnlab.diagnostics.diagnostic import Observation, ProbeBatch
+from bnlab.diagnostics.measuring import looking_at, measure_all, observe
 from bnlab.diagnostics.saturation import Saturation
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import ACTIVATIONS

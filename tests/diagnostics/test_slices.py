@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from watched import images, network
 
-from bnlab.diagnostics.diagnostic import Batch, looking_at
+from bnlab.diagnostics.diagnostic import Batch
+from bnlab.diagnostics.measuring import looking_at
 from bnlab.diagnostics.slices import _random, slice_1d, slice_2d
 
 NORMS = ["batch", "layer", "group", "none", "batch_torch"]

@@ -10,7 +10,8 @@ from torch import nn
 
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
-from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch, measure_all
+from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.diagnostics.taps import leaving_no_trace, tapped
 from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_model, seed_weights

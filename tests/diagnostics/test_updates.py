@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from watched import in_float64, measured, network, probe
 
 from bnlab.diagnostics.building import build_diagnostics
-from bnlab.diagnostics.diagnostic import Moment, Observation, measure_all
+from bnlab.diagnostics.diagnostic import Moment, Observation
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.diagnostics.updates import AngularUpdate, EffectiveLearningRate, UpdateRatio
 
 OPTIONS = {name: {"num_groups": 2} for name in ("group", "weight_standardization")}

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from bnlab.diagnostics.building import build_diagnostics
-from bnlab.diagnostics.diagnostic import Observation, ProbeBatch, measure_all
+from bnlab.diagnostics.diagnostic import Observation, ProbeBatch
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import ACTIVATIONS
 from bnlab.norms.catalog import build_norm
