@@ -1,11 +1,15 @@
-"""Norms that installed packages add, by entry points: no part of bnlab is touched, and none of theirs is imported.
+"""Norms and diagnostics that installed packages add, by entry points. None of theirs is imported for it.
 
 A package that says in its pyproject.toml::
 
     [project.entry-points."bnlab.norms"]
     maxnorm = "my_layers.norms:MaxNorm"
 
-adds ``norm=maxnorm`` to every command. The names of bnlab's own catalog, and of YAML files in conf/norm/, win.
+    [project.entry-points."bnlab.diagnostics"]
+    largest_weight = "my_layers.instruments:LargestWeight"
+
+adds ``norm=maxnorm`` and ``diagnostics.names=[largest_weight]`` to every command. The names of bnlab's own catalogs,
+and of YAML files in conf/norm/, win.
 """
 
 import re
@@ -15,9 +19,6 @@ from importlib.metadata import EntryPoint, entry_points
 
 from bnlab.errors import ConfigError
 
-GROUP = "bnlab.norms"
-"""Of the entry points."""
-
 CLASS_PLACE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 """package.module:Class"""
 
@@ -26,11 +27,11 @@ _NAME = re.compile(r"^[A-Za-z_][\w.-]*$")
 
 
 @dataclass(frozen=True)
-class InstalledNorm:
-    """A norm of an installed package.
+class Plugin:
+    """What an installed package adds.
 
     Attributes:
-        name: What follows ``norm=``.
+        name: What it is asked for by.
         place: ``package.module:Class``.
         distribution: The package that says so, with its version.
     """
@@ -40,64 +41,84 @@ class InstalledNorm:
     distribution: str
 
 
-def installed_norms() -> list[InstalledNorm]:
-    """Return all norms that installed packages add, by name, whether they can be built or not.
+@dataclass(frozen=True)
+class PluginKind:
+    """A kind of thing that installed packages add.
 
-    Nothing is imported for it. Takes some milliseconds: it reads the metadata of every installed package.
+    Attributes:
+        group: Of the entry points.
+        setting: What stands before the name on the command line, for messages.
     """
-    found = [InstalledNorm(point.name, point.value, _distribution(point)) for point in entry_points(group=GROUP)]
-    return sorted(found, key=lambda norm: (norm.name, norm.place))
 
+    group: str
+    setting: str
 
-def find_installed_norm(name: str) -> InstalledNorm | None:
-    """Return the norm that an installed package adds by this name; None if there is none.
+    def installed(self) -> list[Plugin]:
+        """Return all that installed packages add, by name, whether they can be built or not.
 
-    Raises:
-        ConfigError: Two packages add the name, or what it stands for is no ``package.module:Class``.
-    """
-    found = [norm for norm in installed_norms() if norm.name == name]
-    if not found:
+        Nothing is imported for it. Takes some milliseconds: it reads the metadata of every installed package.
+        """
+        points = entry_points(group=self.group)
+        found = [Plugin(point.name, point.value, _distribution(point)) for point in points]
+        return sorted(found, key=lambda plugin: (plugin.name, plugin.place))
+
+    def find(self, name: str) -> Plugin | None:
+        """Return what an installed package adds by this name; None if there is nothing.
+
+        Raises:
+            ConfigError: Two packages add the name, or what it stands for is no ``package.module:Class``.
+        """
+        found = [plugin for plugin in self.installed() if plugin.name == name]
+        if not found:
+            return None
+        if len({plugin.place for plugin in found}) > 1:
+            claims = " and ".join(f"{plugin.place} of {plugin.distribution}" for plugin in found)
+            raise ConfigError(f"{self.setting}{name} is ambiguous: {claims}. Write package.module:Class instead.")
+        if not CLASS_PLACE.match(found[0].place):
+            fault = self._fault(found[0], taken=set())
+            raise ConfigError(
+                f"{self.setting}{name} of {found[0].distribution} cannot be used: {fault} Mend or uninstall it."
+            )
+        return found[0]
+
+    def usable_names(self, taken: Iterable[str]) -> list[str]:
+        """Return the names that installed packages add to those that are taken.
+
+        Example:
+            >>> NORM_PLUGINS.usable_names(["batch"])
+            []
+        """
+        return sorted({plugin.name for plugin in self.installed() if self._fault(plugin, set(taken)) is None})
+
+    def complaints(self, taken: Iterable[str]) -> list[str]:
+        """Return one sentence for each of an installed package that cannot be reached by its name.
+
+        Args:
+            taken: Names that win over theirs.
+        """
+        found = [(plugin, self._fault(plugin, set(taken))) for plugin in self.installed()]
+        return [
+            f"{self.setting}{plugin.name} of {plugin.distribution} cannot be used: {fault}"
+            for plugin, fault in found
+            if fault
+        ]
+
+    def _fault(self, plugin: Plugin, taken: set[str]) -> str | None:
+        """Return what is wrong with what a package adds, as far as can be said without importing it."""
+        cure = f"Reach it by {self.setting}{plugin.place}."
+        if not CLASS_PLACE.match(plugin.place):
+            return f"its entry point must be package.module:Class, got '{plugin.place}'."
+        if plugin.name in taken:
+            return f"the name is taken. {cure}"
+        if plugin.name.lower() in {"true", "false", "null", "nan", "inf"}:
+            return f"the command line reads {plugin.name} as a value, not as a name. {cure}"
+        if not _NAME.match(plugin.name):
+            return f"a name has letters, digits, _, . and - only. {cure}"
         return None
-    if len({norm.place for norm in found}) > 1:
-        claims = " and ".join(f"{norm.place} of {norm.distribution}" for norm in found)
-        raise ConfigError(f"norm={name} is ambiguous: {claims}. Write norm=package.module:Class instead.")
-    if not CLASS_PLACE.match(found[0].place):
-        fault = _fault(found[0], taken=set())
-        raise ConfigError(f"norm={name} of {found[0].distribution} cannot be used: {fault} Mend or uninstall it.")
-    return found[0]
 
 
-def usable_names(taken: Iterable[str]) -> list[str]:
-    """Return the names that installed packages add to those that are taken.
-
-    Example:
-        >>> usable_names(["batch"])
-        []
-    """
-    return sorted({norm.name for norm in installed_norms() if _fault(norm, set(taken)) is None})
-
-
-def complaints(taken: Iterable[str]) -> list[str]:
-    """Return one sentence per norm of an installed package that cannot be reached by its name.
-
-    Args:
-        taken: Names that win over theirs.
-    """
-    found = [(norm, _fault(norm, set(taken))) for norm in installed_norms()]
-    return [f"norm={norm.name} of {norm.distribution} cannot be used: {fault}" for norm, fault in found if fault]
-
-
-def _fault(norm: InstalledNorm, taken: set[str]) -> str | None:
-    """Return what is wrong with a norm of an installed package, as far as can be said without importing it."""
-    if not CLASS_PLACE.match(norm.place):
-        return f"its entry point must be package.module:Class, got '{norm.place}'."
-    if norm.name in taken:
-        return f"the name is taken. Reach it by norm={norm.place}."
-    if norm.name.lower() in {"true", "false", "null", "nan", "inf"}:
-        return f"the command line reads {norm.name} as a value, not as a name. Reach it by norm={norm.place}."
-    if not _NAME.match(norm.name):
-        return f"a name has letters, digits, _, . and - only. Reach it by norm={norm.place}."
-    return None
+NORM_PLUGINS = PluginKind("bnlab.norms", "norm=")
+DIAGNOSTIC_PLUGINS = PluginKind("bnlab.diagnostics", "diagnostics.names: ")
 
 
 def _distribution(point: EntryPoint) -> str:

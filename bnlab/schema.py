@@ -208,7 +208,11 @@ class DiagnosticsConfig(_Config):
     name: str
     names: list[str]
     probe_size: Count
+    population_size: Count
+    step_size: AboveZero
+    tensorboard: list[str]
     schedule: MeasureScheduleConfig
+    heavy_schedule: MeasureScheduleConfig
 
 
 class SweepConfig(_Config):

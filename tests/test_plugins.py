@@ -15,7 +15,7 @@ from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
 from bnlab.experiment.checking import check
 from bnlab.norms.catalog import build_norm
-from bnlab.plugins import complaints, usable_names
+from bnlab.plugins import NORM_PLUGINS
 from bnlab.sweeps.grid import expand
 
 QUICK = ["data=synthetic", "train.steps=30", "model.width=16"]
@@ -233,8 +233,8 @@ def test_listing_norms_of_packages_does_not_wait_for_torch(install: Callable[...
 
 def test_a_name_that_the_command_line_reads_as_a_value_is_not_offered(install: Callable[..., str]) -> None:
     module = install(true="MODULE:Halved", halved="MODULE:Halved")
-    assert usable_names([]) == ["halved"]
-    assert complaints([]) == [
+    assert NORM_PLUGINS.usable_names([]) == ["halved"]
+    assert NORM_PLUGINS.complaints([]) == [
         "norm=true of halving 1.2 cannot be used: the command line reads true as a value, not as a name. "
         f"Reach it by norm={module}:Halved."
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 import bnlab
-from bnlab.cli import check, dashboard, doctor, explain, listing, lr_sensitivity, rerun, sweep, train
+from bnlab.cli import check, compare, dashboard, doctor, explain, listing, lr_sensitivity, rerun, show, sweep, train
 from bnlab.cli.consoles import say_error
 from bnlab.errors import BnlabError
 
@@ -25,6 +25,8 @@ app.command(context_settings={"ignore_unknown_options": False})(train.train)
 app.command(context_settings={"ignore_unknown_options": False})(sweep.sweep)
 app.command(context_settings={"ignore_unknown_options": False})(lr_sensitivity.lr_sensitivity)
 app.command()(rerun.rerun)
+app.command()(show.show)
+app.command()(compare.compare)
 app.command()(dashboard.dashboard)
 app.add_typer(listing.app, name="list")
 app.command()(doctor.doctor)

@@ -6,19 +6,21 @@ from typing import Annotated, Any
 import typer
 
 from bnlab.cli.consoles import new_table, print_rows, print_table, say_warning
+from bnlab.cli.listing_diagnostics import diagnostics
 from bnlab.cli.listing_runs import AsCsv, AsJson, runs
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
-from bnlab.plugins import complaints, installed_norms, usable_names
+from bnlab.plugins import NORM_PLUGINS
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]runs[/].",
+    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]diagnostics[/], [bold]runs[/].",
 )
 
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
 
 app.command()(runs)
+app.command()(diagnostics)
 
 
 @app.command()
@@ -69,12 +71,12 @@ def _rows_of_installed_norms(config_dir: Path | None) -> list[dict[str, Any]]:
 
     What they are is in their docstrings: to read these, the packages would have to be imported, and torch with them.
     """
-    for complaint in complaints(config_groups([conf_folder()])["norm"]):
+    for complaint in NORM_PLUGINS.complaints(config_groups([conf_folder()])["norm"]):
         say_warning(complaint)
-    names = usable_names(config_groups(search_folders(config_dir))["norm"])
+    names = NORM_PLUGINS.usable_names(config_groups(search_folders(config_dir))["norm"])
     return [
         {"name": norm.name, "description": f"{norm.place} of {norm.distribution}.", "options": {}}
-        for norm in installed_norms()
+        for norm in NORM_PLUGINS.installed()
         if norm.name in names
     ]
 

@@ -1,10 +1,19 @@
 """What is printed when runs are done."""
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from rich.text import Text
 
 from bnlab.cli.consoles import OUT, new_table, print_table
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
+
+USUAL = ("saturation", "dead_fraction", "gradient_norm")
+"""Diagnostics that the table after a run shows, of forty and more."""
+
+MOST_VERDICTS = 5
+"""Lines after a run; `bnlab show` has all."""
 
 STYLE_OF = {
     "finished": "green",
@@ -32,22 +41,45 @@ def print_summary(summary: RunSummary) -> None:
 
 
 def _print_layers(folder: RunFolder) -> None:
-    """Print what the diagnostics said at the start and at the end, layer by layer."""
+    """Print what a few diagnostics said at the start and at the end, layer by layer, and what is out of range."""
     first: dict[str, dict[str, float | None]] = {}
     last: dict[str, dict[str, float | None]] = {}
     for record in folder.read_records():
-        if record["kind"] == "diagnostic":
+        if record["kind"] == "diagnostic" and record["values"]:
             first.setdefault(record["name"], record["values"])
             last[record["name"]] = record["values"]
     if not last:
         return
-    layers = list(dict.fromkeys(layer for values in last.values() for layer in values))
-    headings = [f"{name.replace('_', ' ')}" for name in last]
+    shown = _few_of(last)
+    layers = list(dict.fromkeys(layer for name in shown for layer in last[name]))
+    headings = [f"{name.replace('_', ' ')}" for name in shown]
     table = new_table("layer", *headings, right=headings)
     for layer in layers:
-        cells = [_from_to(name, first[name].get(layer), last[name].get(layer)) for name in last]
+        cells = [_from_to(name, first[name].get(layer), last[name].get(layer)) for name in shown]
         table.add_row(layer, *cells)
-    print_table(table)
+    if layers:
+        print_table(table)
+    _print_verdicts(folder)
+    others = f" {len(last) - len(shown)} other diagnostics, and" if len(last) > len(shown) else ""
+    OUT.print(f"Inside:{others} figures: bnlab show {folder.path.name}", style="dim", soft_wrap=True, highlight=False)
+
+
+def _few_of(last: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Return the diagnostics that the table after a run has room for: the usual ones, else the first of one figure."""
+    usual = [name for name in USUAL if name in last]
+    plain = [name for name, values in last.items() if not any("/" in key or key == "network" for key in values)]
+    return usual or plain[: len(USUAL)]
+
+
+def _print_verdicts(folder: RunFolder) -> None:
+    from bnlab.report.inside import read_inside
+    from bnlab.report.verdicts import verdicts_of
+
+    verdicts = verdicts_of(read_inside(folder))
+    for verdict in verdicts[:MOST_VERDICTS]:
+        OUT.print(Text.assemble((f"! {verdict.name}: ", "bold yellow"), f"{verdict.sentence}."))
+    if verdicts[MOST_VERDICTS:]:
+        OUT.print(f"... and {len(verdicts) - MOST_VERDICTS} more out of range", style="dim")
 
 
 def _from_to(name: str, start: float | None, end: float | None) -> str:

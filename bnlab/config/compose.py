@@ -33,7 +33,7 @@ from bnlab.config.folders import (
 from bnlab.config.grammar import parse_overrides, setting
 from bnlab.config.places import where_it_is_one
 from bnlab.errors import ConfigError, did_you_mean
-from bnlab.plugins import CLASS_PLACE, find_installed_norm
+from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
 from bnlab.schema import RunConfig
 
 
@@ -232,7 +232,7 @@ def _is_own_norm(arm: str, folders: list[Path]) -> bool:
     """
     if CLASS_PLACE.match(arm):
         return True
-    return bool(arm) and arm not in config_groups(folders)["norm"] and find_installed_norm(arm) is not None
+    return bool(arm) and arm not in config_groups(folders)["norm"] and NORM_PLUGINS.find(arm) is not None
 
 
 def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:

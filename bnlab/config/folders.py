@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from bnlab.plugins import usable_names
+from bnlab.plugins import NORM_PLUGINS
 
 NO_GROUPS = {"sweep", "hydra"}
 """Folders of conf/ that hold no part of a run's config."""
@@ -50,7 +50,7 @@ def known_options(folders: list[Path]) -> dict[str, list[str]]:
     """Return the groups and all that one can write behind ``<group>=``: files, and the norms of installed packages."""
     groups = config_groups(folders)
     norms = [name for name in groups["norm"] if name != "own"]  # it stands for what has no file
-    return {**groups, "norm": sorted([*norms, *usable_names(groups["norm"])])}
+    return {**groups, "norm": sorted([*norms, *NORM_PLUGINS.usable_names(groups["norm"])])}
 
 
 def read_option(folders: list[Path], group: str, option: str) -> tuple[str, dict[str, Any]]:

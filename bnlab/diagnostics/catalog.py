@@ -1,22 +1,66 @@
-"""Name -> diagnostic. The one place where a diagnostic is added."""
+"""Name -> diagnostic, as text. The one place where a diagnostic is added. Without torch."""
 
-from collections.abc import Sequence
-
-from bnlab.diagnostics.activations import DeadFraction, Saturation
-from bnlab.diagnostics.diagnostic import Diagnostic
-from bnlab.diagnostics.gradients import GradientNorm
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.plugins import CLASS_PLACE, DIAGNOSTIC_PLUGINS
 
-DIAGNOSTICS: dict[str, type[Diagnostic]] = {d.name: d for d in (Saturation, DeadFraction, GradientNorm)}
+DIAGNOSTICS = {
+    "saturation": "bnlab.diagnostics.saturation:Saturation",
+    "saturation_strict": "bnlab.diagnostics.saturation:SaturationStrict",
+    "saturation_sides": "bnlab.diagnostics.saturation:SaturationSides",
+    "saturation_by_slope": "bnlab.diagnostics.saturation:SaturationBySlope",
+    "saturated_units": "bnlab.diagnostics.dead_units:SaturatedUnits",
+    "saturation_rho": "bnlab.diagnostics.saturation:SaturationRho",
+    "zero_fraction": "bnlab.diagnostics.saturation:ZeroFraction",
+    "dead_fraction": "bnlab.diagnostics.dead_units:DeadFraction",
+    "dead_fraction_eval": "bnlab.diagnostics.dead_units:DeadFractionEval",
+    "activation_mean": "bnlab.diagnostics.distributions:ActivationMean",
+    "activation_variance": "bnlab.diagnostics.distributions:ActivationVariance",
+    "activation_quantiles": "bnlab.diagnostics.distributions:ActivationQuantiles",
+    "preactivation_quantiles": "bnlab.diagnostics.distributions:PreactivationQuantiles",
+    "effective_rank": "bnlab.diagnostics.features:EffectiveRank",
+    "stable_rank": "bnlab.diagnostics.features:StableRank",
+    "intrinsic_dim_ratio": "bnlab.diagnostics.features:IntrinsicDimRatio",
+    "mean_cosine": "bnlab.diagnostics.features:MeanCosine",
+    "gradient_norm": "bnlab.diagnostics.gradients:GradientNorm",
+    "gradient_ratio": "bnlab.diagnostics.gradients:GradientRatio",
+    "gradient_growth": "bnlab.diagnostics.gradients:GradientGrowth",
+    "preactivation_gradient_norm": "bnlab.diagnostics.gradients:PreactivationGradientNorm",
+    "relative_gradient_norm": "bnlab.diagnostics.gradients:RelativeGradientNorm",
+    "gradient_noise_scale": "bnlab.diagnostics.gradient_noise:GradientNoiseScale",
+    "gradient_snr": "bnlab.diagnostics.gradient_noise:GradientSNR",
+    "update_ratio": "bnlab.diagnostics.updates:UpdateRatio",
+    "angular_update": "bnlab.diagnostics.updates:AngularUpdate",
+    "effective_lr": "bnlab.diagnostics.updates:EffectiveLearningRate",
+    "preactivation_drift": "bnlab.diagnostics.drift:PreactivationDrift",
+    "drift_from_start": "bnlab.diagnostics.drift:DriftFromStart",
+    "wasserstein_drift": "bnlab.diagnostics.drift:WassersteinDrift",
+    "loss_range": "bnlab.diagnostics.landscape:LossRange",
+    "gradient_predictiveness": "bnlab.diagnostics.landscape:GradientPredictiveness",
+    "effective_beta": "bnlab.diagnostics.landscape:EffectiveBeta",
+    "sharpness": "bnlab.diagnostics.curvature:Sharpness",
+    "sharpness_invariant": "bnlab.diagnostics.curvature:InvariantSharpness",
+    "accuracy_by_statistics": "bnlab.diagnostics.two_faces:AccuracyByStatistics",
+    "loss_by_statistics": "bnlab.diagnostics.two_faces:LossByStatistics",
+    "prediction_flips": "bnlab.diagnostics.two_faces:PredictionFlips",
+    "running_mean_distance": "bnlab.diagnostics.running_distance:RunningMeanDistance",
+    "running_variance_distance": "bnlab.diagnostics.running_distance:RunningVarianceDistance",
+    "norm_scale": "bnlab.diagnostics.internals:NormScale",
+    "norm_shift": "bnlab.diagnostics.internals:NormShift",
+    "near_zero_channels": "bnlab.diagnostics.internals:NearZeroChannels",
+    "statistic_noise": "bnlab.diagnostics.internals:StatisticNoise",
+    "gradient_shift": "bnlab.diagnostics.gradient_shift:GradientShift",
+}
 
 
-def build_diagnostics(names: Sequence[str]) -> list[Diagnostic]:
-    """Build diagnostics by their names.
+def find_place(name: str) -> str:
+    """Return ``package.module:Class`` of a name of the catalog, a name of an installed package, or of itself.
 
     Raises:
-        ConfigError: No such diagnostic.
+        ConfigError: No such name.
     """
-    for name in names:
-        if name not in DIAGNOSTICS:
-            raise ConfigError(f"diagnostics.names: {name} is not known. {did_you_mean(name, DIAGNOSTICS)}")
-    return [DIAGNOSTICS[name]() for name in names]
+    installed = DIAGNOSTIC_PLUGINS.find(name) if name not in DIAGNOSTICS and ":" not in name else None
+    place = installed.place if installed else DIAGNOSTICS.get(name, name)
+    if not CLASS_PLACE.match(place):
+        known = [*DIAGNOSTICS, *DIAGNOSTIC_PLUGINS.usable_names(DIAGNOSTICS)]
+        raise ConfigError(f"diagnostics.names: {name} is not known. {did_you_mean(name, known)}")
+    return place

@@ -1,107 +1,184 @@
-"""The contract of a diagnostic, the probe that all of them look at, and how they are run together."""
+"""The contract of a diagnostic, and what it may look at.
+
+A diagnostic of your own is a class with a name, a unit and a method ``measure``; everything else it has by default::
+
+    class LargestWeight(Diagnostic):
+        name = "largest_weight"
+        unit = "weight"
+
+        def measure(self, seen: Observation) -> dict[str, Tensor]:
+            return {role: weight.abs().max() for role, weight in seen.weights.items()}
+
+and ``diagnostics.names=[saturation,'my_package.my_module:LargestWeight']`` measures it.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnlab.diagnostics.taps import leaving_no_trace, tapped
+from bnlab.diagnostics.passes import Named, Passes
+from bnlab.norms.norm import FreeScale
+
+Cost = Literal["shared", "extra", "heavy"]
+"""``shared``: it reads the passes that all diagnostics of a step share. ``extra``: up to ten passes of its own.
+``heavy``: more; measured by the heavy schedule."""
+
+Need = Literal["gradients", "eval_mode", "update"]
+"""``gradients``: a backward pass over the probe batch. ``eval_mode``: a forward pass over it in eval mode. ``update``:
+the weights before the last update, and the mini-batch that made it; where there was none, it is left out."""
+
+Ranges = Mapping[str, tuple[float, float]]
+"""Name of an activation, or ``any`` -> (least, most)."""
+
+Result = TypeVar("Result")
 
 
-class Observable(Protocol):
-    """What a network must offer to be looked at: its layers by role."""
+class Batch(NamedTuple):
+    """Images and their classes.
 
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """The weights of the linear maps that are trained, by role."""
+    Attributes:
+        inputs: (B, ...).
+        labels: (B,).
+    """
 
-    @property
-    def activations(self) -> Mapping[str, nn.Module]:
-        """Activations by role."""
-
-    @property
-    def replaced_activations(self) -> Collection[str]:
-        """Roles whose activation does nothing, because the norm brings a nonlinearity of its own."""
+    inputs: Tensor
+    labels: Tensor
 
 
 @dataclass(frozen=True)
 class ProbeBatch:
-    """A fixed held-out batch that every diagnostic looks at.
+    """A fixed held-out batch that every diagnostic looks at, and what else stays the same during a run.
 
     Attributes:
         inputs: (B, ...).
         labels: (B,).
         activation: Name of the nonlinearity, which says where it is flat.
+        training_batches: Of the training set, as large as a mini-batch each: the population that running statistics
+            should describe.
+        step_size: How far along the gradient the landscape is looked at, in learning rates: the same in all arms.
     """
 
     inputs: Tensor
     labels: Tensor
     activation: str
+    training_batches: tuple[Batch, ...] = ()
+    step_size: float = 0.1
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known of the step that training has just made.
+
+    Attributes:
+        previous: Parameters before the last update, by name; None where nobody kept them.
+        batch: The mini-batch that made the update, or None.
+        lr: Learning rate of the last update (at the start, of the first), a scalar, or None.
+    """
+
+    previous: Named | None = None
+    batch: Batch | None = None
+    lr: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One forward and backward pass over the probe batch, in training mode, shared by all diagnostics of a step.
+    """What a diagnostic may look at, at one step of one run. Nothing in it may be changed.
 
+    One forward and one backward pass over the probe batch, in training mode, are shared by all diagnostics of a step.
     Training mode, because that is the network being trained: at step 0 the running statistics know nothing yet.
 
     Attributes:
         preactivations: What each activation sees, by role; without those that a norm's own nonlinearity replaces.
         activations: What each activation gives, by role; likewise.
-        weight_gradients: Of the mean loss, for the weights that are trained, by role.
+        weight_gradients: Of the mean loss, for the weights that are trained, by role. Needs ``gradients``.
         activation: Name of the nonlinearity.
+        gradients: Of the mean loss, for all parameters by name. Needs ``gradients``.
+        preactivation_gradients: Of the mean loss, for what each activation sees. Needs ``gradients``.
+        loss: Mean over the probe batch. Needs ``gradients``.
+        eval_preactivations: As `preactivations`, in eval mode. Needs ``eval_mode``.
+        eval_activations: As `activations`, in eval mode. Needs ``eval_mode``.
+        weights: That are trained, by role, the output's last.
+        names: Role -> name of that weight among the parameters.
+        scale_invariant: What of the weights can be multiplied by a positive number, each row by its own or the whole,
+            and what the network gives in training mode stays the same, but for eps; by role, without the others.
+        norms: By role, for what they declare; their tensors are ``passes.tensors_of(norm)``.
+        passes: For passes of one's own, and all parameters and buffers by name.
+        probe: The probe batch.
+        moment: The step that has just been made.
+        memory: What this diagnostic remembered at the last step that it was measured at; at the first one, nothing.
     """
 
-    preactivations: Mapping[str, Tensor]
-    activations: Mapping[str, Tensor]
-    weight_gradients: Mapping[str, Tensor]
+    preactivations: Named
+    activations: Named
+    weight_gradients: Named
     activation: str
+    gradients: Named = field(default_factory=dict)
+    preactivation_gradients: Named = field(default_factory=dict)
+    loss: Tensor | None = None
+    eval_preactivations: Named = field(default_factory=dict)
+    eval_activations: Named = field(default_factory=dict)
+    weights: Named = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    scale_invariant: Mapping[str, FreeScale] = field(default_factory=dict)
+    norms: Mapping[str, nn.Module] = field(default_factory=dict)
+    passes: Passes | None = None
+    probe: ProbeBatch | None = None
+    moment: Moment = field(default_factory=Moment)
+    memory: Named = field(default_factory=dict)
+    _derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def derived(self, name: str, compute: "Callable[[Observation], Result]") -> Result:
+        """Return what several diagnostics of a step compute alike, computed once.
+
+        Args:
+            name: Of the quantity.
+            compute: Called the first time that it is asked for.
+        """
+        if name not in self._derived:
+            self._derived[name] = compute(self)
+        result: Result = self._derived[name]
+        return result
 
 
 class Diagnostic(ABC):
-    """One quantity, measured per layer.
+    """One quantity, measured per layer. It measures; it never logs, draws or decides.
 
     It returns tensors, not floats: they can be vectorized over replicas, and force no wait for the device.
+
+    Its docstring says, under these headings, the ``Unit``, how to read it (``Reading``), its ``Cost``, what can fool
+    the reader (``Blind spots``) and its ``Source``; ``bnlab list diagnostics`` shows them.
+
+    Attributes:
+        name: What it is called in ``diagnostics.names``, in records and in tags.
+        unit: Of its values, in words.
+        cost: See `Cost`.
+        needs: See `Need`.
+        vectorizable: It can be measured in many runs at once by `torch.func.vmap`: it decides nothing by the values of
+            a tensor, and reads none off the device. Else each of these runs is measured by itself.
+        healthy: The range that needs no comment, both ends included.
+        too_low: What it means if a value is below, in words that go on from "hidden3: 12%".
+        too_high: What it means if a value is above.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str]
+    cost: ClassVar[Cost] = "shared"
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    vectorizable: ClassVar[bool] = False
+    healthy: ClassVar[Ranges] = {}
+    too_low: ClassVar[str] = ""
+    too_high: ClassVar[str] = ""
 
     @abstractmethod
     def measure(self, seen: Observation) -> dict[str, Tensor]:
-        """Return a scalar tensor per layer role."""
+        """Return a scalar tensor per layer role; ``role/facet`` where there are several, ``network`` for the whole.
 
+        What is not defined for a layer is left out.
+        """
 
-def measure_all(
-    diagnostics: Sequence[Diagnostic], model: nn.Module, layers: Observable, probe: ProbeBatch
-) -> dict[str, dict[str, Tensor]]:
-    """Look at a network with all diagnostics at once, leaving no trace in it.
-
-    Args:
-        diagnostics: What to measure.
-        model: The network.
-        layers: Its layers by role; usually the model itself.
-        probe: What to look at it with.
-
-    Returns:
-        Diagnostic name -> layer role -> scalar tensor.
-    """
-    if not diagnostics:
+    def remember(self, seen: Observation) -> Named:  # noqa: ARG002
+        """Return what is to be known at the next step that is measured, as tensors; called after `measure`."""
         return {}
-    seen = observe(model, layers, probe)
-    return {diagnostic.name: diagnostic.measure(seen) for diagnostic in diagnostics}
-
-
-def observe(model: nn.Module, layers: Observable, probe: ProbeBatch) -> Observation:
-    """Run the probe batch through a network and back, in training mode, leaving no trace."""
-    weights = layers.weights
-    watched = {role: module for role, module in layers.activations.items() if role not in layers.replaced_activations}
-    with leaving_no_trace(model), tapped(watched) as (inputs, outputs), torch.enable_grad():
-        model.train()
-        loss = F.cross_entropy(model(probe.inputs), probe.labels)
-        gradients = torch.autograd.grad(loss, list(weights.values()))
-    return Observation(inputs, outputs, dict(zip(weights, gradients, strict=True)), probe.activation)

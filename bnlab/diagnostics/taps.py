@@ -57,3 +57,24 @@ def tapped(modules: Mapping[str, nn.Module]) -> Iterator[tuple[dict[str, Tensor]
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextlib.contextmanager
+def shifted(shifts: Mapping[str, tuple[nn.Module, Tensor]]) -> Iterator[None]:
+    """Add a tensor to what a module sees in the next forward pass; zeros make its gradient one's own to ask for.
+
+    Args:
+        shifts: Role -> (module, tensor of its input's shape).
+    """
+    hooks = []
+    for module, shift in shifts.values():
+
+        def add(_: nn.Module, args: tuple[Tensor, ...], shift: Tensor = shift) -> tuple[Tensor, ...]:
+            return (args[0] + shift, *args[1:])
+
+        hooks.append(module.register_forward_pre_hook(add))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

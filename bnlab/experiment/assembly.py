@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 
 from bnlab.data.loader import Batches
-from bnlab.diagnostics.catalog import build_diagnostics
-from bnlab.diagnostics.diagnostic import ProbeBatch
+from bnlab.diagnostics.building import build_diagnostics
 from bnlab.experiment.checking import Checked
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network
 from bnlab.schema import RunConfig
 from bnlab.training.cohort import Cohort, SingleRun
 from bnlab.training.optim import build_optimizer, build_schedule
+from bnlab.training.probing import build_probe
 from bnlab.training.vectorized import VectorizedRuns
 
 
@@ -43,7 +43,6 @@ def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
     layout = torch.channels_last if model.channels_last else torch.contiguous_format
     model.to(device=checked.device, memory_format=layout)  # type: ignore[call-overload]
     data = checked.data.to(checked.device, model.channels_last)
-    probe = slice(0, config.diagnostics.probe_size)
     run = SingleRun(
         model=model,
         data=data,
@@ -55,6 +54,6 @@ def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
         clip_norm=config.optim.clip_norm,
         precision=config.train.precision,
         diagnostics=build_diagnostics(config.diagnostics.names),
-        probe=ProbeBatch(data.validation.images[probe], data.validation.labels[probe], config.model.activation),
+        probe=build_probe(config, data),
     )
     return run, model

@@ -1,5 +1,6 @@
 """Will it run? Found out before anything is spent on it or any folder is made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,9 @@ from bnlab import provenance
 from bnlab.data.loader import Batches
 from bnlab.data.opening import open_data
 from bnlab.data.splits import DataSet
-from bnlab.diagnostics.catalog import build_diagnostics
+from bnlab.diagnostics.building import build_diagnostics
+from bnlab.diagnostics.diagnostic import Diagnostic
+from bnlab.diagnostics.measuring import needs_of
 from bnlab.diagnostics.schedule import measured_steps
 from bnlab.errors import ConfigError
 from bnlab.schema import RunConfig
@@ -47,10 +50,10 @@ def check(config: RunConfig) -> Checked:
         DataError: The data are not there, or damaged.
     """
     device = _find_device(config.device)
-    build_diagnostics(config.diagnostics.names)
+    diagnostics = build_diagnostics(config.diagnostics.names)
     data = open_data(config.data)
     batches = Batches(data.train, config.train.batch_size, config.data, config.seed)
-    plan = _plan(config, batches.num_per_epoch)
+    plan = _plan(config, batches.num_per_epoch, diagnostics)
     trial = try_out(config, data, plan.num_steps, _memory_bytes(device))
     num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
     return Checked(data, device, num_threads, plan, trial.warnings)
@@ -91,16 +94,20 @@ def _memory_bytes(device: torch.device) -> int:
     return provenance.memory_bytes()
 
 
-def _plan(config: RunConfig, steps_per_epoch: int) -> Plan:
+def _plan(config: RunConfig, steps_per_epoch: int, diagnostics: Sequence[Diagnostic]) -> Plan:
     num_steps = config.train.steps or steps_per_epoch * (config.train.epochs or 0)
+    often = measured_steps(config.diagnostics.schedule, num_steps)
+    heavy = measured_steps(config.diagnostics.heavy_schedule, num_steps)
+    if not any(diagnostic.cost == "heavy" for diagnostic in diagnostics):
+        heavy = frozenset()
     return Plan(
         num_steps=num_steps,
         batch_size=config.train.batch_size,
         log_every=config.train.log_every,
         eval_every=config.train.eval_every or steps_per_epoch,
-        measured_steps=measured_steps(config.diagnostics.schedule, num_steps)
-        if config.diagnostics.names
-        else frozenset(),
+        measured_steps=often | heavy if diagnostics else frozenset(),
+        heavy_steps=heavy,
+        measures_updates="update" in needs_of(diagnostics),
         checkpoint_every=config.train.checkpoint_every,
         divergence_factor=config.train.divergence_factor,
         divergence_patience=config.train.divergence_patience,

@@ -15,7 +15,6 @@ from bnlab.experiment.recorder import Companion, Member, Recorder
 from bnlab.experiment.resuming import find_start, made_by
 from bnlab.loggers.logger import Logger
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
-from bnlab.models.network import Network
 from bnlab.records import Record, RunSummary, Status, as_record
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.messages import collecting_messages
@@ -131,9 +130,9 @@ def _train_and_record(
             _announce(members, wanted, checked, start, notes)
             in_training = list(range(len(members))) if start is None else list(start.states)
             with computing_with(checked.num_threads, stream_seed(configs[0].seed, "noise"), checked.device):
-                cohort, network = assemble_cohort([configs[i] for i in in_training], checked, engine)
+                cohort, _ = assemble_cohort([configs[i] for i in in_training], checked, engine)
                 for recorder in recorders.values():
-                    recorder.loggers += _open_loggers(recorder.member, network, checked.plan, start, open_view)
+                    recorder.loggers += _open_loggers(recorder.member, checked.plan, start, open_view)
                 for event in train(cohort, checked.plan, start, interruption):
                     _hand_on(event, {**companions, **recorders})
             status = "interrupted"
@@ -207,7 +206,6 @@ def _announce(
 
 def _open_loggers(
     member: Member,
-    network: Network,
     plan: Plan,
     start: Checkpoint | None,
     open_view: OpenView | None,
@@ -216,7 +214,7 @@ def _open_loggers(
     folder, config = member.folder, member.config
     if "tensorboard" in config.loggers:
         purge_step = None if start is None else 0
-        board = TensorBoardLogger(folder.path, config, list(network.linears), member.swept, purge_step)
+        board = TensorBoardLogger(folder.path, config, member.swept, purge_step)
         # all over again: a kill takes the last seconds of events with it, before a checkpoint too
         told = [] if start is None else itertools.chain(folder.read_records(), folder.read_timings())
         for facts in told:

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from bnlab import noise
 from bnlab.norms.catalog import NoNorm
-from bnlab.norms.norm import Norm
+from bnlab.norms.norm import FreeScale, Norm
 
 BuildNorm = Callable[[int], nn.Module]
 Placement = Literal["before", "after", "input"]
@@ -149,6 +149,20 @@ class Network(nn.Module):
         """The weights of the linear maps by role: those that are trained, which may not be those that are used."""
         return {role: trained_weight(linear) for role, linear in self.linears.items()}
 
+    @property
+    def scale_invariant_weights(self) -> dict[str, FreeScale]:
+        """By role, what of the weights can be multiplied by a positive number, to no effect but for eps.
+
+        ``rows``, each by a number of its own, where the norm right behind the linear map takes the scale of each
+        channel away, or where the weights go through a parametrization that does; ``whole`` where the norm takes the
+        scale of each sample away. A bias between them forbids it, unless the norm takes that away too: before `rms`,
+        say, weights and bias are free together, and the weights alone are not. Behind a relu it would hold as well, for
+        it passes a scale on; but a norm that stands there leaves the linear map its bias. Nothing is tried out: what no
+        norm declares is not in here, though it may hold (`batch_renorm` while it clips nothing).
+        """
+        free = {role: _free_scale(block) for role, block in self.blocks.items()}
+        return {role: scale for role, scale in free.items() if scale is not None}
+
     def features(self, x: Tensor) -> Tensor:
         """Return what the output layer sees, (N, features)."""
         if hasattr(self, "input"):
@@ -209,6 +223,18 @@ class BlockBuilder:
         replaced = norm_first and declared.replaces_activation
         activation = None if replaced else ACTIVATIONS[self.activation]()
         return Block(linear, norm, activation, norm_first, Dropout(self.dropout) if self.dropout else None)
+
+
+def _free_scale(block: Block) -> FreeScale | None:
+    if is_parametrized(block.linear, "weight"):
+        first = block.linear.get_submodule("parametrizations.weight.0")
+        return "rows" if getattr(first, "ignores_row_scale", False) else None
+    invariances = cast("Norm", block.norm).invariances
+    if not block.norm_first or (block.linear.bias is not None and "channel_shift" not in invariances):
+        return None
+    if "channel_scale" in invariances:
+        return "rows"
+    return "whole" if "sample_scale" in invariances else None
 
 
 def trained_weight(linear: nn.Module) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnlab.errors import BnlabError, ConfigError, did_you_mean
 from bnlab.norms.norm import DECLARATIONS, Norm
-from bnlab.plugins import find_installed_norm, usable_names
+from bnlab.plugins import NORM_PLUGINS
 
 NORMS = {
     "batch": "bnlab.norms.batch:BatchNorm",
@@ -130,12 +130,14 @@ def find_norm_class(name: str) -> type[nn.Module]:
     Raises:
         ConfigError: No such name, module or class, or it is not an nn.Module.
     """
-    installed = find_installed_norm(name) if name not in NORMS and ":" not in name else None
+    installed = NORM_PLUGINS.find(name) if name not in NORMS and ":" not in name else None
     place = installed.place if installed else NORMS.get(name, name)
     cure = f"Mend or uninstall {installed.distribution}." if installed else "It is read as package.module:Class."
     module_name, colon, class_name = place.partition(":")
     if not (module_name and colon) or module_name.startswith("."):
-        raise ConfigError(f"norm={name} is not known. {did_you_mean(name, [*NORMS, *usable_names(NORMS)])}")
+        raise ConfigError(
+            f"norm={name} is not known. {did_you_mean(name, [*NORMS, *NORM_PLUGINS.usable_names(NORMS)])}"
+        )
     if name not in NORMS and os.getcwd() not in sys.path:  # noqa: PTH109  (a string is what sys.path holds)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109  (an own layer usually lies where the command is typed)
     try:

@@ -7,6 +7,9 @@ from torch import nn
 
 Formula = Literal["batch", "group", "layer", "instance", "rms"]
 Invariance = Literal["channel_shift", "channel_scale", "sample_shift", "sample_scale"]
+FreeScale = Literal["rows", "whole"]
+"""What of a weight can be multiplied by a positive number to no effect: each row (unit, channel) by one of its own, or
+all rows by the same."""
 
 
 class Norm(nn.Module):
@@ -30,7 +33,8 @@ class Norm(nn.Module):
             subclass may do anything, and says so itself.
         replaces_activation: Brings a nonlinearity of its own: where it stands before the activation, that is left out.
         momentum: Share of the old running value that is kept at each step; None: a plain average, or there is none.
-        weight_parametrization: Builds what the weight of the linear map before it goes through, or None.
+        weight_parametrization: Builds what the weight of the linear map before it goes through, or None. That module
+            says ``ignores_row_scale = True`` if multiplying a row of its input by a positive number changes nothing.
     """
 
     keeps_running_statistics: ClassVar[bool] = False

@@ -3,8 +3,8 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -85,12 +85,12 @@ def precise_batch_stats(model: nn.Module, batches: Iterable[Tensor | Sequence[Te
             f"precise_batch_stats needs a layer with running statistics, got {type(model).__name__} without one. "
             "Use norm=batch or another norm that keeps them."
         )
-    pools = {layer: _Pool() for layer in layers}
+    pools = {layer: Pool() for layer in layers}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     num_batches = num_samples = 0
     if isinstance(batches, Tensor):
         raise ConfigError("precise_batch_stats takes an iterable of batches, got one tensor. Pass [x].")
-    with torch.no_grad(), torch.random.fork_rng(), _training(model), _collecting(pools):
+    with torch.no_grad(), torch.random.fork_rng(), _training(model), pooling(pools):
         for batch in batches:
             inputs = batch if isinstance(batch, Tensor) else batch[0]
             functional_call(model, buffers, (inputs,))  # training mode moves these copies, not the model's own
@@ -109,14 +109,34 @@ def precise_batch_stats(model: nn.Module, batches: Iterable[Tensor | Sequence[Te
     return PooledStatistics(len(reached), num_batches, num_samples)
 
 
-class _Pool:
-    """Statistics of all inputs that one layer has met."""
+class Pool:
+    """Statistics of all inputs that one layer has met.
+
+    Attributes:
+        num_values: Values per channel.
+        statistics: Buffer -> its value over all of them.
+    """
 
     def __init__(self) -> None:
         self.num_values = 0
         self.statistics: dict[str, Tensor] = {}
 
+    def see(self, x_NCS: Tensor, statistics: dict[str, Tensor]) -> None:
+        """Take another input of the layer.
+
+        Args:
+            x_NCS: What came.
+            statistics: Buffer -> its value for this input.
+        """
+        self.add(statistics, x_NCS.numel() // x_NCS.shape[1])
+
     def add(self, statistics: dict[str, Tensor], num_values: int) -> None:
+        """Take the statistics of another batch.
+
+        Args:
+            statistics: Buffer -> value.
+            num_values: Per channel.
+        """
         self.num_values += num_values
         share = num_values / self.num_values
         seen = self.statistics or statistics
@@ -150,6 +170,13 @@ def _keeps_running_statistics(layer: nn.Module) -> bool:
     return False
 
 
+def is_poolable(layer: nn.Module) -> bool:
+    """Return whether a layer has running statistics that can be pooled, without complaint where it has others."""
+    with suppress(ConfigError):
+        return _keeps_running_statistics(layer)
+    return False
+
+
 def _statistics_of(layer: nn.Module, x_NCS: Tensor) -> dict[str, Tensor]:
     declared: Callable[[Tensor], dict[str, Tensor]] | None = getattr(layer, "batch_statistics", None)
     if declared is not None:
@@ -178,14 +205,20 @@ def _training(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _collecting(pools: dict[nn.Module, _Pool]) -> Iterator[None]:
-    """Pool the input of each layer before it runs, and give the layer this batch's own statistics to run with."""
+def pooling(pools: Mapping[nn.Module, Pool]) -> Iterator[None]:
+    """Pool the input of each layer before it runs, and give the layer this batch's own statistics to run with.
+
+    In eval mode too, so that a layer normalizes by batch statistics there.
+
+    Args:
+        pools: By layer.
+    """
 
     def listen(layer: nn.Module, args: tuple[Tensor, ...], options: dict[str, Tensor]) -> None:
         x_NCS = next(iter((*args, *options.values())))
         if x_NCS.numel() > 0:
             statistics = _statistics_of(layer, x_NCS)
-            pools[layer].add(statistics, x_NCS.numel() // x_NCS.shape[1])
+            pools[layer].see(x_NCS, statistics)
             _set_buffers(layer, statistics)
 
     hooks = [layer.register_forward_pre_hook(listen, with_kwargs=True) for layer in pools]

@@ -158,6 +158,8 @@ class StandardizedWeight(nn.Module):
         eps: Added to the variance, inside the root.
     """
 
+    ignores_row_scale: ClassVar[bool] = True
+
     def __init__(self, eps: float) -> None:
         super().__init__()
         self.eps = eps
@@ -176,6 +178,8 @@ class ScaledStandardizedWeight(nn.Module):
         gamma: What makes up for the activation in front.
         eps: The least sum of squares that is divided by.
     """
+
+    ignores_row_scale: ClassVar[bool] = True
 
     def __init__(self, num_outputs: int, *, gamma: float, eps: float) -> None:
         super().__init__()

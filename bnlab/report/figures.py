@@ -1,43 +1,28 @@
 """Figures on paper: final loss and accuracy against the learning rate. Text stays text in SVG."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from bnlab.errors import RunError
+from bnlab.report.palette import COLORS, DASHES, INK, LARGE, LINE, MARKERS, OUTSIDE, QUIET, SMALL, USUAL
 from bnlab.report.sensitivity import ArmSensitivity, SweepSensitivity
+from bnlab.report.style import frame, new_figure, paper, save
 from bnlab.runfolder.sweep import figure_path
 from bnlab.stats.response import Metric, ResponseCurve
 from bnlab.stats.trainable import LOSS_SHARE
 
 NAME = "lr-sensitivity"
-KINDS = ("svg", "png")
 WIDTH, HEIGHT = 11.0, 4.6
 """Inches: two panels side by side over a text's width."""
-
-DPI = 150
-INK, QUIET, LINE, OUTSIDE = "#1A1A1A", "#5F6B73", "#C4CCD1", "#EEF1F2"
-COLORS = ("#0072B2", "#D55E00", "#00805D", "#B4578F", "#B87A00", "#3A9BD0", "#5F6B73", "#1A1A1A")
-"""Okabe and Ito's, made for color-blind readers; green, purple, orange and sky a shade darker, to be seen on white."""
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "h", "X")
-DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.6), (1.5, 1.5), (7, 1.5, 1.5, 1.5))
-"""Of a second swept key; and with more arms than colors, the colors come again with other dashes."""
-
-SMALL, USUAL, LARGE = 8.5, 10.0, 13.0
-"""Points."""
 
 LEGEND_ROW = 0.21
 """Inches per row of the legend."""
@@ -69,22 +54,12 @@ def write_figures(found: SweepSensitivity, folder: Path) -> list[Path]:
     Raises:
         RunError: The folder cannot be written to.
     """
-    paths = []
-    # the same runs, the same bytes
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bnlab"}):
-        figure = draw_sensitivity(found)
-        for kind in KINDS:
-            path = figure_path(folder, NAME, kind)
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else {})
-            try:
-                path.write_bytes(drawn.getvalue())
-            except OSError as error:
-                raise RunError(
-                    f"{path} cannot be written: {error.strerror}. Make room, or choose another --runs."
-                ) from error
-            paths.append(path)
-    return paths
+    with paper():
+        return save(
+            draw_sensitivity(found),
+            lambda kind: figure_path(folder, NAME, kind),
+            "Make room, or choose another --runs.",
+        )
 
 
 def draw_sensitivity(found: SweepSensitivity) -> Figure:
@@ -99,8 +74,7 @@ def draw_sensitivity(found: SweepSensitivity) -> Figure:
     num_columns = _legend_columns([each.arm.label for each, _ in drawn])
     num_rows = math.ceil((len(drawn) + 1) / num_columns)
     height = HEIGHT + LEGEND_ROW * (num_rows - 1)
-    figure = Figure(figsize=(WIDTH, height), facecolor="white")
-    FigureCanvasAgg(figure)  # no pyplot, no window, no global state
+    figure = new_figure(WIDTH, height)
     left, right = figure.subplots(1, 2)
     top = 1 - (0.97 + LEGEND_ROW * (num_rows - 1)) / height
     figure.subplots_adjust(left=0.07, right=0.985, bottom=0.92 / height, top=top, wspace=0.16)
@@ -147,10 +121,7 @@ def _frame(axes: Axes, found: SweepSensitivity, metric: Metric) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:g}"))
     axes.set_title(f"validation {metric} at the end", loc="left", fontsize=USUAL, color=INK)
-    axes.tick_params(labelsize=SMALL, colors=QUIET, which="both")
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in {"left", "bottom"})
-        spine.set_color(LINE)
+    frame(axes)
 
 
 def _draw_arm(axes: Axes, each: ArmSensitivity, style: _Style, metric: Metric, aside: float) -> None:

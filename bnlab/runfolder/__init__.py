@@ -11,10 +11,13 @@
         log.txt           messages, and the traceback of a failure
         checkpoint.pt     tensors and plain values; the final weights
         events.out.tfevents.*    the TensorBoard view, which can be rebuilt
+        figures/          what `bnlab show` drew; taken away when the run is trained anew
 
     runs/<sweep>/
         sweep.json        what was asked for, and the runs in order
         arms/<arm>/events.out.tfevents.*    means over seeds, for TensorBoard; written by loggers/tensorboard
+
+    runs/comparisons/     what `bnlab compare` drew; no runs
 
 Whole files are written beside their place and moved there, so that a reader never sees half of one. A lock says
 that a process is alive; it is freed when that process dies, however it dies.

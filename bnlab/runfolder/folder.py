@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from bnlab.errors import ConfigError, RunBusyError, RunError
 from bnlab.records import Record, RunSummary, Status
+from bnlab.runfolder.figures import forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION
 from bnlab.runfolder.lines import lines_up_to, read_lines, record_line
 from bnlab.schema import RunConfig
@@ -100,12 +101,14 @@ class RunFolder:
         if self.read_finished() is not None:
             self.path.rename(self._set_aside)
         self.path.mkdir(parents=True, exist_ok=True)
+        forget_figures(self.path)
         for file in self.path.iterdir():
             if file.suffix != ".damaged":  # a checkpoint that somebody may want to look at
                 file.unlink()
 
     def _cut_back(self, step: int) -> None:
         """Take away what was recorded after a step."""
+        forget_figures(self.path)
         (self.path / "summary.json").unlink(missing_ok=True)
         for name in ("metrics.jsonl", "timings.jsonl"):
             self._write(name, lines_up_to(self.path / name, step))

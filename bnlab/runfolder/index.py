@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import ConfigError, RunError, did_you_mean
+from bnlab.runfolder.figures import COMPARISONS
 from bnlab.runfolder.folder import RunFolder
 
 _GROUPS = ("norm", "model", "data", "optim", "schedule", "diagnostics")
@@ -32,7 +33,7 @@ def find_folder(given: str | Path | None = None) -> Path:
     if Path(given).name == "runs":  # nothing has been trained yet
         return Path(given).absolute()
     if Path(name).name == name and root.is_dir():
-        sweeps = {path.name: path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        sweeps = {path.name: path for path in root.iterdir() if path.is_dir() and _may_hold_runs(path)}
         runs = {folder.path.name: folder.path for folder in find_run_folders(root)}
         for places in (sweeps, runs):
             if name in places:
@@ -40,6 +41,12 @@ def find_folder(given: str | Path | None = None) -> Path:
         cure = did_you_mean(name, sweeps) if sweeps else "There are no runs yet: bnlab train makes one."
         raise ConfigError(f"{name} is neither a folder of runs nor the name of a sweep or a run in {root}. {cure}")
     raise ConfigError(f"{Path(given).absolute()} is not a folder of runs. Leave it out to see all runs.")
+
+
+def _may_hold_runs(path: Path) -> bool:
+    if path.name == COMPARISONS:  # figures, unless somebody calls a sweep so
+        return (path / "sweep.json").exists()
+    return not path.name.startswith(".")
 
 
 def find_run_folders(root: Path) -> list[RunFolder]:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from bnlab.data.loader import Batches
 from bnlab.data.splits import DataSet
-from bnlab.diagnostics.diagnostic import Diagnostic, ProbeBatch, measure_all
+from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Moment, ProbeBatch
+from bnlab.diagnostics.measuring import diagnostics_due, measure_all
+from bnlab.diagnostics.passes import Named
 from bnlab.models.network import Network
 from bnlab.records import SplitName
 from bnlab.training.evaluate import evaluate
@@ -47,8 +49,17 @@ class Cohort(ABC):
         """Return loss and accuracy over a split for each replica."""
 
     @abstractmethod
-    def measure(self) -> list[dict[str, dict[str, float]]]:
-        """Return diagnostic -> layer -> value for each replica."""
+    def keep_weights(self) -> None:
+        """Keep the weights as they are, for diagnostics that compare them with those after the next step."""
+
+    @abstractmethod
+    def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:
+        """Return diagnostic -> layer -> value for each replica.
+
+        Args:
+            step: Steps made.
+            heavy: With the heavy diagnostics.
+        """
 
     @abstractmethod
     def learning_rate(self, step: int) -> list[float]:
@@ -66,7 +77,7 @@ class Cohort(ABC):
     def state(self) -> list[dict[str, Any]]:
         """Return all that each replica needs to go on bit by bit as if it had not stopped.
 
-        Tensors and plain values only: ``model``, ``optimizer``, ``batches`` and ``noise``.
+        Tensors and plain values only: ``model``, ``optimizer``, ``batches``, ``noise`` and ``diagnostics``.
         """
 
     @abstractmethod
@@ -119,6 +130,9 @@ class SingleRun(Cohort):
         self.precision = precision
         self.diagnostics = diagnostics
         self.probe = probe
+        self._memories: dict[str, Named] = {}
+        self._kept: Named | None = None
+        self._batch: Batch | None = None
 
     def learning_rate(self, step: int) -> list[float]:
         """Return the learning rate of the step-th update, counted from 1."""
@@ -143,6 +157,7 @@ class SingleRun(Cohort):
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             self.optimizer.step()
+            self._batch = Batch(images, labels)
             yield loss.detach(), logits.detach(), labels
 
     def _accumulate(
@@ -167,9 +182,17 @@ class SingleRun(Cohort):
         values = evaluate(self.model, getattr(self.data, split), self.precision)
         return [{name: value.item() for name, value in values.items()}]
 
-    def measure(self) -> list[dict[str, dict[str, float]]]:
+    def keep_weights(self) -> None:
+        """Keep the weights as they are."""
+        self._kept = {name: value.detach().clone() for name, value in self.model.named_parameters()}
+
+    def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:
         """Return diagnostic -> layer -> value."""
-        measured = measure_all(self.diagnostics, self.model, self.model, self.probe)
+        (lr,) = self.learning_rate(max(step, 1))
+        moment = Moment(self._kept, self._batch, torch.tensor(lr, device=self.probe.inputs.device))
+        due = diagnostics_due(self.diagnostics, heavy)
+        measured = measure_all(due, self.model, self.model, self.probe, moment, self._memories)
+        self._kept = None
         return [{name: {role: v.item() for role, v in values.items()} for name, values in measured.items()}]
 
     def weights(self) -> list[dict[str, Tensor]]:
@@ -192,6 +215,7 @@ class SingleRun(Cohort):
                 "optimizer": self.optimizer.state_dict(),
                 "batches": self.batches.state(),
                 "noise": noise,
+                "diagnostics": self._memories,
             }
         ]
 
@@ -201,6 +225,7 @@ class SingleRun(Cohort):
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.batches.load_state(state["batches"])
+        self._memories = dict(state["diagnostics"])
         torch.set_rng_state(state["noise"]["cpu"])
         if "cuda" in state["noise"]:
             torch.cuda.set_rng_state(state["noise"]["cuda"], self.probe.inputs.device)

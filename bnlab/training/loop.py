@@ -23,6 +23,8 @@ class Plan:
         log_every: Steps per point of the training curve; losses are read off the device only then.
         eval_every: Steps between validations.
         measured_steps: Steps at which diagnostics look.
+        heavy_steps: Those of them at which heavy diagnostics look too.
+        measures_updates: Some diagnostic compares the weights before and after the last update.
         checkpoint_every: Steps between checkpoints, or None.
         divergence_factor: See `DivergenceWatch`.
         divergence_patience: See `DivergenceWatch`.
@@ -33,6 +35,8 @@ class Plan:
     log_every: int
     eval_every: int
     measured_steps: frozenset[int]
+    heavy_steps: frozenset[int]
+    measures_updates: bool
     checkpoint_every: int | None
     divergence_factor: float
     divergence_patience: int
@@ -42,7 +46,12 @@ class Plan:
         """All steps after which there is anything to do but the next step: one look-up keeps the others cheap."""
         periods = [every for every in (self.log_every, self.eval_every, self.checkpoint_every) if every]
         periodic = (range(every, self.num_steps, every) for every in periods)
-        return self.measured_steps.union({self.num_steps}, *periodic)
+        return self.measured_steps.union({self.num_steps}, self.kept_steps, *periodic)
+
+    @functools.cached_property
+    def kept_steps(self) -> frozenset[int]:
+        """Steps after which the weights are kept, to be compared with those after the next one."""
+        return frozenset(step - 1 for step in self.measured_steps if step > 0 and self.measures_updates)
 
     def is_due(self, step: int, every: int | None) -> bool:
         """Whether something that happens every so many steps, and at the end, happens at this one."""
@@ -107,8 +116,9 @@ def _events(session: "_Session", plan: Plan, start: Checkpoint | None, interrupt
         yield from session.evaluated(0, "validation")
         if 0 in plan.measured_steps:
             yield from session.measured(0)
-    session.clock.start()
     first = 1 if start is None else start.step + 1
+    session.keep_weights(first - 1)
+    session.clock.start()
     for step, outcome in enumerate(session.cohort.steps(first - 1), first):
         session.curves.see(*outcome)
         if step not in plan.stops and not interruption.is_asked:
@@ -125,6 +135,7 @@ def _events(session: "_Session", plan: Plan, start: Checkpoint | None, interrupt
             yield from session.ended(step, session.curves.diverged)
             if step == plan.num_steps or not session.replicas:
                 break
+            session.keep_weights(step)
             is_last = interruption.is_asked  # kept: it may be asked for between any two lines
             if is_last or (plan.checkpoint_every and step % plan.checkpoint_every == 0):
                 yield session.checkpoint(step)
@@ -160,8 +171,12 @@ class _Session:
         for position in range(len(values)) if only is None else only:
             yield EvalRecord(step, split, values[position], self.replicas[position])
 
+    def keep_weights(self, step: int) -> None:
+        if step in self.plan.kept_steps:
+            self.cohort.keep_weights()
+
     def measured(self, step: int, only: Sequence[int] | None = None) -> Iterator[Record]:
-        measured = self.cohort.measure()
+        measured = self.cohort.measure(step, step in self.plan.heavy_steps)
         for position in range(len(measured)) if only is None else only:
             for name, values in measured[position].items():
                 yield DiagnosticRecord(step, name, values, self.replicas[position])

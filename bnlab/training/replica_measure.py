@@ -3,23 +3,23 @@
 Shape letters: R replicas, B images, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vmap
 
 from bnlab import noise
 from bnlab.data.splits import Split
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation, ProbeBatch
-from bnlab.diagnostics.taps import tapped
+from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Moment, ProbeBatch
+from bnlab.diagnostics.measuring import looking_at, measure_with
+from bnlab.diagnostics.passes import FunctionalCalculus, Named, Passes, in_mode
 from bnlab.models.network import Network
 from bnlab.training.evaluate import EVAL_BATCH
-from bnlab.training.replica_program import in_mode
-
-Named = dict[str, Tensor]
-"""Parameter or buffer -> tensor: stacked (R, *shape), or of one replica."""
 
 
 @torch.no_grad()
@@ -50,45 +50,118 @@ def evaluate_replicas(network: Network, parameters: Named, buffers: Named, split
     return {"loss": loss_R / len(split), "accuracy": num_right_R / len(split)}
 
 
-def measure_replicas(
-    diagnostics: Sequence[Diagnostic],
-    network: Network,
-    parameters: Named,
-    buffers: Named,
-    probe: ProbeBatch,
-    noises: Sequence[Tensor],
-) -> dict[str, dict[str, Tensor]]:
-    """Look at each replica with all diagnostics at once; as `measure_all` does for one.
+@dataclass(frozen=True)
+class StackedReplicas:
+    """R replicas of one network, as they are at a step.
 
-    Args:
-        diagnostics: What to measure.
-        network: For its layers.
+    Attributes:
+        network: For its layers. Where replicas are looked at one by one, it takes each one's values.
         parameters: Stacked.
         buffers: Stacked; left as they are.
+        noises: Number of samples -> what each replica draws in a forward pass over so many, stacked.
+        moment: The step that they have just made, its tensors stacked.
+        memories: For each replica, what its diagnostics remember.
+    """
+
+    network: Network
+    parameters: Named
+    buffers: Named
+    noises: Mapping[int, Sequence[Tensor]]
+    moment: Moment
+    memories: Sequence[Mapping[str, Named]]
+
+    def row(self, row: int) -> "StackedReplicas":
+        """Return one replica, its tensors no longer stacked."""
+        return replace(
+            self,
+            parameters={name: value[row] for name, value in self.parameters.items()},
+            buffers={name: value[row] for name, value in self.buffers.items()},
+            noises={size: [value[row] for value in values] for size, values in self.noises.items()},
+            moment=_moment_of(self.moment, row),
+            memories=[self.memories[row]],
+        )
+
+
+def _moment_of(moment: Moment, row: int) -> Moment:
+    previous = None if moment.previous is None else {name: value[row] for name, value in moment.previous.items()}
+    batch = None if moment.batch is None else Batch(moment.batch.inputs[row], moment.batch.labels[row])
+    return Moment(previous, batch, None if moment.lr is None else moment.lr[row])
+
+
+def measure_replicas(
+    diagnostics: Sequence[Diagnostic], replicas: StackedReplicas, probe: ProbeBatch
+) -> list[tuple[dict[str, Named], dict[str, Named]]]:
+    """Look at each replica with all diagnostics; as `measure_all` does for one.
+
+    Args:
+        diagnostics: What to measure: those that can be vectorized in all replicas at once, the others in one by one.
+        replicas: In what.
         probe: What to look at them with.
-        noises: What each replica draws in a forward pass over the probe batch, stacked.
 
     Returns:
-        Diagnostic name -> layer role -> (R,).
+        For each replica, diagnostic -> layer -> value, and what each diagnostic will remember.
     """
-    roles = {id(weight): role for role, weight in network.weights.items()}
-    role_of = {name: roles[id(weight)] for name, weight in network.named_parameters() if id(weight) in roles}
-    watched = {role: layer for role, layer in network.activations.items() if role not in network.replaced_activations}
+    at_once = [diagnostic for diagnostic in diagnostics if diagnostic.vectorizable]
+    one_by_one = [diagnostic for diagnostic in diagnostics if not diagnostic.vectorizable]
+    num_replicas = len(replicas.memories)
+    found: list[tuple[dict[str, Named], dict[str, Named]]] = [({}, {}) for _ in range(num_replicas)]
+    with torch.no_grad():
+        if at_once:
+            values, remembered = _measure_at_once(at_once, replicas, probe)
+            for row, (of_row, kept_by_row) in enumerate(found):
+                of_row |= _row_of(values, row)
+                kept_by_row |= _row_of(remembered, row)
+        for row in range(num_replicas) if one_by_one else ():
+            of_row, kept_by_row = _measure_alone(one_by_one, replicas.row(row), probe)
+            found[row][0].update(of_row)
+            found[row][1].update(kept_by_row)
+    order = {diagnostic.name: None for diagnostic in diagnostics}
+    return [({name: values[name] for name in order if name in values}, kept) for values, kept in found]
 
-    def seen_of_one(own_parameters: Named, own_buffers: Named, own_noises: Sequence[Tensor]) -> dict[str, Named]:
-        def loss_and_sights(weights: Named, moving: Named) -> tuple[Tensor, tuple[Named, Named]]:
-            with tapped(watched) as sights, noise.supplied(own_noises):
-                logits = functional_call(network, ({**own_parameters, **weights}, moving), (probe.inputs,))
-            return F.cross_entropy(logits, probe.labels), sights
 
-        weights = {name: own_parameters[name] for name in role_of}
-        gradients, (inputs, outputs) = grad(loss_and_sights, has_aux=True)(weights, own_buffers)
-        by_role = {role: gradients[name] for name, role in role_of.items()}
-        ordered = {role: by_role[role] for role in network.weights}
-        seen = Observation(inputs, outputs, ordered, probe.activation)
-        return {diagnostic.name: diagnostic.measure(seen) for diagnostic in diagnostics}
+def _row_of(stacked: Mapping[str, Named], row: int) -> dict[str, Named]:
+    return {name: {role: value[row] for role, value in values.items()} for name, values in stacked.items()}
 
-    copies = {name: buffer.clone() for name, buffer in buffers.items()}
-    with torch.no_grad(), in_mode(network, training=True):
-        measured: dict[str, dict[str, Tensor]] = vmap(seen_of_one)(parameters, copies, list(noises))
+
+def _measure_at_once(
+    diagnostics: Sequence[Diagnostic], replicas: StackedReplicas, probe: ProbeBatch
+) -> tuple[dict[str, Named], dict[str, Named]]:
+    network, moment = replicas.network, replicas.moment
+    names = {diagnostic.name for diagnostic in diagnostics}
+    memories = {
+        name: {key: torch.stack([own[name][key] for own in replicas.memories]) for key in replicas.memories[0][name]}
+        for name in replicas.memories[0]
+        if name in names
+    }
+
+    def of_one(own: dict[str, Any]) -> tuple[dict[str, Named], dict[str, Named]]:
+        def same_noise(num_samples: int) -> AbstractContextManager[object]:
+            return noise.supplied(own["noises"].get(num_samples, []))
+
+        passes = Passes(network, own["parameters"], own["buffers"], FunctionalCalculus(), same_noise)
+        now = Moment(own["previous"] or None, Batch(*own["batch"]) if own["batch"] else None, own.get("lr"))
+        return measure_with(passes, diagnostics, network, probe, now, own["memories"])
+
+    stacked = {
+        "parameters": replicas.parameters,
+        "buffers": replicas.buffers,
+        "noises": {size: list(values) for size, values in replicas.noises.items()},
+        "previous": moment.previous or {},
+        "batch": list(moment.batch or []),
+        "memories": memories,
+    }
+    if moment.lr is not None:
+        stacked["lr"] = moment.lr
+    measured: tuple[dict[str, Named], dict[str, Named]] = vmap(of_one)(stacked)
     return measured
+
+
+def _measure_alone(
+    diagnostics: Sequence[Diagnostic], replica: StackedReplicas, probe: ProbeBatch
+) -> tuple[dict[str, Named], dict[str, Named]]:
+    def same_noise(num_samples: int) -> AbstractContextManager[object]:
+        return noise.supplied(replica.noises.get(num_samples, []))
+
+    replica.network.load_state_dict({**replica.parameters, **replica.buffers}, strict=False)
+    with looking_at(replica.network, same_noise) as passes:
+        return measure_with(passes, diagnostics, replica.network, probe, replica.moment, replica.memories[0])

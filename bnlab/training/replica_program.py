@@ -7,8 +7,7 @@ graph of plain operations; on one core that made steps up to three times as fast
 Shape letters: R replicas, B images, K classes.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +17,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bnlab import noise
+from bnlab.diagnostics.passes import in_mode
 from bnlab.errors import ConfigError
 from bnlab.noise import Draw
 from bnlab.training.replica_graph import shorten
@@ -127,19 +127,3 @@ def find_draws(network: nn.Module, images: Tensor) -> tuple[Draw, ...]:
         if buffers[name] is not buffer:
             raise ConfigError(f"A vectorizable norm must move its buffers in place, and {name} was replaced. {_CURE}")
     return tuple(draws)
-
-
-@contextlib.contextmanager
-def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put a network into training or eval mode, and back.
-
-    Args:
-        network: Whose layers all are in one mode.
-        training: Which.
-    """
-    before = network.training
-    network.train(training)
-    try:
-        yield
-    finally:
-        network.train(before)

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from bnlab.data.loader import Batches
 from bnlab.data.splits import DataSet
-from bnlab.diagnostics.catalog import build_diagnostics
-from bnlab.diagnostics.diagnostic import ProbeBatch
+from bnlab.diagnostics.building import build_diagnostics
+from bnlab.diagnostics.diagnostic import Batch, Moment
+from bnlab.diagnostics.measuring import diagnostics_due
+from bnlab.diagnostics.passes import Named
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network
 from bnlab.noise import Draw
@@ -27,7 +29,8 @@ from bnlab.schema import RunConfig
 from bnlab.seeding import stream_seed
 from bnlab.training.cohort import Cohort
 from bnlab.training.optim import build_schedule, decayed_and_spared
-from bnlab.training.replica_measure import evaluate_replicas, measure_replicas
+from bnlab.training.probing import build_probe
+from bnlab.training.replica_measure import StackedReplicas, evaluate_replicas, measure_replicas
 from bnlab.training.replica_optim import ReplicaOptimizer, RowLayout
 from bnlab.training.replica_program import Program, find_draws, trace_program
 
@@ -64,9 +67,7 @@ class VectorizedRuns(Cohort):
         self._num_decayed = sum(self.network.get_parameter(name).numel() for name in decayed)
         self._shares = build_schedule(first.schedule, num_steps)
         self._diagnostics = build_diagnostics(first.diagnostics.names)
-        probe = slice(0, first.diagnostics.probe_size)
-        validation = self._data.validation
-        self._probe = ProbeBatch(validation.images[probe], validation.labels[probe], first.model.activation)
+        self._probe = build_probe(first, self._data)
         self._accumulation = first.train.accumulation
         self._make_room(configs)
         for row, config in enumerate(configs):
@@ -84,6 +85,9 @@ class VectorizedRuns(Cohort):
         """Take rows for so many replicas, with their streams and their optimizer at the start."""
         self.num_replicas = len(configs)
         self._configs = list(configs)
+        self._memories: list[dict[str, Named]] = [{} for _ in configs]
+        self._kept_RP: Tensor | None = None
+        self._batch: Batch | None = None
         num_rows = padded_size(len(configs))
         dtype = next(self.network.parameters()).dtype
         self._values_RP = torch.zeros(num_rows, self._layout.row_size, dtype=dtype, device=self._device)
@@ -140,7 +144,7 @@ class VectorizedRuns(Cohort):
     def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Make optimizer steps, for ever; nothing in them waits for the device."""
         for step in itertools.count(start + 1):
-            images_RB, labels_RB = self._next_batches()
+            images_RB, labels_RB = self._batch = Batch(*self._next_batches())
             losses_R, logits_RBK = self._differentiate(images_RB, labels_RB)
             self._optimizer.step(self.learning_rate(step))
             yield losses_R[: self.num_replicas], logits_RBK[: self.num_replicas], labels_RB[: self.num_replicas]
@@ -197,27 +201,51 @@ class VectorizedRuns(Cohort):
         columns = {name: values_R.tolist() for name, values_R in values.items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(self.num_replicas)]
 
-    def measure(self) -> list[dict[str, dict[str, float]]]:
+    def keep_weights(self) -> None:
+        """Keep the weights as they are."""
+        self._kept_RP = self._values_RP.clone()
+
+    def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:
         """Return diagnostic -> layer -> value for each replica, under the noise that it would draw next."""
-        if not self._diagnostics:
+        due = diagnostics_due(self._diagnostics, heavy)
+        if not due:
             return [{} for _ in range(self.num_replicas)]
-        before = [generator.get_state() for generator in self._generators]
-        noises = self._draw(find_draws(self.network, self._probe.inputs))
-        for generator, state in zip(self._generators, before, strict=True):
-            generator.set_state(state)
-        measured = measure_replicas(
-            self._diagnostics,
+        replicas = StackedReplicas(
             self.network,
             self._of_replicas(self._parameters),
             self._of_replicas(self._buffers),
-            self._probe,
-            [values[: self.num_replicas] for values in noises],
+            self._next_noises(),
+            self._moment(step),
+            self._memories,
         )
-        columns = {name: {role: v.tolist() for role, v in values.items()} for name, values in measured.items()}
-        return [
-            {name: {role: column[row] for role, column in values.items()} for name, values in columns.items()}
-            for row in range(self.num_replicas)
-        ]
+        self._kept_RP = None
+        measured = []
+        for row, (values, remembered) in enumerate(measure_replicas(due, replicas, self._probe)):
+            self._memories[row].update(remembered)
+            measured.append({name: {role: v.item() for role, v in of.items()} for name, of in values.items()})
+        return measured
+
+    def _moment(self, step: int) -> Moment:
+        kept = None if self._kept_RP is None else self._of_replicas(self._layout.named(self._kept_RP))
+        batch = self._batch and Batch(*(part[: self.num_replicas] for part in self._batch))
+        rates = torch.tensor(self.learning_rate(max(step, 1)), device=self._device)
+        return Moment(kept, batch, rates)
+
+    def _next_noises(self) -> dict[int, list[Tensor]]:
+        """Return what each replica would draw next in a forward pass, by the number of samples."""
+        if not self._program.draws:
+            return {}
+        batches = [self._probe.inputs, *(batch.inputs for batch in self._probe.training_batches)]
+        if self._batch is not None:
+            batches.append(self._batch.inputs[0])
+        noises = {}
+        before = [generator.get_state() for generator in self._generators]
+        for inputs in {len(inputs): inputs for inputs in batches}.values():
+            drawn = self._draw(find_draws(self.network, inputs))
+            noises[len(inputs)] = [values[: self.num_replicas] for values in drawn]
+            for generator, state in zip(self._generators, before, strict=True):
+                generator.set_state(state)
+        return noises
 
     def weights(self) -> list[dict[str, Tensor]]:
         """Return the parameters and buffers of each replica's network, on the CPU, as they are now."""
@@ -247,6 +275,7 @@ class VectorizedRuns(Cohort):
                 "optimizer": self._optimizer.state(row),
                 "batches": self._streams[config.seed].state(),
                 "noise": self._generators[row].get_state(),
+                "diagnostics": self._memories[row],
             }
             for row, config in enumerate(self._configs)
         ]
@@ -257,6 +286,7 @@ class VectorizedRuns(Cohort):
             self._fill_row(row, state["model"])
             self._optimizer.load_state(row, state["optimizer"])
             self._streams[config.seed].load_state(state["batches"])
+            self._memories[row] = dict(state["diagnostics"])
             self._generators[row].set_state(state["noise"])
 
 

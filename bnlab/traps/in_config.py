@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.models.network import Network
 from bnlab.norms.catalog import NORMS
-from bnlab.plugins import installed_norms
+from bnlab.plugins import NORM_PLUGINS
 from bnlab.schema import RunConfig
 from bnlab.traps.facts import facts_of
 from bnlab.traps.in_network import (
@@ -104,7 +104,7 @@ def _hidden_name(config: RunConfig) -> list[Trap]:
             f"norm={name} is bnlab's own; that of {norm.distribution} by the same name is not used. Reach it by "
             f"norm={norm.place}.",
         )
-        for norm in installed_norms()
+        for norm in NORM_PLUGINS.installed()
         if norm.name == name and name in NORMS and norm.place != NORMS[name]
     ]
 

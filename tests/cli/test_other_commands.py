@@ -64,6 +64,9 @@ def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
         ["list", "models"],
         ["list", "data"],
         ["list", "runs"],
+        ["list", "diagnostics"],
+        ["show"],
+        ["compare"],
     ):
         answer = bnlab_says(*words, "--help")
         assert answer.status == 0
@@ -71,7 +74,11 @@ def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["list", "norms"], ["list", "data"], ["list", "runs"]]
+    "words",
+    [
+        *(["--help"], ["train", "--help"], ["show", "--help"], ["compare", "--help"]),
+        *(["list", "norms"], ["list", "data"], ["list", "runs"], ["list", "diagnostics"]),
+    ],
 )
 def test_help_and_list_do_not_wait_for_torch(words: list[str]) -> None:
     program = (
@@ -143,7 +150,7 @@ def completions(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[st
         (["train.precision=b"], ["bfloat16"]),
         (["data.flip=t"], ["true"]),
         (["data.limit="], []),
-        (["norm=batch", "dia"], [f"diagnostics{rest}" for rest in ("=", ".names=", ".probe_size=")]),
+        (["norm=batch", "dia"], [f"diagnostics{rest}" for rest in ("=", ".heavy_schedule.at=")]),
     ],
 )
 def test_bash_completes_overrides_as_far_as_they_are_known(

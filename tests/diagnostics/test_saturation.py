@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from bnlab.diagnostics.activations import DeadFraction, Saturation
-from bnlab.diagnostics.diagnostic import Observation, ProbeBatch, measure_all, observe
+from bnlab.diagnostics.dead_units import DeadFraction
+from bnlab.diagnostics.diagnostic import Observation, ProbeBatch
+from bnlab.diagnostics.measuring import looking_at, measure_all, observe
+from bnlab.diagnostics.saturation import Saturation
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import ACTIVATIONS
 from bnlab.norms.catalog import build_norm
@@ -216,7 +218,8 @@ def test_values_are_scalars_that_hold_no_graph():
 
 def test_one_observation_serves_all():
     net, batch = network("mlp", "tanh"), probe("tanh")
-    observation = observe(net, net, batch)
+    with looking_at(net) as passes:
+        observation = observe(passes, net, batch, set())
     both = measure_all([Saturation(), DeadFraction()], net, net, batch)
     assert both["saturation"] == Saturation().measure(observation)
     assert both["dead_fraction"] == DeadFraction().measure(observation)

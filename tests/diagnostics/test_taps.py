@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from bnlab.diagnostics.catalog import DIAGNOSTICS, build_diagnostics
-from bnlab.diagnostics.diagnostic import ProbeBatch, measure_all
+from bnlab.diagnostics.building import build_diagnostics
+from bnlab.diagnostics.catalog import DIAGNOSTICS
+from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
+from bnlab.diagnostics.measuring import measure_all
 from bnlab.diagnostics.taps import leaving_no_trace, tapped
 from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_model, seed_weights
@@ -34,7 +36,15 @@ def images(seed=0):
 
 
 def probe(inputs=None):
-    return ProbeBatch(inputs=images() if inputs is None else inputs, labels=torch.arange(16) % 5, activation="relu")
+    labels = torch.arange(16) % 5
+    population = (Batch(images(4)[:8], labels[:8]), Batch(images(4)[8:], labels[8:]))
+    return ProbeBatch(images() if inputs is None else inputs, labels, "relu", population)
+
+
+def after_an_update(net):
+    """Return what is known of an update that has just been made."""
+    previous = {name: value.detach() + 0.01 for name, value in net.named_parameters()}
+    return Moment(previous, Batch(images(5), torch.arange(16) % 5), torch.tensor(0.1))
 
 
 def network(model="mlp", norm="batch", placement="before"):
@@ -79,8 +89,12 @@ def test_measuring_leaves_no_trace(model, norm, placement, training):
     net = network(model, norm, placement).train(training)
     net.blocks[next(iter(net.blocks))].norm.training = not training  # a mode of its own, which must survive too
     before = everything_about(net)
-    measured = measure_all(build_diagnostics(list(DIAGNOSTICS)), net, net, probe())
+    memories = {}
+    for _ in range(2):  # some have something to remember at the second time
+        measured = measure_all(build_diagnostics(list(DIAGNOSTICS)), net, net, probe(), after_an_update(net), memories)
     assert measured.keys() == DIAGNOSTICS.keys()
+    if len(net.replaced_activations) < len(net.activations):
+        assert memories.keys() == {"preactivation_drift", "drift_from_start", "wasserstein_drift"}
     assert_same(before, everything_about(net))
 
 
@@ -192,9 +206,10 @@ def test_without_diagnostics_nothing_is_run():
 def test_a_copy_gives_the_same_measurements():
     net = network("cnn")
     names = list(DIAGNOSTICS)
-    once = measure_all(build_diagnostics(names), net, net, probe())
+    once = measure_all(build_diagnostics(names), net, net, probe(), after_an_update(net))
     twin = copy.deepcopy(net)
-    assert once == measure_all(build_diagnostics(names), twin, twin, probe())
+    again = measure_all(build_diagnostics(names), twin, twin, probe(), after_an_update(twin))
+    torch.testing.assert_close(once, again, rtol=0, atol=0, equal_nan=True)
 
 
 def test_unknown_diagnostic_gets_a_cure():

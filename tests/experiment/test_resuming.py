@@ -53,6 +53,7 @@ def test_every_norm_goes_on_bit_by_bit(norm: str, train_in_pieces: Callable[...,
 
 SETTINGS = {
     "dropout": ["model.dropout=0.3"],
+    "all diagnostics": ["diagnostics=full", "diagnostics.schedule.every=1", "diagnostics.heavy_schedule.every=2"],
     "noise per channel, after the activation": ["norm=batch_noisy", "norm.noise_per=channel", "placement=after"],
     "a plain average": ["norm.momentum=null"],
     "momentum": ["optim.momentum=0.9", "optim.weight_decay=0.01"],

@@ -66,6 +66,7 @@ def taken_up(member: Member) -> list[int]:
 
 SETTINGS = {
     "plain": [],
+    "all diagnostics": ["diagnostics=full", "diagnostics.schedule.every=1", "diagnostics.heavy_schedule.every=2"],
     "no norm": ["norm=none"],
     "groups": ["norm=group", "norm.num_groups=2"],
     "noise": ["norm=batch_noisy", "model.dropout=0.2"],

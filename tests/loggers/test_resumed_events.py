@@ -18,7 +18,7 @@ def log(folder: Path, steps: Sequence[int], status: str | None, base: float, pur
     for number, earlier in enumerate(sorted(folder.glob("events*"))):
         # TensorBoard reads a run's files by name, which begins with the second; here none passes in between
         earlier.rename(folder / f"events.out.tfevents.{number:010}.earlier")
-    logger = TensorBoardLogger(folder, CONFIG, ["hidden1"], ["norm"], purge_step)
+    logger = TensorBoardLogger(folder, CONFIG, ["norm"], purge_step)
     for step in steps:
         logger.take(StepRecord(step, {"loss": base + step, "accuracy": 0.5, "lr": 0.1}))
         logger.take(EvalRecord(step, "validation", {"loss": base + step, "accuracy": 0.5}))

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,15 @@ def test_a_sweep_over_seeds_alone_is_one_arm(tmp_path: Path, num_seeds: int) -> 
         run_folder(tmp_path, "batch", 0.1, seed, [2.0, 1.0, 0.5 + seed / 100])
     (arm,) = read_sweep_arms(read_sweep(tmp_path))
     assert (arm.name, len(arm.responses), arm.best.loss.n) == ("batch", 1, num_seeds)
+
+
+def test_an_arm_has_only_the_diagnostics_that_its_config_names(tmp_path: Path) -> None:
+    for seed, shown in enumerate((["saturation"], [], None)):
+        sweep = tmp_path / str(seed)
+        run = sweep / run_folder(sweep, "batch", 0.1, seed, [2.0, 1.0, 0.5])
+        if shown is not None:
+            manifest = json.loads((run / "manifest.json").read_text())
+            manifest["config"]["diagnostics"] = {"name": "full", "tensorboard": shown}
+            (run / "manifest.json").write_text(json.dumps(manifest))
+        (arm,) = arms_in(sweep).values()
+        assert ("saturation/hidden1" in arm.curves) == (shown != [])

@@ -10,6 +10,7 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 import bnlab
 from bnlab.config.compose import compose_run
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
+from bnlab.records import DiagnosticRecord
 
 WORDS = ["data=synthetic", "model.width=16", "model.activation=sigmoid", "train.steps=60", "train.log_every=10"]
 
@@ -86,7 +87,8 @@ def test_the_layout_draws_each_diagnostic_with_all_its_layers_in_one_chart(event
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
     charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
     assert charts["loss"] == ["^train/loss$", "^eval/loss$"]
-    assert charts["saturation"][0] == "^saturation/hidden1$"
+    assert charts["saturation"] == ["^saturation/.+$"]
+    assert list(charts) == ["accuracy", "loss", "gradient norm", "dead fraction", "saturation"]
 
 
 def test_a_live_tensorboard_serves_the_run_on_the_loopback_address(summary: bnlab.RunSummary) -> None:
@@ -104,7 +106,7 @@ def test_a_live_tensorboard_serves_the_run_on_the_loopback_address(summary: bnla
 def test_the_columns_of_a_sweep_are_settings_by_the_names_that_they_go_by(tmp_path: Path) -> None:
     config = compose_run(["data=synthetic", "norm=none", "data.limit=50"])
     keys = ["norm", "schedule.name", "norm.momentum", "data.limit", "tuning"]
-    TensorBoardLogger(tmp_path, config, ["hidden1"], keys).close(None)
+    TensorBoardLogger(tmp_path, config, keys).close(None)
     metadata = EventAccumulator(str(tmp_path)).Reload().summary_metadata
     start, experiment = (
         read(metadata[tag].plugin_data.content)
@@ -118,3 +120,16 @@ def test_the_columns_of_a_sweep_are_settings_by_the_names_that_they_go_by(tmp_pa
     assert start.hparams["schedule"].string_value == "constant"
     assert "config" not in metadata  # the sweep's page says what its runs share
     assert "custom_scalars__config__" not in metadata
+
+
+def test_only_the_diagnostics_that_the_config_names_are_shown_facets_and_all(tmp_path: Path) -> None:
+    config = compose_run(["data=synthetic", "diagnostics.tensorboard=[fan]"])
+    logger = TensorBoardLogger(tmp_path, config)
+    logger.take(DiagnosticRecord(3, "fan", {"hidden1/q15": 1.0, "hidden1/q85": 2.0, "network": 3.0}))
+    logger.take(DiagnosticRecord(3, "saturation", {"hidden1": 0.5}))
+    logger.close(None)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert set(events.Tags()["scalars"]) == {"fan/hidden1/q15", "fan/hidden1/q85", "fan/network"}
+    layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    (chart,) = layout.category[1].chart
+    assert (chart.title, list(chart.multiline.tag)) == ("fan", ["^fan/.+$"])

@@ -11,9 +11,11 @@ from torch.nn.utils.parametrize import is_parametrized
 
 import bnlab
 from bnlab.config.compose import compose_run
-from bnlab.diagnostics.activations import DeadFraction, Saturation
-from bnlab.diagnostics.diagnostic import ProbeBatch, measure_all
+from bnlab.diagnostics.dead_units import DeadFraction
+from bnlab.diagnostics.diagnostic import ProbeBatch
 from bnlab.diagnostics.gradients import GradientNorm
+from bnlab.diagnostics.measuring import measure_all
+from bnlab.diagnostics.saturation import Saturation
 from bnlab.experiment.checking import check
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import NoActivation, trained_weight

@@ -75,7 +75,7 @@ def together(configs: Sequence[RunConfig]) -> VectorizedRuns:
 @contextlib.contextmanager
 def alone(config: RunConfig) -> Iterator[SingleRun]:
     """Yield a run with the random state that it has when it is made by itself."""
-    plan = Plan(50, config.train.batch_size, 10, 50, frozenset(), None, 3.0, 100)
+    plan = Plan(50, config.train.batch_size, 10, 50, frozenset(), frozenset(), False, None, 3.0, 100)
     with computing_with(1, stream_seed(config.seed, "noise"), CPU):
         yield assemble(config, Checked(data_of(config), CPU, 1, plan, []))[0]
 
@@ -83,13 +83,13 @@ def alone(config: RunConfig) -> Iterator[SingleRun]:
 def history(run: Cohort, num_steps: int, start: int = 0) -> list[dict[str, Any]]:
     """Train, and return for each replica all that can be seen of it from outside."""
     num_replicas = run.num_replicas
-    before = run.measure()
+    before = run.measure(start, True)
     outcomes = list(itertools.islice(run.steps(start), num_steps))
     losses = torch.stack([losses for losses, _, _ in outcomes]).view(num_steps, num_replicas)
     logits = torch.stack([logits for _, logits, _ in outcomes])
     logits = logits.view(num_steps, num_replicas, *logits.shape[-2:])
     labels = torch.stack([labels for _, _, labels in outcomes]).view(num_steps, num_replicas, -1)
-    middle, validation, test = run.measure(), run.evaluate("validation"), run.evaluate("test")
+    middle, validation, test = run.measure(start + num_steps, True), run.evaluate("validation"), run.evaluate("test")
     return [
         {
             "losses": losses[:, r],

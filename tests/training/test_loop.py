@@ -36,7 +36,10 @@ class Scripted(Cohort):
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:  # noqa: ARG002
         return [{"loss": float(name), "accuracy": 0.5} for name in self.names]
 
-    def measure(self) -> list[dict[str, dict[str, float]]]:
+    def keep_weights(self) -> None:
+        self.num_kept_at = self.num_made
+
+    def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:  # noqa: ARG002
         return [{"saturation": {"hidden1": float(name)}} for name in self.names]
 
     def learning_rate(self, step: int) -> list[float]:
@@ -56,7 +59,14 @@ class Scripted(Cohort):
 
 
 def plan(num_steps: int, **changes: object) -> Plan:
-    values = {"log_every": 2, "eval_every": 4, "measured_steps": frozenset({0, 3}), "checkpoint_every": None}
+    values = {
+        "log_every": 2,
+        "eval_every": 4,
+        "measured_steps": frozenset({0, 3}),
+        "heavy_steps": frozenset(),
+        "measures_updates": False,
+        "checkpoint_every": None,
+    }
     return Plan(
         num_steps=num_steps, batch_size=2, divergence_factor=3.0, divergence_patience=2, **{**values, **changes}
     )  # type: ignore[arg-type]
@@ -81,6 +91,49 @@ def test_everything_happens_in_order_at_its_step() -> None:
         EvalRecord(5, "test", {"loss": 0.0, "accuracy": 0.5}),
         EndRecord(5, "finished", {}),
     ]
+
+
+class Kept(Scripted):
+    """Tells when its weights are kept, and with what it is measured."""
+
+    def __init__(self, *losses: list[float]) -> None:
+        super().__init__(*losses)
+        self.told: list[tuple[str, int] | tuple[str, int, bool]] = []
+
+    def keep_weights(self) -> None:
+        self.told.append(("kept", self.num_made))
+
+    def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:
+        self.told.append(("measured", step, heavy))
+        return super().measure(step, heavy)
+
+
+def test_weights_are_kept_right_before_the_update_that_leads_to_a_measured_step() -> None:
+    cohort = Kept([1.0] * 6)
+    measured = {"measured_steps": frozenset({0, 1, 4}), "heavy_steps": frozenset({0, 4})}
+    facts(cohort, plan(6, measures_updates=True, **measured))
+    assert cohort.told == [
+        ("measured", 0, True),
+        ("kept", 0),
+        ("measured", 1, False),
+        ("kept", 3),
+        ("measured", 4, True),
+    ]
+
+
+def test_weights_are_kept_only_where_somebody_compares_them() -> None:
+    cohort = Kept([1.0] * 6)
+    facts(cohort, plan(6))
+    assert cohort.told == [("measured", 0, False), ("measured", 3, False)]
+
+
+def test_a_training_that_goes_on_from_the_step_before_a_measured_one_keeps_the_weights_first() -> None:
+    cohort, planned = Kept([1.0] * 6), plan(6, measures_updates=True, checkpoint_every=2)
+    start = next(event for event in train(cohort, planned) if isinstance(event, Checkpoint))
+    assert start.step == 2
+    other = Kept([1.0] * 6)
+    list(train(other, planned, start))
+    assert other.told == [("kept", 0), ("measured", 3, False)]  # 0: it has made no step of its own yet
 
 
 def test_records_carry_the_replica_and_a_diverged_one_does_not_stop_the_others() -> None:

@@ -72,7 +72,7 @@ def test_the_stream_of_steps_goes_on_with_fewer() -> None:
         if step == 5:
             break
     assert sizes == [5, 5, 3, 3, 1, 1]
-    assert len(run.weights()) == len(run.measure()) == len(run.evaluate("test")) == len(run.state()) == 1
+    assert len(run.weights()) == len(run.measure(0, True)) == len(run.evaluate("test")) == len(run.state()) == 1
 
 
 def test_a_cohort_cut_off_after_a_drop_goes_on_bit_by_bit(tmp_path: Path) -> None:
@@ -94,7 +94,9 @@ def test_rows_that_only_round_a_size_up_are_never_seen(num_replicas: int) -> Non
     run = VectorizedRuns(configs, data_of(configs[0]), CPU, 50)
     (outcome,) = itertools.islice(run.steps(), 1)
     assert {len(part) for part in outcome} == {num_replicas}
-    assert {len(part) for part in (run.state(), run.weights(), run.measure(), run.evaluate("test"))} == {num_replicas}
+    assert {len(part) for part in (run.state(), run.weights(), run.measure(0, True), run.evaluate("test"))} == {
+        num_replicas
+    }
 
 
 def test_weights_are_copies_that_training_does_not_change() -> None:

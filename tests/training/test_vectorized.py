@@ -181,7 +181,8 @@ def test_watching_leaves_no_trace() -> None:
         for step, (losses_R, _, _) in enumerate(run.steps()):
             losses.append(losses_R)
             if watched:
-                run.measure()
+                run.keep_weights()
+                run.measure(step, heavy=True)
                 run.evaluate("validation")
             if step == 6:
                 break

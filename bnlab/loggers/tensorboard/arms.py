@@ -176,12 +176,16 @@ def _response(lr: float, runs: Sequence[_Run]) -> Response | None:
 
 
 def _read(row: Mapping[str, Any], only_start: bool) -> _Run:
-    """Return a run's records by tag; of one whose file is damaged, those above the damage."""
+    """Return a run's records by tag; of one whose file is damaged, those above the damage.
+
+    Of the diagnostics those that its config names for TensorBoard; one that is older than that setting has few.
+    """
     run = _Run(row)
+    shown = row.get("diagnostics.tensorboard")
     try:
         for record in RunFolder(Path(row["folder"])).read_records():
             group = _TAG_OF.get((record["kind"], record["split"]))
-            if record["kind"] == "diagnostic":
+            if record["kind"] == "diagnostic" and (shown is None or record["name"] in shown):
                 group = record["name"]
             values = {**record["values"], **record.get("nonfinite", {})} if group else {}
             for key, value in values.items():

@@ -1,6 +1,6 @@
 """The Custom Scalars page: which curves share a chart."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -9,27 +9,29 @@ from tensorboard.plugins.custom_scalar import metadata as custom_scalar_metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
 
-def run_layout(diagnostics: Iterable[str], layer_roles: Sequence[str]) -> Summary.Value:
-    """Return the page of a run: both losses in one chart, and each diagnostic's layers in one chart.
+def run_layout(diagnostics: Iterable[str]) -> Summary.Value:
+    """Return the page of a run: both losses in one chart, and each diagnostic's layers and facets in one chart.
 
     Args:
         diagnostics: Their names.
-        layer_roles: Of the network, in order.
     """
     curves = [
         lines("loss", ["train/loss", "eval/loss"]),
         lines("accuracy", ["train/accuracy", "eval/accuracy"]),
     ]
-    inside = inside_charts(dict.fromkeys(diagnostics, layer_roles))
+    inside = inside_charts(diagnostics)
     categories = [category("Learning", curves)]
     if inside:
         categories.append(category("Inside the network", inside))
     return layout(categories)
 
 
-def inside_charts(roles_of: Mapping[str, Sequence[str]]) -> list[Any]:
-    """Return one chart per diagnostic, with all its layers."""
-    return [lines(name.replace("_", " "), [f"{name}/{role}" for role in roles]) for name, roles in roles_of.items()]
+def inside_charts(diagnostics: Iterable[str]) -> list[Any]:
+    """Return one chart per diagnostic, with whatever layers and facets it turns out to have."""
+    return [
+        layout_pb2.Chart(title=name.replace("_", " "), multiline=layout_pb2.MultilineChartContent(tag=[f"^{name}/.+$"]))
+        for name in diagnostics
+    ]
 
 
 def lines(title: str, tags: Iterable[str]) -> Any:

@@ -23,8 +23,8 @@ class TensorBoardLogger:
 
     Args:
         folder: The run's.
-        config: Written as text, but for a run of a sweep, and as hyperparameters.
-        layer_roles: For the layout of the Custom Scalars page.
+        config: Written as text, but for a run of a sweep, and as hyperparameters. Its ``diagnostics.tensorboard`` says
+            which diagnostics are shown; all are in metrics.jsonl.
         hparam_keys: Of a run of a sweep: the settings that are swept, which alone become columns of its HParams
             table. Text and the Custom Scalars page are then the sweep's own. None: a run by itself.
         purge_step: Of a run that goes on: the first step that is told anew. What an earlier event file says of it and
@@ -36,10 +36,10 @@ class TensorBoardLogger:
         self,
         folder: Path,
         config: RunConfig,
-        layer_roles: Sequence[str],
         hparam_keys: Sequence[str] | None = None,
         purge_step: int | None = None,
     ) -> None:
+        self._diagnostics = frozenset(config.diagnostics.tensorboard)
         is_declared = bool(purge_step) and any(folder.glob("events.out.tfevents.*"))
         self._writer = EventFileWriter(str(folder), flush_secs=5)
         self._pending: list[Event] = [beginning(purge_step or 0)]
@@ -47,7 +47,7 @@ class TensorBoardLogger:
         if is_declared:  # TensorBoard keeps the first of what follows that it reads
             return
         if hparam_keys is None:
-            self._write(0, [_config_as_text(config), run_layout(config.diagnostics.names, layer_roles)])
+            self._write(0, [_config_as_text(config), run_layout(config.diagnostics.tensorboard)])
         self._write(0, session_start(config, hparam_keys))
 
     def take(self, record: Record) -> None:
@@ -59,7 +59,7 @@ class TensorBoardLogger:
             "timing": {"samples_per_s": "speed/samples_per_s"},
             "end": {},
         }[record.kind]
-        if record.split == "test":
+        if record.split == "test" or (record.kind == "diagnostic" and record.name not in self._diagnostics):
             return
         self._write(record.step, [scalar(tag, record.values[key]) for key, tag in tags.items()])
 

@@ -149,14 +149,9 @@ def _categories(arms: Sequence[Arm]) -> list[Any]:
         charts = [band(f"validation {final} at the end, {LR_AXIS}", *lr_tags(final)) for final in FINALS]
         charts.append(band(f"share of the seeds that diverged, {LR_AXIS}", DIVERGED))
         parts.append(category("Learning-rate sensitivity", charts))
-    roles: dict[str, dict[str, None]] = {}
-    for arm in arms:
-        for tag in arm.curves:
-            group, _, role = tag.partition("/")
-            if group not in {"train", "eval"}:
-                roles.setdefault(group, {})[role] = None
-    if roles:
-        inside = inside_charts({name: list(of_name) for name, of_name in roles.items()})
+    groups = dict.fromkeys(tag.partition("/")[0] for arm in arms for tag in arm.curves)
+    inside = inside_charts(group for group in groups if group not in {"train", "eval"})
+    if inside:
         parts.append(category("Inside the network", inside, closed=True))
     return parts
 

@@ -1,0 +1,68 @@
+"""Diagnostics out of their names."""
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from bnlab.diagnostics.catalog import DIAGNOSTICS, find_place
+from bnlab.diagnostics.diagnostic import Diagnostic
+from bnlab.errors import ConfigError
+
+NAME = re.compile(r"^[A-Za-z_]\w*$")
+"""What a diagnostic may be called: its name begins a tag, which a slash would cut."""
+
+
+def build_diagnostics(names: Sequence[str]) -> list[Diagnostic]:
+    """Build diagnostics by their names, or by the places of their classes.
+
+    Args:
+        names: Of the catalog or of an installed package (``bnlab list diagnostics``), or ``package.module:Class``.
+
+    Raises:
+        ConfigError: No such diagnostic, the class is none, or two have one name.
+    """
+    built: dict[str, tuple[str, Diagnostic]] = {}
+    for name in names:
+        diagnostic = _build(name)
+        if diagnostic.name in built:
+            twins = " and ".join(dict.fromkeys((built[diagnostic.name][0], name)))
+            raise ConfigError(f"diagnostics.names: {diagnostic.name} stands there twice, by {twins}. Leave one out.")
+        built[diagnostic.name] = (name, diagnostic)
+    return [diagnostic for _, diagnostic in built.values()]
+
+
+def _build(name: str) -> Diagnostic:
+    found = find_diagnostic_class(name)
+    if not all(isinstance(getattr(found, fact, None), str) for fact in ("name", "unit")):
+        raise ConfigError(f"diagnostics.names: {name} must have a name and a unit, both text, as class attributes.")
+    if not NAME.match(found.name):
+        raise ConfigError(f"diagnostics.names: {name} must have a name of letters, digits and _, got '{found.name}'.")
+    try:
+        return found()
+    except Exception as error:  # somebody's own class may raise anything
+        raise ConfigError(f"diagnostics.names: {name} cannot be built without arguments: {error}.") from error
+
+
+def find_diagnostic_class(name: str) -> type[Diagnostic]:
+    """Return the class behind a name of the catalog, a name of an installed package or a ``package.module:Class``.
+
+    Raises:
+        ConfigError: No such name, module or class, or it is no diagnostic.
+    """
+    place = find_place(name)
+    module_name, _, class_name = place.partition(":")
+    if name not in DIAGNOSTICS and os.getcwd() not in sys.path:  # noqa: PTH109  (a string is what sys.path holds)
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109  (one's own usually lies where the command is typed)
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # somebody's module can raise anything while it is imported
+        raise ConfigError(
+            f"diagnostics.names: {name} cannot be imported: {error}. It is read as package.module:Class."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Diagnostic)):
+        raise ConfigError(
+            f"diagnostics.names: {name} must be a subclass of bnlab.diagnostics.diagnostic.Diagnostic, got {found!r}."
+        )
+    return found

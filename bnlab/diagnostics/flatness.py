@@ -1,0 +1,115 @@
+"""Where nonlinearities are flat, and how much of each unit lies there; counted once for all who ask.
+
+Shape letters: N batch, U units (channels, for a convolution), S any number of spatial axes.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bnlab.diagnostics.by_unit import means_by_unit
+from bnlab.diagnostics.diagnostic import Observation
+from bnlab.diagnostics.passes import Named
+
+MARGIN, STRICT_MARGIN = 0.05, 0.01
+"""A sigmoid's output closer than this to 0 or 1 is flat: there its slope is below 19% (4%) of its largest. A tanh is a
+sigmoid stretched to (-1, 1), so that its margin is twice as wide: |a| > 0.9 (0.98)."""
+
+SLOPE_SHARE = 0.1
+"""A slope below this share of the nonlinearity's largest is flat."""
+
+SLOPE_MARGIN = (1 - math.sqrt(1 - SLOPE_SHARE)) / 2
+"""The margin beyond which that is so of a sigmoid, whose slope is a (1 - a), and of a tanh."""
+
+BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+"""Of the nonlinearities that have two of them."""
+
+
+def _gelu_slope(z: Tensor) -> Tensor:
+    below: Tensor = torch.special.ndtr(z)
+    return below + z * torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
+
+
+def _silu_slope(z: Tensor) -> Tensor:
+    gate = torch.sigmoid(z)
+    return gate * (1 + z * (1 - gate))
+
+
+SLOPES: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
+    "gelu": (_gelu_slope, 1.1289042),  # at z = sqrt(2)
+    "silu": (_silu_slope, 1.0998393),  # at z = 2.3993573
+}
+"""Of the nonlinearities that are neither bounded nor relu: the slope, and the largest one."""
+
+Sides = dict[str, tuple[Tensor, Tensor]]
+"""Role -> shares of each unit, (U,), that lie at the lower and at the upper bound."""
+
+
+def sides_by_unit(seen: Observation, margin: float) -> Sides:
+    """Return, for a bounded activation, how much of each unit lies near its lower and near its upper bound.
+
+    Args:
+        seen: With an activation of `BOUNDS`.
+        margin: How near, as a share of the range between the bounds.
+    """
+    low, high = BOUNDS[seen.activation]
+    width = (high - low) * margin
+
+    def beyond(a: Tensor) -> tuple[Tensor, Tensor]:
+        return _is_positive(low + width - a), _is_positive(a - (high - width))
+
+    return seen.derived(f"sides at {margin}", lambda seen: {role: _two(beyond, a) for role, a in _layers(seen)})
+
+
+def flat_by_unit(seen: Observation, margin: float = MARGIN) -> Named:
+    """Return how much of each unit is flat, (U,): near a bound, at zero (relu), or of small slope (gelu, silu).
+
+    Args:
+        seen: With any activation.
+        margin: For the bounded ones, as for `sides_by_unit`.
+    """
+    if seen.activation in BOUNDS:
+        return {role: low_U + high_U for role, (low_U, high_U) in sides_by_unit(seen, margin).items()}
+    return zeros_by_unit(seen) if seen.activation == "relu" else _small_slopes_by_unit(seen, SLOPE_SHARE)
+
+
+def flat_slopes_by_unit(seen: Observation) -> Named:
+    """Return how much of each unit, (U,), has a slope below a tenth of the nonlinearity's largest."""
+    if seen.activation in SLOPES:
+        return _small_slopes_by_unit(seen, SLOPE_SHARE * SLOPES[seen.activation][1])
+    return flat_by_unit(seen, SLOPE_MARGIN)
+
+
+def zeros_by_unit(seen: Observation) -> Named:
+    """Return how much of each unit is exactly 0, (U,)."""
+    return seen.derived(
+        "zeros", lambda seen: {role: 1 - means_by_unit(lambda a: (a.sign().abs_(),), a)[0] for role, a in _layers(seen)}
+    )
+
+
+def _is_positive(x: Tensor) -> Tensor:
+    """Return 1 or 0, as floats: they are added up three times faster than bools. Its input is written over."""
+    return x.sign_().relu_()
+
+
+def _small_slopes_by_unit(seen: Observation, bound: float) -> Named:
+    slope, _ = SLOPES[seen.activation]
+
+    def is_small(z: Tensor) -> tuple[Tensor]:
+        return (_is_positive(bound - slope(z).abs()),)
+
+    return seen.derived(
+        f"slopes below {bound}",
+        lambda seen: {role: means_by_unit(is_small, seen.preactivations[role])[0] for role, _ in _layers(seen)},
+    )
+
+
+def _layers(seen: Observation) -> list[tuple[str, Tensor]]:
+    return list(seen.activations.items())
+
+
+def _two(of: Callable[[Tensor], tuple[Tensor, Tensor]], a_NUS: Tensor) -> tuple[Tensor, Tensor]:
+    low_U, high_U = means_by_unit(of, a_NUS)
+    return low_U, high_U

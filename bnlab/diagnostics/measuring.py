@@ -1,0 +1,220 @@
+"""Several diagnostics of one network, run together: the passes that they share, and no trace of them."""
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnlab.diagnostics.diagnostic import Diagnostic, Moment, Need, Observation, ProbeBatch
+from bnlab.diagnostics.passes import Named, Observable, Passes, PlainCalculus, SameNoise
+from bnlab.diagnostics.taps import leaving_no_trace, shifted, tapped
+from bnlab.errors import ConfigError
+
+
+def diagnostics_due(diagnostics: Sequence[Diagnostic], heavy: bool) -> list[Diagnostic]:
+    """Return those to be measured at a step.
+
+    Args:
+        diagnostics: All of a run's.
+        heavy: Whether the heavy ones are due.
+    """
+    return [diagnostic for diagnostic in diagnostics if heavy or diagnostic.cost != "heavy"]
+
+
+def needs_of(diagnostics: Sequence[Diagnostic]) -> frozenset[Need]:
+    """Return what any of some diagnostics needs."""
+    return frozenset(need for diagnostic in diagnostics for need in diagnostic.needs)
+
+
+def measure_all(
+    diagnostics: Sequence[Diagnostic],
+    model: nn.Module,
+    layers: Observable,
+    probe: ProbeBatch,
+    moment: Moment | None = None,
+    memories: dict[str, Named] | None = None,
+) -> dict[str, dict[str, Tensor]]:
+    """Look at a network with all diagnostics at once, leaving no trace in it.
+
+    Args:
+        diagnostics: What to measure.
+        model: The network.
+        layers: Its layers by role; usually the model itself.
+        probe: What to look at it with.
+        moment: The step that has just been made, where there was one.
+        memories: By diagnostic, what it remembers; brought up to date.
+
+    Returns:
+        Diagnostic name -> layer role -> scalar tensor.
+    """
+    if not diagnostics:
+        return {}
+    known = {} if memories is None else memories
+    with looking_at(model) as passes, torch.no_grad():
+        values, remembered = measure_with(passes, diagnostics, layers, probe, moment or Moment(), known)
+    known.update(remembered)
+    return values
+
+
+def measure_with(
+    passes: Passes,
+    diagnostics: Sequence[Diagnostic],
+    layers: Observable,
+    probe: ProbeBatch,
+    moment: Moment,
+    memories: Mapping[str, Named],
+) -> tuple[dict[str, Named], dict[str, Named]]:
+    """Return diagnostic -> layer -> value, and what each diagnostic will remember; nothing is changed.
+
+    Args:
+        passes: Through the network.
+        diagnostics: What to measure.
+        layers: The network's, by role.
+        probe: What to look at it with.
+        moment: The step that has just been made.
+        memories: By diagnostic, what it remembers.
+    """
+    seen = observe(passes, layers, probe, needs_of(diagnostics), moment)
+    values: dict[str, Named] = {}
+    remembered: dict[str, Named] = {}
+    for diagnostic in diagnostics:
+        if "update" in diagnostic.needs and moment.previous is None:
+            continue
+        own = replace(seen, memory=dict(memories.get(diagnostic.name, {})))
+        values[diagnostic.name] = _checked(diagnostic, diagnostic.measure(own))
+        if kept := diagnostic.remember(own):
+            remembered[diagnostic.name] = kept
+    return values, remembered
+
+
+def _checked(diagnostic: Diagnostic, values: object) -> Named:
+    """Return what a diagnostic measured, if it keeps the contract; somebody's own may not.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    if isinstance(values, dict) and all(isinstance(one, Tensor) and one.dim() == 0 for one in values.values()):
+        return values
+    odd: object = values
+    if isinstance(values, dict):
+        odd = next(one for one in values.values() if not isinstance(one, Tensor) or one.dim())
+    shape = f"a tensor of shape {tuple(odd.shape)}" if isinstance(odd, Tensor) else type(odd).__name__
+    raise ConfigError(
+        f"{type(diagnostic).__name__}.measure must return layer -> scalar tensor, got {shape}. Write x.mean(), not "
+        "x.mean().item()."
+    )
+
+
+@contextlib.contextmanager
+def looking_at(model: nn.Module, noise: SameNoise | None = None) -> Iterator[Passes]:
+    """Offer passes through a network as it is, and leave no trace of them in it.
+
+    Args:
+        model: The network.
+        noise: What layers draw in each pass; None: what they would draw next, by torch's random state.
+    """
+    parameters = {name: value.detach() for name, value in model.named_parameters()}
+    buffers = dict(model.named_buffers())
+    with leaving_no_trace(model):
+        yield Passes(model, parameters, buffers, PlainCalculus(), noise or _what_would_be_drawn(model))
+
+
+def _what_would_be_drawn(model: nn.Module) -> SameNoise:
+    """Return a context that sets torch's random state to what it is now."""
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    on_gpu = device.type == "cuda"
+    cpu_state, gpu_state = torch.get_rng_state(), torch.cuda.get_rng_state(device) if on_gpu else None
+
+    @contextlib.contextmanager
+    def same_noise(_num_samples: int) -> Iterator[None]:
+        torch.set_rng_state(cpu_state)
+        if gpu_state is not None:
+            torch.cuda.set_rng_state(gpu_state, device)
+        yield
+
+    return same_noise
+
+
+def observe(
+    passes: Passes,
+    layers: Observable,
+    probe: ProbeBatch,
+    needs: Collection[Need],
+    moment: Moment | None = None,
+) -> Observation:
+    """Take the probe batch through a network, as often and in such ways as is needed.
+
+    Args:
+        passes: Through the network.
+        layers: The network's, by role.
+        probe: What to look at it with.
+        needs: Of those who will look.
+        moment: The step that has just been made.
+    """
+    watched = {role: module for role, module in layers.activations.items() if role not in layers.replaced_activations}
+    weights = layers.weights
+    names = passes.names_of(weights)
+    facts: dict[str, Any] = {
+        "activation": probe.activation,
+        "weights": {role: passes.parameters[name] for role, name in names.items()},
+        "names": names,
+        "scale_invariant": layers.scale_invariant_weights,
+        "norms": layers.norms,
+        "passes": passes,
+        "probe": probe,
+        "moment": moment or Moment(),
+        "weight_gradients": {},
+    }
+    if "gradients" in needs:
+        gradients, loss, (inputs, outputs) = _there_and_back(passes, probe, watched)
+        facts["gradients"] = {name: gradients[name] for name in passes.parameters}
+        facts["weight_gradients"] = {role: gradients[name] for role, name in names.items()}
+        facts["preactivation_gradients"] = {role: gradients[_shift_of(role)] for role in inputs}
+        facts["loss"] = loss
+    else:
+        with tapped(watched) as (inputs, outputs):
+            passes.logits(probe.inputs)
+    if "eval_mode" in needs:
+        with tapped(watched) as (eval_inputs, eval_outputs):
+            passes.logits(probe.inputs, training=False)
+        facts |= {"eval_preactivations": eval_inputs, "eval_activations": eval_outputs}
+    return Observation(preactivations=inputs, activations=outputs, **facts)
+
+
+def _shift_of(role: str) -> str:
+    return f"shift of {role}"
+
+
+def _there_and_back(
+    passes: Passes, probe: ProbeBatch, watched: Mapping[str, nn.Module]
+) -> tuple[Named, Tensor, tuple[Named, Named]]:
+    """Return gradients for all parameters and for zeros added to each pre-activation, the loss, and what taps saw."""
+    shapes = _preactivation_shapes(passes, probe, watched)
+    shifts = {_shift_of(role): probe.inputs.new_zeros(shape) for role, shape in shapes.items()}
+
+    def loss_at(moved: Named) -> tuple[Tensor, tuple[Named, Named]]:
+        own = {name: moved[name] for name in passes.parameters}
+        with shifted({role: (watched[role], moved[_shift_of(role)]) for role in shapes}), tapped(watched) as sights:
+            logits = passes.logits(probe.inputs, own)
+        return F.cross_entropy(logits, probe.labels), sights
+
+    gradients, loss, sights = passes.calculus.gradient(loss_at, {**passes.parameters, **shifts})
+    return gradients, loss, sights
+
+
+_shapes: WeakKeyDictionary[nn.Module, dict[torch.Size, dict[str, torch.Size]]] = WeakKeyDictionary()
+"""By network and shape of the probe batch: it costs a forward pass to find out, which is made once."""
+
+
+def _preactivation_shapes(passes: Passes, probe: ProbeBatch, watched: Mapping[str, nn.Module]) -> dict[str, torch.Size]:
+    of_network = _shapes.setdefault(passes.network, {})
+    if probe.inputs.shape not in of_network:
+        with tapped(watched) as (inputs, _):
+            passes.logits(probe.inputs)
+        of_network[probe.inputs.shape] = {role: x.shape for role, x in inputs.items()}
+    return of_network[probe.inputs.shape]

@@ -1,0 +1,38 @@
+"""Values in words: shares in percent, the rest with three digits."""
+
+import math
+import re
+
+_COUNTED = re.compile(r"^share( of [a-z-]+)?$")
+"""A share of things that are counted: 0 to 1, and read in percent."""
+
+
+def is_counted_share(unit: str) -> bool:
+    """Return whether a unit is a share of things that are counted.
+
+    Example:
+        >>> is_counted_share("share of units"), is_counted_share("share of the weights' norm")
+        (True, False)
+    """
+    return bool(_COUNTED.match(unit))
+
+
+def write_value(value: float, unit: str = "") -> str:
+    """Return a value as one reads it.
+
+    Example:
+        >>> write_value(0.1234, "share of units"), write_value(0.00041, "share of units"), write_value(1 / 3)
+        ('12.3%', '0.041%', '0.333')
+        >>> write_value(4.1e-6), write_value(123456.0), write_value(float("nan"))
+        ('4.1e-06', '1.23e+05', 'NaN')
+    """
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if is_counted_share(unit):
+        percent = 100 * value
+        if percent != 0 and abs(percent) < 0.1:
+            return f"{percent:.2g}%"
+        return f"{percent:.0f}%" if percent in {0.0, 100.0} else f"{percent:.1f}%"
+    return f"{value:.3g}"

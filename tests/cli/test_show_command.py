@@ -1,0 +1,135 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bnlab
+
+Say = Callable[..., Any]
+WORDS = ["data=synthetic", "model.width=16", "model.activation=sigmoid", "train.steps=20"]
+
+
+@pytest.fixture
+def run() -> Path:
+    return Path(bnlab.train(WORDS).folder)
+
+
+def test_the_panel_has_a_row_per_diagnostic_and_figures_go_into_the_runs_folder(bnlab_says: Say, run: Path) -> None:
+    answer = bnlab_says("show", run.name)
+    assert answer.status == 0
+    lines = answer.out.splitlines()
+    for name in ("saturation", "dead_fraction", "gradient_norm"):
+        assert sum(name in line.split()[:2] for line in lines) == 1
+    assert run.name in answer.out
+    written = {path.name for path in (run / "figures").iterdir()}
+    assert {"saturation.svg", "saturation.png", "gradient_norm.svg", "gradient_norm.png"} <= written
+    assert str(run / "figures") in answer.err
+
+
+def test_one_diagnostic_is_shown_layer_by_layer_and_how_it_is_read(bnlab_says: Say, run: Path) -> None:
+    answer = bnlab_says("show", str(run), "saturation")
+    assert all(f"hidden{k}" in answer.out for k in (1, 2, 3))
+    assert "Blind spots" in answer.out
+    assert {path.name for path in (run / "figures").iterdir()} == {"saturation.svg", "saturation.png"}
+
+
+def test_without_figures_nothing_is_written(bnlab_says: Say, run: Path) -> None:
+    before = sorted(run.iterdir())
+    assert bnlab_says("show", run.name, "--no-figures").status == 0
+    assert sorted(run.iterdir()) == before
+
+
+def test_json_is_one_object_with_all_values(bnlab_says: Say, run: Path) -> None:
+    answer = bnlab_says("show", run.name, "saturation", "--json")
+    found = json.loads(answer.out)
+    assert (found["run_id"], [each["name"] for each in found["diagnostics"]]) == (run.name, ["saturation"])
+    curve = found["diagnostics"][0]["values"]["hidden1"]
+    assert (curve["steps"][0], curve["steps"][-1]) == (0, 20)
+    assert len(curve["steps"]) == len(curve["values"])
+    assert [Path(path).name for path in found["figures"]] == ["saturation.svg", "saturation.png"]
+    assert answer.err == ""
+
+
+def test_what_is_out_of_range_is_said_in_words(bnlab_says: Say, run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        record = {"kind": "diagnostic", "step": 21, "split": None, "name": "gradient_norm", "values": {"hidden1": None}}
+        file.write(json.dumps({**record, "nonfinite": {"hidden1": "nan"}}) + "\n")
+    found = json.loads(bnlab_says("show", run.name, "--json", "--no-figures").out)
+    said = {verdict["name"]: verdict["says"] for verdict in found["verdicts"]}
+    assert said["gradient_norm"] == "hidden1: not a number since step 21"
+    shown = bnlab_says("show", run.name, "--no-figures").out
+    assert "! gradient_norm: hidden1: not a number since step 21." in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "neither a folder of runs nor the name"),
+        (["RUN", "satration"], "Did you mean saturation"),
+        (["single"], "holds 2 runs"),
+        (["BARE"], "diagnostics=full"),
+    ],
+)
+def test_wrong_input_gets_a_sentence_and_status_2(bnlab_says: Say, run: Path, words: list[str], said: str) -> None:
+    bare = bnlab.train(["data=synthetic", "train.steps=20", "diagnostics=none"]).run_id
+    answer = bnlab_says("show", *(word.replace("RUN", run.name).replace("BARE", bare) for word in words))
+    assert (answer.status, answer.out) == (2, "")
+    assert said in answer.err
+    assert 1 <= len(answer.err.strip().splitlines()) <= 3
+
+
+def test_without_a_run_the_usage_is_said(bnlab_says: Say) -> None:
+    assert bnlab_says("show").status == 2
+
+
+def test_a_run_that_is_trained_anew_loses_its_old_figures(bnlab_says: Say, run: Path) -> None:
+    bnlab_says("show", run.name, "saturation")
+    bnlab.train(WORDS, again=True)
+    assert not (run / "figures").exists()
+    assert (run / "summary.json").exists()
+
+
+def test_a_run_that_was_cut_off_and_looked_at_can_be_trained_again(bnlab_says: Say, run: Path) -> None:
+    bnlab_says("show", run.name, "saturation")
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "status": "interrupted"}))
+    assert bnlab.train(WORDS).status == "finished"
+    assert not (run / "figures").exists()
+
+
+@pytest.mark.parametrize("command", [["show", "RUN"], ["compare", "RUN", "OTHER"]])
+def test_nothing_waits_for_torch(run: Path, command: list[str]) -> None:
+    other = bnlab.train([*WORDS, "norm=none"]).run_id
+    words = [word.replace("RUN", run.name).replace("OTHER", other) for word in command]
+    program = f"import sys; sys.argv = ['bnlab', *{words!r}]\nfrom bnlab.cli.app import main\n"
+    program += "try:\n    main()\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_terminal_of_few_signs_gets_plain_letters(run: Path) -> None:
+    command = [sys.executable, "-m", "bnlab.cli.app", "show", run.name, "--no-figures"]
+    done = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert b"saturation" in done.stdout.decode("ascii").encode()
+
+
+def test_after_a_run_a_few_diagnostics_are_shown_and_where_the_others_are(bnlab_says: Say) -> None:
+    words = [*WORDS, "diagnostics.names=[saturation,gradient_norm]"]
+    bnlab_says("train", "-q", *words)
+    (run,) = Path("runs/single").glob("batch-*")
+    with (run / "metrics.jsonl").open("a") as file:
+        for number in range(40):
+            values = {f"hidden{layer}/q{q}": 0.5 for layer in (1, 2) for q in (15, 50)}
+            file.write(
+                json.dumps({"kind": "diagnostic", "step": 20, "name": f"other{number}", "values": values}) + "\n"
+            )
+    answer = bnlab_says("train", *words)
+    assert "40 other diagnostics" in answer.out
+    assert f"bnlab show {run.name}" in answer.out
+    assert "other1" not in answer.out
+    assert "gradient norm" in answer.out

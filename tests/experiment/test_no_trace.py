@@ -1,0 +1,83 @@
+"""With all diagnostics on or off, training is the same to the bit: in every model, norm and engine."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bnlab.config.compose import compose_run
+from bnlab.experiment.recorder import Member
+from bnlab.experiment.running import run_cohort
+from bnlab.norms.catalog import NORMS, is_vectorizable
+from bnlab.runfolder.folder import RunFolder
+from bnlab.training.checkpoint import read_checkpoint
+
+QUICK = ["data=synthetic", "train.steps=12", "train.log_every=1", "train.eval_every=4", "loggers=[]", "model.depth=2"]
+MODELS = {"mlp": ["model.width=8"], "cnn": ["model=cnn", "model.width=4", "model.num_stages=1"]}
+NEED_SPACE = {"instance", "instance_torch", "frn", "switchable"}
+WATCHED = ["diagnostics=full", "diagnostics.schedule.every=1", "diagnostics.heavy_schedule.every=5"]
+
+GRID = [
+    (model, norm, engine)
+    for model, norm, engine in itertools.product(MODELS, NORMS, ["sequential", "vectorized"])
+    if (model == "cnn" or norm not in NEED_SPACE) and (engine == "sequential" or is_vectorizable(norm))
+]
+FEW = [case for case in GRID if case[1] in {"batch", "batch_noisy", "batch_torch", "group", "none", "ghost"}]
+
+
+def trained(words: list[str], engine: str, place: str) -> list[tuple[list[Any], dict[str, torch.Tensor]]]:
+    """Train two runs, or one; return what training left of each: its records but for diagnostics, and its weights."""
+    seeds = (0, 1) if engine == "vectorized" else (0,)
+    root = Path(place).absolute()
+    members = [Member(compose_run([*words, f"seed={seed}"]), RunFolder(root / str(seed))) for seed in seeds]
+    run_cohort(members, engine)
+    return [
+        (
+            [record for record in member.folder.read_records() if record["kind"] != "diagnostic"],
+            read_checkpoint(member.folder.checkpoint_path)["model"],
+        )
+        for member in members
+    ]
+
+
+def check(model: str, norm: str, engine: str, *more: str) -> None:
+    words = [*QUICK, *MODELS[model], f"norm={norm}", "accept=[statistics_not_settled]", *more]
+    alone = trained([*words, "diagnostics=none"], engine, "alone")
+    watched = trained([*words, *WATCHED], engine, "watched")
+    for (records, weights), (expected, expected_weights) in zip(watched, alone, strict=True):
+        assert records == expected
+        torch.testing.assert_close(weights, expected_weights, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(("model", "norm", "engine"), FEW)
+def test_training_is_the_same_to_the_bit(model: str, norm: str, engine: str) -> None:
+    check(model, norm, engine)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "norm", "engine"), [case for case in GRID if case not in FEW])
+def test_training_is_the_same_to_the_bit_with_any_norm(model: str, norm: str, engine: str) -> None:
+    check(model, norm, engine)
+
+
+SETTINGS = {
+    "dropout and noise": ["norm=batch_noisy", "model.dropout=0.3"],
+    "after the activation": ["placement=after"],
+    "on the input": ["placement=input"],
+    "accumulated": ["train.accumulation=2", "optim.clip_norm=0.5"],
+    "adam": ["optim=adam", "optim.weight_decay=0.01"],
+    "nesterov": ["optim.momentum=0.9", "optim.nesterov=true", "schedule.name=cosine"],
+    "augmented": ["data.flip=true", "data.crop_padding=1"],
+    "bfloat16": ["train.precision=bfloat16"],
+    "a run that diverges": ["optim.lr=1e20", "norm=none"],
+}
+
+
+@pytest.mark.parametrize("engine", ["sequential", "vectorized"])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_training_is_the_same_to_the_bit_in_any_setting(setting: str, engine: str) -> None:
+    if setting == "bfloat16" and engine == "vectorized":
+        pytest.skip("accelerated precision is trained alone")
+    check("mlp", "batch", engine, *SETTINGS[setting])

@@ -1,0 +1,86 @@
+"""What is measured in runs that are trained together is what is measured in each of them alone."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from replicas import alone, compose, default_dtype, together
+
+from bnlab.diagnostics.building import build_diagnostics
+from bnlab.diagnostics.catalog import DIAGNOSTICS
+from bnlab.norms.catalog import NORMS, is_vectorizable
+from bnlab.training.cohort import Cohort
+
+THREE = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=0"])
+WORDS = ["diagnostics.names=[" + ",".join(DIAGNOSTICS) + "]", "diagnostics.population_size=200"]
+NEED_SPACE = {"instance", "instance_torch", "frn", "switchable"}
+OPTIONS = {
+    "group": ["norm.num_groups=2"],
+    "group_torch": ["norm.num_groups=2"],
+    "weight_standardization": ["norm.num_groups=2"],
+}
+CASES = [("mlp", norm) for norm in sorted(NORMS) if is_vectorizable(norm) and norm not in NEED_SPACE] + [
+    ("cnn", norm) for norm in ("batch", "layer", "instance", "frn", "none")
+]
+
+
+def looked_at(run: Cohort) -> list[list[dict[str, dict[str, float]]]]:
+    """Return what is measured at the start, after two and after four steps."""
+    looks, steps = [run.measure(0, heavy=True)], run.steps()
+    for step in (2, 4):
+        list(itertools.islice(steps, 1))
+        run.keep_weights()
+        list(itertools.islice(steps, 1))
+        looks.append(run.measure(step, heavy=True))
+    return looks
+
+
+def check(words: list[str]) -> None:
+    with default_dtype(torch.float64):
+        configs = compose([*words, *WORDS], *THREE)
+        found = looked_at(together(configs))
+        for row, config in enumerate(configs):
+            with alone(config) as run:
+                expected = looked_at(run)
+            for look, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+                assert ours[row].keys() == theirs[0].keys()
+                assert set(DIAGNOSTICS) - ours[row].keys() == (
+                    {"update_ratio", "angular_update", "gradient_shift"} if look == 0 else set()
+                )
+                for name, values in theirs[0].items():
+                    assert ours[row][name].keys() == values.keys(), name
+                    for role, value in values.items():
+                        same = math.isclose(ours[row][name][role], value, rel_tol=1e-5, abs_tol=1e-8)
+                        assert same or (math.isnan(value) and math.isnan(ours[row][name][role])), (name, role, look)
+
+
+FEW = {"batch", "layer", "none"}
+
+
+@pytest.mark.parametrize(
+    ("model", "norm"),
+    [pytest.param(*case, marks=[] if case[0] == "mlp" and case[1] in FEW else pytest.mark.slow) for case in CASES],
+)
+def test_all_values_are_those_of_the_run_alone(model: str, norm: str) -> None:
+    sizes = ["model=cnn", "model.width=4", "model.num_stages=1"] if model == "cnn" else ["model.width=8"]
+    check([*sizes, "model.depth=2", f"norm={norm}", *OPTIONS.get(norm, []), "model.activation=tanh"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model.dropout=0.3"],
+        ["norm=batch_noisy", "model.dropout=0.3"],
+        ["placement=after"],
+        ["placement=input"],
+        ["model.activation=relu"],
+        ["train.accumulation=2", "accept=[accumulation]"],
+    ],
+)
+def test_in_any_setting(words: list[str]) -> None:
+    check(["model.width=8", "model.depth=2", "model.activation=tanh", *words])
+
+
+def test_all_of_ours_can_be_vectorized() -> None:
+    assert [d.name for d in build_diagnostics(list(DIAGNOSTICS)) if not d.vectorizable] == []
