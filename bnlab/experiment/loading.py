@@ -9,6 +9,7 @@ from bnlab.config.complaints import say_what_is_wrong
 from bnlab.errors import RunError
 from bnlab.models.catalog import build_network
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.index import find_run
 from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint
 
@@ -17,12 +18,13 @@ def load_model(run: str | Path) -> nn.Module:
     """Return a run's network with its final weights, in eval mode, on the CPU.
 
     Args:
-        run: Its folder.
+        run: Its folder, or its name among all runs.
 
     Raises:
+        ConfigError: There is no such folder, and not one run of that name.
         RunError: It is not a run's folder, or has no weights.
     """
-    folder = RunFolder(Path(run))
+    folder = RunFolder(find_run(run))
     try:
         config = RunConfig.model_validate(folder.read_config())
     except ValidationError as error:
