@@ -32,8 +32,24 @@ def load_model(run: str | Path) -> nn.Module:
             f"{run} was made by another version of bnlab: {say_what_is_wrong(error)}\n"
             "Its checkpoint.pt holds the weights all the same: torch.load(path, weights_only=True)."
         ) from error
-    checkpoint = read_checkpoint(folder.checkpoint_path)
+    try:
+        checkpoint = read_checkpoint(folder.checkpoint_path)
+    except RunError as error:
+        raise RunError(f"{str(error).removesuffix(' Train the run again.')} {_how_to_train_again(folder)}") from error
     shape = folder.read_manifest()["data"]
     model = build_network(config, tuple(shape["input_shape"]), shape["num_classes"])
     model.load_state_dict(checkpoint["model"])
     return model.eval()
+
+
+def _how_to_train_again(folder: RunFolder) -> str:
+    """Return what to type for new weights of a run, and of no other; --again would train its whole sweep anew."""
+    try:
+        command = str(folder.read_manifest()["command"])
+    except (RunError, KeyError):
+        return "Train the run again."
+    if folder.read_finished() is None or "--again" in command.split():
+        return f"Train the run again: {command}"
+    if command.startswith("bnlab train") and not (folder.path.parent / "sweep.json").exists():
+        return f"Train the run again: {command} --again"
+    return f"Take {folder.path} away, then the same command trains this run again: {command}"
