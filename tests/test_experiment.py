@@ -212,6 +212,16 @@ def test_what_has_no_weights_cannot_be_loaded(tmp_path: Path) -> None:
         bnlab.load_model(folder)
 
 
+def test_a_model_is_loaded_by_its_runs_name_and_a_name_that_no_run_has_is_told_as_read_runs_tells_it() -> None:
+    summary = run()
+    weights, expected = (bnlab.load_model(given).state_dict() for given in (summary.run_id, summary.folder))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    with pytest.raises(bnlab.ConfigError, match=r"^nope is neither .* Known runs: bnlab list runs$"):
+        bnlab.load_model("nope")
+    with pytest.raises(bnlab.ConfigError, match=r"Did you mean batch-"):
+        bnlab.load_model(f"{summary.run_id}x")
+
+
 def test_a_file_written_anew_is_read_anew(tmp_path: Path) -> None:
     def write(seed: int) -> None:
         images = np.random.RandomState(seed).rand(200, 4)

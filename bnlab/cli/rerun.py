@@ -10,7 +10,7 @@ import typer
 
 from bnlab.cli.consoles import ERR, OUT, new_table, print_table
 from bnlab.errors import ConfigError
-from bnlab.runfolder.index import find_folder
+from bnlab.runfolder.index import find_run
 
 if TYPE_CHECKING:
     from bnlab.runfolder.agreement import Agreement, Difference
@@ -39,7 +39,7 @@ def rerun(
     """
     from bnlab.runfolder.folder import RunFolder
 
-    folder = RunFolder(find_folder(run))
+    folder = RunFolder(find_run(run))
     if not (folder.path / "manifest.json").exists():
         raise ConfigError(f"{folder.path} is no run's folder: it has no manifest.json. Known runs: bnlab list runs")
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Waiting for torch"):

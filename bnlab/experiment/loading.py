@@ -9,6 +9,7 @@ from bnlab.config.complaints import say_what_is_wrong
 from bnlab.errors import RunError
 from bnlab.models.catalog import build_network
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.index import find_run
 from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint
 
@@ -17,12 +18,13 @@ def load_model(run: str | Path) -> nn.Module:
     """Return a run's network with its final weights, in eval mode, on the CPU.
 
     Args:
-        run: Its folder.
+        run: Its folder, or its name among all runs.
 
     Raises:
+        ConfigError: There is no such folder, and not one run of that name.
         RunError: It is not a run's folder, or has no weights.
     """
-    folder = RunFolder(Path(run))
+    folder = RunFolder(find_run(run))
     try:
         config = RunConfig.model_validate(folder.read_config())
     except ValidationError as error:
@@ -30,8 +32,24 @@ def load_model(run: str | Path) -> nn.Module:
             f"{run} was made by another version of bnlab: {say_what_is_wrong(error)}\n"
             "Its checkpoint.pt holds the weights all the same: torch.load(path, weights_only=True)."
         ) from error
-    checkpoint = read_checkpoint(folder.checkpoint_path)
+    try:
+        checkpoint = read_checkpoint(folder.checkpoint_path)
+    except RunError as error:
+        raise RunError(f"{str(error).removesuffix(' Train the run again.')} {_how_to_train_again(folder)}") from error
     shape = folder.read_manifest()["data"]
     model = build_network(config, tuple(shape["input_shape"]), shape["num_classes"])
     model.load_state_dict(checkpoint["model"])
     return model.eval()
+
+
+def _how_to_train_again(folder: RunFolder) -> str:
+    """Return what to type for new weights of a run, and of no other; --again would train its whole sweep anew."""
+    try:
+        command = str(folder.read_manifest()["command"])
+    except (RunError, KeyError):
+        return "Train the run again."
+    if folder.read_finished() is None or "--again" in command.split():
+        return f"Train the run again: {command}"
+    if command.startswith("bnlab train") and not (folder.path.parent / "sweep.json").exists():
+        return f"Train the run again: {command} --again"
+    return f"Take {folder.path} away, then the same command trains this run again: {command}"

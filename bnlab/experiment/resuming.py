@@ -46,8 +46,9 @@ def find_start(
 ) -> Checkpoint | None:
     """Return the last point that a cohort can go on from, or None: then it begins anew.
 
-    All runs that are still in training must have been kept at that step. One that has diverged by then is in
-    training no more, and needs no state. What cannot be used is set aside, for whoever wants to look at it.
+    All runs that are still in training must have been kept at that step; one that has ended since is trained along
+    from there. One that has diverged by then is in training no more, and needs no state. What cannot be used is set
+    aside, for whoever wants to look at it.
 
     Args:
         members: The whole cohort, in order.
@@ -112,10 +113,13 @@ def _usable(
 ) -> Iterator[tuple[int, _Kept]]:
     """Yield step and state of each checkpoint of a run that can be read and was made by this program."""
     folder = member.folder
-    newest, before = folder.company_path, folder.previous_company_path
     if is_wanted:
-        newest, before = folder.checkpoint_path, folder.previous_checkpoint_path
-    for path in (before, newest):
+        newest = folder.checkpoint_path
+        paths = [folder.previous_checkpoint_path, newest]
+    else:  # checkpoint_path holds its final weights; the one before is where it was when it had no result yet
+        newest = folder.company_path
+        paths = [folder.previous_checkpoint_path, folder.previous_company_path, newest]
+    for path in paths:
         if not path.exists():
             continue
         try:

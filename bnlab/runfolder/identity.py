@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from bnlab.schema import DataConfig, RunConfig
 
 SCHEMA_VERSION = 1
 """Of the files, and of the numbers: raised whenever the same config would no longer give the same ones."""
+
+_fingerprints: dict[Path, tuple[tuple[int, ...], str]] = {}
+"""Files of data that this process has read: how they looked then, and their SHA-256."""
 
 _CANNOT_CHANGE_NUMBERS = ("name", "device", "threads", "loggers", "accept", "sweep")
 
@@ -39,6 +43,9 @@ def run_id(config: RunConfig) -> str:
 def data_fingerprint(config: DataConfig) -> str | None:
     """Return the SHA-256 of the file that data.path names; None for the data sets that go by a name.
 
+    A file is read once per process, as long as its size and its times are what they were: every run of a sweep asks
+    for it, more than once.
+
     Raises:
         DataError: The file cannot be read.
     """
@@ -47,6 +54,12 @@ def data_fingerprint(config: DataConfig) -> str | None:
     path = Path(config.path).expanduser()
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            facts = os.fstat(file.fileno())
+            stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+            known = _fingerprints.get(path.absolute())
+            if known is None or known[0] != stamp:
+                known = (stamp, hashlib.file_digest(file, "sha256").hexdigest())
+                _fingerprints[path.absolute()] = known
+            return known[1]
     except OSError as error:
         raise DataError(f"data.path={path} cannot be read: {error.strerror}. Give the path of an .npz file.") from error

@@ -1,5 +1,6 @@
 """Many runs: where they lie, and what they say, as rows."""
 
+import difflib
 import json
 import os
 from pathlib import Path
@@ -47,6 +48,35 @@ def _may_hold_runs(path: Path) -> bool:
     if path.name == COMPARISONS:  # figures, unless somebody calls a sweep so
         return (path / "sweep.json").exists()
     return not path.name.startswith(".")
+
+
+def find_run(given: str | Path) -> Path:
+    """Return a run's folder: a path, or the run's name among all runs.
+
+    Args:
+        given: A folder that is there; else a name looked up in BNLAB_RUNS, else ./runs.
+
+    Raises:
+        ConfigError: There is no such folder, and not one run of that name, or more than one.
+    """
+    if Path(given).is_dir():
+        return Path(given).absolute()
+    root, name = runs_root(), str(given)
+    if Path(name).name != name:
+        raise ConfigError(f"{Path(given).absolute()} is no run's folder. Known runs: bnlab list runs")
+    runs = [folder.path for folder in find_run_folders(root)] if root.is_dir() else []
+    places = [path for path in runs if path.name == name]
+    if len(places) == 1:
+        return places[0]
+    if places:
+        listed = ", ".join(map(str, places))
+        raise ConfigError(f"{name} is in {len(places)} places. Give the folder of one: {listed}")
+    if any(path.parent == root / name for path in runs):
+        raise ConfigError(f"{name} is a sweep, where one run is wanted. Its runs: bnlab list runs {name}")
+    cure = "Known runs: bnlab list runs" if runs else "There are no runs yet: bnlab train makes one."
+    if near := difflib.get_close_matches(name, {path.name for path in runs}):
+        cure = did_you_mean(name, near)
+    raise ConfigError(f"{name} is neither a run's folder nor the name of a run in {root}. {cure}")
 
 
 def find_run_folders(root: Path) -> list[RunFolder]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -145,7 +146,10 @@ def refused(bnlab_says: Say, run: str | Path) -> str:
 def test_what_cannot_be_repeated_is_wrong_input(bnlab_says: Say) -> None:
     folder = trained(bnlab_says)
     assert "is no run's folder: it has no manifest.json" in refused(bnlab_says, folder.parent)
-    assert "neither a folder of runs nor the name" in refused(bnlab_says, "no-such-run")
+    told = refused(bnlab_says, "no-such-run")
+    assert "neither a run's folder nor the name of a run in" in told
+    assert told.endswith("Known runs: bnlab list runs\n")
+    assert "single is a sweep, where one run is wanted" in refused(bnlab_says, "single")
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "run_id": "batch-mlp-x-lr1-s0-00000000"}))
     assert "would be another run today" in refused(bnlab_says, folder)
@@ -154,6 +158,14 @@ def test_what_cannot_be_repeated_is_wrong_input(bnlab_says: Say) -> None:
     assert "cannot be repeated: the run was made by another version of bnlab" in refused(bnlab_says, folder)
     (folder / "manifest.json").write_text("{")
     assert "manifest.json cannot be read" in refused(bnlab_says, folder)
+
+
+def test_of_a_name_that_two_sweeps_have_none_is_repeated(bnlab_says: Say) -> None:
+    folder = trained(bnlab_says)
+    other = folder.parent.parent / "other" / folder.name
+    shutil.copytree(folder, other)
+    assert f"is in 2 places. Give the folder of one: {other}, {folder}\n" in refused(bnlab_says, folder.name)
+    assert bnlab_says("rerun", "-q", str(other)).status == 0
 
 
 def test_a_run_that_was_cut_off_has_nothing_to_compare_with(bnlab_says: Say, tmp_path: Path) -> None:

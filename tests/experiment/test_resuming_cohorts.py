@@ -10,7 +10,7 @@ from cut_runs import QUICK, assert_equal
 from bnlab.config.compose import compose_run
 from bnlab.experiment.recorder import Companion, Member, Recorder
 from bnlab.experiment.running import run_cohort
-from bnlab.records import RunSummary
+from bnlab.records import Record, RunSummary
 from bnlab.runfolder.folder import RunFolder
 
 Train = Callable[[list[Member]], list[int]]
@@ -126,6 +126,61 @@ def test_a_run_that_has_diverged_has_its_result_at_once_and_the_others_go_on_wit
     for one, other in zip(pieces, whole, strict=True):
         assert_equal(one.folder, other.folder)
     assert [taken_up(one) for one in pieces] == [[8], [], [8]]
+
+
+def cut_off_after_endings(cohort: list[Member], num_endings: int, status: str) -> None:
+    """Train a cohort until so many of its runs have ended in some way, as if it was killed there."""
+    with pytest.MonkeyPatch.context() as patched:
+        take, endings = Recorder.take, []
+
+        def take_and_cut_off(recorder: Recorder, record: Record) -> None:
+            take(recorder, record)
+            if record.kind == "end" and record.name == status:
+                endings.append(record)
+                if len(endings) == num_endings:
+                    raise KeyboardInterrupt
+
+        patched.setattr(Recorder, "take", take_and_cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            train(cohort)
+
+
+@pytest.mark.parametrize("num_endings", [1, 3])
+def test_a_cohort_that_is_cut_off_between_the_endings_of_its_runs_goes_on_from_the_last_checkpoint(
+    num_endings: int,
+) -> None:
+    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
+    train(whole)
+    cut_off_after_endings(pieces, num_endings, "finished")
+    kept = [(member.folder.path / "checkpoint.pt").read_bytes() for member in pieces[:num_endings]]
+    if num_endings == 1:
+        cut_off_after_endings(pieces, 1, "finished")  # and again, so that the first is trained along twice
+    begun_at: list[int] = []
+    warnings: list[str] = []
+    train(pieces, on_going_on=begun_at.append, on_warning=warnings.append)
+    assert (begun_at, warnings) == ([16], [])
+    assert [(member.folder.path / "checkpoint.pt").read_bytes() for member in pieces[:num_endings]] == kept
+    for one, other in zip(pieces, whole, strict=True):
+        assert_equal(one.folder, other.folder)
+        assert {path.name for path in one.folder.path.glob("*.pt")} == {"checkpoint.pt"}
+
+
+def test_a_cohort_in_which_a_run_diverged_after_the_last_checkpoint_goes_on_from_there(cut_offs: CutOffs) -> None:
+    words = [*DIVERGING, "train.checkpoint_every=3"]
+    arms = [*WITH_ONE_THAT_DIVERGES, ["seed=0", "optim.lr=0.1"]]
+    whole, pieces = members(words, arms, "whole"), members(words, arms, "pieces")
+    summaries = train(whole)
+    assert 3 < (summaries[1].steps or 0) < 6
+    assert [summary.status for summary in summaries] == ["finished", "diverged", "finished", "finished"]
+    cut_off_after_endings(pieces, 1, "diverged")
+    assert pieces[1].folder.read_finished() is not None
+    assert cut_offs.train(pieces, 1) is None  # on to 6, which only the first run writes
+    begun_at: list[int] = []
+    train(pieces, on_going_on=begun_at.append)
+    assert begun_at == [3]
+    for one, other in zip(pieces, whole, strict=True):
+        assert_equal(one.folder, other.folder)
+    assert [taken_up(one) for one in pieces] == [[3, 3], [], [3, 3], [3, 3]]
 
 
 @pytest.mark.parametrize("gone", [[0], [2], [1, 3], [0, 1, 2, 3]])

@@ -1,11 +1,14 @@
+import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import DataError
-from bnlab.runfolder.identity import run_id
+from bnlab.runfolder.identity import data_fingerprint, run_id
 
 
 def test_an_id_says_what_matters_first() -> None:
@@ -45,6 +48,33 @@ def test_own_arrays_are_known_by_their_content_not_by_their_place(tmp_path: Path
     assert id_of("a.npz", 0) == id_of("b.npz", 0) != id_of("a.npz", 1)
     with pytest.raises(DataError, match=r"data\.path=.*nowhere\.npz cannot be read"):
         run_id(compose_run(["data=npz", "data.path=nowhere.npz"]))
+
+
+def test_own_arrays_are_read_once_as_long_as_they_do_not_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_reads, digest = [0], hashlib.file_digest
+
+    def counting(*given: Any) -> Any:
+        num_reads[0] += 1
+        return digest(*given)
+
+    monkeypatch.setattr(hashlib, "file_digest", counting)
+    path = tmp_path / "own.npz"
+    path.write_bytes(b"abc")
+    os.utime(path, (1000, 1000))
+    configs = [compose_run(["data=npz", f"data.path={path}", f"seed={seed}"]) for seed in range(3)]
+    assert len({run_id(config) for config in configs}) == 3
+    assert {data_fingerprint(config.data) for config in configs} == {hashlib.sha256(b"abc").hexdigest()}
+    assert num_reads == [1]
+    for content, time in [(b"abcd", 1000), (b"abce", 1001), (b"abcf", 1002)]:  # another size; the same size, later
+        path.write_bytes(content)
+        os.utime(path, (time, time))
+        assert {data_fingerprint(config.data) for config in configs} == {hashlib.sha256(content).hexdigest()}
+    assert num_reads == [4]
+    path.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        run_id(configs[0])
 
 
 def test_an_id_is_safe_as_a_folder_name_on_every_system() -> None:

@@ -1,0 +1,59 @@
+"""What `load_model` says of weights that are damaged; that it gives them back is in tests/test_experiment.py."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import bnlab
+from bnlab.cli.app import main
+
+QUICK = ["data=synthetic", "train.steps=20", "model.width=8", "accept=[statistics_not_settled]"]
+
+
+@pytest.mark.parametrize(
+    ("command", "cure"),
+    [
+        ("bnlab train seed=1", "Train the run again: bnlab train seed=1 --again"),
+        ("bnlab train seed=1 --again", "Train the run again: bnlab train seed=1 --again"),
+        ("study.py", "Take {folder} away, then the same command trains this run again: study.py"),
+    ],
+)
+def test_of_a_finished_run_with_damaged_weights_it_is_told_what_to_type(
+    command: str, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BNLAB_COMMAND", command)
+    folder = Path(bnlab.train(QUICK).folder)
+    (folder / "checkpoint.pt").write_bytes(b"not weights")
+    with pytest.raises(bnlab.RunError, match=r"checkpoint\.pt is damaged") as raised:
+        bnlab.load_model(folder)
+    assert str(raised.value).endswith(f"). {cure.format(folder=folder)}")
+
+
+def test_what_is_told_of_a_run_of_a_sweep_with_damaged_weights_trains_that_run_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ["bnlab", "sweep", *QUICK, "seed=0,1,2", "name=s", "sweep.engine=vectorized", "-q", "-j", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+
+    def sweep() -> None:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main()
+
+    sweep()
+    folders = sorted(path.parent.absolute() for path in Path("runs/s").glob("*/manifest.json"))
+    before = [[(folder / name).read_bytes() for folder in folders] for name in ("checkpoint.pt", "metrics.jsonl")]
+    times = [(folder / "manifest.json").stat().st_mtime_ns for folder in folders]
+    (folders[1] / "checkpoint.pt").write_bytes(b"not weights")
+    with pytest.raises(bnlab.RunError) as raised:
+        bnlab.load_model(folders[1])
+    told = str(raised.value)
+    assert f"Take {folders[1]} away, then the same command trains this run again: {shlex.join(command)}" in told
+    shutil.rmtree(folders[1])
+    sweep()
+    after = [[(folder / name).read_bytes() for folder in folders] for name in ("checkpoint.pt", "metrics.jsonl")]
+    assert after == before
+    again = [(folder / "manifest.json").stat().st_mtime_ns for folder in folders]
+    assert [one == other for one, other in zip(times, again, strict=True)] == [True, False, True]
