@@ -1,3 +1,5 @@
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import DataError
-from bnlab.runfolder.identity import run_id
+from bnlab.runfolder.identity import SCHEMA_VERSION, run_id
 
 
 def test_an_id_says_what_matters_first() -> None:
@@ -23,6 +25,17 @@ def test_an_id_says_what_matters_first() -> None:
 )
 def test_what_cannot_change_the_numbers_does_not_change_the_id(override: str) -> None:
     assert run_id(compose_run([override])) == run_id(compose_run([]))
+
+
+def test_an_id_ends_in_the_hash_of_all_other_settings() -> None:
+    config = compose_run(["norm=batch", "data=digits", "train.checkpoint_every=3"])
+    facts = config.as_dict()
+    for key in ("name", "device", "threads", "loggers", "accept", "sweep"):
+        del facts[key]
+    del facts["data"]["root"], facts["train"]["checkpoint_every"]
+    facts |= {"schema_version": SCHEMA_VERSION}
+    written = json.dumps(facts, sort_keys=True).encode()
+    assert run_id(config).endswith(f"-{hashlib.sha256(written).hexdigest()[:8]}")
 
 
 @pytest.mark.parametrize(
