@@ -1,6 +1,7 @@
 """The cells of a sweep: runs that differ by their seed alone, as one figure with an interval."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from bnlab.errors import RunError
 from bnlab.report.responses import read_start
 from bnlab.runfolder.sweep import LEARNING_RATE, SEED, SweepRuns
 from bnlab.stats.estimate import Estimate, mean_over_seeds
-from bnlab.stats.response import first_best
+from bnlab.stats.response import Metric, counts_as, first_best, is_lost
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Cell:
     Attributes:
         settings: Of what is swept, without the seed.
         num_runs: How many there are.
-        num_diverged: How many of them diverged.
+        num_diverged: How many of them diverged, or ended with a loss that is not finite.
         num_missing: How many have no result.
-        validation_loss: Mean over the seeds that have a result; one that diverged counts as what it started with.
-            None where none has.
+        validation_loss: Mean over the seeds that have a result, of what each counts as: its start, if it diverged or
+            ended worse. None where none has.
         validation_accuracy: Likewise.
         test_accuracy: Likewise, but that one that diverged counts as what it ended with.
     """
@@ -83,27 +84,33 @@ def _arm(cells: list[Cell]) -> Arm:
 
 
 def _cell(settings: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Cell:
-    diverged = [row for row in rows if row["status"] == "diverged"]
-    told = [row for row in rows if row["status"] == "finished"] + [_as_it_started(row) for row in diverged]
-
-    def mean(key: str) -> Estimate | None:
-        values = [row[key] for row in told if row.get(key) is not None]
-        return mean_over_seeds(values) if values else None
-
+    told = [row for row in rows if row["status"] in {"finished", "diverged"}]
+    lost = [bool(is_lost(row.get("validation_loss"), row["status"] == "diverged")) for row in told]
+    starts = [_start(row) for row in told]
+    losses = [_counted("loss", *run) for run in zip(told, starts, lost, strict=True)]
+    accuracies = [_counted("accuracy", *run) for run in zip(told, starts, lost, strict=True)]
     return Cell(
         settings,
         num_runs=len(rows),
-        num_diverged=len(diverged),
+        num_diverged=sum(lost),
         num_missing=len(rows) - len(told),
-        validation_loss=mean("validation_loss"),
-        validation_accuracy=mean("validation_accuracy"),
-        test_accuracy=mean("test_accuracy"),
+        validation_loss=_mean(losses),
+        validation_accuracy=_mean(accuracies),
+        test_accuracy=_mean([math.nan if (value := row.get("test_accuracy")) is None else value for row in told]),
     )
 
 
-def _as_it_started(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a run that diverged as what it counts as: left out, it would make its cell better than it is."""
-    loss = accuracy = None
-    with contextlib.suppress(RunError):  # its records are damaged: it cannot be counted, and its number is shown
-        loss, accuracy = read_start([row]) or (None, None)
-    return {**row, "validation_loss": loss, "validation_accuracy": accuracy}
+def _start(row: dict[str, Any]) -> dict[Metric, float]:
+    loss = accuracy = math.nan
+    with contextlib.suppress(RunError):  # its records are damaged: if it diverged, it cannot be counted
+        loss, accuracy = read_start([row]) or (math.nan, math.nan)
+    return {"loss": loss, "accuracy": accuracy}
+
+
+def _counted(metric: Metric, row: dict[str, Any], start: dict[Metric, float], lost: bool) -> float:
+    return float(counts_as(metric, row.get(f"validation_{metric}"), start[metric], lost))
+
+
+def _mean(values: list[float]) -> Estimate | None:
+    known = [value for value in values if math.isfinite(value)]
+    return mean_over_seeds(known) if known else None
