@@ -190,6 +190,11 @@ def _of_arm(each: ArmSensitivity, by: Metric) -> list[str]:
     elif best.at_edge is not None:
         cure = "higher" if best.at_edge == "highest" else "lower"
         sentences.append(f"{label}: its best LR, {best.value:g}, is the {best.at_edge} of the grid. Try {cure} ones.")
+    if best.value is not None and figures.tolerance_width.value is None:
+        sentences.append(
+            f"{label}: at least one seed ends within {TOLERANCE[by]:.0%} of its start at every LR. How much the LR "
+            "matters cannot be told."
+        )
     if trainable.min_lr.value is None:
         return [*sentences, _of_untrained(label, figures)]
     if trainable.max_lr.side == "at_least":

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from written_runs import write_runs
 
+from bnlab.cli.sensitivity_tables import print_sensitivity
 from bnlab.report.sensitivity import read_sensitivity
 from bnlab.stats.trainable import Rule
 
@@ -110,6 +111,23 @@ def test_the_edges_of_the_grid_are_said_aloud(tmp_path: Path) -> None:
 def test_an_arm_that_trains_nowhere_is_told(tmp_path: Path) -> None:
     text = said(write_runs(tmp_path, lambda n, *_: {"accuracy": 0.9 if n == "batch" else 0.2}))
     assert "none: trains at no LR of the grid, 0.01 to 10." in text
+
+
+def test_an_arm_that_hardly_learns_is_told_and_has_dashes_for_how_much_it_matters(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    losses = {"batch": 0.2, "none": 2.2, "layer": 9.0}
+    folder = write_runs(
+        tmp_path, lambda n, lr, _: {"loss": losses[n] + 0.01 * lr, "accuracy": 0.5}, norms=("batch", "none", "layer")
+    )
+    text = said(folder)
+    assert "none: at least one seed ends within 10% of its start at every LR." in text
+    assert "layer: no run ended better than it started." in text
+    print_sensitivity(read_sensitivity(folder))
+    table = capfd.readouterr().out.partition("How much it matters")[2]
+    lines = {words[0]: words for line in table.splitlines() if (words := line.split()) and words[0] in losses}
+    assert lines["none"][-2:] == lines["layer"][-2:] == ["-", "-"]
+    assert "-" not in lines["batch"]
 
 
 def test_a_gap_is_told(tmp_path: Path) -> None:

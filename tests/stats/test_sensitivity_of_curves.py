@@ -140,6 +140,14 @@ def test_a_stretch_that_reaches_the_edge_of_the_grid_is_a_lower_bound() -> None:
     assert found.value == pytest.approx((1.1 + 0.2) / 2)
 
 
+@pytest.mark.parametrize("lost", [math.nan, 2.3, 5.0, 2.2])  # 2.2: less than a tenth below the start
+def test_what_learns_nothing_has_no_tolerance_width(lost: float) -> None:
+    found = tolerance_width(curve_of([0.1, 1, 10], [[lost] * 3, [0.4, 0.2, 1.2]]))
+    assert (found.value, found.low, found.high, found.side) == (None, None, None, "unknown")
+    accuracy = [[0.1, 0.101, 0.1], [0.1, 0.9, 0.1]]
+    assert tolerance_width(curve_of([0.1, 1, 10], [[0.4, 0.2, 1.2]] * 2, accuracy), "accuracy").side == "unknown"
+
+
 def test_a_stretch_ends_at_the_first_gap() -> None:
     found = tolerance_width(curve_of([0.01, 0.1, 1, 10, 100], [0.4, 0.2, 0.4, 0.2, 0.4]))
     assert found.value == pytest.approx(0.2)
