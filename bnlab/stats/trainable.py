@@ -79,10 +79,11 @@ class TrainableRange:
         min_lr: Of the quota, the other end. ``at_most`` at the grid's lowest LR; no value where none is trainable.
         max_lr_of_seeds: Geometric mean over seeds of each seed's own, with its interval.
         width_of_seeds: Mean over seeds of log10(max / min), in decades, with its interval; ``at_least`` where a
-            seed's range reaches an edge of the grid. A seed without any counts as 0, one with a single LR too.
+            seed's range reaches an edge of the grid, ``unknown`` where a seed trains nowhere on it. One with a single
+            LR counts as 0.
         max_lr_by_seed: Each seed's own maximal LR.
         max_side_by_seed: And what is known of it.
-        width_by_seed: Each seed's width, in decades.
+        width_by_seed: Each seed's width, in decades; 0 where it is unknown.
         width_side_by_seed: And what is known of it.
         beyond_gap: LRs that are trainable too, but beyond one that is not.
     """
@@ -183,7 +184,7 @@ def _maximum(lrs: tuple[float, ...], ends: tuple[int, int] | None) -> tuple[floa
 
 
 def _width(lrs: tuple[float, ...], ends: tuple[int, int] | None) -> tuple[float, Side]:
-    if ends is None:
-        return 0.0, "exact"
+    if ends is None:  # it may train below the grid, over nobody knows how many decades
+        return 0.0, "unknown"
     at_edge = ends[0] == 0 or ends[1] == len(lrs) - 1
     return math.log10(lrs[ends[1]] / lrs[ends[0]]), "at_least" if at_edge else "exact"

@@ -178,6 +178,13 @@ def test_a_wider_range_is_a_positive_difference() -> None:
     assert compare(narrow, wide).width_difference.value == pytest.approx(-1.5)
 
 
+def test_a_width_is_not_compared_with_that_of_an_arm_that_may_train_below_the_grid() -> None:
+    lrs, loss = [0.01, 0.1, 1, 10], [[0.1] * 4]
+    wide, nowhere = curve_of(lrs, loss, [[0.2, 0.9, 0.9, 0.2]]), curve_of(lrs, loss, [[0.2] * 4])
+    assert compare(wide, nowhere).width_difference.side == "unknown"
+    assert compare(nowhere, wide).width_difference.value is None
+
+
 @pytest.mark.parametrize(
     ("arm", "other", "value", "side"),
     [
