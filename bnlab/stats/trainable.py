@@ -10,7 +10,7 @@ import numpy as np
 
 from bnlab.errors import StudyError
 from bnlab.stats.censoring import Bounded, Side, bounded_mean
-from bnlab.stats.estimate import BoolArray
+from bnlab.stats.estimate import BoolArray, FloatArray
 from bnlab.stats.response import Metric, ResponseCurve, first_best
 
 MARGIN = 0.05
@@ -110,10 +110,20 @@ def trained(curve: ResponseCurve, rule: Rule, best: float | None = None) -> Bool
     if rule.by == "loss":
         well_SL = curve.counted("loss") < LOSS_SHARE * curve.start("loss")[:, None]
     else:
-        best = best_accuracy(curve) if best is None else best
-        bar_S1 = np.maximum(best - rule.margin, curve.start("accuracy")[:, None] + rule.margin)
-        well_SL = curve.counted("accuracy") >= bar_S1 - _ROUNDING
+        well_SL = curve.counted("accuracy") >= bars(curve, rule, best)[:, None] - _ROUNDING
     return np.asarray(well_SL)  # a run that diverged counts as its start, which no bar is as low as
+
+
+def bars(curve: ResponseCurve, rule: Rule, best: float | None = None) -> FloatArray:
+    """Return (S,): the accuracies from which on each seed's runs count as trained.
+
+    Args:
+        curve: The arm's.
+        rule: When; by the accuracy.
+        best: The bar's accuracy; None: the arm's own best.
+    """
+    best = best_accuracy(curve) if best is None else best
+    return np.maximum(best - rule.margin, curve.start("accuracy") + rule.margin)
 
 
 def best_accuracy(*curves: ResponseCurve) -> float:

@@ -156,6 +156,17 @@ def test_where_no_arm_learned_it_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_the_bar_that_is_told_is_the_one_in_force_where_the_start_is_close_to_the_best(tmp_path: Path) -> None:
+    def hardly(norm: str, _: float, seed: int) -> dict[str, Any]:
+        return {"accuracy": 0.14 if norm == "batch" else 0.11, "start_accuracy": 0.1 + seed / 100}
+
+    folder = write_runs(tmp_path, hardly)
+    found = read_sensitivity(folder)
+    assert [each.bar for each in found.arms] == [pytest.approx(0.17)] * 2  # not 0.14 - 0.05
+    assert [each["bar"] for each in found.as_dict()["arms"]] == [pytest.approx(0.17)] * 2
+    assert "within 5 points of the best arm's best and 5 points above its start (17.0% here)" in said(folder)
+
+
 def test_an_uneven_grid_is_told(tmp_path: Path) -> None:
     assert "not even in log LR" in said(write_runs(tmp_path, lambda *_: {}, lrs=(1, 2, 10)))
     assert "not even in log LR" not in said(write_runs(tmp_path / "b", outcome))
