@@ -28,6 +28,21 @@ def test_a_sweep_prints_its_cells_and_the_best_learning_rate_of_each_arm(bnlab_s
     assert "12 runs" in answer.err
 
 
+def test_a_dashboard_that_cannot_be_written_is_a_warning_after_the_result(
+    bnlab_says: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> list[Path]:
+        raise RuntimeError("no room for pictures")
+
+    monkeypatch.setattr("bnlab.report.dashboard.write_dashboard", refuse)
+    words = [*QUICK[:-1], "loggers=[tensorboard]", "norm=none", "seed=0,1", "name=two"]
+    answer = bnlab_says("sweep", *words, "--jobs", "1")
+    assert answer.status == 0
+    assert "2 runs: 2 finished" in answer.out
+    assert "dashboard could not be written: RuntimeError: no room for pictures" in " ".join(answer.err.split())
+    assert "Traceback" not in answer.err
+
+
 def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes_and_makes_nothing(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SIX, "--dry-run")
     assert answer.status == 0
