@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import RunError, StudyError
-from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.lines import read_first_lines
 from bnlab.runfolder.sweep import LEARNING_RATE, SEED, label_of, read_sweep
 from bnlab.stats.response import ResponseCurve
 
@@ -161,7 +161,7 @@ def read_start(rows: Iterable[Row]) -> tuple[float, float] | None:
 
 
 def _start_of(row: Row) -> tuple[float, float] | None:
-    for record in RunFolder(Path(row["folder"])).read_records():
+    for record in read_first_lines(Path(row["folder"]) / "metrics.jsonl"):
         if record["step"] > 0:
             break
         if record["kind"] == "eval" and record["split"] == "validation":
