@@ -25,7 +25,7 @@ def one_of_three_diverges_at_1(_: str, lr: float, seed: int) -> dict[str, Any]:
 def test_a_run_that_diverged_counts_as_what_it_started_with(tmp_path: Path) -> None:
     folder = write_runs(tmp_path, one_of_three_diverges_at_1, lrs=(0.01, 0.1, 1.0))
     cell = arms_of(read_sweep(folder))[0].cells[-1]
-    assert (cell.num_runs, cell.num_diverged, cell.num_missing) == (3, 1, 0)
+    assert (cell.num_runs, cell.num_diverged, cell.num_lacking) == (3, 1, 0)
     assert cell.validation_loss is not None
     assert cell.validation_loss.value == pytest.approx((0.1 + 0.1 + 2.3) / 3)
     assert cell.validation_accuracy is not None
@@ -56,7 +56,19 @@ def test_a_cell_without_all_of_its_results_is_not_the_best(tmp_path: Path) -> No
         return {"status": "failed"} if (lr, seed) == (0.1, 0) else {"loss": {0.01: 1.0, 0.1: 0.1}[lr]}
 
     arm = arms_of(read_sweep(write_runs(tmp_path, outcome, lrs=(0.01, 0.1))))[0]
-    assert arm.cells[1].num_missing == 1
+    assert arm.cells[1].lacking == {"failed": 1}
+    assert arm.best is arm.cells[0]
+
+
+def test_failed_and_missing_runs_are_counted_apart(tmp_path: Path) -> None:
+    def outcome(_: str, lr: float, seed: int) -> dict[str, Any] | None:
+        if lr == 0.1 and seed == 2:
+            return None
+        return {"status": "failed"} if lr == 0.1 and seed == 1 else {"loss": lr}
+
+    arm = arms_of(read_sweep(write_runs(tmp_path, outcome, norms=("batch",), lrs=(0.01, 0.1))))[0]
+    assert [cell.lacking for cell in arm.cells] == [{}, {"failed": 1, "missing": 1}]
+    assert [cell.num_runs for cell in arm.cells] == [3, 3]
     assert arm.best is arm.cells[0]
 
 
