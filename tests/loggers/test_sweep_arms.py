@@ -121,12 +121,13 @@ def test_arms_are_named_by_all_that_is_swept_but_learning_rate_and_seed(tmp_path
     assert sorted(arms_in(tmp_path)) == ["batch-depth=1", "batch-depth=5", "none-depth=1", "none-depth=5"]
 
 
-def test_two_arms_never_share_a_name(tmp_path: Path) -> None:
-    for number, norm in enumerate(("mine.layers:Norm", "yours.layers:Norm")):
+@pytest.mark.parametrize("twin", ["Norm", "norm"])  # the same folder, where case tells no folder from another
+def test_two_arms_never_share_a_name(tmp_path: Path, twin: str) -> None:
+    for number, norm in enumerate(("mine.layers:Norm", f"yours.layers:{twin}")):
         run_id = run_folder(tmp_path / "made", f"n{number}", 0.1, 0, [2.0, 1.0, 0.5])
         manifest = tmp_path / "made" / run_id / "manifest.json"
         manifest.write_text(manifest.read_text().replace(f'"n{number}"', f'"{norm}"'))
-    assert list(arms_in(tmp_path / "made")) == ["Norm", "Norm-2"]
+    assert list(arms_in(tmp_path / "made")) == ["Norm", f"{twin}-2"]
 
 
 @pytest.mark.parametrize("num_seeds", [2, 5, 16])

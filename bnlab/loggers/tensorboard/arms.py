@@ -128,16 +128,16 @@ def read_sweep_arms(sweep: SweepRuns) -> list[Arm]:
     for row in sweep.rows:
         if row["status"] in {"finished", "diverged"} and isinstance(row.get(LEARNING_RATE), int | float):
             groups.setdefault(json.dumps([row.get(key) for key in sweep.arm_keys]), []).append(row)
-    arms: dict[str, Arm] = {}
+    arms: dict[str, Arm] = {}  # by names without case: some systems tell no folder from another by it
     for rows in groups.values():
         settings = {key: rows[0].get(key) for key in sweep.arm_keys}
         name = arm_name(settings)
         number = itertools.count(2)
-        while name in arms:  # two classes of the same name in two packages
+        while name.casefold() in arms:  # two classes of the same name in two packages
             name = f"{arm_name(settings)}-{next(number)}"
         arm = _arm(name, settings, rows)
         if arm is not None:
-            arms[name] = arm
+            arms[name.casefold()] = arm
     return list(arms.values())
 
 
