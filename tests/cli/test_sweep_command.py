@@ -122,6 +122,30 @@ def test_the_view_counts_runs_and_keeps_the_best_of_each_arm(capsys: pytest.Capt
     assert "2 of 6 runs, 1 diverged" in said
 
 
+def test_the_view_compares_the_names_of_many_arms_a_few_times_for_each_run() -> None:
+    comparisons = []
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            comparisons.append(other)
+            return str.__eq__(self, other)
+
+    class ManyArms:
+        def arm(self, name: str) -> str:
+            return Name(f"arm {int(name) // 2}")
+
+        def cell(self, name: str) -> str:
+            return name
+
+    progress = SweepProgress(ManyArms(), [str(number) for number in range(200)])  # type: ignore[arg-type]
+    assert len(comparisons) <= 5 * 200  # each name with each: 100 * 200
+    assert {arm.num_runs for arm in progress.arms.values()} == {2}
+    assert list(progress.arms)[:2] == ["arm 0", "arm 1"]
+
+
 def test_a_live_view_fits_a_narrow_window() -> None:
     from rich.console import Console  # noqa: PLC0415
 
