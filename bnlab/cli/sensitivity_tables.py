@@ -79,11 +79,13 @@ def _how_much(each: "ArmSensitivity", found: "SweepSensitivity") -> list[str]:
     best = figures.best(found.by)
     edge = {"highest": ">= ", "lowest": "<= ", None: ""}[best.at_edge]
     is_loss = found.by == "loss"
+    sensitivity = figures.loss_sensitivity if is_loss else figures.accuracy_sensitivity
+    is_told = figures.tolerance_width.value is not None  # what learned nothing depends on nothing, which is no merit
     return [
         "none" if best.value is None else f"[bold]{edge}{two_digits(best.value)}[/]",
         _interval(best.outcome, _digits if is_loss else share),
-        f"[bold]{_interval(figures.loss_sensitivity if is_loss else figures.accuracy_sensitivity, _hundredths)}[/]",
-        _bound(figures.tolerance_width),
+        f"[bold]{_interval(sensitivity, _hundredths)}[/]" if is_told else "-",
+        _bound(figures.tolerance_width) if is_told else "-",
     ]
 
 

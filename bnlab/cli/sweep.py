@@ -104,11 +104,12 @@ def run(
     result = _execute(sweep, missing, options)
     if isinstance(result, int):
         return result
-    figures = leave_dashboard(result) if missing else []
     if show_result is not None:
         show_result(result)
     else:
         show(result, quiet=quiet, as_json=options.as_json)
+    figures = leave_dashboard(result) if missing else []
+    if show_result is None:
         say_where(figures, options)
     return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
 
@@ -148,14 +149,21 @@ def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
 
 
 def leave_dashboard(result: "SweepResult") -> list[Path]:
-    """Write a sweep's pages for TensorBoard, if its runs have any; return the paths of the figures drawn for it."""
+    """Write a sweep's pages for TensorBoard, if its runs have any; return the paths of the figures drawn for it.
+
+    A failure is a warning: the runs are there, and what came of them has been told or will be.
+    """
     from bnlab.runfolder.sweep import read_sweep
 
     if not any("tensorboard" in (row.get("loggers") or ()) for row in read_sweep(result.folder).rows):
         return []
     from bnlab.report.dashboard import write_dashboard
 
-    return write_dashboard(result.folder)
+    try:
+        return write_dashboard(result.folder)
+    except Exception as error:  # whatever it is: the result of hours is worth more than its picture
+        say_warning(f"the sweep's dashboard could not be written: {type(error).__name__}: {error}")
+        return []
 
 
 def say_where(figures: list[Path], options: SweepOptions) -> None:

@@ -1,12 +1,14 @@
 """What is printed when a sweep is done: its cells, its arms, and what there is no result of."""
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlab.cli.consoles import OUT, counted, new_table, print_table
 from bnlab.cli.summary import STYLE_OF, number, share
 
 if TYPE_CHECKING:
+    from bnlab.records import RunSummary
     from bnlab.report.cells import Arm, Cell
     from bnlab.stats.estimate import Estimate
     from bnlab.sweeps.execute import SweepResult
@@ -15,6 +17,9 @@ MOST_CELLS = 40
 """Lines of the table of cells; a sweep with more shows its arms, and `bnlab list runs` has the rest."""
 
 MOST_TROUBLES = 20
+WHY = {"interrupted": "cut off", "missing": "not begun"}
+"""Of runs that nobody gave a reason of."""
+
 ENDED_WELL = ("finished", "diverged")
 
 
@@ -33,15 +38,15 @@ def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
     if is_grid and LEARNING_RATE in sweep.swept:
         _print_best(arms)
     _print_troubles(result)
-    counts = Counter(summary.status for summary in result.summaries)
-    told = ", ".join(f"[{STYLE_OF[status]}]{count} {status}[/]" for status, count in counts.items())
+    counts = Counter(_outcome(summary) for summary in result.summaries)
+    told = ", ".join(_styled(f"{count} {outcome}", outcome) for outcome, count in counts.items())
     OUT.print(f"{counted(len(result.summaries), 'run')}: {told}")
     OUT.print(str(result.folder), style="dim", soft_wrap=True, markup=False)
 
 
 def _print_cells(arms: "list[Arm]") -> None:
     keys = list(arms[0].cells[0].settings) if arms else []
-    with_notes = any(cell.num_diverged or cell.num_missing for arm in arms for cell in arm.cells)
+    with_notes = any(cell.num_diverged or cell.lacking for arm in arms for cell in arm.cells)
     figures = ["n", "test", "validation", "validation loss"]
     table = new_table(*map(_heading, keys), *figures, *([""] if with_notes else []), right=figures)
     for arm in arms:
@@ -49,7 +54,7 @@ def _print_cells(arms: "list[Arm]") -> None:
             mark = "bold" if cell is arm.best and len(arm.cells) > 1 else ""
             row = [
                 *(_value(cell.settings[key]) for key in keys),
-                str(cell.num_runs - cell.num_missing),
+                str(cell.num_runs - cell.num_lacking),
                 _interval(cell.test_accuracy, share),
                 _interval(cell.validation_accuracy, share),
                 _interval(cell.validation_loss, number),
@@ -85,8 +90,9 @@ def _print_troubles(result: "SweepResult") -> None:
         return
     table = new_table("run", "status", "why")
     for summary in troubles[:MOST_TROUBLES]:
-        status = f"[{STYLE_OF[summary.status]}]{summary.status}[/]"
-        table.add_row(summary.run_id, status, result.reasons.get(summary.run_id, "not begun, or cut off"))
+        outcome = _outcome(summary)
+        why = result.reasons.get(summary.run_id, WHY.get(outcome, ""))
+        table.add_row(summary.run_id, _styled(outcome, outcome), why)
     print_table(table)
     if troubles[MOST_TROUBLES:]:
         OUT.print(f"... and {len(troubles) - MOST_TROUBLES} more", style="dim")
@@ -104,8 +110,20 @@ def _interval(estimate: "Estimate | None", write: Any) -> str:
 
 
 def _lost(cell: "Cell") -> str:
-    parts = [(cell.num_diverged, "diverged", "yellow"), (cell.num_missing, "missing", "red")]
-    return ", ".join(f"[{style}]{count} {word}[/]" for count, word, style in parts if count)
+    counts = {"diverged": cell.num_diverged, **cell.lacking}
+    return ", ".join(_styled(f"{count} {outcome}", outcome) for outcome, count in counts.items() if count)
+
+
+def _outcome(summary: "RunSummary") -> str:
+    """Return what became of a run, in the words of all tables."""
+    from bnlab.report.cells import MISSING
+
+    is_there = summary.status != "interrupted" or Path(summary.folder).exists()
+    return summary.status if is_there else MISSING
+
+
+def _styled(text: str, outcome: str) -> str:
+    return f"[{STYLE_OF.get(outcome, 'red')}]{text}[/]"
 
 
 def _heading(key: str) -> str:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,7 @@ class SweepProgress:
 
     def __init__(self, sweep: "Sweep", missing: Sequence[str]) -> None:
         self.arm_of = {name: sweep.arm(name) for name in missing}
-        names = dict.fromkeys(self.arm_of.values())
-        self.arms = {arm: _Arm(arm, list(self.arm_of.values()).count(arm)) for arm in names}
+        self.arms = {arm: _Arm(arm, num_runs) for arm, num_runs in Counter(self.arm_of.values()).items()}
         self.settings = {name: sweep.cell(name) for name in missing}
         self.num_runs = len(missing)
         self.began = time.monotonic()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import StudyError
-from bnlab.runfolder.folder import RunFolder
+from bnlab.errors import RunError, StudyError
+from bnlab.runfolder.lines import read_first_lines
 from bnlab.runfolder.sweep import LEARNING_RATE, SEED, label_of, read_sweep
 from bnlab.stats.response import ResponseCurve
 
@@ -105,9 +105,13 @@ def _arm(keys: Sequence[str], rows: list[Row], lrs: tuple[float, ...], seeds: tu
             if row is None or not _has_ended(row)
         ]
         there = [row for row in row_of.values() if row is not None and _has_ended(row)]
-        start = None if lacking else read_start(there)
-        if not lacking and start is None:
-            lacking = [f"{label}, seed {seed}: no finite loss before its first step"]
+        start = None
+        if not lacking:
+            try:
+                start = read_start(there)
+                lacking = [f"{label}, seed {seed}: no finite loss before its first step"] if start is None else []
+            except RunError as error:
+                lacking = [f"{label}, seed {seed}: {error}"]
         missing += lacking
         if start is not None:
             complete[seed], starts[seed] = there, start
@@ -138,15 +142,32 @@ def read_start(rows: Iterable[Row]) -> tuple[float, float] | None:
     """Return validation loss and accuracy before the first step, out of the first run that tells.
 
     One seed of one arm starts from the same weights at every learning rate: one file of them is enough to open.
+
+    Raises:
+        RunError: None tells, and the file of one is damaged.
     """
+    damage: RunError | None = None
     for row in rows:
-        for record in RunFolder(Path(row["folder"])).read_records():
-            if record["step"] > 0:
-                break
-            if record["kind"] == "eval" and record["split"] == "validation":
-                loss, accuracy = record["values"].get("loss"), record["values"].get("accuracy")
-                if loss is not None and accuracy is not None:
-                    return float(loss), float(accuracy)
+        try:
+            start = _start_of(row)
+        except RunError as error:
+            damage = damage or error
+            continue
+        if start is not None:
+            return start
+    if damage is not None:
+        raise damage
+    return None
+
+
+def _start_of(row: Row) -> tuple[float, float] | None:
+    for record in read_first_lines(Path(row["folder"]) / "metrics.jsonl"):
+        if record["step"] > 0:
+            break
+        if record["kind"] == "eval" and record["split"] == "validation":
+            loss, accuracy = record["values"].get("loss"), record["values"].get("accuracy")
+            if loss is not None and accuracy is not None:
+                return float(loss), float(accuracy)
     return None
 
 

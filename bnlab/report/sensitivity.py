@@ -14,7 +14,7 @@ from bnlab.stats.sensitivity import (
     is_even,
     measure_sensitivity,
 )
-from bnlab.stats.trainable import LOSS_SHARE, Rule, best_accuracy
+from bnlab.stats.trainable import LOSS_SHARE, Rule, bars, best_accuracy
 
 FEW_SEEDS = 5
 """Below, an interval says little: with 3 seeds Student's is 4.3 standard errors to each side."""
@@ -29,8 +29,9 @@ class ArmSensitivity:
 
     Attributes:
         arm: Which arm.
-        bar: The accuracy that counts as trained: below the best of its peers by the rule's margin. None where none of
-            them has a curve, or the rule asks the loss.
+        bar: The accuracy that counts as trained: below the best of its peers by the rule's margin, and above the start
+            by it; of the seed with the highest start, where that decides. None where it has no curve, or the rule asks
+            the loss.
         figures: None where none of its seeds is complete.
         reference: The arm that it is compared with; None for the reference itself, and where there is none.
         against: This arm against the reference, seed by seed.
@@ -99,10 +100,10 @@ def read_sensitivity(folder: Path, rule: Rule | None = None, by: Metric = "loss"
 
 def _measured(arm: ArmRuns, peers: list[ArmRuns], rule: Rule, by: Metric) -> ArmSensitivity:
     curves = [peer.curve for peer in peers if peer.curve is not None]
-    best = best_accuracy(*curves) if curves else None
-    bar = best - rule.margin if best is not None and rule.by == "accuracy" else None
     if arm.curve is None:
-        return ArmSensitivity(arm, bar, None, None, None)
+        return ArmSensitivity(arm, None, None, None, None)
+    best = best_accuracy(*curves)
+    bar = float(bars(arm.curve, rule, best).max()) if rule.by == "accuracy" else None
     reference = next((peer for peer in peers if peer.settings.get("norm") == "none"), peers[0])
     against = None
     if reference is not arm and reference.curve is not None and _share_seeds(arm.curve, reference.curve):
@@ -190,6 +191,11 @@ def _of_arm(each: ArmSensitivity, by: Metric) -> list[str]:
     elif best.at_edge is not None:
         cure = "higher" if best.at_edge == "highest" else "lower"
         sentences.append(f"{label}: its best LR, {best.value:g}, is the {best.at_edge} of the grid. Try {cure} ones.")
+    if best.value is not None and figures.tolerance_width.value is None:
+        sentences.append(
+            f"{label}: at least one seed ends within {TOLERANCE[by]:.0%} of its start at every LR. How much the LR "
+            "matters cannot be told."
+        )
     if trainable.min_lr.value is None:
         return [*sentences, _of_untrained(label, figures)]
     if trainable.max_lr.side == "at_least":
@@ -215,11 +221,18 @@ def _the_rule(grid: Responses, arms: list[ArmSensitivity], rule: Rule) -> str:
     quota = f"on at least {rule.quota:.0%} of the seeds"
     if rule.by == "loss":
         return f"An LR trains if the validation loss ends below {LOSS_SHARE:g} of its start, {quota}. {step}"
-    bars = sorted({each.bar for each in arms if each.bar is not None})
-    here = f" ({' or '.join(dict.fromkeys(f'{bar:.1%}' for bar in bars))} here)" if bars else ""
-    among = "best arm's best" if len(bars) < 2 else "best of the arms it is compared with"
-    of_best = f"within {100 * rule.margin:g} points of the {among}{here}"
+    in_force = dict.fromkeys(f"{bar:.1%}" for bar in sorted({each.bar for each in arms if each.bar is not None}))
+    here = f" ({' or '.join(in_force)} here)" if in_force else ""
+    among = "best arm's best" if len(in_force) < 2 else "best of the arms it is compared with"
+    points = f"{100 * rule.margin:g} points"
+    by_start = f" and {points} above its start" if any(_is_barred_by_start(each, rule) for each in arms) else ""
+    of_best = f"within {points} of the {among}{by_start}{here}"
     return f"An LR trains if the validation accuracy ends {of_best}, {quota}. {step}"
+
+
+def _is_barred_by_start(each: ArmSensitivity, rule: Rule) -> bool:
+    """Return whether the start, and not the best, says what counts as trained, of a seed at least."""
+    return each.arm.curve is not None and each.bar == max(each.arm.curve.start_accuracy) + rule.margin
 
 
 def _arm_as_dict(each: ArmSensitivity) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from bnlab.errors import DataError
+from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.schema import DataConfig, RunConfig
 
 SCHEMA_VERSION = 1
@@ -14,8 +15,6 @@ SCHEMA_VERSION = 1
 
 _fingerprints: dict[Path, tuple[tuple[int, ...], str]] = {}
 """Files of data that this process has read: how they looked then, and their SHA-256."""
-
-_CANNOT_CHANGE_NUMBERS = ("name", "device", "threads", "loggers", "accept", "sweep")
 
 
 def run_id(config: RunConfig) -> str:
@@ -28,10 +27,11 @@ def run_id(config: RunConfig) -> str:
         DataError: ``data.path`` cannot be read.
     """
     facts = config.as_dict()
-    for key in _CANNOT_CHANGE_NUMBERS:
-        del facts[key]
-    del facts["data"]["root"]
-    del facts["train"]["checkpoint_every"]
+    for key in IMMATERIAL:
+        section, _, name = key.rpartition(".")
+        del (facts[section] if section else facts)[name]
+        if section and not facts[section]:
+            del facts[section]
     facts["schema_version"] = SCHEMA_VERSION
     facts["data"]["path"] = data_fingerprint(config.data)
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]

@@ -26,10 +26,25 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     except ValueError:
         lines = whole_lines.split(b"\n")
     for number, line in enumerate(lines, 1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise RunError(f"{path}, line {number} is damaged: {error}") from error
+        yield _read_line(path, number, line)
+
+
+def read_first_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file as `read_lines` does, each when it is asked for: the rest of the file is not read.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        RunError: A line that was written whole is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n"):
+                    yield _read_line(path, number, line)
+    except FileNotFoundError:
+        return
 
 
 def lines_up_to(path: Path, step: int) -> str:
@@ -41,6 +56,19 @@ def lines_up_to(path: Path, step: int) -> str:
     """
     lines = _whole_lines(path).decode(encoding="utf-8", errors="replace").splitlines()
     return "".join(f"{line}\n" for line in lines if _step_of(line) <= step)
+
+
+def _read_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """Return one line.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise RunError(f"{path}, line {number} is damaged: {error}") from error
+    return facts
 
 
 def _whole_lines(path: Path) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.runfolder.index import read_run_rows
 
 SEED, LEARNING_RATE = "seed", "optim.lr"
@@ -17,9 +18,6 @@ _FACTS = frozenset(
     }
 )
 """Columns of a row that came out of a run; all others are its config."""
-
-_NOT_A_FACTOR = frozenset({"device", "threads", "loggers", "accept", "sweep.engine", "data.root"})
-"""Settings that cannot change a number."""
 
 _SAYS_ENOUGH = frozenset({"norm", "model", "data", "optim"})
 """Keys whose value is known by itself: batch says enough, norm=batch says no more."""
@@ -51,7 +49,7 @@ class SweepRuns:
     def shared_settings(self) -> dict[str, Any]:
         """Return the settings that are the same in all runs."""
         first, *others = self.rows or ({},)
-        kept = {key: value for key, value in first.items() if key not in _FACTS | _NOT_A_FACTOR}
+        kept = {key: value for key, value in first.items() if key not in _FACTS | IMMATERIAL}
         return {key: value for key, value in kept.items() if all(row.get(key) == value for row in others)}
 
 
@@ -91,7 +89,7 @@ def swept_keys(rows: Iterable[Mapping[str, Any]], overrides: Sequence[str] = ())
         ['norm', 'seed']
     """
     readable = [row for row in rows if "problem" not in row]
-    settings = [{k: _plain(v) for k, v in row.items() if k not in _FACTS | _NOT_A_FACTOR} for row in readable]
+    settings = [{k: _plain(v) for k, v in row.items() if k not in _FACTS | IMMATERIAL} for row in readable]
     values: dict[str, list[str]] = {key: [] for row in settings for key in row}
     for key, column in values.items():
         column.extend(row.get(key, "null") for row in settings)

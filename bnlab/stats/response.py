@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from bnlab.errors import StudyError
 from bnlab.stats.estimate import BoolArray, FloatArray
@@ -77,14 +78,11 @@ class ResponseCurve:
 
     def lost(self) -> BoolArray:
         """Return (S, L): which runs diverged, or ended with a loss that is not finite."""
-        return np.asarray(self.diverged, dtype=bool) | ~np.isfinite(np.asarray(self.loss, dtype=np.float64))
+        return is_lost(self.loss, self.diverged)
 
     def counted(self, metric: Metric) -> FloatArray:
         """Return (S, L): what each run counts as; always finite."""
-        start_S1 = self.start(metric)[:, None]
-        final_SL = np.asarray(getattr(self, metric), dtype=np.float64)
-        clip = np.fmin if metric == "loss" else np.fmax  # both pass over a NaN
-        return np.where(self.lost(), start_S1, clip(final_SL, start_S1))
+        return counts_as(metric, getattr(self, metric), self.start(metric)[:, None], self.lost())
 
     def badness(self, metric: Metric) -> FloatArray:
         """Return (S, L): what each run counts as, turned so that less is better."""
@@ -98,6 +96,39 @@ class ResponseCurve:
     def start(self, metric: Metric) -> FloatArray:
         """Return (S,): the figure before the first step."""
         return np.asarray(self.start_loss if metric == "loss" else self.start_accuracy, dtype=np.float64)
+
+
+def is_lost(loss: npt.ArrayLike | None, diverged: npt.ArrayLike) -> BoolArray:
+    """Return whether runs diverged, or ended with a loss that is not finite.
+
+    Args:
+        loss: Final validation losses, of any shape; NaN or None where there is none.
+        diverged: Whether they diverged.
+    """
+    return np.asarray(diverged, dtype=bool) | ~np.isfinite(np.asarray(loss, dtype=np.float64))
+
+
+def counts_as(metric: Metric, final: npt.ArrayLike | None, start: npt.ArrayLike, lost: bool | BoolArray) -> FloatArray:
+    """Return what runs count as, wherever runs are averaged: as their start, if they are lost or ended worse.
+
+        loss      min(l, l0), and l0 if lost
+        accuracy  max(a, a0), and a0 if lost
+
+    Args:
+        metric: Which figure.
+        final: What they ended with, of any shape; NaN or None where that is not known.
+        start: What they started with; NaN where that is not known: they count as what they ended with, if anything.
+        lost: See `is_lost`.
+
+    Source:
+        See `ResponseCurve`.
+
+    Example:
+        >>> counts_as("loss", [0.2, 9.0, 0.1], 2.3, lost=np.array([False, False, True])).tolist()
+        [0.2, 2.3, 2.3]
+    """
+    clip = np.fmin if metric == "loss" else np.fmax  # both pass over a NaN
+    return np.where(lost, start, clip(np.asarray(final, dtype=np.float64), start))
 
 
 def first_best(badness_L: FloatArray) -> int:

@@ -136,7 +136,8 @@ def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: fl
 
     without a gap around the best LR. Between two points of the grid the curve is taken as straight in log LR, down
     to a diverged run too, which counts as its start; for each seed alone, then averaged. ``at_least`` where a seed's
-    stretch reaches an edge of the grid.
+    stretch reaches an edge of the grid; ``unknown`` where a seed's start is within the tolerance already: a run that
+    learns nothing, or diverges, would be as good as any, and the width that of the whole grid.
 
     Args:
         curve: The arm's.
@@ -151,10 +152,13 @@ def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: fl
     if not 0 < tolerance < 1:
         raise StudyError(f"tolerance must be above 0 and below 1, a share of the best, got {tolerance}")
     decades_L = np.log10(np.asarray(curve.lrs))
-    found = []
-    for row_L, regret_L in zip(curve.counted(metric), curve.regret(metric), strict=True):
+    found: list[tuple[float, Side]] = []
+    for row_L, regret_L, start in zip(curve.counted(metric), curve.regret(metric), curve.start(metric), strict=True):
         best = first_best(regret_L)
         allowed = tolerance * abs(float(row_L[best]))
+        if abs(float(start - row_L[best])) <= allowed:
+            found.append((0.0, "unknown"))
+            continue
         left, reaches_left = _stretch(decades_L[best::-1], regret_L[best::-1], allowed)
         right, reaches_right = _stretch(decades_L[best:], regret_L[best:], allowed)
         side: Side = "at_least" if reaches_left or reaches_right else "exact"

@@ -10,7 +10,7 @@ import numpy as np
 
 from bnlab.errors import StudyError
 from bnlab.stats.censoring import Bounded, Side, bounded_mean
-from bnlab.stats.estimate import BoolArray
+from bnlab.stats.estimate import BoolArray, FloatArray
 from bnlab.stats.response import Metric, ResponseCurve, first_best
 
 MARGIN = 0.05
@@ -79,10 +79,11 @@ class TrainableRange:
         min_lr: Of the quota, the other end. ``at_most`` at the grid's lowest LR; no value where none is trainable.
         max_lr_of_seeds: Geometric mean over seeds of each seed's own, with its interval.
         width_of_seeds: Mean over seeds of log10(max / min), in decades, with its interval; ``at_least`` where a
-            seed's range reaches an edge of the grid. A seed without any counts as 0, one with a single LR too.
+            seed's range reaches an edge of the grid, ``unknown`` where a seed trains nowhere on it. One with a single
+            LR counts as 0.
         max_lr_by_seed: Each seed's own maximal LR.
         max_side_by_seed: And what is known of it.
-        width_by_seed: Each seed's width, in decades.
+        width_by_seed: Each seed's width, in decades; 0 where it is unknown.
         width_side_by_seed: And what is known of it.
         beyond_gap: LRs that are trainable too, but beyond one that is not.
     """
@@ -109,10 +110,20 @@ def trained(curve: ResponseCurve, rule: Rule, best: float | None = None) -> Bool
     if rule.by == "loss":
         well_SL = curve.counted("loss") < LOSS_SHARE * curve.start("loss")[:, None]
     else:
-        best = best_accuracy(curve) if best is None else best
-        bar_S1 = np.maximum(best - rule.margin, curve.start("accuracy")[:, None] + rule.margin)
-        well_SL = curve.counted("accuracy") >= bar_S1 - _ROUNDING
+        well_SL = curve.counted("accuracy") >= bars(curve, rule, best)[:, None] - _ROUNDING
     return np.asarray(well_SL)  # a run that diverged counts as its start, which no bar is as low as
+
+
+def bars(curve: ResponseCurve, rule: Rule, best: float | None = None) -> FloatArray:
+    """Return (S,): the accuracies from which on each seed's runs count as trained.
+
+    Args:
+        curve: The arm's.
+        rule: When; by the accuracy.
+        best: The bar's accuracy; None: the arm's own best.
+    """
+    best = best_accuracy(curve) if best is None else best
+    return np.maximum(best - rule.margin, curve.start("accuracy") + rule.margin)
 
 
 def best_accuracy(*curves: ResponseCurve) -> float:
@@ -183,7 +194,7 @@ def _maximum(lrs: tuple[float, ...], ends: tuple[int, int] | None) -> tuple[floa
 
 
 def _width(lrs: tuple[float, ...], ends: tuple[int, int] | None) -> tuple[float, Side]:
-    if ends is None:
-        return 0.0, "exact"
+    if ends is None:  # it may train below the grid, over nobody knows how many decades
+        return 0.0, "unknown"
     at_edge = ends[0] == 0 or ends[1] == len(lrs) - 1
     return math.log10(lrs[ends[1]] / lrs[ends[0]]), "at_least" if at_edge else "exact"

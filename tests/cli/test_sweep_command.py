@@ -28,6 +28,21 @@ def test_a_sweep_prints_its_cells_and_the_best_learning_rate_of_each_arm(bnlab_s
     assert "12 runs" in answer.err
 
 
+def test_a_dashboard_that_cannot_be_written_is_a_warning_after_the_result(
+    bnlab_says: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> list[Path]:
+        raise RuntimeError("no room for pictures")
+
+    monkeypatch.setattr("bnlab.report.dashboard.write_dashboard", refuse)
+    words = [*QUICK[:-1], "loggers=[tensorboard]", "norm=none", "seed=0,1", "name=two"]
+    answer = bnlab_says("sweep", *words, "--jobs", "1")
+    assert answer.status == 0
+    assert "2 runs: 2 finished" in answer.out
+    assert "dashboard could not be written: RuntimeError: no room for pictures" in " ".join(answer.err.split())
+    assert "Traceback" not in answer.err
+
+
 def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes_and_makes_nothing(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SIX, "--dry-run")
     assert answer.status == 0
@@ -105,6 +120,30 @@ def test_the_view_counts_runs_and_keeps_the_best_of_each_arm(capsys: pytest.Capt
     said = capsys.readouterr().out
     assert f"failed: {third}: two and two are five" in said
     assert "2 of 6 runs, 1 diverged" in said
+
+
+def test_the_view_compares_the_names_of_many_arms_a_few_times_for_each_run() -> None:
+    comparisons = []
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            comparisons.append(other)
+            return str.__eq__(self, other)
+
+    class ManyArms:
+        def arm(self, name: str) -> str:
+            return Name(f"arm {int(name) // 2}")
+
+        def cell(self, name: str) -> str:
+            return name
+
+    progress = SweepProgress(ManyArms(), [str(number) for number in range(200)])  # type: ignore[arg-type]
+    assert len(comparisons) <= 5 * 200  # each name with each: 100 * 200
+    assert {arm.num_runs for arm in progress.arms.values()} == {2}
+    assert list(progress.arms)[:2] == ["arm 0", "arm 1"]
 
 
 def test_a_live_view_fits_a_narrow_window() -> None:

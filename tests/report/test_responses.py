@@ -97,3 +97,23 @@ def test_a_damaged_run_counts_as_missing(tmp_path: Path) -> None:
     (damaged / "config.yaml").write_text("")
     found = read_responses(folder)
     assert found.arms[0].missing == ["batch at 1, seed 1: not there"]
+
+
+def test_a_damaged_file_of_records_costs_nothing_while_another_run_of_its_seed_tells_the_start(tmp_path: Path) -> None:
+    folder = write_runs(tmp_path, lambda *_: {}, norms=("batch",))
+    whole = read_responses(folder)
+    for lr in ("0.01", "0.1"):
+        (folder / f"batch-mlp-digits-lr{lr}-s1-00000000" / "metrics.jsonl").write_text("{\n{}\n")
+    assert read_responses(folder) == whole
+
+
+def test_where_all_files_of_a_seed_are_damaged_that_seed_is_missing_and_the_damage_is_told(tmp_path: Path) -> None:
+    folder = write_runs(tmp_path, lambda *_: {}, norms=("batch",))
+    for path in folder.glob("*-s1-*/metrics.jsonl"):
+        path.write_text("{\n{}\n")
+    (arm,) = read_responses(folder).arms
+    assert arm.curve is not None
+    assert arm.curve.seeds == (0, 2)
+    (text,) = arm.missing
+    assert text.startswith("batch, seed 1: ")
+    assert "metrics.jsonl, line 1 is damaged" in text

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from written_runs import write_runs
 
+from bnlab.cli.sensitivity_tables import print_sensitivity
 from bnlab.report.sensitivity import read_sensitivity
 from bnlab.stats.trainable import Rule
 
@@ -112,6 +113,23 @@ def test_an_arm_that_trains_nowhere_is_told(tmp_path: Path) -> None:
     assert "none: trains at no LR of the grid, 0.01 to 10." in text
 
 
+def test_an_arm_that_hardly_learns_is_told_and_has_dashes_for_how_much_it_matters(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    losses = {"batch": 0.2, "none": 2.2, "layer": 9.0}
+    folder = write_runs(
+        tmp_path, lambda n, lr, _: {"loss": losses[n] + 0.01 * lr, "accuracy": 0.5}, norms=("batch", "none", "layer")
+    )
+    text = said(folder)
+    assert "none: at least one seed ends within 10% of its start at every LR." in text
+    assert "layer: no run ended better than it started." in text
+    print_sensitivity(read_sensitivity(folder))
+    table = capfd.readouterr().out.partition("How much it matters")[2]
+    lines = {words[0]: words for line in table.splitlines() if (words := line.split()) and words[0] in losses}
+    assert lines["none"][-2:] == lines["layer"][-2:] == ["-", "-"]
+    assert "-" not in lines["batch"]
+
+
 def test_a_gap_is_told(tmp_path: Path) -> None:
     ends = {0.01: 0.2, 0.1: 0.9, 1.0: 0.2, 10.0: 0.89}
     text = said(write_runs(tmp_path, lambda _, lr, __: {"accuracy": ends[lr]}))
@@ -136,6 +154,17 @@ def test_where_no_arm_learned_it_is_told(tmp_path: Path) -> None:
     assert "No arm learned much: the best accuracy is 12.0%" in said(
         write_runs(tmp_path, lambda *_: {"accuracy": 0.12})
     )
+
+
+def test_the_bar_that_is_told_is_the_one_in_force_where_the_start_is_close_to_the_best(tmp_path: Path) -> None:
+    def hardly(norm: str, _: float, seed: int) -> dict[str, Any]:
+        return {"accuracy": 0.14 if norm == "batch" else 0.11, "start_accuracy": 0.1 + seed / 100}
+
+    folder = write_runs(tmp_path, hardly)
+    found = read_sensitivity(folder)
+    assert [each.bar for each in found.arms] == [pytest.approx(0.17)] * 2  # not 0.14 - 0.05
+    assert [each["bar"] for each in found.as_dict()["arms"]] == [pytest.approx(0.17)] * 2
+    assert "within 5 points of the best arm's best and 5 points above its start (17.0% here)" in said(folder)
 
 
 def test_an_uneven_grid_is_told(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import DataError
-from bnlab.runfolder.identity import data_fingerprint, run_id
+from bnlab.runfolder.identity import SCHEMA_VERSION, data_fingerprint, run_id
 
 
 def test_an_id_says_what_matters_first() -> None:
@@ -21,11 +22,22 @@ def test_an_id_says_what_matters_first() -> None:
     "override",
     [
         *["device=cpu", "threads=3", "sweep.engine=sequential", "loggers=[]", "name=mine", "data.root=/x"],
-        *["train.checkpoint_every=10", "optim.lr=1e-1", "optim.lr=0.10"],
+        *["train.checkpoint_every=10", "optim.lr=1e-1", "optim.lr=0.10", "diagnostics.tensorboard=[]"],
     ],
 )
 def test_what_cannot_change_the_numbers_does_not_change_the_id(override: str) -> None:
     assert run_id(compose_run([override])) == run_id(compose_run([]))
+
+
+def test_an_id_ends_in_the_hash_of_all_other_settings() -> None:
+    config = compose_run(["norm=batch", "data=digits", "train.checkpoint_every=3"])
+    facts = config.as_dict()
+    for key in ("name", "device", "threads", "loggers", "accept", "sweep"):
+        del facts[key]
+    del facts["data"]["root"], facts["train"]["checkpoint_every"], facts["diagnostics"]["tensorboard"]
+    facts |= {"schema_version": SCHEMA_VERSION}
+    written = json.dumps(facts, sort_keys=True).encode()
+    assert run_id(config).endswith(f"-{hashlib.sha256(written).hexdigest()[:8]}")
 
 
 @pytest.mark.parametrize(

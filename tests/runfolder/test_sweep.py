@@ -45,6 +45,14 @@ def test_what_cannot_change_a_number_and_what_came_out_are_no_factors() -> None:
     assert swept_keys(rows) == []
 
 
+def test_a_sweep_that_was_continued_with_checkpoints_has_the_arms_that_it_had() -> None:
+    rows = [
+        {**row, "train.checkpoint_every": 50 if row["seed"] else None} for row in grid(norm=["a", "b"], seed=[0, 1])
+    ]
+    assert swept_keys(rows, ["norm=a,b", "seed=0,1", "train.checkpoint_every=50"]) == ["norm", "seed"]
+    assert swept_keys([{"norm": "a", "train.checkpoint_every": n} for n in (None, 50)]) == []
+
+
 def test_a_damaged_run_tells_nothing_about_the_factors() -> None:
     rows = [*grid(norm=["batch", "none"]), {"norm": None, "depth": None, "problem": "damaged"}]
     assert swept_keys(rows) == ["norm"]

@@ -140,6 +140,14 @@ def test_a_stretch_that_reaches_the_edge_of_the_grid_is_a_lower_bound() -> None:
     assert found.value == pytest.approx((1.1 + 0.2) / 2)
 
 
+@pytest.mark.parametrize("lost", [math.nan, 2.3, 5.0, 2.2])  # 2.2: less than a tenth below the start
+def test_what_learns_nothing_has_no_tolerance_width(lost: float) -> None:
+    found = tolerance_width(curve_of([0.1, 1, 10], [[lost] * 3, [0.4, 0.2, 1.2]]))
+    assert (found.value, found.low, found.high, found.side) == (None, None, None, "unknown")
+    accuracy = [[0.1, 0.101, 0.1], [0.1, 0.9, 0.1]]
+    assert tolerance_width(curve_of([0.1, 1, 10], [[0.4, 0.2, 1.2]] * 2, accuracy), "accuracy").side == "unknown"
+
+
 def test_a_stretch_ends_at_the_first_gap() -> None:
     found = tolerance_width(curve_of([0.01, 0.1, 1, 10, 100], [0.4, 0.2, 0.4, 0.2, 0.4]))
     assert found.value == pytest.approx(0.2)
@@ -168,6 +176,13 @@ def test_a_wider_range_is_a_positive_difference() -> None:
     found = compare(wide, narrow).width_difference
     assert (found.value, found.side) == (pytest.approx(1.5), "exact")
     assert compare(narrow, wide).width_difference.value == pytest.approx(-1.5)
+
+
+def test_a_width_is_not_compared_with_that_of_an_arm_that_may_train_below_the_grid() -> None:
+    lrs, loss = [0.01, 0.1, 1, 10], [[0.1] * 4]
+    wide, nowhere = curve_of(lrs, loss, [[0.2, 0.9, 0.9, 0.2]]), curve_of(lrs, loss, [[0.2] * 4])
+    assert compare(wide, nowhere).width_difference.side == "unknown"
+    assert compare(nowhere, wide).width_difference.value is None
 
 
 @pytest.mark.parametrize(

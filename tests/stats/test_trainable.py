@@ -33,10 +33,12 @@ def test_an_edge_at_the_edge_of_the_grid_is_a_bound() -> None:
     assert (left.min_lr.side, left.max_lr.side, left.width_of_seeds.side) == ("at_most", "exact", "at_least")
 
 
-def test_what_trains_nowhere_has_a_maximal_lr_below_the_grid_and_no_width() -> None:
+def test_what_trains_nowhere_has_a_maximal_lr_below_the_grid_and_a_width_that_nobody_knows() -> None:
     found = range_of([0.1, 0.12, 0.1, 0.11, 0.1])
     assert (found.max_lr.value, found.max_lr.side) == (0.01, "at_most")
-    assert (found.min_lr.value, found.width_of_seeds.value) == (None, 0)
+    assert (found.min_lr.value, found.width_of_seeds.value, found.width_side_by_seed) == (None, None, ("unknown",))
+    one_of_two = range_of([0.2, 0.9, 0.92, 0.9, 0.2], [0.1] * 5)
+    assert (one_of_two.width_of_seeds.side, one_of_two.width_side_by_seed) == ("unknown", ("exact", "unknown"))
 
 
 def test_an_arm_that_learns_nothing_is_not_held_against_its_own_best_alone() -> None:

@@ -22,7 +22,7 @@ from bnlab.errors import RunError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.sweep import LEARNING_RATE, SweepRuns
 from bnlab.stats.estimate import LEVEL, Estimate, mean_over_seeds
-from bnlab.stats.response import first_best
+from bnlab.stats.response import Metric, counts_as, first_best, is_lost
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -58,9 +58,9 @@ class Response:
     Attributes:
         lr: The learning rate.
         num_seeds: How many runs ended.
-        num_diverged: How many of them diverged.
-        loss: Final validation loss, a run counting as what it started with if it ended with more or diverged.
-        accuracy: Final validation accuracy; a run that diverged counts as what it started with.
+        num_diverged: How many of them diverged, or ended with a loss that is not finite.
+        loss: Final validation loss, of what each run counts as: its start, if it diverged or ended worse.
+        accuracy: Final validation accuracy, likewise.
     """
 
     lr: float
@@ -100,7 +100,7 @@ class _Run:
     def diverged(self) -> bool:
         return bool(self.row["status"] == "diverged")
 
-    def is_lost(self, step: int) -> bool:
+    def is_lost_at(self, step: int) -> bool:
         """Return whether it had diverged by a step."""
         return self.diverged and step >= (self.row.get("diverged_at_step") or 0)
 
@@ -108,12 +108,14 @@ class _Run:
         """Return the validation loss or accuracy before the first step."""
         return next(iter(self.curves.get(f"eval/{figure}", {}).values()), np.nan)
 
-    def counted(self, figure: str) -> float:
-        """Return the final validation loss or accuracy; that of the start if it diverged, or lost more than it had."""
-        final, start = self.row.get(f"validation_{figure}"), self.start(figure)
-        if self.diverged or final is None:
-            return start
-        return float(np.fmin(final, start)) if figure == "loss" else float(final)
+    @property
+    def is_lost(self) -> bool:
+        """Whether it diverged, or ended with a loss that is not finite."""
+        return bool(is_lost(self.row.get("validation_loss"), self.diverged))
+
+    def counted(self, figure: Metric) -> float:
+        """Return the validation loss or accuracy that it counts as."""
+        return float(counts_as(figure, self.row.get(f"validation_{figure}"), self.start(figure), self.is_lost))
 
 
 def read_sweep_arms(sweep: SweepRuns) -> list[Arm]:
@@ -126,16 +128,16 @@ def read_sweep_arms(sweep: SweepRuns) -> list[Arm]:
     for row in sweep.rows:
         if row["status"] in {"finished", "diverged"} and isinstance(row.get(LEARNING_RATE), int | float):
             groups.setdefault(json.dumps([row.get(key) for key in sweep.arm_keys]), []).append(row)
-    arms: dict[str, Arm] = {}
+    arms: dict[str, Arm] = {}  # by names without case: some systems tell no folder from another by it
     for rows in groups.values():
         settings = {key: rows[0].get(key) for key in sweep.arm_keys}
         name = arm_name(settings)
         number = itertools.count(2)
-        while name in arms:  # two classes of the same name in two packages
+        while name.casefold() in arms:  # two classes of the same name in two packages
             name = f"{arm_name(settings)}-{next(number)}"
         arm = _arm(name, settings, rows)
         if arm is not None:
-            arms[name] = arm
+            arms[name.casefold()] = arm
     return list(arms.values())
 
 
@@ -170,8 +172,8 @@ def _response(lr: float, runs: Sequence[_Run]) -> Response | None:
     told = [run for run in runs if np.isfinite([run.counted("loss"), run.counted("accuracy")]).all()]
     if not told:
         return None
-    loss, accuracy = ([run.counted(figure) for run in told] for figure in ("loss", "accuracy"))
-    num_diverged = sum(run.diverged for run in told)
+    loss, accuracy = [run.counted("loss") for run in told], [run.counted("accuracy") for run in told]
+    num_diverged = sum(run.is_lost for run in told)
     return Response(lr, len(told), num_diverged, mean_over_seeds(loss), mean_over_seeds(accuracy))
 
 
@@ -215,7 +217,7 @@ def _curve(tag: str, runs: Sequence[_Run]) -> Curve | None:
     values_ST = np.array([[of_run.get(step, np.nan) for step in steps] for of_run in points])
     if group in {"train", "eval"}:
         start_S1 = np.array([[run.start(figure)] for run in runs])
-        lost_ST = np.array([[run.is_lost(step) for step in steps] for run in runs])
+        lost_ST = np.array([[run.is_lost_at(step) for step in steps] for run in runs])
         values_ST = np.where(lost_ST, start_S1, values_ST)
     values_ST[~np.isfinite(values_ST)] = np.nan
     told_T = np.isfinite(values_ST).sum(0) > 0

@@ -14,6 +14,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
 from bnlab.records import Status
+from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.runfolder.index import flatten
 from bnlab.schema import RunConfig
 
@@ -22,9 +23,6 @@ METRICS = ("test/accuracy", "test/loss", "eval/accuracy", "eval/loss", "train/lo
 
 FIRST = {"norm", "model", "model.activation", "optim.lr", "seed"}
 """TensorBoard shows five hyperparameters until asked for more: those marked as differing, then by the alphabet."""
-
-NOT_HPARAMS = {"name", "device", "threads", "loggers", "accept", "sweep.engine", "data.root", "train.checkpoint_every"}
-"""Settings that cannot change a number, and so are no hyperparameters."""
 
 _STATUS_OF: Mapping[Status, str] = {"finished": "STATUS_SUCCESS", "diverged": "STATUS_FAILURE"}
 """Of runs that came to an end. The others may go on, and TensorBoard keeps the first ending that it reads."""
@@ -41,7 +39,7 @@ def session_start(config: RunConfig, keys: Sequence[str] | None) -> list[Summary
     """
     settings = {key.removesuffix(".name"): value for key, value in flatten(config.as_dict()).items() if key != "name"}
     if keys is None:
-        columns = [key for key in settings if key not in NOT_HPARAMS]
+        columns = [key for key in settings if key not in IMMATERIAL]
         values = {key: _hparam(settings[key]) for key in columns}
     else:  # what an arm lacks stays empty; of the settings that only some arms have, most are numbers
         names = dict.fromkeys(key.removesuffix(".name") for key in keys)

@@ -1,0 +1,37 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from bnlab.cli.sweep_tables import print_sweep
+from bnlab.records import RunSummary, Status
+from bnlab.runfolder.index import write_sweep
+from bnlab.sweeps.execute import SweepResult
+
+
+def written_run(folder: Path, lr: float, seed: int, status: Status) -> None:
+    folder.mkdir()
+    config = {"norm": {"name": "none"}, "optim": {"name": "sgd", "lr": lr}, "seed": seed}
+    (folder / "manifest.json").write_text(json.dumps({"status": status, "config": config}))
+    if status == "finished":
+        (folder / "summary.json").write_text(json.dumps({"run_id": folder.name, "validation_loss": 0.5}))
+
+
+def test_all_tables_call_a_run_without_a_result_by_the_same_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    statuses: dict[str, Status] = {"a": "finished", "b": "failed", "c": "interrupted", "d": "interrupted"}
+    summaries = []
+    for lr in (0.1, 1.0):
+        for seed, (name, status) in enumerate(statuses.items()):
+            status_here = status if lr == 1.0 else "finished"
+            folder = tmp_path / f"{name}{lr:g}"
+            summaries.append(RunSummary(folder.name, status_here, str(folder), seed))
+            if folder.name != "d1":  # it was never begun
+                written_run(folder, lr, seed, status_here)
+    write_sweep(tmp_path, ["optim.lr=0.1,1", "seed=0,1,2,3"], [summary.run_id for summary in summaries])
+    print_sweep(SweepResult(tmp_path, summaries, {}))
+    lines = [" ".join(line.split()) for line in capfd.readouterr().out.splitlines()]
+    assert any(line.startswith("1 1 ") and line.endswith("1 failed, 1 interrupted, 1 missing") for line in lines)
+    assert {"b1 failed", "c1 interrupted cut off", "d1 missing not begun"} <= set(lines)
+    assert "8 runs: 5 finished, 1 failed, 1 interrupted, 1 missing" in lines
