@@ -107,7 +107,7 @@ def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
         config_dir: A folder of own options, for ``glob``.
 
     Raises:
-        ConfigError: It sweeps over an interval, which has no end of values.
+        ConfigError: It sweeps over an interval, which has no end of values, or over nothing.
 
     Example:
         >>> sweep_values(parse_overrides(["seed=range(3)"])[0], None)
@@ -125,12 +125,30 @@ def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
             raise ConfigError(f"{override.input_line} matches nothing in conf/{override.key_or_group}.")
         return [f"{key}={option}" for option in options]
     if override.is_discrete_sweep():
-        # Hydra escapes the colon of package.module:Class, as if it would read it once more
-        return [f"{key}={text}".replace("\\:", ":") for text in override.sweep_string_iterator()]
+        return [f"{key}={text}" for text in _values_in_order(override)]
     raise ConfigError(
         f"{override.input_line}: an interval has no list of values. Use range(...) or choice(...), "
         "or hydra/sweeper=optuna, which searches it."
     )
+
+
+def _values_in_order(override: Override) -> list[str]:
+    """Return the values of a choice or a range, as one would type them.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    text, key = override.input_line, override.get_key_element()
+    try:
+        # Hydra escapes the colon of package.module:Class, as if it would read it once more
+        values = [value.replace("\\:", ":") for value in override.sweep_string_iterator()]
+    except (ValueError, HydraException):
+        raise ConfigError(
+            f"{text}: range(start, stop, step) needs a step other than 0. Such as {key}=range(0,10,2)."
+        ) from None
+    if not values:
+        raise ConfigError(f"{text} has no values. A range ends before its stop: {key}=range(3) is 0, 1 and 2.")
+    return values
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,26 @@ def test_choice_range_and_glob_are_hydras() -> None:
         expand(["norm=glob(x*)"])
 
 
+@pytest.mark.parametrize("word", ["seed=range(0)", "seed=range(3,1)", "seed=shuffle(range(0))", "seed=sort(range(0))"])
+def test_a_sweep_over_nothing_is_refused_by_its_word(word: str) -> None:
+    for expanded in (lambda: expand(["norm=batch,none", word]), lambda: compose_run([word])):
+        with pytest.raises(ConfigError) as refusal:
+            expanded()
+        assert str(refusal.value) == (
+            f"{word} has no values. A range ends before its stop: seed=range(3) is 0, 1 and 2."
+        )
+
+
+@pytest.mark.parametrize("word", ["seed=range(0,10,0)", "optim.lr=range(0,1,0.0)"])
+def test_a_range_that_does_not_move_is_refused_by_its_word(word: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(ConfigError) as refusal:
+        expand([word])
+    assert str(refusal.value) == (
+        f"{word}: range(start, stop, step) needs a step other than 0. Such as {key}=range(0,10,2)."
+    )
+
+
 def test_an_option_applies_where_it_exists_and_makes_no_run_twice() -> None:
     grid = expand(["norm=group,none", "norm.num_groups=2,5"])
     assert [(c.norm.name, c.norm.options.get("num_groups")) for c in grid.configs] == [
