@@ -73,6 +73,17 @@ def test_a_sweeps_name_is_what_it_was_given_or_says_what_is_swept() -> None:
     assert sweep_name(same) == name != sweep_name(["seed=0,2"])
 
 
+def test_a_sweep_has_one_name_and_not_that_of_the_folder_of_single_runs() -> None:
+    with pytest.raises(ConfigError) as several:
+        expand(["name=a,b", "seed=0,1"])
+    assert str(several.value) == "name=a,b: a sweep has one name, its folder's. Give one: name=a."
+    with pytest.raises(ConfigError) as single:
+        expand(["name=single", "seed=0,1"])
+    assert str(single.value) == (
+        "name=single is the folder of runs that belong to no sweep. Give the sweep another name."
+    )
+
+
 def test_an_option_that_no_arm_has_is_an_error_that_names_the_arms() -> None:
     with pytest.raises(ConfigError, match=r"norm\.num_groups is not a setting with norm=batch,none"):
         expand(["norm=batch,none", "norm.num_groups=2"])
