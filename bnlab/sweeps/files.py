@@ -66,6 +66,8 @@ def _refuse_a_key_given_twice(path: Path, text: str) -> None:
     line_of: dict[str, int] = {}
     for key, _ in table.value if isinstance(table, yaml.MappingNode) else ():
         line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            continue
         if key.value in line_of:
             raise ConfigError(
                 f"{path}: {key.value} is given twice, in lines {line_of[key.value]} and {line}. "

@@ -158,3 +158,11 @@ def test_zsh_and_fish_get_whole_words() -> None:
     context = typer.Context(typer.main.get_command(app))
     assert complete_override(context, "norm=batch_t") == ["norm=batch_torch"]
     assert complete_override(context, "norm=batch,no") == ["norm=batch,none"]
+
+
+@pytest.mark.parametrize("command", [["train"], ["sweep", "seed=0,1"], ["lr-sensitivity"], ["list", "norms"]])
+def test_a_config_dir_that_is_not_there_is_said_by_every_command(bnlab_says: Say, command: list[str]) -> None:
+    answer = bnlab_says(*command, "--config-dir", "nowhere")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.startswith("error: --config-dir nowhere is not there.")
+    assert answer.err.count("\n") == 1

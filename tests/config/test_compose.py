@@ -108,6 +108,13 @@ def test_own_options_are_found_in_config_dir_and_in_conf_here(tmp_path: Path) ->
         compose_run(["optim=slwo"], tmp_path / "mine")
 
 
+def test_a_config_dir_that_is_no_folder_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for name, what in (("nowhere", "is not there"), ("file", "is not a folder")):
+        with pytest.raises(ConfigError, match=f"^--config-dir {tmp_path / name} {what}\\. Give the folder that holds"):
+            compose_run(["norm=none"], tmp_path / name)
+
+
 def test_an_own_norm_keeps_its_options_unconverted() -> None:
     norm = compose_run(["norm=my.layers:Mine", "norm.momentum=0.25", "norm.kind=odd"]).norm
     assert norm.name == "my.layers:Mine"
