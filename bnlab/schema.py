@@ -6,11 +6,17 @@ No torch and no Hydra: a config can be read and checked without waiting for eith
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bnlab.errors import nearest_divisors
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes 1 ms, Python's 4
+
+MAX_NAME = 100
+"""Letters of a name: file systems take 255 for a folder's, and Windows 260 for all of its path."""
+
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+"""Names that Windows keeps for devices, whatever stands behind their first dot."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -225,7 +231,7 @@ class RunConfig(_Config):
     """All that a run is. Two equal configs give two equal runs."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] | None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=MAX_NAME)] | None
     placement: Literal["before", "after", "input"]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     threads: Count | None
@@ -239,6 +245,15 @@ class RunConfig(_Config):
     train: TrainConfig
     diagnostics: DiagnosticsConfig
     sweep: SweepConfig
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_device(cls, name: str | None) -> str | None:
+        if name is not None and name.partition(".")[0].lower() in RESERVED:
+            raise ValueError(
+                f"name={name} cannot be a folder's name on Windows, which keeps it for a device. Try my_{name}"
+            )
+        return name
 
     def as_dict(self) -> dict[str, Any]:
         """Return the config as plain values, as config.yaml holds them."""

@@ -2,7 +2,9 @@
 
 import atexit
 import gc
+import os
 import sys
+import traceback
 from typing import Any
 
 import typer
@@ -57,6 +59,7 @@ def main() -> None:
 
     Raises:
         BnlabError: With --debug, so that its traceback is seen.
+        OSError: It is none of standard output, or with --debug.
     """
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
@@ -72,11 +75,23 @@ def main() -> None:
         if error.format_message():  # without any word at all the help has been shown instead
             say_error(error.format_message())
         sys.exit(2)
+    except OSError as error:
+        if debug or not _is_of_output(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries it again at its end
+        say_error(f"standard output cannot be written to: {error.strerror}. Make room there, or write it elsewhere.")
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
         if "bnlab.sweeps.workers" in sys.modules:
             sys.modules["bnlab.sweeps.workers"].end_workers()
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether an error arose where text is printed."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals["__name__"]).partition(".")[0] in {"rich", "typer", "click"}
 
 
 if __name__ == "__main__":

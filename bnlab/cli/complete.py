@@ -2,6 +2,7 @@
 
 import os
 import typing
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -37,7 +38,8 @@ def complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
     in_pieces = not equals and before[-1:] == ["="] and len(before) > 1
     if in_pieces:
         key, begun = before[-2], incomplete
-    folders = search_folders(ctx.params.get("config_dir"))
+    given = Path(ctx.params.get("config_dir") or "conf")
+    folders = search_folders(given if given.is_dir() else None)
     groups = {name: options for name, options in known_options(folders).items() if name not in {"budget", "tuning"}}
     if not equals and not in_pieces:
         words = [f"{group}=" for group in groups] + [f"{name}=" for name in config_keys(folders)]

@@ -59,13 +59,14 @@ def print_table(table: Table) -> None:
         Console(file=sys.stdout, width=ROOMY, highlight=False).print(table)
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool) -> bool:
+def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool, columns: Sequence[str] = ()) -> bool:
     """Print rows for a program, if that is what was asked for; return whether it was.
 
     Args:
         rows: With equal or different keys; what a row lacks is null, or an empty field.
         as_json: One JSON list.
         as_csv: A heading and one line per row.
+        columns: The heading where there are no rows.
 
     Raises:
         BadParameter: Both were asked for.
@@ -75,9 +76,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool) -
     if as_json:
         typer.echo(json.dumps(list(rows), indent=1))
     elif as_csv:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
+        heading = list(dict.fromkeys(key for row in rows for key in row)) or columns
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer = csv.DictWriter(buffer, heading, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         typer.echo(buffer.getvalue(), nl=False)

@@ -26,6 +26,9 @@ _FIGURE = re.compile(r"-$|-?[\d.,]+(e[+-]?\d+)?%?$")
 _IN_THE_ID = {"norm", "model", "data", "optim.lr", "seed"}
 """Settings that a run's name says already."""
 
+_OF_EVERY_RUN = ("run_id", "status", "seed", "norm", "model", "data", "optim.lr", "started", "folder", "sweep")
+"""Columns that there are whatever was trained: the heading where nothing was."""
+
 _FIRST_TO_GO = ("s", "steps", "validation", "sweep")
 """Columns that a narrow window goes without, in this order, before any setting that was swept."""
 
@@ -73,7 +76,9 @@ def runs(
     ordered = sort_rows(rows, _words(sort), reverse)
     shown = [row for row in ordered if all(condition.holds(row) for condition in conditions)][:limit]
     picked = pick_columns(_words(columns), rows) if columns else None
-    if print_rows([{key: row.get(key) for key in picked} for row in shown] if picked else shown, as_json, as_csv):
+    columns_known = picked or list(dict.fromkeys(key for row in rows for key in row)) or _OF_EVERY_RUN
+    told = [{key: row.get(key) for key in picked} for row in shown] if picked else shown
+    if print_rows(told, as_json, as_csv, columns_known):
         return
     if shown:
         print_table(

@@ -25,7 +25,10 @@ Overrides = Annotated[
         f"Words of the config with several values, in Hydra's grammar; they win over conf/sweep/{DEFAULT}.yaml."
     ),
 ]
-By = Annotated[Literal["loss", "accuracy"], typer.Option("--by", help="What a best LR and the chart are about.")]
+By = Annotated[
+    Literal["loss", "accuracy"] | None,
+    typer.Option("--by", help="What a best LR and the chart are about (default: loss)."),
+]
 RangeTest = Annotated[
     bool, typer.Option("--range-test", help="A quick screen instead: one run per arm and seed, with a rising LR.")
 ]
@@ -38,7 +41,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one J
 
 def lr_sensitivity(
     overrides: Overrides = None,
-    by: By = "loss",
+    by: By = None,
     range_test: RangeTest = False,
     jobs: Jobs = None,
     dry_run: DryRun = False,
@@ -64,11 +67,12 @@ def lr_sensitivity(
     if range_test:
         from bnlab.cli.range_test import run_range_tests
 
-        run_range_tests(words, config_dir, quiet=quiet, as_json=as_json)
+        given = {"--by": by is not None, "--jobs": (jobs or 1) > 1, "--again": again, "--runs": runs is not None}
+        run_range_tests(words, config_dir, [name for name in given if given[name]], dry_run, quiet, as_json)
         return
 
     def show(result: "SweepResult") -> None:
-        _show(result.folder, by, quiet=quiet, as_json=as_json)
+        _show(result.folder, by or "loss", quiet=quiet, as_json=as_json)
 
     options = SweepOptions(runs, config_dir, jobs, dry_run, again=again, quiet=quiet)
     status = sweeping.run(words, options, _refuse_one_rate, show)

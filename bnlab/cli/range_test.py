@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bnlab.cli.consoles import ERR, OUT, new_table, print_table, say_warning
+from bnlab.cli.consoles import ERR, OUT, counted, new_table, print_table, say_warning
 from bnlab.cli.sensitivity_tables import two_digits
 from bnlab.errors import ConfigError
 
@@ -29,20 +29,35 @@ A_SCREEN = (
 )
 
 
-def run_range_tests(words: list[str], config_dir: Path | None, *, quiet: bool, as_json: bool) -> None:
+_WHY_NOT = {
+    "--by": "it goes by the loss of its batches alone",
+    "--jobs": "it is made in this process, one after another",
+    "--again": "nothing of it is kept, so it is made anew each time",
+    "--runs": "nothing of it is kept",
+}
+"""Options of lr-sensitivity that have no sense with a range test."""
+
+
+def run_range_tests(
+    words: list[str], config_dir: Path | None, refused: list[str], dry_run: bool, quiet: bool, as_json: bool
+) -> None:
     """Make a range test of every arm and seed of a sweep, over the range of its learning rates, and print them.
 
     Args:
         words: What is swept.
         config_dir: A folder of own options.
+        refused: Options that were given and can have no effect.
+        dry_run: Say what would be made, and stop.
         quiet: Print nothing.
         as_json: Print one JSON object.
 
     Raises:
-        ConfigError: The sweep has one learning rate only, and so no range.
+        ConfigError: The sweep has one learning rate only, and so no range; or an option has no sense here.
     """
     from bnlab.sweeps.plan import plan_sweep
 
+    for option in refused:
+        raise ConfigError(f"{option} has no effect on --range-test: {_WHY_NOT[option]}. Leave one of them out.")
     sweep = plan_sweep(words, None, config_dir)
     for warning in () if quiet else sweep.warnings:
         say_warning(warning)
@@ -55,9 +70,16 @@ def run_range_tests(words: list[str], config_dir: Path | None, *, quiet: bool, a
         )
     if not quiet:
         _warn_of_few_steps(sweep, lowest, highest)
+    by_arm = _by_arm(sweep)
+    if not quiet:
+        num_tests = sum(len(configs) for configs in by_arm.values())
+        tests = f"{counted(num_tests, 'range test')} of {counted(len(by_arm), 'arm')}"
+        ERR.print(f"{tests}, optim.lr from {lowest:g} to {highest:g}; nothing of it is kept", style="dim")
+    if dry_run:
+        return
     found = {
         arm: _screened(arm, configs, lowest, highest, show=not quiet and ERR.is_terminal)
-        for arm, configs in _by_arm(sweep).items()
+        for arm, configs in by_arm.items()
     }
     if as_json:
         facts = {"lowest": lowest, "highest": highest, "note": A_SCREEN}

@@ -25,6 +25,7 @@ def search(words: list[str], options: SweepOptions) -> int:
     Raises:
         ConfigError: It is asked to train only some of its runs.
     """
+    from bnlab.runfolder.index import check_writable
     from bnlab.sweeps.search import plan_search
     from bnlab.sweeps.searching import run_search
     from bnlab.training.interruption import interruptible
@@ -34,6 +35,8 @@ def search(words: list[str], options: SweepOptions) -> int:
     quiet = options.quiet
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Trying every setting"):
         planned = plan_search(words, options.runs, options.config_dir, options.jobs)
+    if not options.dry_run:
+        check_writable(planned.folder)
     if not quiet:
         for warning in planned.warnings:
             say_warning(warning)

@@ -84,6 +84,7 @@ def run(
     Another command's words are swept by it too: ``refuse`` raises where the plan does not suit that command, and
     ``show_result`` prints in place of the tables.
     """
+    from bnlab.runfolder.index import check_writable
     from bnlab.sweeps.execute import begin
     from bnlab.sweeps.plan import plan_sweep, prepared
 
@@ -92,7 +93,8 @@ def run(
         sweep = plan_sweep(words, options.runs, options.config_dir)
         refuse(sweep)
         missing = sweep.missing(only=options.only, again=options.again)
-        if not options.dry_run:
+        if missing and not options.dry_run:
+            check_writable(sweep.folder)
             begin(sweep, missing, options.jobs)
         sweep = prepared(sweep) if missing else sweep
     for warning in () if quiet else sweep.warnings:

@@ -48,7 +48,6 @@ def train(
     from its last checkpoint: SIGTERM makes one, train.checkpoint_every=1000 makes more.
     """
     words = overrides or []
-    _check_config_dir(config_dir)
     if cfg is not None:
         from bnlab.config.compose import render_config
 
@@ -113,8 +112,3 @@ def open_view(config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":
 
 def _say_where_it_goes_on(step: int) -> None:
     ERR.print(f"It was cut off; going on from its checkpoint at step {step:,}.", style="dim")
-
-
-def _check_config_dir(config_dir: Path | None) -> None:
-    if config_dir is not None and not config_dir.is_dir():
-        raise typer.BadParameter(f"--config-dir {config_dir} is not a folder")

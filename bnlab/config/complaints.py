@@ -39,6 +39,11 @@ def _line(fault: Any) -> str:
             return f"{place} is missing. Write {place}=... or add it to the file of its group."
         case "string_pattern_mismatch":
             return f"{place} {_LAWS[place]}, got {came}."
+        case "string_too_long":
+            return f"{place} must have {context['max_length']} characters at most, got {len(came)}. Shorten it."
+        case "string_type" if isinstance(came, bool | int | float):
+            written = str(came).lower() if isinstance(came, bool) else came
+            return f"""{place} must be text, got {written}. Quotes make it text: "{place}='{written}'"."""
         case "literal_error" | "union_tag_invalid":
             known = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags")))
             return f"{place}={came} is not known. {did_you_mean(str(came), known)}"

@@ -30,7 +30,7 @@ from bnlab.config.folders import (
     known_options,
     search_folders,
 )
-from bnlab.config.grammar import parse_overrides, setting
+from bnlab.config.grammar import parse_overrides, setting, sweep_values
 from bnlab.config.places import where_it_is_one
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
@@ -193,6 +193,8 @@ def _refuse_what_one_run_cannot_take(overrides: list[Override], folders: list[Pa
     for override in overrides:
         text, key = override.input_line, override.key_or_group
         if override.is_sweep_override():
+            if override.is_discrete_sweep():
+                sweep_values(override, None)  # one that has none needs another cure
             raise ConfigError(f"{text} gives several values, one run takes one. Add -m to sweep.")
         if override.is_add():
             raise ConfigError(f"{text}: every key is there already, none can be added. Leave out the +.")

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from bnlab.errors import ConfigError
 from bnlab.plugins import NORM_PLUGINS
 
 NO_GROUPS = {"sweep", "hydra"}
@@ -23,7 +24,15 @@ def search_folders(config_dir: Path | None) -> list[Path]:
 
     Args:
         config_dir: What --config-dir says, if it was given.
+
+    Raises:
+        ConfigError: It is no folder.
     """
+    if config_dir is not None and not config_dir.is_dir():
+        what = "is not a folder" if config_dir.exists() else "is not there"
+        raise ConfigError(
+            f"--config-dir {config_dir} {what}. Give the folder that holds norm/, optim/ or sweep/ of yours."
+        )
     folders = [conf_folder()]
     for folder in (config_dir, Path("conf")):
         if folder is not None and folder.is_dir() and not any(Path(folder).samefile(known) for known in folders):

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, O
 from hydra.errors import HydraException, OverrideParseException
 
 from bnlab.config.folders import known_options, search_folders
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, did_you_mean
 
 DIGITS = 6
 """Significant digits of a logspace: 0.00316228 can be read and typed, 0.0031622776601683794 cannot."""
@@ -51,17 +51,22 @@ def logspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
 
 
 @functools.cache
-def _parser() -> OverridesParser:
+def _functions() -> Any:
     functions = create_functions()
     functions.register(name="logspace", func=logspace)
-    return OverridesParser(functions)
+    return functions
+
+
+@functools.cache
+def _parser() -> OverridesParser:
+    return OverridesParser(_functions())
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:
     """Parse overrides by Hydra's grammar; `logspace` is known besides Hydra's own functions.
 
     Raises:
-        ConfigError: An override does not parse.
+        ConfigError: An override does not parse, or gives no value.
     """
     parsed = []
     for text in overrides:
@@ -70,12 +75,69 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
         except (OverrideParseException, HydraException) as error:
             if isinstance(error.__cause__, ValueError | TypeError):  # a function, called with what it cannot take
                 raise ConfigError(f"{text}: {error.__cause__}.") from None
-            key, equals, value = text.partition("=")
-            cure = (
-                f"""Quote the value, inside the shell's quotes: "{key}='{value}'".""" if equals else "Write key=value."
-            )
-            raise ConfigError(f"'{text}' is not an override: Hydra's grammar cannot read it. {cure}") from None
+            raise ConfigError(_what_does_not_parse(text, str(error))) from None
+        if text.endswith("=") and text.count("=") == 1:
+            raise ConfigError(f"{text} has no value. Write one behind the equals sign, or leave {text} out.")
     return parsed
+
+
+def as_words(overrides: Sequence[str]) -> list[str]:
+    """Return overrides as a list.
+
+    Raises:
+        ConfigError: They are one text, whose letters would be taken for words.
+    """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides must be a list of words, got the text {overrides!r}. Write {overrides.split()}.")
+    return list(overrides)
+
+
+def _what_does_not_parse(text: str, said: str) -> str:
+    """Return one sentence about a word that Hydra's grammar cannot read.
+
+    Args:
+        text: The word.
+        said: What Hydra says of it.
+    """
+    key, equals, value = text.partition("=")
+    unknown = re.search(r"Unknown function '(\w+)'", said)
+    if unknown:
+        return f"{text}: {unknown[1]} is no function. {did_you_mean(unknown[1], _functions().functions)}"
+    fault = _fault_of_a_list(value)
+    if fault:
+        return f"{text}: {fault}"
+    cure = f"""Quote the value, inside the shell's quotes: "{key}='{value}'".""" if equals else "Write key=value."
+    return f"'{text}' is not an override: Hydra's grammar cannot read it. {cure}"
+
+
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+def _fault_of_a_list(value: str) -> str | None:
+    """Return what is wrong with the commas and brackets of a value, and the cure; None: nothing is.
+
+    Example:
+        >>> _fault_of_a_list("batch,none,")
+        'the list ends in a comma, with no value behind it. Leave out the comma.'
+        >>> _fault_of_a_list("range(0,3")
+        'a bracket is not closed. Write ) behind it.'
+    """
+    bare = re.sub(r"""(['"])(?:\\.|(?!\1).)*\1""", "x", value)  # what stands in quotes is no list
+    if "'" in bare or '"' in bare:
+        return "a quote is not closed. Close it, or put a backslash before it."
+    expected: list[str] = []
+    for letter in bare:
+        if letter in _CLOSING:
+            expected.append(_CLOSING[letter])
+        elif letter in _CLOSING.values() and (not expected or expected.pop() != letter):
+            return f"no bracket is open for its {letter}. Leave it out, or open one."
+    if expected:
+        return f"a bracket is not closed. Write {''.join(reversed(expected))} behind it."
+    if re.search(r",\s*$", bare):
+        return "the list ends in a comma, with no value behind it. Leave out the comma."
+    if re.search(r"(^|[,(\[])\s*,", bare):
+        return "a comma of the list has no value before it. Leave out the comma."
+    return None
 
 
 def refuse_a_key_given_twice(parsed: Sequence[Override]) -> None:
@@ -107,7 +169,7 @@ def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
         config_dir: A folder of own options, for ``glob``.
 
     Raises:
-        ConfigError: It sweeps over an interval, which has no end of values.
+        ConfigError: It sweeps over an interval, which has no end of values, or over nothing.
 
     Example:
         >>> sweep_values(parse_overrides(["seed=range(3)"])[0], None)
@@ -125,12 +187,30 @@ def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
             raise ConfigError(f"{override.input_line} matches nothing in conf/{override.key_or_group}.")
         return [f"{key}={option}" for option in options]
     if override.is_discrete_sweep():
-        # Hydra escapes the colon of package.module:Class, as if it would read it once more
-        return [f"{key}={text}".replace("\\:", ":") for text in override.sweep_string_iterator()]
+        return [f"{key}={text}" for text in _values_in_order(override)]
     raise ConfigError(
         f"{override.input_line}: an interval has no list of values. Use range(...) or choice(...), "
         "or hydra/sweeper=optuna, which searches it."
     )
+
+
+def _values_in_order(override: Override) -> list[str]:
+    """Return the values of a choice or a range, as one would type them.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    text, key = override.input_line, override.get_key_element()
+    try:
+        # Hydra escapes the colon of package.module:Class, as if it would read it once more
+        values = [value.replace("\\:", ":") for value in override.sweep_string_iterator()]
+    except (ValueError, HydraException):
+        raise ConfigError(
+            f"{text}: range(start, stop, step) needs a step other than 0. Such as {key}=range(0,10,2)."
+        ) from None
+    if not values:
+        raise ConfigError(f"{text} has no values. A range ends before its stop: {key}=range(3) is 0, 1 and 2.")
+    return values
 
 
 @dataclass(frozen=True)

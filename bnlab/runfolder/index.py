@@ -3,6 +3,9 @@
 import difflib
 import json
 import os
+import tempfile
+import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -192,9 +195,33 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def check_writable(folder: Path) -> None:
+    """Make sure that a sweep's folder can be made and written to; nothing is left behind.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    with _saying_where_it_cannot_write(folder):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        tempfile.TemporaryFile(dir=there).close()
+
+
 def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
-    """Write a sweep's sweep.json: what was asked for, and its runs in order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / ".sweep.json.tmp"
-    beside.write_text(json.dumps({"overrides": overrides, "runs": run_ids}, indent=1), encoding="utf-8")
-    beside.replace(folder / "sweep.json")
+    """Write a sweep's sweep.json: what was asked for, and its runs in order; nothing, where it says so already.
+
+    Raises:
+        ConfigError: The folder cannot be written to.
+    """
+    text = json.dumps({"overrides": overrides, "runs": run_ids}, indent=1)
+    path = folder / "sweep.json"
+    beside = folder / f".sweep.json.{os.getpid()}-{threading.get_native_id()}.tmp"
+    with _saying_where_it_cannot_write(folder):
+        if path.exists() and path.read_bytes() == text.encode():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.replace(path)
+
+
+def _saying_where_it_cannot_write(folder: Path) -> AbstractContextManager[None]:
+    return RunFolder(folder / "any run").saying_where_it_cannot_write()

@@ -46,12 +46,34 @@ def _words_of(name: str, config_dir: Path | None) -> dict[str, str]:
     if name not in known:
         raise ConfigError(f"sweep={name} is not known. {did_you_mean(name, known)}")
     try:
-        content = yaml.safe_load(known[name].read_text(encoding="utf-8"))
+        text = known[name].read_text(encoding="utf-8")
+        _refuse_a_key_given_twice(known[name], text)
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{known[name]} cannot be read as YAML: {str(error).splitlines()[0]}.") from None
     if not isinstance(content, dict) or any(isinstance(value, dict) for value in content.values()):
         raise ConfigError(f"{known[name]} must hold lines like 'optim.lr: [0.1, 1]', dotted keys and no sections.")
     return {str(key): _written(value) for key, value in content.items()}
+
+
+def _refuse_a_key_given_twice(path: Path, text: str) -> None:
+    """Raise where YAML would let the last line win, and nobody would hear of the other.
+
+    Raises:
+        ConfigError: A key stands in two lines.
+    """
+    table = yaml.compose(text, yaml.SafeLoader)
+    line_of: dict[str, int] = {}
+    for key, _ in table.value if isinstance(table, yaml.MappingNode) else ():
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if key.value in line_of:
+            raise ConfigError(
+                f"{path}: {key.value} is given twice, in lines {line_of[key.value]} and {line}. "
+                "Give one of them, or one list of all values."
+            )
+        line_of[key.value] = line
 
 
 def _written(value: Any) -> str:

@@ -13,6 +13,7 @@ from bnlab.errors import ConfigError, did_you_mean
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.runfolder.sweep import swept_keys
 from bnlab.schema import RunConfig
+from bnlab.sweeps.single import SINGLE
 
 _NOT_IN_THE_NAME = ("hydra/", "hydra.", "device=", "sweep.engine=", "name=")
 """Overrides that do not tell one sweep from another: where and how it runs, and the name itself."""
@@ -48,11 +49,12 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
         config_dir: A folder of own options, searched after bnlab's.
 
     Raises:
-        ConfigError: Any of the runs has a config that is wrong, or a key is given twice.
+        ConfigError: Any of the runs has a config that is wrong, a key is given twice, or the sweep's name is.
     """
     parsed = parse_overrides(overrides)
     refuse_a_key_given_twice(parsed)
     axes = [sweep_values(one, config_dir) for one in {one.input_line: one for one in parsed}.values()]
+    _refuse_several_names(axes)
     combinations = list(itertools.product(*axes))
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
     arms = {_arm(combination) for combination in combinations}
@@ -61,8 +63,16 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     kept = [_without_what_it_lacks(combination, options[_arm(combination)]) for combination in combinations]
     # an option that an arm lacks would make the same run twice
     configs = list({config.model_dump_json(): config for config in compose_grid(kept, config_dir)}.values())
+    if configs[0].name == SINGLE:
+        raise ConfigError(f"name={SINGLE} is the folder of runs that belong to no sweep. Give the sweep another name.")
     swept = swept_keys([by_name(flatten(config.as_dict())) for config in configs], overrides)
     return Grid(configs[0].name or sweep_name(overrides), overrides, configs, swept, warnings)
+
+
+def _refuse_several_names(axes: Sequence[Sequence[str]]) -> None:
+    names = [text.partition("=")[2] for values in axes for text in values if text.startswith("name=")]
+    if len(names) > 1:
+        raise ConfigError(f"name={','.join(names)}: a sweep has one name, its folder's. Give one: name={names[0]}.")
 
 
 def expand_one(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -81,8 +82,7 @@ def run_hydra(
     """
     launcher = launcher_class(tuple(words))
     local = [f"hydra.launcher.n_jobs={num_jobs}"] if launcher == _JOBLIB else []
-    place = folder.as_posix().replace("\\", "\\\\").replace("'", "\\'")
-    every = ["-m", f"folder='{place}'", *arguments, *local, *words]
+    every = ["-m", f"folder={_quoted(folder.as_posix())}", *arguments, *local, *words]
     with _as_if_started_by_hydra(every), contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         # joblib replaces a worker whose memory has grown by 300 MB since its first task, as another data set does, and
         # warns; where a warning is an error, the thread that would start the new one dies of it, and all wait for ever
@@ -95,6 +95,18 @@ def run_hydra(
         except Exception as error:  # a launcher's own: a worker that was killed, a cluster that is gone
             return error
     return None
+
+
+def _quoted(text: str) -> str:
+    r"""Return a text as a word that Hydra and OmegaConf read as it is: no end of a quote in it, and no interpolation.
+
+    Example:
+        >>> _quoted("it's"), _quoted("a ${b}")
+        ("'it\\'s'", "'a \\${b}'")
+    """
+    no_interpolation = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    no_end = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), no_interpolation)
+    return f"'{no_end}'"
 
 
 _JOBLIB = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
+from bnlab.config.grammar import as_words
 from bnlab.errors import BnlabError, ConfigError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
@@ -110,7 +111,7 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         ConfigError: Any run has a config that is wrong.
         DataError: The file that data.path names cannot be read.
     """
-    words = with_file(list(overrides), config_dir)
+    words = with_file(as_words(overrides), config_dir)
     launcher = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
     words = [text for text in words if text not in launcher]
     if is_search(launcher):

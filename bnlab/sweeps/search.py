@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
-from bnlab.config.grammar import Axis, parse_overrides, refuse_a_key_given_twice, search_axis
+from bnlab.config.grammar import Axis, as_words, parse_overrides, refuse_a_key_given_twice, search_axis
 from bnlab.errors import ConfigError
 from bnlab.runfolder.index import flatten, runs_root
 from bnlab.schema import RunConfig
@@ -73,7 +73,7 @@ def plan_search(
         ConfigError: A setting that cannot work.
         DataError: The data are not there, or damaged.
     """
-    words = with_file(list(overrides), config_dir)
+    words = with_file(as_words(overrides), config_dir)
     told = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
     words = [text for text in words if text not in told]
     launcher, sweeper = _sweeper(told + search_path_words(search_folders(config_dir)), jobs)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnlab.config.compose import compose_run
+from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
@@ -49,7 +50,7 @@ def train(
         ...     bnlab.train(["data=synthetic", "train.steps=20"], runs=folder).status
         'finished'
     """
-    config = compose_run(list(overrides), Path(config_dir) if config_dir else None)
+    config = compose_run(as_words(overrides), Path(config_dir) if config_dir else None)
     folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
     return train_one(config, folder, again=again, on_warning=_log.warning)
 

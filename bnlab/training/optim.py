@@ -80,6 +80,10 @@ def optimizer_over(groups: list[dict[str, Any]], config: SGDConfig | AdamConfig)
     return kinds[config.name](groups, fused=True, **{key: groups[0][key] for key in groups[0] if key != "params"})
 
 
+_NEXT_TO_NONE = 1e-9
+"""Steps: less is what rounding leaves of none."""
+
+
 def build_schedule(config: ScheduleConfig, num_steps: int) -> Callable[[int], float]:
     """Return the learning rate's share at each step, 0 to num_steps - 1.
 
@@ -107,12 +111,13 @@ def build_schedule(config: ScheduleConfig, num_steps: int) -> Callable[[int], fl
     warmup_steps = round(config.warmup_share * num_steps)
     milestones = sorted(round(milestone * num_steps) for milestone in config.milestones)
     peak_step = config.peak_at * num_steps - 1
+    rise, fall = peak_step, num_steps - 1 - peak_step  # in steps; next to none where the peak is the first or the last
 
     def share(step: int) -> float:
         if config.name == "one_cycle":
-            if step <= peak_step:
-                return _half_cosine(config.start_factor, 1.0, step / peak_step)
-            return _half_cosine(1.0, 0.0, (step - peak_step) / (num_steps - 1 - peak_step))
+            if step <= peak_step and rise > _NEXT_TO_NONE:
+                return _half_cosine(config.start_factor, 1.0, step / rise)
+            return _half_cosine(1.0, 0.0, (step - peak_step) / fall) if fall > _NEXT_TO_NONE else 1.0
         warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
         if config.name == "cosine":
             return warmup * _half_cosine(1.0, 0.0, step / num_steps)

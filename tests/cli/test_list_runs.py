@@ -70,6 +70,18 @@ def test_no_match_says_what_there_is_and_is_no_error(bnlab_says: Say) -> None:
     assert json.loads(bnlab_says("list", "runs", "--where", "lr>1e9", "--json").out) == []
 
 
+def test_no_match_has_a_heading_for_programs(bnlab_says: Say, tmp_path: Path) -> None:
+    all_of_them = bnlab_says("list", "runs", "--csv").out.splitlines()
+    assert bnlab_says("list", "runs", "--where", "lr>1e9", "--csv").out.splitlines() == all_of_them[:1]
+    words = ["--where", "lr>1e9", "--csv", "--columns", "norm,seed"]
+    assert bnlab_says("list", "runs", *words).out == "norm,seed\n"
+    (tmp_path / "empty").mkdir()
+    nothing = bnlab_says("list", "runs", "empty", "--csv").out
+    assert nothing.startswith("run_id,status,seed,norm,")
+    assert nothing.count("\n") == 1
+    assert set(nothing.strip().split(",")) <= set(all_of_them[0].split(","))
+
+
 def test_a_damaged_run_is_listed_and_said_to_be(bnlab_says: Say) -> None:
     manifest = next(Path("runs/s").glob("batch*s0*/manifest.json"))
     manifest.write_text('{"status": "finished"')

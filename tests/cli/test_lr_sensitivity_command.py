@@ -161,6 +161,22 @@ def test_a_range_test_needs_a_range(bnlab_says: Say) -> None:
     assert "needs a range of learning rates, got optim.lr=0.1 alone" in answer.err
 
 
+def test_a_dry_range_test_says_what_would_be_made(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnlab.cli.range_test._screened", lambda *_, **__: pytest.fail("it was made"))
+    answer = bnlab_says("lr-sensitivity", "--range-test", "--dry-run", *SCREENED, "optim.lr=0.1,1")
+    assert (answer.status, answer.out) == (0, "")
+    assert answer.err == "4 range tests of 2 arms, optim.lr from 0.1 to 1; nothing of it is kept\n"
+
+
+@pytest.mark.parametrize("option", [["--by", "loss"], ["--by", "accuracy"], ["-j", "2"], ["--again"], ["--runs", "x"]])
+def test_an_option_that_a_range_test_cannot_follow_is_refused(bnlab_says: Say, option: list[str]) -> None:
+    answer = bnlab_says("lr-sensitivity", "--range-test", *SCREENED, "optim.lr=0.1,1", *option)
+    assert (answer.status, answer.out) == (2, "")
+    name = {"-j": "--jobs"}.get(option[0], option[0])
+    assert answer.err.startswith(f"error: {name} has no effect on --range-test: ")
+    assert answer.err.count("\n") == 1
+
+
 def test_few_steps_for_a_wide_range_are_called_so(bnlab_says: Say) -> None:
     answer = bnlab_says("lr-sensitivity", "--range-test", *SCREENED, "optim.lr=0.01,1000")
     assert "60 steps from 0.01 to 1000 are few" in answer.err

@@ -165,3 +165,26 @@ def test_zsh_and_fish_get_whole_words() -> None:
     context = typer.Context(typer.main.get_command(app))
     assert complete_override(context, "norm=batch_t") == ["norm=batch_torch"]
     assert complete_override(context, "norm=batch,no") == ["norm=batch,none"]
+
+
+@pytest.mark.parametrize("command", [["train"], ["sweep", "seed=0,1"], ["lr-sensitivity"], ["list", "norms"]])
+def test_a_config_dir_that_is_not_there_is_said_by_every_command(bnlab_says: Say, command: list[str]) -> None:
+    answer = bnlab_says(*command, "--config-dir", "nowhere")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.startswith("error: --config-dir nowhere is not there.")
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["list", "norms"], ["list", "norms", "--json"]])
+def test_a_full_device_is_told_of_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "bnlab.cli.app", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    said = "standard output cannot be written to: No space left on device. Make room there, or write it elsewhere."
+    assert (ended.returncode, ended.stderr) == (2, f"error: {said}\n")

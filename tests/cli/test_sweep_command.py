@@ -92,6 +92,19 @@ def test_a_sweep_that_cannot_work_is_refused_in_one_sentence_before_any_folder_i
     assert not list(Path().rglob("metrics.jsonl"))
 
 
+@pytest.mark.parametrize("command", ["sweep", "lr-sensitivity"])
+def test_a_runs_folder_that_is_a_file_is_refused_in_one_line_before_the_estimate(bnlab_says: Say, command: str) -> None:
+    Path("afile").write_text("mine")
+    answer = bnlab_says(command, *SIX, "--runs", "afile")
+    assert (answer.status, answer.out) == (2, "")
+    place = Path("afile/six").absolute()
+    assert answer.err.endswith(
+        f"runs cannot be written to {place}: Not a directory. Choose another place by --runs or BNLAB_RUNS.\n"
+    )
+    assert answer.err.count("\n") == 1
+    assert "about" not in answer.err
+
+
 def test_a_sweep_from_a_file_yields_to_what_is_typed(bnlab_says: Say) -> None:
     folder = Path("mine/sweep")
     folder.mkdir(parents=True)

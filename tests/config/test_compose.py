@@ -32,6 +32,11 @@ from bnlab.errors import ConfigError
         ("norm=null", "norm=null: norm takes one option. Known: batch, batch_"),
         ("diagnostics=[foo]", "diagnostics takes one option. Known: cheap, full, none."),
         ("optim=[1]", "optim takes one option"),
+        (f"name={'a' * 101}", "name must have 100 characters at most, got 101. Shorten it."),
+        ("name=123", """name must be text, got 123. Quotes make it text: "name='123'"."""),
+        ("name=true", """name must be text, got true. Quotes make it text: "name='true'"."""),
+        ("name=NUL", "name=NUL cannot be a folder's name on Windows, which keeps it for a device. Try my_NUL."),
+        ("name=com1.old", "name=com1.old cannot be a folder's name on Windows"),
         ("device=gpu", "device must be auto, cpu, mps, cuda or cuda:<number>, got gpu"),
     ],
 )
@@ -40,6 +45,11 @@ def test_a_typo_gets_one_to_three_lines_that_say_what_to_type(override: str, mes
         compose_run([override])
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize("name", ["a" * 100, "'123'", "console", "com10", "my.nul"])
+def test_a_name_that_can_be_a_folders_everywhere_is_taken(name: str) -> None:
+    assert compose_run([f"name={name}"]).name == name.strip("'")
 
 
 def test_an_option_of_another_norm_is_named_with_the_norms_that_have_it() -> None:
@@ -96,6 +106,13 @@ def test_own_options_are_found_in_config_dir_and_in_conf_here(tmp_path: Path) ->
     assert compose_run(["optim=slower"]).optim.lr == 0.001
     with pytest.raises(ConfigError, match="Did you mean slow"):
         compose_run(["optim=slwo"], tmp_path / "mine")
+
+
+def test_a_config_dir_that_is_no_folder_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for name, what in (("nowhere", "is not there"), ("file", "is not a folder")):
+        with pytest.raises(ConfigError, match=f"^--config-dir {tmp_path / name} {what}\\. Give the folder that holds"):
+            compose_run(["norm=none"], tmp_path / name)
 
 
 def test_an_own_norm_keeps_its_options_unconverted() -> None:

@@ -29,6 +29,26 @@ def test_choice_range_and_glob_are_hydras() -> None:
         expand(["norm=glob(x*)"])
 
 
+@pytest.mark.parametrize("word", ["seed=range(0)", "seed=range(3,1)", "seed=shuffle(range(0))", "seed=sort(range(0))"])
+def test_a_sweep_over_nothing_is_refused_by_its_word(word: str) -> None:
+    for expanded in (lambda: expand(["norm=batch,none", word]), lambda: compose_run([word])):
+        with pytest.raises(ConfigError) as refusal:
+            expanded()
+        assert str(refusal.value) == (
+            f"{word} has no values. A range ends before its stop: seed=range(3) is 0, 1 and 2."
+        )
+
+
+@pytest.mark.parametrize("word", ["seed=range(0,10,0)", "optim.lr=range(0,1,0.0)"])
+def test_a_range_that_does_not_move_is_refused_by_its_word(word: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(ConfigError) as refusal:
+        expand([word])
+    assert str(refusal.value) == (
+        f"{word}: range(start, stop, step) needs a step other than 0. Such as {key}=range(0,10,2)."
+    )
+
+
 def test_an_option_applies_where_it_exists_and_makes_no_run_twice() -> None:
     grid = expand(["norm=group,none", "norm.num_groups=2,5"])
     assert [(c.norm.name, c.norm.options.get("num_groups")) for c in grid.configs] == [
@@ -51,6 +71,17 @@ def test_a_sweeps_name_is_what_it_was_given_or_says_what_is_swept() -> None:
     assert set(name) <= set("0123456789abcdef")
     same = ["seed=0,1", "device=cpu", "sweep.engine=sequential", "hydra.verbose=true"]
     assert sweep_name(same) == name != sweep_name(["seed=0,2"])
+
+
+def test_a_sweep_has_one_name_and_not_that_of_the_folder_of_single_runs() -> None:
+    with pytest.raises(ConfigError) as several:
+        expand(["name=a,b", "seed=0,1"])
+    assert str(several.value) == "name=a,b: a sweep has one name, its folder's. Give one: name=a."
+    with pytest.raises(ConfigError) as single:
+        expand(["name=single", "seed=0,1"])
+    assert str(single.value) == (
+        "name=single is the folder of runs that belong to no sweep. Give the sweep another name."
+    )
 
 
 def test_an_option_that_no_arm_has_is_an_error_that_names_the_arms() -> None:

@@ -4,10 +4,13 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from bnlab.errors import ConfigError
+from bnlab.sweeps.execute import run_sweep
 from bnlab.sweeps.jobs import why_a_job_died
-from bnlab.sweeps.launch import has_a_process_per_part, launcher_class, starts_all_at_once
+from bnlab.sweeps.launch import _quoted, has_a_process_per_part, launcher_class, starts_all_at_once
 from bnlab.sweeps.plan import is_search, plan_sweep
 from bnlab.sweeps.search import plan_search
 
@@ -108,3 +111,21 @@ def raised_by(package: str, text: str) -> Exception:
 )
 def test_one_line_is_left_of_what_a_launcher_raises(package: str, text: str, said: str) -> None:
     assert why_a_job_died(raised_by(package, text)) == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a b", "it's", "${x}", "a$b", "\\${x}", "\\\\${x}", "a\\b", "a\\'b", "end\\", "${x}'${y}\\\\", "a,b=c"],
+)
+def test_hydra_reads_any_folder_as_it_is(text: str) -> None:
+    override = OverridesParser.create().parse_override(f"folder={_quoted(text)}")
+    assert not override.is_sweep_override()
+    config = OmegaConf.create({"folder": None})
+    OmegaConf.update(config, "folder", override.value())
+    assert config.folder == text
+
+
+def test_workers_find_a_runs_folder_whose_name_looks_like_an_interpolation(tmp_path: Path) -> None:
+    words = [*QUICK[:3], "model.width=8", "norm=none,layer", "diagnostics=none", "loggers=[]"]
+    result = run_sweep(words, runs=tmp_path / "a '${x} b\\", jobs=2)
+    assert [summary.status for summary in result.summaries] == ["finished", "finished"]

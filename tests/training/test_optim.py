@@ -63,6 +63,21 @@ def test_very_short_runs_have_a_rate_too(name: str, num_steps: int) -> None:
     assert all(math.isfinite(share(step)) and 0 <= share(step) <= 1 for step in range(num_steps))
 
 
+@pytest.mark.parametrize("num_steps", [10, 49, 100])
+@pytest.mark.parametrize("off", [-1e-15, 0.0, 1e-15])
+def test_one_cycle_that_peaks_at_the_first_step_only_falls(num_steps: int, off: float) -> None:
+    share = build_schedule(schedule("one_cycle", peak_at=(1 + off) / num_steps), num_steps)
+    falling = [(1 + math.cos(math.pi * step / (num_steps - 1))) / 2 for step in range(num_steps)]
+    assert [share(step) for step in range(num_steps)] == pytest.approx(falling, abs=1e-9)
+
+
+@pytest.mark.parametrize("num_steps", [2, 10, 49])
+def test_one_cycle_that_peaks_at_the_last_step_only_rises(num_steps: int) -> None:
+    share = build_schedule(schedule("one_cycle", peak_at=math.nextafter(1, 0)), num_steps)
+    rising = [1 - 0.96 * (1 + math.cos(math.pi * step / (num_steps - 1))) / 2 for step in range(num_steps)]
+    assert [share(step) for step in range(num_steps)] == pytest.approx(rising, abs=1e-9)
+
+
 def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 4), BatchNorm(4), nn.Linear(4, 2))
 
