@@ -110,7 +110,8 @@ def run(
     else:
         show(result, quiet=quiet, as_json=options.as_json)
         say_where(figures, options)
-    return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
+    are_all_there = all(summary.status in {"finished", "diverged"} for summary in result.summaries)
+    return 0 if are_all_there and not result.reasons else 1
 
 
 def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "SweepResult | int":

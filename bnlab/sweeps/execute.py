@@ -50,7 +50,7 @@ class SweepResult:
     Attributes:
         folder: Where its runs' folders lie.
         summaries: One per run, in the order of the sweep.
-        reasons: Run id -> why there is no result, where that is known.
+        reasons: Run id -> why there is no result, or none anew where that was asked, as far as that is known.
     """
 
     folder: Path
@@ -179,8 +179,9 @@ class _Execution:
                 time.sleep(BUSY_S)  # another sweep trains them; if it dies, they become free
 
     def _is_missing(self, name: str) -> bool:
-        if self.failures[name] > self.retries:
-            return False
+        return self.failures[name] <= self.retries and self._has_no_result(name)
+
+    def _has_no_result(self, name: str) -> bool:
         folder = self.sweep.run_folder(name)
         if folder.read_finished() is None:
             return True
@@ -253,4 +254,5 @@ class _Execution:
     def result(self) -> SweepResult:
         """Return what came out, as the folders say."""
         seeds = {name: config.seed for name, config in self.sweep.configs.items()}
-        return SweepResult(self.sweep.folder, read_summaries(self.sweep.folder, seeds), self.reasons)
+        reasons = {name: why for name, why in self.reasons.items() if name in seeds and self._has_no_result(name)}
+        return SweepResult(self.sweep.folder, read_summaries(self.sweep.folder, seeds), reasons)

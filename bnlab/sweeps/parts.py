@@ -153,13 +153,14 @@ def train_cohorts(part: Part, folder: Path, say: Say, interruption: Interruption
     for cohort in part.cohorts:
         if (folder / STOP).exists() or (interruption is not None and interruption.is_asked):
             return
+        folders = {name: RunFolder(part.sweep_folder / name) for name in map(run_id, cohort.configs)}
+        older = {name: folder.result_stamp() for name, folder in folders.items()} if part.again else {}
         try:
             train_cohort(cohort, part, say, interruption)
         except RunBusyError:
-            say({"busy": [run_id(config) for config in cohort.configs]})
+            say({"busy": list(folders)})
         except BnlabError as error:
-            names = [run_id(config) for config in cohort.configs]
-            without = [name for name in names if RunFolder(part.sweep_folder / name).read_finished() is None]
+            without = [name for name, folder in folders.items() if folder.result_stamp() in {None, older.get(name)}]
             say({"refused": without, "reason": str(error)})
             if part.stop_on_error:
                 (folder / STOP).touch()

@@ -1,5 +1,6 @@
 """Sweeps that go wrong on the way: what is done stays done, and the same call again does the rest."""
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -87,6 +88,30 @@ def test_a_run_that_fails_is_tried_again_as_often_as_asked() -> None:
     result = sweep("norm=troubled_norms:Troubled", "norm.trouble=trouble.txt", jobs=1, retries=2, view=View())
     assert counts(result) == {"finished": 1}
     assert len(said) == 2
+
+
+def test_a_run_that_fails_when_it_is_trained_anew_is_tried_once_and_keeps_its_result_and_the_reason() -> None:
+    words = [*QUICK, "norm=troubled_norms:Troubled", "norm.trouble=trouble.txt", "seed=0,1"]
+    execute(prepared(plan_sweep(words)), plan_sweep(words).missing(), jobs=1)
+    for path in Path("runs/s").glob("Troubled*/manifest.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "ended": "2020-01-01T00:00:00+00:00"}))
+    kept = metrics()
+    Path("trouble.txt").write_text("raise")
+    tries: list[object] = []
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            tries.append(line.get("refused", []))
+
+    planned = prepared(plan_sweep(words))
+    result = execute(planned, planned.missing(again=True), jobs=1, again=True, view=View())
+    assert sorted(name for names in tries for name in names) == sorted(planned.configs)  # type: ignore[attr-defined]
+    assert counts(result) == {"finished": 2}
+    assert metrics() == kept
+    assert set(result.reasons) == set(planned.configs)
+    for name, reason in result.reasons.items():
+        assert "two and two are five" in reason
+        assert "Traceback" in planned.run_folder(name).log_path.read_text()
 
 
 def test_only_those_that_failed_are_trained_if_that_is_asked() -> None:
