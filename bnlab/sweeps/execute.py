@@ -194,7 +194,7 @@ class _Execution:
         self.watch.make_folder()
         for number, part in enumerate(parts):
             self._part(part).write(part_path(self.watch.folder, number))
-        failed_before = self.failures.total()
+        failed_before = self.failures.copy()
         for names_of_last_time in (self.begun, self.busy, self.interrupted):
             names_of_last_time.clear()
         errors: list[Exception | None] = []
@@ -206,9 +206,9 @@ class _Execution:
             for part in parts:  # in this process: a worker would only have to import it all again
                 train_cohorts(self._part(part), self.watch.folder, self.watch.take, self.watch.interruption)
         self.watch.look()
-        gone_on = self.busy | self.interrupted
-        lost = [name for name in names if self._is_missing(name) and not self.failures[name] and name not in gone_on]
-        moved = len(lost) < len(names) or self.failures.total() > failed_before
+        gone_on = self.busy | self.interrupted | set(self.failures - failed_before)
+        lost = [name for name in names if self._is_missing(name) and name not in gone_on]
+        moved = len(lost) < len(names) or self.failures != failed_before
         self._count_deaths([name for name in lost if name in self.begun] or ([] if moved else lost), errors)
 
     def _launched(self, parts: Sequence[int]) -> Exception | None:

@@ -114,6 +114,26 @@ def test_a_run_that_fails_when_it_is_trained_anew_is_tried_once_and_keeps_its_re
         assert "Traceback" in planned.run_folder(name).log_path.read_text()
 
 
+def test_a_run_that_fails_and_then_kills_its_worker_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = prepared(plan_sweep([*QUICK, "sweep.engine=sequential", "seed=0,1"]))
+    names = list(planned.configs)
+    num_launches = 0
+
+    def launch(folder: Path, *_: object) -> Exception | None:
+        nonlocal num_launches
+        num_launches += 1
+        assert num_launches < 20, "there is no end to it"
+        (folder / "progress").mkdir(exist_ok=True)
+        line = {"refused": names, "reason": "it failed"} if num_launches == 1 else {"steps": dict.fromkeys(names, 1)}
+        with (folder / "progress" / "worker-1.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        return None if num_launches == 1 else RuntimeError("it was killed")
+
+    monkeypatch.setattr("bnlab.sweeps.execute.launch", launch)
+    result = execute(planned, names, jobs=2, retries=1)
+    assert all("its worker was lost" in result.reasons[name] for name in names)
+
+
 def test_only_those_that_failed_are_trained_if_that_is_asked() -> None:
     Path("trouble.txt").write_text("raise")
     words = [*QUICK, *TROUBLE, "seed=0,1"]
