@@ -94,7 +94,7 @@ def run(
         missing = sweep.missing(only=options.only, again=options.again)
         if not options.dry_run:
             begin(sweep, missing, options.jobs)
-        sweep = prepared(sweep) if missing else sweep
+        sweep = prepared(sweep, again=options.again) if missing else sweep
     for warning in () if quiet else sweep.warnings:
         say_warning(warning)
     if not quiet:

@@ -18,7 +18,7 @@ from bnlab.sweeps.cohorts import MOST_TOGETHER, PlannedCohort, program
 from bnlab.sweeps.jobs import why_a_job_died
 from bnlab.sweeps.launch import has_a_process_per_part, launch, starts_all_at_once
 from bnlab.sweeps.parts import Part, part_path, train_cohorts
-from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
+from bnlab.sweeps.plan import Sweep, ids_of, plan_sweep, prepared
 from bnlab.sweeps.progress import SweepView
 from bnlab.sweeps.watch import Watch, read_summaries
 from bnlab.sweeps.workers import begin_workers
@@ -162,11 +162,15 @@ class _Execution:
         self.begun: set[str] = set()
         self.busy: set[str] = set()
         self.interrupted: set[str] = set()
-        self.cohorts = sweep.cohorts_with_ids()
+        self.cohorts = [(cohort, ids_of(cohort)) for cohort in sweep.cohorts]
+        self.cut_off = [(cohort, ids_of(cohort)) for cohort in sweep.cut_off if not again]
 
     def train(self, targets: Sequence[str]) -> None:
         """Launch what is missing, until nothing is, or nothing moves any more."""
+        targets = self._with_what_goes_first(targets)
         while missing := [name for name in targets if self._is_missing(name)]:
+            waiting = self._waiting()
+            missing = [name for name in missing if name not in waiting]
             fewest = min(self.deaths[name] for name in missing)
             given_up = fewest >= MOST_DEATHS or self.refusals >= MOST_REFUSALS
             if given_up or self.watch.is_over:
@@ -177,6 +181,35 @@ class _Execution:
                 self._launch(free, alone=fewest > 0)
             if self.busy or not free:
                 time.sleep(BUSY_S)  # another sweep trains them; if it dies, they become free
+
+    def _with_what_goes_first(self, targets: Sequence[str]) -> list[str]:
+        """Return what is to be trained, and before it what would lose its checkpoint, since it shares a cohort."""
+        wanted = set(targets)
+        company = {name for _, ids in self.cohorts if not ids.isdisjoint(wanted) for name in ids}
+        wanted |= {name for _, ids in self.cut_off if not ids.isdisjoint(company) for name in ids}
+        return [name for name in self.sweep.configs if name in wanted]
+
+    def _unfinished(self) -> list[tuple[PlannedCohort, set[str]]]:
+        """Return the cohorts that were cut off and have yet to go on."""
+        return [
+            (cohort, ids)
+            for cohort, ids in self.cut_off
+            if any(self.deaths[name] < MOST_DEATHS and self._is_missing(name) for name in ids & set(self.sweep.configs))
+        ]
+
+    def _waiting(self) -> set[str]:
+        """Return the runs that are not to be trained before a cohort that was cut off: theirs would overwrite it."""
+        first = {name for _, ids in self._unfinished() for name in ids}
+        return {name for _, ids in self.cohorts if not ids.isdisjoint(first) for name in ids} - first
+
+    def _to_launch(self, names: Sequence[str]) -> list[PlannedCohort]:
+        """Return the cohorts of some runs, no two of which have a run in common."""
+        wanted, taken, chosen = set(names), set[str](), []
+        for cohort, ids in [*self._unfinished(), *self.cohorts]:
+            if not ids.isdisjoint(wanted):
+                chosen += [cohort] if ids.isdisjoint(taken) else []
+                taken |= ids
+        return chosen
 
     def _is_missing(self, name: str) -> bool:
         return self.failures[name] <= self.retries and self._has_no_result(name)
@@ -189,7 +222,7 @@ class _Execution:
 
     def _launch(self, names: Sequence[str], alone: bool) -> None:
         """Launch the cohorts of some runs; alone: one after another, to find out which of them kills its worker."""
-        cohorts = [cohort for cohort, ids in self.cohorts if not ids.isdisjoint(names)]
+        cohorts = self._to_launch(names)
         parts = [[cohort] for cohort in cohorts] if alone else self._parts(cohorts)
         self.watch.make_folder()
         for number, part in enumerate(parts):

@@ -205,3 +205,37 @@ def test_a_cohort_that_was_cut_off_goes_on_as_it_was_when_the_sweep_has_grown() 
     assert [len(manifest["cohort"]["runs"]) for _, manifest in sorted(manifests.items())] == [3, 3, 3, 5, 5]
     assert all(manifests[name]["resumed"] for name in whole)
     assert {name: metrics()[name] for name in whole} == whole
+
+
+def test_runs_that_were_cut_off_one_by_one_go_on_so_though_they_would_now_be_trained_together() -> None:
+    words = ["train.checkpoint_every=5", "norm=none", "seed=0,1,2"]
+    interruption = Interruption()
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            interruption.is_asked |= "steps" in line
+
+    sweep(*words, "sweep.engine=sequential", jobs=1, view=View(), interruption=interruption)
+    cut_off = [path.parent for path in Path("runs/s").glob("none*/checkpoint.pt")]
+    planned = prepared(plan_sweep([*QUICK, *words]))
+    assert [len(cohort.configs) for cohort in planned.cohorts] == [3]
+    assert [len(cohort.configs) for cohort in planned.cut_off] == [1] * len(cut_off)
+    assert prepared(plan_sweep([*QUICK, *words]), again=True).cut_off == []
+    assert counts(execute(planned, planned.missing(), jobs=1)) == {"finished": 3}
+    assert cut_off
+    assert all(RunFolder(path).read_manifest()["resumed"] for path in cut_off)
+
+
+def test_a_run_that_is_wanted_alone_does_not_overwrite_what_was_cut_off() -> None:
+    words = ["train.checkpoint_every=5", "norm=none", "seed=0,1,2"]
+    interruption = Interruption()
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            interruption.is_asked |= "steps" in line
+
+    sweep(*words, "sweep.engine=sequential", jobs=1, view=View(), interruption=interruption)
+    (cut_off,) = [path.parent for path in Path("runs/s").glob("none*/checkpoint.pt")]
+    planned = prepared(plan_sweep([*QUICK, *words]))
+    execute(planned, [next(name for name in planned.configs if name != cut_off.name)], jobs=1)
+    assert RunFolder(cut_off).read_manifest()["resumed"]
