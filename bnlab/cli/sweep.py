@@ -167,12 +167,13 @@ def say_where(figures: list[Path], options: SweepOptions) -> None:
 
 def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:
     """Say what a sweep will do: how many runs, how many are there, how they are trained, how long that will take."""
-    num_runs, together = len(sweep.configs), [c for c in sweep.cohorts if c.engine == "vectorized"]
+    num_runs = len(sweep.configs)
+    together = [brought for cohort, brought in sweep.to_train(missing) if cohort.engine == "vectorized"]
     ERR.print(f"[bold]{counted(num_runs, 'run')}[/] in {sweep.folder}", soft_wrap=True)
     there = num_runs - len(missing)
     parts = [f"{there} there already"] if there else []
-    if missing and together:
-        parts.append(f"{sum(len(c.configs) for c in together)} trained together in {counted(len(together), 'cohort')}")
+    if together:
+        parts.append(f"{sum(map(len, together))} trained together in {counted(len(together), 'cohort')}")
     if missing:
         from bnlab.sweeps.estimate import estimate_s  # it waits for torch; a finished sweep need not
 

@@ -37,7 +37,7 @@ def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes_and_makes_noth
     assert not Path("runs").exists()
     bnlab_says("sweep", *SIX, "--quiet", "--jobs", "1")
     shutil.rmtree(next(Path("runs/six").glob("none*")))
-    assert "5 there already" in bnlab_says("sweep", *SIX, "--dry-run").err
+    assert "5 there already; 1 trained together in 1 cohort" in bnlab_says("sweep", *SIX, "--dry-run").err
     assert len(list(Path("runs/six").glob("[nl]*"))) == 5
 
 
