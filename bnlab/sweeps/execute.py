@@ -273,7 +273,8 @@ class _Execution:
         return [[cohort] for cohort in cohorts if len(cohort.configs) > 1] + grouped
 
     def _part(self, cohorts: Sequence[PlannedCohort]) -> Part:
-        return Part(cohorts, self.sweep.folder, self.sweep.swept, bool(self.began), self.on_error == "stop")
+        is_at_once = self.on_error == "stop" and self.retries == 0
+        return Part(cohorts, self.sweep.folder, self.sweep.swept, bool(self.began), is_at_once)
 
     def _take(self, line: dict[str, Any]) -> None:
         self.begun.update(line.get("steps", {}))
@@ -283,6 +284,8 @@ class _Execution:
         for name in line.get("refused", []):
             self.failures[name] += 1
             self.reasons[name] = line["reason"]
+            if self.on_error == "stop" and self.failures[name] > self.retries:
+                self.watch.stop()
 
     def result(self) -> SweepResult:
         """Return what came out, as the folders say."""

@@ -53,7 +53,7 @@ class Part:
         sweep_folder: Where the runs' folders lie.
         swept: The dotted keys that differ between the runs of the sweep.
         again: Train them anew, whatever is there.
-        stop_on_error: After a failure no further run of the sweep is begun.
+        stop_on_error: After a failure no further run of the sweep is begun; False: that is for the sweep to say.
     """
 
     cohorts: Sequence[PlannedCohort]

@@ -42,6 +42,7 @@ class Watch:
         self.interruption = interruption
         self._take = take
         self._view = view
+        self._is_stopped = False
         self._looking = threading.Lock()
         self._reader = ProgressReader(self.folder / "progress")
 
@@ -53,7 +54,13 @@ class Watch:
     @property
     def is_over(self) -> bool:
         """Whether no further run is to be begun: after a failure that is to stop the others, or a signal."""
-        return self.interruption.is_asked or (self.folder / STOP).exists()
+        return self._is_stopped or self.interruption.is_asked or (self.folder / STOP).exists()
+
+    def stop(self) -> None:
+        """Let no further run be begun."""
+        self._is_stopped = True
+        with contextlib.suppress(OSError):  # a full disk: what is in the workers' hands is trained, and no more
+            (self.folder / STOP).touch()
 
     def look(self) -> None:
         """Take what is new; what cannot be read now is read the next time, or known from the runs' folders."""

@@ -74,6 +74,25 @@ def test_asked_to_stop_at_a_failure_it_begins_no_other_run() -> None:
     assert [path.name for path in Path("runs/s").glob("Troubled*")] == [result.summaries[0].run_id]
 
 
+@pytest.mark.parametrize(("num_failures", "ended"), [(1, {"finished": 1}), (2, {"failed": 1})])
+def test_asked_to_stop_at_a_failure_it_does_so_when_the_run_has_been_tried_again(
+    num_failures: int, ended: dict[str, int]
+) -> None:
+    Path("trouble.txt").write_text("raise")
+    said: list[str] = []
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            if "refused" in line:
+                said.append(str(line["reason"]))
+                if len(said) == num_failures:
+                    Path("trouble.txt").unlink()
+
+    words = ["norm=troubled_norms:Troubled", "norm.trouble=trouble.txt"]
+    assert counts(sweep(*words, jobs=1, on_error="stop", retries=1, view=View())) == ended
+    assert len(said) == num_failures
+
+
 def test_a_run_that_fails_is_tried_again_as_often_as_asked() -> None:
     Path("trouble.txt").write_text("raise")
     said: list[str] = []
