@@ -43,6 +43,7 @@ class Watch:
         self._take = take
         self._view = view
         self._is_stopped = False
+        self._causes: set[str] = set()
         self._looking = threading.Lock()
         self._reader = ProgressReader(self.folder / "progress")
 
@@ -68,8 +69,11 @@ class Watch:
             with self._looking:  # a line that is read twice would count a failure twice
                 for line in self._reader.new_lines():
                     self.take(line)
-        except Exception:  # it must not end the watch, by which the workers are told to stop
-            _log.exception("the progress of this sweep could not be read; training goes on")
+        except Exception as error:  # it must not end the watch, by which the workers are told to stop
+            cause = f"{type(error).__name__}: {error}"
+            if cause not in self._causes:  # it may last, and there are four looks a second
+                self._causes.add(cause)
+                _log.exception("the progress of this sweep could not be read; training goes on")
 
     def take(self, line: dict[str, Any]) -> None:
         """Take one line, and show it."""

@@ -75,3 +75,12 @@ def test_a_view_that_breaks_is_shown_nothing_more_and_the_line_is_taken_all_the_
     watch.take({"steps": 2})
     assert told == [{"steps": 1}, {"steps": 2}]
     assert shown == [{"steps": 1}]
+
+
+def test_what_lasts_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    watch = Watch(tmp_path, print, Interruption())
+    watch.make_folder()
+    (watch.folder / "progress" / "worker-1.jsonl").mkdir(parents=True)
+    for _ in range(5):
+        watch.look()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
