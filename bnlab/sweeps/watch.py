@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from bnlab import provenance
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
@@ -16,6 +18,8 @@ from bnlab.sweeps.progress import ProgressReader, SweepView
 from bnlab.training.interruption import Interruption
 
 _log = logging.getLogger("bnlab")
+
+_LOCK = ".lock"
 
 LOOK_EVERY_S = 0.25
 """Seconds between two looks at what the workers say."""
@@ -40,6 +44,7 @@ class Watch:
     ) -> None:
         self.folder = sweep_folder / ".parts" / f"{provenance.now().replace(':', '')}-{threading.get_native_id()}"
         self.interruption = interruption
+        self._owned = FileLock(f"{self.folder}{_LOCK}")
         self._take = take
         self._view = view
         self._is_stopped = False
@@ -48,9 +53,22 @@ class Watch:
         self._reader = ProgressReader(self.folder / "progress")
 
     def make_folder(self) -> None:
-        """Make the folder, with what a worker must know of the sweep's surroundings."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Make the folder, with what a worker must know of the sweep's surroundings; clear away those of the dead."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        if not self._owned.is_locked:
+            self._owned.acquire()  # before the folder is there: what has no owner is cleared away
+            self._clear_away()
+        self.folder.mkdir(exist_ok=True)
         write_surroundings(self.folder)
+
+    def _clear_away(self) -> None:
+        """Take away the folders of sweeps that were killed: the system has let go of their locks, on any machine."""
+        for path in self.folder.parent.glob(f"*{_LOCK}"):
+            with contextlib.suppress(Timeout, OSError):
+                if path != Path(self._owned.lock_file):
+                    with FileLock(path, timeout=0):
+                        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+                        path.unlink()
 
     @property
     def is_over(self) -> bool:
@@ -110,7 +128,9 @@ class Watch:
             thread.join()
             self.look()
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._owned.release()
             with contextlib.suppress(OSError):  # another execution's may still be there
+                Path(self._owned.lock_file).unlink(missing_ok=True)
                 self.folder.parent.rmdir()
 
 
