@@ -96,7 +96,7 @@ def run(
         if missing and not options.dry_run:
             check_writable(sweep.folder)
             begin(sweep, missing, options.jobs)
-        sweep = prepared(sweep) if missing else sweep
+        sweep = prepared(sweep, again=options.again) if missing else sweep
     for warning in () if quiet else sweep.warnings:
         say_warning(warning)
     if not quiet:
@@ -113,7 +113,8 @@ def run(
     figures = leave_dashboard(result) if missing else []
     if show_result is None:
         say_where(figures, options)
-    return 1 if any(summary.status not in {"finished", "diverged"} for summary in result.summaries) else 0
+    are_all_there = all(summary.status in {"finished", "diverged"} for summary in result.summaries)
+    return 0 if are_all_there and not result.reasons else 1
 
 
 def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "SweepResult | int":
@@ -176,12 +177,13 @@ def say_where(figures: list[Path], options: SweepOptions) -> None:
 
 def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:
     """Say what a sweep will do: how many runs, how many are there, how they are trained, how long that will take."""
-    num_runs, together = len(sweep.configs), [c for c in sweep.cohorts if c.engine == "vectorized"]
+    num_runs = len(sweep.configs)
+    together = [brought for cohort, brought in sweep.to_train(missing) if cohort.engine == "vectorized"]
     ERR.print(f"[bold]{counted(num_runs, 'run')}[/] in {sweep.folder}", soft_wrap=True)
     there = num_runs - len(missing)
     parts = [f"{there} there already"] if there else []
-    if missing and together:
-        parts.append(f"{sum(len(c.configs) for c in together)} trained together in {counted(len(together), 'cohort')}")
+    if together:
+        parts.append(f"{sum(map(len, together))} trained together in {counted(len(together), 'cohort')}")
     if missing:
         from bnlab.sweeps.estimate import estimate_s  # it waits for torch; a finished sweep need not
 

@@ -37,7 +37,7 @@ def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
         _print_cells(arms)
     if is_grid and LEARNING_RATE in sweep.swept:
         _print_best(arms)
-    _print_troubles(result)
+    _print_troubles(result, set(result.reasons) if is_grid else set())
     counts = Counter(_outcome(summary) for summary in result.summaries)
     told = ", ".join(_styled(f"{count} {outcome}", outcome) for outcome, count in counts.items())
     OUT.print(f"{counted(len(result.summaries), 'run')}: {told}")
@@ -84,15 +84,16 @@ def _print_best(arms: "list[Arm]") -> None:
     print_table(table)
 
 
-def _print_troubles(result: "SweepResult") -> None:
-    troubles = [summary for summary in result.summaries if summary.status not in ENDED_WELL]
+def _print_troubles(result: "SweepResult", failed_anew: set[str]) -> None:
+    troubles = [one for one in result.summaries if one.status not in ENDED_WELL or one.run_id in failed_anew]
     if not troubles:
         return
     table = new_table("run", "status", "why")
     for summary in troubles[:MOST_TROUBLES]:
         outcome = _outcome(summary)
         why = result.reasons.get(summary.run_id, WHY.get(outcome, ""))
-        table.add_row(summary.run_id, _styled(outcome, outcome), why)
+        told = f"{outcome} before" if summary.status in ENDED_WELL else outcome
+        table.add_row(summary.run_id, _styled(told, outcome), why)
     print_table(table)
     if troubles[MOST_TROUBLES:]:
         OUT.print(f"... and {len(troubles) - MOST_TROUBLES} more", style="dim")

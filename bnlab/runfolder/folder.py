@@ -114,10 +114,17 @@ class RunFolder:
             self._write(name, lines_up_to(self.path / name, step))
 
     def _settle(self) -> None:
-        """Give an older result its place back, or drop it, by whether there is a new one."""
+        """Give an older result its place back, or drop it, by whether there is a new one.
+
+        The older one's log then goes on with that of the attempt: nothing else tells why it came to nothing.
+        """
         if not self._set_aside.exists():
             return
         if self.read_finished() is None:
+            with contextlib.suppress(OSError):  # a full disk, or a process that died before it had a log
+                said = self.log_path.read_text(encoding="utf-8")
+                with (self._set_aside / self.log_path.name).open("a", encoding="utf-8") as log:
+                    log.write(said)
             shutil.rmtree(self.path, ignore_errors=True)
             self._set_aside.rename(self.path)
         else:
@@ -240,6 +247,16 @@ class RunFolder:
             return RunSummary(**self._read_json("summary.json"), folder=str(self.path), cached=True)
         except (RunError, KeyError, TypeError):
             return None
+
+    def result_stamp(self) -> tuple[int, int] | None:
+        """Return what tells the result that is there from any other of the same run; None where there is none."""
+        if self.read_finished() is None:
+            return None
+        try:
+            facts = (self.path / "summary.json").stat()
+        except OSError:
+            return None
+        return facts.st_ino, facts.st_mtime_ns
 
     def read_config(self) -> dict[str, Any]:
         """Return config.yaml as plain values, unchecked: it may be older than today's schema.

@@ -35,7 +35,7 @@ def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None) -> float 
     Returns:
         None where a run fails when it is tried: the sweep will tell of it, with its log.
     """
-    cohorts = [cohort for cohort, ids in sweep.cohorts_with_ids() if not ids.isdisjoint(missing)]
+    cohorts = [cohort for cohort, _ in sweep.to_train(missing)]
     by_program: dict[str, list[PlannedCohort]] = {}
     for cohort in cohorts:
         by_program.setdefault(f"{cohort.engine} {len(cohort.configs)} {program(cohort.configs[0])}", []).append(cohort)

@@ -18,7 +18,7 @@ from bnlab.sweeps.cohorts import MOST_TOGETHER, PlannedCohort, program
 from bnlab.sweeps.jobs import why_a_job_died
 from bnlab.sweeps.launch import has_a_process_per_part, launch, starts_all_at_once
 from bnlab.sweeps.parts import Part, part_path, train_cohorts
-from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
+from bnlab.sweeps.plan import Sweep, ids_of, plan_sweep, prepared
 from bnlab.sweeps.progress import SweepView
 from bnlab.sweeps.watch import Watch, read_summaries
 from bnlab.sweeps.workers import begin_workers
@@ -50,7 +50,7 @@ class SweepResult:
     Attributes:
         folder: Where its runs' folders lie.
         summaries: One per run, in the order of the sweep.
-        reasons: Run id -> why there is no result, where that is known.
+        reasons: Run id -> why there is no result, or none anew where that was asked, as far as that is known.
     """
 
     folder: Path
@@ -162,11 +162,15 @@ class _Execution:
         self.begun: set[str] = set()
         self.busy: set[str] = set()
         self.interrupted: set[str] = set()
-        self.cohorts = sweep.cohorts_with_ids()
+        self.cohorts = [(cohort, ids_of(cohort)) for cohort in sweep.cohorts]
+        self.cut_off = [(cohort, ids_of(cohort)) for cohort in sweep.cut_off if not again]
 
     def train(self, targets: Sequence[str]) -> None:
         """Launch what is missing, until nothing is, or nothing moves any more."""
+        targets = self._with_what_goes_first(targets)
         while missing := [name for name in targets if self._is_missing(name)]:
+            waiting = self._waiting()
+            missing = [name for name in missing if name not in waiting]
             fewest = min(self.deaths[name] for name in missing)
             given_up = fewest >= MOST_DEATHS or self.refusals >= MOST_REFUSALS
             if given_up or self.watch.is_over:
@@ -178,9 +182,39 @@ class _Execution:
             if self.busy or not free:
                 time.sleep(BUSY_S)  # another sweep trains them; if it dies, they become free
 
+    def _with_what_goes_first(self, targets: Sequence[str]) -> list[str]:
+        """Return what is to be trained, and before it what would lose its checkpoint, since it shares a cohort."""
+        wanted = set(targets)
+        company = {name for _, ids in self.cohorts if not ids.isdisjoint(wanted) for name in ids}
+        wanted |= {name for _, ids in self.cut_off if not ids.isdisjoint(company) for name in ids}
+        return [name for name in self.sweep.configs if name in wanted]
+
+    def _unfinished(self) -> list[tuple[PlannedCohort, set[str]]]:
+        """Return the cohorts that were cut off and have yet to go on."""
+        return [
+            (cohort, ids)
+            for cohort, ids in self.cut_off
+            if any(self.deaths[name] < MOST_DEATHS and self._is_missing(name) for name in ids & set(self.sweep.configs))
+        ]
+
+    def _waiting(self) -> set[str]:
+        """Return the runs that are not to be trained before a cohort that was cut off: theirs would overwrite it."""
+        first = {name for _, ids in self._unfinished() for name in ids}
+        return {name for _, ids in self.cohorts if not ids.isdisjoint(first) for name in ids} - first
+
+    def _to_launch(self, names: Sequence[str]) -> list[PlannedCohort]:
+        """Return the cohorts of some runs, no two of which have a run in common."""
+        wanted, taken, chosen = set(names), set[str](), []
+        for cohort, ids in [*self._unfinished(), *self.cohorts]:
+            if not ids.isdisjoint(wanted):
+                chosen += [cohort] if ids.isdisjoint(taken) else []
+                taken |= ids
+        return chosen
+
     def _is_missing(self, name: str) -> bool:
-        if self.failures[name] > self.retries:
-            return False
+        return self.failures[name] <= self.retries and self._has_no_result(name)
+
+    def _has_no_result(self, name: str) -> bool:
         folder = self.sweep.run_folder(name)
         if folder.read_finished() is None:
             return True
@@ -188,12 +222,12 @@ class _Execution:
 
     def _launch(self, names: Sequence[str], alone: bool) -> None:
         """Launch the cohorts of some runs; alone: one after another, to find out which of them kills its worker."""
-        cohorts = [cohort for cohort, ids in self.cohorts if not ids.isdisjoint(names)]
+        cohorts = self._to_launch(names)
         parts = [[cohort] for cohort in cohorts] if alone else self._parts(cohorts)
         self.watch.make_folder()
         for number, part in enumerate(parts):
             self._part(part).write(part_path(self.watch.folder, number))
-        failed_before = self.failures.total()
+        failed_before = self.failures.copy()
         for names_of_last_time in (self.begun, self.busy, self.interrupted):
             names_of_last_time.clear()
         errors: list[Exception | None] = []
@@ -205,9 +239,9 @@ class _Execution:
             for part in parts:  # in this process: a worker would only have to import it all again
                 train_cohorts(self._part(part), self.watch.folder, self.watch.take, self.watch.interruption)
         self.watch.look()
-        gone_on = self.busy | self.interrupted
-        lost = [name for name in names if self._is_missing(name) and not self.failures[name] and name not in gone_on]
-        moved = len(lost) < len(names) or self.failures.total() > failed_before
+        gone_on = self.busy | self.interrupted | set(self.failures - failed_before)
+        lost = [name for name in names if self._is_missing(name) and name not in gone_on]
+        moved = len(lost) < len(names) or self.failures != failed_before
         self._count_deaths([name for name in lost if name in self.begun] or ([] if moved else lost), errors)
 
     def _launched(self, parts: Sequence[int]) -> Exception | None:
@@ -239,7 +273,8 @@ class _Execution:
         return [[cohort] for cohort in cohorts if len(cohort.configs) > 1] + grouped
 
     def _part(self, cohorts: Sequence[PlannedCohort]) -> Part:
-        return Part(cohorts, self.sweep.folder, self.sweep.swept, bool(self.began), self.on_error == "stop")
+        is_at_once = self.on_error == "stop" and self.retries == 0
+        return Part(cohorts, self.sweep.folder, self.sweep.swept, bool(self.began), is_at_once)
 
     def _take(self, line: dict[str, Any]) -> None:
         self.begun.update(line.get("steps", {}))
@@ -249,8 +284,11 @@ class _Execution:
         for name in line.get("refused", []):
             self.failures[name] += 1
             self.reasons[name] = line["reason"]
+            if self.on_error == "stop" and self.failures[name] > self.retries:
+                self.watch.stop()
 
     def result(self) -> SweepResult:
         """Return what came out, as the folders say."""
         seeds = {name: config.seed for name, config in self.sweep.configs.items()}
-        return SweepResult(self.sweep.folder, read_summaries(self.sweep.folder, seeds), self.reasons)
+        reasons = {name: why for name, why in self.reasons.items() if name in seeds and self._has_no_result(name)}
+        return SweepResult(self.sweep.folder, read_summaries(self.sweep.folder, seeds), reasons)

@@ -1,9 +1,11 @@
 """The part of a sweep that one worker trains: written down by the sweep, read and trained by the worker."""
 
 import contextlib
+import functools
 import json
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,7 +42,7 @@ def write_surroundings(folder: Path) -> None:
     """Write down what a worker on another machine, or one that is still warm from another sweep, must set right."""
     environment = {name: value for name, value in os.environ.items() if name.startswith("BNLAB_")}
     environment[provenance.COMMAND] = provenance.command()
-    facts = {"folder": str(Path.cwd()), "environment": environment}
+    facts = {"folder": str(Path.cwd()), "environment": environment, "host": socket.gethostname(), "pid": os.getpid()}
     (folder / SURROUNDINGS).write_text(json.dumps(facts), encoding="utf-8")
 
 
@@ -53,7 +55,7 @@ class Part:
         sweep_folder: Where the runs' folders lie.
         swept: The dotted keys that differ between the runs of the sweep.
         again: Train them anew, whatever is there.
-        stop_on_error: After a failure no further run of the sweep is begun.
+        stop_on_error: After a failure no further run of the sweep is begun; False: that is for the sweep to say.
     """
 
     cohorts: Sequence[PlannedCohort]
@@ -105,7 +107,8 @@ def working(folder: Path) -> Iterator[tuple[Say, Interruption]]:
     """Set right what a worker needs, and hand it whom to tell of its progress, and where a stop is asked for.
 
     After a signal that asks for an end, training stops with a checkpoint and the process ends: to whoever launched it,
-    this is a worker that is lost, and what it did is launched again.
+    this is a worker that is lost, and what it did is launched again. So it does when its parent is gone: without the
+    sweep, nobody would tell it to stop.
 
     Args:
         folder: Where what is to be done is written down.
@@ -114,24 +117,40 @@ def working(folder: Path) -> Iterator[tuple[Say, Interruption]]:
     for name, value in facts["environment"].items():
         os.environ[name] = value
     stand_there = contextlib.chdir(facts["folder"])  # a warm worker may have been started by somebody elsewhere
-    with stand_there, interruptible() as interruption, _halting(folder, interruption):
+    is_the_sweep = (facts["host"], facts["pid"]) == (socket.gethostname(), os.getpid())  # it may outlive its shell
+    parent = None if is_the_sweep else _parent()
+    with stand_there, interruptible() as interruption, _halting(folder, interruption, parent):
         yield ProgressFile(folder / "progress").say, interruption
-    if interruption.signals:  # nobody's handler has ended the process
+    if interruption.signals or parent not in {None, os.getppid()}:  # nobody's handler has ended the process
         logging.shutdown()
         os._exit(interruption.exit_status)  # SystemExit would reach the sweep's own process, by way of joblib
 
 
+@functools.cache
+def _parent() -> int:
+    """Return the process that had begun this one when it was given its first part."""
+    return os.getppid()
+
+
 @contextlib.contextmanager
-def _halting(folder: Path, interruption: Interruption) -> Iterator[None]:
-    """Ask for a stop as soon as the sweep does: its process may be on another machine, where no signal reaches."""
+def _halting(folder: Path, interruption: Interruption, parent: int | None) -> Iterator[None]:
+    """Ask for a stop as soon as the sweep does: its process may be on another machine, where no signal reaches.
+
+    Or as soon as the parent is gone, on this one.
+    """
     done = threading.Event()
+
+    def is_to_stop() -> bool:
+        return (folder / HALT).exists() or parent not in {None, os.getppid()}
 
     def look() -> None:
         while not done.wait(HALT_SEEN_S):
-            if (folder / HALT).exists():
+            if is_to_stop():
                 interruption.is_asked = True
                 return
 
+    if is_to_stop():  # the parent may have gone between two parts
+        interruption.is_asked = True
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
     try:
@@ -153,13 +172,14 @@ def train_cohorts(part: Part, folder: Path, say: Say, interruption: Interruption
     for cohort in part.cohorts:
         if (folder / STOP).exists() or (interruption is not None and interruption.is_asked):
             return
+        folders = {name: RunFolder(part.sweep_folder / name) for name in map(run_id, cohort.configs)}
+        older = {name: folder.result_stamp() for name, folder in folders.items()} if part.again else {}
         try:
             train_cohort(cohort, part, say, interruption)
         except RunBusyError:
-            say({"busy": [run_id(config) for config in cohort.configs]})
+            say({"busy": list(folders)})
         except BnlabError as error:
-            names = [run_id(config) for config in cohort.configs]
-            without = [name for name in names if RunFolder(part.sweep_folder / name).read_finished() is None]
+            without = [name for name, folder in folders.items() if folder.result_stamp() in {None, older.get(name)}]
             say({"refused": without, "reason": str(error)})
             if part.stop_on_error:
                 (folder / STOP).touch()

@@ -33,6 +33,8 @@ class Sweep:
         launcher: What the user says of Hydra's launcher.
         warnings: What is legal and probably not meant.
         cohorts: Which of them are trained together; empty until `prepared`.
+        cut_off: Others, of an earlier call, that can go on. They are trained before those that share a run with them,
+            in which their runs then have their results already.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Sweep:
     launcher: list[str]
     warnings: list[str]
     cohorts: list[PlannedCohort] = field(default_factory=list)
+    cut_off: list[PlannedCohort] = field(default_factory=list)
 
     def run_folder(self, name: str) -> RunFolder:
         """Return the folder of a run."""
@@ -59,9 +62,19 @@ class Sweep:
         flat = by_name(flatten(self.configs[name].as_dict()))
         return label_of({key: flat.get(key) for key in keys})
 
-    def cohorts_with_ids(self) -> list[tuple[PlannedCohort, set[str]]]:
-        """Return the cohorts, and the ids of each one's runs."""
-        return [(cohort, {run_id(config) for config in cohort.configs}) for cohort in self.cohorts]
+    def to_train(self, names: Sequence[str]) -> list[tuple[PlannedCohort, set[str]]]:
+        """Return the cohorts that some runs are trained in, and those of the runs that each of them brings.
+
+        Args:
+            names: Run ids.
+        """
+        left = set(names)
+        found = []
+        for cohort in [*self.cut_off, *self.cohorts]:
+            if brought := left & ids_of(cohort):
+                left -= brought
+                found.append((cohort, brought))
+        return found
 
     def missing(self, *, only: str | None = None, again: bool = False) -> list[str]:
         """Return the runs that have no result, in the order of the sweep.
@@ -77,6 +90,11 @@ class Sweep:
     def _stands(self, name: str) -> str | None:
         folder = self.run_folder(name)
         return folder.read_status() if folder.path.exists() else None
+
+
+def ids_of(cohort: PlannedCohort) -> set[str]:
+    """Return the ids of a cohort's runs."""
+    return {run_id(config) for config in cohort.configs}
 
 
 def is_search(words: Sequence[str], config_dir: Path | None = None) -> bool:
@@ -124,10 +142,14 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
     return Sweep(runs_root(runs) / grid.name, words, configs, grid.swept, launcher, grid.warnings)
 
 
-def prepared(sweep: Sweep) -> Sweep:
+def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
     """Return a sweep with its cohorts, after checking that each of its programs will work.
 
     One config of each program is checked: the others differ in numbers only.
+
+    Args:
+        sweep: As it was planned.
+        again: Nothing is to go on: all runs are trained anew.
 
     Raises:
         ConfigError: A config that will not work.
@@ -135,10 +157,12 @@ def prepared(sweep: Sweep) -> Sweep:
     """
     from bnlab.experiment.checking import check  # noqa: PLC0415  (it waits for torch; a finished sweep need not)
 
-    cohorts = [*_cut_off(sweep), *plan_cohorts(list(sweep.configs.values()), _is_vectorizable)]
-    programs = {program(cohort.configs[0]): cohort.configs[0] for cohort in cohorts}
+    cohorts = plan_cohorts(list(sweep.configs.values()), _is_vectorizable)
+    cut_off = [] if again else _cut_off(sweep, cohorts)
+    programs = {program(cohort.configs[0]): cohort.configs[0] for cohort in [*cut_off, *cohorts]}
     warnings = dict.fromkeys(warning for config in programs.values() for warning in check(config).warnings)
-    return dataclasses.replace(sweep, cohorts=cohorts, warnings=list(dict.fromkeys([*sweep.warnings, *warnings])))
+    warnings = dict.fromkeys([*sweep.warnings, *warnings])
+    return dataclasses.replace(sweep, cohorts=cohorts, cut_off=cut_off, warnings=list(warnings))
 
 
 def _is_vectorizable(norm: str) -> bool:
@@ -147,11 +171,10 @@ def _is_vectorizable(norm: str) -> bool:
     return is_vectorizable(norm)
 
 
-def _cut_off(sweep: Sweep) -> list[PlannedCohort]:
-    """Return the cohorts of runs that were cut off and can go on, as their manifests tell them.
+def _cut_off(sweep: Sweep, planned: Sequence[PlannedCohort]) -> list[PlannedCohort]:
+    """Return the cohorts of runs that were cut off and can go on, as their manifests tell them, but for those planned.
 
-    They may be others than those planned now, if the sweep was smaller then, or its engine another one. They are
-    trained first; in the cohorts that are planned now their runs then have their results already.
+    They may be others than those planned now, if the sweep was smaller then, or its engine another one.
     """
     from bnlab.experiment.manifest import cohort_from  # noqa: PLC0415  (experiment waits for torch)
 
@@ -163,5 +186,10 @@ def _cut_off(sweep: Sweep) -> list[PlannedCohort]:
         with contextlib.suppress(BnlabError, KeyError):  # what cannot be told any more begins anew
             manifest = folder.read_manifest()
             cohort = PlannedCohort(manifest["engine"], tuple(cohort_from(manifest)))
-            found[(cohort.engine, *map(run_id, cohort.configs))] = cohort
-    return list(found.values())
+            found[_key(cohort)] = cohort
+    known = set(map(_key, planned))
+    return [cohort for key, cohort in found.items() if key not in known]
+
+
+def _key(cohort: PlannedCohort) -> tuple[str, ...]:
+    return (cohort.engine, *map(run_id, cohort.configs))

@@ -40,11 +40,19 @@ class ProgressFile:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
+        self._may_be_cut = self._path.exists()  # by this process, in a part before
 
     def say(self, line: dict[str, Any]) -> None:
-        """Append a line; where the sweep has gone away, and its files with it, nobody is told."""
-        with contextlib.suppress(FileNotFoundError), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Append a line; where the sweep has gone away, and its files with it, nobody is told.
+
+        After one that a full disk cut off it begins with a newline: else both would be lost.
+        """
+        text = ("\n" if self._may_be_cut else "") + json.dumps(line) + "\n"
+        self._may_be_cut = True
+        with contextlib.suppress(FileNotFoundError):
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+            self._may_be_cut = False
 
 
 class StepsView:
@@ -87,11 +95,15 @@ class ProgressReader:
         self._read: dict[Path, int] = {path: path.stat().st_size for path in folder.glob("*.jsonl")}
 
     def new_lines(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines that are new; one that is being written waits for the next time."""
+        """Yield the lines that are new; one that is being written waits for the next time, half a line is left out."""
         for path in sorted(self._folder.glob("*.jsonl")):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
                 for line in file:
                     if line.endswith(b"\n"):
                         self._read[path] = self._read.get(path, 0) + len(line)
-                        yield json.loads(line)
+                        facts: dict[str, Any] | None = None
+                        with contextlib.suppress(ValueError):
+                            facts = json.loads(line)
+                        if facts is not None:
+                            yield facts

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from bnlab import provenance
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
@@ -16,6 +18,8 @@ from bnlab.sweeps.progress import ProgressReader, SweepView
 from bnlab.training.interruption import Interruption
 
 _log = logging.getLogger("bnlab")
+
+_LOCK = ".lock"
 
 LOOK_EVERY_S = 0.25
 """Seconds between two looks at what the workers say."""
@@ -40,20 +44,42 @@ class Watch:
     ) -> None:
         self.folder = sweep_folder / ".parts" / f"{provenance.now().replace(':', '')}-{threading.get_native_id()}"
         self.interruption = interruption
+        self._owned = FileLock(f"{self.folder}{_LOCK}")
         self._take = take
         self._view = view
+        self._is_stopped = False
+        self._causes: set[str] = set()
         self._looking = threading.Lock()
         self._reader = ProgressReader(self.folder / "progress")
 
     def make_folder(self) -> None:
-        """Make the folder, with what a worker must know of the sweep's surroundings."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Make the folder, with what a worker must know of the sweep's surroundings; clear away those of the dead."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        if not self._owned.is_locked:
+            self._owned.acquire()  # before the folder is there: what has no owner is cleared away
+            self._clear_away()
+        self.folder.mkdir(exist_ok=True)
         write_surroundings(self.folder)
+
+    def _clear_away(self) -> None:
+        """Take away the folders of sweeps that were killed: the system has let go of their locks, on any machine."""
+        for path in self.folder.parent.glob(f"*{_LOCK}"):
+            with contextlib.suppress(Timeout, OSError):
+                if path != Path(self._owned.lock_file):
+                    with FileLock(path, timeout=0):
+                        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+                        path.unlink()
 
     @property
     def is_over(self) -> bool:
         """Whether no further run is to be begun: after a failure that is to stop the others, or a signal."""
-        return self.interruption.is_asked or (self.folder / STOP).exists()
+        return self._is_stopped or self.interruption.is_asked or (self.folder / STOP).exists()
+
+    def stop(self) -> None:
+        """Let no further run be begun."""
+        self._is_stopped = True
+        with contextlib.suppress(OSError):  # a full disk: what is in the workers' hands is trained, and no more
+            (self.folder / STOP).touch()
 
     def look(self) -> None:
         """Take what is new; what cannot be read now is read the next time, or known from the runs' folders."""
@@ -61,8 +87,11 @@ class Watch:
             with self._looking:  # a line that is read twice would count a failure twice
                 for line in self._reader.new_lines():
                     self.take(line)
-        except Exception:  # it must not end the watch, by which the workers are told to stop
-            _log.exception("the progress of this sweep could not be read; training goes on")
+        except Exception as error:  # it must not end the watch, by which the workers are told to stop
+            cause = f"{type(error).__name__}: {error}"
+            if cause not in self._causes:  # it may last, and there are four looks a second
+                self._causes.add(cause)
+                _log.exception("the progress of this sweep could not be read; training goes on")
 
     def take(self, line: dict[str, Any]) -> None:
         """Take one line, and show it."""
@@ -99,7 +128,9 @@ class Watch:
             thread.join()
             self.look()
             shutil.rmtree(self.folder, ignore_errors=True)
+            self._owned.release()
             with contextlib.suppress(OSError):  # another execution's may still be there
+                Path(self._owned.lock_file).unlink(missing_ok=True)
                 self.folder.parent.rmdir()
 
 

@@ -52,7 +52,7 @@ def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes_and_makes_noth
     assert not Path("runs").exists()
     bnlab_says("sweep", *SIX, "--quiet", "--jobs", "1")
     shutil.rmtree(next(Path("runs/six").glob("none*")))
-    assert "5 there already" in bnlab_says("sweep", *SIX, "--dry-run").err
+    assert "5 there already; 1 trained together in 1 cohort" in bnlab_says("sweep", *SIX, "--dry-run").err
     assert len(list(Path("runs/six").glob("[nl]*"))) == 5
 
 
@@ -171,3 +171,16 @@ def test_a_live_view_fits_a_narrow_window() -> None:
     lines = window.export_text().splitlines()
     assert any("none" in line and "0/3" in line for line in lines)
     assert all(len(line) <= 60 for line in lines)
+
+
+def test_a_sweep_whose_runs_fail_when_trained_anew_says_so_and_exits_with_1(bnlab_says: Say) -> None:
+    norms = Path(__file__).parents[1] / "sweeps" / "troubled_norms.py"
+    shutil.copy(norms, Path.cwd())
+    words = [*QUICK, "norm=troubled_norms:Troubled", "norm.trouble=trouble.txt", "name=t"]
+    assert bnlab_says("sweep", *words, "--jobs", "1").status == 0
+    for path in Path("runs/t").glob("*/manifest.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "ended": "2020-01-01T00:00:00+00:00"}))
+    Path("trouble.txt").write_text("raise")
+    answer = bnlab_says("sweep", *words, "--jobs", "1", "--again")
+    assert answer.status == 1
+    assert "two and two are five" in answer.out

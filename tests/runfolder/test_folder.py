@@ -138,6 +138,16 @@ def test_a_result_stays_until_there_is_a_new_one(folder: RunFolder) -> None:
     assert [path.name for path in folder.path.parent.iterdir() if path.name != ".locks"] == ["a-run"]
 
 
+def test_the_log_of_an_attempt_that_fails_is_kept_with_the_result_that_stays(folder: RunFolder) -> None:
+    for text in ("the first\n", "the second\n"):
+        with contextlib.suppress(ZeroDivisionError), folder.opened_for_training(compose_run([]), {}):
+            folder.log_path.write_text(text)
+            if folder.log_path.read_text() == "the second\n":
+                raise ZeroDivisionError
+            finished(folder, 0.5)
+    assert folder.log_path.read_text() == "the first\nthe second\n"
+
+
 def test_a_result_survives_a_kill_while_it_is_trained_anew(folder: RunFolder, kill_while_it_trains: Start) -> None:
     with folder.opened_for_training(compose_run([]), {}):
         finished(folder, 0.5)

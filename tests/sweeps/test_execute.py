@@ -1,5 +1,6 @@
 """Sweeps that go wrong on the way: what is done stays done, and the same call again does the rest."""
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -73,6 +74,25 @@ def test_asked_to_stop_at_a_failure_it_begins_no_other_run() -> None:
     assert [path.name for path in Path("runs/s").glob("Troubled*")] == [result.summaries[0].run_id]
 
 
+@pytest.mark.parametrize(("num_failures", "ended"), [(1, {"finished": 1}), (2, {"failed": 1})])
+def test_asked_to_stop_at_a_failure_it_does_so_when_the_run_has_been_tried_again(
+    num_failures: int, ended: dict[str, int]
+) -> None:
+    Path("trouble.txt").write_text("raise")
+    said: list[str] = []
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            if "refused" in line:
+                said.append(str(line["reason"]))
+                if len(said) == num_failures:
+                    Path("trouble.txt").unlink()
+
+    words = ["norm=troubled_norms:Troubled", "norm.trouble=trouble.txt"]
+    assert counts(sweep(*words, jobs=1, on_error="stop", retries=1, view=View())) == ended
+    assert len(said) == num_failures
+
+
 def test_a_run_that_fails_is_tried_again_as_often_as_asked() -> None:
     Path("trouble.txt").write_text("raise")
     said: list[str] = []
@@ -87,6 +107,50 @@ def test_a_run_that_fails_is_tried_again_as_often_as_asked() -> None:
     result = sweep("norm=troubled_norms:Troubled", "norm.trouble=trouble.txt", jobs=1, retries=2, view=View())
     assert counts(result) == {"finished": 1}
     assert len(said) == 2
+
+
+def test_a_run_that_fails_when_it_is_trained_anew_is_tried_once_and_keeps_its_result_and_the_reason() -> None:
+    words = [*QUICK, "norm=troubled_norms:Troubled", "norm.trouble=trouble.txt", "seed=0,1"]
+    execute(prepared(plan_sweep(words)), plan_sweep(words).missing(), jobs=1)
+    for path in Path("runs/s").glob("Troubled*/manifest.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "ended": "2020-01-01T00:00:00+00:00"}))
+    kept = metrics()
+    Path("trouble.txt").write_text("raise")
+    tries: list[object] = []
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            tries.append(line.get("refused", []))
+
+    planned = prepared(plan_sweep(words))
+    result = execute(planned, planned.missing(again=True), jobs=1, again=True, view=View())
+    assert sorted(name for names in tries for name in names) == sorted(planned.configs)  # type: ignore[attr-defined]
+    assert counts(result) == {"finished": 2}
+    assert metrics() == kept
+    assert set(result.reasons) == set(planned.configs)
+    for name, reason in result.reasons.items():
+        assert "two and two are five" in reason
+        assert "Traceback" in planned.run_folder(name).log_path.read_text()
+
+
+def test_a_run_that_fails_and_then_kills_its_worker_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = prepared(plan_sweep([*QUICK, "sweep.engine=sequential", "seed=0,1"]))
+    names = list(planned.configs)
+    num_launches = 0
+
+    def launch(folder: Path, *_: object) -> Exception | None:
+        nonlocal num_launches
+        num_launches += 1
+        assert num_launches < 20, "there is no end to it"
+        (folder / "progress").mkdir(exist_ok=True)
+        line = {"refused": names, "reason": "it failed"} if num_launches == 1 else {"steps": dict.fromkeys(names, 1)}
+        with (folder / "progress" / "worker-1.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        return None if num_launches == 1 else RuntimeError("it was killed")
+
+    monkeypatch.setattr("bnlab.sweeps.execute.launch", launch)
+    result = execute(planned, names, jobs=2, retries=1)
+    assert all("its worker was lost" in result.reasons[name] for name in names)
 
 
 def test_only_those_that_failed_are_trained_if_that_is_asked() -> None:
@@ -160,3 +224,37 @@ def test_a_cohort_that_was_cut_off_goes_on_as_it_was_when_the_sweep_has_grown() 
     assert [len(manifest["cohort"]["runs"]) for _, manifest in sorted(manifests.items())] == [3, 3, 3, 5, 5]
     assert all(manifests[name]["resumed"] for name in whole)
     assert {name: metrics()[name] for name in whole} == whole
+
+
+def test_runs_that_were_cut_off_one_by_one_go_on_so_though_they_would_now_be_trained_together() -> None:
+    words = ["train.checkpoint_every=5", "norm=none", "seed=0,1,2"]
+    interruption = Interruption()
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            interruption.is_asked |= "steps" in line
+
+    sweep(*words, "sweep.engine=sequential", jobs=1, view=View(), interruption=interruption)
+    cut_off = [path.parent for path in Path("runs/s").glob("none*/checkpoint.pt")]
+    planned = prepared(plan_sweep([*QUICK, *words]))
+    assert [len(cohort.configs) for cohort in planned.cohorts] == [3]
+    assert [len(cohort.configs) for cohort in planned.cut_off] == [1] * len(cut_off)
+    assert prepared(plan_sweep([*QUICK, *words]), again=True).cut_off == []
+    assert counts(execute(planned, planned.missing(), jobs=1)) == {"finished": 3}
+    assert cut_off
+    assert all(RunFolder(path).read_manifest()["resumed"] for path in cut_off)
+
+
+def test_a_run_that_is_wanted_alone_does_not_overwrite_what_was_cut_off() -> None:
+    words = ["train.checkpoint_every=5", "norm=none", "seed=0,1,2"]
+    interruption = Interruption()
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:
+            interruption.is_asked |= "steps" in line
+
+    sweep(*words, "sweep.engine=sequential", jobs=1, view=View(), interruption=interruption)
+    (cut_off,) = [path.parent for path in Path("runs/s").glob("none*/checkpoint.pt")]
+    planned = prepared(plan_sweep([*QUICK, *words]))
+    execute(planned, [next(name for name in planned.configs if name != cut_off.name)], jobs=1)
+    assert RunFolder(cut_off).read_manifest()["resumed"]
