@@ -35,6 +35,9 @@ Ranges = Mapping[str, tuple[float, float]]
 
 Result = TypeVar("Result")
 
+FEW_VALUES = 2**18
+"""Numbers in images that are looked at where a look costs dozens of passes over them."""
+
 
 class Batch(NamedTuple):
     """Images and their classes.
@@ -66,6 +69,15 @@ class ProbeBatch:
     activation: str
     training_batches: tuple[Batch, ...] = ()
     step_size: float = 0.1
+
+    @property
+    def few(self) -> Batch:
+        """Its first images, for those who make many passes: 256, down to 32 where they are large (85 of CIFAR's).
+
+        Runs that are trained together know what their layers would draw for so many.
+        """
+        size = max(32, min(256, FEW_VALUES // max(1, self.inputs.shape[1:].numel())))
+        return Batch(self.inputs[:size], self.labels[:size])
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,13 @@ def _both(seen: Observation, absolute: Callable[[_Line], Tensor], per: Callable[
     found: dict[str, Tensor] = {}
     for kind, line in _lines(seen).items():
         value = absolute(line)
-        found |= {f"network/{kind}": value, f"network/{kind}_relative": value / per(line)}
+        found |= {f"network/{kind}": value, f"network/{kind}_relative": _share(value, per(line))}
     return found
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """Return part / whole; 0 where both are 0, as where a network's gradient has died."""
+    return torch.where((part == 0) & (whole == 0), 0.0, part / whole)
 
 
 class LossRange(Diagnostic):
@@ -110,7 +115,7 @@ class LossRange(Diagnostic):
 
     Blind spots:
         A gradient of zero has a range of zero: a network that learns nothing looks smooth. Compare arms at the same
-        step size, and again at the rate of each.
+        step size, and again at the rate of each. With momentum or Adam, ``own`` is not the step that training makes.
 
     Source:
         Santurkar et al. 2018, arXiv:1805.11604, figure 4 (a); relative: Ours.
@@ -192,4 +197,6 @@ class EffectiveBeta(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return beta, of the whole network."""
-        return _both(seen, lambda line: (line.changes / line.lengths).amax(), lambda line: line.gradient / line.weights)
+        return _both(
+            seen, lambda line: _share(line.changes, line.lengths).amax(), lambda line: line.gradient / line.weights
+        )

@@ -27,6 +27,9 @@ from bnlab.seeding import generator_for
 Direction = Literal["random", "gradient"]
 FloatArray = npt.NDArray[np.float64]
 
+MOST_AT_ONCE = 1000
+"""Images in a pass in eval mode."""
+
 
 @dataclass(frozen=True)
 class LossSlice:
@@ -62,7 +65,8 @@ def slice_1d(
         span: The slice goes from -span to span.
         num_points: Of it; an odd number has the weights themselves in the middle.
         seed: Of the random direction: equal seeds give equal directions in equal models.
-        direction: ``gradient``: along the steepest ascent of the training loss, filters as long as the weights'.
+        direction: ``gradient``: of the training loss, and uphill still when each filter of it is made as long as the
+            weights'; so filters whose gradient is tiny move as far as the others.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2))
@@ -100,7 +104,8 @@ def _direction(passes: Passes, batches: Sequence[Batch], seed: int, kind: Direct
     total: Named = {}
     for batch in batches:
         gradient, _ = passes.gradient(*batch)
-        total = {name: total[name] + g if total else g for name, g in gradient.items()}
+        share = {name: len(batch.labels) * g for name, g in gradient.items()}
+        total = {name: total[name] + g for name, g in share.items()} if total else share
     return _normalized(passes, total)
 
 
@@ -129,13 +134,18 @@ def _slice(
     shape = (len(steps[0]), len(steps[1]))
     losses = np.empty((2, *shape))
     num_images = sum(len(batch.labels) for batch in batches)
+    by_mode = (True, batches), (False, _evened(batches))
     for (i, a), (j, b) in itertools.product(enumerate(steps[0]), enumerate(steps[1])):
         there = dict(passes.parameters)
         for step, direction in zip((a, b), directions, strict=True):
             there |= {name: there[name] + step * value for name, value in direction.items()}
-        for mode, training in enumerate((True, False)):
-            total = sum(
-                F.cross_entropy(passes.logits(x, there, training=training), y, reduction="sum") for x, y in batches
-            )
+        for mode, (training, cut) in enumerate(by_mode):
+            total = sum(F.cross_entropy(passes.logits(x, there, training=training), y, reduction="sum") for x, y in cut)
             losses[mode, i, j] = float(total) / num_images
     return LossSlice(*steps, losses[0], losses[1])
+
+
+def _evened(batches: Sequence[Batch]) -> list[Batch]:
+    """Return the same images in batches of a size that is fast; in eval mode they do not see each other."""
+    parts = zip(*(torch.split(torch.cat(part), MOST_AT_ONCE) for part in zip(*batches, strict=True)), strict=True)
+    return [Batch(*part) for part in parts]

@@ -123,6 +123,16 @@ def _row_of(stacked: Mapping[str, Named], row: int) -> dict[str, Named]:
     return {name: {role: value[row] for role, value in values.items()} for name, values in stacked.items()}
 
 
+def _noise_for(num_samples: int, noises: Mapping[int, Sequence[Tensor]]) -> AbstractContextManager[object]:
+    if noises and num_samples not in noises:
+        raise ValueError(
+            f"A diagnostic passes {num_samples} images through runs that are trained together and whose layers draw "
+            f"noise: it was drawn for {', '.join(str(size) for size in sorted(noises))} images. Pass the whole probe "
+            "batch, probe.few, one of probe.training_batches or moment.batch."
+        )
+    return noise.supplied(noises.get(num_samples, []))
+
+
 def _measure_at_once(
     diagnostics: Sequence[Diagnostic], replicas: StackedReplicas, probe: ProbeBatch
 ) -> tuple[dict[str, Named], dict[str, Named]]:
@@ -136,7 +146,7 @@ def _measure_at_once(
 
     def of_one(own: dict[str, Any]) -> tuple[dict[str, Named], dict[str, Named]]:
         def same_noise(num_samples: int) -> AbstractContextManager[object]:
-            return noise.supplied(own["noises"].get(num_samples, []))
+            return _noise_for(num_samples, own["noises"])
 
         passes = Passes(network, own["parameters"], own["buffers"], FunctionalCalculus(), same_noise)
         now = Moment(own["previous"] or None, Batch(*own["batch"]) if own["batch"] else None, own.get("lr"))
@@ -160,7 +170,7 @@ def _measure_alone(
     diagnostics: Sequence[Diagnostic], replica: StackedReplicas, probe: ProbeBatch
 ) -> tuple[dict[str, Named], dict[str, Named]]:
     def same_noise(num_samples: int) -> AbstractContextManager[object]:
-        return noise.supplied(replica.noises.get(num_samples, []))
+        return _noise_for(num_samples, replica.noises)
 
     replica.network.load_state_dict({**replica.parameters, **replica.buffers}, strict=False)
     with looking_at(replica.network, same_noise) as passes:

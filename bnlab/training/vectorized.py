@@ -235,7 +235,8 @@ class VectorizedRuns(Cohort):
         """Return what each replica would draw next in a forward pass, by the number of samples."""
         if not self._program.draws:
             return {}
-        batches = [self._probe.inputs, *(batch.inputs for batch in self._probe.training_batches)]
+        probe = self._probe
+        batches = [probe.inputs, probe.few.inputs, *(batch.inputs for batch in probe.training_batches)]
         if self._batch is not None:
             batches.append(self._batch.inputs[0])
         noises = {}

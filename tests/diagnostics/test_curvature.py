@@ -1,20 +1,25 @@
 """The largest eigenvalue of the Hessian, held against the whole Hessian of small networks in float64."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call, hessian
-from watched import in_float64, probe
+from watched import images, in_float64, network
 
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.curvature import largest_eigenvalue
 from bnlab.diagnostics.diagnostic import ProbeBatch
-from bnlab.diagnostics.measuring import measure_all
+from bnlab.diagnostics.measuring import looking_at, measure_all
+from bnlab.diagnostics.passes import FunctionalCalculus, PlainCalculus
 from bnlab.models.catalog import build_model, seed_weights
+from bnlab.norms.catalog import NORMS as NORMS_OF_ALL
 from bnlab.norms.catalog import build_norm
 from bnlab.schema import CNNConfig, MLPConfig
 
-NORMS = ["batch", "layer", "none", "rms", "ghost", "l1_batch", "group"]
+NORMS = ["batch", "batch_torch", "layer", "none", "rms", "ghost", "l1_batch", "group"]
+NEED_SPACE = {"frn", "instance", "instance_torch", "switchable"}
 
 
 def small(model, norm, activation="tanh"):
@@ -70,19 +75,61 @@ def test_both_are_those_of_the_whole_hessian(model, norm):
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_scaling_weights_before_batch_norm_changes_the_one_and_not_the_other(model):
-    net, batch = small(model, "batch")
+@pytest.mark.parametrize(
+    ("norm", "by_row"), [("batch", True), ("batch_torch", True), ("layer", False), ("group", False), ("rms", False)]
+)
+def test_scaling_weights_before_a_norm_changes_the_one_and_not_the_other(model, norm, by_row):
+    """Each row by a factor of its own where a norm looks at channels; all alike where it looks at samples."""
+    net, batch = small(model, norm)
     for block in net.blocks.values():
         block.norm.eps = 1e-14
+        if not by_row and block.linear.bias is not None:
+            torch.nn.init.zeros_(block.linear.bias)
     sharpness, invariant = found_in(net, batch)
     with torch.no_grad():
         for block in net.blocks.values():
             size = len(block.linear.weight)
-            factor = torch.linspace(0.1, 3, size, dtype=torch.float64)
-            block.linear.weight.mul_(factor.view(-1, *[1] * (block.linear.weight.dim() - 1)))
+            factor = torch.linspace(0.1, 3, size) if by_row else torch.full((size,), 0.3)
+            block.linear.weight.mul_(factor.double().view(-1, *[1] * (block.linear.weight.dim() - 1)))
     scaled, still = found_in(net, batch)
     assert still == pytest.approx(invariant, rel=1e-6)
     assert abs(scaled / sharpness - 1) > 0.1
+
+
+def far_from_zero(net, inputs):
+    """Move running averages, so that norms which correct by them have something to correct."""
+    for factor in (1.0, 3.0):
+        net.train()(factor * inputs)
+
+
+@pytest.mark.parametrize("placement", ["before", "after"])
+@pytest.mark.parametrize(
+    ("model", "norm"),
+    [(m, n) for m in ("mlp", "cnn") for n in sorted(NORMS_OF_ALL) if m == "cnn" or n not in NEED_SPACE],
+)
+def test_the_second_derivative_is_that_of_the_gradient_in_every_norm_and_calculus(model, norm, placement):
+    """By central differences; once and again, for one graph serves many products. A small step: l1_batch has kinks."""
+    with in_float64():
+        options = {"num_groups": 2} if norm in {"group", "group_torch", "weight_standardization"} else {}
+        net = network(model, norm=norm, placement=placement, **options)
+        inputs, labels = images(20, 3).double(), torch.arange(20) % 5
+        far_from_zero(net, inputs)
+        generator = torch.Generator().manual_seed(0)
+        with looking_at(net) as passes, torch.no_grad():
+            names = list(passes.parameters)
+            products = {}
+            for calculus in (PlainCalculus(), FunctionalCalculus()):
+                products[calculus] = dataclasses.replace(passes, calculus=calculus).hessian(names, inputs, labels)
+            for _ in range(2):
+                vector = {n: torch.randn(p.shape, generator=generator) for n, p in passes.parameters.items()}
+                ahead, behind = (
+                    passes.gradient(inputs, labels, {n: p + h * vector[n] for n, p in passes.parameters.items()})[0]
+                    for h in (1e-6, -1e-6)
+                )
+                expected = torch.cat([((ahead[n] - behind[n]) / 2e-6).flatten() for n in names])
+                for times in products.values():
+                    found = torch.cat([times(vector)[n].flatten() for n in names])
+                    assert (found - expected).norm() < 1e-4 * expected.norm()
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 40])
@@ -117,11 +164,17 @@ def test_the_start_is_the_same_each_time():
     assert found_in(net, batch) == found_in(net, batch)
 
 
-def test_norms_of_pytorch_have_a_second_derivative_too():
-    from watched import measured, network  # noqa: PLC0415
+@pytest.mark.parametrize(("shape", "size"), [((5,), 256), ((1, 28, 28), 256), ((3, 32, 32), 85), ((3, 224, 224), 32)])
+def test_the_larger_images_are_the_fewer_are_looked_at(shape, size):
+    few = ProbeBatch(torch.zeros(1, *shape).expand(300, *shape), torch.arange(300), "relu").few
+    assert few.inputs.shape == (size, *shape)
+    assert few.labels.tolist() == list(range(size))
 
-    for norm in ("batch_torch", "layer_torch", "group_torch", "rms_torch"):
-        net = network(norm=norm, **({"num_groups": 2} if norm == "group_torch" else {}))
-        ours = network(norm=norm.removesuffix("_torch"), **({"num_groups": 2} if norm == "group_torch" else {}))
-        expected = measured("sharpness", ours, probe())["network"]
-        assert measured("sharpness", net, probe())["network"] == pytest.approx(expected, rel=1e-3)
+
+def test_no_more_than_the_first_256_images_are_looked_at():
+    net, _ = small("mlp", "batch")
+    inputs = torch.randn((300, 5), generator=torch.Generator().manual_seed(1)).double()
+    labels = torch.arange(300) % 3
+    first = ProbeBatch(inputs[:256], labels[:256], "tanh")
+    assert found_in(net, ProbeBatch(inputs, labels, "tanh")) == found_in(net, first)
+    assert found_in(net, ProbeBatch(inputs[44:], labels[44:], "tanh")) != found_in(net, first)

@@ -15,7 +15,6 @@ NORMS = ["batch", "batch_torch", "layer", "group", "none", "ghost", "batch_renor
 
 
 def gradient_of(net, batch):
-    loss = F.cross_entropy(copy.deepcopy(net).train()(batch.inputs.double()), batch.labels)
     twin = copy.deepcopy(net).train()
     loss = F.cross_entropy(twin(batch.inputs.double()), batch.labels)
     gradients = torch.autograd.grad(loss, list(twin.parameters()))
@@ -91,3 +90,24 @@ def test_scaling_weights_before_batch_norm_scales_beta_and_not_its_relative_chan
             measured("effective_beta", net, probe(step_size=1e-3), moment=Moment(None, batch))["network/fixed"]
         )
     assert betas[0] > betas[1] > 0
+
+
+def test_where_the_gradient_is_zero_nothing_changes_along_it():
+    net = network(norm="none")
+    with torch.no_grad():
+        net.output.weight.zero_()
+        net.output.bias[0] = 1e4  # sure of class 0, and right
+    moment = Moment(None, Batch(images(20, 3), torch.zeros(20, dtype=torch.long)), torch.tensor(0.05))
+    for name in NAMES:
+        found = measured(name, net, probe(), moment=moment)
+        assert len(found) >= 4
+        assert set(found.values()) == {0.0}
+
+
+def test_what_is_not_a_number_shows():
+    net = network(norm="none")
+    with torch.no_grad():
+        net.output.weight[0, 0] = float("nan")
+    for name in NAMES:
+        found = measured(name, net, probe(), moment=Moment(None, Batch(images(20, 3), torch.arange(20) % 5)))
+        assert all(np.isnan(value) for value in found.values()), (name, found)

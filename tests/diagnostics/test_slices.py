@@ -94,6 +94,21 @@ def test_along_the_gradient_the_loss_rises_ahead_and_falls_behind():
     assert behind < here < ahead
 
 
+def test_the_gradients_slice_weighs_images_alike_however_they_are_cut():
+    net, whole = build(norm="none"), Batch(images(30), torch.arange(30) % 5)
+    cut = [Batch(whole.inputs[:4], whole.labels[:4]), Batch(whole.inputs[4:], whole.labels[4:])]
+    one, other = (slice_1d(net, batches, num_points=5, direction="gradient") for batches in ([whole], cut))
+    np.testing.assert_allclose(one.train_loss, other.train_loss, rtol=1e-4)
+
+
+def test_in_eval_mode_it_does_not_matter_how_images_are_cut():
+    net, whole = build(), Batch(images(1300), torch.arange(1300) % 5)
+    cut = [Batch(*part) for part in zip(whole.inputs.split(200), whole.labels.split(200), strict=True)]
+    one, other = (slice_1d(net, batches, num_points=3) for batches in ([whole], cut))
+    np.testing.assert_allclose(one.eval_loss, other.eval_loss, rtol=1e-5)
+    assert np.abs(one.train_loss - other.train_loss).max() > 1e-5
+
+
 def test_scaling_weights_before_batch_norm_changes_no_slice():
     net, cut = build(), batches()
     for block in net.blocks.values():

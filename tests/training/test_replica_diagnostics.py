@@ -9,6 +9,7 @@ from replicas import alone, compose, default_dtype, together
 
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
+from bnlab.diagnostics.diagnostic import Diagnostic, Observation
 from bnlab.norms.catalog import NORMS, is_vectorizable
 from bnlab.training.cohort import Cohort
 
@@ -80,6 +81,38 @@ def test_all_values_are_those_of_the_run_alone(model: str, norm: str) -> None:
 )
 def test_in_any_setting(words: list[str]) -> None:
     check(["model.width=8", "model.depth=2", "model.activation=tanh", *words])
+
+
+@pytest.mark.parametrize("words", [["model.dropout=0.3"], ["norm=batch_noisy"]])
+def test_noise_is_that_of_the_run_alone_where_a_part_of_the_probe_is_looked_at(words: list[str]) -> None:
+    more = ["data.limit=1600", "data.validation_share=0.25", "diagnostics.probe_size=300"]
+    names = "diagnostics.names=[sharpness,sharpness_invariant]"
+    with default_dtype(torch.float64):
+        configs = compose(["model.width=8", "model.depth=2", *more, *words, names], *THREE)
+        found = together(configs).measure(0, heavy=True)
+        for row, config in enumerate(configs):
+            with alone(config) as run:
+                assert len(run.probe.inputs) > len(run.probe.few.inputs) == 256
+                (expected,) = run.measure(0, heavy=True)
+            for name, values in expected.items():
+                assert math.isclose(found[row][name]["network"], values["network"], rel_tol=1e-5)
+
+
+class LooksAtSeven(Diagnostic):
+    name = "looks_at_seven"
+    unit = "1"
+    vectorizable = True
+
+    def measure(self, seen: Observation) -> dict[str, torch.Tensor]:
+        assert seen.passes
+        assert seen.probe
+        return {"network": seen.passes.loss(seen.probe.inputs[:7], seen.probe.labels[:7])}
+
+
+def test_a_batch_that_no_noise_was_drawn_for_is_named() -> None:
+    words = ["model.width=8", "model.dropout=0.3", "diagnostics.names=[test_replica_diagnostics:LooksAtSeven]"]
+    with pytest.raises(ValueError, match=r"passes 7 images .* probe\.few"):
+        together(compose(words, *THREE)).measure(0, heavy=True)
 
 
 def test_all_of_ours_can_be_vectorized() -> None:
