@@ -81,7 +81,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries it again at its end
         say_error(f"standard output cannot be written to: {error.strerror}. Make room there, or write it elsewhere.")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # typer makes the second of the first, outside of a command's own lines
         sys.exit(130)
     finally:
         if "bnlab.sweeps.workers" in sys.modules:
