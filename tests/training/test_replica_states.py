@@ -84,7 +84,10 @@ def test_a_cohort_cut_off_after_a_drop_goes_on_bit_by_bit(tmp_path: Path) -> Non
     history(whole, 2, 4)
     resumed = together(configs[1:4])
     resumed.load_state(through_disk(whole.state(), tmp_path))
-    assert is_same(history(whole, 6, 6), history(resumed, 6, 6))
+    found, expected = history(resumed, 6, 6), history(whole, 6, 6)
+    for seen in (*found, *expected):
+        del seen["before"]  # the landscape is that of the last mini-batch, and whoever goes on has met none yet
+    assert is_same(expected, found)
 
 
 @pytest.mark.parametrize("num_replicas", [5, 7, 9])
