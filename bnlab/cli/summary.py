@@ -60,8 +60,8 @@ def _print_layers(folder: RunFolder) -> None:
     if layers:
         print_table(table)
     _print_verdicts(folder)
-    others = f" {len(last) - len(shown)} other diagnostics, and" if len(last) > len(shown) else ""
-    OUT.print(f"Inside:{others} figures: bnlab show {folder.path.name}", style="dim", soft_wrap=True, highlight=False)
+    more = f"{len(last) - len(shown)} other diagnostics, and figures" if len(last) > len(shown) else "Figures"
+    OUT.print(f"{more}: bnlab show {folder.path.name}", style="dim", soft_wrap=True, highlight=False)
 
 
 def _few_of(last: Mapping[str, Mapping[str, float | None]]) -> list[str]:

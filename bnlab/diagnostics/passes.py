@@ -201,8 +201,8 @@ class Passes:
     ) -> Linear:
         """Return what multiplies a vector with the loss's second derivative, in training mode.
 
-        Batch statistics are in the graph. It is kept as long as what is returned: many products cost little more
-        than half of as many `hessian_times`.
+        Batch statistics are in the graph. It is kept as long as what is returned: of many products each is made by
+        one way back.
 
         Args:
             names: Of the parameters that the derivative is by.
@@ -214,19 +214,6 @@ class Passes:
         at = {name: own[name] for name in names}
         others = {name: value for name, value in own.items() if name not in at}
         return self.calculus.hessian(lambda moved: (self.loss(inputs, labels, {**others, **moved}), None), at)
-
-    def hessian_times(
-        self, vector: Named, inputs: Tensor, labels: Tensor, parameters: Mapping[str, Tensor] | None = None
-    ) -> Named:
-        """Return the loss's second derivative times one vector.
-
-        Args:
-            vector: By parameter; the derivative is by these alone.
-            inputs: (N, ...).
-            labels: (N,).
-            parameters: As for `logits`.
-        """
-        return self.hessian(vector.keys(), inputs, labels, parameters)(vector)
 
     def tensors_of(self, module: nn.Module) -> Named:
         """Return the parameters and buffers of one of the network's modules, by their names in it, as they are now."""

@@ -32,7 +32,7 @@ from bnlab.training.optim import build_schedule, decayed_and_spared
 from bnlab.training.probing import build_probe
 from bnlab.training.replica_measure import StackedReplicas, evaluate_replicas, measure_replicas
 from bnlab.training.replica_optim import ReplicaOptimizer, RowLayout
-from bnlab.training.replica_program import Program, find_draws, trace_program
+from bnlab.training.replica_program import Program, find_draws, padded_size, trace_program
 
 _NUM_PROGRAMS_KEPT = 16
 """Programs that a process keeps for its next cohorts: making one takes 0.1 to 0.5 s, which 500 steps of a small net
@@ -289,17 +289,3 @@ class VectorizedRuns(Cohort):
             self._streams[config.seed].load_state(state["batches"])
             self._memories[row] = dict(state["diagnostics"])
             self._generators[row].set_state(state["noise"])
-
-
-def padded_size(num_replicas: int) -> int:
-    """Return how many rows are computed for so many replicas: a few sizes serve all, so that few programs are made.
-
-    Args:
-        num_replicas: Still in training.
-
-    Example:
-        >>> [padded_size(n) for n in (1, 2, 3, 4, 5, 7, 8, 9, 13)]
-        [1, 2, 3, 4, 6, 8, 8, 12, 16]
-    """
-    step = 1 if num_replicas <= 4 else 2 if num_replicas <= 8 else 4
-    return -(-num_replicas // step) * step

@@ -9,7 +9,8 @@ import torch
 from replicas import CPU, compose, data_of, default_dtype, distance, history, is_same, together
 
 from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
-from bnlab.training.vectorized import VectorizedRuns, padded_size
+from bnlab.training.replica_program import padded_size
+from bnlab.training.vectorized import VectorizedRuns
 
 FIVE = [[f"optim.lr={0.02 * (r + 1)}", f"seed={r % 3}", f"optim.weight_decay={0.01 * (r % 2)}"] for r in range(5)]
 PROGRAMS = [
