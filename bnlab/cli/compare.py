@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, new_table, print_table
 from bnlab.cli.show import SLICES, NoFigures, draw_all
 
@@ -27,7 +28,10 @@ LEAST_VALUES = 2
 
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN RUN...", help="Runs, by name or folder; or the name of a sweep.")
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...", help="Runs, by name or folder; or the name of a sweep.", autocompletion=complete_run
+        ),
     ],
     where: Annotated[
         list[str] | None, typer.Option("--where", "-w", help="Of a sweep's runs these: seed=0 · 'lr>0.1'")

@@ -1,4 +1,4 @@
-"""Shell completion of overrides: groups, their options, keys, and the values that a key can take."""
+"""Shell completion: of overrides (groups, their options, keys, the values that a key can take), and of runs' names."""
 
 import os
 import typing
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from bnlab import schema
 from bnlab.config.folders import config_keys, known_options, search_folders
+from bnlab.runfolder.finding import known_names
 
 _SECTIONS: dict[str, list[type[BaseModel]]] = {
     "": [schema.RunConfig],
@@ -48,6 +49,15 @@ def complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
     lead = "".join(f"{value}," for value in chosen) if in_pieces else f"{key}={''.join(f'{v},' for v in chosen)}"
     values = groups.get(key) or _values_of(key)
     return [lead + value for value in values if value.startswith(last)]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Return the names of sweeps and runs that begin so.
+
+    Args:
+        incomplete: The word so far.
+    """
+    return [name for name in known_names() if name.startswith(incomplete)]
 
 
 def _word_under_bashs_cursor() -> str:

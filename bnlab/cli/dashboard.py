@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, say_warning
 from bnlab.errors import ConfigError
-from bnlab.runfolder.index import find_folder
+from bnlab.runfolder.finding import find_folder
 
 REFRESH_S = 10.0
 """Seconds between two looks for runs that have ended: twice what TensorBoard waits between two of its own."""
@@ -18,7 +19,9 @@ def dashboard(
     path: Annotated[
         str | None,
         typer.Argument(
-            help="A sweep, by name or folder; a run; or all runs (BNLAB_RUNS, else ./runs).", show_default=False
+            help="A sweep, by name or folder; a run; or all runs (BNLAB_RUNS, else ./runs).",
+            autocompletion=complete_run,
+            show_default=False,
         ),
     ] = None,
     port: Annotated[

@@ -90,7 +90,7 @@ def _data() -> list[dict[str, object]]:
 def _folders() -> list[dict[str, object]]:
     from bnlab.config.folders import conf_folder, search_folders
     from bnlab.data.sources import cache_folder
-    from bnlab.runfolder.index import runs_root
+    from bnlab.runfolder.finding import runs_root
 
     runs = runs_root()
     place = next(folder for folder in (runs, *runs.parents) if folder.exists())

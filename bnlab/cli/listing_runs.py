@@ -11,6 +11,7 @@ import typer
 from rich.measure import Measurement
 from rich.table import Table
 
+from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, ROOMY, new_table, print_rows, print_table, say_warning
 from bnlab.cli.summary import STYLE_OF, number, share
 from bnlab.errors import ConfigError, did_you_mean
@@ -36,7 +37,10 @@ _FIRST_TO_GO = ("s", "steps", "validation", "sweep")
 def runs(
     path: Annotated[
         str | None,
-        typer.Argument(help="A folder, or the name of a sweep; all runs without (BNLAB_RUNS, else ./runs)."),
+        typer.Argument(
+            help="A folder, or the name of a sweep; all runs without (BNLAB_RUNS, else ./runs).",
+            autocompletion=complete_run,
+        ),
     ] = None,
     where: Annotated[
         list[str] | None,
@@ -67,7 +71,8 @@ def runs(
     [bold]bnlab list runs --csv > runs.csv[/]: everything that is known, --json too
     """
     from bnlab.report.query import pick_columns, read_condition, sort_rows
-    from bnlab.runfolder.index import find_folder, read_run_rows
+    from bnlab.runfolder.finding import find_folder
+    from bnlab.runfolder.index import read_run_rows
 
     rows = read_run_rows(find_folder(path))
     conditions = [read_condition(text, rows) for text in where or []]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, new_table, print_table
-from bnlab.errors import ConfigError
-from bnlab.runfolder.index import find_run
+from bnlab.runfolder.finding import find_run
 
 if TYPE_CHECKING:
     from bnlab.runfolder.agreement import Agreement, Difference
@@ -23,7 +23,9 @@ VERDICTS = {
 
 
 def rerun(
-    run: Annotated[str, typer.Argument(help="A run, by its folder or its name.", show_default=False)],
+    run: Annotated[
+        str, typer.Argument(help="A run, by its folder or its name.", autocompletion=complete_run, show_default=False)
+    ],
     keep: Annotated[
         Path | None, typer.Option("--keep", metavar="DIR", help="Keep the repetition there; else it is taken away.")
     ] = None,
@@ -37,11 +39,7 @@ def rerun(
     Exit status: 0, bit-identical or the same up to rounding (no loss further away than 1% of the one at the start,
     no accuracy than two percent); 1, not the same.
     """
-    from bnlab.runfolder.folder import RunFolder
-
-    folder = RunFolder(find_run(run))
-    if not (folder.path / "manifest.json").exists():
-        raise ConfigError(f"{folder.path} is no run's folder: it has no manifest.json. Known runs: bnlab list runs")
+    folder = find_run(run)
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Waiting for torch"):
         from bnlab.cli.train import open_view
         from bnlab.experiment.rerunning import rerun as repeat

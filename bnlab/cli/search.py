@@ -25,7 +25,7 @@ def search(words: list[str], options: SweepOptions) -> int:
     Raises:
         ConfigError: It is asked to train only some of its runs.
     """
-    from bnlab.runfolder.index import check_writable
+    from bnlab.runfolder.writable import check_writable
     from bnlab.sweeps.search import plan_search
     from bnlab.sweeps.searching import run_search
     from bnlab.training.interruption import interruptible

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ NoFigures = Annotated[bool, typer.Option("--no-figures", help="Print only; draw 
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, by name or folder; a folder with one run in it.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run, by name or folder; a folder with one run in it.", autocompletion=complete_run
+        ),
+    ],
     diagnostic: Annotated[
         str | None,
         typer.Argument(metavar="[DIAGNOSTIC]", help="One of them, layer by layer.", show_default=False),
@@ -41,8 +47,9 @@ def show(
 
     [bold]bnlab train diagnostics=full[/] makes a run with much to see.
     """
-    from bnlab.report.inside import find_run, read_inside
+    from bnlab.report.inside import read_inside
     from bnlab.report.needles import needles_of
+    from bnlab.runfolder.finding import find_run
 
     if diagnostic in SLICES:
         _show_slice(find_run(run), diagnostic, as_json=as_json)

@@ -84,7 +84,7 @@ def run(
     Another command's words are swept by it too: ``refuse`` raises where the plan does not suit that command, and
     ``show_result`` prints in place of the tables.
     """
-    from bnlab.runfolder.index import check_writable
+    from bnlab.runfolder.writable import check_writable
     from bnlab.sweeps.execute import begin
     from bnlab.sweeps.plan import plan_sweep, prepared
 

@@ -65,9 +65,9 @@ def _train_and_print(
 ) -> int:
     """Train one run, print what came out, and return the exit status."""
     from bnlab.config.compose import compose_run
+    from bnlab.runfolder.finding import runs_root
     from bnlab.runfolder.folder import RunFolder
     from bnlab.runfolder.identity import run_id
-    from bnlab.runfolder.index import runs_root
     from bnlab.sweeps.single import SINGLE, train_one
     from bnlab.training.interruption import interruptible
 

@@ -8,8 +8,8 @@ from torch import nn
 from bnlab.config.complaints import say_what_is_wrong
 from bnlab.errors import RunError
 from bnlab.models.catalog import build_network
+from bnlab.runfolder.finding import find_run
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.index import find_run
 from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint
 
@@ -21,10 +21,10 @@ def load_model(run: str | Path) -> nn.Module:
         run: Its folder, or its name among all runs.
 
     Raises:
-        ConfigError: There is no such folder, and not one run of that name.
+        ConfigError: There is no such run, or there are several.
         RunError: It is not a run's folder, or has no weights.
     """
-    folder = RunFolder(find_run(run))
+    folder = find_run(run)
     try:
         config = RunConfig.model_validate(folder.read_config())
     except ValidationError as error:

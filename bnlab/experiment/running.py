@@ -18,6 +18,7 @@ from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 from bnlab.records import Record, RunSummary, Status, as_record
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.messages import collecting_messages
+from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 from bnlab.seeding import stream_seed
 from bnlab.training.interruption import Interruption
@@ -88,7 +89,7 @@ def run_cohort(
         results = {i: None if again else member.folder.read_finished() for i, member in enumerate(members)}
         wanted = [i for i, result in results.items() if result is None]
         if wanted:
-            with members[0].folder.saying_where_it_cannot_write():
+            with saying_where_it_cannot_write(members[0].folder.path.parent):
                 start = None if again else find_start(members, wanted, engine, checked, notes.append)
             for note in notes:
                 on_warning(note)

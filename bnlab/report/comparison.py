@@ -12,8 +12,9 @@ from bnlab.report.query import read_condition
 from bnlab.report.shown import Shown
 from bnlab.report.writing import is_counted_share, write_value
 from bnlab.runfolder.figures import comparison_folder
+from bnlab.runfolder.finding import find_folder, find_run_folders, runs_root
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.index import find_folder, find_run_folders, read_run_rows, runs_root
+from bnlab.runfolder.index import read_run_rows
 
 MOST_RUNS = 12
 """That a table and a figure can show at a glance."""

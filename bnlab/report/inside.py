@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bnlab.diagnostics.cards import Card, cards_by_record, near_or_few
 from bnlab.errors import ConfigError
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.index import find_folder, find_run_folders, read_run_rows
+from bnlab.runfolder.index import read_run_rows
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -150,27 +150,6 @@ class RunInside:
         if name not in self.measured:
             raise ConfigError(f"{self.run_id} has no diagnostic {name}. {near_or_few(name, self.measured)}")
         return self.measured[name]
-
-
-def find_run(given: str | Path) -> RunFolder:
-    """Return the folder of one run.
-
-    Args:
-        given: A run's folder or name; or that of a folder with one run in it.
-
-    Raises:
-        ConfigError: There is no such run, or there are several.
-    """
-    folder = find_folder(given)
-    runs = find_run_folders(folder)
-    if len(runs) == 1:
-        return runs[0]
-    if not runs:
-        raise ConfigError(f"there are no runs in {folder}. bnlab train makes one.")
-    raise ConfigError(
-        f"{given} holds {len(runs)} runs. Name one, such as {runs[0].path.name}, or see several side by side: "
-        f"bnlab compare {given}"
-    )
 
 
 def read_inside(folder: RunFolder, needed: bool = True) -> RunInside:

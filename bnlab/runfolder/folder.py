@@ -10,11 +10,12 @@ from typing import IO, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from bnlab.errors import ConfigError, RunBusyError, RunError
+from bnlab.errors import RunBusyError, RunError
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.figures import forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION
 from bnlab.runfolder.lines import lines_up_to, read_lines, record_line
+from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 
 PATIENCE_S = 0.25
@@ -81,7 +82,7 @@ class RunFolder:
             ConfigError: The folder cannot be written to.
         """
         with self.locked():
-            with self.saying_where_it_cannot_write():
+            with saying_where_it_cannot_write(self.path.parent):
                 if resume_at is None:
                     self._empty()
                 else:
@@ -143,7 +144,7 @@ class RunFolder:
             RunBusyError: Another process holds it.
             ConfigError: The folder cannot be written to.
         """
-        with self.saying_where_it_cannot_write():
+        with saying_where_it_cannot_write(self.path.parent):
             self._lock_path().parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=PATIENCE_S, poll_interval=PATIENCE_S / 50)
@@ -157,21 +158,6 @@ class RunFolder:
             yield
         finally:
             self._lock.release()
-
-    @contextlib.contextmanager
-    def saying_where_it_cannot_write(self) -> Iterator[None]:
-        """Turn what the system says of a place that cannot be written to into a sentence with a cure.
-
-        Raises:
-            ConfigError: It cannot.
-        """
-        try:
-            yield
-        except OSError as error:
-            raise ConfigError(
-                f"runs cannot be written to {self.path.parent}: {error.strerror or error}. "
-                "Choose another place by --runs or BNLAB_RUNS."
-            ) from error
 
     def _lock_path(self) -> Path:
         # beside the folder, not in it: the folder is moved while the lock is held

@@ -1,101 +1,15 @@
-"""Many runs: where they lie, and what they say, as rows."""
+"""Many runs: what they say, as rows."""
 
-import difflib
-import json
 import os
-import tempfile
-import threading
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import ConfigError, RunError, did_you_mean
-from bnlab.runfolder.figures import COMPARISONS
+from bnlab.errors import RunError
+from bnlab.runfolder.finding import find_run_folders
 from bnlab.runfolder.folder import RunFolder
 
 _GROUPS = ("norm", "model", "data", "optim", "schedule", "diagnostics")
 """Sections of a config that go by the name of the option chosen."""
-
-
-def runs_root(given: Path | None = None) -> Path:
-    """Return the folder that runs go to: the given one, else BNLAB_RUNS, else ./runs."""
-    return (given or Path(os.environ.get("BNLAB_RUNS") or "runs")).absolute()
-
-
-def find_folder(given: str | Path | None = None) -> Path:
-    """Return the folder to read from: a path, or the name of a sweep or of a run among all runs.
-
-    Args:
-        given: A folder that is there; else a name looked up in BNLAB_RUNS, else ./runs; None: that folder itself.
-
-    Raises:
-        ConfigError: There is no such folder and no such name.
-    """
-    if given is None or Path(given).is_dir():
-        return runs_root(Path(given) if given else None)
-    root, name = runs_root(), str(given)
-    if Path(given).name == "runs":  # nothing has been trained yet
-        return Path(given).absolute()
-    if Path(name).name == name and root.is_dir():
-        sweeps = {path.name: path for path in root.iterdir() if path.is_dir() and _may_hold_runs(path)}
-        runs = {folder.path.name: folder.path for folder in find_run_folders(root)}
-        for places in (sweeps, runs):
-            if name in places:
-                return places[name]
-        cure = did_you_mean(name, sweeps) if sweeps else "There are no runs yet: bnlab train makes one."
-        raise ConfigError(f"{name} is neither a folder of runs nor the name of a sweep or a run in {root}. {cure}")
-    raise ConfigError(f"{Path(given).absolute()} is not a folder of runs. Leave it out to see all runs.")
-
-
-def _may_hold_runs(path: Path) -> bool:
-    if path.name == COMPARISONS:  # figures, unless somebody calls a sweep so
-        return (path / "sweep.json").exists()
-    return not path.name.startswith(".")
-
-
-def find_run(given: str | Path) -> Path:
-    """Return a run's folder: a path, or the run's name among all runs.
-
-    Args:
-        given: A folder that is there; else a name looked up in BNLAB_RUNS, else ./runs.
-
-    Raises:
-        ConfigError: There is no such folder, and not one run of that name, or more than one.
-    """
-    if Path(given).is_dir():
-        return Path(given).absolute()
-    root, name = runs_root(), str(given)
-    if Path(name).name != name:
-        raise ConfigError(f"{Path(given).absolute()} is no run's folder. Known runs: bnlab list runs")
-    runs = [folder.path for folder in find_run_folders(root)] if root.is_dir() else []
-    places = [path for path in runs if path.name == name]
-    if len(places) == 1:
-        return places[0]
-    if places:
-        listed = ", ".join(map(str, places))
-        raise ConfigError(f"{name} is in {len(places)} places. Give the folder of one: {listed}")
-    if any(path.parent == root / name for path in runs):
-        raise ConfigError(f"{name} is a sweep, where one run is wanted. Its runs: bnlab list runs {name}")
-    cure = "Known runs: bnlab list runs" if runs else "There are no runs yet: bnlab train makes one."
-    if near := difflib.get_close_matches(name, {path.name for path in runs}):
-        cure = did_you_mean(name, near)
-    raise ConfigError(f"{name} is neither a run's folder nor the name of a run in {root}. {cure}")
-
-
-def find_run_folders(root: Path) -> list[RunFolder]:
-    """Return the run folders at or below a path, in the order of their names.
-
-    Raises:
-        ConfigError: The path is a file, or is not there and is not the usual folder.
-    """
-    if not root.is_dir():
-        if root.name == "runs":  # nothing has been trained yet
-            return []
-        raise ConfigError(f"{root} is not a folder of runs. Leave it out to see all runs.")
-    if (root / "manifest.json").exists():
-        return [RunFolder(root)]
-    found = (path.parent for pattern in ("*/manifest.json", "*/*/manifest.json") for path in root.glob(pattern))
-    return [RunFolder(path) for path in sorted(found) if not path.parent.name.startswith(".")]
 
 
 def read_run_rows(root: Path) -> list[dict[str, Any]]:
@@ -193,35 +107,3 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def check_writable(folder: Path) -> None:
-    """Make sure that a sweep's folder can be made and written to; nothing is left behind.
-
-    Raises:
-        ConfigError: It cannot.
-    """
-    with _saying_where_it_cannot_write(folder):
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        tempfile.TemporaryFile(dir=there).close()
-
-
-def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
-    """Write a sweep's sweep.json: what was asked for, and its runs in order; nothing, where it says so already.
-
-    Raises:
-        ConfigError: The folder cannot be written to.
-    """
-    text = json.dumps({"overrides": overrides, "runs": run_ids}, indent=1)
-    path = folder / "sweep.json"
-    beside = folder / f".sweep.json.{os.getpid()}-{threading.get_native_id()}.tmp"
-    with _saying_where_it_cannot_write(folder):
-        if path.exists() and path.read_bytes() == text.encode():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-
-
-def _saying_where_it_cannot_write(folder: Path) -> AbstractContextManager[None]:
-    return RunFolder(folder / "any run").saying_where_it_cannot_write()

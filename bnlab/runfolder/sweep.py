@@ -1,6 +1,8 @@
 """A sweep's folder: what was asked for, its runs in order, and the settings that tell them apart."""
 
 import json
+import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.runfolder.index import read_run_rows
+from bnlab.runfolder.writable import saying_where_it_cannot_write
 
 SEED, LEARNING_RATE = "seed", "optim.lr"
 
@@ -71,6 +74,23 @@ def read_sweep(folder: Path) -> SweepRuns:
         rows = sorted((row for row in rows if row["run_id"] in place), key=lambda row: place[row["run_id"]])
     swept = swept_keys(rows, overrides)
     return SweepRuns(folder, overrides, planned or tuple(row["run_id"] for row in rows), tuple(rows), tuple(swept))
+
+
+def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
+    """Write a sweep's sweep.json: what was asked for, and its runs in order; nothing, where it says so already.
+
+    Raises:
+        ConfigError: The folder cannot be written to.
+    """
+    text = json.dumps({"overrides": overrides, "runs": run_ids}, indent=1)
+    path = folder / "sweep.json"
+    beside = folder / f".sweep.json.{os.getpid()}-{threading.get_native_id()}.tmp"
+    with saying_where_it_cannot_write(folder):
+        if path.exists() and path.read_bytes() == text.encode():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.replace(path)
 
 
 def swept_keys(rows: Iterable[Mapping[str, Any]], overrides: Sequence[str] = ()) -> list[str]:

@@ -10,9 +10,10 @@ from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
 from bnlab.config.grammar import as_words
 from bnlab.errors import BnlabError, ConfigError
+from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
-from bnlab.runfolder.index import by_name, flatten, runs_root
+from bnlab.runfolder.index import by_name, flatten
 from bnlab.runfolder.sweep import label_of
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program

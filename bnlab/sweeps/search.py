@@ -16,7 +16,8 @@ from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
 from bnlab.config.grammar import Axis, as_words, parse_overrides, refuse_a_key_given_twice, search_axis
 from bnlab.errors import ConfigError
-from bnlab.runfolder.index import flatten, runs_root
+from bnlab.runfolder.finding import runs_root
+from bnlab.runfolder.index import flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
 from bnlab.sweeps.files import with_file

@@ -9,9 +9,9 @@ from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.records import RunSummary
+from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
-from bnlab.runfolder.index import runs_root
 from bnlab.schema import RunConfig
 from bnlab.training.interruption import Interruption
 

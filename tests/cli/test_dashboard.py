@@ -15,7 +15,7 @@ import bnlab
 from bnlab.cli import dashboard
 from bnlab.loggers.tensorboard import serving
 from bnlab.report import dashboard as dashboard_report
-from bnlab.runfolder.index import write_sweep
+from bnlab.runfolder.sweep import write_sweep
 
 Say = Callable[..., Any]
 QUICK = ["data=synthetic", "model.width=16", "train.steps=20"]

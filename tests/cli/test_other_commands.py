@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from bnlab.cli.app import app, main
-from bnlab.cli.complete import complete_override
+from bnlab.cli.complete import complete_override, complete_run
 from bnlab.norms.catalog import NORMS
 
 Say = Callable[..., Any]
@@ -165,6 +165,16 @@ def test_zsh_and_fish_get_whole_words() -> None:
     context = typer.Context(typer.main.get_command(app))
     assert complete_override(context, "norm=batch_t") == ["norm=batch_torch"]
     assert complete_override(context, "norm=batch,no") == ["norm=batch,none"]
+
+
+def test_the_names_of_runs_and_sweeps_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BNLAB_RUNS", str(tmp_path))
+    for name in ("batch-1", "none-1"):
+        (tmp_path / "bath" / name).mkdir(parents=True)
+        (tmp_path / "bath" / name / "manifest.json").write_text("{}")
+    assert complete_run("bat") == ["bath", "batch-1"]
+    assert complete_run("none-1") == ["none-1"]
+    assert complete_run("x") == []
 
 
 @pytest.mark.parametrize("command", [["train"], ["sweep", "seed=0,1"], ["lr-sensitivity"], ["list", "norms"]])

@@ -145,11 +145,11 @@ def refused(bnlab_says: Say, run: str | Path) -> str:
 
 def test_what_cannot_be_repeated_is_wrong_input(bnlab_says: Say) -> None:
     folder = trained(bnlab_says)
-    assert "is no run's folder: it has no manifest.json" in refused(bnlab_says, folder.parent)
-    told = refused(bnlab_says, "no-such-run")
-    assert "neither a run's folder nor the name of a run in" in told
-    assert told.endswith("Known runs: bnlab list runs\n")
-    assert "single is a sweep, where one run is wanted" in refused(bnlab_says, "single")
+    (folder.parent / "empty").mkdir()
+    assert "there are no runs in" in refused(bnlab_says, folder.parent / "empty")
+    assert refused(bnlab_says, "no-such-run").endswith("Known: single.\n")
+    shutil.copytree(folder, folder.parent / "another")
+    assert "single holds 2 runs, where one is wanted" in refused(bnlab_says, "single")
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "run_id": "batch-mlp-x-lr1-s0-00000000"}))
     assert "would be another run today" in refused(bnlab_says, folder)

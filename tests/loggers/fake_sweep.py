@@ -8,7 +8,7 @@ from typing import Any
 
 from bnlab.records import DiagnosticRecord, EvalRecord, Record, StepRecord
 from bnlab.runfolder.folder import record_line
-from bnlab.runfolder.index import write_sweep
+from bnlab.runfolder.sweep import write_sweep
 
 STEPS = (0, 10, 20)
 

@@ -15,7 +15,8 @@ from bnlab.report.comparison import (
 )
 from bnlab.report.inside import Key
 from bnlab.report.shown import shown_side_by_side
-from bnlab.runfolder.index import find_run_folders, read_run_rows
+from bnlab.runfolder.finding import find_run_folders
+from bnlab.runfolder.index import read_run_rows
 
 BATCH = {
     "gradient_norm": {"hidden1": [1.0] * 5, "hidden2": [1.0] * 5},

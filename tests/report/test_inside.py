@@ -6,7 +6,7 @@ import pytest
 from written_inside import write_inside_run
 
 from bnlab.errors import ConfigError
-from bnlab.report.inside import Key, find_run, read_inside
+from bnlab.report.inside import Key, read_inside
 from bnlab.runfolder.folder import RunFolder
 
 NAN = math.nan
@@ -43,20 +43,6 @@ def test_what_begins_late_is_missing_before(tmp_path: Path) -> None:
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "diagnostic", "step": 2, "name": "d", "values": {"hidden2": 5}}\n')
     np.testing.assert_array_equal(read_inside(RunFolder(folder)).measured["d"].matrix(), [[1, 2, NAN], [NAN, NAN, 5]])
-
-
-def test_a_run_is_found_by_its_name_its_folder_or_the_folder_that_holds_it_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BNLAB_RUNS", str(tmp_path))
-    write_inside_run(tmp_path / "single" / "one", {})
-    for given in ("one", "single", str(tmp_path / "single" / "one"), tmp_path):
-        assert find_run(given).path.name == "one"
-    write_inside_run(tmp_path / "single" / "two", {})
-    with pytest.raises(ConfigError, match=r"single holds 2 runs\. Name one, such as one, .* bnlab compare single"):
-        find_run("single")
-    with pytest.raises(ConfigError, match="Known: single"):
-        find_run("three")
 
 
 def test_a_run_without_diagnostics_is_told_how_to_get_some(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bnlab.runfolder.index import write_sweep
+from bnlab.runfolder.sweep import write_sweep
 
 Outcome = dict[str, Any]
 

@@ -14,8 +14,9 @@ from filelock import FileLock
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError, RunError
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, RunSummary, StepRecord, TimingRecord
+from bnlab.runfolder.finding import find_run_folders
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.index import find_run_folders, read_run_rows
+from bnlab.runfolder.index import read_run_rows
 from bnlab.runfolder.lines import record_line
 
 Start = Callable[[], Callable[[], None]]

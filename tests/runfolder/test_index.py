@@ -8,7 +8,9 @@ import pytest
 
 from bnlab.errors import ConfigError, RunError
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.index import check_writable, find_folder, find_run, read_run_rows, write_sweep
+from bnlab.runfolder.index import read_run_rows
+from bnlab.runfolder.sweep import write_sweep
+from bnlab.runfolder.writable import check_writable
 
 Damage = Callable[[Path], object]
 
@@ -86,37 +88,6 @@ def test_the_sweep_is_the_folder_even_when_it_was_given_no_name(tmp_path: Path) 
     written(tmp_path / "runs" / "single" / "a-run")
     written(tmp_path / "runs" / "mine" / "a-run", name="mine")
     assert [row["sweep"] for row in read_run_rows(tmp_path / "runs")] == ["1a2b3c4d", "mine", None]
-
-
-def test_a_sweep_and_a_run_are_found_by_their_names(tmp_path: Path) -> None:
-    run = written(tmp_path / "runs" / "s" / "a-run")
-    assert find_folder("s") == run.parent
-    assert find_folder("a-run") == run
-    assert find_folder(run) == run
-    assert find_folder() == tmp_path / "runs"
-    with pytest.raises(ConfigError, match=r"a-rum is neither .* Known: s\."):
-        find_folder("a-rum")
-    with pytest.raises(ConfigError, match="is not a folder of runs"):
-        find_folder("elsewhere/runns")
-
-
-def test_a_run_is_found_by_its_name_only_if_it_is_the_only_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="There are no runs yet: bnlab train makes one"):
-        find_run("a-run")
-    run = written(tmp_path / "runs" / "s" / "a-run")
-    assert find_run("a-run") == find_run(run) == find_run("runs/s/a-run") == run
-    for wrong, cure in {
-        "a-rum": r"Did you mean a-run\?",
-        "nope": "Known runs: bnlab list runs$",
-        "s": "s is a sweep, where one run is wanted. Its runs: bnlab list runs s$",
-        "runs/s/nope": "nope is no run's folder. Known runs: bnlab list runs$",
-    }.items():
-        with pytest.raises(ConfigError, match=cure):
-            find_run(wrong)
-    other = written(tmp_path / "runs" / "t" / "a-run")
-    with pytest.raises(ConfigError, match=f"a-run is in 2 places. Give the folder of one: {run}, {other}$"):
-        find_run("a-run")
-    assert find_run(other) == other
 
 
 def test_records_before_a_damaged_line_are_read_and_the_line_is_named(tmp_path: Path) -> None:

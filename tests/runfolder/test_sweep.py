@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 
 import bnlab
-from bnlab.runfolder.index import write_sweep
-from bnlab.runfolder.sweep import read_sweep, swept_keys
+from bnlab.runfolder.sweep import read_sweep, swept_keys, write_sweep
 
 
 def grid(**factors: list[Any]) -> list[dict[str, Any]]:
