@@ -77,13 +77,18 @@ def largest_eigenvalue(times: Callable[[Tensor], Tensor], start_P: Tensor, num_s
         is_left = is_left * (length > BREAKDOWN * largest)
         beside.append(torch.where(is_left > 0, length, 0.0))
         basis.append(product_P * torch.where(is_left > 0, 1 / length, 0.0))
-    matrix_TT = torch.diag(torch.stack(diagonal).double())
+    matrix_TT = torch.diag(_in_float64(torch.stack(diagonal)))
     if beside:
-        off = torch.stack(beside).double()
+        off = _in_float64(torch.stack(beside))
         matrix_TT = matrix_TT + torch.diag(off, 1) + torch.diag(off, -1)
     is_finite = matrix_TT.isfinite().all()
     eigenvalues = torch.linalg.eigvalsh(torch.where(is_finite, matrix_TT, 0.0))  # on NaN it would raise
-    return torch.where(is_finite, eigenvalues[-1], torch.nan).to(start_P.dtype)
+    return torch.where(is_finite, eigenvalues[-1], torch.nan).to(start_P)
+
+
+def _in_float64(x: Tensor) -> Tensor:
+    """Return float64, on the CPU where the device has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def _sharpness(seen: Observation, scale_of: Callable[[Named], Named]) -> dict[str, Tensor]:
