@@ -100,7 +100,7 @@ def run(
     for warning in () if quiet else sweep.warnings:
         say_warning(warning)
     if not quiet:
-        announce(sweep, missing, options.jobs)
+        announce(sweep, missing, options)
     if options.dry_run:
         return 0
     result = _execute(sweep, missing, options)
@@ -175,7 +175,7 @@ def say_where(figures: list[Path], options: SweepOptions) -> None:
         ERR.print(str(path), style="dim", soft_wrap=True, markup=False)
 
 
-def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:
+def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
     """Say what a sweep will do: how many runs, how many are there, how they are trained, how long that will take."""
     num_runs = len(sweep.configs)
     together = [brought for cohort, brought in sweep.to_train(missing) if cohort.engine == "vectorized"]
@@ -185,9 +185,9 @@ def announce(sweep: "Sweep", missing: list[str], jobs: int | None) -> None:
     if together:
         parts.append(f"{sum(map(len, together))} trained together in {counted(len(together), 'cohort')}")
     if missing:
-        from bnlab.sweeps.estimate import estimate_s  # it waits for torch; a finished sweep need not
+        from bnlab.sweeps.estimate import PATIENCE_S, estimate_s  # it waits for torch; a finished sweep need not
 
-        seconds = estimate_s(sweep, missing, jobs)
+        seconds = estimate_s(sweep, missing, options.jobs, None if options.dry_run else PATIENCE_S)
         parts += [] if seconds is None else [f"about {duration(seconds)}"]
     ERR.print("  " + "; ".join(parts), style="dim")
 

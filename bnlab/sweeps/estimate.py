@@ -17,11 +17,16 @@ TRIED_S = 0.25
 MOST_PROGRAMS = 8
 """Programs that are tried; the others are taken for their mean."""
 
+PATIENCE_S = 0.5
+"""Seconds after which a sweep that is about to start tries no further program: its workers are ready by then."""
+
 START_S = 6.0
 """Seconds until a worker has imported torch and opened the data."""
 
 
-def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None) -> float | None:
+def estimate_s(
+    sweep: Sweep, missing: Sequence[str], jobs: int | None, within_s: float | None = None
+) -> float | None:
     """Return about how many seconds it will take to train what is missing.
 
     A few steps of one cohort of each program are made, and thrown away. Validations and diagnostics are counted by the
@@ -31,6 +36,7 @@ def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None) -> float 
         sweep: What was planned.
         missing: Run ids.
         jobs: Processes; None: one per core.
+        within_s: Seconds after which no further program is tried; None: up to `MOST_PROGRAMS` are.
 
     Returns:
         None where a run fails when it is tried: the sweep will tell of it, with its log.
@@ -39,8 +45,13 @@ def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None) -> float 
     by_program: dict[str, list[PlannedCohort]] = {}
     for cohort in cohorts:
         by_program.setdefault(f"{cohort.engine} {len(cohort.configs)} {program(cohort.configs[0])}", []).append(cohort)
+    tried: list[tuple[int, float]] = []
+    began = time.monotonic()
     try:
-        tried = [(len(same), _cohort_s(same[0])) for same in list(by_program.values())[:MOST_PROGRAMS]]
+        for same in list(by_program.values())[:MOST_PROGRAMS]:
+            tried.append((len(same), _cohort_s(same[0])))
+            if within_s is not None and time.monotonic() - began > within_s:
+                break
     except Exception:  # somebody's own layer may raise anything
         return None
     mean_s = sum(number * seconds for number, seconds in tried) / sum(number for number, _ in tried)

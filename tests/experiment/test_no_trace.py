@@ -17,7 +17,8 @@ from bnlab.training.checkpoint import read_checkpoint
 QUICK = ["data=synthetic", "train.steps=12", "train.log_every=1", "train.eval_every=4", "loggers=[]", "model.depth=2"]
 MODELS = {"mlp": ["model.width=8"], "cnn": ["model=cnn", "model.width=4", "model.num_stages=1"]}
 NEED_SPACE = {"instance", "instance_torch", "frn", "switchable"}
-WATCHED = ["diagnostics=full", "diagnostics.schedule.every=1", "diagnostics.heavy_schedule.every=5"]
+WATCHED = ["diagnostics=full", "diagnostics.schedule.every=4", "diagnostics.heavy_schedule.every=6"]
+WATCHED += ["diagnostics.probe_size=64", "diagnostics.population_size=120"]
 
 GRID = [
     (model, norm, engine)
