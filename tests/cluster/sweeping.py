@@ -19,7 +19,7 @@ WORDS = [
 LONG = ["train.steps=1000000", "train.checkpoint_every=null"]
 """Words to add for runs that do not end by themselves."""
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 started: list["subprocess.Popen[str]"] = []
 
