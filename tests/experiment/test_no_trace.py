@@ -25,7 +25,7 @@ GRID = [
     for model, norm, engine in itertools.product(MODELS, NORMS, ["sequential", "vectorized"])
     if (model == "cnn" or norm not in NEED_SPACE) and (engine == "sequential" or is_vectorizable(norm))
 ]
-FEW = [case for case in GRID if case[1] in {"batch", "batch_noisy", "batch_torch", "group", "none", "ghost"}]
+FEW = [case for case in GRID if case[1] in {"batch", "batch_noisy", "none"}]
 
 
 def trained(words: list[str], engine: str, place: str) -> list[tuple[list[Any], dict[str, torch.Tensor]]]:
@@ -76,7 +76,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("engine", ["sequential", "vectorized"])
+@pytest.mark.parametrize("engine", ["sequential", pytest.param("vectorized", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_training_is_the_same_to_the_bit_in_any_setting(setting: str, engine: str) -> None:
     if setting == "bfloat16" and engine == "vectorized":
