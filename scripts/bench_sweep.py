@@ -193,6 +193,7 @@ def main() -> None:
     parser.add_argument("what", choices=["sweeps", "engines"], nargs="?", default="sweeps")
     parser.add_argument("overrides", nargs="*", help="of the config, for all runs; after 'sweeps' or 'engines'")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=SWEEPS, help="one of the sweeps; nothing is kept of it")
     parser.add_argument("--engine-steps", type=int, default=160, help="of one run alone, per round")
     parser.add_argument("--lightning-python", help="a Python that has lightning")
     parser.add_argument("--lightning-runs", type=int, default=8, help="of all runs, to tell the others from")
@@ -205,10 +206,12 @@ def main() -> None:
     else:
         found = {}
         for name, (overrides, steps) in SWEEPS.items():
+            if arguments.only not in {None, name}:
+                continue
             print(f"{name}, {steps} steps")
             found[name] = bench_sweep([*overrides, *arguments.overrides], steps, arguments)
             print_ratios(found[name]["seconds"])
-    if arguments.write:
+    if arguments.write and arguments.only is None:
         result = {"made": provenance.now(), "hardware": facts, "versions": provenance.versions(), "found": found}
         name = "sweep_engines.json" if arguments.what == "engines" else "sweep.json"
         (RESULTS / name).write_text(json.dumps({**result, "rounds": arguments.rounds}, indent=1) + "\n")
