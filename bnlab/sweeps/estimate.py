@@ -24,9 +24,7 @@ START_S = 6.0
 """Seconds until a worker has imported torch and opened the data."""
 
 
-def estimate_s(
-    sweep: Sweep, missing: Sequence[str], jobs: int | None, within_s: float | None = None
-) -> float | None:
+def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None, within_s: float | None = None) -> float | None:
     """Return about how many seconds it will take to train what is missing.
 
     A few steps of one cohort of each program are made, and thrown away. Validations and diagnostics are counted by the
