@@ -24,7 +24,7 @@ def load_model(run: str | Path) -> nn.Module:
         ConfigError: There is no such run, or there are several.
         RunError: It is not a run's folder, or has no weights.
     """
-    folder = find_run(run)
+    folder = RunFolder(Path(run).absolute()) if Path(run).is_dir() else find_run(run)
     try:
         config = RunConfig.model_validate(folder.read_config())
     except ValidationError as error:
