@@ -60,15 +60,20 @@ def _import() -> None:
 def end_workers() -> None:
     """End the workers, if there are any, without waiting for them to tidy up: what they had to write is written."""
     while any(thread.is_alive() for thread in _beginning):  # joblib stumbles if it is ended while it hands out work
-        for worker in _workers():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                worker.kill()
+        kill_workers()
         time.sleep(0.01)
     _beginning.clear()
     if _workers():
         from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
 
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+def kill_workers() -> None:
+    """Kill those workers that there are at this moment, without a word to joblib."""
+    for worker in _workers():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 def _workers() -> list[psutil.Process]:
