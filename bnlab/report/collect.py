@@ -12,6 +12,8 @@ from bnlab.runfolder.index import read_run_rows
 
 _log = logging.getLogger("bnlab")
 
+_OF_A_RECORD = ("kind", "step", "split", "name")
+
 
 def read_runs(path: str | Path | None = None) -> pd.DataFrame:
     """Return one row per run at or below a path: identity, status, final figures, every value of its config.
@@ -55,19 +57,20 @@ def read_curves(path: str | Path | None = None) -> pd.DataFrame:
     Raises:
         ConfigError: There is no such folder and no such name.
     """
-    rows: list[tuple[object, ...]] = []
+    records: list[tuple[object, ...]] = []
+    num_values: list[int] = []
+    keys: list[str] = []
+    values: list[float | str] = []
     for folder in find_run_folders(find_folder(path)):
         try:
-            _add_values(rows, folder)
+            for record in folder.read_records():
+                of_it = {**record["values"], **record["nonfinite"]} if "nonfinite" in record else record["values"]
+                records.append((folder.path.name, *(record[name] for name in _OF_A_RECORD)))
+                num_values.append(len(of_it))
+                keys.extend(of_it)
+                values.extend(of_it.values())
         except RunError as error:
             _log.warning("%s", error)
-    frame = pd.DataFrame(rows, columns=["run_id", "kind", "step", "split", "name", "key", "value"])
-    return frame.astype({"value": float})
-
-
-def _add_values(rows: list[tuple[object, ...]], folder: RunFolder) -> None:
-    run_id = folder.path.name
-    for record in folder.read_records():
-        values = {**record["values"], **record["nonfinite"]} if "nonfinite" in record else record["values"]
-        kind, step, split, name = record["kind"], record["step"], record["split"], record["name"]
-        rows.extend((run_id, kind, step, split, name, key, value) for key, value in values.items())
+    frame = pd.DataFrame(records, columns=["run_id", *_OF_A_RECORD])
+    frame = frame.loc[frame.index.repeat(num_values)].reset_index(drop=True)  # a third less time than a row per value
+    return frame.assign(key=keys, value=values).astype({"value": float})
