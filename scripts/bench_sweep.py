@@ -199,6 +199,8 @@ def main() -> None:
     parser.add_argument("--lightning-runs", type=int, default=8, help="of all runs, to tell the others from")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
+    if arguments.write and arguments.only:
+        parser.error("--write keeps the figures of all sweeps: leave out --only")
     facts = provenance.hardware()
     print(f"{facts['processor']}, {facts['physical_cores']} cores; torch {torch.__version__}")
     if arguments.what == "engines":
@@ -211,7 +213,7 @@ def main() -> None:
             print(f"{name}, {steps} steps")
             found[name] = bench_sweep([*overrides, *arguments.overrides], steps, arguments)
             print_ratios(found[name]["seconds"])
-    if arguments.write and arguments.only is None:
+    if arguments.write:
         result = {"made": provenance.now(), "hardware": facts, "versions": provenance.versions(), "found": found}
         name = "sweep_engines.json" if arguments.what == "engines" else "sweep.json"
         (RESULTS / name).write_text(json.dumps({**result, "rounds": arguments.rounds}, indent=1) + "\n")

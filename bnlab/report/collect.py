@@ -7,7 +7,6 @@ import pandas as pd
 
 from bnlab.errors import RunError
 from bnlab.runfolder.finding import find_folder, find_run_folders
-from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
 
 _log = logging.getLogger("bnlab")

@@ -30,10 +30,9 @@ def find_folder(given: str | Path | None = None) -> Path:
         return Path(name).absolute()
     if Path(name).name != name:
         raise ConfigError(f"{Path(name).absolute()} is not a folder of runs. Those there are: bnlab list runs")
-    sweeps = _sweep_folders(root)
+    sweeps, runs = _sweep_folders(root), _every_run(root)
     if name in sweeps:
         return sweeps[name]
-    runs = [folder.path for folder in find_run_folders(root)] if root.is_dir() else []
     places = [path for path in runs if path.name == name]
     if len(places) == 1:
         return places[0]
@@ -71,13 +70,16 @@ def find_run(given: str | Path) -> RunFolder:
 def known_names() -> list[str]:
     """Return the names that `find_folder` knows: those of sweeps, then those of runs."""
     root = runs_root()
-    runs = [folder.path.name for folder in find_run_folders(root)] if root.is_dir() else []
-    return list(dict.fromkeys([*_sweep_folders(root), *runs]))
+    return list(dict.fromkeys([*_sweep_folders(root), *(path.name for path in _every_run(root))]))
 
 
 def _sweep_folders(root: Path) -> dict[str, Path]:
     """Return the folders in which runs may lie, by name."""
     return {path.name: path for path in sorted(root.iterdir()) if _may_hold_runs(path)} if root.is_dir() else {}
+
+
+def _every_run(root: Path) -> list[Path]:
+    return [folder.path for folder in find_run_folders(root)] if root.is_dir() else []
 
 
 def _may_hold_runs(path: Path) -> bool:

@@ -18,7 +18,7 @@ MOST_PROGRAMS = 8
 """Programs that are tried; the others are taken for their mean."""
 
 PATIENCE_S = 0.5
-"""Seconds after which a sweep that is about to start tries no further program: its workers are ready by then."""
+"""Seconds after which a sweep that is about to start tries no further program: it is this long that training waits."""
 
 START_S = 6.0
 """Seconds until a worker has imported torch and opened the data."""

@@ -79,7 +79,7 @@ def test_each_value_of_a_curve_stands_beside_its_record() -> None:
         for key, value in record["values"].items():
             odd = record.get("nonfinite", {})
             names = [record[name] for name in ("kind", "step", "split", "name")]
-            expected.append([run.name, *names, key, float(odd[key] if key in odd else value)])
+            expected.append([run.name, *names, key, float(odd.get(key, value))])
     read = bnlab.read_curves().astype(object)
     assert repr(read.where(read.notna() | (read.columns == "value"), None).to_numpy().tolist()) == repr(expected)
     assert "inf" in repr(expected) or "nan" in repr(expected)

@@ -1,16 +1,14 @@
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bnlab.errors import ConfigError, RunError
+from bnlab.errors import RunError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
 from bnlab.runfolder.sweep import write_sweep
-from bnlab.runfolder.writable import check_writable
 
 Damage = Callable[[Path], object]
 
@@ -101,41 +99,3 @@ def test_records_before_a_damaged_line_are_read_and_the_line_is_named(tmp_path: 
 def test_lines_that_a_power_cut_filled_with_zeros_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + b"\0" * 512)
     assert list(RunFolder(tmp_path).read_records()) == [{"step": 1}]
-
-
-def test_many_may_write_the_same_sweep_at_once(tmp_path: Path) -> None:
-    troubles: list[Exception] = []
-
-    def write(number: int) -> None:
-        try:
-            for i in range(50):
-                write_sweep(tmp_path, ["seed=0,1"], [f"{number}-{i}"])
-        except Exception as error:
-            troubles.append(error)
-
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert troubles == []
-    assert [path.name for path in tmp_path.iterdir()] == ["sweep.json"]
-
-
-def test_a_sweep_that_is_written_already_is_left_alone(tmp_path: Path) -> None:
-    write_sweep(tmp_path, ["seed=0,1"], ["a"])
-    before = (tmp_path / "sweep.json").stat()
-    write_sweep(tmp_path, ["seed=0,1"], ["a"])
-    after = (tmp_path / "sweep.json").stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-
-
-def test_a_place_that_cannot_be_written_to_is_said_with_a_cure(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    law = r"^runs cannot be written to .*file.s: Not a directory\. Choose another place by --runs or BNLAB_RUNS\.$"
-    with pytest.raises(ConfigError, match=law):
-        check_writable(tmp_path / "file" / "s")
-    with pytest.raises(ConfigError, match=law):
-        write_sweep(tmp_path / "file" / "s", [], [])
-    check_writable(tmp_path / "new" / "s")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

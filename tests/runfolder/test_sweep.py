@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,30 @@ def test_a_sweep_has_its_own_runs_in_its_own_order(sweep: Path) -> None:
 def test_a_damaged_sweep_json_leaves_a_folder_of_runs(sweep: Path, text: str) -> None:
     (sweep / "sweep.json").write_text(text)
     assert [row["seed"] for row in read_sweep(sweep).rows] == [0, 1]
+
+
+def test_many_may_write_the_same_sweep_at_once(tmp_path: Path) -> None:
+    troubles: list[Exception] = []
+
+    def write(number: int) -> None:
+        try:
+            for i in range(50):
+                write_sweep(tmp_path, ["seed=0,1"], [f"{number}-{i}"])
+        except Exception as error:
+            troubles.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert troubles == []
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.json"]
+
+
+def test_a_sweep_that_is_written_already_is_left_alone(tmp_path: Path) -> None:
+    write_sweep(tmp_path, ["seed=0,1"], ["a"])
+    before = (tmp_path / "sweep.json").stat()
+    write_sweep(tmp_path, ["seed=0,1"], ["a"])
+    after = (tmp_path / "sweep.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)

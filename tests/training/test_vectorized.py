@@ -33,22 +33,6 @@ def largest_difference(common: list[str], own: tuple[list[str], ...] = THREE, nu
         return max(differences)
 
 
-def growth_of_rounding(common: list[str], own: tuple[list[str], ...], num_steps: int = 50) -> float:
-    """Return how far runs made alone come apart from themselves when each weight is moved by about its last bit."""
-    growths = []
-    with default_dtype(torch.float64):
-        for config in compose(common, *own):
-            with alone(config) as run:
-                (expected,) = history(run, num_steps)
-            with alone(config) as run:
-                numbers = torch.Generator().manual_seed(0)
-                for weight in run.model.parameters():
-                    weight.data.mul_(1 + 2**-52 * torch.randn(weight.shape, generator=numbers))
-                (moved,) = history(run, num_steps)
-            growths.append(distance(moved, expected))
-    return max(growths)
-
-
 def words_for(norm: str) -> list[str]:
     """Return settings under which training is not chaotic, so that 1e-16 at the start is not 1e-2 after 50 steps.
 
@@ -131,9 +115,7 @@ def check_a_program(drawn: dict[str, object]) -> None:
         [f"optim.lr={largest}", "seed=3", "optim.weight_decay=0.003"],
     )
     runs = own[: drawn["num_replicas"]]
-    difference = largest_difference(common, runs)
-    if difference >= 1e-8:  # training is chaotic: rounding alone does as much, give or take what chaos does with it
-        assert difference < 100 * growth_of_rounding(common, runs)
+    assert largest_difference(common, runs) < 1e-8
 
 
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -143,7 +125,7 @@ def test_any_program(drawn: dict[str, object]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(drawn=SETTINGS)
 def test_any_of_many_programs(drawn: dict[str, object]) -> None:
     check_a_program(drawn)
