@@ -72,4 +72,4 @@ def read_curves(path: str | Path | None = None) -> pd.DataFrame:
             _log.warning("%s", error)
     frame = pd.DataFrame(records, columns=["run_id", *_OF_A_RECORD])
     frame = frame.loc[frame.index.repeat(num_values)].reset_index(drop=True)  # a third less time than a row per value
-    return frame.assign(key=keys, value=values).astype({"value": float})
+    return frame.assign(key=keys, value=values).astype({"key": str, "value": float})
