@@ -9,6 +9,7 @@ By hand: each line of each file by json.loads, a row per value, a data frame of 
 import argparse
 import json
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -69,7 +70,7 @@ def main() -> None:
                     seconds[name].append(time.perf_counter() - began)
     table = Table("", "rows", "seconds", "at least", "at most")
     for name, times in seconds.items():
-        figures = (pd.Series(times).median(), min(times), max(times))
+        figures = (statistics.median(times), min(times), max(times))
         table.add_row(name, f"{rows[name]:,}", *(f"{figure:.2f}" for figure in figures))
     Console().print(table)
     if arguments.write:

@@ -12,7 +12,7 @@ import typer
 import bnlab
 from bnlab.cli import check, compare, dashboard, doctor, explain, listing, lr_sensitivity, rerun, show, sweep, train
 from bnlab.cli.consoles import say_error
-from bnlab.cli.interrupts import hear_interruptions
+from bnlab.cli.interrupts import hearing_interruptions
 from bnlab.errors import BnlabError
 
 app = typer.Typer(
@@ -64,10 +64,10 @@ def main() -> None:
     """
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
-    hear_interruptions()
     atexit.register(gc.freeze)  # else Python looks for garbage among torch's objects for half a second before it ends
     try:
-        sys.exit(app(prog_name="bnlab", standalone_mode=False))
+        with hearing_interruptions():
+            sys.exit(app(prog_name="bnlab", standalone_mode=False))
     except BnlabError as error:
         if debug:
             raise

@@ -1,47 +1,73 @@
 """Ctrl-C at an unlucky moment."""
 
 import _thread
+import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 LOOK_EVERY_S = 0.05
 """Seconds between two looks whether an import is at its end."""
 
 
-def hear_interruptions() -> None:
-    """See to it that Ctrl-C ends the command whenever it comes.
+@contextlib.contextmanager
+def hearing_interruptions() -> Iterator[None]:
+    """See to it that Ctrl-C ends what is done in the context whenever it comes.
 
     In the middle of an import it waits for the end: C++ code of torch's that Python's exception hits there aborts the
     process, and nobody would end the workers. Where nobody can catch the exception, as in a destructor, Python would
     report it and forget it: it is raised again. Where Ctrl-C is ignored it stays so, as in a script's background.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _Interrupt())
-        sys.unraisablehook = _raise_again
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    report = sys.unraisablehook
+
+    def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            interrupt.soon()
+        else:
+            report(unraisable)
+
+    interrupt = _Interrupt()
+    signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = raise_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Interrupt:
-    """A handler that raises KeyboardInterrupt, once, as soon as nothing is imported."""
+    """A handler that raises KeyboardInterrupt as soon as nothing is imported: once, however often it is pressed."""
 
     def __init__(self) -> None:
-        self._waiting: threading.Timer | None = None
+        self._is_waiting = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if not _is_in_an_import(frame):
+            self._is_waiting = False
             signal.default_int_handler(number, frame)
-        if self._waiting is None and "bnlab.sweeps.workers" in sys.modules:
-            sys.modules["bnlab.sweeps.workers"].kill_workers()  # they import too, and the sooner it is over
-        if self._waiting is None or not self._waiting.is_alive():
-            self._waiting = _soon()
+        self.soon()
+        # they import too, and without them it is over sooner; their module may be the one that is being imported
+        kill_workers = getattr(sys.modules.get("bnlab.sweeps.workers"), "kill_workers", lambda: None)
+        kill_workers()
 
+    def soon(self) -> None:
+        """Call the handler again, in a moment."""
+        if not self._is_waiting:
+            self._is_waiting = True
+            timer = threading.Timer(LOOK_EVERY_S, self._call)
+            timer.daemon = True
+            timer.start()
 
-def _soon() -> threading.Timer:
-    timer = threading.Timer(LOOK_EVERY_S, _thread.interrupt_main)
-    timer.daemon = True
-    timer.start()
-    return timer
+    def _call(self) -> None:
+        if self._is_waiting:
+            self._is_waiting = False
+            _thread.interrupt_main()
 
 
 def _is_in_an_import(frame: FrameType | None) -> bool:
@@ -50,10 +76,3 @@ def _is_in_an_import(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
-    if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        _soon()
-    else:
-        sys.__unraisablehook__(unraisable)
