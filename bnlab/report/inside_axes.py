@@ -43,7 +43,11 @@ MOST_LABELS = 10
 
 
 def layer_colors(count: int) -> list[str]:
-    """Return a color per layer, from the first, dark, to the last, light: an order that gray and any eye can see."""
+    """Return a color per layer, from the first, dark, to the last, light: an order that gray and any eye can see.
+
+    Args:
+        count: Number of layers, 0 or more; what is measured of the network as a whole has none.
+    """
     return _sampled(mpl.colormaps["viridis"], count, 0.0, 0.87)
 
 
@@ -53,7 +57,7 @@ def step_map() -> Colormap:
 
 
 def _sampled(colors: Colormap, count: int, low: float, high: float) -> list[str]:
-    return [to_hex(colors(place)) for place in np.linspace(low, high, max(count, 1))]
+    return [to_hex(colors(place)) for place in np.linspace(low, high, count)]
 
 
 def new_grid(

@@ -75,6 +75,15 @@ def two(tmp_path: Path) -> list[Shown]:
     return shown_runs(tmp_path / "two", batch=POINTS, none=halved)
 
 
+def test_what_is_measured_of_the_whole_network_alone_is_drawn_too(tmp_path: Path) -> None:
+    points = {"sharpness": {"network": [1, 2, 3, 4, 5]}, "somebodys_own": {"network/first": [5, 4, 3, 2, 1]}}
+    runs = shown_runs(tmp_path, batch=points, none=points)
+    for name in points:
+        for shown in (runs[:1], runs):
+            (axes,) = draw([name], shown).axes
+            assert len(axes.lines) >= len(shown)
+
+
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.texts]
 
