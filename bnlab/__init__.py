@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from bnlab.errors import RunError as RunError
     from bnlab.errors import StudyError as StudyError
     from bnlab.experiment.loading import load_model as load_model
+    from bnlab.experiment.single import train as train
     from bnlab.records import RunSummary as RunSummary
-    from bnlab.report.collect import read_curves as read_curves
-    from bnlab.report.collect import read_runs as read_runs
-    from bnlab.sweeps.single import train as train
+    from bnlab.results.frames import read_curves as read_curves
+    from bnlab.results.frames import read_runs as read_runs
     from bnlab.traps.in_network import find_traps_in as find_traps_in
 
 _PUBLIC = {
@@ -29,9 +29,9 @@ _PUBLIC = {
     "find_traps_in": "bnlab.traps.in_network",
     "load_model": "bnlab.experiment.loading",
     "norms": "bnlab.norms",
-    "read_curves": "bnlab.report.collect",
-    "read_runs": "bnlab.report.collect",
-    "train": "bnlab.sweeps.single",
+    "read_curves": "bnlab.results.frames",
+    "read_runs": "bnlab.results.frames",
+    "train": "bnlab.experiment.single",
 }
 
 __all__ = list(_PUBLIC)

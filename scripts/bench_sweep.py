@@ -40,7 +40,7 @@ from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check
 from bnlab.schema import RunConfig
 from bnlab.training.cohort import Cohort
-from bnlab.training.vectorized import VectorizedRuns
+from bnlab.training.stacked.runs import VectorizedRuns
 
 PEERS = Path(__file__).with_name("bench_sweep_peers.py")
 NORMS = ("none", "batch", "layer", "group")

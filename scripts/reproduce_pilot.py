@@ -22,7 +22,7 @@ import pandas as pd
 from bench_norms import RESULTS
 
 from bnlab import provenance
-from bnlab.report.collect import read_curves, read_runs
+from bnlab.results.frames import read_curves, read_runs
 from bnlab.stats.estimate import mean_over_seeds
 from bnlab.sweeps.execute import run_sweep
 

@@ -15,7 +15,7 @@ from bnlab.config.compose import compose_run
 from bnlab.data.loader import Batches
 from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check
-from bnlab.experiment.running import run_experiment
+from bnlab.experiment.cohort_run import run_experiment
 from bnlab.runfolder.folder import RunFolder
 
 QUICK = ["data=synthetic", "train.steps=60", "model.width=16", "train.log_every=10"]

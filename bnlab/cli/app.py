@@ -10,9 +10,19 @@ from typing import Any
 import typer
 
 import bnlab
-from bnlab.cli import check, compare, dashboard, doctor, explain, listing, lr_sensitivity, rerun, show, sweep, train
+from bnlab.cli import list_command
+from bnlab.cli.check_command import check
+from bnlab.cli.compare_command import compare
 from bnlab.cli.consoles import say_error
+from bnlab.cli.dashboard_command import dashboard
+from bnlab.cli.doctor_command import doctor
+from bnlab.cli.explain_command import explain
 from bnlab.cli.interrupts import hearing_interruptions
+from bnlab.cli.lr_sensitivity_command import lr_sensitivity
+from bnlab.cli.rerun_command import rerun
+from bnlab.cli.show_command import show
+from bnlab.cli.sweep_command import sweep
+from bnlab.cli.train_command import train
 from bnlab.errors import BnlabError
 
 app = typer.Typer(
@@ -24,17 +34,17 @@ app = typer.Typer(
     help="Measure what normalization does: train, watch and compare networks with and without it.",
     epilog="Start with [bold]bnlab train[/]. Every command explains itself: [bold]bnlab train --help[/].",
 )
-app.command(context_settings={"ignore_unknown_options": False})(train.train)
-app.command(context_settings={"ignore_unknown_options": False})(sweep.sweep)
-app.command(context_settings={"ignore_unknown_options": False})(lr_sensitivity.lr_sensitivity)
-app.command()(rerun.rerun)
-app.command()(show.show)
-app.command()(compare.compare)
-app.command()(dashboard.dashboard)
-app.add_typer(listing.app, name="list")
-app.command()(doctor.doctor)
-app.command()(check.check)
-app.command()(explain.explain)
+app.command(context_settings={"ignore_unknown_options": False})(train)
+app.command(context_settings={"ignore_unknown_options": False})(sweep)
+app.command(context_settings={"ignore_unknown_options": False})(lr_sensitivity)
+app.command()(rerun)
+app.command()(show)
+app.command()(compare)
+app.command()(dashboard)
+app.add_typer(list_command.app, name="list")
+app.command()(doctor)
+app.command()(check)
+app.command()(explain)
 
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__

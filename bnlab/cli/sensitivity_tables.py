@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from bnlab.cli.consoles import OUT, new_table, print_table
-from bnlab.cli.summary import share
+from bnlab.cli.summary_text import share
 
 if TYPE_CHECKING:
-    from bnlab.report.sensitivity import ArmSensitivity, SweepSensitivity
+    from bnlab.report.lr_sensitivity.summary import ArmSensitivity, SweepSensitivity
     from bnlab.stats.censoring import Bounded
     from bnlab.stats.estimate import Estimate
 
@@ -24,7 +24,7 @@ SIGN = {"exact": "", "at_least": ">= ", "at_most": "<= ", "unknown": ""}
 
 def print_sensitivity(found: "SweepSensitivity") -> None:
     """Print tables, chart and sentences on standard output."""
-    from bnlab.report.chart import draw_chart
+    from bnlab.report.lr_sensitivity.chart import draw_chart
 
     _print_where(found)
     _print_how_much(found)

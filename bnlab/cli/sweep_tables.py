@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnlab.cli.consoles import OUT, counted, new_table, print_table
-from bnlab.cli.summary import STYLE_OF, number, share
+from bnlab.cli.summary_text import STYLE_OF, number, share
 
 if TYPE_CHECKING:
     from bnlab.records import RunSummary
-    from bnlab.report.cells import Arm, Cell
+    from bnlab.results.cells import Arm, Cell
     from bnlab.stats.estimate import Estimate
     from bnlab.sweeps.execute import SweepResult
 
@@ -28,8 +28,8 @@ def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
 
     Where its learning rates are no grid, an arm has no best of them: they were looked for where others did well.
     """
-    from bnlab.report.cells import arms_of
-    from bnlab.runfolder.sweep import LEARNING_RATE, read_sweep
+    from bnlab.results.cells import arms_of
+    from bnlab.results.sweep import LEARNING_RATE, read_sweep
 
     sweep = read_sweep(result.folder)
     arms = arms_of(sweep)
@@ -117,7 +117,7 @@ def _lost(cell: "Cell") -> str:
 
 def _outcome(summary: "RunSummary") -> str:
     """Return what became of a run, in the words of all tables."""
-    from bnlab.report.cells import MISSING
+    from bnlab.results.cells import MISSING
 
     is_there = summary.status != "interrupted" or Path(summary.folder).exists()
     return summary.status if is_there else MISSING

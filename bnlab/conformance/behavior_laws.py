@@ -10,11 +10,12 @@ import pickle
 import torch
 from torch import Tensor, nn
 
+from bnlab.conformance.examples import Example
 from bnlab.conformance.inputs import general_shape, random_input
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
 from bnlab.conformance.states import states_of, tensor_named
 from bnlab.conformance.subject import LayerError, Subject, first_line
 from bnlab.conformance.suspects import PRECISE, SINGLE, agrees, difference
-from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, passes_over
 
 _NOTHING = (None, None, None)
 """An example whose values are too many to be read."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, passes_over
 from bnlab.conformance.observing import observe_eval, observe_training, recipe_of, verdict_of
 from bnlab.conformance.recipes import Recipe, family_of
 from bnlab.conformance.subject import Subject
@@ -17,7 +18,6 @@ from bnlab.conformance.suspects import (
     agrees,
     explain,
 )
-from bnlab.conformance.verdicts import HOLDS, Law, Verdict, passes_over
 
 OWN_FORMULA = "it has a formula of its own"
 

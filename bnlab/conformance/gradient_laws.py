@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import small_input
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
 from bnlab.conformance.observing import cause_of, example_of, ingredients, inputs_of, recipe_of, running_of
 from bnlab.conformance.recipes import Ingredients, Recipe, cook
 from bnlab.conformance.subject import LayerError, Subject, affine_of
 from bnlab.conformance.suspects import HELD, PRECISE, SINGLE, Case, agrees, difference, explain
-from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, passes_over, show
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bnlab.conformance.examples import Example
 from bnlab.conformance.gradient_laws import gradient_given
 from bnlab.conformance.inputs import general_shape
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
 from bnlab.conformance.observing import can_be_built, ingredients, recipe_of, running_of
 from bnlab.conformance.recipes import Ingredients, Recipe, cook
 from bnlab.conformance.subject import LayerError, Subject
 from bnlab.conformance.suspects import HELD, IN_TRAINING, Explanation, agrees, difference
-from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, passes_over
 
 LARGE_CLOSE = 1e-4
 """Largest error as a share of the largest value: sums of 10^4 float32 values leave about 1e-6, a forgotten piece 1e-2.

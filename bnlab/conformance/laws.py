@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnlab.conformance.behavior_laws import BEHAVIOR_LAWS
-from bnlab.conformance.building import Build, builder
 from bnlab.conformance.formula_laws import FORMULA_LAWS
 from bnlab.conformance.gradient_laws import GRADIENT_LAWS
 from bnlab.conformance.large_laws import LARGE_LAWS
+from bnlab.conformance.law_results import Law, Report, Verdict, fails, passes_over
+from bnlab.conformance.layer_building import Build, builder
 from bnlab.conformance.number_laws import NUMBER_LAWS
 from bnlab.conformance.observing import eps_of
 from bnlab.conformance.running_laws import RUNNING_LAWS
 from bnlab.conformance.slope_laws import SLOPE_LAWS
 from bnlab.conformance.subject import LayerError, Subject, open_subject
-from bnlab.conformance.verdicts import Law, Report, Verdict, fails, passes_over
 
 LAWS: tuple[Law, ...] = (
     *BEHAVIOR_LAWS[:1],

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
+from bnlab.conformance.examples import Example, show
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
 from bnlab.conformance.states import states_of
 from bnlab.conformance.subject import LayerError, Subject
 from bnlab.conformance.suspects import difference
-from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, passes_over, show
 
 OFFSET = 1e4
 OFFSET_CLOSE = 0.02

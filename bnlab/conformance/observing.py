@@ -8,13 +8,14 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import random_input, small_input, small_shapes
+from bnlab.conformance.law_results import Verdict, fails
 from bnlab.conformance.recipes import LAWFUL, Ingredients, Recipe, cook
-from bnlab.conformance.running import roles_of
+from bnlab.conformance.running_fit import roles_of
 from bnlab.conformance.states import tensor_named
 from bnlab.conformance.subject import LayerError, Subject, affine_of, built, cycle, named_options
 from bnlab.conformance.suspects import PRECISE, Case, Explanation, agrees, difference
-from bnlab.conformance.verdicts import Example, Verdict, fails, show
 
 MEANS, VARIANCES = (0.5, -1.0, 2.0, 0.25), (0.25, 4.0, 2.25, 1.5625)
 """What running statistics are set to before eval mode is looked at: roots that are easily taken."""

@@ -2,14 +2,15 @@
 
 import torch
 
-from bnlab.conformance.building import with_option
+from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import random_input, small_input
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
+from bnlab.conformance.layer_building import with_option
 from bnlab.conformance.observing import set_running
-from bnlab.conformance.running import History, Move, move_of, record, roles_of
+from bnlab.conformance.running_fit import History, Move, move_of, record, roles_of
 from bnlab.conformance.states import states_of
 from bnlab.conformance.subject import LayerError, Subject, named_options
 from bnlab.conformance.suspects import PRECISE, agrees
-from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, passes_over, show
 
 NEAR = 1e-4
 """Two shares that differ by less are the same: running values may be float32."""

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from bnlab.conformance.examples import Example, show
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
 from bnlab.conformance.states import tensor_named
 from bnlab.conformance.subject import Subject
 from bnlab.conformance.suspects import PRECISE, agrees
-from bnlab.conformance.verdicts import HOLDS, Example, Law, Verdict, fails, passes_over, show
 
 LARGE = 1e3
 """Factor that makes eps negligible beside the variance: 1e-5 beside 1e6."""

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnlab.conformance.building import Build, options_of_constructor
 from bnlab.conformance.claims import Claims, claims_of
+from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import SPACES, general_shape, random_input, square_shape
+from bnlab.conformance.layer_building import Build, options_of_constructor
 from bnlab.conformance.states import State, states_of
-from bnlab.conformance.verdicts import Example, show
 from bnlab.errors import ConfigError
 
 CHANNELS = (4, 8, 16, 32, 12, 6, 24, 64)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
 from bnlab.diagnostics.distributions import quantiles_of_sorted
-from bnlab.diagnostics.population import VARIANCE_FLOOR, population
+from bnlab.diagnostics.population_statistics import VARIANCE_FLOOR, population
 from bnlab.norms.moments import widened
 
 PERCENTS = (15, 50, 85)

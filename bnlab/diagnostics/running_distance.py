@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
 from bnlab.diagnostics.passes import Named
-from bnlab.diagnostics.population import VARIANCE_FLOOR, Population, population
+from bnlab.diagnostics.population_statistics import VARIANCE_FLOOR, Population, population
 from bnlab.norms.moments import widened
 
 

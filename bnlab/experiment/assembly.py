@@ -13,7 +13,7 @@ from bnlab.schema import RunConfig
 from bnlab.training.cohort import Cohort, SingleRun
 from bnlab.training.optim import build_optimizer, build_schedule
 from bnlab.training.probing import build_probe
-from bnlab.training.vectorized import VectorizedRuns
+from bnlab.training.stacked.runs import VectorizedRuns
 
 
 def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str) -> tuple[Cohort, Network]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.checking import is_there
+from bnlab.experiment.cohort_run import OpenView, run_cohort
 from bnlab.experiment.manifest import cohort_from
 from bnlab.experiment.recorder import Member
-from bnlab.experiment.running import OpenView, run_cohort
 from bnlab.loggers.logger import Logger
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.agreement import Agreement, compare

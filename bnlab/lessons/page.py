@@ -12,6 +12,7 @@ from rich.text import Text
 from bnlab.lessons.board import draw_board
 from bnlab.lessons.example import Value
 from bnlab.lessons.explanation import Explanation
+from bnlab.lessons.numerals import cell, number, place_of
 from bnlab.lessons.sentences import (
     drawing_sentences,
     fine_print,
@@ -25,7 +26,6 @@ from bnlab.lessons.sentences import (
     sharing_sentences,
     terms_sentences,
 )
-from bnlab.lessons.writing import cell, number, place_of
 
 WIDTH = 96
 """Columns that a page takes at most: longer lines of text are hard to read."""

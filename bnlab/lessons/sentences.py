@@ -4,8 +4,8 @@ import math
 
 from bnlab.lessons.explanation import Explanation
 from bnlab.lessons.modes import MANY_BATCHES, RunningStatistic
+from bnlab.lessons.numerals import number, place_of
 from bnlab.lessons.sharing import Axis
-from bnlab.lessons.writing import number, place_of
 
 PYTORCH_VARIANCE = {
     "biased variance": "the biased one, as in the article; PyTorch's layer stores the unbiased one",

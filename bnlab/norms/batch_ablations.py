@@ -14,7 +14,7 @@ from bnlab.norms.batch import BatchNorm
 from bnlab.norms.moments import axes_but_channel, channel_moments, per_channel, wide_dtype
 from bnlab.norms.norm import Formula, Invariance
 from bnlab.norms.options import check_eps, check_positive
-from bnlab.norms.running import RunningNorm
+from bnlab.norms.running_statistics import RunningNorm
 
 
 class BatchCenterOnly(RunningNorm):

@@ -13,7 +13,7 @@ from bnlab.norms.batch_formula import normalize_batch
 from bnlab.norms.moments import channel_moments, check_has_variance, check_input, wide_dtype
 from bnlab.norms.norm import Formula, Invariance
 from bnlab.norms.options import check_at_least, check_whole_at_least
-from bnlab.norms.running import before_moving
+from bnlab.norms.running_statistics import before_moving
 
 
 class BatchRenorm(BatchNorm):

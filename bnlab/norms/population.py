@@ -11,7 +11,7 @@ from bnlab.norms.batch import BatchNorm
 from bnlab.norms.moments import channel_moments, check_has_variance, check_input, wide_dtype
 from bnlab.norms.norm import Formula, Invariance
 from bnlab.norms.options import check_choice
-from bnlab.norms.running import before_moving
+from bnlab.norms.running_statistics import before_moving
 
 
 class PopulationBatchNorm(BatchNorm):

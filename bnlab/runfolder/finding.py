@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from bnlab.errors import ConfigError, did_you_mean
-from bnlab.runfolder.figures import COMPARISONS
+from bnlab.runfolder.figure_paths import COMPARISONS
 from bnlab.runfolder.folder import RunFolder
 
 

@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from bnlab.errors import RunBusyError, RunError
 from bnlab.records import Record, RunSummary, Status
-from bnlab.runfolder.figures import forget_figures
+from bnlab.runfolder.figure_paths import forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION
-from bnlab.runfolder.lines import lines_up_to, read_lines, record_line
+from bnlab.runfolder.json_lines import lines_up_to, read_lines, record_line
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 

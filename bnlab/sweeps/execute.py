@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from bnlab import provenance
 from bnlab.records import RunSummary
-from bnlab.runfolder.sweep import write_sweep
+from bnlab.results.sweep import write_sweep
 from bnlab.sweeps.cohorts import MOST_TOGETHER, PlannedCohort, program
 from bnlab.sweeps.jobs import why_a_job_died
 from bnlab.sweeps.launch import has_a_process_per_part, launch, starts_all_at_once

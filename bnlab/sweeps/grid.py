@@ -10,10 +10,10 @@ from pathlib import Path
 from bnlab.config.compose import arm_options, compose_grid
 from bnlab.config.grammar import parse_overrides, refuse_a_key_given_twice, sweep_values
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.experiment.single import SINGLE
+from bnlab.results.sweep import swept_keys
 from bnlab.runfolder.index import by_name, flatten
-from bnlab.runfolder.sweep import swept_keys
 from bnlab.schema import RunConfig
-from bnlab.sweeps.single import SINGLE
 
 _NOT_IN_THE_NAME = ("hydra/", "hydra.", "device=", "sweep.engine=", "name=")
 """Overrides that do not tell one sweep from another: where and how it runs, and the name itself."""

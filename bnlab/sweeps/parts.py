@@ -194,8 +194,8 @@ def train_cohort(
         RunBusyError: Another process trains one of its runs.
         BnlabError: It failed.
     """
+    from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415
     from bnlab.experiment.recorder import Member  # noqa: PLC0415  (they wait for torch; whoever plans need not)
-    from bnlab.experiment.running import run_cohort  # noqa: PLC0415
 
     def open_view(config: RunConfig, name: str, plan: "Plan") -> StepsView:  # noqa: ARG001
         return StepsView(name, plan.num_steps, say)

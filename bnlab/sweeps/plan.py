@@ -10,16 +10,16 @@ from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
 from bnlab.config.grammar import as_words
 from bnlab.errors import BnlabError, ConfigError
+from bnlab.results.sweep import label_of
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import by_name, flatten
-from bnlab.runfolder.sweep import label_of
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
-from bnlab.sweeps.files import with_file
 from bnlab.sweeps.grid import expand
 from bnlab.sweeps.launch import launcher_class
+from bnlab.sweeps.sweep_files import with_file
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.index import flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
-from bnlab.sweeps.files import with_file
 from bnlab.sweeps.grid import expand, sweep_name
 from bnlab.sweeps.launch import compose_launch
+from bnlab.sweeps.sweep_files import with_file
 
 SEED = 0
 """Of the choices, where none is given: else the same command would make other trials each time."""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from bnlab import provenance
 from bnlab.config.folders import conf_folder
 from bnlab.config.grammar import Axis
-from bnlab.runfolder.sweep import write_sweep
+from bnlab.results.sweep import write_sweep
 from bnlab.sweeps.execute import MOST_DEATHS, MOST_REFUSALS, OnError, SweepResult
 from bnlab.sweeps.jobs import why_a_job_died
 from bnlab.sweeps.launch import run_hydra

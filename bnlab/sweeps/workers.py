@@ -10,7 +10,7 @@ import time
 import joblib
 import psutil
 
-_NEEDED = ("bnlab.experiment.running", "bnlab.sweeps.launch")
+_NEEDED = ("bnlab.experiment.cohort_run", "bnlab.sweeps.launch")
 """What a worker imports, for two seconds, before it can train."""
 
 _beginning: list[threading.Thread] = []

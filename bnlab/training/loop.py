@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, SplitName
 from bnlab.training.cohort import Cohort
-from bnlab.training.curves import Clock, Curves
+from bnlab.training.curve_buffer import Clock, Curves
 from bnlab.training.interruption import Interruption
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import bnlab
-from bnlab.cli import dashboard
+from bnlab.cli import dashboard_command
 from bnlab.loggers.tensorboard import serving
 from bnlab.report import dashboard as dashboard_report
-from bnlab.runfolder.sweep import write_sweep
+from bnlab.results.sweep import write_sweep
 
 Say = Callable[..., Any]
 QUICK = ["data=synthetic", "model.width=16", "train.steps=20"]
@@ -99,7 +99,7 @@ def test_a_sweep_is_shown_by_its_name_with_its_arms_and_the_pages_to_look_at(
 
 
 def test_what_ends_while_it_is_shown_joins_its_arm(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard, "REFRESH_S", 0.05)
+    monkeypatch.setattr(dashboard_command, "REFRESH_S", 0.05)
     monkeypatch.setattr(serving, "serve", lambda *_: "http://127.0.0.1:1/")
     sizes = []
     refresh = dashboard_report.refresh_dashboard
@@ -113,7 +113,7 @@ def test_what_ends_while_it_is_shown_joins_its_arm(sweep: Path, monkeypatch: pyt
         return now
 
     monkeypatch.setattr(dashboard_report, "refresh_dashboard", one_more_ends)
-    dashboard._show_sweep(sweep, None)  # comes back when there is nothing left to wait for
+    dashboard_command._show_sweep(sweep, None)  # comes back when there is nothing left to wait for
     assert sizes == [1, 2]
     (text,) = (path.read_bytes() for path in sweep.glob("*.bnlab") if path.stat().st_size)
     assert b"2 of 2 runs have ended." in text
@@ -134,7 +134,7 @@ def test_a_sweep_that_cannot_be_written_to_is_shown_all_the_same(
 
     monkeypatch.setattr(dashboard_report, "refresh_dashboard", refuse)
     monkeypatch.setattr(serving, "serve", lambda *_: "http://127.0.0.1:1/")
-    dashboard._show_sweep(sweep, None)
+    dashboard_command._show_sweep(sweep, None)
     out, err = capfd.readouterr()
     assert out == "http://127.0.0.1:1/\n"
     assert "cannot be written: Permission denied" in err

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bnlab.config.compose import compose_run
+from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member, Recorder
-from bnlab.experiment.running import run_cohort
 from bnlab.records import Record
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id

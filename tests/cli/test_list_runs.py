@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import bnlab
-from bnlab.cli import listing_runs
+from bnlab.cli import list_runs
 
 Say = Callable[..., Any]
 
@@ -91,7 +91,7 @@ def test_a_damaged_run_is_listed_and_said_to_be(bnlab_says: Say) -> None:
     assert f"{manifest.parent.name}: manifest.json cannot be read" in answer.err.replace("\n", "")
 
 
-class Window(listing_runs.OUT.__class__):  # type: ignore[misc, name-defined]
+class Window(list_runs.OUT.__class__):  # type: ignore[misc, name-defined]
     """A console that is a window of some width."""
 
     is_terminal = True
@@ -101,7 +101,7 @@ class Window(listing_runs.OUT.__class__):  # type: ignore[misc, name-defined]
 def test_a_narrow_window_loses_columns_and_never_a_runs_name(
     bnlab_says: Say, monkeypatch: pytest.MonkeyPatch, width: int, gone: set[str]
 ) -> None:
-    monkeypatch.setattr(listing_runs, "OUT", Window(width=width, highlight=False))
+    monkeypatch.setattr(list_runs, "OUT", Window(width=width, highlight=False))
     lines = bnlab_says("list", "runs").out.splitlines()
     assert max(map(len, lines)) <= width
     assert {"sweep", "run", "status", "test", "validation", "steps", "s"} - set(lines[1].split()) == gone

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bnlab.cli.lr_sensitivity import words_of_sweep
-from bnlab.runfolder.sweep import read_sweep
+from bnlab.cli.lr_sensitivity_command import words_of_sweep
+from bnlab.results.sweep import read_sweep
 from bnlab.sweeps.plan import plan_sweep
 
 Say = Callable[..., Any]
@@ -162,7 +162,7 @@ def test_a_range_test_needs_a_range(bnlab_says: Say) -> None:
 
 
 def test_a_dry_range_test_says_what_would_be_made(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnlab.cli.range_test._screened", lambda *_, **__: pytest.fail("it was made"))
+    monkeypatch.setattr("bnlab.cli.range_test_command._screened", lambda *_, **__: pytest.fail("it was made"))
     answer = bnlab_says("lr-sensitivity", "--range-test", "--dry-run", *SCREENED, "optim.lr=0.1,1")
     assert (answer.status, answer.out) == (0, "")
     assert answer.err == "4 range tests of 2 arms, optim.lr from 0.1 to 1; nothing of it is kept\n"

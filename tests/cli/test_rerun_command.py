@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bnlab.config.compose import compose_run
+from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member
-from bnlab.experiment.running import run_cohort
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.training.interruption import Interruption

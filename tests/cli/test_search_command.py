@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bnlab.cli.search import TrialView
+from bnlab.cli.search_command import TrialView
 
 Say = Callable[..., Any]
 

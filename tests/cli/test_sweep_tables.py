@@ -5,7 +5,7 @@ import pytest
 
 from bnlab.cli.sweep_tables import print_sweep
 from bnlab.records import RunSummary, Status
-from bnlab.runfolder.sweep import write_sweep
+from bnlab.results.sweep import write_sweep
 from bnlab.sweeps.execute import SweepResult
 
 

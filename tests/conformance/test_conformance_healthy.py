@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from bnlab.conformance.building import builder
 from bnlab.conformance.laws import LAWS, check, check_named
+from bnlab.conformance.layer_building import builder
 from bnlab.errors import ConfigError
 from bnlab.norms.batch import BatchNorm
 from bnlab.norms.catalog import NORMS

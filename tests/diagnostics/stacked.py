@@ -4,7 +4,7 @@ import torch
 
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Batch, Moment
-from bnlab.training.replica_measure import StackedReplicas, measure_replicas
+from bnlab.training.stacked.measure import StackedReplicas, measure_replicas
 
 
 def looked_at_together(names, nets, batch, moments, memories):

@@ -9,7 +9,7 @@ from watched import build_diagnostics, network, probe
 from bnlab.diagnostics.diagnostic import Moment
 from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.network import ACTIVATIONS
-from bnlab.training.replica_measure import StackedReplicas, measure_replicas
+from bnlab.training.stacked.measure import StackedReplicas, measure_replicas
 
 NAMES = [
     "saturation",

@@ -19,7 +19,7 @@ from bnlab.diagnostics.diagnostic import ProbeBatch
 from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.network import ACTIVATIONS
 from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
-from bnlab.training.vectorized import VectorizedRuns
+from bnlab.training.stacked.runs import VectorizedRuns
 
 NAMES = ["preactivation_drift", "drift_from_start", "wasserstein_drift"]
 DRIFT = {"normalized", "raw"}

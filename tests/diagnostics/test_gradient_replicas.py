@@ -8,7 +8,7 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
 from bnlab.diagnostics.measuring import measure_all
-from bnlab.training.replica_measure import StackedReplicas, measure_replicas
+from bnlab.training.stacked.measure import StackedReplicas, measure_replicas
 
 OURS = [
     name

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from bnlab.experiment.running import run_experiment
+from bnlab.experiment.cohort_run import run_experiment
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig

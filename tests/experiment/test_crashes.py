@@ -15,7 +15,7 @@ from cut_runs import QUICK, assert_equal, train_until, trained_in_one_go
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import BnlabError, RunError
-from bnlab.experiment.running import run_experiment
+from bnlab.experiment.cohort_run import run_experiment
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.folder import RunFolder, record_line
 from bnlab.training.checkpoint import read_checkpoint

@@ -10,7 +10,7 @@ import torch
 from cut_runs import QUICK, assert_equal, train_until, trained_in_one_go
 
 from bnlab.config.compose import compose_run
-from bnlab.experiment.running import run_experiment
+from bnlab.experiment.cohort_run import run_experiment
 from bnlab.runfolder.folder import RunFolder
 from bnlab.training.checkpoint import read_checkpoint
 

@@ -17,8 +17,8 @@ from cut_runs import assert_equal
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import RunError
+from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member
-from bnlab.experiment.running import run_cohort
 from bnlab.runfolder.folder import RunFolder
 from bnlab.training.checkpoint import read_checkpoint
 

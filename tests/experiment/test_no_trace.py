@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bnlab.config.compose import compose_run
+from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member
-from bnlab.experiment.running import run_cohort
 from bnlab.norms.catalog import NORMS, is_vectorizable
 from bnlab.runfolder.folder import RunFolder
 from bnlab.training.checkpoint import read_checkpoint

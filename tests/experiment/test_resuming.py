@@ -10,8 +10,8 @@ from cut_runs import QUICK, assert_equal, trained_in_one_go
 
 from bnlab.config.compose import compose_run
 from bnlab.config.folders import conf_folder
+from bnlab.experiment.cohort_run import run_experiment
 from bnlab.experiment.recorder import Recorder
-from bnlab.experiment.running import run_experiment
 from bnlab.runfolder.folder import RunFolder
 
 NORMS = sorted(path.stem for path in (conf_folder() / "norm").glob("*.yaml") if path.stem != "own")

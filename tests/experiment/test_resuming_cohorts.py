@@ -8,8 +8,8 @@ import pytest
 from cut_runs import QUICK, assert_equal
 
 from bnlab.config.compose import compose_run
+from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Companion, Member, Recorder
-from bnlab.experiment.running import run_cohort
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.folder import RunFolder
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from bnlab.report.collect import read_curves, read_runs
+from bnlab.results.frames import read_curves, read_runs
 from bnlab.sweeps.execute import run_sweep
 
 pytestmark = pytest.mark.slow

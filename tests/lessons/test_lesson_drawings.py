@@ -12,9 +12,9 @@ from bnlab.lessons.board import PALETTE, letter_of, marks
 from bnlab.lessons.cube import build_cube
 from bnlab.lessons.example import Value
 from bnlab.lessons.explanation import Explanation, explain
-from bnlab.lessons.figure import draw_figure, write_figure
+from bnlab.lessons.lesson_figure import draw_figure, write_figure
+from bnlab.lessons.numerals import cell
 from bnlab.lessons.page import draw_page
-from bnlab.lessons.writing import cell
 from bnlab.norms.catalog import NORMS
 
 SVG = "{http://www.w3.org/2000/svg}"

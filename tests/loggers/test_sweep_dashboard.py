@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 import bnlab
+from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member
-from bnlab.experiment.running import run_cohort
 from bnlab.loggers.tensorboard import sweep_dashboard
 from bnlab.loggers.tensorboard.sweep_dashboard import lr_step, write_sweep_dashboard
 from bnlab.runfolder.folder import RunFolder

@@ -8,7 +8,7 @@ import pytest
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, RunSummary, StepRecord
 from bnlab.runfolder.agreement import Agreement, compare
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.lines import record_line
+from bnlab.runfolder.json_lines import record_line
 
 RECORDS: list[Record] = [
     EvalRecord(0, "validation", {"loss": 2.0, "accuracy": 0.1}),

@@ -17,7 +17,7 @@ from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, RunSummary, S
 from bnlab.runfolder.finding import find_run_folders
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
-from bnlab.runfolder.lines import record_line
+from bnlab.runfolder.json_lines import record_line
 
 Start = Callable[[], Callable[[], None]]
 

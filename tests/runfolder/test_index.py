@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from bnlab.errors import RunError
+from bnlab.results.sweep import write_sweep
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
-from bnlab.runfolder.sweep import write_sweep
 
 Damage = Callable[[Path], object]
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bnlab.errors import ConfigError
-from bnlab.runfolder.sweep import write_sweep
+from bnlab.results.sweep import write_sweep
 from bnlab.runfolder.writable import check_writable
 
 

@@ -27,10 +27,10 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bnlab.loggers.tensorboard.arms import RANGES, Arm, Curve, Response, read_sweep_arms
 from bnlab.loggers.tensorboard.layouts import band, category, inside_charts, layout
 from bnlab.loggers.tensorboard.values import beginning, event, picture, scalar, text
-from bnlab.runfolder.sweep import SweepRuns, read_sweep
+from bnlab.results.curves import RANGES, Arm, Curve, Response, read_sweep_arms
+from bnlab.results.sweep import SweepRuns, read_sweep
 from bnlab.stats.estimate import Estimate
 
 ARMS = "arms"

@@ -1,0 +1,104 @@
+"""`bnlab list`: what there is to choose from, and what came out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnlab.cli.consoles import new_table, print_rows, print_table, say_warning
+from bnlab.cli.list_diagnostics import diagnostics
+from bnlab.cli.list_runs import AsCsv, AsJson, runs
+from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
+from bnlab.plugins import NORM_PLUGINS
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]diagnostics[/], [bold]runs[/].",
+)
+
+ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
+
+app.command()(runs)
+app.command()(diagnostics)
+
+
+@app.command()
+def norms(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
+    """List the normalizations: [bold]bnlab train norm=layer[/] takes one, with options [bold]norm.eps=1e-3[/]."""
+    _print_group("norm", config_dir, as_json, as_csv)
+
+
+@app.command()
+def models(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
+    """List the networks: [bold]bnlab train model=cnn model.width=16[/]."""
+    _print_group("model", config_dir, as_json, as_csv)
+
+
+@app.command()
+def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
+    """List the data sets: [bold]bnlab train data=digits[/] needs no network, data=cifar10 downloads once."""
+    from bnlab.data.sources import where_found
+
+    rows = _rows_of_group("data", config_dir)
+    for row in rows:
+        row["found"] = where_found(str(row["name"]))
+        del row["options"]
+    if print_rows(rows, as_json, as_csv):
+        return
+    table = new_table("data", "what it is", "where")
+    for row in rows:
+        table.add_row(
+            f"[bold]{row['name']}[/]",
+            row["description"],
+            row["found"] or f"[dim]{'your own file' if row['name'] == 'npz' else 'on first use'}[/]",
+        )
+    print_table(table)
+
+
+def _rows_of_group(group: str, config_dir: Path | None) -> list[dict[str, Any]]:
+    folders = search_folders(config_dir)
+    rows = []
+    for option in config_groups(folders)[group]:
+        description, keys = read_option(folders, group, option)
+        options = {key: value for key, value in keys.items() if key != "name"}
+        rows.append({"name": option, "description": description, "options": options})
+    return rows
+
+
+def _rows_of_installed_norms(config_dir: Path | None) -> list[dict[str, Any]]:
+    """Return the norms that installed packages add, and warn of those that cannot be reached by their names.
+
+    What they are is in their docstrings: to read these, the packages would have to be imported, and torch with them.
+    """
+    for complaint in NORM_PLUGINS.complaints(config_groups([conf_folder()])["norm"]):
+        say_warning(complaint)
+    names = NORM_PLUGINS.usable_names(config_groups(search_folders(config_dir))["norm"])
+    return [
+        {"name": norm.name, "description": f"{norm.place} of {norm.distribution}.", "options": {}}
+        for norm in NORM_PLUGINS.installed()
+        if norm.name in names
+    ]
+
+
+def _print_group(group: str, config_dir: Path | None, as_json: bool, as_csv: bool) -> None:
+    rows = _rows_of_group(group, config_dir)
+    if group == "norm":
+        rows += _rows_of_installed_norms(config_dir)
+    if as_csv:
+        rows = [{**row, "options": _written(group, row["options"])} for row in rows]
+    if print_rows(rows, as_json, as_csv):
+        return
+    table = new_table(group, "what it is", "options and their defaults")
+    for row in rows:
+        table.add_row(f"[bold]{row['name']}[/]", row["description"], f"[dim]{_written(group, row['options'])}[/]")
+    print_table(table)
+
+
+def _written(group: str, options: dict[str, Any]) -> str:
+    """Return options as one would type them."""
+    words = {None: "null", True: "true", False: "false"}
+    return " ".join(
+        f"{group}.{key}={words[value] if value is None or isinstance(value, bool) else value}"
+        for key, value in options.items()
+    )

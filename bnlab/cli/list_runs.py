@@ -1,0 +1,195 @@
+"""`bnlab list runs`: what came out."""
+
+import re
+import typing
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.measure import Measurement
+from rich.table import Table
+
+from bnlab.cli.complete import complete_run
+from bnlab.cli.consoles import ERR, OUT, ROOMY, new_table, print_rows, print_table, say_warning
+from bnlab.cli.summary_text import STYLE_OF, number, share
+from bnlab.errors import ConfigError, did_you_mean
+from bnlab.records import Status
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
+
+Cell = Callable[[dict[str, Any]], str]
+
+_FIGURE = re.compile(r"-$|-?[\d.,]+(e[+-]?\d+)?%?$")
+
+_IN_THE_ID = {"norm", "model", "data", "optim.lr", "seed"}
+"""Settings that a run's name says already."""
+
+_OF_EVERY_RUN = ("run_id", "status", "seed", "norm", "model", "data", "optim.lr", "started", "folder", "sweep")
+"""Columns that there are whatever was trained: the heading where nothing was."""
+
+_FIRST_TO_GO = ("s", "steps", "validation", "sweep")
+"""Columns that a narrow window goes without, in this order, before any setting that was swept."""
+
+
+def runs(
+    path: Annotated[
+        str | None,
+        typer.Argument(
+            help="A folder, or the name of a sweep; all runs without (BNLAB_RUNS, else ./runs).",
+            autocompletion=complete_run,
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", "-w", help="norm=batch,none · 'lr>0.1' · 'test_accuracy>=90%' · run_id='*-s0-*'"),
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help=f"Some of: {', '.join(typing.get_args(Status))}.")
+    ] = None,
+    sort: Annotated[
+        list[str] | None, typer.Option("--sort", help="By these columns; -test_accuracy: the best first.")
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Show so many at most.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--columns", help="These instead: run_id,test_accuracy,'norm.*'")
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List the runs with status and final figures.
+
+    [bold]bnlab list runs[/]: all of them
+
+    [bold]bnlab list runs my_sweep --where 'lr>0.1' --sort -test_accuracy -n 10[/]: the best ten of these
+
+    [bold]bnlab list runs --status failed,interrupted[/]: what is missing
+
+    [bold]bnlab list runs --csv > runs.csv[/]: everything that is known, --json too
+    """
+    from bnlab.results.query import pick_columns, read_condition, sort_rows
+    from bnlab.runfolder.finding import find_folder
+    from bnlab.runfolder.index import read_run_rows
+
+    rows = read_run_rows(find_folder(path))
+    conditions = [read_condition(text, rows) for text in where or []]
+    if status is not None:
+        conditions.append(read_condition(f"status={_checked_statuses(status)}", rows))
+    ordered = sort_rows(rows, _words(sort), reverse)
+    shown = [row for row in ordered if all(condition.holds(row) for condition in conditions)][:limit]
+    picked = pick_columns(_words(columns), rows) if columns else None
+    columns_known = picked or list(dict.fromkeys(key for row in rows for key in row)) or _OF_EVERY_RUN
+    told = [{key: row.get(key) for key in picked} for row in shown] if picked else shown
+    if print_rows(told, as_json, as_csv, columns_known):
+        return
+    if shown:
+        print_table(
+            _table({name: _cell_of(name) for name in picked}, shown) if picked else _table_that_fits(shown, rows)
+        )
+    _say_how_many(shown, rows, [condition.column for condition in conditions])
+
+
+def _words(options: Sequence[str] | None) -> list[str]:
+    """Return what was given by repeating an option, by commas, or both."""
+    return [word.strip() for option in options or [] for word in option.split(",") if word.strip()]
+
+
+def _checked_statuses(text: str) -> str:
+    known = typing.get_args(Status)
+    for word in _words([text]):
+        if word not in known:
+            raise ConfigError(f"--status {word}: runs have no such status. {did_you_mean(word, known)}")
+    return text
+
+
+def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], asked: Sequence[str]) -> None:
+    """Say on standard error how many runs there are, how they stand, and what is wrong with which."""
+    from bnlab.results.query import describe_column
+
+    if not rows:
+        ERR.print("There are no runs here yet: bnlab train makes one.", style="dim")
+    elif not shown:
+        facts = "; ".join(describe_column(column, rows) for column in dict.fromkeys(asked))
+        ERR.print(f"None of {len(rows)} runs is so: {facts}.", style="dim", markup=False, soft_wrap=True)
+    else:
+        standing = ", ".join(f"{count} {status}" for status, count in Counter(row["status"] for row in shown).items())
+        of = "" if len(shown) == len(rows) else f" of {len(rows)}"
+        ERR.print(f"{len(shown)}{of} run{'s' if len(rows) > 1 else ''}: {standing}", style="dim", highlight=False)
+    for row in shown:
+        if "problem" in row:
+            say_warning(f"{row['run_id']}: {row['problem']}")
+
+
+def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, Any]]) -> Table:
+    """Return the usual columns, as many as the window is wide enough for: a name that is cut is of no use.
+
+    Args:
+        rows: To be shown.
+        beside: All that were looked at: where they are of one sweep, its name need not be said.
+    """
+    from bnlab.results.sweep import swept_keys
+
+    one_sweep = len({row["folder"].removesuffix(row["run_id"]) for row in beside}) == 1
+    swept = [key for key in swept_keys(rows) if key not in _IN_THE_ID] if one_sweep else []
+    cells: dict[str, Cell] = {
+        "sweep": lambda row: Path(row["folder"]).parent.name,
+        "run": lambda row: str(row["run_id"]),
+        **{key: _cell_of(key) for key in swept},
+        "status": _status,
+        "test": _cell_of("test_accuracy"),
+        "validation": _cell_of("validation_accuracy"),
+        "steps": _cell_of("steps"),
+        "s": _cell_of("duration_s"),
+    }
+    if one_sweep:
+        del cells["sweep"]
+    width = OUT.width if OUT.is_terminal else ROOMY
+    for dropped in (*_FIRST_TO_GO, *reversed(swept), None):
+        table = _table(cells, rows)
+        if dropped is None or Measurement.get(OUT, OUT.options.update(width=10_000), table).maximum <= width:
+            return table
+        cells.pop(dropped, None)
+    raise AssertionError  # the loop's last turn returns
+
+
+def _table(cells: dict[str, Cell], rows: Sequence[dict[str, Any]]) -> Table:
+    lines = [[cell(row) for cell in cells.values()] for row in rows]
+    columns = zip(cells, zip(*lines, strict=True), strict=False)
+    numeric = [name for name, texts in columns if all(_FIGURE.match(text) for text in texts)]
+    table = new_table(*cells, right=numeric)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def _cell_of(column: str) -> Cell:
+    """Return what writes a column's value: accuracies in percent, other figures short, and words as they are."""
+
+    def cell(row: dict[str, Any]) -> str:
+        value = row.get(column)
+        if value is None:
+            return "-"
+        if column == "status":
+            return _status(row)
+        if column.endswith("accuracy"):
+            return share(value)
+        if column == "duration_s":
+            return number(value, 1)
+        if column == "steps":
+            return f"{value:,}"
+        if column.endswith("loss"):
+            return number(value)
+        if isinstance(value, float):
+            return f"{value:g}"
+        return str(value).replace("[", "\\[")
+
+    return cell
+
+
+def _status(row: dict[str, Any]) -> str:
+    status = str(row["status"])
+    step = f" at {row['diverged_at_step']}" if row.get("diverged_at_step") else ""
+    return f"[{STYLE_OF.get(status, 'default')}]{status}{step}[/]"

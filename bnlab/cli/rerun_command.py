@@ -1,0 +1,103 @@
+"""`bnlab rerun`."""
+
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnlab.cli.complete import complete_run
+from bnlab.cli.consoles import ERR, OUT, new_table, print_table
+from bnlab.runfolder.finding import find_run
+
+if TYPE_CHECKING:
+    from bnlab.runfolder.agreement import Agreement, Difference
+
+VERDICTS = {
+    "identical": "[bold green]bit-identical[/]: all {num_records} records",
+    "rounding": "[bold yellow]the same up to rounding[/], not bit by bit",
+    "different": "[bold red]different numbers[/]",
+}
+
+
+def rerun(
+    run: Annotated[
+        str, typer.Argument(help="A run, by its folder or its name.", autocompletion=complete_run, show_default=False)
+    ],
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="DIR", help="Keep the repetition there; else it is taken away.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train a run once more and say whether its numbers come out again: [bold]bnlab rerun runs/single/RUN[/].
+
+    It is repeated from its manifest: config, engine, the cohort it was trained in, device, threads.
+
+    Exit status: 0, bit-identical or the same up to rounding (no loss further away than 1% of the one at the start,
+    no accuracy than two percent); 1, not the same.
+    """
+    folder = find_run(run)
+    with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Waiting for torch"):
+        from bnlab.cli.train_command import open_view
+        from bnlab.experiment.rerunning import rerun as repeat
+
+    try:
+        agreement, repeated = repeat(folder, keep, None if quiet else open_view)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    kept = None if keep is None else str(repeated)
+    if as_json:
+        typer.echo(json.dumps({**_facts(folder.path.name, agreement), "folder": kept}))
+    elif not quiet:
+        _show(folder.path.name, agreement, kept)
+    raise typer.Exit(0 if agreement.agrees else 1)
+
+
+def _facts(name: str, agreement: "Agreement") -> dict[str, Any]:
+    def told(difference: "Difference | None") -> dict[str, Any] | None:
+        return None if difference is None else asdict(difference)
+
+    return {
+        "run_id": name,
+        "verdict": agreement.verdict,
+        "agrees": agreement.agrees,
+        "num_records": agreement.num_records,
+        "first_difference": told(agreement.first),
+        "largest_loss_difference": told(agreement.largest_loss),
+        "figures": {key: {"before": before, "after": after} for key, (before, after) in agreement.figures.items()},
+        "changed": {key: {"before": before, "after": after} for key, (before, after) in agreement.changed.items()},
+    }
+
+
+def _show(name: str, agreement: "Agreement", kept: str | None) -> None:
+    verdict = VERDICTS[agreement.verdict].format(num_records=agreement.num_records)
+    OUT.print(f"\n[bold]{name}[/]  {verdict}", soft_wrap=True)
+    for title, difference in (("first", agreement.first), ("largest of a loss", agreement.largest_loss)):
+        if difference is not None:
+            by = f" ({difference.relative:.1e} of it)" if difference.what != "record" else ""
+            OUT.print(
+                f"  {title}: step {difference.step:,}, {difference.what}: {difference.before} then, "
+                f"{difference.after} now{by}",
+                soft_wrap=True,
+                markup=False,
+            )
+    if agreement.verdict == "different" and agreement.begins_small:
+        OUT.print("  It begins as rounding does; training magnifies it, the more so the larger the learning rate.")
+    _print_pairs("figure", agreement.figures)
+    if agreement.changed:
+        _print_pairs("what has changed", agreement.changed)
+    elif agreement.verdict != "identical":
+        OUT.print("Nothing has changed that the manifest knows of: the same program gave other bits.", style="yellow")
+    if kept is not None:
+        OUT.print(kept, style="dim", soft_wrap=True, markup=False)
+
+
+def _print_pairs(title: str, pairs: dict[str, tuple[Any, Any]]) -> None:
+    table = new_table(title, "then", "now")
+    for key, values in pairs.items():
+        if any(value is not None for value in values):
+            table.add_row(key.replace("_", " "), *("-" if value is None else str(value) for value in values))
+    print_table(table)

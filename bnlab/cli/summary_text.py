@@ -1,0 +1,101 @@
+"""What is printed when runs are done."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.text import Text
+
+from bnlab.cli.consoles import OUT, new_table, print_table
+from bnlab.records import RunSummary
+from bnlab.runfolder.folder import RunFolder
+
+USUAL = ("saturation", "dead_fraction", "gradient_norm")
+"""Diagnostics that the table after a run shows, of forty and more."""
+
+MOST_VERDICTS = 5
+"""Lines after a run; `bnlab show` has all."""
+
+STYLE_OF = {
+    "finished": "green",
+    "diverged": "bold yellow",
+    "failed": "bold red",
+    "interrupted": "magenta",
+    "running": "cyan",
+}
+
+
+def print_summary(summary: RunSummary) -> None:
+    """Print one run: its figures, what happened inside the network, and where it all lies."""
+    style = STYLE_OF[summary.status]
+    ending = f" at step {summary.diverged_at_step}" if summary.diverged_at_step else ""
+    when = " (it was there already; --again trains it anew)" if summary.cached else ""
+    OUT.print(f"\n[bold]{summary.run_id}[/]  [{style}]{summary.status}{ending}[/][dim]{when}[/]", soft_wrap=True)
+    figures = new_table("", "accuracy", "loss", right=["accuracy", "loss"])
+    figures.add_row("[bold]test[/]", f"[bold]{share(summary.test_accuracy)}[/]", number(summary.test_loss))
+    figures.add_row("validation", share(summary.validation_accuracy), number(summary.validation_loss))
+    figures.add_row("training (last mini-batches)", "", number(summary.train_loss))
+    print_table(figures)
+    _print_layers(RunFolder(Path(summary.folder)))
+    OUT.print(f"{summary.steps:,} steps in {number(summary.duration_s, 1)} s", highlight=False)
+    OUT.print(summary.folder, style="dim", soft_wrap=True, markup=False)
+
+
+def _print_layers(folder: RunFolder) -> None:
+    """Print what a few diagnostics said at the start and at the end, layer by layer, and what is out of range."""
+    first: dict[str, dict[str, float | None]] = {}
+    last: dict[str, dict[str, float | None]] = {}
+    for record in folder.read_records():
+        if record["kind"] == "diagnostic" and record["values"]:
+            first.setdefault(record["name"], record["values"])
+            last[record["name"]] = record["values"]
+    if not last:
+        return
+    shown = _few_of(last)
+    layers = list(dict.fromkeys(layer for name in shown for layer in last[name]))
+    headings = [f"{name.replace('_', ' ')}" for name in shown]
+    table = new_table("layer", *headings, right=headings)
+    for layer in layers:
+        cells = [_from_to(name, first[name].get(layer), last[name].get(layer)) for name in shown]
+        table.add_row(layer, *cells)
+    if layers:
+        print_table(table)
+    _print_verdicts(folder)
+    more = f"{len(last) - len(shown)} other diagnostics, and figures" if len(last) > len(shown) else "Figures"
+    OUT.print(f"{more}: bnlab show {folder.path.name}", style="dim", soft_wrap=True, highlight=False)
+
+
+def _few_of(last: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Return the diagnostics that the table after a run has room for: the usual ones, else the first of one figure."""
+    usual = [name for name in USUAL if name in last]
+    plain = [name for name, values in last.items() if not any("/" in key or key == "network" for key in values)]
+    return usual or plain[: len(USUAL)]
+
+
+def _print_verdicts(folder: RunFolder) -> None:
+    from bnlab.report.network.read import read_inside
+    from bnlab.report.network.verdicts import verdicts_of
+
+    verdicts = verdicts_of(read_inside(folder))
+    for verdict in verdicts[:MOST_VERDICTS]:
+        OUT.print(Text.assemble((f"! {verdict.name}: ", "bold yellow"), f"{verdict.sentence}."))
+    if verdicts[MOST_VERDICTS:]:
+        OUT.print(f"... and {len(verdicts) - MOST_VERDICTS} more out of range", style="dim")
+
+
+def _from_to(name: str, start: float | None, end: float | None) -> str:
+    if start is None and end is None:
+        return ""
+    write = share if name in {"saturation", "dead_fraction"} else number
+    return f"{write(start)} -> {write(end)}"
+
+
+def share(value: float | None) -> str:
+    """Return a share as a percentage."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number; very small and very large ones by their power of ten."""
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.1e}"

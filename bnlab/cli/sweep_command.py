@@ -1,0 +1,179 @@
+"""`bnlab sweep`."""
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnlab.cli.command_options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions, overrides_argument
+from bnlab.cli.consoles import ERR, counted, duration, say_warning
+from bnlab.cli.sweep_figures import leave_dashboard, say_where
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bnlab.sweeps.execute import SweepResult
+    from bnlab.sweeps.plan import Sweep
+
+
+Overrides = Annotated[
+    list[str] | None,
+    overrides_argument(
+        "Words of the config with several values, in Hydra's grammar; sweep=NAME takes them from a file."
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Processes (default: one per core); of a cluster, its jobs; of a search, its trials at a time.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+AfterAnError = Annotated[OnError, typer.Option("--on-error", help="After a failure: go on, or begin no other run.")]
+Retries = Annotated[int, typer.Option("--retries", min=0, metavar="N", help="Try a run that fails again.")]
+OnlyThose = Annotated[Only | None, typer.Option("--only", help="Train only the runs that ended so.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per run, in the order swept.")]
+
+
+def sweep(
+    overrides: Overrides = None,
+    jobs: Jobs = None,
+    dry_run: DryRun = False,
+    on_error: AfterAnError = "continue",
+    retries: Retries = 0,
+    only: OnlyThose = None,
+    again: Again = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    runs: Runs = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Train every combination of several values: all that is missing, and nothing twice.
+
+    [bold]bnlab sweep norm=batch,none 'optim.lr=logspace(1e-3,10,9)' 'seed=range(5)'[/]: 90 runs, two tables
+
+    [bold]bnlab sweep sweep=norms-lr-seeds[/]: what conf/sweep/norms-lr-seeds.yaml says
+
+    [bold]bnlab sweep hydra/sweeper=optuna 'optim.lr=tag(log, interval(1e-3, 10))'[/]: Optuna chooses, one run per trial
+
+    The same command again fills in what is missing, failed or was cut off. Quote what has brackets, for the shell.
+    """
+    from bnlab.sweeps.plan import is_search
+
+    options = SweepOptions(runs, config_dir, jobs, dry_run, on_error, retries, only, again, quiet, as_json)
+    if is_search(overrides or [], config_dir):
+        from bnlab.cli.search_command import search
+
+        raise typer.Exit(search(overrides or [], options))
+    raise typer.Exit(run(overrides or [], options))
+
+
+def run(
+    words: list[str],
+    options: SweepOptions,
+    refuse: "Callable[[Sweep], None]" = lambda _: None,
+    show_result: "Callable[[SweepResult], None] | None" = None,
+) -> int:
+    """Plan a sweep, say what it will do, do it, print what came out or hand it on; return the exit status.
+
+    Another command's words are swept by it too: ``refuse`` raises where the plan does not suit that command, and
+    ``show_result`` prints in place of the tables.
+    """
+    from bnlab.runfolder.writable import check_writable
+    from bnlab.sweeps.execute import begin
+    from bnlab.sweeps.plan import plan_sweep, prepared
+
+    quiet = options.quiet
+    with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run"):
+        sweep = plan_sweep(words, options.runs, options.config_dir)
+        refuse(sweep)
+        missing = sweep.missing(only=options.only, again=options.again)
+        if missing and not options.dry_run:
+            check_writable(sweep.folder)
+            begin(sweep, missing, options.jobs)
+        sweep = prepared(sweep, again=options.again) if missing else sweep
+    for warning in () if quiet else sweep.warnings:
+        say_warning(warning)
+    if not quiet:
+        announce(sweep, missing, options)
+    if options.dry_run:
+        return 0
+    result = _execute(sweep, missing, options)
+    if isinstance(result, int):
+        return result
+    if show_result is not None:
+        show_result(result)
+    else:
+        show(result, quiet=quiet, as_json=options.as_json)
+    figures = leave_dashboard(result) if missing else []
+    if show_result is None:
+        say_where(figures, options)
+    are_all_there = all(summary.status in {"finished", "diverged"} for summary in result.summaries)
+    return 0 if are_all_there and not result.reasons else 1
+
+
+def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "SweepResult | int":
+    """Train what is missing under somebody's eyes; return what came out, or the exit status if it was cut off."""
+    from bnlab.cli.sweep_view import open_sweep_view
+    from bnlab.sweeps.execute import execute
+    from bnlab.training.interruption import interruptible
+
+    view = None if options.quiet or not missing else open_sweep_view(ERR, sweep, missing)
+    try:
+        with contextlib.closing(view) if view else contextlib.nullcontext(), interruptible() as interruption:
+            result = execute(
+                sweep,
+                missing,
+                jobs=options.jobs,
+                on_error=options.on_error,
+                retries=options.retries,
+                again=options.again,
+                view=view,
+                interruption=interruption,
+            )
+    except KeyboardInterrupt:
+        if not options.quiet:
+            _say_interrupted(sweep, missing)
+        return 130
+    return interruption.exit_status if interruption.is_asked else result
+
+
+def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
+    left = len([name for name in missing if sweep.run_folder(name).read_finished() is None])
+    say_warning(
+        f"interrupted; {left} of {len(sweep.configs)} runs are missing. What was recorded is in {sweep.folder}; "
+        "the same command goes on from there"
+    )
+
+
+def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
+    """Say what a sweep will do: how many runs, how many are there, how they are trained, how long that will take."""
+    num_runs = len(sweep.configs)
+    together = [brought for cohort, brought in sweep.to_train(missing) if cohort.engine == "vectorized"]
+    ERR.print(f"[bold]{counted(num_runs, 'run')}[/] in {sweep.folder}", soft_wrap=True)
+    there = num_runs - len(missing)
+    parts = [f"{there} there already"] if there else []
+    if together:
+        parts.append(f"{sum(map(len, together))} trained together in {counted(len(together), 'cohort')}")
+    if missing:
+        from bnlab.sweeps.time_estimate import PATIENCE_S, estimate_s  # it waits for torch; a finished sweep need not
+
+        seconds = estimate_s(sweep, missing, options.jobs, None if options.dry_run else PATIENCE_S)
+        parts += [] if seconds is None else [f"about {duration(seconds)}"]
+    ERR.print("  " + "; ".join(parts), style="dim")
+
+
+def show(result: "SweepResult", *, quiet: bool, as_json: bool) -> None:
+    """Print what came out: one JSON object per run, or tables."""
+    from bnlab.cli.sweep_tables import print_sweep
+
+    if as_json:
+        for summary in result.summaries:
+            typer.echo(json.dumps(summary.as_dict()))
+    elif not quiet:
+        print_sweep(result)

@@ -1,0 +1,114 @@
+"""`bnlab train`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
+from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
+from bnlab.cli.summary_text import print_summary
+from bnlab.errors import RunError
+from bnlab.records import RunSummary
+
+if TYPE_CHECKING:
+    from bnlab.loggers.logger import Logger
+    from bnlab.schema import RunConfig
+    from bnlab.training.loop import Plan
+
+
+def train(
+    overrides: Annotated[
+        list[str] | None,
+        overrides_argument("Words of the config, in Hydra's grammar: norm=layer optim.lr=0.3 seed=1"),
+    ] = None,
+    multirun: Annotated[
+        bool, typer.Option("-m", "--multirun", help="Several values per word: one run per combination.")
+    ] = False,
+    cfg: Annotated[
+        str | None, typer.Option("--cfg", "-c", metavar="job|hydra|all", help="Print the config and stop.")
+    ] = None,
+    resolve: Annotated[bool, typer.Option("--resolve", help="With --cfg: fill in interpolations.")] = False,
+    again: Again = False,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run.")] = False,
+    runs: Runs = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Train one run: a network, a norm, a data set, a seed.
+
+    [bold]bnlab train[/]: an MLP with BatchNorm on 5,000 MNIST digits
+
+    [bold]bnlab train norm=none optim.lr=0.3 seed=1[/]: another one
+
+    [bold]bnlab train -m norm=batch,none seed=0,1,2[/]: six runs, one table
+
+    A finished run asked for again is not trained again: its result is shown at once. One that was cut off goes on
+    from its last checkpoint: SIGTERM makes one, train.checkpoint_every=1000 makes more.
+    """
+    words = overrides or []
+    if cfg is not None:
+        from bnlab.config.compose import render_config
+
+        OUT.print(render_config(words, config_dir, cfg, resolve), markup=False, soft_wrap=True, end="")
+        return
+    if multirun:
+        from bnlab.cli.sweep_command import run
+
+        raise typer.Exit(run(words, SweepOptions(runs, config_dir, jobs=1, again=again, quiet=quiet, as_json=as_json)))
+    raise typer.Exit(_train_and_print(words, runs, config_dir, again=again, quiet=quiet, as_json=as_json))
+
+
+def _train_and_print(
+    words: list[str], runs: Path | None, config_dir: Path | None, *, again: bool, quiet: bool, as_json: bool
+) -> int:
+    """Train one run, print what came out, and return the exit status."""
+    from bnlab.config.compose import compose_run
+    from bnlab.experiment.single import SINGLE, train_one
+    from bnlab.runfolder.finding import runs_root
+    from bnlab.runfolder.folder import RunFolder
+    from bnlab.runfolder.identity import run_id
+    from bnlab.training.interruption import interruptible
+
+    config = compose_run(words, config_dir)
+    folder = runs_root(runs) / (config.name or SINGLE)
+    try:
+        with interruptible() as interruption:
+            summary = train_one(
+                config,
+                folder,
+                again=again,
+                open_view=None if quiet else open_view,
+                on_warning=(lambda _: None) if quiet else say_warning,
+                on_going_on=(lambda _: None) if quiet else _say_where_it_goes_on,
+                interruption=interruption,
+            )
+    except RunError as error:
+        say_error(str(error))
+        failed = RunFolder(folder / run_id(config))
+        summary = RunSummary(failed.path.name, failed.read_status(), str(failed.path), config.seed)
+    except KeyboardInterrupt:
+        if not quiet:
+            say_warning(f"interrupted; 1 of 1 runs not finished. What was recorded is in {folder}")
+        return 130
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict()))
+    elif not quiet and summary.status in {"finished", "diverged"}:  # else the error has said it
+        print_summary(summary)
+    if summary.status == "interrupted" and interruption.is_asked:
+        if not quiet:
+            say_warning(f"asked to end at step {summary.steps:,}; the same command goes on from there")
+        return interruption.exit_status
+    return 0 if summary.status == "finished" else 1
+
+
+def open_view(config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":
+    """Return the terminal's view of a run that is about to be trained."""
+    from bnlab.loggers.terminal import open_terminal
+
+    return open_terminal(ERR, run_id, plan.num_steps, config.train.batch_size)
+
+
+def _say_where_it_goes_on(step: int) -> None:
+    ERR.print(f"It was cut off; going on from its checkpoint at step {step:,}.", style="dim")

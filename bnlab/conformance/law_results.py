@@ -1,0 +1,109 @@
+"""What a law says and what came of it: plain values, which can be printed, written as JSON and compared."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bnlab.conformance.examples import Example
+from bnlab.conformance.subject import Subject
+
+Status = Literal["holds", "does not hold", "does not apply"]
+Topic = Literal["output", "gradient", "running statistics", "numbers", "behavior"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of holding one layer against one law.
+
+    Attributes:
+        status: Whether it holds.
+        reason: What was seen, or why the law does not apply; empty where there is nothing to add.
+        cause: The likely cause, where the law does not hold.
+        example: The smallest example, where there is one.
+    """
+
+    status: Status
+    reason: str = ""
+    cause: str | None = None
+    example: Example | None = None
+
+
+HOLDS = Verdict("holds")
+
+
+@dataclass(frozen=True)
+class Law:
+    """One promise that a layer is held against.
+
+    Attributes:
+        name: A few words.
+        says: The law in one line.
+        topic: Where it stands in a table.
+        judge: Gives the verdict on a layer, "does not apply" included.
+    """
+
+    name: str
+    says: str
+    topic: Topic
+    judge: Callable[[Subject], Verdict]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was found out about one layer.
+
+    Attributes:
+        layer: Its name, as it was asked for.
+        like: The family that it was held against, or None: a formula of its own.
+        verdicts: What came of each law, by its name, in the order in which they were judged.
+        facts: What is neither right nor wrong, such as the sense of its momentum.
+    """
+
+    layer: str
+    like: str | None
+    verdicts: dict[str, Verdict]
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> dict[str, Verdict]:
+        """The laws that do not hold."""
+        return {name: verdict for name, verdict in self.verdicts.items() if verdict.status == "does not hold"}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; what is not finite stands there as text."""
+        laws = [
+            {
+                "law": name,
+                "status": verdict.status,
+                "reason": verdict.reason or None,
+                "cause": verdict.cause,
+                "example": None if verdict.example is None else dict(vars(verdict.example)),
+            }
+            for name, verdict in self.verdicts.items()
+        ]
+        return {
+            "layer": self.layer,
+            "like": self.like,
+            "holds": not self.failures,
+            "laws": _finite(laws),
+            "facts": self.facts,
+        }
+
+
+def fails(cause: str, reason: str = "", example: Example | None = None) -> Verdict:
+    """Return the verdict that a law does not hold."""
+    return Verdict("does not hold", reason, cause, example)
+
+
+def passes_over(reason: str) -> Verdict:
+    """Return the verdict that a law does not apply."""
+    return Verdict("does not apply", reason)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

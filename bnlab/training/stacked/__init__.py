@@ -1,0 +1,1 @@
+"""Runs of one architecture trained together: their tensors stacked, and one operation where R would be made."""

@@ -1,0 +1,291 @@
+"""Many runs trained as one program: R networks of one architecture, stacked, and one operation where R would be made.
+
+Runs that differ in numbers only (seed, learning rate, weight decay, initial weights) go through the same operations.
+Each keeps its own data order, augmentation, noise, optimizer and learning rate, so that it comes out as if it had been
+made alone, up to rounding: sums are taken in another order, and training magnifies that with every step.
+
+Shape letters: R replicas, B batch, K classes, P parameters of one run.
+"""
+
+import itertools
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnlab.data.loader import Batches
+from bnlab.data.splits import DataSet
+from bnlab.diagnostics.building import build_diagnostics
+from bnlab.diagnostics.diagnostic import Batch, Moment
+from bnlab.diagnostics.measuring import diagnostics_due
+from bnlab.diagnostics.passes import Named
+from bnlab.models.catalog import build_network, seed_weights
+from bnlab.models.network import Network
+from bnlab.noise import Draw
+from bnlab.records import SplitName
+from bnlab.schema import RunConfig
+from bnlab.seeding import stream_seed
+from bnlab.training.cohort import Cohort
+from bnlab.training.optim import build_schedule, decayed_and_spared
+from bnlab.training.probing import build_probe
+from bnlab.training.stacked.measure import StackedReplicas, evaluate_replicas, measure_replicas
+from bnlab.training.stacked.optim import ReplicaOptimizer, RowLayout
+from bnlab.training.stacked.program import Program, find_draws, padded_size, trace_program
+
+_NUM_PROGRAMS_KEPT = 16
+"""Programs that a process keeps for its next cohorts: making one takes 0.1 to 0.5 s, which 500 steps of a small net
+take too. They hold operations only, no weights."""
+
+_programs: dict[object, Program] = {}
+
+
+class VectorizedRuns(Cohort):
+    """R replicas of one network, stacked.
+
+    A replica's float32 bits depend on how many are trained together, since a sum's order does. They do not depend on
+    what the others are: one that diverges moves none of them.
+
+    Args:
+        configs: Of the runs; they differ in numbers only, and none uses accelerated precision.
+        data: Of all of them.
+        device: Where to train them.
+        num_steps: Of a whole run, for the schedule.
+
+    Attributes:
+        network: One of their kind, for the names of its layers; its weights are the first run's at the start.
+    """
+
+    def __init__(self, configs: Sequence[RunConfig], data: DataSet, device: torch.device, num_steps: int) -> None:
+        self._device = device
+        self._data = data.to(device, channels_last=False)  # convolutions of several networks at once run no faster so
+        first = configs[0]
+        self.network = self._build_network(first)
+        decayed, spared = decayed_and_spared(self.network, self.network.norms, first.optim)
+        self._layout = RowLayout({n: self.network.get_parameter(n).shape for n in (*decayed, *spared)})
+        self._num_decayed = sum(self.network.get_parameter(name).numel() for name in decayed)
+        self._shares = build_schedule(first.schedule, num_steps)
+        self._diagnostics = build_diagnostics(first.diagnostics.names)
+        self._probe = build_probe(first, self._data)
+        self._accumulation = first.train.accumulation
+        self._make_room(configs)
+        for row, config in enumerate(configs):
+            self._fill_row(row, self._build_network(config).state_dict())
+
+    def _build_network(self, config: RunConfig) -> Network:
+        """Return a network with the initial weights that a run made alone has."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(stream_seed(config.seed, "noise"))  # for a norm that draws when built
+            network = build_network(config, self._data.input_shape, self._data.num_classes)
+        seed_weights(network, config.model, config.seed)
+        return network.to(self._device)
+
+    def _make_room(self, configs: Sequence[RunConfig]) -> None:
+        """Take rows for so many replicas, with their streams and their optimizer at the start."""
+        self.num_replicas = len(configs)
+        self._configs = list(configs)
+        self._memories: list[dict[str, Named]] = [{} for _ in configs]
+        self._kept_RP: Tensor | None = None
+        self._batch: Batch | None = None
+        num_rows = padded_size(len(configs))
+        dtype = next(self.network.parameters()).dtype
+        self._values_RP = torch.zeros(num_rows, self._layout.row_size, dtype=dtype, device=self._device)
+        self._gradients_RP = torch.zeros_like(self._values_RP)
+        self._parameters = self._layout.named(self._values_RP)
+        self._gradients = list(self._layout.named(self._gradients_RP).values())
+        self._buffers = {name: torch.stack([buffer] * num_rows) for name, buffer in self.network.named_buffers()}
+        optims = [config.optim for config in configs]
+        self._optimizer = ReplicaOptimizer(self._layout, self._num_decayed, optims, self._values_RP, self._gradients_RP)
+        first = configs[0]
+        self._streams = {
+            seed: Batches(self._data.train, first.train.batch_size, first.data, seed)
+            for seed in dict.fromkeys(config.seed for config in configs)
+        }
+        stream_of_run = [list(self._streams).index(config.seed) for config in configs]
+        stream_of_run += stream_of_run[-1:] * (num_rows - len(configs))
+        self._stream_of_row = torch.tensor(stream_of_run, device=self._device)
+        self._generators = [
+            torch.Generator(self._device).manual_seed(stream_seed(config.seed, "noise")) for config in configs
+        ]
+        self._program = self._find_program()
+
+    def _find_program(self) -> Program:
+        """Return the program of these shapes; one that this process has made before, if there is."""
+        config, network, train = self._configs[0], self.network, self._configs[0].train
+        layers = tuple(type(layer) for layer in network.modules())  # a class edited in a notebook keeps its name
+        model = config.model.model_copy(update={"init": "auto", "init_std": None})
+        text = json.dumps([model.model_dump(), config.norm.model_dump(), config.placement], default=str)
+        shape = (*self._values_RP.shape, train.part_size, *self._data.input_shape, self._data.num_classes)
+        key = (text, layers, shape, tuple(self._layout.shapes), self._values_RP.dtype, str(self._device))
+        if key not in _programs:
+            images_RB = self._data.train.images.new_zeros(
+                len(self._values_RP), train.part_size, *self._data.input_shape
+            )
+            labels_RB = self._data.train.labels.new_zeros(images_RB.shape[:2])
+            while len(_programs) >= _NUM_PROGRAMS_KEPT:
+                del _programs[next(iter(_programs))]
+            _programs[key] = trace_program(network, self._parameters, self._buffers, images_RB, labels_RB)
+        return _programs[key]
+
+    def _fill_row(self, row: int, state: Mapping[str, Tensor]) -> None:
+        """Give a replica its parameters and buffers; the last one's go into the rows that are there for roundness."""
+        is_last = row == self.num_replicas - 1
+        rows = slice(row, len(self._values_RP) if is_last else row + 1)
+        for stacked in (self._parameters, self._buffers):
+            for name, values in stacked.items():
+                values[rows].copy_(state[name])
+
+    def learning_rate(self, step: int) -> list[float]:
+        """Return the learning rate of the step-th update, counted from 1, for each replica."""
+        share = self._shares(step - 1)
+        return [config.optim.lr * share for config in self._configs]
+
+    def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Make optimizer steps, for ever; nothing in them waits for the device."""
+        for step in itertools.count(start + 1):
+            images_RB, labels_RB = self._batch = Batch(*self._next_batches())
+            losses_R, logits_RBK = self._differentiate(images_RB, labels_RB)
+            self._optimizer.step(self.learning_rate(step))
+            yield losses_R[: self.num_replicas], logits_RBK[: self.num_replicas], labels_RB[: self.num_replicas]
+
+    def _next_batches(self) -> tuple[Tensor, Tensor]:
+        """Return (images, labels) of each row; replicas of one seed share a stream."""
+        split, streams = self._data.train, list(self._streams.values())
+        if streams[0].augments:
+            taken = [stream.take(stream.next_indices()) for stream in streams]
+            images, labels = (torch.stack(parts) for parts in zip(*taken, strict=True))
+            return images[self._stream_of_row], labels[self._stream_of_row]
+        indices_RB = torch.stack([stream.next_indices() for stream in streams])[self._stream_of_row]
+        # index_select: a third of the time of split.images[indices]
+        images = torch.index_select(split.images, 0, indices_RB.flatten())
+        return images.view(*indices_RB.shape, *images.shape[1:]), split.labels[indices_RB]
+
+    @torch.no_grad()
+    def _differentiate(self, images_RB: Tensor, labels_RB: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill the gradients; return losses (R,) and logits (R, B, K). Parts of a batch are equal: means of means."""
+        losses: list[Tensor] = []
+        logits: list[Tensor] = []
+        size = labels_RB.shape[1] // self._accumulation
+        for images, labels in zip(torch.split(images_RB, size, 1), torch.split(labels_RB, size, 1), strict=True):
+            noises = self._draw(self._program.draws)
+            gradients, losses_R, logits_RBK = self._program(
+                self._parameters, self._buffers, images.contiguous(), labels.contiguous(), noises
+            )
+            for total, gradient in zip(self._gradients, gradients, strict=True):
+                total.add_(gradient) if losses else total.copy_(gradient)
+            losses.append(losses_R)
+            logits.append(logits_RBK)
+        if len(losses) == 1:
+            return losses[0], logits[0]
+        self._gradients_RP.div_(self._accumulation)
+        return torch.stack(losses).mean(0), torch.cat(logits, dim=1)
+
+    def _draw(self, draws: Sequence[Draw]) -> list[Tensor]:
+        """Return what each replica's own generator gives next, stacked; (R, *shape) for each draw."""
+        rooms = []
+        for draw in draws:
+            room = torch.ones(len(self._values_RP), *draw.shape, dtype=draw.dtype, device=self._device)
+            for row, generator in enumerate(self._generators):
+                draw.fill(room[row], generator)
+            rooms.append(room)
+        return rooms
+
+    def _of_replicas(self, stacked: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: values[: self.num_replicas] for name, values in stacked.items()}
+
+    def evaluate(self, split: SplitName) -> list[dict[str, float]]:
+        """Return loss and accuracy over a split for each replica."""
+        parameters, buffers = self._of_replicas(self._parameters), self._of_replicas(self._buffers)
+        values = evaluate_replicas(self.network, parameters, buffers, getattr(self._data, split))
+        columns = {name: values_R.tolist() for name, values_R in values.items()}
+        return [{name: column[row] for name, column in columns.items()} for row in range(self.num_replicas)]
+
+    def keep_weights(self) -> None:
+        """Keep the weights as they are."""
+        self._kept_RP = self._values_RP.clone()
+
+    def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:
+        """Return diagnostic -> layer -> value for each replica, under the noise that it would draw next."""
+        due = diagnostics_due(self._diagnostics, heavy)
+        if not due:
+            return [{} for _ in range(self.num_replicas)]
+        replicas = StackedReplicas(
+            self.network,
+            self._of_replicas(self._parameters),
+            self._of_replicas(self._buffers),
+            self._next_noises(),
+            self._moment(step),
+            self._memories,
+        )
+        self._kept_RP = None
+        measured = []
+        for row, (values, remembered) in enumerate(measure_replicas(due, replicas, self._probe)):
+            self._memories[row].update(remembered)
+            measured.append({name: {role: v.item() for role, v in of.items()} for name, of in values.items()})
+        return measured
+
+    def _moment(self, step: int) -> Moment:
+        kept = None if self._kept_RP is None else self._of_replicas(self._layout.named(self._kept_RP))
+        batch = self._batch and Batch(*(part[: self.num_replicas] for part in self._batch))
+        rates = torch.tensor(self.learning_rate(max(step, 1)), device=self._device)
+        return Moment(kept, batch, rates)
+
+    def _next_noises(self) -> dict[int, list[Tensor]]:
+        """Return what each replica would draw next in a forward pass, by the number of samples."""
+        if not self._program.draws:
+            return {}
+        probe = self._probe
+        batches = [probe.inputs, probe.few.inputs, *(batch.inputs for batch in probe.training_batches)]
+        if self._batch is not None:
+            batches.append(self._batch.inputs[0])
+        noises = {}
+        before = [generator.get_state() for generator in self._generators]
+        for inputs in {len(inputs): inputs for inputs in batches}.values():
+            drawn = self._draw(find_draws(self.network, inputs))
+            noises[len(inputs)] = [values[: self.num_replicas] for values in drawn]
+            for generator, state in zip(self._generators, before, strict=True):
+                generator.set_state(state)
+        return noises
+
+    def weights(self) -> list[dict[str, Tensor]]:
+        """Return the parameters and buffers of each replica's network, on the CPU, as they are now."""
+        return [
+            {name: values.cpu().clone(memory_format=torch.contiguous_format) for name, values in self._row(row).items()}
+            for row in range(self.num_replicas)
+        ]
+
+    def _row(self, row: int) -> dict[str, Tensor]:
+        return {
+            name: self._parameters[name][row] if name in self._parameters else self._buffers[name][row]
+            for name in self.network.state_dict()
+        }
+
+    def drop(self, positions: Collection[int]) -> None:
+        """Go on without these replicas, as a cohort does that begins with the states of the others."""
+        kept = [row for row in range(self.num_replicas) if row not in positions]
+        states, configs = self.state(), [self._configs[row] for row in kept]
+        self._make_room(configs)
+        self.load_state([states[row] for row in kept])
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return all that each replica needs to go on."""
+        return [
+            {
+                "model": self._row(row),
+                "optimizer": self._optimizer.state(row),
+                "batches": self._streams[config.seed].state(),
+                "noise": self._generators[row].get_state(),
+                "diagnostics": self._memories[row],
+            }
+            for row, config in enumerate(self._configs)
+        ]
+
+    def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from states."""
+        for row, (config, state) in enumerate(zip(self._configs, states, strict=True)):
+            self._fill_row(row, state["model"])
+            self._optimizer.load_state(row, state["optimizer"])
+            self._streams[config.seed].load_state(state["batches"])
+            self._memories[row] = dict(state["diagnostics"])
+            self._generators[row].set_state(state["noise"])

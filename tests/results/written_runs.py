@@ -1,0 +1,66 @@
+"""A sweep's folder written by hand: what each run ended with is known, and nothing has been trained."""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from bnlab.results.sweep import write_sweep
+
+Outcome = dict[str, Any]
+
+
+def write_runs(
+    folder: Path,
+    outcome: Callable[[str, float, int], Outcome | None],
+    *,
+    norms: Iterable[str] = ("batch", "none"),
+    lrs: Iterable[float] = (0.01, 0.1, 1.0, 10.0),
+    seeds: Iterable[int] = (0, 1, 2),
+    config: Callable[[str], dict[str, Any]] = lambda _: {},
+) -> Path:
+    """Write one run folder for each norm, learning rate and seed, and the sweep's plan; return the folder.
+
+    Args:
+        folder: The sweep's.
+        outcome: What a run ended with: any of status, loss, accuracy, start_loss, start_accuracy; None: it left no
+            folder.
+        norms: The arms.
+        lrs: The learning rates.
+        seeds: The seeds.
+        config: Further settings of an arm, nested.
+    """
+    planned = []
+    for norm in norms:
+        for lr in lrs:
+            for seed in seeds:
+                name = f"{norm}-mlp-digits-lr{lr:g}-s{seed}-00000000"
+                planned.append(name)
+                found = outcome(norm, lr, seed)
+                if found is not None:
+                    settings = {
+                        "optim": {"name": "sgd", "lr": lr},
+                        "norm": {"name": norm},
+                        "seed": seed,
+                        **config(norm),
+                    }
+                    settings = {"model": {"name": "mlp"}, "data": {"name": "digits"}, **settings}
+                    _write_run(folder / name, settings, found)
+    write_sweep(folder, [], planned)
+    return folder
+
+
+def _write_run(path: Path, config: dict[str, Any], found: Outcome) -> None:
+    path.mkdir(parents=True)
+    status = found.get("status", "finished")
+    manifest = {"schema_version": 1, "status": status, "config": config, "started": "x"}
+    (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    if status in {"finished", "diverged"}:
+        figures = {"validation_loss": found.get("loss", 0.1), "validation_accuracy": found.get("accuracy", 0.9)}
+        summary = {key: value if math.isfinite(value) else None for key, value in figures.items()}
+        (path / "summary.json").write_text(json.dumps({"run_id": path.name, "status": status, **summary}))
+    start = {"loss": found.get("start_loss", 2.3), "accuracy": found.get("start_accuracy", 0.1)}
+    line = {"kind": "eval", "step": 0, "split": "validation", "name": None, "values": start}
+    later = {"kind": "eval", "step": 9, "split": "validation", "name": None, "values": {"loss": 99.0, "accuracy": 0.99}}
+    (path / "metrics.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(later)}\n", encoding="utf-8")

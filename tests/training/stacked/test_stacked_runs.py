@@ -1,0 +1,273 @@
+"""Each run of a cohort comes out as if it had been made alone."""
+
+from typing import ClassVar
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from replicas import alone, compose, data_of, default_dtype, distance, history, together
+
+from bnlab.errors import ConfigError
+from bnlab.norms.catalog import NORMS, is_vectorizable
+from bnlab.norms.norm import Norm
+
+THREE = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=0"])
+"""Two share a seed, and so their data."""
+
+VECTORIZABLE = sorted(name for name in NORMS if is_vectorizable(name))
+NEED_SPACE = {"instance", "instance_torch"}
+
+
+def largest_difference(common: list[str], own: tuple[list[str], ...] = THREE, num_steps: int = 50) -> float:
+    with default_dtype(torch.float64):
+        configs = compose(common, *own)
+        found = history(together(configs), num_steps)
+        assert len(found) == len(configs)
+        differences = []
+        for config, seen in zip(configs, found, strict=True):
+            with alone(config) as run:
+                (expected,) = history(run, num_steps)
+            assert torch.isfinite(expected["losses"]).all()
+            differences.append(distance(seen, expected))
+        return max(differences)
+
+
+def words_for(norm: str) -> list[str]:
+    """Return settings under which training is not chaotic, so that 1e-16 at the start is not 1e-2 after 50 steps.
+
+    Small groups of values at a large step make it so, and so does an empty corner of an image, divided by almost 0: a
+    CNN with InstanceNorm and eps 0.1 at a rate of 0.1 grows a difference of one part in 2e16 of its weights to 1e-6.
+    A CNN that is scaled but not centered grows it to 4e-8 in its effective beta, four times what its company does.
+    """
+    options = {
+        "batch_scale_only": ["norm.eps=0.1"],
+        "frn": ["norm.learnable_eps=true", "norm.eps=1.0"],
+        "group": ["norm.num_groups=2"],
+        "group_torch": ["norm.num_groups=2"],
+        "instance": ["norm.eps=1.0"],
+        "instance_torch": ["norm.eps=1.0"],
+        "weight_standardization": ["norm.num_groups=2"],
+    }
+    return [f"norm={norm}", "optim.momentum=0.5", "model.activation=tanh", *options.get(norm, [])]
+
+
+def test_all_norms_but_torchs_batch_norm_can_be_vectorized() -> None:
+    assert set(NORMS) - set(VECTORIZABLE) == {"batch_torch"}
+
+
+@pytest.mark.parametrize("norm", VECTORIZABLE)
+def test_a_perceptron_with_any_norm(norm: str) -> None:
+    if norm in NEED_SPACE:
+        pytest.skip("it needs more than one position per channel")
+    assert largest_difference(words_for(norm)) < 1e-8
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch_noisy", "weight_standardization"])
+def test_a_convolutional_net_with_any_kind_of_norm(norm: str) -> None:
+    assert largest_difference(["model=cnn", *words_for(norm), "model.width=4"], num_steps=20) < 1e-8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", VECTORIZABLE)
+def test_a_convolutional_net_with_any_norm(norm: str) -> None:
+    assert largest_difference(["model=cnn", *words_for(norm), "model.width=8"]) < 1e-8
+
+
+SETTINGS = st.fixed_dictionaries(
+    {
+        "norm": st.sampled_from(["none", "batch", "layer", "batch_noisy", "ghost"]),
+        "optim": st.sampled_from(
+            [
+                ["optim=sgd", "optim.momentum=0"],
+                ["optim=sgd", "optim.momentum=0.9"],
+                ["optim=sgd", "optim.momentum=0.9", "optim.nesterov=true"],
+                ["optim=adam", "optim.eps=1e-6"],  # 1e-8 magnifies the rounding of a gradient near 0 by as much
+                ["optim=adamw", "optim.eps=1e-6"],
+            ]
+        ),
+        "schedule.name": st.sampled_from(["constant", "cosine", "step", "one_cycle"]),
+        "optim.clip_norm": st.sampled_from(["null", "0.05", "5"]),
+        "optim.decay_norm_and_bias": st.booleans(),
+        "train.accumulation": st.sampled_from([1, 2, 5]),
+        "model.dropout": st.sampled_from([0.0, 0.3]),
+        "model.activation": st.sampled_from(["sigmoid", "tanh", "gelu", "silu"]),
+        "placement": st.sampled_from(["before", "after", "input"]),
+        "depth": st.integers(1, 3),
+        "num_replicas": st.integers(1, 5),
+    }
+)
+
+
+def check_a_program(drawn: dict[str, object]) -> None:
+    known = {"norm", "optim", "depth", "num_replicas"}
+    common = [f"{key}={str(value).lower()}" for key, value in drawn.items() if key not in known]
+    common += [f"norm={drawn['norm']}", *drawn["optim"], f"model.depth={drawn['depth']}", "accept=[accumulation]"]
+    common.append("diagnostics=cheap")  # the others: test_replica_diagnostics.py
+    if drawn["train.accumulation"] == 5 and drawn["norm"] != "none":  # statistics of 4 values, some of them equal
+        common.append("norm.eps=0.1")
+    largest = 0.1 if "optim=sgd" in drawn["optim"] and "optim.momentum=0.9" not in drawn["optim"] else 0.01
+    own = (
+        [f"optim.lr={largest}", "seed=0", "optim.weight_decay=0"],
+        [f"optim.lr={largest / 3}", "seed=1", "optim.weight_decay=0.01"],
+        [f"optim.lr={largest / 10}", "seed=0", "optim.weight_decay=0.1", "model.init_std=0.05"],
+        [f"optim.lr={largest / 30}", "seed=2", "optim.weight_decay=0", "model.init=glorot"],
+        [f"optim.lr={largest}", "seed=3", "optim.weight_decay=0.003"],
+    )
+    runs = own[: drawn["num_replicas"]]
+    assert largest_difference(common, runs) < 1e-8
+
+
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn=SETTINGS)
+def test_any_program(drawn: dict[str, object]) -> None:
+    check_a_program(drawn)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn=SETTINGS)
+def test_any_of_many_programs(drawn: dict[str, object]) -> None:
+    check_a_program(drawn)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_augmented_images_are_those_of_the_seed(model: str) -> None:
+    words = [f"model={model}", "model.width=4", "data.flip=true", "data.crop_padding=1", "norm=batch"]
+    assert largest_difference(words, num_steps=20) < 1e-8
+
+
+def test_numbers_of_an_optimizer_may_differ_between_replicas() -> None:
+    sgd = (["optim.momentum=0", "seed=0"], ["optim.momentum=0.9", "seed=0"], ["optim.clip_norm=0.1", "seed=1"])
+    assert largest_difference(["optim.lr=0.01", "norm=layer", "optim.clip_norm=1"], sgd) < 1e-8
+    adam = (["optim.beta1=0.5", "seed=0"], ["optim.beta2=0.9", "seed=0"], ["optim.eps=0.1", "seed=1"])
+    assert largest_difference(["optim=adam", "optim.lr=0.01", "norm=layer"], adam) < 1e-8
+
+
+def test_in_float32_the_first_steps_agree_to_rounding() -> None:
+    configs = compose(["norm=batch"], *THREE)
+    found = history(together(configs), 5)
+    for config, seen in zip(configs, found, strict=True):
+        with alone(config) as run:
+            (expected,) = history(run, 5)
+        assert distance(seen["losses"], expected["losses"]) < 1e-5
+        assert distance(seen["middle"], expected["middle"]) < 1e-4
+
+
+def check_that_a_diverged_replica_moves_no_bit(norm: str) -> None:
+    model = ["model=cnn", "model.width=4"] if norm in NEED_SPACE else []
+    others = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=2"])
+    histories = []
+    for lr in ("1.0e+6", "0.05"):
+        words = [*words_for(norm), *model, "diagnostics=cheap"]
+        configs = compose(words, *others[:1], [f"optim.lr={lr}", "seed=3"], *others[1:])
+        histories.append(history(together(configs), 8))
+    wild, tame = histories
+    assert not torch.equal(wild[1]["losses"], tame[1]["losses"])
+    for position in (0, 2, 3):
+        assert distance(wild[position], tame[position]) == 0
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "batch_noisy", "group_torch", "rms_torch"])
+def test_a_diverged_replica_moves_no_bit_of_the_others(norm: str) -> None:
+    check_that_a_diverged_replica_moves_no_bit(norm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", VECTORIZABLE)
+def test_with_any_norm_a_diverged_replica_moves_no_bit_of_the_others(norm: str) -> None:
+    check_that_a_diverged_replica_moves_no_bit(norm)
+
+
+def test_watching_leaves_no_trace() -> None:
+    histories = []
+    for watched in (False, True):
+        run = together(compose(["norm=batch_noisy", "model.dropout=0.3"], *THREE))
+        losses = []
+        for step, (losses_R, _, _) in enumerate(run.steps()):
+            losses.append(losses_R)
+            if watched:
+                run.keep_weights()
+                run.measure(step, heavy=True)
+                run.evaluate("validation")
+            if step == 6:
+                break
+        histories.append(torch.stack(losses))
+    assert torch.equal(*histories)
+
+
+def test_torchs_random_state_is_left_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    history(together(compose(["norm=batch_noisy", "model.dropout=0.3"], *THREE)), 2)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_program_is_made_once_for_cohorts_of_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bnlab.training.stacked import runs  # noqa: PLC0415
+
+    made = []
+    trace = runs.trace_program
+    monkeypatch.setattr(runs, "_programs", {})
+    monkeypatch.setattr(runs, "trace_program", lambda *args: made.append(args) or trace(*args))
+    for words in ([], [], ["norm.num_groups=2"], ["model.width=20"]):
+        together(compose(["norm=group", *words], *THREE[:2]))
+    assert len(made) == 3
+
+
+class Replacing(Norm):
+    """A norm that puts new tensors where its buffers were."""
+
+    vectorizable: ClassVar[bool] = True
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(num_channels))
+
+    def forward(self, x_NC: torch.Tensor) -> torch.Tensor:
+        self.seen = self.seen + x_NC.detach().mean(0)
+        return x_NC
+
+
+class Drawing(Norm):
+    """A norm that draws from torch's random state."""
+
+    vectorizable: ClassVar[bool] = True
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x_NC: torch.Tensor) -> torch.Tensor:
+        return x_NC + torch.randn_like(x_NC)
+
+
+class Deciding(Norm):
+    """A norm that decides by the values that it sees."""
+
+    vectorizable: ClassVar[bool] = True
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x_NC: torch.Tensor) -> torch.Tensor:
+        return x_NC if x_NC.mean() > 0 else 2 * x_NC
+
+
+@pytest.mark.parametrize(
+    ("norm", "law"),
+    [
+        ("Replacing", r"must move its buffers in place, and hidden1\.norm\.seen was replaced\. Use sweep\.engine=seq"),
+        ("Drawing", r"declares itself vectorizable, and is not: .*random.* Use sweep\.engine=sequential"),
+        ("Deciding", r"declares itself vectorizable, and is not: .* Use sweep\.engine=sequential"),
+    ],
+)
+def test_a_norm_that_declares_what_is_not_so_is_found_out(norm: str, law: str) -> None:
+    with pytest.raises(ConfigError, match=law):
+        together(compose([f"norm={__name__}:{norm}"], *THREE))
+
+
+def test_data_of_the_float_type_is_what_was_asked_for() -> None:
+    with default_dtype(torch.float64):
+        run = together(compose(["norm=batch"], *THREE))
+        assert {value.dtype for value in run.weights()[0].values()} == {torch.float64, torch.int64}
+        assert data_of(compose([], [])[0]).train.images.dtype == torch.float64
