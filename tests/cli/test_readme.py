@@ -101,8 +101,8 @@ def test_every_command_line_of_the_readme_does_what_it_says(bnlab_says: Callable
         if any(word in command for word in ON_A_CLUSTER) or command == "bnlab --install-completion":
             continue
         typed, began = command, time.monotonic()
-        for run in list(Path("runs/wide").glob("batch-*"))[:1] or list(Path("runs/my_sweep").glob("batch-*")):
-            typed = typed.replace("RUN", run.name)
+        for run in (*Path("runs/wide").glob("*-*"), *Path("runs/my_sweep").glob("batch-*")):
+            typed = typed.replace("RUN", run.name, 1)
         if typed.startswith("bnlab dashboard"):
             status, err = press_ctrl_c_in(typed), ""
         else:
