@@ -11,7 +11,7 @@ from hydra import initialize_config_dir
 from torch import nn
 
 import bnlab
-from bnlab.config.compose import compose_run
+from bnlab.config.compose import INITIALIZE_OPTIONS, compose_run
 from bnlab.data.loader import Batches
 from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check
@@ -87,7 +87,7 @@ def test_the_callers_random_state_threads_and_logging_are_left_alone() -> None:
 
 
 def test_a_notebook_with_hydra_initialized_can_train(tmp_path: Path) -> None:
-    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+    with initialize_config_dir(str(tmp_path), **INITIALIZE_OPTIONS):
         assert run().status == "finished"
 
 

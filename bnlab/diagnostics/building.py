@@ -50,4 +50,4 @@ def find_diagnostic_class(name: str) -> type[Diagnostic]:
         ConfigError: No such name, module or class, or it is no diagnostic.
     """
     what = f"diagnostics.names: {name}"
-    return load_class(find_place(name), Diagnostic, what)  # type: ignore[type-abstract]  (it is only a base here)
+    return load_class(find_place(name), Diagnostic, what)  # type: ignore[type-abstract]  # only the base is abstract
