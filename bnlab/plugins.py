@@ -1,6 +1,6 @@
-"""Norms and diagnostics that installed packages add, by entry points. None of theirs is imported for it.
+"""Classes that are not in bnlab's catalogs: by their place, or by a name that an installed package gives them.
 
-A package that says in its pyproject.toml::
+A package with these lines in its pyproject.toml::
 
     [project.entry-points."bnlab.norms"]
     maxnorm = "my_layers.norms:MaxNorm"
@@ -8,32 +8,83 @@ A package that says in its pyproject.toml::
     [project.entry-points."bnlab.diagnostics"]
     largest_weight = "my_layers.instruments:LargestWeight"
 
-adds ``norm=maxnorm`` and ``diagnostics.names=[largest_weight]`` to every command. The names of bnlab's own catalogs,
-and of YAML files in conf/norm/, win.
+adds ``norm=maxnorm`` and ``diagnostics.names=[largest_weight]`` to every command. Names of bnlab's own catalogs and of
+YAML files in conf/norm/ come first. The package is not imported until its class is built.
 """
 
+import importlib
+import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
 
 from bnlab.errors import ConfigError
 
 CLASS_PLACE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-"""package.module:Class"""
+"""The form of a class's place: package.module:Class."""
 
 _NAME = re.compile(r"^[A-Za-z_][\w.-]*$")
-"""What ``norm=`` can be followed by without quotes, and a run's folder can begin with."""
+"""A name that can follow ``norm=`` without quotes, and can begin the name of a run's folder."""
+
+_Base = TypeVar("_Base")
+
+
+def load_class(
+    place: str, base: type[_Base], what: str, cure: str = "It is read as package.module:Class."
+) -> type[_Base]:
+    """Import a class. Its module may also lie in the current folder, unless it is one of bnlab's own.
+
+    Args:
+        place: ``package.module:Class``.
+        base: The class that it must be derived from.
+        what: What the class is for, as the user wrote it, such as ``norm=my_layers:Mine``; begins every message.
+        cure: A sentence that says what to do; ends every message.
+
+    Raises:
+        ConfigError: The module is missing or cannot be imported, it lacks the class, or the class is of another kind.
+
+    Example:
+        >>> load_class("bnlab.errors:ConfigError", Exception, "an example").__name__
+        'ConfigError'
+    """
+    module_name, _, class_name = place.partition(":")
+    if module_name.partition(".")[0] != "bnlab" and os.getcwd() not in sys.path:  # noqa: PTH109  (sys.path has strings)
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module can raise anything while it is imported
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+            raise ConfigError(f"{what} cannot be imported: there is no module {error.name}. {cure}") from error
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(f"{what} cannot be imported: {type(error).__name__}: {said}. {cure}") from error
+    try:
+        found = getattr(module, class_name)
+    except AttributeError as error:
+        raise ConfigError(f"{what} cannot be imported: {module_name} has no {class_name}. {cure}") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"{what} must be a subclass of {_public_name(base)}, got {found!r}. {cure}")
+    return found
+
+
+def _public_name(base: type) -> str:
+    """Return the name by which a class is imported: torch.nn.Module, not torch.nn.modules.module.Module."""
+    module = base.__module__
+    while "." in module and getattr(sys.modules.get(module.rpartition(".")[0]), base.__name__, None) is base:
+        module = module.rpartition(".")[0]
+    return f"{module}.{base.__name__}"
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """What an installed package adds.
+    """A class that an installed package adds.
 
     Attributes:
-        name: What it is asked for by.
-        place: ``package.module:Class``.
-        distribution: The package that says so, with its version.
+        name: The name that the package gives to the class.
+        place: The class, as ``package.module:Class``.
+        distribution: The name and the version of the package.
     """
 
     name: str
@@ -43,30 +94,30 @@ class Plugin:
 
 @dataclass(frozen=True)
 class PluginKind:
-    """A kind of thing that installed packages add.
+    """A kind of class that installed packages add: norms, or diagnostics.
 
     Attributes:
-        group: Of the entry points.
-        setting: What stands before the name on the command line, for messages.
+        group: The group of entry points that lists them in a package.
+        setting: The text before the name on the command line, for messages.
     """
 
     group: str
     setting: str
 
     def installed(self) -> list[Plugin]:
-        """Return all that installed packages add, by name, whether they can be built or not.
+        """Return all classes that installed packages add, sorted by name; some may be unusable.
 
-        Nothing is imported for it. Takes some milliseconds: it reads the metadata of every installed package.
+        No package is imported. It takes some milliseconds, for the metadata of every installed package.
         """
         points = entry_points(group=self.group)
         found = [Plugin(point.name, point.value, _distribution(point)) for point in points]
         return sorted(found, key=lambda plugin: (plugin.name, plugin.place))
 
     def find(self, name: str) -> Plugin | None:
-        """Return what an installed package adds by this name; None if there is nothing.
+        """Return the class that an installed package adds by this name; None if no package does.
 
         Raises:
-            ConfigError: Two packages add the name, or what it stands for is no ``package.module:Class``.
+            ConfigError: Two packages add the name, or its entry point is not of the form ``package.module:Class``.
         """
         found = [plugin for plugin in self.installed() if plugin.name == name]
         if not found:
@@ -82,7 +133,10 @@ class PluginKind:
         return found[0]
 
     def usable_names(self, taken: Iterable[str]) -> list[str]:
-        """Return the names that installed packages add to those that are taken.
+        """Return the names that installed packages add, without the unusable ones.
+
+        Args:
+            taken: Names of bnlab's own, which come first.
 
         Example:
             >>> NORM_PLUGINS.usable_names(["batch"])
@@ -91,10 +145,10 @@ class PluginKind:
         return sorted({plugin.name for plugin in self.installed() if self._fault(plugin, set(taken)) is None})
 
     def complaints(self, taken: Iterable[str]) -> list[str]:
-        """Return one sentence for each of an installed package that cannot be reached by its name.
+        """Return one sentence for each class of an installed package whose name is unusable.
 
         Args:
-            taken: Names that win over theirs.
+            taken: Names of bnlab's own, which come first.
         """
         found = [(plugin, self._fault(plugin, set(taken))) for plugin in self.installed()]
         return [
@@ -104,7 +158,7 @@ class PluginKind:
         ]
 
     def _fault(self, plugin: Plugin, taken: set[str]) -> str | None:
-        """Return what is wrong with what a package adds, as far as can be said without importing it."""
+        """Return why the name of a package's class is unusable, judged without an import; None: it is usable."""
         cure = f"Reach it by {self.setting}{plugin.place}."
         if not CLASS_PLACE.match(plugin.place):
             return f"its entry point must be package.module:Class, got '{plugin.place}'."

@@ -11,11 +11,12 @@ from hydra import initialize_config_dir
 from torch import nn
 
 import bnlab
-from bnlab.config.compose import compose_run
+from bnlab.config.compose import INITIALIZE_OPTIONS, compose_run
 from bnlab.data.loader import Batches
 from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check
 from bnlab.experiment.cohort_run import run_experiment
+from bnlab.experiment.observer import RunObserver
 from bnlab.runfolder.folder import RunFolder
 
 QUICK = ["data=synthetic", "train.steps=60", "model.width=16", "train.log_every=10"]
@@ -86,7 +87,7 @@ def test_the_callers_random_state_threads_and_logging_are_left_alone() -> None:
 
 
 def test_a_notebook_with_hydra_initialized_can_train(tmp_path: Path) -> None:
-    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+    with initialize_config_dir(str(tmp_path), **INITIALIZE_OPTIONS):
         assert run().status == "finished"
 
 
@@ -124,7 +125,9 @@ def test_a_finished_run_is_returned_at_once_and_trained_anew_only_when_told() ->
     assert metrics(third) == kept
 
 
-class _CutsOff:
+class _InterruptAt(RunObserver):
+    """A logger that interrupts its run at a step, and the observer that opens it."""
+
     def __init__(self, at_step: int) -> None:
         self.at_step = at_step
         self.closed_with: object = "never"
@@ -136,12 +139,15 @@ class _CutsOff:
     def close(self, summary: object) -> None:
         self.closed_with = summary
 
+    def open_logger(self, *_: object) -> "_InterruptAt":
+        return self
+
 
 def test_ctrl_c_keeps_what_was_recorded_and_says_so() -> None:
     config = compose_run(QUICK)
-    folder, view = RunFolder(Path("runs/single/cut").absolute()), _CutsOff(30)
+    folder, view = RunFolder(Path("runs/single/cut").absolute()), _InterruptAt(30)
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(config, folder, lambda *_: view)
+        run_experiment(config, folder, view)
     assert folder.read_manifest()["status"] == "interrupted"
     assert max(record["step"] for record in folder.read_records()) == 30
     assert isinstance(view.closed_with, bnlab.RunSummary)
@@ -155,7 +161,7 @@ def test_a_failure_keeps_its_traceback_and_names_its_log(monkeypatch: pytest.Mon
         raise ArithmeticError("two and two\nare five")
 
     monkeypatch.setattr("bnlab.training.cohort.measure_all", broken)
-    with pytest.raises(bnlab.RunError, match=r"failed: ArithmeticError: two and two\nThe whole story: .*log\.txt"):
+    with pytest.raises(bnlab.RunError, match=r"failed: ArithmeticError: two and two\nThe whole traceback: .*log\.txt"):
         run()
     (folder,) = Path("runs/single").glob("batch*")
     assert "Traceback" in (folder / "log.txt").read_text()
@@ -240,7 +246,7 @@ def test_a_run_of_another_version_says_so_and_where_its_weights_are() -> None:
     folder = Path(run().folder)
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(text.replace("placement:", "place:"))
-    with pytest.raises(bnlab.RunError, match=r"made by another version of bnlab[^$]*weights_only=True"):
+    with pytest.raises(bnlab.RunError, match=r"trained by another version of bnlab[^$]*weights_only=True"):
         bnlab.load_model(folder)
 
 
@@ -265,7 +271,7 @@ def test_checkpoints_are_written_on_the_way_when_asked_for() -> None:
     config = compose_run([*QUICK, "train.checkpoint_every=20"])
     folder = RunFolder(Path("runs/single/cut").absolute())
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(config, folder, lambda *_: _CutsOff(50))
+        run_experiment(config, folder, _InterruptAt(50))
     assert torch.load(folder.checkpoint_path, weights_only=True)["step"] == 40
 
 

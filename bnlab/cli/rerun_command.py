@@ -41,11 +41,11 @@ def rerun(
     """
     folder = find_run(run)
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Waiting for torch"):
-        from bnlab.cli.train_command import open_view
+        from bnlab.cli.train_command import TerminalObserver
         from bnlab.experiment.rerunning import rerun as repeat
 
     try:
-        agreement, repeated = repeat(folder, keep, None if quiet else open_view)
+        agreement, repeated = repeat(folder, keep, None if quiet else TerminalObserver())
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     kept = None if keep is None else str(repeated)

@@ -10,6 +10,7 @@ from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOption
 from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
 from bnlab.cli.summary_text import print_summary
 from bnlab.errors import RunError
+from bnlab.experiment.observer import RunObserver
 from bnlab.records import RunSummary
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def train(
 
     [bold]bnlab train -m norm=batch,none seed=0,1,2[/]: six runs, one table
 
-    A finished run asked for again is not trained again: its result is shown at once. One that was cut off goes on
-    from its last checkpoint: SIGTERM makes one, train.checkpoint_every=1000 makes more.
+    A finished run is not trained again: its result is shown at once. An interrupted run resumes from its last
+    checkpoint: SIGTERM writes one, train.checkpoint_every=1000 writes more.
     """
     words = overrides or []
     if cfg is not None:
@@ -63,7 +64,7 @@ def train(
 def _train_and_print(
     words: list[str], runs: Path | None, config_dir: Path | None, *, again: bool, quiet: bool, as_json: bool
 ) -> int:
-    """Train one run, print what came out, and return the exit status."""
+    """Train one run, print its result, and return the exit status."""
     from bnlab.config.compose import compose_run
     from bnlab.experiment.single import SINGLE, train_one
     from bnlab.runfolder.finding import runs_root
@@ -79,9 +80,7 @@ def _train_and_print(
                 config,
                 folder,
                 again=again,
-                open_view=None if quiet else open_view,
-                on_warning=(lambda _: None) if quiet else say_warning,
-                on_going_on=(lambda _: None) if quiet else _say_where_it_goes_on,
+                observer=None if quiet else TerminalObserver(),
                 interruption=interruption,
             )
     except RunError as error:
@@ -90,25 +89,32 @@ def _train_and_print(
         summary = RunSummary(failed.path.name, failed.read_status(), str(failed.path), config.seed)
     except KeyboardInterrupt:
         if not quiet:
-            say_warning(f"interrupted; 1 of 1 runs not finished. What was recorded is in {folder}")
+            say_warning(f"interrupted; 1 of 1 runs not finished. Its records so far are in {folder}")
         return 130
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
-    elif not quiet and summary.status in {"finished", "diverged"}:  # else the error has said it
+    elif not quiet and summary.status in {"finished", "diverged"}:  # else the error was printed above
         print_summary(summary)
     if summary.status == "interrupted" and interruption.is_asked:
         if not quiet:
-            say_warning(f"asked to end at step {summary.steps:,}; the same command goes on from there")
+            say_warning(f"asked to stop at step {summary.steps:,}; the same command resumes from there")
         return interruption.exit_status
     return 0 if summary.status == "finished" else 1
 
 
-def open_view(config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":
-    """Return the terminal's view of a run that is about to be trained."""
-    from bnlab.loggers.terminal import open_terminal
+class TerminalObserver(RunObserver):
+    """Prints warnings and the progress of a run on standard error."""
 
-    return open_terminal(ERR, run_id, plan.num_steps, config.train.batch_size)
+    def on_warning(self, text: str) -> None:
+        """Print a warning."""
+        say_warning(text)
 
+    def on_resumed(self, step: int) -> None:
+        """Print the step of the checkpoint."""
+        ERR.print(f"The run was interrupted; it resumes from its checkpoint at step {step:,}.", style="dim")
 
-def _say_where_it_goes_on(step: int) -> None:
-    ERR.print(f"It was cut off; going on from its checkpoint at step {step:,}.", style="dim")
+    def open_logger(self, config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":
+        """Return the logger that shows the run's progress."""
+        from bnlab.loggers.terminal import open_terminal
+
+        return open_terminal(ERR, run_id, plan.num_steps, config.train.batch_size)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
@@ -35,6 +36,9 @@ from bnlab.config.places import where_it_is_one
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
 from bnlab.schema import RunConfig
+
+INITIALIZE_OPTIONS: dict[str, str] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+"""Without version_base, Hydra 1.3 behaves like 1.1; with it, Hydra 1.4 warns on standard error."""
 
 
 def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConfig:
@@ -211,7 +215,7 @@ def _hydra_of_our_own() -> Iterator[None]:
     theirs = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bnlab"):
+        with initialize_config_dir(str(conf_folder()), job_name="bnlab", **INITIALIZE_OPTIONS):
             yield
     finally:
         GlobalHydra.instance().hydra = theirs  # asked for anew: Hydra may have put another instance in place

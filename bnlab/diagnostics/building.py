@@ -1,14 +1,12 @@
 """Diagnostics out of their names."""
 
-import importlib
-import os
 import re
-import sys
 from collections.abc import Sequence
 
-from bnlab.diagnostics.catalog import DIAGNOSTICS, find_place
+from bnlab.diagnostics.catalog import find_place
 from bnlab.diagnostics.diagnostic import Diagnostic
 from bnlab.errors import ConfigError
+from bnlab.plugins import load_class
 
 NAME = re.compile(r"^[A-Za-z_]\w*$")
 """What a diagnostic may be called: its name begins a tag, which a slash would cut."""
@@ -51,18 +49,5 @@ def find_diagnostic_class(name: str) -> type[Diagnostic]:
     Raises:
         ConfigError: No such name, module or class, or it is no diagnostic.
     """
-    place = find_place(name)
-    module_name, _, class_name = place.partition(":")
-    if name not in DIAGNOSTICS and os.getcwd() not in sys.path:  # noqa: PTH109  (a string is what sys.path holds)
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109  (one's own usually lies where the command is typed)
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # somebody's module can raise anything while it is imported
-        raise ConfigError(
-            f"diagnostics.names: {name} cannot be imported: {error}. It is read as package.module:Class."
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Diagnostic)):
-        raise ConfigError(
-            f"diagnostics.names: {name} must be a subclass of bnlab.diagnostics.diagnostic.Diagnostic, got {found!r}."
-        )
-    return found
+    what = f"diagnostics.names: {name}"
+    return load_class(find_place(name), Diagnostic, what)  # type: ignore[type-abstract]  # only the base is abstract

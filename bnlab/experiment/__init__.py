@@ -1,1 +1,1 @@
-"""One run, or a cohort of them, assembled: checked, put together, trained, and kept."""
+"""One run, or a cohort of runs: checked, assembled, trained and recorded."""

@@ -1,4 +1,4 @@
-"""The parts of a cohort, put together."""
+"""Builds a cohort from its configs."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,12 @@ from bnlab.training.stacked.runs import VectorizedRuns
 
 
 def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str) -> tuple[Cohort, Network]:
-    """Put a cohort together; also return a network of its kind, for the names of its layers.
+    """Build a cohort; also return a network of its architecture, for the names of its layers.
 
     Args:
-        configs: What to train; they differ in numbers only.
-        checked: What `check` made of the first.
-        engine: ``sequential`` for one run alone, ``vectorized`` for one or more.
+        configs: The settings of each run; they differ only in numbers, such as seed and learning rate.
+        checked: What `check` found for the first config.
+        engine: ``sequential`` for one run alone, ``vectorized`` for one or more runs.
     """
     if engine == "sequential":
         (config,) = configs
@@ -32,11 +32,11 @@ def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str)
 
 
 def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
-    """Put a run together from its parts, seeded and on its device; also return its network.
+    """Build a run from its parts, seeded and on its device; also return its network.
 
     Args:
-        config: What to train.
-        checked: What `check` made of it.
+        config: The settings of the run.
+        checked: What `check` found for these settings.
     """
     model = build_network(config, checked.data.input_shape, checked.data.num_classes)
     seed_weights(model, config.model, config.seed)

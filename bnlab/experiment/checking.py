@@ -1,4 +1,4 @@
-"""Will it run? Found out before anything is spent on it or any folder is made."""
+"""Checks that a config can be trained, before any time is spent on training and before any folder is made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,20 +19,21 @@ from bnlab.training.loop import Plan
 from bnlab.traps.trial import try_out
 
 SMALL_STEP_FLOP = 4e8
-"""Floating-point operations of a forward pass over one batch, below which one thread is best: on a busy machine two
-that wait for each other have cost a factor of 100. The default MLP needs 1.2e7, the default CNN on 28x28 3.5e9."""
+"""Floating-point operations of a forward pass over one batch, below which one thread is best: on a busy machine, two
+threads that wait for each other took up to 100 times as long. The default MLP needs 1.2e7 operations, the default CNN
+on 28x28 images 3.5e9."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A config that will run: its data is open, its model has been built once, without weights, and tried.
+    """A config that can be trained: its data is open, and one batch went through its network without weights.
 
     Attributes:
-        data: On the CPU.
-        device: Where it will be trained.
-        num_threads: Of the CPU.
-        plan: What happens at which step.
-        warnings: What is legal and probably not meant.
+        data: The three splits, on the CPU.
+        device: The device that the run is trained on.
+        num_threads: The number of CPU threads that torch computes with.
+        plan: The steps at which the run is logged, evaluated, measured and saved.
+        warnings: One sentence for each setting that is legal but probably a mistake.
     """
 
     data: DataSet
@@ -43,11 +44,11 @@ class Checked:
 
 
 def check(config: RunConfig) -> Checked:
-    """Find out whether a config will run, before anything is spent on it or any folder is made.
+    """Check that a config can be trained; nothing is written.
 
     Raises:
         ConfigError: A setting that cannot work.
-        DataError: The data are not there, or damaged.
+        DataError: The data are missing or damaged.
     """
     device = _find_device(config.device)
     diagnostics = build_diagnostics(config.diagnostics.names)
@@ -59,15 +60,15 @@ def check(config: RunConfig) -> Checked:
     return Checked(data, device, num_threads, plan, trial.warnings)
 
 
-def is_there(device: str) -> bool:
-    """Whether a device can be trained on here.
+def is_available(device: str) -> bool:
+    """Return whether this machine has a device.
 
     Args:
-        device: As a manifest names it.
+        device: A torch device, such as ``cuda:0``.
     """
     try:
         _find_device(device)
-    except (ConfigError, RuntimeError):  # torch's, for a name that it does not know
+    except (ConfigError, RuntimeError):  # torch raises it for an unknown name
         return False
     return True
 
@@ -76,15 +77,17 @@ def _find_device(name: str) -> torch.device:
     """Return the device of a name.
 
     Raises:
-        ConfigError: It is not there.
+        ConfigError: This machine lacks it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device={name} is not there: torch sees {torch.cuda.device_count()} GPUs. Use device=cpu.")
+        raise ConfigError(
+            f"device={name} is not available: torch sees {torch.cuda.device_count()} GPUs. Use device=cpu."
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device=mps is not there: it needs a Mac with Apple silicon. Use device=cpu.")
+        raise ConfigError("device=mps is not available: it needs a Mac with Apple silicon. Use device=cpu.")
     return device
 
 

@@ -1,9 +1,10 @@
-"""A cohort, trained and kept. Read `run_cohort` from top to bottom: that is what happens."""
+"""A cohort, trained and recorded. Read `run_cohort` from top to bottom: that is the order of events."""
 
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bnlab import provenance
@@ -11,8 +12,9 @@ from bnlab.errors import BnlabError, RunError
 from bnlab.experiment.assembly import assemble_cohort
 from bnlab.experiment.checking import Checked, check
 from bnlab.experiment.manifest import manifests_of
-from bnlab.experiment.recorder import Companion, Member, Recorder
-from bnlab.experiment.resuming import find_start, made_by
+from bnlab.experiment.observer import RunObserver
+from bnlab.experiment.recorder import FinishedMember, Member, Recorder
+from bnlab.experiment.resuming import find_start, origin_of
 from bnlab.loggers.logger import Logger
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 from bnlab.records import Record, RunSummary, Status, as_record
@@ -22,28 +24,17 @@ from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 from bnlab.seeding import stream_seed
 from bnlab.training.interruption import Interruption
-from bnlab.training.loop import Checkpoint, FinalWeights, Plan, train
+from bnlab.training.loop import Checkpoint, FinalWeights, train
 from bnlab.training.precision import computing_with
 
 _log = logging.getLogger("bnlab")
 
 
-OpenView = Callable[[RunConfig, str, Plan], Logger]
-"""(config, run id, plan) -> a view of a run that is about to be trained."""
-
-
 def run_experiment(
-    config: RunConfig,
-    folder: RunFolder,
-    open_view: OpenView | None = None,
-    on_warning: Callable[[str], object] = lambda _: None,
-    *,
-    again: bool = False,
+    config: RunConfig, folder: RunFolder, observer: RunObserver | None = None, *, again: bool = False
 ) -> RunSummary:
-    """Train one run by itself and keep everything about it in its folder; see `run_cohort`."""
-    (summary,) = run_cohort(
-        [Member(config, folder)], "sequential", open_view=open_view, on_warning=on_warning, again=again
-    )
+    """Train one run alone and record it in its folder; see `run_cohort`."""
+    (summary,) = run_cohort([Member(config, folder)], "sequential", again=again, observer=observer)
     return summary
 
 
@@ -52,97 +43,120 @@ def run_cohort(
     engine: str,
     *,
     again: bool = False,
-    open_view: OpenView | None = None,
-    on_warning: Callable[[str], object] = lambda _: None,
-    on_going_on: Callable[[int], object] = lambda _: None,
+    observer: RunObserver | None = None,
     interruption: Interruption | None = None,
 ) -> list[RunSummary]:
-    """Train a cohort, and keep everything about each of its runs in that run's folder.
+    """Train a cohort, and record each of its runs in that run's folder.
 
-    Runs whose results are there are trained along, since the bits of the others may depend on their company's
-    number, and what is there is kept. A cohort that was cut off goes on from its last checkpoint.
+    Runs that have a result already are trained along with the others, because the float32 bits of the others may
+    depend on the number of runs in the cohort. Their results stay as they are. A cohort that was interrupted resumes
+    from its last checkpoint.
 
     Args:
-        members: Its runs, in order.
-        engine: ``sequential`` for one run alone, ``vectorized`` for any number.
-        again: Train them anew, whatever is there.
-        open_view: For a view of each while it trains.
-        on_warning: Told of what is probably not meant; log.txt is told anyway.
-        on_going_on: Told of the step from which a cohort that was cut off goes on.
-        interruption: Where somebody may ask for a stop after a step, with a checkpoint.
+        members: The runs of the cohort, in order.
+        engine: ``sequential`` to train one run alone, ``vectorized`` to train any number of runs together.
+        again: Train all runs from step 0, even if they have results or checkpoints.
+        observer: Receives warnings and the step of resumption, and opens a logger per run; None: nobody is told.
+        interruption: Asks, from a signal handler or a thread, to stop after the current step with a checkpoint; None:
+            training runs to its end.
 
     Returns:
-        What came out of each, in order.
+        The result of each run, in order.
 
     Raises:
         ConfigError: A setting that cannot work; no folder is made.
-        DataError: The data are not there, or damaged; no folder is made.
+        DataError: The data are missing or damaged; no folder is made.
         RunBusyError: Another process trains one of these runs.
-        RunError: They failed; their log.txt says why.
-        KeyboardInterrupt: They were cut off; what was recorded is kept.
+        RunError: Training failed; the runs' log.txt says why.
+        KeyboardInterrupt: Training was interrupted; the records up to then are kept.
     """
+    observer = observer or RunObserver()
     checked = check(members[0].config)
-    notes = list(checked.warnings)
     with contextlib.ExitStack() as locks:
         for member in members:
             locks.enter_context(member.folder.locked())
         results = {i: None if again else member.folder.read_finished() for i, member in enumerate(members)}
-        wanted = [i for i, result in results.items() if result is None]
-        if wanted:
-            with saying_where_it_cannot_write(members[0].folder.path.parent):
-                start = None if again else find_start(members, wanted, engine, checked, notes.append)
-            for note in notes:
-                on_warning(note)
+        missing = [i for i, result in results.items() if result is None]
+        if missing:
+            warnings, start = list(checked.warnings), None
+            if not again:
+                with saying_where_it_cannot_write(members[0].folder.path.parent):
+                    start = find_start(members, missing, engine, checked, warnings.append)
+            for warning in warnings:
+                observer.on_warning(warning)
             if start is not None:
-                on_going_on(start.step)
-            results |= _train_and_record(members, wanted, engine, checked, start, notes, open_view, interruption)
+                observer.on_resumed(start.step)
+            training = _Training(members, missing, engine, checked, start, warnings)
+            results |= _train_and_record(training, observer, interruption)
             if all(result and result.status in {"finished", "diverged"} for result in results.values()):
                 for member in members:
                     member.folder.forget_checkpoints()
     return [result for result in results.values() if result is not None]
 
 
+@dataclass(frozen=True)
+class _Training:
+    """A cohort that is about to be trained.
+
+    Attributes:
+        members: The runs of the cohort, in order.
+        missing: The positions of the runs that have no result yet. Only these are recorded.
+        engine: ``sequential`` or ``vectorized``.
+        checked: What `check` found for the first config; it holds for all.
+        start: The checkpoint to resume from; None: training begins at step 0.
+        warnings: Texts for the runs' log.txt.
+    """
+
+    members: Sequence[Member]
+    missing: Sequence[int]
+    engine: str
+    checked: Checked
+    start: Checkpoint | None
+    warnings: Sequence[str]
+
+    @property
+    def in_training(self) -> list[int]:
+        """The positions of the runs that are trained: all, but for those that had diverged before the checkpoint."""
+        return list(range(len(self.members))) if self.start is None else list(self.start.states)
+
+    def elapsed_s(self, position: int) -> float:
+        """Return the seconds that a run was trained for before it was interrupted; 0 if it begins at step 0."""
+        return 0.0 if self.start is None else float(self.start.states[position]["clock"]["elapsed_s"])
+
+
 def _train_and_record(
-    members: Sequence[Member],
-    wanted: Sequence[int],
-    engine: str,
-    checked: Checked,
-    start: Checkpoint | None,
-    notes: Sequence[str],
-    open_view: OpenView | None,
-    interruption: Interruption | None,
+    training: _Training, observer: RunObserver, interruption: Interruption | None
 ) -> dict[int, RunSummary]:
-    """Train a cohort; return what came out of those that are recorded.
+    """Train a cohort; return the results of the runs that had none, by their positions.
 
     Raises:
-        RunError: They failed.
-        KeyboardInterrupt: They were cut off.
+        RunError: Training failed.
+        KeyboardInterrupt: Training was interrupted.
     """
-    configs = [member.config for member in members]
-    manifests = _going_on(manifests_of(checked, configs, engine), members, start)
-    maker = made_by(members, engine)
+    members, checked, start = training.members, training.checked, training.start
+    manifests = _manifests(training)
+    origin = origin_of(members, training.engine)
     summaries: dict[int, RunSummary] = {}
-    with _open_folders(members, wanted, manifests, start):
-        before_s = {i: 0.0 if start is None else start.states[i]["clock"]["elapsed_s"] for i in wanted}
-        recorders = {i: Recorder(members[i], manifests[i], maker, before_s[i]) for i in wanted}
-        companions = {i: Companion(member, maker) for i, member in enumerate(members) if i not in wanted}
+    with _open_folders(training, manifests):
+        recorders = {i: Recorder(members[i], manifests[i], origin, training.elapsed_s(i)) for i in training.missing}
+        others = {i: FinishedMember(member, origin) for i, member in enumerate(members) if i not in training.missing}
         status: Status = "failed"
         try:
-            _announce(members, wanted, checked, start, notes)
-            in_training = list(range(len(members))) if start is None else list(start.states)
-            with computing_with(checked.num_threads, stream_seed(configs[0].seed, "noise"), checked.device):
-                cohort, _ = assemble_cohort([configs[i] for i in in_training], checked, engine)
+            _log_beginning(training)
+            with computing_with(checked.num_threads, stream_seed(members[0].config.seed, "noise"), checked.device):
+                configs = [members[i].config for i in training.in_training]
+                cohort, _ = assemble_cohort(configs, checked, training.engine)
                 for recorder in recorders.values():
-                    recorder.loggers += _open_loggers(recorder.member, checked.plan, start, open_view)
+                    recorder.loggers += _open_loggers(recorder.member, training, observer)
                 for event in train(cohort, checked.plan, start, interruption):
-                    _hand_on(event, {**companions, **recorders})
+                    _record(event, {**others, **recorders})
             status = "interrupted"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         except Exception as error:
             _log.exception("the run failed")
-            raise RunError(_how_they_failed(list(recorders.values()), start, error)) from error
+            raise RunError(_failure_message(list(recorders.values()), start, error)) from error
         finally:
             for i, recorder in recorders.items():
                 try:
@@ -152,88 +166,76 @@ def _train_and_record(
     return summaries
 
 
-def _hand_on(event: Record | Checkpoint | FinalWeights, keepers: Mapping[int, Recorder | Companion]) -> None:
-    """Give an event to whoever keeps its run."""
+def _record(event: Record | Checkpoint | FinalWeights, recorders: Mapping[int, Recorder | FinishedMember]) -> None:
+    """Pass an event of the training loop to the recorder of its run."""
     if isinstance(event, Checkpoint):
         for i, state in event.states.items():
-            keepers[i].keep_state(event.step, state)
+            recorders[i].keep_state(event.step, state)
     elif isinstance(event, FinalWeights):
-        keepers[event.replica].keep_weights(event.step, event.values)
+        recorders[event.replica].keep_weights(event.step, event.values)
     else:
-        keepers[event.replica].take(event)
+        recorders[event.replica].take(event)
 
 
 @contextlib.contextmanager
-def _open_folders(
-    members: Sequence[Member], wanted: Sequence[int], manifests: Sequence[dict[str, Any]], start: Checkpoint | None
-) -> Iterator[None]:
-    """Hold the folders of some runs open for training, with their messages going to their log.txt."""
-    resume_at = None if start is None else start.step
+def _open_folders(training: _Training, manifests: Sequence[dict[str, Any]]) -> Iterator[None]:
+    """Hold the folders of the missing runs open for training, and write log messages to their log.txt."""
+    resume_at = None if training.start is None else training.start.step
     with contextlib.ExitStack() as stack:
-        for i in wanted:
-            folder = members[i].folder
-            stack.enter_context(folder.opened_for_training(members[i].config, manifests[i], resume_at))
-            stack.enter_context(collecting_messages(folder.log_path))
+        for i in training.missing:
+            member = training.members[i]
+            stack.enter_context(member.folder.opened_for_training(member.config, manifests[i], resume_at))
+            stack.enter_context(collecting_messages(member.folder.log_path))
         yield
 
 
-def _going_on(
-    manifests: list[dict[str, Any]], members: Sequence[Member], start: Checkpoint | None
-) -> list[dict[str, Any]]:
-    """Return manifests that tell when a run that goes on was begun, and where it was taken up."""
+def _manifests(training: _Training) -> list[dict[str, Any]]:
+    """Return the manifests of all runs; those of resumed runs say when they began and where they were resumed."""
+    members, start = training.members, training.start
+    manifests = manifests_of(training.checked, [member.config for member in members], training.engine)
     if start is None:
         return manifests
-    told = []
+    continued = []
     for manifest, member in zip(manifests, members, strict=True):
         before: dict[str, Any] = {}
-        with contextlib.suppress(RunError):  # a manifest can be damaged, and the checkpoint sound
+        with contextlib.suppress(RunError):  # a manifest can be damaged while the checkpoint is intact
             before = member.folder.read_manifest()
-        taken_up = {"step": start.step, "at": provenance.now(), "after_threads": before.get("threads")}
-        resumed = [*before.get("resumed", []), taken_up]
-        told.append({**manifest, "started": before.get("started", manifest["started"]), "resumed": resumed})
-    return told
+        resumption = {"step": start.step, "at": provenance.now(), "after_threads": before.get("threads")}
+        resumed = [*before.get("resumed", []), resumption]
+        continued.append({**manifest, "started": before.get("started", manifest["started"]), "resumed": resumed})
+    return continued
 
 
-def _announce(
-    members: Sequence[Member], wanted: Sequence[int], checked: Checked, start: Checkpoint | None, notes: Sequence[str]
-) -> None:
-    names = ", ".join(members[i].folder.path.name for i in wanted)
-    _log.info("%s on %s with %d threads", names, checked.device, checked.num_threads)
-    if start is not None:
-        _log.info("going on from the checkpoint at step %d", start.step)
-    for note in notes:
-        _log.warning("%s", note)
+def _log_beginning(training: _Training) -> None:
+    names = ", ".join(training.members[i].folder.path.name for i in training.missing)
+    _log.info("%s on %s with %d threads", names, training.checked.device, training.checked.num_threads)
+    if training.start is not None:
+        _log.info("resumed from the checkpoint at step %d", training.start.step)
+    for warning in training.warnings:
+        _log.warning("%s", warning)
 
 
-def _open_loggers(
-    member: Member,
-    plan: Plan,
-    start: Checkpoint | None,
-    open_view: OpenView | None,
-) -> list[Logger]:
+def _open_loggers(member: Member, training: _Training, observer: RunObserver) -> list[Logger]:
     loggers: list[Logger] = []
-    folder, config = member.folder, member.config
+    folder, config, is_resumed = member.folder, member.config, training.start is not None
     if "tensorboard" in config.loggers:
-        purge_step = None if start is None else 0
-        board = TensorBoardLogger(folder.path, config, member.swept, purge_step)
-        # all over again: a kill takes the last seconds of events with it, before a checkpoint too
-        told = [] if start is None else itertools.chain(folder.read_records(), folder.read_timings())
-        for facts in told:
-            board.take(as_record(facts))
+        board = TensorBoardLogger(folder.path, config, member.swept, purge_step=0 if is_resumed else None)
+        if is_resumed:  # write all events again: a kill loses the last seconds of them, before a checkpoint too
+            for facts in itertools.chain(folder.read_records(), folder.read_timings()):
+                board.take(as_record(facts))
         loggers.append(board)
-    if open_view is not None:
-        loggers.append(open_view(config, folder.path.name, plan))
-    return loggers
+    logger = observer.open_logger(config, folder.path.name, training.checked.plan)
+    return loggers if logger is None else [*loggers, logger]
 
 
-def _how_they_failed(recorders: Sequence[Recorder], start: Checkpoint | None, error: Exception) -> str:
-    """Return the message: who, why, where it is told at length, and what happens when they are asked for again."""
+def _failure_message(recorders: Sequence[Recorder], start: Checkpoint | None, error: Exception) -> str:
+    """Return the message: which run, why, where the traceback is, and what happens when the command is run again."""
     first = recorders[0].member.folder
     others = f" and {len(recorders) - 1} trained together with it" if recorders[1:] else ""
     why: str = str(error).partition("\n")[0]
     why = why if isinstance(error, BnlabError) else f"{type(error).__name__}: {why}"
-    message = f"{first.path.name}{others} failed: {why}\nThe whole story: {first.log_path}"
+    message = f"{first.path.name}{others} failed: {why}\nThe whole traceback: {first.log_path}"
     kept_step = recorders[0].kept_step or (start and start.step)
     if kept_step:
-        message += f"\nAsked for again, it goes on from step {kept_step}; --again begins anew."
+        message += f"\nThe same command resumes it from step {kept_step}; --again trains it from the beginning."
     return message

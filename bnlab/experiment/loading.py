@@ -1,4 +1,4 @@
-"""A run's network, back from its folder."""
+"""Loads the network of a run from its folder."""
 
 from pathlib import Path
 
@@ -18,18 +18,18 @@ def load_model(run: str | Path) -> nn.Module:
     """Return a run's network with its final weights, in eval mode, on the CPU.
 
     Args:
-        run: Its folder, or its name among all runs.
+        run: The folder of the run, or its name among all runs.
 
     Raises:
-        ConfigError: There is no such run, or there are several.
-        RunError: It is not a run's folder, or has no weights.
+        ConfigError: No run has this name, or several have.
+        RunError: The folder is not that of a run, or has no weights.
     """
     folder = RunFolder(Path(run).absolute()) if Path(run).is_dir() else find_run(run)
     try:
         config = RunConfig.model_validate(folder.read_config())
     except ValidationError as error:
         raise RunError(
-            f"{run} was made by another version of bnlab: {say_what_is_wrong(error)}\n"
+            f"{run} was trained by another version of bnlab: {say_what_is_wrong(error)}\n"
             "Its checkpoint.pt holds the weights all the same: torch.load(path, weights_only=True)."
         ) from error
     try:
@@ -43,7 +43,7 @@ def load_model(run: str | Path) -> nn.Module:
 
 
 def _how_to_train_again(folder: RunFolder) -> str:
-    """Return what to type for new weights of a run, and of no other; --again would train its whole sweep anew."""
+    """Return the command that trains this run again and no other; --again would train its whole sweep again."""
     try:
         command = str(folder.read_manifest()["command"])
     except (RunError, KeyError):
@@ -52,4 +52,4 @@ def _how_to_train_again(folder: RunFolder) -> str:
         return f"Train the run again: {command}"
     if command.startswith("bnlab train") and not (folder.path.parent / "sweep.json").exists():
         return f"Train the run again: {command} --again"
-    return f"Take {folder.path} away, then the same command trains this run again: {command}"
+    return f"Remove {folder.path}, then the same command trains this run again: {command}"

@@ -1,4 +1,4 @@
-"""What a run's manifest says of how it was made, and the way back: the configs of its cohort. No torch."""
+"""Writes how a run was trained into its manifest, and reads its cohort's configs from there. No torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def manifests_of(checked: "Checked", configs: Sequence[RunConfig], engine: str) -> list[dict[str, Any]]:
-    """Return what the manifests of a cohort's runs say before they are trained.
+    """Return the manifests of a cohort's runs before training: who trains them, where, on which data.
 
     Args:
-        checked: What `check` made of the first.
-        configs: Of all of them, in order.
-        engine: How they are trained.
+        checked: What `check` found for the first config.
+        configs: The settings of all runs, in order.
+        engine: ``sequential`` or ``vectorized``.
     """
     data = checked.data
     sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
@@ -55,7 +55,7 @@ def what_varies(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
     """Return the settings in which configs differ: dotted key -> one value per config.
 
     Args:
-        configs: Of one cohort.
+        configs: The settings of the runs of one cohort.
     """
     flat = [flatten(config.as_dict()) for config in configs]
     return {key: [one[key] for one in flat] for key in flat[0] if any(one[key] != flat[0][key] for one in flat)}
@@ -65,11 +65,11 @@ def cohort_from(manifest: Mapping[str, Any]) -> list[RunConfig]:
     """Return the configs of all runs that a run was trained together with, in order, its own among them.
 
     Args:
-        manifest: The run's.
+        manifest: The content of the run's manifest.json.
 
     Raises:
-        RunError: They cannot be told any more: another version of bnlab wrote the manifest, it is damaged, or the
-            file that data.path names has changed since.
+        RunError: The manifest is damaged or from another version of bnlab, or the file that data.path names has
+            changed since.
         DataError: The file that data.path names is gone.
     """
     try:
@@ -80,19 +80,19 @@ def cohort_from(manifest: Mapping[str, Any]) -> list[RunConfig]:
         ]
         ids = [run_id(config) for config in configs]
     except ValidationError as error:
-        raise RunError(f"the run was made by another version of bnlab: {say_what_is_wrong(error)}") from error
+        raise RunError(f"the run was trained by another version of bnlab: {say_what_is_wrong(error)}") from error
     except (KeyError, TypeError, IndexError) as error:
-        raise RunError(f"the manifest does not say how the run was made: {error!r}. Train it anew.") from error
+        raise RunError(f"the manifest does not say how the run was trained: {error!r}. Train it again.") from error
     changed = [known for known, found in zip(cohort["runs"], ids, strict=True) if known not in {None, found}]
     if changed:
         raise RunError(
-            f"{changed[0]} would be another run today: its data or the version of bnlab have changed. Train it anew."
+            f"{changed[0]} would be another run today: its data or the version of bnlab have changed. Train it again."
         )
     return configs
 
 
 def _with_values(config: Mapping[str, Any], varies: Mapping[str, Sequence[Any]], position: int) -> dict[str, Any]:
-    """Return a config as plain values, with those of one member in place of its own."""
+    """Return a config as plain values, in which the values of one cohort member replace its own."""
     changed = dict(config)
     for key, values in varies.items():
         *groups, name = key.split(".")

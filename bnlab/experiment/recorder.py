@@ -1,4 +1,4 @@
-"""All that is kept of one run while it trains: its folder, its views, its tally."""
+"""Records one run while it trains: in its folder, in its loggers, in its tally."""
 
 import contextlib
 import logging
@@ -26,9 +26,9 @@ class Member:
     """One run of a cohort.
 
     Attributes:
-        config: What it is.
-        folder: Where it is kept.
-        swept: Of a run of a sweep: the settings that tell its runs apart. None: a run by itself.
+        config: The run's settings.
+        folder: Where the run is recorded.
+        swept: For a run of a sweep, the dotted keys that differ between the sweep's runs; None: a single run.
     """
 
     config: RunConfig
@@ -36,50 +36,56 @@ class Member:
     swept: Sequence[str] | None = None
 
 
-class Companion:
-    """Keeps, of a run that has its result and is trained along, what its cohort needs to go on.
+class FinishedMember:
+    """Keeps the training state of a run that has its result already and is trained along with its cohort.
+
+    An interrupted cohort can resume only if it has the states of all its runs. Everything else is on disk already.
 
     Args:
-        member: The run, whose lock is held.
-        made_by: What must be the same for a checkpoint to be gone on from.
+        member: The run; this process holds its lock.
+        origin: What must be equal for a checkpoint to be usable; see `origin_of`.
     """
 
-    def __init__(self, member: Member, made_by: dict[str, Any]) -> None:
+    def __init__(self, member: Member, origin: dict[str, Any]) -> None:
         self.member = member
-        self._made_by = made_by
+        self._origin = origin
 
     def take(self, record: Record) -> None:
-        """Forget a record: there is one like it on disk."""
+        """Ignore a record: the run's folder has an equal one."""
 
     def keep_state(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint to go on from, apart from the run's own."""
+        """Write the state to a file of its own: checkpoint.pt holds the run's final weights.
+
+        Raises:
+            RunError: The folder cannot be written to.
+        """
         folder = self.member.folder
         with _writing_to(folder):
-            training = {"made_by": self._made_by, "state": state, "num_records": None}
+            training = {"made_by": self._origin, "state": state, "num_records": None}
             weights = state["cohort"]["model"]
-            write_checkpoint(folder.company_path, step, weights, training, folder.previous_company_path)
+            write_checkpoint(folder.cohort_state_path, step, weights, training, folder.previous_cohort_state_path)
 
     def keep_weights(self, step: int, weights: dict[str, Tensor]) -> None:
-        """Forget the final weights: they are on disk."""
+        """Ignore the final weights: they are on disk."""
 
 
 class Recorder:
-    """Writes down what happens to one run, up to its ending.
+    """Records one run from its first record to its end.
 
     Args:
-        member: The run, whose folder is open for training.
-        manifest: What its manifest says, but for the ending.
-        made_by: What must be the same for a checkpoint to be gone on from.
-        before_s: Seconds that it was trained for already, if it goes on.
+        member: The run; its folder is open for training.
+        manifest: The content of manifest.json, without the keys that the end of the run adds.
+        origin: What must be equal for a checkpoint to be usable; see `origin_of`.
+        elapsed_s: Seconds that the run was trained for before it was interrupted; 0 if it begins at step 0.
 
     Attributes:
-        loggers: Its views.
-        summary: What came out; None as long as it is open.
-        kept_step: The step of its last checkpoint, or None.
+        loggers: Receive every record, such as the terminal and TensorBoard. They are closed when the run ends.
+        summary: The result; None until the run has ended.
+        kept_step: The step of the last checkpoint that was written; None: none was.
     """
 
     def __init__(
-        self, member: Member, manifest: dict[str, Any], made_by: dict[str, Any], before_s: float = 0.0
+        self, member: Member, manifest: dict[str, Any], origin: dict[str, Any], elapsed_s: float = 0.0
     ) -> None:
         self.member = member
         self.tally = Tally()
@@ -87,15 +93,15 @@ class Recorder:
         self.summary: RunSummary | None = None
         self.kept_step: int | None = None
         self._manifest = manifest
-        self._made_by = made_by
-        self._began = time.perf_counter() - before_s
+        self._origin = origin
+        self._began = time.perf_counter() - elapsed_s
         self._num_records = 0
-        for facts in member.folder.read_records():  # of a run that goes on: its views have them already
+        for facts in member.folder.read_records():  # of a resumed run; its loggers have these records
             self._num_records += 1
             self.tally.take(as_record(facts))
 
     def take(self, record: Record) -> None:
-        """Write a record down, then hand it to whoever else wants it; with its last one the run is closed.
+        """Write a record to the folder and pass it to the loggers; the last record ends the run.
 
         Raises:
             RunError: The folder cannot be written to.
@@ -110,21 +116,21 @@ class Recorder:
                 self.close(record.name)
 
     def keep_state(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint to go on from; the one before it stays beside.
+        """Write a checkpoint from which training can resume; the one before it is kept too.
 
         Raises:
             RunError: The folder cannot be written to.
         """
         folder = self.member.folder
         with _writing_to(folder):
-            training = {"made_by": self._made_by, "state": state, "num_records": self._num_records}
+            training = {"made_by": self._origin, "state": state, "num_records": self._num_records}
             weights = state["cohort"]["model"]
             write_checkpoint(folder.checkpoint_path, step, weights, training, folder.previous_checkpoint_path)
         self.kept_step = step
         self.tally.steps = max(self.tally.steps, step)  # nothing may have been recorded since
 
     def keep_weights(self, step: int, weights: dict[str, Tensor]) -> None:
-        """Write the final weights; the checkpoint before them stays, until the whole cohort is done.
+        """Write the final weights; the checkpoint before them is kept until the whole cohort has ended.
 
         Raises:
             RunError: The folder cannot be written to.
@@ -133,18 +139,18 @@ class Recorder:
         with _writing_to(folder):
             write_checkpoint(folder.checkpoint_path, step, weights, None, folder.previous_checkpoint_path)
 
-    def close(self, otherwise: Status) -> RunSummary:
-        """Write how it ended, and close its views; a second time it changes nothing.
+    def close(self, unfinished_status: Status) -> RunSummary:
+        """Write how the run ended, and close its loggers; a second call changes nothing.
 
         Args:
-            otherwise: The status of a run whose training did not come to its end.
+            unfinished_status: The status to write if training did not reach the end of the run.
 
         Raises:
             OSError: The folder cannot be written to.
         """
         if self.summary is not None:
             return self.summary
-        status = self.tally.ending or otherwise
+        status = self.tally.ending or unfinished_status
         folder, config = self.member.folder, self.member.config
         duration_s = time.perf_counter() - self._began
         _log.info("%s: %s at step %d after %.1f s", folder.path.name, status, self.tally.steps, duration_s)
@@ -152,8 +158,8 @@ class Recorder:
         while self.loggers:
             try:
                 self.loggers.pop().close(summary)
-            except Exception:  # of a view: what it shows is on disk, and the ending must get there too
-                _log.exception("a view could not be closed")
+            except Exception:  # a logger only shows what is on disk, and the ending must get to disk too
+                _log.exception("a logger could not be closed")
         folder.write_summary(summary)
         ending = {"status": status, "ended": provenance.now(), "duration_s": duration_s}
         folder.write_manifest({**self._manifest, **ending, "config": config.as_dict()})
@@ -163,10 +169,10 @@ class Recorder:
 
 @contextlib.contextmanager
 def _writing_to(folder: RunFolder) -> Iterator[None]:
-    """Say in one sentence that a folder cannot be written to.
+    """Turn a failure to write into one sentence.
 
     Raises:
-        RunError: It cannot.
+        RunError: The folder cannot be written to.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""A run, trained once more from what its manifest says, and held against itself."""
+"""Trains a run once more, from its manifest, and compares the two trainings."""
 
 import contextlib
 import tempfile
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import ConfigError, RunError
-from bnlab.experiment.checking import is_there
-from bnlab.experiment.cohort_run import OpenView, run_cohort
+from bnlab.experiment.checking import is_available
+from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.manifest import cohort_from
+from bnlab.experiment.observer import RunObserver
 from bnlab.experiment.recorder import Member
 from bnlab.loggers.logger import Logger
-from bnlab.records import Record, RunSummary
 from bnlab.runfolder.agreement import Agreement, compare
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
@@ -20,31 +20,32 @@ from bnlab.schema import RunConfig
 from bnlab.training.loop import Plan
 
 
-def rerun(folder: RunFolder, keep: Path | None = None, open_view: OpenView | None = None) -> tuple[Agreement, Path]:
-    """Train a run once more, by the engine, in the cohort, on the device and by the threads of its manifest.
+def rerun(folder: RunFolder, keep: Path | None = None, observer: RunObserver | None = None) -> tuple[Agreement, Path]:
+    """Train a run once more, with the engine, cohort, device and number of threads of its manifest.
 
-    A cohort is trained as a whole, since float32 bits depend on its size. Where the device of the manifest is not
-    there, the run's setting ``device`` says which is taken; what then differs is told.
+    The whole cohort is trained, because float32 bits depend on its size. If this machine lacks the manifest's device,
+    the run's setting ``device`` chooses one, and the returned agreement names the difference.
 
     Args:
-        folder: The run's, which is only read.
-        keep: Where the repetition stays, in a folder by the run's id; None: in a temporary place, and it is gone.
-        open_view: For a view while it trains.
+        folder: The folder of the run, which is only read.
+        keep: The folder in which the repetition stays, under the run's id; None: a temporary folder, removed at the
+            end.
+        observer: Opens a logger for the run itself, not for the others of its cohort; None: no logger.
 
     Returns:
-        How they agree, and the folder of the repetition, which is gone if it was not to be kept.
+        How the two trainings agree, and the folder of the repetition, which is gone if ``keep`` is None.
 
     Raises:
-        ConfigError: The run has not come to its end, its manifest is damaged or another version's, or it would be
-            repeated into its own folder.
+        ConfigError: The run is unfinished, its manifest is damaged or from another version, or ``keep`` is the folder
+            of the run itself.
         RunError: The repetition failed.
         DataError: The data are not there, or damaged.
     """
     configs, manifest = _cohort_of(folder)
     if folder.read_finished() is None:
         raise ConfigError(
-            f"{folder.path.name} has not come to its end ({folder.read_status()}): nothing to compare with. "
-            "The command that made it goes on from where it was."
+            f"{folder.path.name} is unfinished ({folder.read_status()}): there is no result to compare with. "
+            "The command that began it resumes it."
         )
     position = manifest["cohort"]["position"] if manifest["cohort"] else 0
     own = run_id(configs[position])
@@ -52,37 +53,39 @@ def rerun(folder: RunFolder, keep: Path | None = None, open_view: OpenView | Non
         members = [Member(config, RunFolder(place / run_id(config))) for config in configs]
         repeated = members[position].folder
         if any(folder.path.resolve() == member.folder.path.resolve() for member in members):
-            raise ConfigError(f"--keep {keep} is where the run itself lies. Give it another folder.")
-
-        def view_of_this_one(config: RunConfig, name: str, plan: Plan) -> Logger:
-            return open_view(config, name, plan) if open_view is not None and name == own else _Unseen()
-
-        run_cohort(members, manifest["engine"], again=True, open_view=view_of_this_one)
+            raise ConfigError(f"--keep {keep} is the folder of the run itself. Give another folder.")
+        run_cohort(members, manifest["engine"], again=True, observer=_ObserverOfOneRun(observer or RunObserver(), own))
         return compare(folder, repeated), repeated.path
 
 
 def _cohort_of(folder: RunFolder) -> tuple[list[RunConfig], dict[str, Any]]:
-    """Return the configs of all runs of a run's cohort, as they were trained, and its manifest.
+    """Return the configs of all runs of a run's cohort, as they were trained, and the run's manifest.
 
     Raises:
-        ConfigError: They cannot be told any more.
+        ConfigError: The manifest does not give them: it is damaged, or from another version.
     """
     try:
         manifest = folder.read_manifest()
         device, num_threads = str(manifest["device"]), int(manifest["threads"])
-        return [_as_it_was(config, device, num_threads) for config in cohort_from(manifest)], manifest
+        return [_as_trained(config, device, num_threads) for config in cohort_from(manifest)], manifest
     except (RunError, LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder.path.name} cannot be repeated: {error}") from error
 
 
-class _Unseen:
-    """The view of a run that is only trained along."""
+class _ObserverOfOneRun(RunObserver):
+    """Opens another observer's logger for one run of a cohort, and none for the others.
 
-    def take(self, record: Record) -> None:
-        """Show nothing."""
+    Args:
+        observer: The observer whose logger is opened.
+        run_id: The run that gets the logger.
+    """
 
-    def close(self, summary: RunSummary | None) -> None:
-        """Have nothing to close."""
+    def __init__(self, observer: RunObserver, run_id: str) -> None:
+        self._observer = observer
+        self._run_id = run_id
+
+    def open_logger(self, config: RunConfig, run_id: str, plan: Plan) -> Logger | None:
+        return self._observer.open_logger(config, run_id, plan) if run_id == self._run_id else None
 
 
 @contextlib.contextmanager
@@ -94,6 +97,6 @@ def _place(keep: Path | None) -> Iterator[Path]:
             yield Path(place)
 
 
-def _as_it_was(config: RunConfig, device: str, num_threads: int) -> RunConfig:
-    changes = {"threads": num_threads, "loggers": [], "device": device if is_there(device) else config.device}
+def _as_trained(config: RunConfig, device: str, num_threads: int) -> RunConfig:
+    changes = {"threads": num_threads, "loggers": [], "device": device if is_available(device) else config.device}
     return config.model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""Where a cohort that was cut off can go on from."""
+"""From which checkpoint an interrupted cohort can resume."""
 
 import bisect
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,15 +17,15 @@ from bnlab.training.loop import Checkpoint, train
 from bnlab.training.precision import computing_with
 
 
-def made_by(members: Sequence[Member], engine: str) -> dict[str, Any]:
-    """Return what must be the same for a checkpoint to be gone on from: other programs give other bits.
+def origin_of(members: Sequence[Member], engine: str) -> dict[str, Any]:
+    """Return what must be equal for a checkpoint to be usable: another program computes other bits.
 
-    Threads, device and processor are not among it: whoever changes those may want to go on all the same, and finds
-    in the manifest where that was.
+    Threads, device and processor may differ: a user who changes those may want to resume all the same, and finds in
+    the manifest where that happened.
 
     Args:
         members: The whole cohort, in order.
-        engine: How it is trained.
+        engine: ``sequential`` or ``vectorized``.
     """
     versions = provenance.versions()
     return {
@@ -39,49 +39,49 @@ def made_by(members: Sequence[Member], engine: str) -> dict[str, Any]:
 
 def find_start(
     members: Sequence[Member],
-    wanted: Collection[int],
+    missing: Collection[int],
     engine: str,
     checked: Checked,
     on_warning: Callable[[str], object],
 ) -> Checkpoint | None:
-    """Return the last point that a cohort can go on from, or None: then it begins anew.
+    """Return the last checkpoint that a cohort can resume from, or None: training begins at step 0.
 
-    All runs that are still in training must have been kept at that step; one that has ended since is trained along
-    from there. One that has diverged by then is in training no more, and needs no state. What cannot be used is set
-    aside, for whoever wants to look at it.
+    Every run that was in training at that step needs a state of that step, also a run that has finished since. A run
+    that had diverged before needs none. A damaged checkpoint is renamed and kept, for a user who wants to look at it.
 
     Args:
         members: The whole cohort, in order.
-        wanted: The positions of those that are not finished.
-        engine: How it is trained.
-        checked: What `check` made of the first config.
-        on_warning: Told of checkpoints that cannot be used.
+        missing: The positions of the runs that have no result yet.
+        engine: ``sequential`` or ``vectorized``.
+        checked: What `check` found for the first config.
+        on_warning: Called with one sentence for each checkpoint that cannot be used.
     """
-    complaints: list[str] = []
-    start = _find_usable(members, wanted, engine, checked, complaints.append)
-    for complaint in complaints:
-        on_warning(f"{complaint} {'It begins anew.' if start is None else f'It goes on from step {start.step}.'}")
+    faults: list[str] = []
+    start = _find_usable(members, missing, engine, checked, faults.append)
+    consequence = "It is trained from the beginning." if start is None else f"It resumes from step {start.step}."
+    for fault in faults:
+        on_warning(f"{fault} {consequence}")
     return start
 
 
 def _find_usable(
     members: Sequence[Member],
-    wanted: Collection[int],
+    missing: Collection[int],
     engine: str,
     checked: Checked,
     on_fault: Callable[[str], object],
 ) -> Checkpoint | None:
-    maker = made_by(members, engine)
-    kept = [dict(_usable(member, i in wanted, maker, on_fault)) for i, member in enumerate(members)]
-    for step in sorted(set.intersection(*(set(kept[i]) for i in wanted)), reverse=True):
+    origin = origin_of(members, engine)
+    kept = [dict(_readable_states(member, i in missing, origin, on_fault)) for i, member in enumerate(members)]
+    for step in sorted(set.intersection(*(set(kept[i]) for i in missing)), reverse=True):
         if not all(step in kept[i] or _had_ended(member, step) for i, member in enumerate(members)):
             continue
         found = {i: kept[i][step] for i in range(len(members)) if step in kept[i]}
         start = Checkpoint(step, {i: one.state for i, one in found.items()})
-        fault = _try_out(start, members, engine, checked)
+        fault = _load_fault(start, members, engine, checked)
         if fault is None:
             for one in found.values():
-                one.path.replace(one.newest_path)  # so that the next checkpoint does not push this one out
+                one.path.replace(one.newest_path)  # or the next checkpoint would overwrite this one
             return start
         for one in found.values():
             _set_aside(one.path, fault, on_fault)
@@ -89,13 +89,13 @@ def _find_usable(
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """One run's state at one step.
+class _KeptState:
+    """The training state of one run at one step.
 
     Attributes:
-        path: Where it is.
-        newest_path: Where a run's newest one belongs.
-        state: To go on from.
+        path: The file that holds it.
+        newest_path: The file that the run's newest state belongs in.
+        state: The content, as `Checkpoint` holds it for one replica.
     """
 
     path: Path
@@ -108,17 +108,17 @@ def _had_ended(member: Member, step: int) -> bool:
     return result is not None and (result.steps or 0) <= step
 
 
-def _usable(
-    member: Member, is_wanted: bool, maker: dict[str, Any], on_fault: Callable[[str], object]
-) -> Iterator[tuple[int, _Kept]]:
-    """Yield step and state of each checkpoint of a run that can be read and was made by this program."""
+def _readable_states(
+    member: Member, is_missing: bool, origin: dict[str, Any], on_fault: Callable[[str], object]
+) -> Iterator[tuple[int, _KeptState]]:
+    """Yield step and state of each checkpoint of a run that is intact and was written by this program."""
     folder = member.folder
-    if is_wanted:
+    if is_missing:
         newest = folder.checkpoint_path
         paths = [folder.previous_checkpoint_path, newest]
-    else:  # checkpoint_path holds its final weights; the one before is where it was when it had no result yet
-        newest = folder.company_path
-        paths = [folder.previous_checkpoint_path, folder.previous_company_path, newest]
+    else:  # checkpoint_path holds the final weights; previous_checkpoint_path is from before the run had its result
+        newest = folder.cohort_state_path
+        paths = [folder.previous_checkpoint_path, *folder.cohort_state_paths]
     for path in paths:
         if not path.exists():
             continue
@@ -127,18 +127,18 @@ def _usable(
             training = checkpoint["training"]
             if training is None:  # final weights
                 continue
-            if differences := _differences(training["made_by"], maker):
-                on_fault(f"{path} was made by another program ({differences}); not used.")
+            if differences := _differences(training["made_by"], origin):
+                on_fault(f"{path} was written by another program ({differences}); not used.")
             elif _has_records(member, checkpoint["step"], training["num_records"]):
-                yield checkpoint["step"], _Kept(path, newest, training["state"])
+                yield checkpoint["step"], _KeptState(path, newest, training["state"])
             else:
-                on_fault(f"{path} is not used: metrics.jsonl does not hold all that was recorded before it.")
+                on_fault(f"{path} is not used: metrics.jsonl lacks records from before it.")
         except (RunError, LookupError, TypeError, AttributeError) as error:
             _set_aside(path, error, on_fault)
 
 
 def _has_records(member: Member, step: int, num_records: int | None) -> bool:
-    """Whether a run's folder has all records up to a step; whoever goes on from there does not make them again."""
+    """Whether a run's folder has all records up to a step; a resumed run does not write them again."""
     if num_records is None:
         return True
     try:
@@ -148,16 +148,16 @@ def _has_records(member: Member, step: int, num_records: int | None) -> bool:
     return bisect.bisect_right(steps, step) == num_records
 
 
-def _try_out(start: Checkpoint, members: Sequence[Member], engine: str, checked: Checked) -> Exception | None:
-    """Return what is wrong with a start, found out by taking it up and going no step further."""
+def _load_fault(start: Checkpoint, members: Sequence[Member], engine: str, checked: Checked) -> Exception | None:
+    """Return the error that a checkpoint's states raise when they are loaded, or None; no step is made."""
     with computing_with(checked.num_threads, 0, checked.device):
         try:
             cohort, _ = assemble_cohort([members[i].config for i in start.states], checked, engine)
-        except Exception:  # not the checkpoint's fault: the training will say so, in the run's log
+        except Exception:  # not the checkpoint's fault: training raises it again, and the run's log gets it
             return None
         try:
             train(cohort, checked.plan, start)
-        except Exception as error:  # whatever torch makes of a state that is not of this network
+        except Exception as error:  # torch raises many kinds of errors for a state of another network
             return error
     return None
 
@@ -166,8 +166,8 @@ def _set_aside(path: Path, error: Exception, on_fault: Callable[[str], object]) 
     damaged = path.with_name(f"{path.name}.damaged")
     path.replace(damaged)
     first = str(error).partition("\n")[0]
-    why = first if isinstance(error, RunError) else f"{path} is not this run's ({type(error).__name__}: {first})"
-    on_fault(f"{why.removesuffix(' Train the run again.').rstrip('.')}; set aside as {damaged.name}.")
+    why = first if isinstance(error, RunError) else f"{path} does not fit this run ({type(error).__name__}: {first})"
+    on_fault(f"{why.removesuffix(' Train the run again.').rstrip('.')}; renamed to {damaged.name}.")
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:

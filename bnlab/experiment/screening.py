@@ -12,16 +12,16 @@ from bnlab.training.range_test import range_test
 
 
 def screen(configs: Iterable[RunConfig], lowest: float, highest: float) -> Iterator[RangeCurve]:
-    """Make a range test of each config, from its initial weights, over as many steps as it would train for.
+    """Run a range test for each config, from its initial weights, over as many steps as it would train for.
 
     Args:
-        configs: What to test, alike but for the seed; their own learning rates and schedules are not used.
-        lowest: The first learning rate.
-        highest: The last one.
+        configs: The settings to test, equal but for the seed. Their learning rates and schedules are not used.
+        lowest: The learning rate of the first step, above 0.
+        highest: The learning rate of the last step, above ``lowest``.
 
     Raises:
         ConfigError: A setting that cannot work.
-        DataError: The data are not there, or damaged.
+        DataError: The data are missing or damaged.
     """
     checked: Checked | None = None
     for config in configs:

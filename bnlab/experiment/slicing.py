@@ -1,4 +1,4 @@
-"""Slices of the loss around a run's final weights, made when somebody wants to look at them."""
+"""Slices of the loss around a run's final weights, computed when a user asks to see them."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ def slice_run(run: Path, *, is_plane: bool = False, span: float = 1.0, seed: int
     """Return the loss around a run's final weights, on training images.
 
     Args:
-        run: Its folder.
-        is_plane: Along two directions; else along one.
-        span: How far, in the filters' own lengths.
-        seed: Of the directions.
+        run: The folder of the run.
+        is_plane: Slice along two directions; otherwise along one.
+        span: The distance to either side, in units of each filter's own norm.
+        seed: Chooses the random directions.
 
     Raises:
-        RunError: It has no weights.
-        DataError: Its data are not there any more.
+        RunError: The run has no weights.
+        DataError: The data are missing or damaged.
     """
     model = load_model(run)
     config = RunConfig.model_validate(RunFolder(run).read_config())

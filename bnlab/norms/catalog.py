@@ -1,16 +1,13 @@
 """Name -> norm. The one place where a norm is added: one line here, one YAML file in conf/norm/."""
 
-import importlib
 import inspect
-import os
-import sys
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from bnlab.errors import BnlabError, ConfigError, did_you_mean
 from bnlab.norms.norm import DECLARATIONS, Norm
-from bnlab.plugins import NORM_PLUGINS
+from bnlab.plugins import NORM_PLUGINS, load_class
 
 NORMS = {
     "batch": "bnlab.norms.batch:BatchNorm",
@@ -133,20 +130,12 @@ def find_norm_class(name: str) -> type[nn.Module]:
     installed = NORM_PLUGINS.find(name) if name not in NORMS and ":" not in name else None
     place = installed.place if installed else NORMS.get(name, name)
     cure = f"Mend or uninstall {installed.distribution}." if installed else "It is read as package.module:Class."
-    module_name, colon, class_name = place.partition(":")
+    module_name, colon, _ = place.partition(":")
     if not (module_name and colon) or module_name.startswith("."):
         raise ConfigError(
             f"norm={name} is not known. {did_you_mean(name, [*NORMS, *NORM_PLUGINS.usable_names(NORMS)])}"
         )
-    if name not in NORMS and os.getcwd() not in sys.path:  # noqa: PTH109  (a string is what sys.path holds)
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109  (an own layer usually lies where the command is typed)
-    try:
-        norm_class = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # somebody's module can raise anything while it is imported
-        raise ConfigError(f"norm={name} cannot be imported: {error}. {cure}") from error
-    if not (isinstance(norm_class, type) and issubclass(norm_class, nn.Module)):
-        raise ConfigError(f"norm={name} must be a subclass of torch.nn.Module, got {norm_class!r}. {cure}")
-    return norm_class
+    return load_class(place, nn.Module, f"norm={name}", cure)
 
 
 def is_vectorizable(name: str) -> bool:

@@ -51,19 +51,28 @@ class RunFolder:
         return self.path / "checkpoint.previous.pt"
 
     @property
-    def company_path(self) -> Path:
-        """Where, of a run that has its result, its state is kept while it is trained along with others."""
-        return self.path / "company.pt"
+    def cohort_state_path(self) -> Path:
+        """Where the training state of a finished run is, while the run is trained along with its cohort."""
+        return self.path / "cohort_state.pt"
 
     @property
-    def previous_company_path(self) -> Path:
-        """Where the state before that one is."""
-        return self.path / "company.previous.pt"
+    def previous_cohort_state_path(self) -> Path:
+        """Where the training state before that one is."""
+        return self.path / "cohort_state.previous.pt"
+
+    @property
+    def cohort_state_paths(self) -> list[Path]:
+        """All places where a training state of a finished run may be, the newest last.
+
+        Versions before 2026-11-29 wrote company.pt; cohorts that they left unfinished resume from it.
+        """
+        older = [self.path / "company.previous.pt", self.path / "company.pt"]
+        return [*older, self.previous_cohort_state_path, self.cohort_state_path]
 
     def forget_checkpoints(self) -> None:
-        """Take away what is needed to go on; the final weights stay."""
-        for path in (self.previous_checkpoint_path, self.company_path, self.previous_company_path):
-            with contextlib.suppress(OSError):  # it takes room, and does no harm
+        """Remove the files from which training could resume; the final weights stay."""
+        for path in (self.previous_checkpoint_path, *self.cohort_state_paths):
+            with contextlib.suppress(OSError):  # a file that stays takes room, and does no harm
                 path.unlink(missing_ok=True)
 
     @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnlab import provenance
 from bnlab.errors import BnlabError, RunBusyError
+from bnlab.experiment.observer import RunObserver
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
@@ -197,8 +198,14 @@ def train_cohort(
     from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415
     from bnlab.experiment.recorder import Member  # noqa: PLC0415  (they wait for torch; whoever plans need not)
 
-    def open_view(config: RunConfig, name: str, plan: "Plan") -> StepsView:  # noqa: ARG001
-        return StepsView(name, plan.num_steps, say)
-
     members = [Member(o, RunFolder(part.sweep_folder / run_id(o)), part.swept) for o in cohort.configs]
-    return run_cohort(members, cohort.engine, again=part.again, open_view=open_view, interruption=interruption)
+    observer = _ProgressObserver(say)
+    return run_cohort(members, cohort.engine, again=part.again, observer=observer, interruption=interruption)
+
+
+class _ProgressObserver(RunObserver):
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def open_logger(self, config: RunConfig, run_id: str, plan: "Plan") -> StepsView:  # noqa: ARG002
+        return StepsView(run_id, plan.num_steps, self._say)

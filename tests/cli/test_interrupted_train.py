@@ -48,10 +48,10 @@ def test_a_signal_that_announces_an_end_leaves_a_checkpoint_and_the_same_command
     signal_at(25, number)
     answer = bnlab_says("train", *QUICK)
     assert (answer.status, answer.out) == (128 + number, "")
-    assert "asked to end at step 25; the same command goes on from there" in answer.err
+    assert "asked to stop at step 25; the same command resumes from there" in answer.err
     assert signal.getsignal(number) is signal.SIG_DFL
     answer = bnlab_says("train", "--json", *QUICK)
-    assert "It was cut off; going on from its checkpoint at step 25." in answer.err
+    assert "The run was interrupted; it resumes from its checkpoint at step 25." in answer.err
     assert json.loads(answer.out)["status"] == "finished"
     assert metrics(tmp_path / "runs") == metrics(tmp_path / "whole")
 
@@ -90,7 +90,9 @@ def test_a_run_that_was_cut_off_together_with_others_does_not_go_on_alone(bnlab_
     run_cohort(members, "vectorized", interruption=interruption)
     answer = bnlab_says("train", *QUICK, "seed=1")
     assert (answer.status, answer.out) == (2, "")
-    assert "was cut off while a sweep trained 2 runs together, and goes on only with them. Run the sweep" in answer.err
+    assert (
+        "was interrupted while a sweep trained 2 runs together, and resumes only with them. Run the sweep" in answer.err
+    )
     assert len(answer.err.strip().splitlines()) == 2
     assert all(member.folder.checkpoint_path.exists() for member in members)
     assert bnlab_says("train", "-q", "--again", *QUICK, "seed=1").status == 0
@@ -105,6 +107,6 @@ def test_a_run_that_was_begun_by_the_vectorized_engine_goes_on_with_it(bnlab_say
     interruption.is_asked = True
     run_cohort([Member(config, folder)], "vectorized", interruption=interruption)
     answer = bnlab_says("train", *QUICK)
-    assert "It was cut off; going on from its checkpoint at step 1." in answer.err
+    assert "The run was interrupted; it resumes from its checkpoint at step 1." in answer.err
     assert folder.read_manifest()["engine"] == "vectorized"
     assert (folder.path / "metrics.jsonl").read_bytes() == (whole.folder.path / "metrics.jsonl").read_bytes()

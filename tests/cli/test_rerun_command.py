@@ -102,7 +102,7 @@ def test_the_repetition_can_be_kept_but_not_in_the_runs_own_place(bnlab_says: Sa
     before = content(folder)
     answer = bnlab_says("rerun", str(folder), "--keep", str(folder.parent))
     assert answer.status == 2
-    assert "is where the run itself lies. Give it another folder." in answer.err
+    assert "is the folder of the run itself. Give another folder." in answer.err
     assert content(folder) == before
 
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_repeated_is_wrong_input(bnlab_says: Say) -> None:
     assert "would be another run today" in refused(bnlab_says, folder)
     del manifest["config"]["placement"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert "cannot be repeated: the run was made by another version of bnlab" in refused(bnlab_says, folder)
+    assert "cannot be repeated: the run was trained by another version of bnlab" in refused(bnlab_says, folder)
     (folder / "manifest.json").write_text("{")
     assert "manifest.json cannot be read" in refused(bnlab_says, folder)
 
@@ -174,7 +174,7 @@ def test_a_run_that_was_cut_off_has_nothing_to_compare_with(bnlab_says: Say, tmp
     interruption = Interruption()
     interruption.is_asked = True
     run_cohort([Member(config, folder)], "sequential", interruption=interruption)
-    assert "has not come to its end (interrupted): nothing to compare with" in refused(bnlab_says, folder.path)
+    assert "is unfinished (interrupted): there is no result to compare with" in refused(bnlab_says, folder.path)
 
 
 def test_data_that_have_changed_since_are_told(bnlab_says: Say, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from bnlab.config.compose import compose_run, compose_tree, render_config
+from bnlab.config.compose import INITIALIZE_OPTIONS, compose_run, compose_tree, render_config
 from bnlab.config.folders import conf_folder, config_groups, config_keys, read_option
 from bnlab.errors import ConfigError
 
@@ -123,7 +123,7 @@ def test_an_own_norm_keeps_its_options_unconverted() -> None:
 
 def test_a_notebook_that_has_hydra_initialized_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "theirs.yaml").write_text("x: 1")
-    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+    with initialize_config_dir(str(tmp_path), **INITIALIZE_OPTIONS):
         compose_run(["norm=none"])
         assert GlobalHydra.instance().is_initialized()
         assert compose("theirs").x == 1

@@ -1,4 +1,4 @@
-"""Runs that are cut off, and what must be equal of two runs; for the tests of resuming."""
+"""Interrupted runs, observers, and the comparison of two runs; for the tests of resuming."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 import torch
 
 from bnlab.experiment.cohort_run import run_experiment
+from bnlab.experiment.observer import RunObserver
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint
+from bnlab.training.loop import Plan
 
 # nothing is aligned: a checkpoint in the middle of an epoch (11 batches), of a point of the curve, of the schedule
 QUICK = [
@@ -24,8 +26,22 @@ QUICK = [
 ]
 
 
-class CutOff:
-    """A view that ends the run at the first record of a step or later."""
+class Notes(RunObserver):
+    """Keeps all that a run tells its observer."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.resumed_at: list[int] = []
+
+    def on_warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def on_resumed(self, step: int) -> None:
+        self.resumed_at.append(step)
+
+
+class InterruptAt(RunObserver):
+    """A logger, and the observer that opens it: it interrupts the run at the first record of a step or later."""
 
     def __init__(self, at_step: int) -> None:
         self.at_step = at_step
@@ -37,17 +53,20 @@ class CutOff:
     def close(self, summary: RunSummary | None) -> None:
         pass
 
+    def open_logger(self, config: RunConfig, run_id: str, plan: Plan) -> "InterruptAt":  # noqa: ARG002
+        return self
+
 
 def train_until(step: int, config: RunConfig, folder: RunFolder) -> None:
-    """Train a run that is cut off at a step, if that is not past its end."""
+    """Train a run and interrupt it at a step, if that is not past its end."""
     try:
-        run_experiment(config, folder, lambda *_: CutOff(step))
+        run_experiment(config, folder, InterruptAt(step))
     except KeyboardInterrupt:
         return
 
 
 def trained_in_one_go(config: RunConfig) -> RunFolder:
-    """Return the folder of a run that was never cut off and never made a checkpoint."""
+    """Return the folder of a run that was never interrupted and wrote no checkpoint on its way."""
     folder = RunFolder(Path("whole").absolute())
     train = config.train.model_copy(update={"checkpoint_every": None})
     run_experiment(config.model_copy(update={"train": train}), folder)
@@ -60,7 +79,7 @@ def figures(folder: RunFolder) -> dict[str, Any]:
 
 
 def assert_equal(one: RunFolder, other: RunFolder) -> None:
-    """Hold two runs against each other: records by their bytes, figures, weights by their bits."""
+    """Compare two runs: the bytes of their records, their summaries, the bits of their weights."""
     assert (one.path / "metrics.jsonl").read_bytes() == (other.path / "metrics.jsonl").read_bytes()
     assert figures(one) == figures(other)
     weights, expected = (read_checkpoint(folder.checkpoint_path) for folder in (one, other))

@@ -1,4 +1,4 @@
-"""What cannot be gone on from is named and set aside; the one before it is used, or the run begins anew."""
+"""A damaged checkpoint is named and renamed; the one before it is used, or the run is trained from the beginning."""
 
 import shutil
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from cut_runs import QUICK, assert_equal, train_until, trained_in_one_go
+from cut_runs import QUICK, Notes, assert_equal, train_until, trained_in_one_go
 
 from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_experiment
@@ -58,7 +58,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.fixture
 def cut() -> RunFolder:
-    """A run that was cut off at step 15, with checkpoints at 8 and 12."""
+    """A run that was interrupted at step 14, with checkpoints at 8 and 12."""
     folder = RunFolder(Path("pieces").absolute())
     train_until(14, compose_run(QUICK), folder)
     steps = [read_checkpoint(path)["step"] for path in (folder.previous_checkpoint_path, folder.checkpoint_path)]
@@ -66,11 +66,12 @@ def cut() -> RunFolder:
     return folder
 
 
-def go_on(folder: RunFolder) -> list[str]:
-    warnings: list[str] = []
-    run_experiment(compose_run(QUICK), folder, on_warning=warnings.append)
+def resume(folder: RunFolder) -> list[str]:
+    """Train an interrupted run to its end, compare it with one that was not interrupted, and return the warnings."""
+    notes = Notes()
+    run_experiment(compose_run(QUICK), folder, notes)
     assert_equal(folder, trained_in_one_go(compose_run(QUICK)))
-    return warnings
+    return notes.warnings
 
 
 def resumed_at(folder: RunFolder) -> list[int]:
@@ -78,11 +79,11 @@ def resumed_at(folder: RunFolder) -> list[int]:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_named_and_set_aside_and_the_one_before_it_is_used(cut: RunFolder, damage: str) -> None:
+def test_a_damaged_checkpoint_is_named_and_renamed_and_the_one_before_it_is_used(cut: RunFolder, damage: str) -> None:
     DAMAGES[damage](cut.checkpoint_path)
-    (warning,) = go_on(cut)
+    (warning,) = resume(cut)
     assert str(cut.checkpoint_path) in warning
-    assert warning.endswith("; set aside as checkpoint.pt.damaged. It goes on from step 8.")
+    assert warning.endswith("; renamed to checkpoint.pt.damaged. It resumes from step 8.")
     assert len(warning.splitlines()) == 1
     assert warning in cut.log_path.read_text()
     assert resumed_at(cut) == [8]
@@ -91,64 +92,64 @@ def test_a_damaged_checkpoint_is_named_and_set_aside_and_the_one_before_it_is_us
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_where_both_are_damaged_it_begins_anew(cut: RunFolder, damage: str) -> None:
+def test_where_both_are_damaged_the_run_is_trained_from_the_beginning(cut: RunFolder, damage: str) -> None:
     DAMAGES[damage](cut.checkpoint_path)
     DAMAGES[damage](cut.previous_checkpoint_path)
-    warnings = go_on(cut)
-    assert [warning.endswith("It begins anew.") for warning in warnings] == [True, True]
+    warnings = resume(cut)
+    assert [warning.endswith("It is trained from the beginning.") for warning in warnings] == [True, True]
     assert resumed_at(cut) == []
     assert {path.name for path in cut.path.glob("*.damaged")} == {
         *["checkpoint.pt.damaged", "checkpoint.previous.pt.damaged"]
     }
 
 
-def test_a_damaged_one_before_the_newest_does_no_harm(cut: RunFolder) -> None:
+def test_a_damaged_checkpoint_before_the_newest_changes_nothing(cut: RunFolder) -> None:
     cut.previous_checkpoint_path.write_bytes(b"x")
-    go_on(cut)
+    resume(cut)
     assert resumed_at(cut) == [12]
 
 
-def test_a_checkpoint_of_another_program_is_not_gone_on_from(cut: RunFolder) -> None:
+def test_a_checkpoint_of_another_program_is_not_used(cut: RunFolder) -> None:
     rewrite(cut.checkpoint_path, lambda c: c["training"]["made_by"].update(torch="1.0"))
     rewrite(cut.previous_checkpoint_path, lambda c: c["training"]["made_by"].update(runs=["a", "b"], engine="x"))
-    other_runs, other_torch = go_on(cut)
-    assert "made by another program (engine x, now sequential, other runs); not used. It begins anew." in other_runs
-    assert f"made by another program (torch 1.0, now {torch.__version__.partition('+')[0]}" in other_torch
+    other_runs, other_torch = resume(cut)
+    assert "written by another program (engine x, now sequential, other runs); not used. It is trained" in other_runs
+    assert f"written by another program (torch 1.0, now {torch.__version__.partition('+')[0]}" in other_torch
     assert resumed_at(cut) == []
 
 
 @pytest.mark.parametrize("left", [0, 1, -1])
-def test_records_that_are_gone_are_not_missed_in_silence(cut: RunFolder, left: int) -> None:
+def test_missing_records_are_reported_and_the_run_is_trained_from_the_beginning(cut: RunFolder, left: int) -> None:
     path = cut.path / "metrics.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:] if left < 0 else [])[: 300 * left])
-    warnings = go_on(cut)
+    warnings = resume(cut)
     assert len(warnings) == 2
-    assert "is not used: metrics.jsonl does not hold all that was recorded before it. It begins anew." in warnings[0]
+    assert "is not used: metrics.jsonl lacks records from before it. It is trained from the beginning." in warnings[0]
     assert resumed_at(cut) == []
 
 
-def test_records_that_are_no_records_any_more_are_made_again(cut: RunFolder) -> None:
+def test_overwritten_records_are_written_again(cut: RunFolder) -> None:
     path = cut.path / "metrics.jsonl"
     path.write_bytes(bytes(path.stat().st_size - 1) + b"\n")
-    assert len(go_on(cut)) == 2
+    assert len(resume(cut)) == 2
     assert resumed_at(cut) == []
 
 
-def test_a_damaged_clock_or_manifest_or_config_is_written_anew(cut: RunFolder) -> None:
+def test_a_damaged_file_of_timings_or_manifest_or_config_is_written_again(cut: RunFolder) -> None:
     for name in ("timings.jsonl", "manifest.json", "config.yaml"):
         (cut.path / name).write_bytes(bytes(99) + b"\n")
-    assert go_on(cut) == []
+    assert resume(cut) == []
     assert resumed_at(cut) == [12]
     (cut.path / "timings.jsonl").read_text().encode("ascii")
 
 
-def test_final_weights_without_an_ending_are_no_result(cut: RunFolder) -> None:
+def test_final_weights_without_an_end_record_are_no_result(cut: RunFolder) -> None:
     shutil.copy(trained_in_one_go(compose_run(QUICK)).checkpoint_path, cut.checkpoint_path)
-    assert go_on(cut) == []
+    assert resume(cut) == []
     assert resumed_at(cut) == [8]
 
 
-def test_again_begins_anew(cut: RunFolder) -> None:
+def test_again_trains_from_the_beginning(cut: RunFolder) -> None:
     run_experiment(compose_run(QUICK), cut, again=True)
     assert_equal(cut, trained_in_one_go(compose_run(QUICK)))
     assert resumed_at(cut) == []

@@ -18,7 +18,7 @@ QUICK = ["data=synthetic", "train.steps=20", "model.width=8", "accept=[statistic
     [
         ("bnlab train seed=1", "Train the run again: bnlab train seed=1 --again"),
         ("bnlab train seed=1 --again", "Train the run again: bnlab train seed=1 --again"),
-        ("study.py", "Take {folder} away, then the same command trains this run again: study.py"),
+        ("study.py", "Remove {folder}, then the same command trains this run again: study.py"),
     ],
 )
 def test_of_a_finished_run_with_damaged_weights_it_is_told_what_to_type(
@@ -50,7 +50,7 @@ def test_what_is_told_of_a_run_of_a_sweep_with_damaged_weights_trains_that_run_a
     with pytest.raises(bnlab.RunError) as raised:
         bnlab.load_model(folders[1])
     told = str(raised.value)
-    assert f"Take {folders[1]} away, then the same command trains this run again: {shlex.join(command)}" in told
+    assert f"Remove {folders[1]}, then the same command trains this run again: {shlex.join(command)}" in told
     shutil.rmtree(folders[1])
     sweep()
     after = [[(folder / name).read_bytes() for folder in folders] for name in ("checkpoint.pt", "metrics.jsonl")]

@@ -69,9 +69,9 @@ def test_data_that_have_changed_or_gone_since_are_named(tmp_path: Any, num_runs:
 def test_a_manifest_of_another_version_or_half_a_manifest_is_one_sentence() -> None:
     (manifest,) = as_kept([compose_run(QUICK)], "sequential")
     old = {**manifest, "config": {key: value for key, value in manifest["config"].items() if key != "placement"}}
-    with pytest.raises(RunError, match=r"made by another version of bnlab: placement is missing"):
+    with pytest.raises(RunError, match=r"trained by another version of bnlab: placement is missing"):
         cohort_from(old)
-    with pytest.raises(RunError, match=r"does not say how the run was made: KeyError\('cohort'\)"):
+    with pytest.raises(RunError, match=r"does not say how the run was trained: KeyError\('cohort'\)"):
         cohort_from({"config": manifest["config"]})
 
 

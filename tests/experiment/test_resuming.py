@@ -117,7 +117,7 @@ def test_the_times_and_places_where_it_was_taken_up_are_told(train_in_pieces: Ca
     assert manifest["status"] == "finished"
     assert [set(taken_up) for taken_up in manifest["resumed"]] == [{"step", "at", "after_threads"}] * 6
     log = folder.log_path.read_text()
-    assert log.count("going on from the checkpoint at step") == 6
+    assert log.count("resumed from the checkpoint at step") == 6
     timings = [json.loads(line) for line in (folder.path / "timings.jsonl").read_text().splitlines()]
     assert [timing["step"] for timing in timings] == [5, 10, 15, 20, 25, 26]
     elapsed = [timing["values"]["elapsed_s"] for timing in timings]

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cut_runs import QUICK, assert_equal
+from cut_runs import QUICK, Notes, assert_equal
 
 from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_cohort
-from bnlab.experiment.recorder import Companion, Member, Recorder
+from bnlab.experiment.recorder import FinishedMember, Member, Recorder
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.folder import RunFolder
 
@@ -34,7 +34,7 @@ class CutOffs:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.num_left = 0
-        for keeper in (Recorder, Companion):
+        for keeper in (Recorder, FinishedMember):
             monkeypatch.setattr(keeper, "keep_state", self._cutting_off(keeper.keep_state))
 
     def _cutting_off(self, keep: Callable[..., None]) -> Callable[..., None]:
@@ -155,10 +155,9 @@ def test_a_cohort_that_is_cut_off_between_the_endings_of_its_runs_goes_on_from_t
     kept = [(member.folder.path / "checkpoint.pt").read_bytes() for member in pieces[:num_endings]]
     if num_endings == 1:
         cut_off_after_endings(pieces, 1, "finished")  # and again, so that the first is trained along twice
-    begun_at: list[int] = []
-    warnings: list[str] = []
-    train(pieces, on_going_on=begun_at.append, on_warning=warnings.append)
-    assert (begun_at, warnings) == ([16], [])
+    notes = Notes()
+    train(pieces, observer=notes)
+    assert (notes.resumed_at, notes.warnings) == ([16], [])
     assert [(member.folder.path / "checkpoint.pt").read_bytes() for member in pieces[:num_endings]] == kept
     for one, other in zip(pieces, whole, strict=True):
         assert_equal(one.folder, other.folder)
@@ -175,9 +174,9 @@ def test_a_cohort_in_which_a_run_diverged_after_the_last_checkpoint_goes_on_from
     cut_off_after_endings(pieces, 1, "diverged")
     assert pieces[1].folder.read_finished() is not None
     assert cut_offs.train(pieces, 1) is None  # on to 6, which only the first run writes
-    begun_at: list[int] = []
-    train(pieces, on_going_on=begun_at.append)
-    assert begun_at == [3]
+    notes = Notes()
+    train(pieces, observer=notes)
+    assert notes.resumed_at == [3]
     for one, other in zip(pieces, whole, strict=True):
         assert_equal(one.folder, other.folder)
     assert [taken_up(one) for one in pieces] == [[3, 3], [], [3, 3], [3, 3]]
@@ -204,8 +203,28 @@ def test_runs_that_are_trained_again_in_their_cohort_have_the_bits_they_had_and_
     for i, (one, other) in enumerate(zip(pieces, whole, strict=True)):
         assert_equal(one.folder, other.folder)
         assert taken_up(one) == ([4, 8, 12, 16] if i in gone else [])
-        assert not list(one.folder.path.glob("company*"))
+        assert not list(one.folder.path.glob("cohort_state*"))
         assert not one.folder.previous_checkpoint_path.exists()
+
+
+def test_a_cohort_that_an_older_version_left_unfinished_resumes_from_its_states_of_finished_runs(
+    cut_offs: CutOffs,
+) -> None:
+    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
+    train(whole)
+    train(pieces)
+    (pieces[1].folder.path / "manifest.json").unlink()
+    assert cut_offs.train(pieces, 3 * len(ARMS)) is None
+    for member in pieces:
+        for path in member.folder.path.glob("cohort_state*"):
+            path.rename(path.with_name(path.name.replace("cohort_state", "company")))
+    assert {path.name for path in pieces[0].folder.path.glob("company*")} == {"company.pt", "company.previous.pt"}
+    notes = Notes()
+    train(pieces, observer=notes)
+    assert (notes.resumed_at, notes.warnings) == ([12], [])
+    for one, other in zip(pieces, whole, strict=True):
+        assert_equal(one.folder, other.folder)
+        assert {path.name for path in one.folder.path.glob("*.pt")} == {"checkpoint.pt"}
 
 
 def test_one_damaged_checkpoint_sends_the_whole_cohort_to_the_one_before(cut_offs: CutOffs) -> None:
@@ -213,10 +232,10 @@ def test_one_damaged_checkpoint_sends_the_whole_cohort_to_the_one_before(cut_off
     train(whole)
     cut_offs.train(pieces, 3 * len(ARMS))
     pieces[2].folder.checkpoint_path.write_bytes(b"x")
-    warnings: list[str] = []
-    train(pieces, on_warning=warnings.append)
-    (warning,) = warnings
-    assert "set aside as checkpoint.pt.damaged. It goes on from step 8." in warning
+    notes = Notes()
+    train(pieces, observer=notes)
+    (warning,) = notes.warnings
+    assert "renamed to checkpoint.pt.damaged. It resumes from step 8." in warning
     for one, other in zip(pieces, whole, strict=True):
         assert_equal(one.folder, other.folder)
 
@@ -226,9 +245,9 @@ def test_a_checkpoint_of_another_cohort_is_not_gone_on_from(cut_offs: CutOffs) -
     cut_offs.train(pieces, len(ARMS))
     whole, smaller = members(WORDS, ARMS[:3], "whole"), members(WORDS, ARMS[:3], "pieces")
     train(whole)
-    warnings: list[str] = []
-    train(smaller, on_warning=warnings.append)
-    assert len(warnings) == 3
-    assert all("made by another program (other runs); not used. It begins anew." in text for text in warnings)
+    notes, why = Notes(), "written by another program (other runs); not used. It is trained from the beginning."
+    train(smaller, observer=notes)
+    assert len(notes.warnings) == 3
+    assert all(why in warning for warning in notes.warnings)
     for one, other in zip(smaller, whole, strict=True):
         assert_equal(one.folder, other.folder)
