@@ -91,15 +91,14 @@ def read_part(path: Path) -> Part:
     return Part(cohorts, Path(facts["sweep_folder"]), facts["swept"], facts["again"], facts["stop_on_error"])
 
 
-def train_part(folder: Path, number: int) -> None:
-    """Train a part, in a worker; what happens is told by files.
+def train_part(path: Path) -> None:
+    """Train a part, in a worker. The worker tells the sweep of its progress by files in the folder of the part.
 
     Args:
-        folder: Where the parts are written down.
-        number: Which.
+        path: The file of the part, as `Part.write` wrote it.
     """
-    with working(folder) as (say, interruption):
-        train_cohorts(read_part(part_path(folder, number)), folder, say, interruption)
+    with working(path.parent) as (say, interruption):
+        train_cohorts(read_part(path), path.parent, say, interruption)
 
 
 @contextlib.contextmanager
