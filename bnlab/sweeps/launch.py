@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from bnlab.config.folders import conf_folder, dotted_keys
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.sweeps.jobs import no_jobs_left
-from bnlab.sweeps.parts import train_part
+from bnlab.sweeps.parts import part_path, train_part
 from bnlab.training.interruption import Interruption
 
 EXTRA_OF = {
@@ -33,7 +33,7 @@ EXTRA_OF = {
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="launch")
 def _job(config: DictConfig) -> None:
-    train_part(Path(config.folder), int(config.part))
+    train_part(part_path(Path(config.folder), int(config.part)))
 
 
 def launch(

@@ -26,6 +26,13 @@ from bnlab.training.interruption import Interruption, interruptible
 if TYPE_CHECKING:
     from bnlab.training.loop import Plan
 
+MOST_RUNS_PER_PART = 8
+"""Runs that are trained one by one, in one part: a part costs a tenth of a second, and the last ones should end at
+about the same time."""
+
+PARTS_PER_JOB = 4
+"""Parts per process, at least, where there are enough runs: then no worker waits long for the last part."""
+
 STOP = "stop"
 """Name of a file: where it is, no further run is begun."""
 
@@ -77,6 +84,22 @@ class Part:
         path.write_text(json.dumps(facts), encoding="utf-8")
 
 
+def cut_into_parts(cohorts: Sequence[PlannedCohort], num_jobs: int, one_per_job: bool) -> list[list[PlannedCohort]]:
+    """Cut some cohorts into parts: a vectorized cohort each, or a few runs that are trained one by one.
+
+    Args:
+        cohorts: The cohorts, in the order of the sweep.
+        num_jobs: Processes that train at a time.
+        one_per_job: Cut into as many parts as there are processes, since each part starts one that has to import torch.
+    """
+    if one_per_job:
+        return [part for i in range(num_jobs) if (part := list(cohorts[i::num_jobs]))]
+    single = [cohort for cohort in cohorts if len(cohort.configs) == 1]
+    size = max(1, min(MOST_RUNS_PER_PART, len(single) // (num_jobs * PARTS_PER_JOB)))
+    grouped = [single[i : i + size] for i in range(0, len(single), size)]
+    return [[cohort] for cohort in cohorts if len(cohort.configs) > 1] + grouped
+
+
 def part_path(folder: Path, number: int) -> Path:
     """Return where a part is written down."""
     return folder / f"part-{number}.json"
@@ -92,15 +115,14 @@ def read_part(path: Path) -> Part:
     return Part(cohorts, Path(facts["sweep_folder"]), facts["swept"], facts["again"], facts["stop_on_error"])
 
 
-def train_part(folder: Path, number: int) -> None:
-    """Train a part, in a worker; what happens is told by files.
+def train_part(path: Path) -> None:
+    """Train a part, in a worker. The worker tells the sweep of its progress by files in the folder of the part.
 
     Args:
-        folder: Where the parts are written down.
-        number: Which.
+        path: The file of the part, as `Part.write` wrote it.
     """
-    with working(folder) as (say, interruption):
-        train_cohorts(read_part(part_path(folder, number)), folder, say, interruption)
+    with working(path.parent) as (say, interruption):
+        train_cohorts(read_part(path), path.parent, say, interruption)
 
 
 @contextlib.contextmanager

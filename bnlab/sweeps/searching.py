@@ -15,10 +15,11 @@ from bnlab import provenance
 from bnlab.config.folders import conf_folder
 from bnlab.config.grammar import Axis
 from bnlab.results.sweep import write_sweep
-from bnlab.sweeps.execute import MOST_DEATHS, MOST_REFUSALS, OnError, SweepResult
+from bnlab.sweeps.execute import OnError, SweepResult
 from bnlab.sweeps.jobs import why_a_job_died
 from bnlab.sweeps.launch import run_hydra
 from bnlab.sweeps.progress import SweepView
+from bnlab.sweeps.run_states import MOST_DEATHS, MOST_REFUSALS
 from bnlab.sweeps.search import Search
 from bnlab.sweeps.trials import SearchEnded, TheEnd, TrialRules, train_trial
 from bnlab.sweeps.watch import Watch, read_summaries
