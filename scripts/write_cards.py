@@ -5,21 +5,19 @@ python scripts/write_cards.py --check    # fail if the file is not up to date; s
 """
 
 import argparse
-import inspect
 import json
 import re
 import sys
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 from bnlab.config.folders import conf_folder
+from bnlab.docstrings import read_docstring
 from bnlab.norms.catalog import NORMS, find_norm_class
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = ROOT / "docs" / "norms.md"
 COSTS = ROOT / "scripts" / "bench_results" / "catalog.json"
-SECTIONS = ("Axes", "Fails", "Args", "Shape", "Buffers", "Raises", "Source", "Example", "Attributes")
 
 HEAD = """\
 # The norms
@@ -32,29 +30,14 @@ norm (0.9 is PyTorch's 0.1).
 """
 
 
-def sections_of(docstring: str) -> dict[str, str]:
-    """Return a docstring's parts: what stands before the first section under "", each section under its name."""
-    parts: dict[str, list[str]] = {"": []}
-    name = ""
-    for line in docstring.splitlines():
-        heading = re.match(rf"({'|'.join(SECTIONS)}):\s*(.*)$", line)
-        if heading:
-            name = heading[1]
-            parts[name] = [heading[2]]
-        else:
-            parts[name].append(line)
-    return {name: "\n".join([lines[0], dedent("\n".join(lines[1:]))]).strip() for name, lines in parts.items()}
-
-
 def card(name: str, costs: dict[str, Any] | None) -> str:
     """Return one norm's card."""
-    norm_class = find_norm_class(name)
-    parts = sections_of(inspect.getdoc(norm_class) or "")
-    text = re.sub(r"``(.+?)``", r"`\1`", parts[""])
+    docstring = read_docstring(find_norm_class(name).__doc__)
+    text = re.sub(r"``(.+?)``", r"`\1`", f"{docstring.summary}\n\n{docstring.about}".strip())
     lines = [f"## `norm={name}`", "", text, ""]
     for section in ("Axes", "Fails", "Source"):
-        if parts.get(section):
-            said = re.sub(r"``(.+?)``", r"`\1`", " ".join(parts[section].split()))
+        if docstring.sections.get(section):
+            said = re.sub(r"``(.+?)``", r"`\1`", " ".join(docstring.sections[section].split()))
             is_code = "." in said.split()[0].rstrip(".,")
             lines += [f"**{section}.** {said[0] if is_code else said[0].upper()}{said[1:]}", ""]
     if costs is not None:

@@ -49,6 +49,14 @@ def check(
             help="The family whose laws it is held against (what it declares; else batch).",
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAW",
+            help="Judge this law and those that it relies on; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Hold a normalization layer, ours or yours, against the laws of its family; name the likely cause of a fault.
@@ -59,6 +67,8 @@ def check(
 
     [bold]bnlab check my_layers:MyBatchNorm[/]: yours, looked for in the current folder too
 
+    [bold]bnlab check my_layers:MyBatchNorm --only "running update"[/]: one law, in a fraction of the time
+
     Exit code 0 if every law holds, 1 if one does not, 2 if what was typed is wrong.
     """
     settings = read_options(options or [])
@@ -66,12 +76,13 @@ def check(
     from bnlab.norms.catalog import NORMS
 
     if name is not None:
-        reports = [check_named(name, settings, like)]
+        reports = [check_named(name, settings, like, only)]
     elif settings or like:
         raise typer.BadParameter("options and --like need the name of a layer: bnlab check group norm.num_groups=2")
     else:
-        reports = [check_named(each) for each in NORMS]
-    _print(reports, LAWS, whole=name is None, as_json=as_json)
+        reports = [check_named(each, only=only) for each in NORMS]
+    laws = [law for law in LAWS if law.name in reports[0].verdicts]
+    _print(reports, laws, whole=name is None, as_json=as_json)
     raise typer.Exit(1 if any(report.failures for report in reports) else 0)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnlab.conformance.examples import Example
 from bnlab.conformance.inputs import general_shape, random_input
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.states import states_of, tensor_named
 from bnlab.conformance.subject import LayerError, Subject, first_line
 from bnlab.conformance.suspects import PRECISE, SINGLE, agrees, difference
@@ -95,13 +95,13 @@ def _deterministic(subject: Subject) -> Verdict:
 def _eval_neighbors(subject: Subject) -> Verdict:
     claims = subject.claims
     if claims.mixes_samples and not claims.keeps_running_statistics:
-        return passes_over("it mixes samples and keeps no running statistics: eval mode mixes them too")
+        return does_not_apply("it mixes samples and keeps no running statistics: eval mode mixes them too")
     return _neighbors(subject, training=False)
 
 
 def _training_neighbors(subject: Subject) -> Verdict:
     if subject.claims.mixes_samples:
-        return passes_over("it mixes samples in training mode, as it says")
+        return does_not_apply("it mixes samples in training mode, as it says")
     return _neighbors(subject, training=True)
 
 
@@ -128,7 +128,7 @@ def _trained_run(subject: Subject, x: Tensor, training: bool) -> Tensor:
 
 def _order(subject: Subject) -> Verdict:
     if subject.claims.formula is None and subject.claims.mixes_samples:
-        return passes_over("it has a formula of its own, which may cut the batch in order")
+        return does_not_apply("it has a formula of its own, which may cut the batch in order")
     x = random_input(subject.shape)
     with torch.no_grad():
         expected, came = subject.run(subject.fresh(), x).flip(0), subject.run(subject.fresh(), x.flip(0))
@@ -139,7 +139,7 @@ def _order(subject: Subject) -> Verdict:
 
 def _invariances(subject: Subject) -> Verdict:
     if not subject.claims.invariances:
-        return passes_over("it promises no invariance")
+        return does_not_apply("it promises no invariance")
     x = LARGE * random_input(subject.shape, seed=6)
     said = []
     with torch.no_grad():
@@ -160,7 +160,7 @@ def _invariances(subject: Subject) -> Verdict:
 def _affine_per_channel(subject: Subject) -> Verdict:
     names = [name for name in vars(subject.affine).values() if name is not None]
     if not names:
-        return passes_over("it has no parameters per channel")
+        return does_not_apply("it has no parameters per channel")
     x = random_input(subject.shape)
     with torch.no_grad():
         before = subject.run(subject.fresh(), x)
@@ -255,7 +255,7 @@ def _meta(subject: Subject) -> Verdict:
 def _declarations(subject: Subject) -> Verdict:
     claims = subject.claims
     if not claims.declared:
-        return passes_over("it declares nothing")
+        return does_not_apply("it declares nothing")
     x = random_input(subject.shape)
     with torch.no_grad():
         plain, shifted = subject.run(subject.fresh(), x), subject.run(subject.fresh(), x + 5)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, passes_over
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply
 from bnlab.conformance.observing import observe_eval, observe_training, recipe_of, verdict_of
 from bnlab.conformance.recipes import Recipe, family_of
 from bnlab.conformance.subject import Subject
@@ -25,7 +25,7 @@ OWN_FORMULA = "it has a formula of its own"
 def _training_output(subject: Subject) -> Verdict:
     lawful = recipe_of(subject)
     if lawful is None:
-        return passes_over(OWN_FORMULA)
+        return does_not_apply(OWN_FORMULA)
     cases = observe_training(subject)
     found = explain(cases, lawful, IN_TRAINING)
     subject.findings["output"] = found
@@ -35,7 +35,7 @@ def _training_output(subject: Subject) -> Verdict:
 def _eval_output(subject: Subject) -> Verdict:
     lawful = recipe_of(subject)
     if lawful is None:
-        return passes_over(OWN_FORMULA)
+        return does_not_apply(OWN_FORMULA)
     suspects: list[Suspect] = IN_TRAINING
     if subject.claims.keeps_running_statistics:
         lawful = replace(lawful, source="running")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import small_input
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.observing import cause_of, example_of, ingredients, inputs_of, recipe_of, running_of
 from bnlab.conformance.recipes import Ingredients, Recipe, cook
 from bnlab.conformance.subject import LayerError, Subject, affine_of
@@ -109,7 +109,7 @@ def _observe(subject: Subject) -> list[Gradients]:
 def _input_gradient(subject: Subject) -> Verdict:
     recipe, refusal = _recipe_behind(subject)
     if recipe is None:
-        return passes_over(refusal)
+        return does_not_apply(refusal)
     seen = _observe(subject)
     cases = [_case(one, _or_zero(one.x, one.given.x), recipe, _of_input) for one in seen]
     return _verdict(subject, cases, seen, recipe, _of_input, OF_INPUT)
@@ -118,7 +118,7 @@ def _input_gradient(subject: Subject) -> Verdict:
 def _parameter_gradients(subject: Subject) -> Verdict:
     recipe, refusal = _recipe_behind(subject)
     if recipe is None:
-        return passes_over(refusal)
+        return does_not_apply(refusal)
     seen = _observe(subject)
     verdicts = []
     if seen[0].given.weight is not None:
@@ -130,7 +130,7 @@ def _parameter_gradients(subject: Subject) -> Verdict:
         cases = [_case(one, _or_zero(one.bias, one.given.bias), recipe, of_bias) for one in seen]
         verdicts.append(_verdict(subject, cases, seen, recipe, of_bias, OF_BIAS))
     if not verdicts:
-        return passes_over("it has no parameters per channel")
+        return does_not_apply("it has no parameters per channel")
     wrong = [verdict for verdict in verdicts if verdict.status != "holds"]
     if not wrong:
         return HOLDS
@@ -231,7 +231,10 @@ def _m(seen: Gradients) -> int:
     return seen.g.numel() // seen.g.shape[1]
 
 
+_OUTPUT = ("training output",)
+"""Gradients are compared with those of the formula that explains the output."""
+
 GRADIENT_LAWS = (
-    Law("input gradient", "it is the formula's, through mean and variance too", "gradient", _input_gradient),
-    Law("parameter gradients", "they are the formula's", "gradient", _parameter_gradients),
+    Law("input gradient", "it is the formula's, through mean and variance too", "gradient", _input_gradient, _OUTPUT),
+    Law("parameter gradients", "they are the formula's", "gradient", _parameter_gradients, _OUTPUT),
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 from bnlab.conformance.examples import Example
 from bnlab.conformance.gradient_laws import gradient_given
 from bnlab.conformance.inputs import general_shape
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.observing import can_be_built, ingredients, recipe_of, running_of
 from bnlab.conformance.recipes import Ingredients, Recipe, cook
 from bnlab.conformance.subject import LayerError, Subject
@@ -55,10 +55,10 @@ class _Look:
 
 def _large_input(subject: Subject) -> Verdict:
     if recipe_of(subject) is None:
-        return passes_over("it has a formula of its own")
+        return does_not_apply("it has a formula of its own")
     found: Explanation | None = subject.findings.get("output")
     if found is None or found.only_where_it_fails:
-        return passes_over("nothing explains the output of small inputs")
+        return does_not_apply("nothing explains the output of small inputs")
     for shape, channels_last in _inputs(subject):
         look = _look(subject, found.recipe, shape, channels_last=channels_last)
         if look.wrong:
@@ -230,4 +230,12 @@ def _grown(subject: Subject, smallest: tuple[int, ...]) -> str:
     return f", from {grown[0]} on" if len(grown) == 1 else ""
 
 
-LARGE_LAWS = (Law("large input", "many samples, channels and values come out as few do", "numbers", _large_input),)
+LARGE_LAWS = (
+    Law(
+        "large input",
+        "many samples, channels and values come out as few do",
+        "numbers",
+        _large_input,
+        ("training output", "input gradient", "parameter gradients"),
+    ),
+)

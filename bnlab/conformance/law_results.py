@@ -34,19 +34,22 @@ HOLDS = Verdict("holds")
 
 @dataclass(frozen=True)
 class Law:
-    """One promise that a layer is held against.
+    """One law that a layer is tested against.
 
     Attributes:
-        name: A few words.
-        says: The law in one line.
-        topic: Where it stands in a table.
-        judge: Gives the verdict on a layer, "does not apply" included.
+        name: Two or three words, unique among all laws; the key of the verdict in a report.
+        says: The law as one line of text.
+        topic: The column of the catalog's table that shows the law's mark.
+        judge: Returns the verdict on a layer, "does not apply" included.
+        relies_on: The laws whose findings `judge` reads, by name. They must be judged before this law. All laws also
+            rely on the law "input", which need not be listed.
     """
 
     name: str
     says: str
     topic: Topic
     judge: Callable[[Subject], Verdict]
+    relies_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def fails(cause: str, reason: str = "", example: Example | None = None) -> Verdi
     return Verdict("does not hold", reason, cause, example)
 
 
-def passes_over(reason: str) -> Verdict:
+def does_not_apply(reason: str) -> Verdict:
     """Return the verdict that a law does not apply."""
     return Verdict("does not apply", reason)
 

@@ -1,19 +1,20 @@
 """All laws in their order, and the one function that holds a layer against them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from bnlab.conformance.behavior_laws import BEHAVIOR_LAWS
 from bnlab.conformance.formula_laws import FORMULA_LAWS
 from bnlab.conformance.gradient_laws import GRADIENT_LAWS
 from bnlab.conformance.large_laws import LARGE_LAWS
-from bnlab.conformance.law_results import Law, Report, Verdict, fails, passes_over
+from bnlab.conformance.law_results import Law, Report, Verdict, does_not_apply, fails
 from bnlab.conformance.layer_building import Build, builder
 from bnlab.conformance.number_laws import NUMBER_LAWS
 from bnlab.conformance.observing import eps_of
 from bnlab.conformance.running_laws import RUNNING_LAWS
 from bnlab.conformance.slope_laws import SLOPE_LAWS
 from bnlab.conformance.subject import LayerError, Subject, open_subject
+from bnlab.errors import ConfigError, did_you_mean
 
 LAWS: tuple[Law, ...] = (
     *BEHAVIOR_LAWS[:1],
@@ -27,43 +28,71 @@ LAWS: tuple[Law, ...] = (
 )
 
 
-def check_named(name: str, options: Mapping[str, Any] | None = None, like: str | None = None) -> Report:
-    """Hold a layer against the laws.
+def check_named(
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    like: str | None = None,
+    only: Collection[str] | None = None,
+) -> Report:
+    """Test a layer against the laws.
 
     Args:
         name: A name of the catalog, or ``package.module:Class``.
-        options: For its constructor.
-        like: The family that it is held against; None: what it declares, else BatchNorm.
+        options: Options for the layer's constructor; None: its defaults.
+        like: The family of norms whose laws apply; None: the family that the layer declares, else BatchNorm's.
+        only: Names of laws to judge, as in `check`; None: all laws.
 
     Raises:
-        ConfigError: No such layer, option or family.
+        ConfigError: The layer, one of its options, the family or a law is not known.
 
     Example:
         >>> check_named("torch.nn:BatchNorm1d").facts["momentum"]
         '0.1 is the share of the new value, as in PyTorch'
     """
-    return check(builder(name, options or {}), name, like)
+    return check(builder(name, options or {}), name, like, only)
 
 
-def check(build: Build, name: str, like: str | None = None) -> Report:
-    """Hold what a function builds against the laws.
+def check(build: Build, name: str, like: str | None = None, only: Collection[str] | None = None) -> Report:
+    """Test the layer that a function builds against the laws.
 
     Args:
         build: Builds a layer for a number of channels.
-        name: What the report calls it.
-        like: The family that it is held against; None: what it declares, else BatchNorm.
+        name: What the report calls the layer.
+        like: The family of norms whose laws apply; None: the family that the layer declares, else BatchNorm's.
+        only: Names of laws to judge, together with the laws that these rely on; None: all laws. Verdicts are the same
+            as in a check of all laws.
 
     Raises:
-        ConfigError: It cannot be built for any number of channels, or there is no such family.
+        ConfigError: The layer cannot be built for any number of channels, or the family or a law is not known.
     """
+    first, *others = LAWS if only is None else [LAWS[0], *_with_what_they_rely_on(only)]
     subject = open_subject(build, like)
-    verdicts = {LAWS[0].name: _judge(LAWS[0], subject)}
+    verdicts = {first.name: _judge(first, subject)}
     runs = bool(subject.shapes) and _gives_numbers(subject)
-    silence = passes_over("it gives no numbers" if subject.shapes else "it takes no input")
-    verdicts |= {law.name: _judge(law, subject) if runs else silence for law in LAWS[1:]}
+    skipped = does_not_apply("it gives no numbers" if subject.shapes else "it takes no input")
+    verdicts |= {law.name: _judge(law, subject) if runs else skipped for law in others}
     if runs:
         _add_facts(subject)
     return Report(name, subject.claims.formula, verdicts, subject.facts)
+
+
+def _with_what_they_rely_on(names: Collection[str]) -> list[Law]:
+    """Return the named laws and those that they rely on, directly or not, in the order of `LAWS`, without the first.
+
+    Raises:
+        ConfigError: A name is not that of a law.
+    """
+    known = {law.name: law for law in LAWS}
+    wanted: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in known:
+            raise ConfigError(f"there is no law '{name}'. {did_you_mean(name, known)}")
+        if name not in wanted:
+            wanted.add(name)
+            waiting += known[name].relies_on
+    return [law for law in LAWS[1:] if law.name in wanted]
 
 
 def _gives_numbers(subject: Subject) -> bool:

@@ -6,7 +6,7 @@ from torch import Tensor
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.states import states_of
 from bnlab.conformance.subject import LayerError, Subject
 from bnlab.conformance.suspects import difference
@@ -138,7 +138,7 @@ def _constant_input(subject: Subject) -> Verdict:
 
 def _one_value(subject: Subject) -> Verdict:
     if subject.claims.formula not in {"batch", "instance"}:
-        return passes_over("a single value per channel is no trouble for it")
+        return does_not_apply("a single value per channel is no trouble for it")
     num_axes = min(subject.shapes)
     x = torch.full((1, subject.num_channels, *(1,) * (num_axes - 2)), 3.0, dtype=torch.float64)
     layer = subject.fresh()
@@ -157,7 +157,7 @@ def _one_value(subject: Subject) -> Verdict:
 
 def _empty_batch(subject: Subject) -> Verdict:
     if subject.claims.formula != "batch" and not subject.claims.declared:
-        return passes_over("promised of BatchNorm and of bnlab's own norms only")
+        return does_not_apply("promised of BatchNorm and of bnlab's own norms only")
     x = torch.empty((0, *subject.shape[1:]), dtype=torch.float64)
     layer = subject.fresh()
     with torch.no_grad():

@@ -4,7 +4,7 @@ import torch
 
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import random_input, small_input
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.layer_building import with_option
 from bnlab.conformance.observing import set_running
 from bnlab.conformance.running_fit import History, Move, move_of, record, roles_of
@@ -25,7 +25,7 @@ NONE_KEPT = "it keeps no running statistics"
 
 def _move(subject: Subject) -> Verdict:
     if not subject.claims.keeps_running_statistics:
-        return passes_over(NONE_KEPT)
+        return does_not_apply(NONE_KEPT)
     history = record(subject)
     if not subject.states:
         return fails("training moves nothing: the running statistics are never updated", "", _still(subject, history))
@@ -178,22 +178,22 @@ def _moved_example(history: History, names: tuple[str, str], moves: list[Move | 
 
 def _cumulative(subject: Subject) -> Verdict:
     if not subject.claims.keeps_running_statistics:
-        return passes_over(NONE_KEPT)
+        return does_not_apply(NONE_KEPT)
     if subject.claims.formula != "batch":
-        return passes_over("it has a formula of its own")
+        return does_not_apply("it has a formula of its own")
     if subject.findings.get("moves are wrong", True):
-        return passes_over("see running update")
+        return does_not_apply("see running update")
     build = with_option(subject.build, "momentum", None)
     if build is None:
-        return passes_over("its constructor has no option momentum")
+        return does_not_apply("its constructor has no option momentum")
     twin = Subject(build, subject.claims, subject.num_channels, subject.shapes, subject.refusals)
     try:
         history = record(twin)
     except LayerError as crash:
-        return passes_over(f"it does not take momentum=None: {crash.line}")
+        return does_not_apply(f"it does not take momentum=None: {crash.line}")
     names = roles_of(twin)
     if names is None:
-        return passes_over("no running mean and variance are found")
+        return does_not_apply("no running mean and variance are found")
     moves = [move_of(history, name) for name in names]
     said = [
         _not_cumulative(name, move)
@@ -213,11 +213,11 @@ def _not_cumulative(name: str, move: Move | None) -> str:
 
 def _ignored_in_training(subject: Subject) -> Verdict:
     if not subject.claims.keeps_running_statistics:
-        return passes_over(NONE_KEPT)
+        return does_not_apply(NONE_KEPT)
     if subject.claims.formula is None:
-        return passes_over("it has a formula of its own")
+        return does_not_apply("it has a formula of its own")
     if roles_of(subject) is None:
-        return passes_over("no running mean and variance are found")
+        return does_not_apply("no running mean and variance are found")
     x = small_input((2, subject.num_channels, *(2,) * (len(min(subject.shapes.values(), key=len)) - 2)))
     plain, moved = subject.fresh(), subject.fresh()
     set_running(subject, moved, subject.num_channels)
@@ -252,7 +252,7 @@ def _left_alone_in_eval(subject: Subject) -> Verdict:
 
 def _kept_as_buffers(subject: Subject) -> Verdict:
     if not subject.states:
-        return passes_over("training moves no tensor of it")
+        return does_not_apply("training moves no tensor of it")
     cures = {
         "attribute": "is a plain attribute: not saved in a state dict, not moved by .to(). Use register_buffer",
         "parameter": "is a parameter: an optimizer would train it. Use register_buffer",
@@ -283,7 +283,13 @@ def _without_graph(subject: Subject) -> Verdict:
 
 RUNNING_LAWS = (
     Law("running update", "running mean and variance move by momentum, from 0 and 1", "running statistics", _move),
-    Law("momentum=None", "without a momentum they are the plain average", "running statistics", _cumulative),
+    Law(
+        "momentum=None",
+        "without a momentum they are the plain average",
+        "running statistics",
+        _cumulative,
+        ("running update",),
+    ),
     Law("batch in training", "the training output does not depend on them", "running statistics", _ignored_in_training),
     Law(
         "eval leaves buffers", "a forward pass in eval mode changes nothing", "running statistics", _left_alone_in_eval

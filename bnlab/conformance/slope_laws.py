@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, passes_over
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.states import tensor_named
 from bnlab.conformance.subject import Subject
 from bnlab.conformance.suspects import PRECISE, agrees
@@ -35,12 +35,12 @@ def _eval_gradient(subject: Subject) -> Verdict:
 
 def _slopes(subject: Subject, *, training: bool) -> Verdict:
     if training and _leans_on_running_statistics(subject):
-        return passes_over("its training output leans on running statistics, which the gradient holds constant")
+        return does_not_apply("its training output leans on running statistics, which the gradient holds constant")
     x = random_input(subject.shape, seed=5)
     with torch.no_grad():
         y = subject.run(_layer(subject, training), x)
     if y.dtype != torch.float64 or torch.equal(y, y.float().double()) or "precision" in subject.facts:
-        return passes_over("it does not compute in float64")
+        return does_not_apply("it does not compute in float64")
     g = gradient_given(x.shape)
     found = backward(subject, _layer(subject, training), x, g)
     generator = torch.Generator().manual_seed(0)
@@ -105,7 +105,7 @@ def _leans_on_running_statistics(subject: Subject) -> bool:
 def _gradient_sums(subject: Subject) -> Verdict:
     """Check what follows from an invariance: its generator is orthogonal to the gradient."""
     if not subject.claims.invariances:
-        return passes_over("it promises no invariance")
+        return does_not_apply("it promises no invariance")
     x = LARGE * random_input(subject.shape, seed=6)
     g = gradient_given(x.shape)
     dx = backward(subject, subject.fresh(), x, g)["x"]
@@ -131,8 +131,20 @@ def _gradient_sums(subject: Subject) -> Verdict:
     return fails("; and ".join(said)) if said else HOLDS
 
 
+_PRECISION = ("training output", "eval output")
+"""These laws find out whether the layer computes in float64; finite differences are too coarse for float32."""
+
+_CAUSE = ("input gradient", "parameter gradients")
+"""Where these laws have named the cause of a wrong gradient, the law of finite differences names the same cause."""
+
 SLOPE_LAWS = (
-    Law("finite differences", "all gradients are those of the layer's own output", "gradient", _finite_differences),
-    Law("eval gradient", "so they are in eval mode", "gradient", _eval_gradient),
+    Law(
+        "finite differences",
+        "all gradients are those of the layer's own output",
+        "gradient",
+        _finite_differences,
+        (*_PRECISION, *_CAUSE),
+    ),
+    Law("eval gradient", "so they are in eval mode", "gradient", _eval_gradient, _PRECISION),
     Law("gradient sums", "along each invariance the gradient sums to 0", "gradient", _gradient_sums),
 )

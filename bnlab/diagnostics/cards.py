@@ -3,8 +3,6 @@
 Its literal attributes and the sections of its docstring are read from the text of its class; nothing is imported.
 """
 
-import inspect
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +10,7 @@ from typing import Any
 
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.diagnostics.source import read_class
+from bnlab.docstrings import read_docstring
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import DIAGNOSTIC_PLUGINS
 
@@ -122,7 +121,7 @@ def read_card(name: str) -> Card:
         raise ConfigError(
             f"{place} is not in the source of {module}. A diagnostic of your own is read as package.module:Class."
         )
-    summary, about, sections = _read_docstring(docstring)
+    said = read_docstring(docstring)
     return Card(
         name=str(facts.get("name") or name),
         place=place,
@@ -133,9 +132,9 @@ def read_card(name: str) -> Card:
         healthy=_ranges(facts.get("healthy", {})),
         too_low=str(facts.get("too_low", "")),
         too_high=str(facts.get("too_high", "")),
-        summary=summary,
-        about=about,
-        sections=sections,
+        summary=said.summary,
+        about=said.about,
+        sections={name: text for name, text in said.sections.items() if name in SECTIONS},
     )
 
 
@@ -175,22 +174,3 @@ def _ranges(healthy: Any) -> dict[str, tuple[float, float]]:
     if not isinstance(healthy, Mapping):
         return {}
     return {str(key): (float(low), float(high)) for key, (low, high) in healthy.items()}
-
-
-def _read_docstring(docstring: str) -> tuple[str, str, dict[str, str]]:
-    """Return the first sentence, what stands before the first heading, and the text below each heading."""
-    lines = inspect.cleandoc(docstring).splitlines()
-    starts = [number for number, line in enumerate(lines) if _is_heading(lines, number)] + [len(lines)]
-    first, _, about = "\n".join(lines[: starts[0]]).strip().partition("\n\n")
-    sections = {}
-    for start, end in itertools.pairwise(starts):
-        heading = lines[start].rstrip(":")
-        if heading in SECTIONS:
-            sections[heading] = inspect.cleandoc("\n".join(["", *lines[start + 1 : end]])).strip()
-    return " ".join(first.split()), about.strip("\n"), sections
-
-
-def _is_heading(lines: Sequence[str], number: int) -> bool:
-    line = lines[number]
-    followed = number + 1 < len(lines) and lines[number + 1].startswith(" ")
-    return line.endswith(":") and line[:1].isupper() and len(line.split()) < 4 and followed

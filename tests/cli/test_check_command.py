@@ -50,16 +50,27 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop(name, None)
 
 
-def test_check_prints_laws_facts_and_one_closing_line(bnlab_says: Say) -> None:
-    answer = bnlab_says("check", "torch.nn:BatchNorm2d")
+def only(*laws: str) -> list[str]:
+    return [word for law in laws for word in ("--only", law)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(only("training output", "running update", "eval leaves buffers"), id="three laws"),
+        pytest.param([], id="all laws", marks=pytest.mark.slow),
+    ],
+)
+def test_check_prints_laws_facts_and_one_closing_line(bnlab_says: Say, words: list[str]) -> None:
+    answer = bnlab_says("check", "torch.nn:BatchNorm2d", *words)
     assert (answer.status, answer.err) == (0, "")
-    for words in ("training output", "eval leaves buffers", "0.1 is the share of the new value, as in PyTorch"):
-        assert words in answer.out
+    for text in ("training output", "eval leaves buffers", "0.1 is the share of the new value, as in PyTorch"):
+        assert text in answer.out
     assert re.search(r"Every law holds: \d+ judged, \d+ do not apply\.\n$", answer.out)
 
 
 def test_check_shows_cause_and_smallest_example_of_a_fault_and_exits_with_1(bnlab_says: Say, own: str) -> None:
-    answer = bnlab_says("check", f"{own}:Unbiased")
+    answer = bnlab_says("check", f"{own}:Unbiased", *only("training output", "eval output"))
     assert (answer.status, answer.err) == (1, "")
     assert "likely cause: the variance in the output is the unbiased one" in answer.out
     assert re.search(r"input +\[\[-3\], \[1\]\]", answer.out)
@@ -71,7 +82,7 @@ def test_check_json_is_one_object_without_a_nan(bnlab_says: Say, own: str) -> No
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    answer = bnlab_says("check", f"{own}:Unbiased", "--json")
+    answer = bnlab_says("check", f"{own}:Unbiased", "--json", *only("training output", "eval output"))
     report = json.loads(answer.out, parse_constant=refuse)
     assert (answer.status, report["holds"], report["like"]) == (1, False, "batch")
     [law] = [law for law in report["laws"] if law["status"] == "does not hold"]
@@ -81,11 +92,28 @@ def test_check_json_is_one_object_without_a_nan(bnlab_says: Say, own: str) -> No
 
 
 def test_check_takes_options_and_a_family(bnlab_says: Say) -> None:
-    words = ["norm.num_groups=2", "norm.eps=1e-3", "--like", "group"]
+    words = ["norm.num_groups=2", "norm.eps=1e-3", *only("training output"), "--like", "group"]
     answer = bnlab_says("check", "torch.nn:GroupNorm", *words)
     assert answer.status == 0
     assert re.search(r"eps +0\.001", answer.out)
-    assert bnlab_says("check", "torch.nn:GroupNorm", *words[:2]).status == 1  # held against BatchNorm's laws
+    assert bnlab_says("check", "torch.nn:GroupNorm", *words[:-2]).status == 1  # held against BatchNorm's laws
+
+
+def test_check_only_judges_the_law_named_and_those_it_relies_on(bnlab_says: Say, own: str) -> None:
+    answer = bnlab_says("check", f"{own}:Unbiased", *only("momentum=None", "order"), "--json")
+    report = json.loads(answer.out)
+    assert (answer.status, report["holds"]) == (0, True)
+    assert [law["law"] for law in report["laws"]] == ["input", "running update", "momentum=None", "order"]
+    text = bnlab_says("check", f"{own}:Unbiased", *only("training output"))
+    assert text.status == 1
+    assert "1 of 2 laws does not hold" in text.out
+    assert "eval output" not in text.out
+
+
+def test_check_only_holds_for_the_whole_catalog(bnlab_says: Say) -> None:
+    answer = bnlab_says("check", "--only", "input")
+    assert answer.status == 0
+    assert f"Every law holds of {len(NORMS)} norms: {len(NORMS)} judged, 0 do not apply" in answer.out
 
 
 @pytest.mark.slow
@@ -108,6 +136,7 @@ def test_check_without_a_name_holds_all_norms_against_their_laws(bnlab_says: Say
         (["batch", "norm.momentum=7"], r"norm\.momentum must be in \[0, 1\], got 7"),
         (["batch", "--like", "bach"], "Did you mean batch"),
         (["torch.nn:GroupNorm"], r"Add norm\.num_groups=<value>"),
+        (["batch", "--only", "evl output"], r"no law 'evl output'\. Did you mean eval output"),
         (["torch.nn:functional"], "must be a subclass of torch.nn.Module"),
         (["--like", "batch"], "need the name of a layer"),
     ],

@@ -1,8 +1,8 @@
 # ruff: noqa: ARG002  (a fault is often a step that ignores what it is given)
 """Layers with one fault each, and a healthy one that they are made of.
 
-Each step of `HealthyBatchNorm` is a method; a fault overrides one. `FAULTS` says of each which law must find it, and
-words that its cause must hold.
+Each step of `HealthyBatchNorm` is a method; a fault overrides one. `FAULTS` names for each fault the law that must find
+it, words that the verdict's cause must contain, and the other laws that the fault breaks.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from bnlab.conformance.laws import LAWS
+
+QUICK_LAWS = [law.name for law in LAWS if law.name != "large input"]
+"""All laws but the one that takes as long as all others together."""
 
 
 def per_channel(value: Tensor, x: Tensor) -> Tensor:
@@ -469,33 +474,61 @@ class Fault(NamedTuple):
     layer: Callable[..., nn.Module]
     law: str
     words: str
+    also: tuple[str, ...] = ()
 
 
 FAULTS: list[Any] = [
     Fault(UnbiasedOutput, "training output", "the variance in the output is the unbiased one"),
-    Fault(EpsOutside, "training output", "eps is outside the root"),
-    Fault(EpsMissing, "training output", "eps is missing"),
-    Fault(EpsSubtracted, "training output", "eps is subtracted"),
+    Fault(EpsOutside, "training output", "eps is outside the root", ("eval output", "constant input")),
+    Fault(EpsMissing, "training output", "eps is missing", ("eval output", "constant input")),
+    Fault(
+        EpsSubtracted,
+        "training output",
+        "eps is subtracted",
+        ("eval output", "input gradient", "parameter gradients", "constant input"),
+    ),
     Fault(EpsTwice, "training output", "eps is added twice"),
-    Fault(EpsAsFloor, "training output", "eps is a floor"),
-    Fault(NoRoot, "training output", "divides by the variance"),
-    Fault(MeanNotSubtracted, "training output", "the mean is not subtracted"),
-    Fault(RootMeanSquare, "training output", "divides by the root mean square"),
+    Fault(EpsAsFloor, "training output", "eps is a floor", ("eval output",)),
+    Fault(NoRoot, "training output", "divides by the variance", ("eval output", "gradient sums", "invariances")),
+    Fault(MeanNotSubtracted, "training output", "the mean is not subtracted", ("gradient sums", "invariances")),
+    Fault(RootMeanSquare, "training output", "divides by the root mean square", ("gradient sums", "invariances")),
     Fault(SumOfSquares, "training output", "the variance is a sum of squares"),
     Fault(PerPosition, "training output", "wrong axes: each position by itself, over the batch axis alone"),
-    Fault(OverAllAxes, "training output", "wrong axes: over all axes"),
-    Fault(PerSample, "training output", "wrong axes: per sample, as LayerNorm's"),
-    Fault(LastAxisIsChannels, "training output", "the last axis is taken for the channels"),
-    Fault(OnePlusWeight, "training output", "1 + weight"),
-    Fault(BiasScaled, "training output", "the bias is multiplied by the weight"),
-    Fault(BiasForgotten, "training output", "the bias is not applied"),
-    Fault(AffineForgotten, "training output", "scale and shift are forgotten"),
-    Fault(AffineAlongLastAxis, "training output", "scale and shift are applied along the last axis"),
-    Fault(RunningInTraining, "training output", "it normalizes by the running statistics"),
-    Fault(MeanDetached, "input gradient", "the mean is detached"),
-    Fault(VarianceDetached, "input gradient", "the variance is detached"),
-    Fault(BothDetached, "input gradient", "mean and variance are both detached"),
-    Fault(WeightGradientMissing, "parameter gradients", "the weight's gradient is missing"),
+    Fault(OverAllAxes, "training output", "wrong axes: over all axes", ("gradient sums", "invariances")),
+    Fault(PerSample, "training output", "wrong axes: per sample, as LayerNorm's", ("gradient sums", "invariances")),
+    Fault(
+        LastAxisIsChannels,
+        "training output",
+        "the last axis is taken for the channels",
+        ("input", "eval output", "gradient sums", "running update", "invariances", "affine"),
+    ),
+    Fault(OnePlusWeight, "training output", "1 + weight", ("eval output",)),
+    Fault(BiasScaled, "training output", "the bias is multiplied by the weight", ("eval output",)),
+    Fault(BiasForgotten, "training output", "the bias is not applied", ("eval output", "affine")),
+    Fault(AffineForgotten, "training output", "scale and shift are forgotten", ("eval output", "affine")),
+    Fault(
+        AffineAlongLastAxis,
+        "training output",
+        "scale and shift are applied along the last axis",
+        ("input", "eval output", "affine"),
+    ),
+    Fault(
+        RunningInTraining,
+        "training output",
+        "it normalizes by the running statistics",
+        ("finite differences", "gradient sums", "batch in training", "invariances"),
+    ),
+    Fault(MeanDetached, "input gradient", "the mean is detached", ("finite differences", "gradient sums")),
+    Fault(VarianceDetached, "input gradient", "the variance is detached", ("finite differences", "gradient sums")),
+    Fault(
+        BothDetached, "input gradient", "mean and variance are both detached", ("finite differences", "gradient sums")
+    ),
+    Fault(
+        WeightGradientMissing,
+        "parameter gradients",
+        "the weight's gradient is missing",
+        ("finite differences", "eval gradient"),
+    ),
     Fault(StandardDeviationStored, "running update", "running_var takes the batch's biased standard deviation"),
     Fault(NeverUpdated, "running update", "running_mean is never updated"),
     Fault(UpdatedTwice, "running update", "running_mean is updated twice per batch"),
@@ -504,7 +537,7 @@ FAULTS: list[Any] = [
     Fault(OldNotScaledDown, "running update", "the old value is kept whole"),
     Fault(StartCounted, "momentum=None", "the starting value is counted"),
     Fault(EvalUpdates, "eval leaves buffers", "eval mode updates running_mean, running_var"),
-    Fault(EvalUsesBatch, "eval output", "eval mode uses the batch's own statistics"),
+    Fault(EvalUsesBatch, "eval output", "eval mode uses the batch's own statistics", ("neighbors in eval",)),
     Fault(EvalForgetsAffine, "eval output", "scale and shift are forgotten"),
     Fault(EvalForgetsEps, "eval output", "eps is missing"),
     Fault(EvalReadsDeviation, "eval output", "the running variance is read as a standard deviation"),
@@ -520,12 +553,17 @@ FAULTS: list[Any] = [
     Fault(NarrowStatistics, "low precision", "statistics are computed in half precision"),
     Fault(WideOutput, "output type", "the output is float32 for a float16 input"),
     Fault(GraphInBuffers, "no graph in buffers", "running_mean, running_var keeps the graph"),
-    Fault(PlainAttributes, "buffers", "running_mean, running_var is a plain attribute"),
-    Fault(NotSaved, "buffers", "is a buffer that is not saved"),
+    Fault(
+        PlainAttributes,
+        "buffers",
+        "running_mean, running_var is a plain attribute",
+        ("momentum=None", "state dict", "meta device"),
+    ),
+    Fault(NotSaved, "buffers", "is a buffer that is not saved", ("state dict",)),
     Fault(InPlace, "input untouched", "modified in place in training mode"),
     Fault(OneValueAccepted, "one value", "the output is the bias"),
     Fault(EmptyBatchSpoils, "empty batch", "spoils running_mean, running_var"),
     Fault(NotOnMeta, "meta device", "item()"),
-    Fault(LaysOutAnew, "memory layout", "not contiguous"),
-    Fault(DependsOnOrder, "order", "depends on the order"),
+    Fault(LaysOutAnew, "memory layout", "not contiguous", ("large input",)),
+    Fault(DependsOnOrder, "order", "depends on the order", ("training output", "running update")),
 ]
