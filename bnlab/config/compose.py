@@ -177,7 +177,7 @@ def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = F
     _refuse_what_one_run_cannot_take(parse_overrides(overrides), folders)
     arguments = _with_own_norm(overrides, folders) + search_path_words(folders)
     try:
-        with _hydra_of_our_own():
+        with hydra_of_our_own():
             return compose("train", arguments, return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(_find_the_typo(overrides, config_dir) or _first_line(error)) from None
@@ -206,7 +206,7 @@ def _refuse_what_one_run_cannot_take(overrides: list[Override], folders: list[Pa
 
 
 @contextlib.contextmanager
-def _hydra_of_our_own() -> Iterator[None]:
+def hydra_of_our_own() -> Iterator[None]:
     """Initialize Hydra for one composition; a notebook that has it initialized already gets it back."""
     theirs = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
