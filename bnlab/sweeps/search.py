@@ -2,66 +2,28 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bnlab.config.compose import search_path_words
-from bnlab.config.folders import conf_folder, search_folders
+from bnlab.config.folders import search_folders
 from bnlab.config.grammar import Axis, as_words, parse_overrides, refuse_a_key_given_twice, search_axis
-from bnlab.errors import ConfigError, did_you_mean
+from bnlab.errors import ConfigError
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.index import flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
 from bnlab.sweeps.grid import expand, sweep_name
-from bnlab.sweeps.launch import launcher_class
+from bnlab.sweeps.launcher_words import launcher_settings
 from bnlab.sweeps.optuna_study import OptunaStudy, forget_study, open_storage
 from bnlab.sweeps.samplers import KEEPS_ITS_SEED, NEEDS_LISTS, SeededSampler, build_pruner, build_sampler, choices
+from bnlab.sweeps.search_words import Method, count, method_of, read_sweeper
 from bnlab.sweeps.sweep_files import with_file
 
 JOURNAL = "search.journal"
 """Name of the file in a sweep's folder that keeps the trials, unless the user names a database."""
-
-SEED = 0
-"""Seed of the sampler where the user gives none: without one, the same command would choose other settings."""
-
-MOST_SEED = 2**32 - 1
-"""The largest seed that numpy takes."""
-
-_NO_PLACE = {
-    "params": "what is searched is said by words such as optim.lr=interval(0.1,1)",
-    "search_space": "what is searched is said by words such as optim.lr=interval(0.1,1)",
-    "custom_search_space": "what is searched is said by words such as optim.lr=interval(0.1,1)",
-    "max_failure_rate": "a search continues after a failure, unless you give --on-error stop",
-}
-"""Settings of Hydra's own plugin for Optuna, and what bnlab has in their place."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """How the settings of the trials are chosen, and where the trials are kept.
-
-    Attributes:
-        sampler: Name of a sampler, a key of `SAMPLERS`.
-        sampler_options: Arguments of the sampler's class, by name.
-        seed: Seed of the sampler, from 0 to `MOST_SEED`.
-        pruner: Name of a pruner, a key of `PRUNERS`; ``none``: no trial is stopped early.
-        pruner_options: Arguments of the pruner's class, by name.
-        storage: URL of a database; None: the file `JOURNAL` in the sweep's folder.
-        study_name: Name of the study in the storage; None: one that follows from the sweep's words.
-    """
-
-    sampler: str
-    sampler_options: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = SEED
-    pruner: str = "none"
-    pruner_options: Mapping[str, Any] = field(default_factory=dict)
-    storage: str | None = None
-    study_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +54,11 @@ class Search:
     config_dir: Path | None
     warnings: list[str]
 
+    @property
+    def journal(self) -> Path:
+        """The file that keeps the trials, unless the user names a database."""
+        return self.folder / JOURNAL
+
     def open_study(self, *, again: bool = False) -> OptunaStudy:
         """Return the study of this search, with the trials of earlier calls.
 
@@ -108,7 +75,7 @@ class Search:
                 f"--again would delete the study {name} from {method.storage}. Delete it yourself, or give another "
                 "hydra.sweeper.study_name."
             )
-        storage = open_storage(method.storage, self.folder / JOURNAL)
+        storage = open_storage(method.storage, self.journal)
         if again:
             forget_study(name, storage)
         sampler = SeededSampler(
@@ -142,10 +109,10 @@ def plan_search(
     words = with_file(as_words(overrides), config_dir)
     told = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
     words = [text for text in words if text not in told]
-    sweeper, launcher = _read_sweeper(told)
+    sweeper, launcher = read_sweeper(told)
     if launcher:
         launcher += search_path_words(search_folders(config_dir))
-        launcher_class(tuple(launcher))
+        launcher_settings(tuple(launcher))
     parsed = parse_overrides(words)
     refuse_a_key_given_twice(parsed)
     axes = {text: axis for text, one in zip(words, parsed, strict=True) if (axis := search_axis(one, config_dir))}
@@ -153,15 +120,15 @@ def plan_search(
         raise ConfigError(
             "a search needs something to choose, such as norm=batch,none or 'optim.lr=tag(log, interval(1e-3, 10))'."
         )
-    method = _method(sweeper)
-    num_jobs = jobs if jobs is not None and "n_jobs" not in sweeper else _count(sweeper, "n_jobs")
+    method = method_of(sweeper)
+    num_jobs = jobs if jobs is not None and "n_jobs" not in sweeper else count(sweeper, "n_jobs")
     fixed = [text for text in words if text not in axes]
     configs, warnings = _tried(fixed, list(axes.values()), config_dir)
     if "seed" in {axis.key for axis in axes.values()}:
         warnings.append("seed is searched like any other setting: the best trial will be the luckiest. Give one seed.")
     flat = flatten(configs[0].as_dict())
     numbers = [_as_its_type(axis, flat.get(axis.key)) for axis in axes.values()]
-    num_trials = _count(sweeper, "n_trials")
+    num_trials = count(sweeper, "n_trials")
     if method.sampler in NEEDS_LISTS:
         num_trials = min(num_trials, _num_combinations(method.sampler, numbers))
     return Search(
@@ -176,94 +143,6 @@ def plan_search(
         config_dir=config_dir,
         warnings=warnings,
     )
-
-
-def _defaults() -> dict[str, Any]:
-    text = (conf_folder() / "hydra" / "sweeper" / "optuna.yaml").read_text(encoding="utf-8")
-    defaults: dict[str, Any] = yaml.safe_load(text)
-    return defaults
-
-
-def _read_sweeper(told: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings of the search by key, such as ``n_trials`` and ``sampler.seed``, and the other words.
-
-    Args:
-        told: Words that begin with ``hydra/`` or ``hydra.``.
-
-    Raises:
-        ConfigError: A word that is not known, or that has no place in a search.
-    """
-    sweeper: dict[str, Any] = {}
-    launcher = []
-    for text, override in zip(told, parse_overrides(list(told)), strict=True):
-        path = override.key_or_group.replace("/", ".").split(".")
-        if path[:2] != ["hydra", "sweeper"]:
-            launcher.append(text)
-            continue
-        key, value = ".".join(path[2:]), override.value()
-        if override.is_sweep_override() or override.is_delete():
-            raise ConfigError(f"{text}: a search takes one value of it. Give one, or leave the word out.")
-        if sweeper.get(key, value) != value:
-            raise ConfigError(f"{override.key_or_group} is given twice: {sweeper[key]} and {value}. Give one of them.")
-        _check_key(key, value)
-        sweeper[key] = value
-    return sweeper, launcher
-
-
-def _check_key(key: str, value: Any) -> None:
-    """Check a word of the search, but for the options of a sampler or a pruner.
-
-    Raises:
-        ConfigError: It is not known, or has no place here.
-    """
-    known = set(_defaults())
-    if key == "" and value != "optuna":
-        raise ConfigError(f"hydra/sweeper={value} is not known. {did_you_mean(str(value), ['optuna', 'basic'])}")
-    if key in _NO_PLACE and value:
-        raise ConfigError(f"hydra.sweeper.{key} has no place here: {_NO_PLACE[key]}. Leave it out.")
-    if key and key not in known | set(_NO_PLACE) and not key.startswith(("sampler.", "pruner.")):
-        raise ConfigError(f"hydra.sweeper.{key} is not a setting. {did_you_mean(key, known)}")
-    if key == "direction" and value != "minimize":
-        raise ConfigError(
-            f"hydra.sweeper.direction={value}: the objective is the validation loss, which is minimized. "
-            "Leave the word out."
-        )
-
-
-def _count(sweeper: Mapping[str, Any], key: str) -> int:
-    """Return a setting that is a number of trials.
-
-    Raises:
-        ConfigError: It is no whole number above 0.
-    """
-    value = sweeper.get(key, _defaults()[key])
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"hydra.sweeper.{key} must be at least 1, got {value}.")
-    return value
-
-
-def _method(sweeper: Mapping[str, Any]) -> Method:
-    """Return how the settings are chosen.
-
-    Raises:
-        ConfigError: The sampler or the pruner cannot be built.
-    """
-    all_settings = {**_defaults(), **sweeper}
-    options: dict[str, dict[str, Any]] = {"sampler": {}, "pruner": {}}
-    for key, value in sweeper.items():
-        kind, _, option = key.partition(".")
-        if option:
-            options[kind][option] = value
-    seed = options["sampler"].pop("seed", None)
-    seed = SEED if seed is None else seed
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
-        raise ConfigError(f"hydra.sweeper.sampler.seed must be a whole number from 0 to {MOST_SEED}, got {seed}.")
-    names = {key: None if all_settings[key] is None else str(all_settings[key]) for key in ("storage", "study_name")}
-    sampler, pruner = str(all_settings["sampler"]), str(all_settings["pruner"])
-    method = Method(sampler, options["sampler"], seed, pruner, options["pruner"], **names)
-    build_sampler(sampler, method.sampler_options, seed, [])
-    build_pruner(pruner, method.pruner_options)
-    return method
 
 
 def _num_combinations(sampler: str, axes: Sequence[Axis]) -> int:

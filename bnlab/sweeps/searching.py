@@ -2,12 +2,10 @@
 
 Trials are told in the order of their numbers, whichever ends first, and each is chosen as soon as all but the last few
 before it have been told. So every choice is made from the same results, and the same command makes the same trials, cut
-off or not. What a trial has come to is known from the folder of its run.
+off or not. The outcome of a trial is known from the folder of its run.
 """
 
 import contextlib
-import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,48 +16,21 @@ from filelock import FileLock, Timeout
 from bnlab import provenance
 from bnlab.errors import BnlabError, RunBusyError, RunError
 from bnlab.results.sweep import write_sweep
-from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
-from bnlab.sweeps.backends.backend import Backend, PartEnded
-from bnlab.sweeps.backends.local import LocalBackend
-from bnlab.sweeps.cohorts import plan_cohorts
-from bnlab.sweeps.execute import MOST_DEATHS, MOST_REFUSALS, OnError, SweepResult
+from bnlab.sweeps.backends.backend import Backend
+from bnlab.sweeps.execute import OnError, SweepResult
 from bnlab.sweeps.grid import expand_one
+from bnlab.sweeps.launcher_words import open_backend
 from bnlab.sweeps.optuna_study import Judge, OptunaStudy
-from bnlab.sweeps.parts import Part, halt_path, part_path
+from bnlab.sweeps.parts_folder import read_summaries
 from bnlab.sweeps.progress import SweepView
+from bnlab.sweeps.run_pool import RunPool
 from bnlab.sweeps.samplers import typed
 from bnlab.sweeps.search import Search
-from bnlab.sweeps.trials import Trial, ValidationLosses, objective
-from bnlab.sweeps.watch import LOOK_EVERY_S, Watch, read_summaries
+from bnlab.sweeps.trials import SearchResult, Trial, ValidationLosses, objective
 from bnlab.training.interruption import Interruption
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The outcome of a search.
-
-    Attributes:
-        sweep: The runs, in the order in which they were chosen first.
-        trials: The trials that have ended, by number. Two trials may have the same run.
-        problem: Why the search ended before its last trial, in one sentence; None: it did not.
-    """
-
-    sweep: SweepResult
-    trials: dict[int, Trial]
-    problem: str | None
-
-    @property
-    def best(self) -> int | None:
-        """The number of the trial with the lowest objective, the first of several; None: no trial has any."""
-        values = [
-            (trial.value, number)
-            for number, trial in self.trials.items()
-            if trial.value is not None and trial.pruned_at is None
-        ]
-        return min(values)[1] if values else None
 
 
 @dataclass
@@ -121,12 +92,16 @@ def run_search(
         study.trials()  # of another search: that is told before a folder is made
         if not in_a_file:
             stack.enter_context(_alone_in(search.folder))
-        backend = backend or LocalBackend(search.num_at_a_time)
-        searching = _Searching(search, study, backend, view, interruption or Interruption())
-        searching.stops_on_error = on_error == "stop"
-        searching.retries = retries
-        searching.began = provenance.now() if again else ""
-        stack.enter_context(searching.watch.watching())
+        pool = RunPool(
+            search.folder,
+            backend or open_backend(search.launcher, search.num_at_a_time),
+            [axis.key for axis in search.axes],
+            provenance.now() if again else "",
+            retries,
+            view,
+        )
+        stack.enter_context(pool.parts)
+        searching = _Searching(search, study, pool, interruption or Interruption(), stops_on_error=on_error == "stop")
         problem = searching.search_on()
         return searching.result(problem)
 
@@ -157,57 +132,46 @@ class _Searching:
     """One execution of a search."""
 
     def __init__(
-        self, search: Search, study: OptunaStudy, backend: Backend, view: SweepView | None, interruption: Interruption
+        self, search: Search, study: OptunaStudy, pool: RunPool, interruption: Interruption, *, stops_on_error: bool
     ) -> None:
         self.search = search
         self.study = study
-        self.backend = backend
-        self.watch = Watch(search.folder, self._take, interruption, view)
-        self.stops_on_error = False
-        self.retries = 0
-        self.began = ""
+        self.pool = pool
+        self.interruption = interruption
+        self.stops_on_error = stops_on_error
         self.open: dict[int, _OpenTrial] = {}
         self.seeds: dict[str, int] = {}
         self.losses: dict[str, ValidationLosses] = {}
         self.num_chosen = 0
         self.num_waiting = 0
-        self.training: dict[Path, str] = {}
-        self.num_parts = 0
-        self.lines: list[dict[str, Any]] = []
-        self.failures: Counter[str] = Counter()
-        self.deaths: Counter[str] = Counter()
-        self.refusals = 0
-        self.begun: set[str] = set()
-        self.interrupted: set[str] = set()
-        self.problems: dict[str, str] = {}
-        self.death: str | None = None
 
     def search_on(self) -> str | None:
         """Make trials until there are enough; return why the search ended before that, or None."""
-        self.watch.make_folder()
-        self._resume()
+        at_once = True
         try:
+            self._resume()
             while True:
                 self._choose()
                 self._find_outcomes()
-                if not self.watch.is_over and self._tell_first():
+                if self._tell_first():
                     continue
-                if not self.open or (self.watch.is_over and not self.training) or self.watch.interruption.is_asked:
-                    return None
-                if self.refusals >= MOST_REFUSALS:
-                    return self.death
-                if not self.watch.is_over:
-                    self._submit()
-                self._halt_what_nobody_wants()
-                self._wait()
-        except KeyboardInterrupt:
-            self.backend.cancel(at_once=True)
-            raise
+                is_over = self.interruption.is_asked or (self._is_stopped and not self.pool.is_training)
+                if is_over or not self.open or self.pool.is_refused:
+                    break
+                self.pool.want({str(one.trial.run): one.config for one in self._wanted() if one.config})
+                self.pool.wait()
+            at_once = False
         finally:
-            for part in self.training:
-                halt_path(part).touch()
-            self.backend.cancel()
-            self.backend.close()
+            self.pool.close(at_once=at_once)
+        return self.pool.death if self.pool.is_refused else None
+
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether no further trial is chosen or told: then it can be continued as if it had not been stopped."""
+        return self.interruption.is_asked or self.pool.parts.is_stopped
+
+    def _wanted(self) -> list[_OpenTrial]:
+        return [one for one in self.open.values() if one.outcome is None]
 
     def _resume(self) -> None:
         """Take up the trials of earlier calls: those that were not told, and those whose run has been lost."""
@@ -218,13 +182,13 @@ class _Searching:
         self.num_chosen = len([one for one in trials if "repeats" not in one.user_attrs]) - self.num_waiting
         values = [trial.value for trial in done if trial.state == states.COMPLETE]
         if done:
-            self.watch.take({"told": len(done), "best": min(values, default=None)})
+            self.pool.parts.take({"told": len(done), "best": min(values, default=None)})
         if len(done) == len(trials) and self.num_chosen >= self.search.num_trials:
             self._repeat_failures(done)
         for trial in trials:
             if "run" in trial.user_attrs:
                 self.seeds[trial.user_attrs["run"]] = trial.user_attrs["seed"]
-            is_lost = trial.state == states.COMPLETE and not self._is_done(trial.user_attrs["run"])
+            is_lost = trial.state == states.COMPLETE and not self.pool.is_done(trial.user_attrs["run"])
             if trial.state == states.RUNNING or is_lost:
                 self._open(trial.number, is_told=is_lost)
 
@@ -238,7 +202,7 @@ class _Searching:
 
     def _choose(self) -> None:
         """Choose trials, as many as may be in training at a time."""
-        while len(self.open) < self.search.num_at_a_time and not self.watch.is_over:
+        while len(self.open) < self.search.num_at_a_time and not self._is_stopped:
             if self.num_waiting == 0 and self.num_chosen >= self.search.num_trials:
                 return
             number = self.study.choose()
@@ -267,38 +231,25 @@ class _Searching:
             self.seeds[str(one.trial.run)] = one.trial.seed
             write_sweep(self.search.folder, self.search.overrides, list(self.seeds))
 
-    def _run_folder(self, run: str) -> RunFolder:
-        return RunFolder(self.search.folder / run)
-
-    def _is_done(self, run: str) -> bool:
-        folder = self._run_folder(run)
-        return folder.read_finished() is not None and str(folder.read_manifest().get("ended", "")) >= self.began
-
     def _find_outcomes(self) -> None:
-        for one in self.open.values():
-            run = one.trial.run
-            if one.outcome is not None or run is None:
-                continue
-            is_done = self._is_done(run)  # before its losses are read: then they are all there
-            if is_done or one.judge is not None:
+        for one in self._wanted():
+            run = str(one.trial.run)
+            is_done = self.pool.is_done(run)  # before its losses are read: then they are complete
+            if is_done or (one.judge is not None and self.pool.has_begun(run)):
                 self._report(one, run)
             if one.judge is not None and one.judge.pruned_at is not None:
                 self._end(one, value=one.reported[one.judge.pruned_at], pruned_at=one.judge.pruned_at)
             elif is_done:
                 try:
-                    self._end(one, value=objective(self._run_folder(run)))
+                    self._end(one, value=objective(self.pool.folder_of(run)))
                 except RunError as error:
                     self._end(one, problem=str(error))
-            elif run in self.problems:
-                self._end(one, problem=self.problems[run])
+            elif run in self.pool.problems:
+                self._end(one, problem=self.pool.problems[run])
 
     def _report(self, one: _OpenTrial, run: str) -> None:
         """Report the validation losses of a trial, up to the one at which it is stopped early."""
-        folder = self._run_folder(run)
-        with contextlib.suppress(RunError):  # it has not begun
-            if self.began and str(folder.read_manifest().get("started", "")) < self.began:
-                return  # the losses of an earlier training
-        losses = self.losses.setdefault(run, ValidationLosses(folder)).read()
+        losses = self.losses.setdefault(run, ValidationLosses(self.pool.folder_of(run))).read()
         new: dict[int, float] = {}
         for step, loss in losses.items():
             if step not in one.reported and (one.judge is None or one.judge.pruned_at is None):
@@ -313,12 +264,12 @@ class _Searching:
         """Note the outcome of a trial, and show it."""
         one.outcome = Trial(one.trial.chosen, one.trial.run, one.trial.seed, **facts)
         if not one.is_told:
-            self.watch.take({"trial": one.shown, **asdict(one.outcome)})
+            self.pool.parts.take({"trial": one.shown, **asdict(one.outcome)})
 
     def _tell_first(self) -> bool:
         """Tell the first trial that has not been told, if it has ended; return whether it has."""
         one = self.open[min(self.open)] if self.open else None
-        if one is None or one.outcome is None:
+        if one is None or one.outcome is None or self._is_stopped:
             return False
         if not one.is_told:
             is_pruned = one.outcome.pruned_at is not None
@@ -326,82 +277,9 @@ class _Searching:
                 self.study.note(one.number, problem=one.outcome.problem)
             self.study.tell(one.number, None if is_pruned else one.outcome.value, one.judge)
         if one.outcome.problem is not None and self.stops_on_error:
-            self.watch.stop()
+            self.pool.parts.stop()
         del self.open[one.number]
         return True
-
-    def _submit(self) -> None:
-        """Have the runs of trials trained. A run that was in training when a worker died is trained alone."""
-        wanted = {one.trial.run: one.config for one in self.open.values() if one.trial.run and one.outcome is None}
-        in_training = set(self.training.values())
-        if any(self.deaths[run] for run in in_training):
-            return
-        free = [run for run in wanted if run not in in_training and not self._run_folder(run).is_locked()]
-        suspects = [run for run in free if self.deaths[run]]
-        if suspects and in_training:
-            return
-        parts = [self._write_part(run, wanted[run]) for run in suspects[:1] or free]
-        if parts:
-            self.backend.submit(parts)
-
-    def _write_part(self, run: str, config: RunConfig | None) -> Path:
-        """Write the file of a part that trains one run."""
-        from bnlab.norms.catalog import is_vectorizable  # noqa: PLC0415  (it imports torch; the plan has, too)
-
-        assert config is not None
-        path = part_path(self.watch.folder, self.num_parts)
-        swept = [axis.key for axis in self.search.axes]
-        Part(plan_cohorts([config], is_vectorizable), self.search.folder, swept, bool(self.began), False).write(path)
-        self.num_parts += 1
-        self.training[path] = run
-        self.begun.discard(run)
-        self.interrupted.discard(run)
-        return path
-
-    def _halt_what_nobody_wants(self) -> None:
-        """Stop the runs whose trials have all ended: those that were stopped early."""
-        wanted = {one.trial.run for one in self.open.values() if one.outcome is None}
-        for part, run in self.training.items():
-            if run not in wanted:
-                halt_path(part).touch()
-
-    def _wait(self) -> None:
-        """Wait a moment for parts that end, and note what became of them."""
-        if not self.training:
-            time.sleep(LOOK_EVERY_S)  # another process trains the runs
-        ended = self.backend.watch(LOOK_EVERY_S)
-        self.watch.look()
-        lines, self.lines = self.lines, []
-        for line in lines:
-            self._note(line)
-        self._count_deaths(ended)
-
-    def _note(self, line: dict[str, Any]) -> None:
-        self.begun.update(line.get("steps", {}))
-        if line.get("ended", {}).get("status") == "interrupted":  # by a signal; the run continues from a checkpoint
-            self.interrupted.add(line["ended"]["run_id"])
-        for run in line.get("refused", []):
-            self.failures[run] += 1
-            if self.failures[run] > self.retries:
-                self.problems[run] = line["reason"]
-
-    def _count_deaths(self, ended: list[PartEnded]) -> None:
-        """Count how often each run was in training when its worker died."""
-        dead = {self.training.pop(one.part): one.death for one in ended}
-        dead = {run: death for run, death in dead.items() if death is not None and run not in self.interrupted}
-        if not dead:
-            return
-        begun = [run for run in dead if run in self.begun or self._run_folder(run).path.exists()]
-        self.refusals = 0 if begun else self.refusals + 1
-        for run in begun:
-            self.deaths[run] += 1
-            if self.deaths[run] >= MOST_DEATHS:
-                self.problems[run] = f"its worker was lost each time that it was tried: {dead[run]}"
-        self.death = next(iter(dead.values()))
-
-    def _take(self, line: dict[str, Any]) -> None:
-        if "trial" not in line:
-            self.lines.append(line)
 
     def result(self, problem: str | None) -> SearchResult:
         """Return the outcome, by the study and the folders of the runs."""
@@ -415,5 +293,6 @@ class _Searching:
                 )
         trials |= {one.shown: one.outcome for one in self.open.values() if one.outcome is not None}
         reasons = {trial.run: trial.problem for trial in trials.values() if trial.run and trial.problem}
+        reasons |= self.pool.problems
         summaries = read_summaries(self.search.folder, self.seeds)
         return SearchResult(SweepResult(self.search.folder, summaries, reasons), dict(sorted(trials.items())), problem)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bnlab.errors import RunError
 from bnlab.records import as_record
 from bnlab.runfolder.folder import RunFolder
+from bnlab.sweeps.execute import SweepResult
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,31 @@ class Trial:
     value: float | None = None
     problem: str | None = None
     pruned_at: int | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The outcome of a search.
+
+    Attributes:
+        sweep: The runs, in the order in which they were chosen first.
+        trials: The trials that have ended, by number. Two trials may have the same run.
+        problem: Why the search ended before its last trial, in one sentence; None: it did not.
+    """
+
+    sweep: SweepResult
+    trials: dict[int, Trial]
+    problem: str | None
+
+    @property
+    def best(self) -> int | None:
+        """The number of the trial with the lowest objective, the first of several; None: no trial has any."""
+        values = [
+            (trial.value, number)
+            for number, trial in self.trials.items()
+            if trial.value is not None and trial.pruned_at is None
+        ]
+        return min(values)[1] if values else None
 
 
 def objective(folder: RunFolder) -> float:
