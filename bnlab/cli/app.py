@@ -96,8 +96,8 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):  # typer makes the second of the first, outside of a command's own lines
         sys.exit(130)
     finally:
-        if "bnlab.sweeps.workers" in sys.modules:
-            sys.modules["bnlab.sweeps.workers"].end_workers()
+        if "bnlab.sweeps.backends.local" in sys.modules:
+            sys.modules["bnlab.sweeps.backends.local"].end_workers()
 
 
 def _is_of_output(error: OSError) -> bool:

@@ -52,9 +52,6 @@ class _Interrupt:
             self._is_waiting = False
             signal.default_int_handler(number, frame)
         self.soon()
-        # they import too, and without them it is over sooner; their module may be the one that is being imported
-        kill_workers = getattr(sys.modules.get("bnlab.sweeps.workers"), "kill_workers", lambda: None)
-        kill_workers()
 
     def soon(self) -> None:
         """Call the handler again, in a moment."""

@@ -1,12 +1,11 @@
-"""Trains what is missing of a sweep: parts go to a launcher, until nothing is missing or nothing moves.
+"""Trains what is missing of a sweep: a backend gets parts, until nothing is missing or nothing moves.
 
-What is done is known from the runs' folders alone, never from what a launcher says: a killed worker, a lost machine
-or a second sweep beside this one need no case of their own. What is still missing is launched again.
+Which runs have a result is known from their folders alone, never from what a backend says: a killed worker, a lost
+machine or a second sweep beside this one need no case of their own. What is still missing is submitted again.
 """
 
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,43 +13,35 @@ from typing import Any, Literal
 from bnlab import provenance
 from bnlab.records import RunSummary
 from bnlab.results.sweep import write_sweep
+from bnlab.runfolder.identity import run_id
+from bnlab.sweeps.backends.backend import Backend
+from bnlab.sweeps.backends.this_process import ThisProcess
 from bnlab.sweeps.cohorts import MOST_TOGETHER, PlannedCohort, program
-from bnlab.sweeps.jobs import why_a_job_died
-from bnlab.sweeps.launch import has_a_process_per_part, launch, starts_all_at_once
-from bnlab.sweeps.parts import Part, part_path, train_cohorts
+from bnlab.sweeps.launcher_words import open_backend
+from bnlab.sweeps.parts import Part, cut_into_parts
+from bnlab.sweeps.parts_folder import PartsFolder, read_summaries
 from bnlab.sweeps.plan import Sweep, ids_of, plan_sweep, prepared
 from bnlab.sweeps.progress import SweepView
-from bnlab.sweeps.watch import Watch, read_summaries
-from bnlab.sweeps.workers import begin_workers
+from bnlab.sweeps.run_states import BUSY, INTERRUPTED, NOT_FINAL, SUBMITTED, WAITING, RunStates
 from bnlab.training.interruption import Interruption
 
-MOST_RUNS_PER_PART = 8
-"""Runs that are trained one by one, in one part: a part costs a tenth of a second, and the last ones should end at
-about the same time."""
-
-PARTS_PER_JOB = 4
-"""At least, where there are runs enough: then no worker waits long for the last one."""
-
-MOST_DEATHS = 3
-"""Times that a run may be in training when its worker dies, before it is given up."""
-
-MOST_REFUSALS = 2
-"""Times that a launcher may raise before it has begun a single run: then it is not set up, or the cluster is not."""
+LOOK_EVERY_S = 0.25
+"""Seconds between two looks at the progress of the workers."""
 
 BUSY_S = 1.0
-"""Seconds between two looks at runs that another sweep trains."""
+"""Seconds between two looks at runs that another process trains."""
 
 OnError = Literal["continue", "stop"]
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What came out of a sweep.
+    """The outcome of a sweep.
 
     Attributes:
-        folder: Where its runs' folders lie.
+        folder: The sweep's folder, in which each run has a folder.
         summaries: One per run, in the order of the sweep.
-        reasons: Run id -> why there is no result, or none anew where that was asked, as far as that is known.
+        reasons: Run id -> why the run has no result, or no new result where that was asked, as far as that is known.
     """
 
     folder: Path
@@ -71,9 +62,9 @@ def run_sweep(
     Args:
         overrides: Hydra's grammar with sweeps, such as ``["norm=batch,none", "seed=range(3)"]``.
         runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
-        config_dir: A folder of own options.
-        jobs: Processes on this machine; None: one per core.
-        view: Shown how far it is.
+        config_dir: A folder with the user's own options; None: bnlab's conf/ and ./conf alone.
+        jobs: Processes on this machine; None: one per physical core.
+        view: Shown the progress of the sweep; None: nobody is.
 
     Raises:
         BnlabError: A setting or a file is wrong; nothing has been trained.
@@ -85,13 +76,15 @@ def run_sweep(
 
 
 def begin(sweep: Sweep, wanted: Sequence[str], jobs: int | None = None) -> None:
-    """Begin the workers that a sweep will surely need, so that they are there when it is `prepared`.
+    """Start the workers that a sweep will surely need, so that they have imported torch when it is `prepared`.
 
     Args:
-        sweep: What was planned.
-        wanted: As for `execute`.
-        jobs: As for `execute`.
+        sweep: The sweep, planned; it need not be prepared.
+        wanted: Run ids, as for `execute`.
+        jobs: Processes on this machine, as for `execute`.
     """
+    from bnlab.sweeps.backends.local import begin_workers  # noqa: PLC0415  (a finished sweep need not wait for loky)
+
     configs = [sweep.configs[name] for name in wanted]
     are_several = len(configs) > MOST_TOGETHER or len({program(config) for config in configs}) > 1
     if are_several and not sweep.launcher and _num_jobs(jobs) > 1:
@@ -112,107 +105,101 @@ def execute(
     again: bool = False,
     view: SweepView | None = None,
     interruption: Interruption | None = None,
+    backend: Backend | None = None,
 ) -> SweepResult:
     """Train what is missing of a sweep.
 
     Args:
-        sweep: What was planned.
-        wanted: The run ids to train, `Sweep.missing` for one.
-        jobs: Processes on this machine; None: one per physical core. With a launcher of the user's: its jobs.
-        on_error: ``stop``: after a failure no further run is begun.
+        sweep: The sweep, prepared.
+        wanted: The run ids to train, such as those of `Sweep.missing`.
+        jobs: Processes on this machine, or jobs of a cluster; None: one per physical core.
+        on_error: ``stop``: after a failure no further run begins.
         retries: How often a run that failed is tried again.
-        again: Train anew what is finished.
-        view: Shown how far it is.
-        interruption: Where a stop may be asked for, with a checkpoint; workers have their own.
+        again: Train runs anew that have a result.
+        view: Shown the progress of the sweep; None: nobody is.
+        interruption: Asked whether training should stop, with a checkpoint; None: nobody asks for it.
+        backend: Trains the parts, whatever ``sweep.launcher`` says; None: the backend that it says.
 
     Raises:
         KeyboardInterrupt: It was cut off; what was recorded is kept.
     """
     write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
-    execution = _Execution(sweep, jobs, on_error, retries, again, view, interruption or Interruption())
-    with execution.watch.watching():
-        execution.train(wanted)
+    began = provenance.now() if again else ""
+    execution = _Execution(sweep, wanted, jobs, on_error, retries, began, view, interruption, backend)
+    try:
+        with execution.folder:
+            execution.train()
+    finally:
+        if execution.backend is not None:
+            execution.backend.close()
     return execution.result()
 
 
 class _Execution:
-    """One execution of a sweep: what it still has to do, and what it knows of failures and deaths."""
+    """One execution of a sweep: its table of run states, and the batches of parts that follow from it."""
 
     def __init__(
         self,
         sweep: Sweep,
+        wanted: Sequence[str],
         jobs: int | None,
         on_error: OnError,
         retries: int,
-        again: bool,
+        began: str,
         view: SweepView | None,
-        interruption: Interruption,
+        interruption: Interruption | None,
+        backend: Backend | None,
     ) -> None:
         self.sweep = sweep
         self.wanted_jobs = jobs
         self.jobs = _num_jobs(jobs)
         self.on_error = on_error
         self.retries = retries
-        self.began = provenance.now() if again else ""
-        self.watch = Watch(sweep.folder, self._take, interruption, view)
-        self.failures: Counter[str] = Counter()
-        self.deaths: Counter[str] = Counter()
-        self.reasons: dict[str, str] = {}
-        self.refusals = 0
-        self.begun: set[str] = set()
-        self.busy: set[str] = set()
-        self.interrupted: set[str] = set()
-        self.cohorts = [(cohort, ids_of(cohort)) for cohort in sweep.cohorts]
-        self.cut_off = [(cohort, ids_of(cohort)) for cohort in sweep.cut_off if not again]
+        self.began = began
+        self.interruption = interruption or Interruption()
+        self.backend = backend or (open_backend(sweep.launcher, self.jobs) if sweep.launcher else None)
+        self.folder = PartsFolder(sweep.folder, self._take, view)
+        self.resumed = [(cohort, ids_of(cohort)) for cohort in sweep.cut_off if not began]
+        self.planned = [(cohort, ids_of(cohort)) for cohort in sweep.cohorts]
+        self.states = RunStates(self._with_resumed(wanted), retries)
 
-    def train(self, targets: Sequence[str]) -> None:
-        """Launch what is missing, until nothing is, or nothing moves any more."""
-        targets = self._with_what_goes_first(targets)
-        while missing := [name for name in targets if self._is_missing(name)]:
-            waiting = self._waiting()
-            missing = [name for name in missing if name not in waiting]
-            fewest = min(self.deaths[name] for name in missing)
-            given_up = fewest >= MOST_DEATHS or self.refusals >= MOST_REFUSALS
-            if given_up or self.watch.is_over:
+    def _with_resumed(self, wanted: Sequence[str]) -> list[str]:
+        """Return the wanted runs, and those that must be resumed before them: see `_cohorts`."""
+        names = set(wanted)
+        overwritten = {name for _, ids in self.planned if not ids.isdisjoint(names) for name in ids}
+        names |= {name for _, ids in self.resumed if not ids.isdisjoint(overwritten) for name in ids}
+        return [name for name in self.sweep.configs if name in names]
+
+    def train(self) -> None:
+        """Train batch after batch, until no run is left that may be trained."""
+        while not self._is_over():
+            self._look_at_folders()
+            cohorts, is_suspected = self._next_cohorts()
+            if cohorts:
+                self._train_batch(cohorts, is_suspected)
+            busy = self.states.those_in(BUSY)
+            if not cohorts and not busy:
                 return
-            mine = [name for name in missing if self.deaths[name] == fewest]
-            free = [name for name in mine if not self.sweep.run_folder(name).is_locked()]
-            if free:
-                self._launch(free, alone=fewest > 0)
-            if self.busy or not free:
-                time.sleep(BUSY_S)  # another sweep trains them; if it dies, they become free
+            if busy and not self._is_over():
+                time.sleep(BUSY_S)  # if the other process dies, its runs become free
+            self._move("try again", busy)
 
-    def _with_what_goes_first(self, targets: Sequence[str]) -> list[str]:
-        """Return what is to be trained, and before it what would lose its checkpoint, since it shares a cohort."""
-        wanted = set(targets)
-        company = {name for _, ids in self.cohorts if not ids.isdisjoint(wanted) for name in ids}
-        wanted |= {name for _, ids in self.cut_off if not ids.isdisjoint(company) for name in ids}
-        return [name for name in self.sweep.configs if name in wanted]
+    def _is_over(self) -> bool:
+        return self.folder.is_stopped or self.interruption.is_asked
 
-    def _unfinished(self) -> list[tuple[PlannedCohort, set[str]]]:
-        """Return the cohorts that were cut off and have yet to go on."""
-        return [
-            (cohort, ids)
-            for cohort, ids in self.cut_off
-            if any(self.deaths[name] < MOST_DEATHS and self._is_missing(name) for name in ids & set(self.sweep.configs))
-        ]
+    def _move(self, happened: str, names: Iterable[str]) -> None:
+        for name in names:
+            self.states.move(happened, name)
 
-    def _waiting(self) -> set[str]:
-        """Return the runs that are not to be trained before a cohort that was cut off: theirs would overwrite it."""
-        first = {name for _, ids in self._unfinished() for name in ids}
-        return {name for _, ids in self.cohorts if not ids.isdisjoint(first) for name in ids} - first
+    def _look_at_folders(self) -> None:
+        """Find results, which another process may have written, and runs that another process trains."""
+        self._find_results(self.states.those_in(WAITING))
+        self._move(
+            "find busy", filter(lambda name: self.sweep.run_folder(name).is_locked(), self.states.those_in(WAITING))
+        )
 
-    def _to_launch(self, names: Sequence[str]) -> list[PlannedCohort]:
-        """Return the cohorts of some runs, no two of which have a run in common."""
-        wanted, taken, chosen = set(names), set[str](), []
-        for cohort, ids in [*self._unfinished(), *self.cohorts]:
-            if not ids.isdisjoint(wanted):
-                chosen += [cohort] if ids.isdisjoint(taken) else []
-                taken |= ids
-        return chosen
-
-    def _is_missing(self, name: str) -> bool:
-        return self.failures[name] <= self.retries and self._has_no_result(name)
+    def _find_results(self, names: Iterable[str]) -> None:
+        self._move("find result", [name for name in names if not self._has_no_result(name)])
 
     def _has_no_result(self, name: str) -> bool:
         folder = self.sweep.run_folder(name)
@@ -220,75 +207,87 @@ class _Execution:
             return True
         return str(folder.read_manifest().get("ended", "")) < self.began
 
-    def _launch(self, names: Sequence[str], alone: bool) -> None:
-        """Launch the cohorts of some runs; alone: one after another, to find out which of them kills its worker."""
-        cohorts = self._to_launch(names)
-        parts = [[cohort] for cohort in cohorts] if alone else self._parts(cohorts)
-        self.watch.make_folder()
-        for number, part in enumerate(parts):
-            self._part(part).write(part_path(self.watch.folder, number))
-        failed_before = self.failures.copy()
-        for names_of_last_time in (self.begun, self.busy, self.interrupted):
-            names_of_last_time.clear()
-        errors: list[Exception | None] = []
-        if alone:
-            errors = [self._launched([number]) for number in range(len(parts))]
-        elif self.sweep.launcher or self.deaths or min(self.jobs, len(parts)) > 1:
-            errors = [self._launched(range(len(parts)))]
-        else:
-            for part in parts:  # in this process: a worker would only have to import it all again
-                train_cohorts(self._part(part), self.watch.folder, self.watch.take, self.watch.interruption)
-        self.watch.look()
-        gone_on = self.busy | self.interrupted | set(self.failures - failed_before)
-        lost = [name for name in names if self._is_missing(name) and name not in gone_on]
-        moved = len(lost) < len(names) or self.failures != failed_before
-        self._count_deaths([name for name in lost if name in self.begun] or ([] if moved else lost), errors)
+    def _next_cohorts(self) -> tuple[list[PlannedCohort], bool]:
+        """Return the cohorts to train next, and whether one of them is suspected to kill its worker.
 
-    def _launched(self, parts: Sequence[int]) -> Exception | None:
-        return launch(self.watch.folder, parts, max(2, self.jobs), self.sweep.launcher, self.watch.interruption)
-
-    def _count_deaths(self, suspects: Sequence[str], errors: Sequence[Exception | None]) -> None:
-        """Remember who was in training when a worker died; or, where nothing moved at all, everybody."""
-        if self.watch.is_over:
-            return
-        said = next((f": {why_a_job_died(error)}" for error in errors if error is not None), "")
-        refused = bool(said and suspects and not self.begun)
-        self.refusals += refused
-        for name in suspects:
-            self.deaths[name] += not refused
-            self.reasons[name] = f"{'it could not be begun' if refused else 'its worker was lost'}{said}"
-
-    def _parts(self, cohorts: Sequence[PlannedCohort]) -> list[list[PlannedCohort]]:
-        """Cut a sweep into parts: a vectorized cohort each, or a few runs that are trained one by one.
-
-        Where each part is a process that has to begin by importing torch, there are as many parts as jobs.
+        A cohort whose worker died waits until all others are done. It is then trained alone.
         """
-        size = MOST_RUNS_PER_PART
-        single = [cohort for cohort in cohorts if len(cohort.configs) == 1]
-        if not has_a_process_per_part(self.sweep.launcher):
-            size = max(1, min(size, len(single) // (self.jobs * PARTS_PER_JOB)))
-        elif self.wanted_jobs or starts_all_at_once(self.sweep.launcher):
-            return [part for i in range(self.jobs) if (part := list(cohorts[i :: self.jobs]))]
-        grouped = [single[i : i + size] for i in range(0, len(single), size)]
-        return [[cohort] for cohort in cohorts if len(cohort.configs) > 1] + grouped
+        allowed = [(cohort, self.states.those_in(WAITING, among=ids)) for cohort, ids in self._allowed()]
+        fewest = min((self.states.num_deaths(name) for _, names in allowed for name in names), default=0)
+        cohorts = [cohort for cohort, names in allowed if fewest in map(self.states.num_deaths, names)]
+        return (cohorts[:1], True) if fewest else (cohorts, False)
 
-    def _part(self, cohorts: Sequence[PlannedCohort]) -> Part:
-        is_at_once = self.on_error == "stop" and self.retries == 0
-        return Part(cohorts, self.sweep.folder, self.sweep.swept, bool(self.began), is_at_once)
+    def _allowed(self) -> list[tuple[PlannedCohort, set[str]]]:
+        """Return the cohorts that may be trained now, no two of which have a run in common.
+
+        The one rule about resumed cohorts: a cohort that was cut off is resumed as it was, before any other cohort with
+        one of its runs begins. The other cohort would overwrite its checkpoint.
+        """
+        allowed: list[tuple[PlannedCohort, set[str]]] = []
+        taken: set[str] = set()
+        for cohort, ids in self.resumed:
+            if self.states.those_in(*NOT_FINAL, among=ids):
+                allowed += [(cohort, ids)] if ids.isdisjoint(taken) else []
+                taken |= ids
+        return allowed + [(cohort, ids) for cohort, ids in self.planned if ids.isdisjoint(taken)]
+
+    def _train_batch(self, cohorts: Sequence[PlannedCohort], is_suspected: bool) -> None:
+        """Have some cohorts trained, and wait for them."""
+        one_per_job = self.backend is not None and self.backend.has_process_per_part and self.wanted_jobs is not None
+        is_stopped_at_once = self.on_error == "stop" and self.retries == 0
+        runs_of: dict[Path, list[str]] = {}
+        for some in cut_into_parts(cohorts, self.jobs, one_per_job):
+            part = Part(some, self.sweep.folder, self.sweep.swept, bool(self.began), is_stopped_at_once)
+            ids = [name for cohort in some for name in map(run_id, cohort.configs)]
+            runs_of[self.folder.write(part)] = [name for name in ids if self.states.move("submit", name)]
+        backend = self._backend_for(len(runs_of), is_suspected)
+        try:
+            self._watch(backend, runs_of)
+        except BaseException:  # Ctrl-C, for one
+            self.folder.halt()
+            backend.cancel(at_once=True)
+            raise
+        self._move("try again", self.states.those_in(SUBMITTED, INTERRUPTED))
+
+    def _backend_for(self, num_parts: int, is_suspected: bool) -> Backend:
+        if self.backend is not None:
+            return self.backend
+        if is_suspected or min(self.jobs, num_parts) > 1:
+            return open_backend([], self.jobs)
+        return ThisProcess(self.folder.take, self.interruption)  # a worker would have to import torch again
+
+    def _watch(self, backend: Backend, runs_of: dict[Path, list[str]]) -> None:
+        """Submit parts, and watch them until they have ended, or until training should stop."""
+        backend.submit(list(runs_of))
+        left, death = set(runs_of), None
+        while left:
+            ended = backend.watch(LOOK_EVERY_S)
+            self.folder.look()
+            for part in ended:
+                left.remove(part.part)
+                death = part.death or death
+                self._find_results(runs_of[part.part])
+                for name in runs_of[part.part]:
+                    self.states.lose(name, part.death)
+            if self.interruption.is_asked and self.folder.halt():
+                backend.cancel()
+                return
+        names = [name for names in runs_of.values() for name in names]
+        if self.states.those_in(SUBMITTED, among=names) == names and not self._is_over():
+            self.states.refuse(names, death)
 
     def _take(self, line: dict[str, Any]) -> None:
-        self.begun.update(line.get("steps", {}))
-        self.busy.update(line.get("busy", []))
-        if "ended" in line and line["ended"]["status"] == "interrupted":  # by a signal; it goes on from a checkpoint
-            self.interrupted.add(line["ended"]["run_id"])
+        """Move runs by a line of progress."""
+        self._move("step", line.get("steps", {}))
+        self._move("find busy", line.get("busy", []))
+        if line.get("ended", {}).get("status") == "interrupted":
+            self.states.move("interrupt", line["ended"]["run_id"])
         for name in line.get("refused", []):
-            self.failures[name] += 1
-            self.reasons[name] = line["reason"]
-            if self.on_error == "stop" and self.failures[name] > self.retries:
-                self.watch.stop()
+            if self.states.fail(name, line["reason"]) and self.on_error == "stop":
+                self.folder.stop()
 
     def result(self) -> SweepResult:
-        """Return what came out, as the folders say."""
+        """Return the outcome, as the runs' folders tell it."""
         seeds = {name: config.seed for name, config in self.sweep.configs.items()}
-        reasons = {name: why for name, why in self.reasons.items() if name in seeds and self._has_no_result(name)}
+        reasons = {name: why for name, why in self.states.reasons.items() if self._has_no_result(name)}
         return SweepResult(self.sweep.folder, read_summaries(self.sweep.folder, seeds), reasons)

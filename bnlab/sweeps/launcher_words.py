@@ -114,6 +114,8 @@ def launcher_settings(words: tuple[str, ...]) -> dict[str, Any]:
 
 def _own_settings(name: str, folders: Sequence[Path]) -> DictConfig | None:
     """Return what the file of a launcher says, and the files that it names as its defaults; None: Hydra must do it."""
+    if name == "basic":  # no file of this name: Hydra would take it for its own launcher's, in every composition
+        return OmegaConf.create({"backend": "local", "n_jobs": 1})
     path = next((path for folder in folders if (path := folder / "hydra" / "launcher" / f"{name}.yaml").exists()), None)
     content = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {"_target_": None}
     if not isinstance(content, dict) or "_target_" in content:

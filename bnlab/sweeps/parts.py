@@ -25,6 +25,13 @@ from bnlab.training.interruption import Interruption, interruptible
 if TYPE_CHECKING:
     from bnlab.training.loop import Plan
 
+MOST_RUNS_PER_PART = 8
+"""Runs that are trained one by one, in one part: a part costs a tenth of a second, and the last ones should end at
+about the same time."""
+
+PARTS_PER_JOB = 4
+"""Parts per process, at least, where there are enough runs: then no worker waits long for the last part."""
+
 STOP = "stop"
 """Name of a file: where it is, no further run is begun."""
 
@@ -80,6 +87,22 @@ class Part:
             "cohorts": [{"engine": c.engine, "configs": [o.as_dict() for o in c.configs]} for c in self.cohorts],
         }
         path.write_text(json.dumps(facts), encoding="utf-8")
+
+
+def cut_into_parts(cohorts: Sequence[PlannedCohort], num_jobs: int, one_per_job: bool) -> list[list[PlannedCohort]]:
+    """Cut some cohorts into parts: a vectorized cohort each, or a few runs that are trained one by one.
+
+    Args:
+        cohorts: The cohorts, in the order of the sweep.
+        num_jobs: Processes that train at a time.
+        one_per_job: Cut into as many parts as there are processes, since each part starts one that has to import torch.
+    """
+    if one_per_job:
+        return [part for i in range(num_jobs) if (part := list(cohorts[i::num_jobs]))]
+    single = [cohort for cohort in cohorts if len(cohort.configs) == 1]
+    size = max(1, min(MOST_RUNS_PER_PART, len(single) // (num_jobs * PARTS_PER_JOB)))
+    grouped = [single[i : i + size] for i in range(0, len(single), size)]
+    return [[cohort] for cohort in cohorts if len(cohort.configs) > 1] + grouped
 
 
 def part_path(folder: Path, number: int) -> Path:

@@ -18,7 +18,7 @@ from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
 from bnlab.sweeps.grid import expand
-from bnlab.sweeps.launch import launcher_class
+from bnlab.sweeps.launcher_words import launcher_settings
 from bnlab.sweeps.sweep_files import with_file
 
 
@@ -137,7 +137,7 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         raise ConfigError("hydra/sweeper=...: a search goes by bnlab sweep alone, one run per trial.")
     if launcher:
         launcher += search_path_words(search_folders(config_dir))
-        launcher_class(tuple(launcher))
+        launcher_settings(tuple(launcher))
     grid = expand(words, config_dir)
     configs = {run_id(config): config for config in grid.configs}
     return Sweep(runs_root(runs) / grid.name, words, configs, grid.swept, launcher, grid.warnings)

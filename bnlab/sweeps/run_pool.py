@@ -2,22 +2,20 @@
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bnlab.errors import RunError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.cohorts import plan_cohorts
-from bnlab.sweeps.execute import MOST_DEATHS, MOST_REFUSALS
+from bnlab.sweeps.execute import LOOK_EVERY_S
 from bnlab.sweeps.parts import Part, halt_path
 from bnlab.sweeps.parts_folder import PartsFolder
 from bnlab.sweeps.progress import SweepView
-
-LOOK_EVERY_S = 0.25
-"""Seconds between two looks at the progress of the runs."""
+from bnlab.sweeps.run_states import FAILED, GIVEN_UP, MOST_REFUSALS, SUBMITTED, WAITING, RunStates
 
 
 class RunPool:
@@ -34,8 +32,7 @@ class RunPool:
 
     Attributes:
         parts: The folder by which the workers and this process tell each other things.
-        problems: Run id -> why the run has no result and is not trained any more.
-        death: Why the last worker died, in one line; None: none has.
+        death: Why a worker died, in one line, of the last one that did; None: none did.
     """
 
     def __init__(
@@ -48,19 +45,14 @@ class RunPool:
         view: SweepView | None = None,
     ) -> None:
         self.parts = PartsFolder(sweep_folder, self._take, view)
-        self.problems: dict[str, str] = {}
         self.death: str | None = None
         self._sweep_folder = sweep_folder
         self._backend = backend
         self._swept = swept
         self._began = began
-        self._retries = retries
+        self._states = RunStates([], retries)
         self._training: dict[Path, str] = {}
-        self._failures: Counter[str] = Counter()
-        self._deaths: Counter[str] = Counter()
         self._refusals = 0
-        self._begun: set[str] = set()
-        self._interrupted: set[str] = set()
 
     def folder_of(self, run: str) -> RunFolder:
         """Return the folder of a run."""
@@ -73,8 +65,13 @@ class RunPool:
 
     def has_begun(self, run: str) -> bool:
         """Whether the records in the folder of a run are those of this training, or of one that it continues."""
-        manifest = self.folder_of(run).path / "manifest.json"
-        return manifest.exists() and str(self.folder_of(run).read_manifest().get("started", "")) >= self._began
+        with contextlib.suppress(RunError):
+            return str(self.folder_of(run).read_manifest().get("started", "")) >= self._began
+        return False
+
+    def problems(self) -> dict[str, str]:
+        """Return the runs that have no result and are not trained any more, and why: run id -> one sentence."""
+        return {run: self._states.reasons[run] for run in self._states.those_in(FAILED, GIVEN_UP)}
 
     @property
     def is_training(self) -> bool:
@@ -83,7 +80,7 @@ class RunPool:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the backend has failed again and again before any run began: it is not set up, or out of order."""
+        """Whether workers died again and again before any run began: the backend is not set up, or out of order."""
         return self._refusals >= MOST_REFUSALS
 
     def want(self, configs: Mapping[str, RunConfig]) -> None:
@@ -97,12 +94,14 @@ class RunPool:
         for part, run in self._training.items():
             if run not in configs:
                 halt_path(part).touch()
-        in_training = set(self._training.values())
-        if any(self._deaths[run] for run in in_training) or self.parts.is_stopped:
+        is_suspect_in_training = any(map(self._states.num_deaths, self._training.values()))
+        if is_suspect_in_training or self.parts.is_stopped:
             return
-        free = [run for run in configs if run not in in_training and not self.folder_of(run).is_locked()]
-        suspects = [run for run in free if self._deaths[run]]
-        if suspects and in_training:
+        self._states.add(configs)
+        waiting = self._states.those_in(WAITING, among=configs)
+        free = [run for run in waiting if not self.folder_of(run).is_locked()]
+        suspects = [run for run in free if self._states.num_deaths(run)]
+        if suspects and self._training:
             return
         files = [self._write_part(run, configs[run]) for run in suspects[:1] or free]
         if files:
@@ -114,8 +113,7 @@ class RunPool:
         cohorts = plan_cohorts([config], is_vectorizable)
         file = self.parts.write(Part(cohorts, self._sweep_folder, self._swept, bool(self._began), stop_on_error=False))
         self._training[file] = run
-        self._begun.discard(run)
-        self._interrupted.discard(run)
+        self._states.move("submit", run)
         return file
 
     def wait(self) -> None:
@@ -123,35 +121,34 @@ class RunPool:
         if not self._training:
             time.sleep(LOOK_EVERY_S)  # another process trains the runs that are wanted
         ended = self._backend.watch(LOOK_EVERY_S)
-        self.parts.look()  # before the deaths are counted: the last lines of a worker say how its run ended
-        died = {self._training.pop(one.part): one.death for one in ended}
-        self._count_deaths({run: death for run, death in died.items() if death and run not in self._interrupted})
+        self.parts.look()  # first: the last lines of a worker say how its run ended
+        deaths = {self._training.pop(one.part): one.death for one in ended}
+        for run, death in deaths.items():
+            if self.is_done(run):
+                self._states.move("find result", run)
+            elif death is not None and self._was_not_seen(run) and self.has_begun(run):
+                self._states.move("step", run)  # its worker died before it told of a step
+            self._states.lose(run, death)
+            self.death = death or self.death
+        dead = [run for run, death in deaths.items() if death is not None]
+        if deaths:
+            self._refusals = self._refusals + 1 if dead and all(map(self._was_not_seen, dead)) else 0
+        for run in deaths:
+            self._states.move("try again", run)
 
-    def _count_deaths(self, died: Mapping[str, str]) -> None:
-        """Count how often each run was in training when its worker died.
-
-        Args:
-            died: Run id -> why the worker died, in one line.
-        """
-        if not died:
-            return
-        begun = [run for run in died if run in self._begun or self.folder_of(run).path.exists()]
-        self._refusals = 0 if begun else self._refusals + 1
-        for run in begun:
-            self._deaths[run] += 1
-            if self._deaths[run] >= MOST_DEATHS:
-                self.problems[run] = f"its worker was lost each time that it was tried: {died[run]}"
-        self.death = next(iter(died.values()))
+    def _was_not_seen(self, run: str) -> bool:
+        return bool(self._states.those_in(SUBMITTED, among=[run]))
 
     def _take(self, line: dict[str, Any]) -> None:
         """Take a line of progress; see `Say`."""
-        self._begun.update(line.get("steps", {}))
-        if line.get("ended", {}).get("status") == "interrupted":  # by a signal; the run continues from a checkpoint
-            self._interrupted.add(line["ended"]["run_id"])
+        for run in line.get("steps", {}):
+            self._states.move("step", run)
+        for run in line.get("busy", []):
+            self._states.move("find busy", run)
+        if line.get("ended", {}).get("status") == "interrupted":
+            self._states.move("interrupt", line["ended"]["run_id"])
         for run in line.get("refused", []):
-            self._failures[run] += 1
-            if self._failures[run] > self._retries:
-                self.problems[run] = line["reason"]
+            self._states.fail(run, line["reason"])
 
     def close(self, *, at_once: bool = False) -> None:
         """Stop the runs that are in training, and give the backend back.

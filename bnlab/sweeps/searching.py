@@ -232,6 +232,7 @@ class _Searching:
             write_sweep(self.search.folder, self.search.overrides, list(self.seeds))
 
     def _find_outcomes(self) -> None:
+        problems = self.pool.problems()
         for one in self._wanted():
             run = str(one.trial.run)
             is_done = self.pool.is_done(run)  # before its losses are read: then they are complete
@@ -244,8 +245,8 @@ class _Searching:
                     self._end(one, value=objective(self.pool.folder_of(run)))
                 except RunError as error:
                     self._end(one, problem=str(error))
-            elif run in self.pool.problems:
-                self._end(one, problem=self.pool.problems[run])
+            elif run in problems:
+                self._end(one, problem=problems[run])
 
     def _report(self, one: _OpenTrial, run: str) -> None:
         """Report the validation losses of a trial, up to the one at which it is stopped early."""
@@ -293,6 +294,6 @@ class _Searching:
                 )
         trials |= {one.shown: one.outcome for one in self.open.values() if one.outcome is not None}
         reasons = {trial.run: trial.problem for trial in trials.values() if trial.run and trial.problem}
-        reasons |= self.pool.problems
+        reasons |= self.pool.problems()
         summaries = read_summaries(self.search.folder, self.seeds)
         return SearchResult(SweepResult(self.search.folder, summaries, reasons), dict(sorted(trials.items())), problem)

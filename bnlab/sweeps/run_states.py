@@ -1,0 +1,133 @@
+"""The table of run states of a sweep in training: which state each run is in, and what moves it to another."""
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import Enum
+
+MOST_DEATHS = 3
+"""Times that a run may be in training when its worker dies, before it is given up."""
+
+MOST_REFUSALS = 2
+"""Times that no run of a batch begins, before the sweep is given up: the launcher or the cluster is not set up."""
+
+
+class RunState(Enum):
+    """Where a run stands."""
+
+    WAITING = "has no result, and no backend has it"
+    SUBMITTED = "is in a part that a backend has"
+    TRAINING = "is in training"
+    BUSY = "is trained by another process, or was a moment ago"
+    INTERRUPTED = "was stopped by a signal, and has a checkpoint"
+    LOST = "was in training when its worker died"
+    FINISHED = "has its result"
+    FAILED = "failed as often as it may be tried"
+    GIVEN_UP = "was lost as often as it may be tried"
+
+
+WAITING, SUBMITTED, TRAINING, BUSY, INTERRUPTED, LOST, FINISHED, FAILED, GIVEN_UP = RunState
+
+FINAL = frozenset((FINISHED, FAILED, GIVEN_UP))
+"""States that a run does not leave as long as the sweep is in training."""
+
+NOT_FINAL = frozenset(RunState) - FINAL
+"""States of runs that may still be trained."""
+
+_MOVES: dict[str, tuple[frozenset[RunState], RunState]] = {
+    # what happens        to a run in one of these states                  its new state
+    "submit":            (frozenset((WAITING,)),                           SUBMITTED),
+    "step":              (frozenset((SUBMITTED, INTERRUPTED)),             TRAINING),
+    "find busy":         (frozenset((WAITING, SUBMITTED)),                 BUSY),
+    "interrupt":         (frozenset((SUBMITTED, TRAINING)),                INTERRUPTED),
+    "fail":              (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   WAITING),
+    "fail for good":     (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   FAILED),
+    "lose":              (frozenset((TRAINING,)),                          LOST),
+    "try again":         (frozenset((SUBMITTED, BUSY, INTERRUPTED, LOST)), WAITING),
+    "give up":           (NOT_FINAL,                                       GIVEN_UP),
+    "find result":       (NOT_FINAL,                                       FINISHED),
+}  # fmt: skip
+"""Every way from one state to another. What happens to a run in another state than these changes nothing: a line of
+progress may come late."""
+
+
+class RunStates:
+    """The state of each run, and how often it failed and was lost.
+
+    Args:
+        names: Run ids.
+        retries: How often a run that failed is tried again.
+
+    Attributes:
+        reasons: Run id -> why the run has no result, as far as that is known.
+    """
+
+    def __init__(self, names: Iterable[str], retries: int) -> None:
+        self._states = dict.fromkeys(names, WAITING)
+        self._retries = retries
+        self._failures: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()
+        self._refusals = 0
+        self.reasons: dict[str, str] = {}
+
+    def add(self, names: Iterable[str]) -> None:
+        """Add runs to the table that are not in it; they are waiting.
+
+        Args:
+            names: Run ids.
+        """
+        for name in names:
+            self._states.setdefault(name, WAITING)
+
+    def num_deaths(self, name: str) -> int:
+        """Return how often a worker died that had a run in training."""
+        return self._deaths[name]
+
+    def those_in(self, *states: RunState, among: Iterable[str] | None = None) -> list[str]:
+        """Return the runs in some states.
+
+        Args:
+            states: One or more states.
+            among: The run ids to choose from; None: all of the table, in the order of the sweep.
+        """
+        names = self._states if among is None else among
+        return [name for name in names if self._states.get(name) in states]
+
+    def move(self, happened: str, name: str) -> bool:
+        """Move a run to its next state.
+
+        Args:
+            happened: A key of the table of moves.
+            name: Run id; one that is not in the table is left out.
+
+        Returns:
+            Whether the run was in a state where this can happen.
+        """
+        before, after = _MOVES[happened]
+        can = self._states.get(name) in before
+        if can:
+            self._states[name] = after
+        return can
+
+    def fail(self, name: str, reason: str) -> bool:
+        """Count a failure of a run; return whether it is not tried again."""
+        is_last = self._failures[name] >= self._retries
+        if self.move("fail for good" if is_last else "fail", name):
+            self._failures[name] += 1
+            self.reasons[name] = reason
+        return self._states.get(name) is FAILED
+
+    def lose(self, name: str, death: str | None) -> None:
+        """Count a death of the worker that had a run in training."""
+        if self.move("lose", name):
+            self._deaths[name] += 1
+            self.reasons[name] = ": ".join(["its worker was lost", *([death] if death else [])])
+            self.move("give up" if self._deaths[name] >= MOST_DEATHS else "try again", name)
+
+    def refuse(self, names: Iterable[str], death: str | None) -> None:
+        """Count a batch of which no run began; after `MOST_REFUSALS` give up all runs."""
+        self._refusals += 1
+        for name in names:
+            self.reasons[name] = ": ".join(["it could not be begun", *([death] if death else [])])
+        if self._refusals >= MOST_REFUSALS:
+            for name in self._states:
+                self.move("give up", name)
