@@ -1,12 +1,12 @@
 """Trains runs that are asked for one by one, as those of a search are, by any backend."""
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import RunError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.sweeps.backends.backend import Backend
@@ -25,8 +25,7 @@ class RunPool:
         sweep_folder: The folder in which the runs' folders lie.
         backend: Trains the parts.
         swept: The dotted keys in which the runs differ.
-        began: A run counts as done if its training ended after this time, in the form of `provenance.now`; empty: at
-            any time.
+        again: Train runs anew that have a result from before.
         retries: How often a run that failed is tried again at once.
         view: Shown each line of progress; None: nobody is told.
 
@@ -40,7 +39,8 @@ class RunPool:
         sweep_folder: Path,
         backend: Backend,
         swept: list[str],
-        began: str = "",
+        *,
+        again: bool = False,
         retries: int = 0,
         view: SweepView | None = None,
     ) -> None:
@@ -49,8 +49,10 @@ class RunPool:
         self._sweep_folder = sweep_folder
         self._backend = backend
         self._swept = swept
-        self._began = began
+        self._again = again
+        self._results_before: dict[str, tuple[int, int] | None] = {}
         self._states = RunStates([], retries)
+        self._num_steps: dict[str, int] = {}
         self._training: dict[Path, str] = {}
         self._refusals = 0
 
@@ -59,15 +61,26 @@ class RunPool:
         return RunFolder(self._sweep_folder / run)
 
     def is_done(self, run: str) -> bool:
-        """Whether a run has its result."""
-        folder = self.folder_of(run)
-        return folder.read_finished() is not None and str(folder.read_manifest().get("ended", "")) >= self._began
+        """Whether a run has its result, and a new one where that is asked."""
+        stamp = self.folder_of(run).result_stamp()
+        before = self._results_before.setdefault(run, stamp if self._again else None)
+        return stamp not in {None, before}
 
     def has_begun(self, run: str) -> bool:
         """Whether the records in the folder of a run are those of this training, or of one that it continues."""
-        with contextlib.suppress(RunError):
-            return str(self.folder_of(run).read_manifest().get("started", "")) >= self._began
-        return False
+        folder = self.folder_of(run)
+        is_old = self._again and folder.result_stamp() == self._results_before.get(run) is not None
+        return folder.path.exists() and not is_old
+
+    def last_step(self, run: str) -> float | None:
+        """Return the step at which the training of a run is complete, as far as it is known yet; else None.
+
+        A run that diverged has no such step.
+        """
+        result = self.folder_of(run).read_finished() if self.is_done(run) else None
+        if result is None:
+            return self._num_steps.get(run)
+        return result.steps if result.status == "finished" else math.inf
 
     def problems(self) -> dict[str, str]:
         """Return the runs that have no result and are not trained any more, and why: run id -> one sentence."""
@@ -111,7 +124,7 @@ class RunPool:
         from bnlab.norms.catalog import is_vectorizable  # noqa: PLC0415  (it imports torch; planning has, too)
 
         cohorts = plan_cohorts([config], is_vectorizable)
-        file = self.parts.write(Part(cohorts, self._sweep_folder, self._swept, bool(self._began), stop_on_error=False))
+        file = self.parts.write(Part(cohorts, self._sweep_folder, self._swept, self._again, stop_on_error=False))
         self._training[file] = run
         self._states.move("submit", run)
         return file
@@ -143,6 +156,7 @@ class RunPool:
         """Take a line of progress; see `Say`."""
         for run in line.get("steps", {}):
             self._states.move("step", run)
+            self._num_steps[run] = line["of"]
         for run in line.get("busy", []):
             self._states.move("find busy", run)
         if line.get("ended", {}).get("status") == "interrupted":

@@ -1,18 +1,22 @@
 """A search, planned: what it chooses, by which sampler and pruner of Optuna's, and where its trials are kept."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
 from bnlab.config.grammar import Axis, as_words, parse_overrides, refuse_a_key_given_twice, search_axis
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, RunBusyError
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.index import flatten
+from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
 from bnlab.sweeps.grid import expand, sweep_name
@@ -89,6 +93,28 @@ class Search:
     def _study_name(self) -> str:
         digits = sweep_name(self.overrides)  # several searches may share a folder, if they share a name
         return digits if self.folder.name == digits else f"{self.folder.name}-{digits}"
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let one search at a time choose trials in a folder; the lock of a killed process is free.
+
+    Raises:
+        RunBusyError: Another process does.
+    """
+    lock = FileLock(folder / ".locks" / "search.lock")
+    with saying_where_it_cannot_write(folder):
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunBusyError(
+                f"{folder}: another process executes a search here. Wait for it, or give this one another name=..."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def plan_search(

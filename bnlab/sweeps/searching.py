@@ -6,18 +6,12 @@ off or not. The outcome of a trial is known from the folder of its run.
 """
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from bnlab import provenance
-from bnlab.errors import BnlabError, RunBusyError, RunError
+from bnlab.errors import BnlabError, RunError
 from bnlab.results.sweep import write_sweep
 from bnlab.runfolder.identity import run_id
-from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.execute import OnError, SweepResult
@@ -28,7 +22,7 @@ from bnlab.sweeps.parts_folder import read_summaries
 from bnlab.sweeps.progress import SweepView
 from bnlab.sweeps.run_pool import RunPool
 from bnlab.sweeps.samplers import typed
-from bnlab.sweeps.search import Search
+from bnlab.sweeps.search import Search, alone_in
 from bnlab.sweeps.trials import SearchResult, Trial, ValidationLosses, objective
 from bnlab.training.interruption import Interruption
 
@@ -87,45 +81,23 @@ def run_search(
     in_a_file = search.method.storage is None
     with contextlib.ExitStack() as stack:
         if in_a_file:
-            stack.enter_context(_alone_in(search.folder))
+            stack.enter_context(alone_in(search.folder))
         study = search.open_study(again=again)
         study.trials()  # of another search: that is told before a folder is made
         if not in_a_file:
-            stack.enter_context(_alone_in(search.folder))
+            stack.enter_context(alone_in(search.folder))
         pool = RunPool(
             search.folder,
             backend or open_backend(search.launcher, search.num_at_a_time),
             [axis.key for axis in search.axes],
-            provenance.now() if again else "",
-            retries,
-            view,
+            again=again,
+            retries=retries,
+            view=view,
         )
         stack.enter_context(pool.parts)
         searching = _Searching(search, study, pool, interruption or Interruption(), stops_on_error=on_error == "stop")
         problem = searching.search_on()
         return searching.result(problem)
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Let one search at a time choose trials in a folder; the lock of a killed process is free.
-
-    Raises:
-        RunBusyError: Another process does.
-    """
-    lock = FileLock(folder / ".locks" / "search.lock")
-    with saying_where_it_cannot_write(folder):
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunBusyError(
-                f"{folder}: another process executes a search here. Wait for it, or give this one another name=..."
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Searching:
@@ -249,13 +221,19 @@ class _Searching:
                 self._end(one, problem=problems[run])
 
     def _report(self, one: _OpenTrial, run: str) -> None:
-        """Report the validation losses of a trial, up to the one at which it is stopped early."""
+        """Report the validation losses of a trial, up to the one at which it is stopped early.
+
+        The loss at the last step stops nothing: the run is complete.
+        """
+        last_step = self.pool.last_step(run)
+        if last_step is None:
+            return
         losses = self.losses.setdefault(run, ValidationLosses(self.pool.folder_of(run))).read()
         new: dict[int, float] = {}
         for step, loss in losses.items():
             if step not in one.reported and (one.judge is None or one.judge.pruned_at is None):
                 new[step] = loss
-                if one.judge is not None:
+                if one.judge is not None and step != last_step:
                     one.judge.take(step, loss)
         if new and not one.is_told:
             self.study.report(one.number, new)
