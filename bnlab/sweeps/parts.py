@@ -39,6 +39,12 @@ STOP = "stop"
 HALT = "halt"
 """Name of a file: where it is, training stops after the step that is being made, with a checkpoint."""
 
+
+def halt_path(part: Path) -> Path:
+    """Return where a part is told to stop, with a checkpoint, while the others train on: by a file at that place."""
+    return part.with_suffix(".halt")
+
+
 HALT_SEEN_S = 0.5
 """Seconds between two looks for it."""
 
@@ -121,12 +127,12 @@ def train_part(path: Path) -> None:
     Args:
         path: The file of the part, as `Part.write` wrote it.
     """
-    with working(path.parent) as (say, interruption):
+    with working(path) as (say, interruption):
         train_cohorts(read_part(path), path.parent, say, interruption)
 
 
 @contextlib.contextmanager
-def working(folder: Path) -> Iterator[tuple[Say, Interruption]]:
+def working(part: Path) -> Iterator[tuple[Say, Interruption]]:
     """Set right what a worker needs, and hand it whom to tell of its progress, and where a stop is asked for.
 
     After a signal that asks for an end, training stops with a checkpoint and the process ends: to whoever launched it,
@@ -134,15 +140,16 @@ def working(folder: Path) -> Iterator[tuple[Say, Interruption]]:
     sweep, nobody would tell it to stop.
 
     Args:
-        folder: Where what is to be done is written down.
+        part: The file of the part.
     """
+    folder = part.parent
     facts = json.loads((folder / SURROUNDINGS).read_text(encoding="utf-8"))
     for name, value in facts["environment"].items():
         os.environ[name] = value
     stand_there = contextlib.chdir(facts["folder"])  # a warm worker may have been started by somebody elsewhere
     is_the_sweep = (facts["host"], facts["pid"]) == (socket.gethostname(), os.getpid())  # it may outlive its shell
     parent = None if is_the_sweep else _parent()
-    with stand_there, interruptible() as interruption, _halting(folder, interruption, parent):
+    with stand_there, interruptible() as interruption, _halting(part, interruption, parent):
         yield ProgressFile(folder / "progress").say, interruption
     if interruption.signals or parent not in {None, os.getppid()}:  # nobody's handler has ended the process
         logging.shutdown()
@@ -156,7 +163,7 @@ def _parent() -> int:
 
 
 @contextlib.contextmanager
-def _halting(folder: Path, interruption: Interruption, parent: int | None) -> Iterator[None]:
+def _halting(part: Path, interruption: Interruption, parent: int | None) -> Iterator[None]:
     """Ask for a stop as soon as the sweep does: its process may be on another machine, where no signal reaches.
 
     Or as soon as the parent is gone, on this one.
@@ -164,7 +171,7 @@ def _halting(folder: Path, interruption: Interruption, parent: int | None) -> It
     done = threading.Event()
 
     def is_to_stop() -> bool:
-        return (folder / HALT).exists() or parent not in {None, os.getppid()}
+        return (part.parent / HALT).exists() or halt_path(part).exists() or parent not in {None, os.getppid()}
 
     def look() -> None:
         while not done.wait(HALT_SEEN_S):
