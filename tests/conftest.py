@@ -1,35 +1,26 @@
 """What all tests share: one thread, none of the developer's own settings, signals, processes, real data."""
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+from processes import processes_that_end, take_signals
+
+if TYPE_CHECKING:
+    import subprocess
 
 pytest_plugins = ["costs", "pytester"]
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real MNIST and CIFAR-10, where a developer keeps them beside the checkout. Tests that need them skip without."""
 
-Started = Callable[..., "subprocess.Popen[str]"]
-
 
 def pytest_configure() -> None:
-    """Compute on one thread, and take signals as a program in the foreground does.
-
-    With xdist there is one process per core already. A shell lets what it runs in the background ignore Ctrl-C, and all
-    that is started from there inherits that: tests that press it would wait for ever.
-    """
+    """Compute on one thread, as with xdist there is one process per core; take signals, however the run was started."""
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+    take_signals()
 
 
 @pytest.fixture(autouse=True)
@@ -43,34 +34,17 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Compute on one thread where something has set the number of threads before OMP_NUM_THREADS was read."""
+    """Compute on one thread where something has imported torch before OMP_NUM_THREADS was set."""
     import torch  # noqa: PLC0415  (after the variable is set)
 
     torch.set_num_threads(1)
 
 
 @pytest.fixture
-def started() -> Iterator[Started]:
-    """Start processes, each in a session of its own; after the test, end them and all that they have started.
-
-    A test calls it with the words of a command and options of `subprocess.Popen`, and gets the process. Both its
-    streams are pipes of text. `os.killpg(process.pid, ...)` reaches the process and all that it has started.
-    """
-    processes: list[subprocess.Popen[str]] = []
-
-    def start(*words: str | Path, **options: Any) -> "subprocess.Popen[str]":
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        processes.append(subprocess.Popen([str(w) for w in words], start_new_session=True, **{**streams, **options}))
-        return processes[-1]
-
-    yield start
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):  # all of them have ended
-            if sys.platform == "win32":
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+def started() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start a process by the words of its command; it ends with the test, and all that it has started with it."""
+    with processes_that_end() as start:
+        yield start
 
 
 @pytest.fixture
