@@ -1,4 +1,4 @@
-"""Frozen facts out of a run: what the training loop yields, folders keep and loggers show."""
+"""Frozen facts about a run: the training loop yields them, folders keep them, loggers show them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ class StepRecord:
         step: Optimizer steps made so far.
         values: ``loss`` (mean over the steps since the last point), ``accuracy`` (share, over the same
             batches), ``lr`` (of the last of them).
-        replica: Which run of the cohort.
+        run: The position of the run in its cohort, from 0.
     """
 
     kind: ClassVar[str] = "step"
@@ -24,7 +24,7 @@ class StepRecord:
     split: ClassVar[SplitName] = "train"
     step: int
     values: dict[str, float]
-    replica: int = 0
+    run: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class EvalRecord:
 
     Attributes:
         step: Optimizer steps made so far.
-        split: Which split.
+        split: ``validation`` or ``test``; ``train`` is for step records.
         values: ``loss`` (mean), ``accuracy`` (share).
-        replica: Which run of the cohort.
+        run: The position of the run in its cohort, from 0.
     """
 
     kind: ClassVar[str] = "eval"
@@ -43,7 +43,7 @@ class EvalRecord:
     step: int
     split: SplitName
     values: dict[str, float]
-    replica: int = 0
+    run: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ class DiagnosticRecord:
 
     Attributes:
         step: Optimizer steps made so far.
-        name: The diagnostic.
-        values: Layer role -> value.
-        replica: Which run of the cohort.
+        name: The name of the diagnostic, as in the catalog.
+        values: Layer role -> value, in the unit of the diagnostic.
+        run: The position of the run in its cohort, from 0.
     """
 
     kind: ClassVar[str] = "diagnostic"
@@ -62,18 +62,18 @@ class DiagnosticRecord:
     step: int
     name: str
     values: dict[str, float]
-    replica: int = 0
+    run: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EndRecord:
-    """The ending of a training: the last record of a run that was not cut off.
+    """The end of a training: the last record of a run that finished or diverged.
 
     Attributes:
         step: Optimizer steps made.
         name: ``finished`` or ``diverged``.
         values: ``diverged_at_step`` if it diverged.
-        replica: Which run of the cohort.
+        run: The position of the run in its cohort, from 0.
     """
 
     kind: ClassVar[str] = "end"
@@ -81,18 +81,18 @@ class EndRecord:
     step: int
     name: Status
     values: dict[str, float]
-    replica: int = 0
+    run: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TimingRecord:
-    """What the wall clock said; kept apart, since it differs between two equal runs.
+    """Wall-clock times, in a file of their own, because they differ between two equal runs.
 
     Attributes:
         step: Optimizer steps made so far.
         values: ``elapsed_s`` (since the start), ``train_s`` (of it in optimizer steps, without evaluations
             and diagnostics), ``samples_per_s`` (since the last record, of training alone).
-        replica: Which run of the cohort.
+        run: The position of the run in its cohort, from 0.
     """
 
     kind: ClassVar[str] = "timing"
@@ -100,21 +100,21 @@ class TimingRecord:
     split: ClassVar[None] = None
     step: int
     values: dict[str, float]
-    replica: int = 0
+    run: int = 0
 
 
 Record = StepRecord | EvalRecord | DiagnosticRecord | EndRecord | TimingRecord
 
 
 def as_record(facts: Mapping[str, Any]) -> Record:
-    """Return the record that one line of metrics.jsonl or timings.jsonl was made from.
+    """Return the record that was written as one line of metrics.jsonl or timings.jsonl.
 
     Args:
-        facts: The line, read.
+        facts: The line, parsed as JSON.
 
     Example:
         >>> as_record({"kind": "eval", "step": 7, "split": "test", "values": {"loss": 0.5}})
-        EvalRecord(step=7, split='test', values={'loss': 0.5}, replica=0)
+        EvalRecord(step=7, split='test', values={'loss': 0.5}, run=0)
     """
     odd = {key: float(word) for key, word in facts.get("nonfinite", {}).items()}
     step, values = facts["step"], {**facts["values"], **odd}
@@ -133,22 +133,22 @@ def as_record(facts: Mapping[str, Any]) -> Record:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What came out of a run. What it does not have is None, never NaN.
+    """The result of a run. A figure that the run does not have is None, never NaN.
 
     Attributes:
-        run_id: Name of the run's folder.
-        status: How it ended.
-        folder: Where everything about it lies.
-        seed: Its seed.
+        run_id: The name of the run's folder.
+        status: How the run ended: ``finished``, ``diverged``, ``failed`` or ``interrupted``.
+        folder: The path of the run's folder.
+        seed: The seed of initial weights, batch order and noise.
         test_accuracy: Share, 0 to 1, in eval mode, at the end.
         test_loss: Mean over the test set, at the end.
         validation_accuracy: Share, 0 to 1, in eval mode, at the end.
         validation_loss: Mean over the validation set, at the end.
         train_loss: Mean over the mini-batches of the last point of the training curve, in training mode.
-        steps: Optimizer steps made.
-        duration_s: Wall time from start to end.
-        cached: It was there already and was not trained again.
-        diverged_at_step: The step at which divergence was certain.
+        steps: Optimizer steps made until the end.
+        duration_s: Wall time from start to end, in seconds, without the time between interruption and resumption.
+        cached: True if the result was on disk and the run was not trained again.
+        diverged_at_step: The step at which divergence was certain; None: the run did not diverge.
     """
 
     run_id: str

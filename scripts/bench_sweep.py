@@ -40,7 +40,7 @@ from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check
 from bnlab.schema import RunConfig
 from bnlab.training.cohort import Cohort
-from bnlab.training.stacked.runs import VectorizedRuns
+from bnlab.training.stacked.runs import StackedRuns
 
 PEERS = Path(__file__).with_name("bench_sweep_peers.py")
 NORMS = ("none", "batch", "layer", "group")
@@ -172,7 +172,7 @@ def bench_engines(arguments: argparse.Namespace) -> dict[str, Any]:
         checked = check(config)
         configs = [config.model_copy(update={"seed": seed}) for seed in range(together)]
         alone = stepper(assemble(config, checked)[0])
-        many = stepper(VectorizedRuns(configs, checked.data, checked.device, checked.plan.num_steps))
+        many = stepper(StackedRuns(configs, checked.data, checked.device, checked.plan.num_steps))
         ratios = []
         for number in range(arguments.rounds + 1):
             began = time.perf_counter()

@@ -158,7 +158,7 @@ class Observation:
 class Diagnostic(ABC):
     """One quantity, measured per layer. It measures; it never logs, draws or decides.
 
-    It returns tensors, not floats: they can be vectorized over replicas, and force no wait for the device.
+    It returns tensors, not floats: they can be computed for several runs at once, and force no wait for the device.
 
     Its docstring says, under these headings, the ``Unit``, how to read it (``Reading``), its ``Cost``, what can fool
     the reader (``Blind spots``) and its ``Source``; ``bnlab list diagnostics`` shows them.

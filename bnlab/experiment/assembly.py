@@ -13,7 +13,7 @@ from bnlab.schema import RunConfig
 from bnlab.training.cohort import Cohort, SingleRun
 from bnlab.training.optim import build_optimizer, build_schedule
 from bnlab.training.probing import build_probe
-from bnlab.training.stacked.runs import VectorizedRuns
+from bnlab.training.stacked.runs import StackedRuns
 
 
 def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str) -> tuple[Cohort, Network]:
@@ -27,7 +27,7 @@ def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str)
     if engine == "sequential":
         (config,) = configs
         return assemble(config, checked)
-    run = VectorizedRuns(configs, checked.data, checked.device, checked.plan.num_steps)
+    run = StackedRuns(configs, checked.data, checked.device, checked.plan.num_steps)
     return run, run.network
 
 

@@ -172,9 +172,9 @@ def _record(event: Record | Checkpoint | FinalWeights, recorders: Mapping[int, R
         for i, state in event.states.items():
             recorders[i].keep_state(event.step, state)
     elif isinstance(event, FinalWeights):
-        recorders[event.replica].keep_weights(event.step, event.values)
+        recorders[event.run].keep_weights(event.step, event.values)
     else:
-        recorders[event.replica].take(event)
+        recorders[event.run].take(event)
 
 
 @contextlib.contextmanager

@@ -95,7 +95,7 @@ class _KeptState:
     Attributes:
         path: The file that holds it.
         newest_path: The file that the run's newest state belongs in.
-        state: The content, as `Checkpoint` holds it for one replica.
+        state: The content, as `Checkpoint` holds it for one run.
     """
 
     path: Path

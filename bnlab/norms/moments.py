@@ -110,7 +110,7 @@ def channels_at_once(x_NCS: Tensor) -> int:
 def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
     """Return room for a tensor of x's shape, its channels innermost if x's are, of a piece's type.
 
-    Made from a piece of the result, not of x: under vmap the result may have a replica axis that x has not.
+    Made from a piece of the result, not of x: under vmap the result may have an axis of runs that x has not.
     """
     if channels_are_innermost(x_NCS):
         return piece.new_empty((x_NCS.shape[0], *x_NCS.shape[2:], x_NCS.shape[1])).movedim(-1, 1)

@@ -1,1 +1,1 @@
-"""Training: a loop that yields records, and the parts it is made of. Nothing here prints, logs or names a path."""
+"""Training: a loop that yields records, and its parts. Nothing here prints, logs or names a path."""

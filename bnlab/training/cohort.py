@@ -1,7 +1,7 @@
-"""The runs that are trained together: what the loop knows of them; and the plainest cohort, one run alone.
+"""The interface between the training loop and the runs that it trains together; and the simplest cohort, one run.
 
-The loop in loop.py is written for R replicas and knows only this interface. A run by itself is trained as a plain
-module with a plain optimizer, since vectorizing a single one halves its speed.
+The loop in loop.py is written for R runs and uses only this interface. A single run is trained as a plain module with a
+plain optimizer, because stacking would halve its speed.
 """
 
 from abc import ABC, abstractmethod
@@ -25,84 +25,84 @@ from bnlab.training.precision import autocast
 
 
 class Cohort(ABC):
-    """R replicas that advance together, one optimizer step at a time.
+    """R runs that advance together, one optimizer step at a time.
 
     Attributes:
-        num_replicas: R, those still in training, at positions 0 to R - 1.
+        num_runs: R, the number of runs still in training; they have the positions 0 to R - 1.
     """
 
-    num_replicas: int
+    num_runs: int
 
     @abstractmethod
     def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Make optimizer steps, for ever; yield each one's losses (R,), logits (R, B, K) and labels (R, B).
+        """Make optimizer steps without end; yield losses (R,), logits (R, B, K) and labels (R, B) of each step.
 
-        They are of the mini-batch, before the update, and stay on the device. One replica may leave out the axis
-        R: three views less per step.
+        They belong to the mini-batch before the update, and stay on the device. A single run may leave out the axis
+        R, which saves three views per step.
 
         Args:
-            start: Steps made already, for the learning rate.
+            start: The number of steps made before, which decides the learning rate.
         """
 
     @abstractmethod
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:
-        """Return loss and accuracy over a split for each replica."""
+        """Return loss and accuracy over a split for each run."""
 
     @abstractmethod
     def keep_weights(self) -> None:
-        """Keep the weights as they are, for diagnostics that compare them with those after the next step."""
+        """Copy the weights, for diagnostics that compare them with the weights after the next step."""
 
     @abstractmethod
     def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:
-        """Return diagnostic -> layer -> value for each replica.
+        """Return diagnostic -> layer -> value for each run.
 
         Args:
-            step: Steps made.
-            heavy: With the heavy diagnostics.
+            step: The number of optimizer steps made so far.
+            heavy: Also run the diagnostics whose cost is ``heavy``.
         """
 
     @abstractmethod
     def learning_rate(self, step: int) -> list[float]:
-        """Return the learning rate of the step-th update, counted from 1, for each replica."""
+        """Return the learning rate of the step-th update, counted from 1, for each run."""
 
     @abstractmethod
     def weights(self) -> list[dict[str, Tensor]]:
-        """Return the parameters and buffers of each replica's network, by their names in it."""
+        """Return the parameters and buffers of each run's network, by their names in it."""
 
     @abstractmethod
     def drop(self, positions: Collection[int]) -> None:
-        """Go on without these replicas; the others move up. The last one cannot be dropped."""
+        """Remove these runs from training; the others take the positions 0 to R - 1. One run must stay."""
 
     @abstractmethod
     def state(self) -> list[dict[str, Any]]:
-        """Return all that each replica needs to go on bit by bit as if it had not stopped.
+        """Return what each run needs to resume with the same bits as if it had not stopped.
 
         Tensors and plain values only: ``model``, ``optimizer``, ``batches``, ``noise`` and ``diagnostics``.
         """
 
     @abstractmethod
     def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Take the states of as many replicas in place of one's own."""
+        """Replace the state of each run by one that `state` returned."""
 
 
 class SingleRun(Cohort):
-    """One replica: a plain module with a plain optimizer.
+    """One run: a plain module with a plain optimizer.
 
     Args:
-        model: Already on its device.
-        data: On the same device.
-        batches: Out of ``data.train``.
-        optimizer: Over the model's parameters.
-        lr: The learning rate that ``schedule`` gives shares of.
-        schedule: Step, from 0 -> share.
-        accumulation: Equal parts that a batch is cut into; 1: none.
-        clip_norm: Largest norm of the whole gradient, or None.
+        model: The network, on its device.
+        data: The three splits, on the same device.
+        batches: The stream of mini-batches from ``data.train``.
+        optimizer: The optimizer of all parameters of the model.
+        lr: The learning rate that the schedule multiplies, above 0.
+        schedule: Step (from 0) -> factor on ``lr``.
+        accumulation: The number of equal parts that a batch is cut into; 1: the batch stays whole.
+        clip_norm: The largest norm of the whole gradient; a longer one is scaled down. None: no clipping.
         precision: ``float32`` or ``bfloat16``.
-        diagnostics: What to measure.
-        probe: What to measure it with.
+        diagnostics: The diagnostics to measure, in order.
+        probe: The fixed held-out batch, and training batches, that all diagnostics get.
     """
 
-    num_replicas = 1
+    num_runs = 1
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class SingleRun(Cohort):
         return [self.lr * self.schedule(step - 1)]
 
     def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Make optimizer steps, for ever."""
+        """Make optimizer steps without end."""
         self.model.train()
         precise = autocast(self.precision, self.data.train.images.device)
         for step, (images, labels) in enumerate(self.batches, start + 1):
@@ -163,9 +163,9 @@ class SingleRun(Cohort):
     def _accumulate(
         self, images: Tensor, labels: Tensor, precise: AbstractContextManager[object]
     ) -> tuple[Tensor, Tensor]:
-        """Average the gradients of a batch's parts, one at a time; return the whole batch's loss and logits.
+        """Average the gradients of a batch's parts, one at a time; return loss and logits of the whole batch.
 
-        The parts are equal, so that the mean of their means is the mean over the batch.
+        The parts are of equal size, so the mean of their means is the mean over the batch.
         """
         self.optimizer.zero_grad()
         losses, logits = [], []
@@ -174,7 +174,7 @@ class SingleRun(Cohort):
                 logits.append(self.model(part))
                 losses.append(F.cross_entropy(logits[-1], answers))
             (losses[-1] / self.accumulation).backward()  # type: ignore[no-untyped-call]
-            logits[-1], losses[-1] = logits[-1].detach(), losses[-1].detach()  # or its graph would stay in memory
+            logits[-1], losses[-1] = logits[-1].detach(), losses[-1].detach()  # else the graph would stay in memory
         return torch.stack(losses).mean(), torch.cat(logits)
 
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:
@@ -183,7 +183,7 @@ class SingleRun(Cohort):
         return [{name: value.item() for name, value in values.items()}]
 
     def keep_weights(self) -> None:
-        """Keep the weights as they are."""
+        """Copy the weights."""
         self._kept = {name: value.detach().clone() for name, value in self.model.named_parameters()}
 
     def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:
@@ -200,11 +200,11 @@ class SingleRun(Cohort):
         return [self.model.state_dict()]
 
     def drop(self, positions: Collection[int]) -> None:
-        """Refuse: there is no other replica to go on with."""
+        """Accept nothing to drop: the only run stays."""
         assert not positions
 
     def state(self) -> list[dict[str, Any]]:
-        """Return all that is needed to go on."""
+        """Return what the run needs to resume."""
         device = self.probe.inputs.device
         noise = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
@@ -220,7 +220,7 @@ class SingleRun(Cohort):
         ]
 
     def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from a state; torch's global random state is set too, since noise comes from there."""
+        """Replace the run's state, and torch's global random state, which noise is drawn from."""
         (state,) = states
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""When a run is given up."""
+"""When a run counts as diverged, and is stopped."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ class DivergenceWatch:
     ``patience`` steps in a row. Divergence is an outcome, not an error.
 
     Args:
-        factor: How many times the loss of the first step.
-        patience: How many steps in a row.
+        factor: A loss above ``factor`` times the loss of the first step is too large; above 1.
+        patience: The number of steps in a row with too large a loss after which the run has diverged.
 
     Example:
         >>> watch = DivergenceWatch(factor=3.0, patience=2)
@@ -43,9 +43,9 @@ class DivergenceWatch:
         return self.diverged_at
 
     def state(self) -> dict[str, Any]:
-        """Return what it knows, as plain values."""
+        """Return the state of the watch, as plain values."""
         return {"num_seen": self.num_seen, "num_above": self.num_above, "start": self.start}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what another watch knew of the same run, which had not diverged."""
+        """Continue from the state of a watch of the same run, which had not diverged."""
         self.num_seen, self.num_above, self.start = state["num_seen"], state["num_above"], state["start"]

@@ -8,7 +8,7 @@ from bnlab.data.splits import Split
 from bnlab.training.precision import autocast
 
 EVAL_BATCH = 500
-"""Images at a time. It changes no result; activations of this many still fit a small machine."""
+"""Images per forward pass. The number changes no result; 500 images' activations fit the memory of a small machine."""
 
 
 @torch.no_grad()
@@ -16,9 +16,9 @@ def evaluate(model: nn.Module, split: Split, precision: str) -> dict[str, Tensor
     """Return mean loss and accuracy over a split, in eval mode; the model's mode is left as it was.
 
     Args:
-        model: What to evaluate.
-        split: On what; every image counts, the last batch may be smaller.
-        precision: Of the forward pass, as in training.
+        model: The network to evaluate.
+        split: The images and labels; every image counts, and the last batch may be smaller.
+        precision: ``float32`` or ``bfloat16``, as in training.
 
     Returns:
         ``loss`` (mean cross-entropy) and ``accuracy`` (share), scalar tensors on the device.

@@ -1,9 +1,8 @@
-"""Somebody's wish that training stop where it can go on later; and the signals that bring it. No torch.
+"""A request that training stop after the current step, with a checkpoint; and the signals that make it. No torch.
 
-A shutdown, a scheduler and a container's end send SIGTERM. Slurm tells of a preemption or a time-out by a signal of
-one's choice: SIGUSR1 and SIGUSR2 are those that are in use, by submitit too. All three leave the time that a
-checkpoint takes before the process is killed. Ctrl-C (SIGINT) is left alone: whoever sits in front of it wants it to
-stop now.
+A shutdown, a scheduler and the end of a container send SIGTERM. Slurm announces a preemption or a time limit by a
+signal that the user chooses: SIGUSR1 and SIGUSR2 are usual, in submitit too. All three leave time for a checkpoint
+before the process is killed. Ctrl-C (SIGINT) is not handled here: a user who presses it wants to stop at once.
 """
 
 import contextlib
@@ -13,15 +12,15 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2")
-"""By name: Windows has the first alone."""
+"""Names of signals, since Windows has only the first."""
 
 
 class Interruption:
-    """Somebody's wish that training stop after the step that is being made, with a checkpoint.
+    """A request that training stop after the current step, with a checkpoint.
 
     Attributes:
-        is_asked: Set it from a signal handler or another thread.
-        signals: The signals that brought the wish, in the order they came, each once.
+        is_asked: Whether the stop is requested. A signal handler or another thread may set it.
+        signals: The numbers of the signals that requested the stop, in the order of arrival, each once.
     """
 
     def __init__(self) -> None:
@@ -30,20 +29,20 @@ class Interruption:
 
     @property
     def exit_status(self) -> int:
-        """What a process that ends because of it says: 128 and the signal's number, as in a shell. SIGTERM: 143."""
+        """The exit status of a process that stops on request: 128 plus the signal's number; 143 for SIGTERM."""
         return 128 + (self.signals[0] if self.signals else int(signal.SIGTERM))
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Turn the signals that announce an end into a wish to stop, as long as the context lasts.
+    """Turn SIGTERM, SIGUSR1 and SIGUSR2 into a request to stop, as long as the context lasts.
 
-    The same signal again changes nothing: `timeout`, systemd and Slurm send some of them twice. Signals that are
-    ignored stay ignored. On the way out the handlers that were there before are put back, and a handler of somebody
-    else's that would have been called (submitit's puts the job into the queue again) is called then, once, when the
-    checkpoint is on disk. Where there was none, it is left to the caller to end the process with `exit_status`.
+    A second signal of the same kind changes nothing: `timeout`, systemd and Slurm send some twice. Ignored signals stay
+    ignored. At the end of the context the previous handlers are restored. If a signal came and its previous handler is
+    a function (submitit's puts the job back into the queue), that handler is called once, when the checkpoint is on
+    disk. If it had none, the caller must end the process with `exit_status`.
 
-    Outside of the main thread Python allows no handlers, and nothing is changed.
+    Outside the main thread Python allows no handlers, and nothing is changed.
 
     Example:
         >>> with interruptible() as interruption:
@@ -61,7 +60,7 @@ def interruptible() -> Iterator[Interruption]:
     numbers = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
-    # None: a handler that is not Python's, which could not be put back
+    # None: a handler that was not set from Python, which could not be restored
     before = {n: handler for n in numbers if (handler := signal.getsignal(n)) not in {signal.SIG_IGN, None}}
     try:
         for number in before:

@@ -1,4 +1,4 @@
-"""The training loop: yields what happened, and never logs, prints or names a path."""
+"""The training loop: yields records, and never logs, prints or names a path."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -15,19 +15,19 @@ from bnlab.training.interruption import Interruption
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens at which step.
+    """The steps at which the loop logs, evaluates, measures and saves.
 
     Attributes:
-        num_steps: Where the run ends, unless all replicas diverge before.
-        batch_size: Images per step, for the speed.
-        log_every: Steps per point of the training curve; losses are read off the device only then.
-        eval_every: Steps between validations.
-        measured_steps: Steps at which diagnostics look.
-        heavy_steps: Those of them at which heavy diagnostics look too.
-        measures_updates: Some diagnostic compares the weights before and after the last update.
-        checkpoint_every: Steps between checkpoints, or None.
-        divergence_factor: See `DivergenceWatch`.
-        divergence_patience: See `DivergenceWatch`.
+        num_steps: The last step, unless all runs diverge before.
+        batch_size: Images per step and run, from which the speed is computed.
+        log_every: Steps per point of the training curve; losses are copied from the device only then.
+        eval_every: Steps between two evaluations on the validation split.
+        measured_steps: The steps at which diagnostics measure; 0 is before the first update.
+        heavy_steps: The subset of ``measured_steps`` at which heavy diagnostics measure too.
+        measures_updates: Whether some diagnostic compares the weights before and after the last update.
+        checkpoint_every: Steps between two checkpoints; None: no checkpoint during training.
+        divergence_factor: As in `DivergenceWatch`, for each run.
+        divergence_patience: As in `DivergenceWatch`, for each run.
     """
 
     num_steps: int
@@ -43,28 +43,28 @@ class Plan:
 
     @functools.cached_property
     def stops(self) -> frozenset[int]:
-        """All steps after which there is anything to do but the next step: one look-up keeps the others cheap."""
+        """The steps after which anything but the next step happens. One look-up in this set keeps the others cheap."""
         periods = [every for every in (self.log_every, self.eval_every, self.checkpoint_every) if every]
         periodic = (range(every, self.num_steps, every) for every in periods)
         return self.measured_steps.union({self.num_steps}, self.kept_steps, *periodic)
 
     @functools.cached_property
     def kept_steps(self) -> frozenset[int]:
-        """Steps after which the weights are kept, to be compared with those after the next one."""
+        """The steps after which the weights are copied, to be compared with those after the next step."""
         return frozenset(step - 1 for step in self.measured_steps if step > 0 and self.measures_updates)
 
     def is_due(self, step: int, every: int | None) -> bool:
-        """Whether something that happens every so many steps, and at the end, happens at this one."""
+        """Return whether an action with this period, which also happens at the last step, happens at this step."""
         return every is not None and (step % every == 0 or step == self.num_steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that the replicas still in training need to go on from here; to be kept before the next step is made.
+    """The state of all runs still in training. Write it before the next step, which changes its tensors in place.
 
     Attributes:
-        step: Optimizer steps made.
-        states: By replica; tensors and plain values. The tensors are those that training goes on to change.
+        step: Optimizer steps made so far.
+        states: Position of a run in its cohort -> its state, of tensors and plain values.
     """
 
     step: int
@@ -73,17 +73,17 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class FinalWeights:
-    """A replica's network as it ended.
+    """The network of a run at its end.
 
     Attributes:
-        step: Optimizer steps made.
-        values: Its parameters and buffers by name.
-        replica: Which run of the cohort.
+        step: Optimizer steps made until the end.
+        values: Parameters and buffers by their names in the network.
+        run: The position of the run in its cohort, from 0.
     """
 
     step: int
     values: dict[str, Tensor]
-    replica: int
+    run: int
 
 
 Event = Record | Checkpoint | FinalWeights
@@ -95,18 +95,19 @@ def train(
     start: Checkpoint | None = None,
     interruption: Interruption | None = None,
 ) -> Iterator[Event]:
-    """Train a cohort to its end, yielding every fact as it becomes known.
+    """Train a cohort to its end, yielding each record as soon as it is known.
 
-    A replica that diverges ends there: its last figures come out at once, and the others go on without it.
+    A run that diverges ends at that step: its last records are yielded at once, and the others continue without it.
 
-    A start is taken up when this is called, before the first event is asked for: one that is not of this cohort
-    raises whatever torch finds wrong with it, and nothing has been trained.
+    The checkpoint is loaded when this function is called, before the first event is requested. If it does not fit the
+    cohort, torch's error is raised, and nothing has been trained.
 
     Args:
-        cohort: The replicas; with a start, those of its states, in their order.
-        plan: What happens when.
-        start: Where an earlier training of these replicas stood.
-        interruption: Looked at after every step; where it is asked for, a checkpoint is the last thing that comes out.
+        cohort: The runs to train; with a checkpoint, the runs of its states, in their order.
+        plan: The steps at which to log, evaluate, measure and save.
+        start: The checkpoint to resume from; None: training begins at step 0.
+        interruption: Checked after every step; once it is requested, a checkpoint is yielded as the last event. None:
+            training runs to its end.
     """
     return _events(_Session(cohort, plan, start), plan, start, interruption or Interruption())
 
@@ -123,36 +124,36 @@ def _events(session: "_Session", plan: Plan, start: Checkpoint | None, interrupt
         session.curves.see(*outcome)
         if step not in plan.stops and not interruption.is_asked:
             continue
-        # reading the curve waits for the device: that belongs to the time of training, handing it on does not
+        # reading the curve waits for the device, which is training time; writing records is not
         points = session.read_curves(step) if plan.is_due(step, plan.log_every) else []
         with session.clock.paused():
             yield from points
-            yield from session.clock.read(step, session.replicas) if points else []
+            yield from session.clock.read(step, session.runs) if points else []
             if plan.is_due(step, plan.eval_every):
                 yield from session.evaluated(step, "validation")
             if step in plan.measured_steps:
                 yield from session.measured(step)
             yield from session.ended(step, session.curves.diverged)
-            if step == plan.num_steps or not session.replicas:
+            if step == plan.num_steps or not session.runs:
                 break
             session.keep_weights(step)
-            is_last = interruption.is_asked  # kept: it may be asked for between any two lines
+            is_last = interruption.is_asked  # read once: a signal may set it between any two lines
             if is_last or (plan.checkpoint_every and step % plan.checkpoint_every == 0):
                 yield session.checkpoint(step)
         if is_last:
             return
-    yield from session.ended(step, range(len(session.replicas)))
+    yield from session.ended(step, range(len(session.runs)))
 
 
 class _Session:
-    """A cohort in training, with its curves and its clock; turns what they say into records."""
+    """A cohort in training, with its curves and its clock; turns their values into records."""
 
     def __init__(self, cohort: Cohort, plan: Plan, start: Checkpoint | None) -> None:
         self.cohort = cohort
         self.plan = plan
         self.clock = Clock(plan.batch_size)
-        replicas = list(range(cohort.num_replicas)) if start is None else list(start.states)
-        self.curves = Curves(replicas, plan.divergence_factor, plan.divergence_patience)
+        runs = list(range(cohort.num_runs)) if start is None else list(start.states)
+        self.curves = Curves(runs, plan.divergence_factor, plan.divergence_patience)
         if start is not None:
             states = list(start.states.values())
             cohort.load_state([state["cohort"] for state in states])
@@ -160,8 +161,8 @@ class _Session:
             self.clock.load_state(states[0]["clock"])
 
     @property
-    def replicas(self) -> list[int]:
-        return self.curves.replicas
+    def runs(self) -> list[int]:
+        return self.curves.runs
 
     def read_curves(self, step: int) -> list[Record]:
         return self.curves.read(step, self.cohort.learning_rate(step))
@@ -169,7 +170,7 @@ class _Session:
     def evaluated(self, step: int, split: SplitName, only: Sequence[int] | None = None) -> Iterator[Record]:
         values = self.cohort.evaluate(split)
         for position in range(len(values)) if only is None else only:
-            yield EvalRecord(step, split, values[position], self.replicas[position])
+            yield EvalRecord(step, split, values[position], self.runs[position])
 
     def keep_weights(self, step: int) -> None:
         if step in self.plan.kept_steps:
@@ -179,10 +180,10 @@ class _Session:
         measured = self.cohort.measure(step, step in self.plan.heavy_steps)
         for position in range(len(measured)) if only is None else only:
             for name, values in measured[position].items():
-                yield DiagnosticRecord(step, name, values, self.replicas[position])
+                yield DiagnosticRecord(step, name, values, self.runs[position])
 
     def ended(self, step: int, positions: Sequence[int]) -> Iterator[Event]:
-        """Yield the last figures of some replicas, which then are in training no more."""
+        """Yield the last records of some runs, and remove these runs from training."""
         if not positions:
             return
         if step < self.plan.num_steps:  # they diverged, and this step was not planned to be their last
@@ -193,18 +194,18 @@ class _Session:
         yield from self.evaluated(step, "test", positions)
         weights = self.cohort.weights()
         for position in positions:
-            replica, diverged_at = self.replicas[position], self.curves.watches[position].diverged_at
-            yield FinalWeights(step, weights[position], replica)
+            run, diverged_at = self.runs[position], self.curves.watches[position].diverged_at
+            yield FinalWeights(step, weights[position], run)
             if diverged_at is None:
-                yield EndRecord(step, "finished", {}, replica)
+                yield EndRecord(step, "finished", {}, run)
             else:
-                yield EndRecord(step, "diverged", {"diverged_at_step": diverged_at}, replica)
-        if len(positions) < len(self.replicas):
+                yield EndRecord(step, "diverged", {"diverged_at_step": diverged_at}, run)
+        if len(positions) < len(self.runs):
             self.cohort.drop(positions)
         self.curves.drop(positions)
 
     def checkpoint(self, step: int) -> Checkpoint:
         clock = self.clock.state(step)
-        parts = zip(self.replicas, self.cohort.state(), self.curves.state(), strict=True)
-        states = {replica: {"cohort": own, "curve": curve, "clock": clock} for replica, own, curve in parts}
+        parts = zip(self.runs, self.cohort.state(), self.curves.state(), strict=True)
+        states = {run: {"cohort": own, "curve": curve, "clock": clock} for run, own, curve in parts}
         return Checkpoint(step, states)

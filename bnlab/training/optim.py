@@ -16,48 +16,48 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Build the optimizer over all parameters of a model.
 
-    Weight decay pulls at the weights of linear maps only, unless ``decay_norm_and_bias`` is true.
+    Weight decay applies to the weights of linear maps only, unless ``decay_norm_and_bias`` is true.
 
     Args:
-        model: Whose parameters.
-        norms: Its norms by role.
-        config: Which optimizer.
+        model: The network whose parameters are trained.
+        norms: The norms of the network by role; their parameters get no weight decay.
+        config: The kind of optimizer and its numbers.
     """
-    decayed, spared = (
-        [model.get_parameter(name) for name in names] for names in decayed_and_spared(model, norms, config)
+    decayed, undecayed = (
+        [model.get_parameter(name) for name in names] for names in decayed_and_undecayed(model, norms, config)
     )
     if config.weight_decay == 0:  # then one group serves all, and a step costs one fused call instead of two
-        decayed, spared = [*decayed, *spared], []
-    groups = [parameter_group(decayed, config), {**parameter_group(spared, config), "weight_decay": 0.0}]
+        decayed, undecayed = [*decayed, *undecayed], []
+    groups = [parameter_group(decayed, config), {**parameter_group(undecayed, config), "weight_decay": 0.0}]
     return optimizer_over([group for group in groups if group["params"]], config)
 
 
-def decayed_and_spared(
+def decayed_and_undecayed(
     model: nn.Module, norms: dict[str, nn.Module], config: SGDConfig | AdamConfig
 ) -> tuple[list[str], list[str]]:
-    """Return the names of the parameters that weight decay pulls at, and of those that it leaves alone.
+    """Return the names of the parameters with weight decay, and of those without.
 
     Args:
-        model: Whose parameters.
-        norms: Its norms by role.
-        config: Which optimizer; its amount of decay changes nothing here.
+        model: The network whose parameters are sorted.
+        norms: The norms of the network by role.
+        config: The optimizer; only its ``decay_norm_and_bias`` matters here, not the amount of decay.
     """
     of_norms = {id(parameter) for norm in norms.values() for parameter in norm.parameters()}
     decayed: list[str] = []
-    spared: list[str] = []
+    undecayed: list[str] = []
     for name, parameter in model.named_parameters():
         of_parametrization = ".parametrizations." in name and not name.endswith(".original")  # a norm's, in the weights
-        is_spared = id(parameter) in of_norms or of_parametrization or name.endswith("bias")
-        (spared if is_spared and not config.decay_norm_and_bias else decayed).append(name)
-    return decayed, spared
+        is_undecayed = id(parameter) in of_norms or of_parametrization or name.endswith("bias")
+        (undecayed if is_undecayed and not config.decay_norm_and_bias else decayed).append(name)
+    return decayed, undecayed
 
 
 def parameter_group(parameters: Sequence[nn.Parameter | Tensor], config: SGDConfig | AdamConfig) -> dict[str, Any]:
-    """Return parameters with all numbers that say how they are trained, as torch's optimizers take them.
+    """Return a parameter group for torch's optimizers: parameters, learning rate, weight decay and so on.
 
     Args:
-        parameters: Of one group.
-        config: Which optimizer.
+        parameters: The parameters of the group.
+        config: The optimizer's numbers, which hold for the whole group.
     """
     numbers: dict[str, Any] = {"params": list(parameters), "lr": config.lr, "weight_decay": config.weight_decay}
     if isinstance(config, SGDConfig):
@@ -66,11 +66,11 @@ def parameter_group(parameters: Sequence[nn.Parameter | Tensor], config: SGDConf
 
 
 def optimizer_over(groups: list[dict[str, Any]], config: SGDConfig | AdamConfig) -> torch.optim.Optimizer:
-    """Return torch's optimizer of a kind over groups that bring their own numbers.
+    """Return torch's optimizer over parameter groups.
 
     Args:
-        groups: As `parameter_group` makes them.
-        config: Which kind.
+        groups: Parameter groups, as `parameter_group` returns them.
+        config: The kind of optimizer: ``sgd``, ``adam`` or ``adamw``. The numbers come from the groups.
     """
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "sgd": torch.optim.SGD,
@@ -81,7 +81,7 @@ def optimizer_over(groups: list[dict[str, Any]], config: SGDConfig | AdamConfig)
 
 
 _NEXT_TO_NONE = 1e-9
-"""Steps: less is what rounding leaves of none."""
+"""Steps. A phase of the schedule shorter than this is empty, but for rounding."""
 
 
 def build_schedule(config: ScheduleConfig, num_steps: int) -> Callable[[int], float]:
@@ -95,8 +95,8 @@ def build_schedule(config: ScheduleConfig, num_steps: int) -> Callable[[int], fl
     t is the share of the steps made. A warmup multiplies the first three by a rise from 0 to 1.
 
     Args:
-        config: Which one.
-        num_steps: Of the whole run.
+        config: The name of the schedule and its shape.
+        num_steps: The number of optimizer steps of the whole run.
 
     Source:
         cosine by Loshchilov & Hutter 2016 (arXiv 1608.03983). one_cycle by Smith & Topin 2017 (arXiv 1708.07120), in

@@ -1,4 +1,4 @@
-"""How numbers are computed: in which float type, by how many threads, how repeatably."""
+"""How torch computes: in which float type, with how many threads, and reproducibly."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ import torch
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which forward passes of a precision run: autocast for bfloat16, else nothing.
+    """Return the context for forward passes of a precision: autocast for bfloat16, otherwise one that does nothing.
 
     Args:
         precision: ``float32`` or ``bfloat16``.
-        device: Where the model lies.
+        device: The device of the model.
     """
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -20,15 +20,15 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 
 @contextlib.contextmanager
 def computing_with(num_threads: int, noise_seed: int, device: torch.device) -> Iterator[None]:
-    """Set threads, determinism and torch's random state for one run, and give the caller's back.
+    """Set threads, determinism and torch's random state for one run; at the end, restore the caller's.
 
-    The random state serves what draws while it trains: dropout, norms that add noise, somebody's own layer. Initial
-    weights and batches have streams of their own.
+    The random state serves layers that draw during training: dropout, norms that add noise, a user's own layer.
+    Initial weights and batches have random streams of their own.
 
     Args:
-        num_threads: Of the CPU.
-        noise_seed: Of torch's global random state.
-        device: Where the model lies; its random state is set too.
+        num_threads: The number of CPU threads that torch computes with.
+        noise_seed: The seed of torch's global random state.
+        device: The device of the model; the device's random state is set too.
     """
     cudnn = torch.backends.cudnn
     before = torch.get_num_threads(), cudnn.deterministic, cudnn.benchmark

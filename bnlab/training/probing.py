@@ -1,4 +1,4 @@
-"""What the diagnostics of a run look at, out of its data: the same for every seed and arm of one split."""
+"""The images that a run's diagnostics measure: the same for every seed and arm of one split."""
 
 import torch
 
@@ -9,13 +9,13 @@ from bnlab.seeding import generator_for
 
 
 def build_probe(config: RunConfig, data: DataSet) -> ProbeBatch:
-    """Return the held-out images that every diagnostic looks at, and batches of the training set.
+    """Return the held-out probe batch that every diagnostic gets, and batches of the training set.
 
-    Both are drawn by the split's seed: in some data sets the images lie ordered by their classes.
+    Both are drawn at random with the split's seed, because in some data sets the images are sorted by class.
 
     Args:
-        config: Of a run.
-        data: Its data, on its device.
+        config: The settings of a run.
+        data: The three splits of the run, on its device.
     """
     measured, size = config.diagnostics, config.train.part_size
     probe = _drawn(data.validation, measured.probe_size, config.data.split_seed, "validation")

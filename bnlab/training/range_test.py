@@ -1,4 +1,4 @@
-"""A learning-rate range test: a short run with a rising learning rate, after which nothing has happened."""
+"""A learning-rate range test: a short training with a rising learning rate, which leaves the run unchanged."""
 
 import contextlib
 import copy
@@ -14,7 +14,7 @@ from bnlab.stats.range_curve import RangeCurve
 from bnlab.training.cohort import SingleRun
 
 GIVEN_UP_AT = 20.0
-"""Times the first loss; beyond, the run is only waiting for its infinity."""
+"""Times the first loss. Beyond it, the loss only grows until it is infinite."""
 
 
 def range_test(run: SingleRun, lowest: float, highest: float, num_steps: int) -> RangeCurve:
@@ -22,17 +22,17 @@ def range_test(run: SingleRun, lowest: float, highest: float, num_steps: int) ->
 
         lr_t = lowest * (highest / lowest) ** (t / (T - 1))        t = 0 ... T - 1
 
-    Weights, buffers, modes, gradients, the optimizer's state, the batches' order, and the random state of torch, NumPy
-    and Python are afterwards what they were, bit by bit, even if the test was interrupted. What a layer keeps outside
-    of itself, such as a hook that writes into a list, it will have written.
+    Weights, buffers, modes, gradients, the optimizer's state, the order of batches, and the random states of torch,
+    NumPy and Python are restored bit by bit, even if the test is interrupted. Data that a layer keeps outside of the
+    network, such as a hook that writes into a list, are not restored.
 
-    It ends early when the loss is not finite, or 20 times the first one. It waits for the device at each step.
+    The test ends early when the loss is not finite, or 20 times the first one. It waits for the device at each step.
 
     Args:
-        run: What to test, at any point of its training; its batches, clipping, accumulation and precision are used.
-        lowest: The first learning rate, above 0.
-        highest: The last one.
-        num_steps: T, 2 or more; a hundred per decade are usual.
+        run: The run to test, at any step of its training; its batches, clipping, accumulation and precision are used.
+        lowest: The learning rate of the first step, above 0.
+        highest: The learning rate of the last step, above ``lowest``.
+        num_steps: T, the number of steps, 2 or more; a hundred per decade of learning rates are usual.
 
     Raises:
         ConfigError: The range or the number of steps is impossible.
@@ -54,7 +54,7 @@ def range_test(run: SingleRun, lowest: float, highest: float, num_steps: int) ->
         trial.model, trial.optimizer = copy.deepcopy((run.model, run.optimizer))
         trial.lr, trial.schedule = lowest, lambda step: factor**step
         for step, (loss, _, _) in enumerate(trial.steps()):
-            losses.append(loss.item())  # of the weights that the update before made
+            losses.append(loss.item())  # the loss of the weights after the previous update
             is_whole = step == num_steps
             if is_whole or not losses[-1] <= GIVEN_UP_AT * losses[0]:
                 break
@@ -64,7 +64,7 @@ def range_test(run: SingleRun, lowest: float, highest: float, num_steps: int) ->
 
 @contextlib.contextmanager
 def _untouched(run: SingleRun) -> Iterator[None]:
-    """Give the batches and all random states back on the way out; model and optimizer are copied anyway."""
+    """Restore the stream of batches and all random states at the end; model and optimizer are copies anyway."""
     device = run.probe.inputs.device
     batches, for_python, for_numpy = run.batches.state(), random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

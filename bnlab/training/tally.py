@@ -1,4 +1,4 @@
-"""A run's records, summed up."""
+"""Reduces the records of a run to its summary."""
 
 import math
 
@@ -6,11 +6,11 @@ from bnlab.records import EndRecord, Record, RunSummary, Status
 
 
 class Tally:
-    """The latest of each figure of one run, for its summary.
+    """The latest value of each figure of one run, for its summary.
 
     Attributes:
-        steps: Optimizer steps made.
-        ending: How the training ended; None: it has not come to its end.
+        steps: Optimizer steps made so far.
+        ending: ``finished`` or ``diverged``; None: the run has not ended.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Tally:
             self._diverged_at = None if at is None else int(at)
 
     def summary(self, run_id: str, folder: str, seed: int, status: Status, duration_s: float) -> RunSummary:
-        """Return the summary of a run that ended in some way; a figure that is not finite is None."""
+        """Return the summary of a run that ended with a status; a figure that is not finite becomes None."""
 
         def figure(split: str, name: str) -> float | None:
             value = self._latest.get(split, {}).get(name, math.nan)

@@ -4,7 +4,7 @@ import torch
 
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Batch, Moment
-from bnlab.training.stacked.measure import StackedReplicas, measure_replicas
+from bnlab.training.stacked.measure import StackedState, measure_stacked
 
 
 def looked_at_together(names, nets, batch, moments, memories):
@@ -24,9 +24,9 @@ def looked_at_together(names, nets, batch, moments, memories):
             moment.lr,
         )
     buffers = stack([dict(net.named_buffers()) for net in nets])
-    replicas = StackedReplicas(nets[0], stack(parameters), buffers, {}, moment, memories)
+    replicas = StackedState(nets[0], stack(parameters), buffers, {}, moment, memories)
     said = []
-    for memory, (values, remembered) in zip(memories, measure_replicas(diagnostics, replicas, batch), strict=True):
+    for memory, (values, remembered) in zip(memories, measure_stacked(diagnostics, replicas, batch), strict=True):
         memory.update(remembered)
         said.append({name: {role: v.item() for role, v in of.items()} for name, of in values.items()})
     return said

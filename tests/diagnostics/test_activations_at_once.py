@@ -9,7 +9,7 @@ from watched import build_diagnostics, network, probe
 from bnlab.diagnostics.diagnostic import Moment
 from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.network import ACTIVATIONS
-from bnlab.training.stacked.measure import StackedReplicas, measure_replicas
+from bnlab.training.stacked.measure import StackedState, measure_stacked
 
 NAMES = [
     "saturation",
@@ -61,7 +61,7 @@ def stacked(nets):
         return {name: torch.stack([row[name].detach() for row in rows]) for name in rows[0]}
 
     moment = Moment(lr=torch.ones(len(nets)))
-    return StackedReplicas(nets[0], stack("named_parameters"), stack("named_buffers"), {}, moment, [{}] * len(nets))
+    return StackedState(nets[0], stack("named_parameters"), stack("named_buffers"), {}, moment, [{}] * len(nets))
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
@@ -70,7 +70,7 @@ def stacked(nets):
 def test_three_at_once_are_each_alone(model, activation, norm):
     nets, batch, diagnostics = three(model, activation, norm), probe(activation), build_diagnostics(NAMES)
     assert all(diagnostic.vectorizable for diagnostic in diagnostics)
-    found = measure_replicas(diagnostics, stacked(nets), batch)
+    found = measure_stacked(diagnostics, stacked(nets), batch)
     for net, (values, _) in zip(three(model, activation, norm), found, strict=True):
         expected = measure_all(diagnostics, net, net, batch)
         assert values.keys() == expected.keys() == set(NAMES)

@@ -19,7 +19,7 @@ from bnlab.diagnostics.diagnostic import ProbeBatch
 from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.network import ACTIVATIONS
 from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
-from bnlab.training.stacked.runs import VectorizedRuns
+from bnlab.training.stacked.runs import StackedRuns
 
 NAMES = ["preactivation_drift", "drift_from_start", "wasserstein_drift"]
 DRIFT = {"normalized", "raw"}
@@ -296,7 +296,7 @@ def test_runs_that_are_trained_together_go_on_after_a_stop_and_a_loss(tmp_path: 
     words += [f"diagnostics.names=[{','.join(NAMES)}]", "diagnostics.probe_size=100"]
     configs = [compose_run([*words, f"seed={seed}"]) for seed in range(3)]
     data = open_data(configs[0].data)
-    run = VectorizedRuns(configs, data, torch.device("cpu"), 50)
+    run = StackedRuns(configs, data, torch.device("cpu"), 50)
     said = [run.measure(0, heavy=True)]
     steps = run.steps()
     for step in range(1, 4):
@@ -306,7 +306,7 @@ def test_runs_that_are_trained_together_go_on_after_a_stop_and_a_loss(tmp_path: 
     for row, state in enumerate(states):
         write_checkpoint(tmp_path / f"{row}.pt", 3, state["model"], {"state": state})
     kept = [read_checkpoint(tmp_path / f"{row}.pt")["training"]["state"] for row in (0, 2)]
-    resumed = VectorizedRuns([configs[0], configs[2]], data, torch.device("cpu"), 50)
+    resumed = StackedRuns([configs[0], configs[2]], data, torch.device("cpu"), 50)
     resumed.load_state(kept)
     run.drop([1])
     ways_on = []

@@ -8,7 +8,7 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
 from bnlab.diagnostics.measuring import measure_all
-from bnlab.training.stacked.measure import StackedReplicas, measure_replicas
+from bnlab.training.stacked.measure import StackedState, measure_stacked
 
 OURS = [
     name
@@ -42,7 +42,7 @@ def test_three_at_once_are_as_one_by_one(model, norm):
             measure_all(diagnostics, net, net, probe, Moment(before, None, lr))
             for net, before, lr in zip(nets, previous, rates, strict=True)
         ]
-        replicas = StackedReplicas(
+        replicas = StackedState(
             nets[0],
             stacked(now),
             stacked([dict(net.named_buffers()) for net in nets]),
@@ -50,7 +50,7 @@ def test_three_at_once_are_as_one_by_one(model, norm):
             Moment(stacked(previous), None, rates),
             [{} for _ in nets],
         )
-        together = [values for values, _ in measure_replicas(diagnostics, replicas, probe)]
+        together = [values for values, _ in measure_stacked(diagnostics, replicas, probe)]
     torch.testing.assert_close(together, alone, rtol=1e-9, atol=0)
     assert alone[0].keys() == set(OURS)
     assert [name for name, values in alone[0].items() if not values] == {

@@ -23,15 +23,15 @@ class Scripted(Cohort):
         self.num_made = 0
 
     @property
-    def num_replicas(self) -> int:  # type: ignore[override]
+    def num_runs(self) -> int:  # type: ignore[override]
         return len(self.names)
 
     def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for step in range(start, len(self.losses[0])):
             self.num_made = step + 1
-            logits_RBK = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).expand(self.num_replicas, 2, 2)
+            logits_RBK = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).expand(self.num_runs, 2, 2)
             losses_R = torch.tensor([self.losses[name][step] for name in self.names])
-            yield losses_R, logits_RBK, torch.tensor([0, 1]).expand(self.num_replicas, 2)
+            yield losses_R, logits_RBK, torch.tensor([0, 1]).expand(self.num_runs, 2)
 
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:  # noqa: ARG002
         return [{"loss": float(name), "accuracy": 0.5} for name in self.names]
@@ -136,13 +136,13 @@ def test_a_training_that_goes_on_from_the_step_before_a_measured_one_keeps_the_w
     assert other.told == [("kept", 0), ("measured", 3, False)]  # 0: it has made no step of its own yet
 
 
-def test_records_carry_the_replica_and_a_diverged_one_does_not_stop_the_others() -> None:
+def test_records_carry_the_run_and_a_diverged_one_does_not_stop_the_others() -> None:
     cohort = Scripted([1.0] * 8, [1.0, math.nan] + [1.0] * 6)
     records = facts(cohort, plan(8))
     assert cohort.num_made == 8
-    steps = [(record.step, record.replica) for record in records if isinstance(record, StepRecord)]
+    steps = [(record.step, record.run) for record in records if isinstance(record, StepRecord)]
     assert steps == [(2, 0), (2, 1), (4, 0), (6, 0), (8, 0)]
-    rates = {r.replica: r.values["lr"] for r in records if isinstance(r, StepRecord) and r.step == 2}
+    rates = {r.run: r.values["lr"] for r in records if isinstance(r, StepRecord) and r.step == 2}
     assert rates == {0: 0.2, 1: 0.4}
     ends = [record for record in records if isinstance(record, EndRecord)]
     assert ends == [EndRecord(2, "diverged", {"diverged_at_step": 2}, 1), EndRecord(8, "finished", {}, 0)]
@@ -155,17 +155,17 @@ CURVES = [
 ]
 
 
-def of_replica(records: list[Record], replica: int) -> list[str]:
-    return [repr(dataclasses.replace(r, replica=0)) for r in records if r.replica == replica]
+def records_of(records: list[Record], number: int) -> list[str]:
+    return [repr(dataclasses.replace(r, run=0)) for r in records if r.run == number]
 
 
-@pytest.mark.parametrize("replica", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, 1, 2])
 @pytest.mark.parametrize("num_steps", [6, 7])
-def test_a_replica_among_others_has_the_records_of_one_alone(replica: int, num_steps: int) -> None:
+def test_a_run_among_others_has_the_records_of_one_alone(number: int, num_steps: int) -> None:
     alone = Scripted(*CURVES)
-    alone.names = [replica]
-    expected = of_replica(facts(alone, plan(num_steps)), 0)
-    assert of_replica(facts(Scripted(*CURVES), plan(num_steps)), replica) == expected
+    alone.names = [number]
+    expected = records_of(facts(alone, plan(num_steps)), 0)
+    assert records_of(facts(Scripted(*CURVES), plan(num_steps)), number) == expected
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5])
@@ -221,7 +221,7 @@ def test_a_start_of_another_cohort_is_refused_before_anything_happens() -> None:
     assert cohort.num_made == 0
 
 
-def test_training_stops_when_all_replicas_have_diverged() -> None:
+def test_training_stops_when_all_runs_have_diverged() -> None:
     cohort = Scripted([1.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0], [1.0, 1.0, 1.0, math.inf, 1.0, 1.0, 1.0])
     records = facts(cohort, plan(7))
     assert cohort.num_made == 4

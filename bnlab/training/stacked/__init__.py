@@ -1,1 +1,1 @@
-"""Runs of one architecture trained together: their tensors stacked, and one operation where R would be made."""
+"""Stacked runs: R runs of one architecture whose tensors are stacked, so that one operation serves all of them."""

@@ -1,7 +1,7 @@
-"""A list of tensor operations, made shorter: at small sizes a step costs its operations, not their arithmetic.
+"""Shortens a list of tensor operations: for small networks, a step costs its calls, not their arithmetic.
 
-What is left out or put together changes no bit of what comes out, but for the sign of a zero: the same kernels see the
-same numbers.
+Removing and merging operations changes no bit of the results, except the sign of a zero: the same kernels get the same
+numbers.
 """
 
 import operator
@@ -17,7 +17,7 @@ from torch.fx.node import map_arg
 
 _ATEN = torch.ops.aten
 _IDLE = frozenset((_ATEN.alias.default, _ATEN.detach.default))
-"""Operations that return their input as it is."""
+"""Operations that return their input unchanged."""
 
 _RESHAPES = frozenset(
     (_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.unsqueeze.default, _ATEN.squeeze.dim, _ATEN.squeeze.dims)
@@ -25,15 +25,15 @@ _RESHAPES = frozenset(
 """Operations that return the same numbers in the same order, in another shape."""
 
 _VIEWS = _RESHAPES | {_ATEN.expand.default, _ATEN.slice.Tensor, _ATEN.transpose.int, _ATEN.select.int}
-"""Operations that return their input's own memory, and its very shape if they ask for that."""
+"""Operations that return a view of their input; it may have the input's own shape."""
 
 _NEUTRAL = {_ATEN.mul.Scalar: 1, _ATEN.mul.Tensor: 1, _ATEN.div.Tensor: 1, _ATEN.add.Tensor: 0, _ATEN.sub.Tensor: 0}
 """Operation -> the second operand that changes nothing."""
 
-_BEGINNINGS = frozenset(
+_CREATIONS = frozenset(
     (_ATEN.ones_like.default, _ATEN.zeros_like.default, _ATEN.new_zeros.default, _ATEN.new_ones.default)
 )
-"""Operations that take no numbers from their input."""
+"""Operations that use the shape of their input, not its numbers."""
 
 # fmt: off
 _METHODS = frozenset((
@@ -42,22 +42,22 @@ _METHODS = frozenset((
     "scatter_add", "sigmoid", "sqrt", "square", "sub", "sub_", "sum", "tanh", "transpose", "unsqueeze", "view",
 ))
 # fmt: on
-"""Operations that are methods of a tensor too, with the same arguments: called so, each takes 1 us less."""
+"""Operations that are also methods of a tensor, with the same arguments. Such a call takes 1 us less."""
 
 
 def shorten(module: GraphModule) -> Callable[..., Any]:
-    """Return a function that does what a graph does, with fewer and quicker calls.
+    """Return a function that computes the same as a graph, with fewer and faster calls.
 
     Args:
-        module: As `torch.fx.experimental.proxy_tensor.make_fx` returns it; changed.
+        module: The graph, as `torch.fx.experimental.proxy_tensor.make_fx` returns it; it is changed.
 
     Returns:
-        It takes the graph's tensors one by one, and returns a flat list of its results.
+        A function of the graph's input tensors, one argument each, that returns a flat list of its results.
     """
     graph = module.graph
-    graph.set_codegen(CodeGen())  # else each call sorts nested arguments
-    fixed = _never_moved(module)
-    _leave_out_idle(module, fixed)
+    graph.set_codegen(CodeGen())  # otherwise each call sorts nested arguments
+    fixed = _never_changed(module)
+    _remove_unchanging(module, fixed)
     _join_reshapes(module)
     _compute_constants(module, fixed)
     graph.eliminate_dead_code()
@@ -68,10 +68,10 @@ def shorten(module: GraphModule) -> Callable[..., Any]:
     return forward
 
 
-def _never_moved(module: GraphModule) -> set[Node]:
+def _never_changed(module: GraphModule) -> set[Node]:
     """Return the nodes whose memory no operation changes in place."""
     base: dict[Node, Node] = {}
-    moved: set[Node] = set()
+    changed: set[Node] = set()
     for node in module.graph.nodes:
         base[node] = node
         if node.target in _VIEWS or node.target is operator.getitem:
@@ -82,8 +82,8 @@ def _never_moved(module: GraphModule) -> set[Node]:
                     continue
                 base[node] = base[node.args[place]]
                 if argument.alias_info.is_write:
-                    moved.add(base[node])
-    return {node for node in base if base[node] not in moved}
+                    changed.add(base[node])
+    return {node for node in base if base[node] not in changed}
 
 
 def _replace(node: Node, other: Node) -> None:
@@ -91,7 +91,7 @@ def _replace(node: Node, other: Node) -> None:
     node.graph.erase_node(node)
 
 
-def _leave_out_idle(module: GraphModule, fixed: set[Node]) -> None:
+def _remove_unchanging(module: GraphModule, fixed: set[Node]) -> None:
     for node in module.graph.nodes:
         if node.target in _IDLE:
             _replace(node, node.args[0])
@@ -123,12 +123,12 @@ def _join_reshapes(module: GraphModule) -> None:
 
 
 def _compute_constants(module: GraphModule, fixed: set[Node]) -> None:
-    """Compute beforehand what is the same at every step."""
+    """Compute constants now instead of at every step."""
     values: dict[Node, Tensor] = {}
     for node in module.graph.nodes:
         if node.op != "call_function" or node not in fixed or _is_random(node):
             continue
-        if node.target in _BEGINNINGS:
+        if node.target in _CREATIONS:
             source = node.args[0].meta["val"]
             like = torch.empty_strided(source.shape, source.stride(), dtype=source.dtype, device=source.device)
             values[node] = node.target(like, *node.args[1:], **node.kwargs)
@@ -137,7 +137,7 @@ def _compute_constants(module: GraphModule, fixed: set[Node]) -> None:
             values[node] = node.target(*arguments, **options)
     for node, value in values.items():
         if all(user in values for user in node.users):
-            continue  # needed for other constants only
+            continue  # used by other constants only
         name = f"constant_{node.name}"
         module.register_buffer(name, value, persistent=False)
         with module.graph.inserting_before(node):
@@ -152,7 +152,7 @@ def _is_random(node: Node) -> bool:
 
 
 def _share_equals(module: GraphModule, fixed: set[Node]) -> None:
-    """Compute once what is computed twice, as a backward pass does that would rather compute than remember."""
+    """Compute equal operations once: a backward pass repeats some of the forward pass to save memory."""
     seen: dict[Any, Node] = {}
     for node in module.graph.nodes:
         if node.op != "call_function" or node.target is operator.getitem or _is_random(node):

@@ -1,6 +1,6 @@
-"""Evaluating and watching runs that are trained together; nothing here moves what training goes on with.
+"""Evaluates and measures stacked runs, and leaves the state of training unchanged.
 
-Shape letters: R replicas, B images, K classes.
+Shape letters: R runs, B images, K classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ from bnlab.training.evaluate import EVAL_BATCH
 
 
 @torch.no_grad()
-def evaluate_replicas(network: Network, parameters: Named, buffers: Named, split: Split) -> dict[str, Tensor]:
-    """Return mean loss and accuracy over a split for each replica, in eval mode; as `evaluate` does for one.
+def evaluate_stacked(network: Network, parameters: Named, buffers: Named, split: Split) -> dict[str, Tensor]:
+    """Return mean loss and accuracy over a split for each run, in eval mode; as `evaluate` does for one.
 
     Args:
-        network: For its layers.
-        parameters: Stacked.
-        buffers: Stacked.
-        split: On what.
+        network: The architecture; its own parameters and buffers are not used.
+        parameters: Name -> the runs' parameters, (R, *shape).
+        buffers: Name -> the runs' buffers, (R, *shape).
+        split: The images and labels to evaluate on.
 
     Returns:
         ``loss`` and ``accuracy``, (R,) each, on the CPU.
@@ -51,16 +51,16 @@ def evaluate_replicas(network: Network, parameters: Named, buffers: Named, split
 
 
 @dataclass(frozen=True)
-class StackedReplicas:
-    """R replicas of one network, as they are at a step.
+class StackedState:
+    """The state of R stacked runs at one step.
 
     Attributes:
-        network: For its layers. Where replicas are looked at one by one, it takes each one's values.
-        parameters: Stacked.
-        buffers: Stacked; left as they are.
-        noises: Number of samples -> what each replica draws in a forward pass over so many, stacked.
-        moment: The step that they have just made, its tensors stacked.
-        memories: For each replica, what its diagnostics remember.
+        network: The architecture. For diagnostics that measure one run at a time, it gets each run's values in turn.
+        parameters: Name -> the runs' parameters, (R, *shape).
+        buffers: Name -> the runs' buffers, (R, *shape); they keep their values.
+        noises: Number of samples -> the noise that the runs draw in a forward pass over so many samples, (R, *shape).
+        moment: The step that the runs have just made; its tensors are stacked.
+        memories: For each run, diagnostic -> the tensors that it keeps between two measurements.
     """
 
     network: Network
@@ -70,8 +70,8 @@ class StackedReplicas:
     moment: Moment
     memories: Sequence[Mapping[str, Named]]
 
-    def row(self, row: int) -> "StackedReplicas":
-        """Return one replica, its tensors no longer stacked."""
+    def row(self, row: int) -> "StackedState":
+        """Return the state of one run, with tensors that are not stacked."""
         return replace(
             self,
             parameters={name: value[row] for name, value in self.parameters.items()},
@@ -88,31 +88,31 @@ def _moment_of(moment: Moment, row: int) -> Moment:
     return Moment(previous, batch, None if moment.lr is None else moment.lr[row])
 
 
-def measure_replicas(
-    diagnostics: Sequence[Diagnostic], replicas: StackedReplicas, probe: ProbeBatch
+def measure_stacked(
+    diagnostics: Sequence[Diagnostic], state: StackedState, probe: ProbeBatch
 ) -> list[tuple[dict[str, Named], dict[str, Named]]]:
-    """Look at each replica with all diagnostics; as `measure_all` does for one.
+    """Measure all diagnostics in each run; as `measure_all` does for one.
 
     Args:
-        diagnostics: What to measure: those that can be vectorized in all replicas at once, the others in one by one.
-        replicas: In what.
-        probe: What to look at them with.
+        diagnostics: The diagnostics to measure. Vectorizable ones measure all runs at once, the others one by one.
+        state: The runs to measure.
+        probe: The fixed held-out batch, and training batches, that all diagnostics get.
 
     Returns:
-        For each replica, diagnostic -> layer -> value, and what each diagnostic will remember.
+        For each run, diagnostic -> layer -> value, and the new memory of each diagnostic.
     """
     at_once = [diagnostic for diagnostic in diagnostics if diagnostic.vectorizable]
     one_by_one = [diagnostic for diagnostic in diagnostics if not diagnostic.vectorizable]
-    num_replicas = len(replicas.memories)
-    found: list[tuple[dict[str, Named], dict[str, Named]]] = [({}, {}) for _ in range(num_replicas)]
+    num_runs = len(state.memories)
+    found: list[tuple[dict[str, Named], dict[str, Named]]] = [({}, {}) for _ in range(num_runs)]
     with torch.no_grad():
         if at_once:
-            values, remembered = _measure_at_once(at_once, replicas, probe)
+            values, remembered = _measure_at_once(at_once, state, probe)
             for row, (of_row, kept_by_row) in enumerate(found):
                 of_row |= _row_of(values, row)
                 kept_by_row |= _row_of(remembered, row)
-        for row in range(num_replicas) if one_by_one else ():
-            of_row, kept_by_row = _measure_alone(one_by_one, replicas.row(row), probe)
+        for row in range(num_runs) if one_by_one else ():
+            of_row, kept_by_row = _measure_one(one_by_one, state.row(row), probe)
             found[row][0].update(of_row)
             found[row][1].update(kept_by_row)
     order = {diagnostic.name: None for diagnostic in diagnostics}
@@ -126,21 +126,21 @@ def _row_of(stacked: Mapping[str, Named], row: int) -> dict[str, Named]:
 def _noise_for(num_samples: int, noises: Mapping[int, Sequence[Tensor]]) -> AbstractContextManager[object]:
     if noises and num_samples not in noises:
         raise ValueError(
-            f"A diagnostic passes {num_samples} images through runs that are trained together and whose layers draw "
-            f"noise: it was drawn for {', '.join(str(size) for size in sorted(noises))} images. Pass the whole probe "
-            "batch, probe.few, one of probe.training_batches or moment.batch."
+            f"A diagnostic passes {num_samples} images through stacked runs whose layers draw noise, but the noise was "
+            f"drawn for {', '.join(str(size) for size in sorted(noises))} images. Pass the whole probe batch, "
+            "probe.few, one of probe.training_batches or moment.batch."
         )
     return noise.supplied(noises.get(num_samples, []))
 
 
 def _measure_at_once(
-    diagnostics: Sequence[Diagnostic], replicas: StackedReplicas, probe: ProbeBatch
+    diagnostics: Sequence[Diagnostic], state: StackedState, probe: ProbeBatch
 ) -> tuple[dict[str, Named], dict[str, Named]]:
-    network, moment = replicas.network, replicas.moment
+    network, moment = state.network, state.moment
     names = {diagnostic.name for diagnostic in diagnostics}
     memories = {
-        name: {key: torch.stack([own[name][key] for own in replicas.memories]) for key in replicas.memories[0][name]}
-        for name in replicas.memories[0]
+        name: {key: torch.stack([own[name][key] for own in state.memories]) for key in state.memories[0][name]}
+        for name in state.memories[0]
         if name in names
     }
 
@@ -153,9 +153,9 @@ def _measure_at_once(
         return measure_with(passes, diagnostics, network, probe, now, own["memories"])
 
     stacked = {
-        "parameters": replicas.parameters,
-        "buffers": replicas.buffers,
-        "noises": {size: list(values) for size, values in replicas.noises.items()},
+        "parameters": state.parameters,
+        "buffers": state.buffers,
+        "noises": {size: list(values) for size, values in state.noises.items()},
         "previous": moment.previous or {},
         "batch": list(moment.batch or []),
         "memories": memories,
@@ -166,12 +166,12 @@ def _measure_at_once(
     return measured
 
 
-def _measure_alone(
-    diagnostics: Sequence[Diagnostic], replica: StackedReplicas, probe: ProbeBatch
+def _measure_one(
+    diagnostics: Sequence[Diagnostic], state: StackedState, probe: ProbeBatch
 ) -> tuple[dict[str, Named], dict[str, Named]]:
     def same_noise(num_samples: int) -> AbstractContextManager[object]:
-        return _noise_for(num_samples, replica.noises)
+        return _noise_for(num_samples, state.noises)
 
-    replica.network.load_state_dict({**replica.parameters, **replica.buffers}, strict=False)
-    with looking_at(replica.network, same_noise) as passes:
-        return measure_with(passes, diagnostics, replica.network, probe, replica.moment, replica.memories[0])
+    state.network.load_state_dict({**state.parameters, **state.buffers}, strict=False)
+    with looking_at(state.network, same_noise) as passes:
+        return measure_with(passes, diagnostics, state.network, probe, state.moment, state.memories[0])

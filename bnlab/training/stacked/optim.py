@@ -1,10 +1,10 @@
-"""Optimizers of runs that are trained together: torch's own, with numbers of its own for each run.
+"""The optimizer of stacked runs: torch's own, with separate settings for each run.
 
-All parameters of a run lie in one row of one tensor, and its gradients likewise, so that torch's fused kernels make a
-step with one or two calls per run, whatever the number of layers: the arithmetic is that of a run made alone. Rows
-beside each other that are trained alike, as those of several seeds are, share a call.
+All parameters of a run lie in one row of one tensor, and its gradients in one row of another. So torch's fused kernels
+make a step with one or two calls per run, for any number of layers, and the arithmetic is that of a run trained alone.
+Neighboring rows with equal settings, such as the seeds of one arm, share a call.
 
-Shape letters: R replicas, P numbers per replica, D of them decayed.
+Shape letters: R runs, P numbers per run, D of them with weight decay.
 """
 
 import math
@@ -22,13 +22,13 @@ _CLIP_EPS = 1e-6
 
 
 class RowLayout:
-    """Which part of a row is which parameter.
+    """The places of the parameters in a row.
 
-    Matrices lie transposed: that is how the gradients of a stack of linear maps come out of a batched product, so that
-    they are copied into their row without being turned.
+    Matrices are stored transposed: a batched product returns the gradients of stacked linear maps in this order, and
+    they can be copied into their row as they are.
 
     Args:
-        shapes: Parameter -> its shape, in the order of the row.
+        shapes: Name of a parameter -> its shape, in the order of the row.
 
     Example:
         >>> layout = RowLayout({"weight": (2, 3), "bias": (2,)})
@@ -49,7 +49,7 @@ class RowLayout:
 
 
 def _group(value: Tensor, gradient: Tensor, config: SGDConfig | AdamConfig) -> dict[str, Any]:
-    leaf = value.detach().requires_grad_()  # shares its memory with the row
+    leaf = value.detach().requires_grad_()  # a view of the row
     leaf.grad = gradient
     return parameter_group([leaf], config)
 
@@ -62,15 +62,15 @@ def _shaped(part: Tensor, shape: tuple[int, ...]) -> Tensor:
     return part.view(*part.shape[:-1], *shape)
 
 
-class ReplicaOptimizer:
-    """One optimizer step for each row, in place; and each row's gradient clipped before, where that is asked for.
+class StackedOptimizer:
+    """Steps for all rows, in place; each row's gradient is clipped before if the settings say so.
 
     Args:
-        layout: Of the rows; those that weight decay pulls at come first.
-        num_decayed: D, how many numbers of a row weight decay pulls at; where a config has none, all are alike.
-        configs: How each row is trained; all of one kind of optimizer, all with clipping or none.
-        values_RP: The parameters. Rows beyond the configs are left alone.
-        gradients_RP: What fills before each step.
+        layout: The places of the parameters in a row; those with weight decay come first.
+        num_decayed: D, the number of values at the beginning of a row that have weight decay.
+        configs: The optimizer settings of each row: one kind of optimizer, and all with clipping or all without.
+        values_RP: The parameters. Rows after the last config are never changed.
+        gradients_RP: The gradients, which the caller fills before each step.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ReplicaOptimizer:
     ) -> None:
         self._layout = layout
         self._gradients_RP = gradients_RP[: len(configs)]
-        self._bands = _alike(configs)
+        self._bands = _bands(configs)
         split = [num_decayed, layout.row_size - num_decayed]
         groups: list[list[dict[str, Any]]] = []
         for rows in self._bands:
@@ -95,7 +95,7 @@ class ReplicaOptimizer:
                 [{**_group(*part, config), "weight_decay": wd} for part, wd in zip(parts, decays, strict=False)]
             )
         self._optimizer = optimizer_over([group for of_band in groups for group in of_band], configs[0])
-        taken = iter(self._optimizer.param_groups)  # the optimizer has made copies
+        taken = iter(self._optimizer.param_groups)  # the optimizer copied the groups
         self._groups_of_bands = [[next(taken) for _ in of_band] for of_band in groups]
         limits = [config.clip_norm for config in configs]
         self._clip_R1 = None
@@ -105,10 +105,10 @@ class ReplicaOptimizer:
 
     @torch.no_grad()
     def step(self, learning_rates: Sequence[float]) -> None:
-        """Clip, and make a step.
+        """Clip the gradients, and update the parameters.
 
         Args:
-            learning_rates: Of this step, one per config.
+            learning_rates: The learning rate of this step for each config.
         """
         if self._clip_R1 is not None:
             norm_R1 = torch.linalg.vector_norm(self._gradients_RP, dim=1, keepdim=True)
@@ -119,48 +119,48 @@ class ReplicaOptimizer:
         self._optimizer.step()
 
     def _place(self, row: int) -> tuple[list[Tensor], int]:
-        """Return the parameters of the band that a row is in, and which of the band's rows it is."""
+        """Return the parameters of the band that contains a row, and the row's position in the band."""
         number = next(i for i, rows in enumerate(self._bands) if row < rows.stop)
         parameters = [group["params"][0] for group in self._groups_of_bands[number]]
         return parameters, row - self._bands[number].start
 
     def state(self, row: int) -> dict[str, Any]:
-        """Return what the optimizer remembers of a row: quantity -> a number, or parameter -> tensor; views."""
+        """Return the optimizer's state of a row: quantity -> a number, or parameter -> tensor. They are views."""
         parameters, place = self._place(row)
         parts = [self._optimizer.state[parameter] for parameter in parameters]
-        remembered: dict[str, Any] = {}
+        quantities: dict[str, Any] = {}
         for quantity in parts[0]:
             values = [part[quantity] for part in parts]
             if values[0].dim() == 0:
-                remembered[quantity] = values[0]
+                quantities[quantity] = values[0]
             else:
-                remembered[quantity] = self._layout.named(torch.cat([value[place] for value in values]))
-        return remembered
+                quantities[quantity] = self._layout.named(torch.cat([value[place] for value in values]))
+        return quantities
 
     def load_state(self, row: int, state: Mapping[str, Any]) -> None:
-        """Make the optimizer remember such a state of a row; all rows have made the same number of steps."""
+        """Replace the optimizer's state of a row; all rows must have made the same number of steps."""
         parameters, place = self._place(row)
         sizes = [parameter.shape[1] for parameter in parameters]
         for parameter in parameters:
             known = self._optimizer.state[parameter]
             self._optimizer.state[parameter] = {quantity: known[quantity] for quantity in state if quantity in known}
-        for quantity, remembered in state.items():
-            if isinstance(remembered, Tensor):
+        for quantity, quantities in state.items():
+            if isinstance(quantities, Tensor):
                 for parameter in parameters:
-                    self._optimizer.state[parameter][quantity] = remembered.clone()
+                    self._optimizer.state[parameter][quantity] = quantities.clone()
                 continue
             whole = self._gradients_RP.new_empty(self._layout.row_size)
-            for name, room in self._layout.named(whole).items():
-                room.copy_(remembered[name])
+            for name, target in self._layout.named(whole).items():
+                target.copy_(quantities[name])
             for parameter, part in zip(parameters, torch.split(whole, sizes), strict=True):
-                rooms = self._optimizer.state[parameter]
-                if quantity not in rooms:
-                    rooms[quantity] = torch.zeros_like(parameter)
-                rooms[quantity][place] = part
+                known = self._optimizer.state[parameter]
+                if quantity not in known:
+                    known[quantity] = torch.zeros_like(parameter)
+                known[quantity][place] = part
 
 
-def _alike(configs: Sequence[SGDConfig | AdamConfig]) -> list[slice]:
-    """Return which rows beside each other are trained alike; a decayed one is alone: its parts must be whole."""
+def _bands(configs: Sequence[SGDConfig | AdamConfig]) -> list[slice]:
+    """Return the groups of neighboring rows with equal settings. A row with weight decay is a group of its own."""
     bands: list[slice] = []
     for row, config in enumerate(configs):
         if bands and config == configs[row - 1] and not config.weight_decay:

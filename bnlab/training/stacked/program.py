@@ -1,10 +1,10 @@
-"""The forward and backward pass of runs that are trained together, as one list of operations on stacked tensors.
+"""The forward and backward pass of stacked runs, as one list of operations on stacked tensors.
 
-`torch.func.vmap` turns one run's passes into those of R runs. By itself it takes each operation anew through Python at
-every step, which costs more than it saves where layers are small. So it is watched once, and what it does is kept as a
-graph of plain operations; on one core that made steps up to three times as fast.
+`torch.func.vmap` turns the passes of one run into those of R runs. By itself it dispatches each operation through
+Python at every step, which costs more than it saves if layers are small. So its operations are traced once, and kept as
+a graph of plain operations; on one core that made steps up to three times as fast.
 
-Shape letters: R replicas, B images, K classes.
+Shape letters: R runs, B images, K classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,11 +27,11 @@ _CURE = "Use sweep.engine=sequential, or leave vectorizable out of its class."
 
 @dataclass(frozen=True)
 class Program:
-    """What happens to R replicas between a batch and its gradients.
+    """The computation of R runs from a batch to the gradients.
 
     Attributes:
-        operations: A function of parameters, buffers, images, labels and noises, one by one.
-        draws: The noise that they need, for one replica, in order.
+        operations: A function of parameters, buffers, images, labels and noises, one tensor per argument.
+        draws: The noise tensors that the layers ask for, per run, in order.
     """
 
     operations: Callable[..., list[Tensor]]
@@ -45,14 +45,14 @@ class Program:
         labels_RB: Tensor,
         noises: Sequence[Tensor],
     ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Return gradients (in the parameters' order), losses (R,) and logits (R, B, K); move the buffers in place.
+        """Return gradients (in the parameters' order), losses (R,) and logits (R, B, K); update the buffers in place.
 
         Args:
-            parameters: By name, (R, *shape) each, laid out as those that it was made with.
-            buffers: By name, (R, *shape) each.
-            images_RB: Contiguous.
-            labels_RB: Their classes.
-            noises: What fills its draws, (R, *shape) each.
+            parameters: Name -> tensor (R, *shape), with the strides of those that were traced.
+            buffers: Name -> tensor (R, *shape).
+            images_RB: The mini-batch of each run, contiguous.
+            labels_RB: The classes of the images, from 0.
+            noises: One tensor (R, *shape) of random numbers for each draw.
         """
         *gradients, losses_R, logits_RBK = self.operations(
             *parameters.values(), *buffers.values(), images_RB, labels_RB, *noises
@@ -63,17 +63,17 @@ class Program:
 def trace_program(
     network: nn.Module, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images_RB: Tensor, labels_RB: Tensor
 ) -> Program:
-    """Watch R replicas of a network go through one batch in training mode.
+    """Trace the forward and backward pass of R runs for one batch in training mode.
 
     Args:
-        network: For its layers; its own parameters and buffers are not used.
-        parameters: By name, (R, *shape) each.
-        buffers: By name, (R, *shape) each; left as they are.
-        images_RB: Like those to come.
-        labels_RB: Like those to come.
+        network: The architecture; its own parameters and buffers are not used.
+        parameters: Name -> tensor (R, *shape).
+        buffers: Name -> tensor (R, *shape); they keep their values.
+        images_RB: Images of the shape and type of later batches; their values do not matter.
+        labels_RB: Labels of the shape and type of later batches.
 
     Raises:
-        ConfigError: A layer does what cannot be vectorized.
+        ConfigError: A layer uses an operation that vmap cannot vectorize.
     """
     draws = find_draws(network, images_RB[0])
     noises = [torch.ones(len(images_RB), *draw.shape, dtype=draw.dtype, device=images_RB.device) for draw in draws]
@@ -87,7 +87,7 @@ def trace_program(
     ) -> tuple[Tensor, Tensor]:
         with noise.supplied(own_noises):
             logits = functional_call(network, (of_parameters, of_buffers), (images,))
-        # cross-entropy without what it does for labels to be ignored, which vmap spells out: 14 operations less
+        # cross-entropy without its handling of ignored labels, for which vmap would add 14 operations
         return -F.log_softmax(logits, 1).gather(1, labels.unsqueeze(1)).mean(), logits
 
     differentiate = vmap(grad_and_value(loss_of_one, has_aux=True))
@@ -104,7 +104,7 @@ def trace_program(
             graph = make_fx(step)(*parameters.values(), *cloned, images_RB, labels_RB, *noises)
     except RuntimeError as error:
         said = (str(error).strip().splitlines() or [""])[0]
-        raise ConfigError(f"A norm declares itself vectorizable, and is not: {said} {_CURE}") from error
+        raise ConfigError(f"A norm declares itself vectorizable, but is not: {said} {_CURE}") from error
     return Program(shorten(graph), draws)
 
 
@@ -112,12 +112,12 @@ def find_draws(network: nn.Module, images: Tensor) -> tuple[Draw, ...]:
     """Return the noise that a network asks for in training mode, in order.
 
     Args:
-        network: Left as it is.
-        images: A batch of one replica.
+        network: The network, which keeps its parameters and buffers.
+        images: A batch of one run; only its shape and type matter.
 
     Raises:
-        ConfigError: A layer puts another tensor in a buffer's place, where it should move the buffer: the stack of
-            all replicas' would never see it.
+        ConfigError: A layer replaces a buffer by another tensor. It must change the buffer in place, because the
+            stacked buffer would never get the new values.
     """
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     before = dict(buffers)
@@ -125,19 +125,19 @@ def find_draws(network: nn.Module, images: Tensor) -> tuple[Draw, ...]:
         functional_call(network, buffers, (images,))
     for name, buffer in before.items():
         if buffers[name] is not buffer:
-            raise ConfigError(f"A vectorizable norm must move its buffers in place, and {name} was replaced. {_CURE}")
+            raise ConfigError(f"A vectorizable norm must change its buffers in place, but {name} was replaced. {_CURE}")
     return tuple(draws)
 
 
-def padded_size(num_replicas: int) -> int:
-    """Return how many rows are computed for so many replicas: a few sizes serve all, so that few programs are made.
+def padded_size(num_runs: int) -> int:
+    """Return how many rows are computed for a number of runs: a few sizes serve all, so few programs are traced.
 
     Args:
-        num_replicas: Still in training.
+        num_runs: The number of runs still in training, 1 or more.
 
     Example:
         >>> [padded_size(n) for n in (1, 2, 3, 4, 5, 7, 8, 9, 13)]
         [1, 2, 3, 4, 6, 8, 8, 12, 16]
     """
-    step = 1 if num_replicas <= 4 else 2 if num_replicas <= 8 else 4
-    return -(-num_replicas // step) * step
+    step = 1 if num_runs <= 4 else 2 if num_runs <= 8 else 4
+    return -(-num_runs // step) * step

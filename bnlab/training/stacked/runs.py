@@ -1,10 +1,10 @@
-"""Many runs trained as one program: R networks of one architecture, stacked, and one operation where R would be made.
+"""Stacked runs: R networks of one architecture are trained by one program, and one operation serves all of them.
 
-Runs that differ in numbers only (seed, learning rate, weight decay, initial weights) go through the same operations.
-Each keeps its own data order, augmentation, noise, optimizer and learning rate, so that it comes out as if it had been
-made alone, up to rounding: sums are taken in another order, and training magnifies that with every step.
+The runs differ only in numbers (seed, learning rate, weight decay, initial weights), so their operations are the same.
+Each run has its own data order, augmentation, noise, optimizer and learning rate. So its results equal those of a run
+trained alone, up to rounding: sums are taken in another order, and training magnifies the difference with every step.
 
-Shape letters: R replicas, B batch, K classes, P parameters of one run.
+Shape letters: R runs, B batch, K classes, P parameters of one run.
 """
 
 import itertools
@@ -28,62 +28,64 @@ from bnlab.records import SplitName
 from bnlab.schema import RunConfig
 from bnlab.seeding import stream_seed
 from bnlab.training.cohort import Cohort
-from bnlab.training.optim import build_schedule, decayed_and_spared
+from bnlab.training.optim import build_schedule, decayed_and_undecayed
 from bnlab.training.probing import build_probe
-from bnlab.training.stacked.measure import StackedReplicas, evaluate_replicas, measure_replicas
-from bnlab.training.stacked.optim import ReplicaOptimizer, RowLayout
+from bnlab.training.stacked.measure import StackedState, evaluate_stacked, measure_stacked
+from bnlab.training.stacked.optim import RowLayout, StackedOptimizer
 from bnlab.training.stacked.program import Program, find_draws, padded_size, trace_program
 
 _NUM_PROGRAMS_KEPT = 16
-"""Programs that a process keeps for its next cohorts: making one takes 0.1 to 0.5 s, which 500 steps of a small net
-take too. They hold operations only, no weights."""
+"""Programs that a process keeps for its next cohorts: tracing one takes 0.1 to 0.5 s, as much as 500 steps of a small
+network. A program holds operations, no weights."""
 
 _programs: dict[object, Program] = {}
 
 
-class VectorizedRuns(Cohort):
-    """R replicas of one network, stacked.
+class StackedRuns(Cohort):
+    """R runs of one architecture, with stacked tensors.
 
-    A replica's float32 bits depend on how many are trained together, since a sum's order does. They do not depend on
-    what the others are: one that diverges moves none of them.
+    The float32 bits of a run depend on the number of runs, because the order of a sum does. They do not depend on the
+    values of the other runs: a run that diverges changes no bit of them.
 
     Args:
-        configs: Of the runs; they differ in numbers only, and none uses accelerated precision.
-        data: Of all of them.
-        device: Where to train them.
-        num_steps: Of a whole run, for the schedule.
+        configs: The settings of the runs; they differ only in numbers, and the precision of all is float32.
+        data: The three splits, the same for all runs.
+        device: The device to train on.
+        num_steps: The number of optimizer steps of a whole run, for the learning-rate schedule.
 
     Attributes:
-        network: One of their kind, for the names of its layers; its weights are the first run's at the start.
+        network: A network of this architecture, for the names of its layers; it begins with the first run's weights.
     """
 
     def __init__(self, configs: Sequence[RunConfig], data: DataSet, device: torch.device, num_steps: int) -> None:
         self._device = device
-        self._data = data.to(device, channels_last=False)  # convolutions of several networks at once run no faster so
+        self._data = data.to(device, channels_last=False)  # grouped convolutions are no faster with channels last
         first = configs[0]
         self.network = self._build_network(first)
-        decayed, spared = decayed_and_spared(self.network, self.network.norms, first.optim)
-        self._layout = RowLayout({n: self.network.get_parameter(n).shape for n in (*decayed, *spared)})
+        decayed, undecayed = decayed_and_undecayed(self.network, self.network.norms, first.optim)
+        self._layout = RowLayout({n: self.network.get_parameter(n).shape for n in (*decayed, *undecayed)})
         self._num_decayed = sum(self.network.get_parameter(name).numel() for name in decayed)
         self._shares = build_schedule(first.schedule, num_steps)
         self._diagnostics = build_diagnostics(first.diagnostics.names)
         self._probe = build_probe(first, self._data)
         self._accumulation = first.train.accumulation
-        self._make_room(configs)
+        self._allocate(configs)
         for row, config in enumerate(configs):
             self._fill_row(row, self._build_network(config).state_dict())
 
     def _build_network(self, config: RunConfig) -> Network:
-        """Return a network with the initial weights that a run made alone has."""
+        """Return a network with the initial weights of a run trained alone."""
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(stream_seed(config.seed, "noise"))  # for a norm that draws when built
+            torch.default_generator.manual_seed(
+                stream_seed(config.seed, "noise")
+            )  # for a norm that draws random numbers when it is built
             network = build_network(config, self._data.input_shape, self._data.num_classes)
         seed_weights(network, config.model, config.seed)
         return network.to(self._device)
 
-    def _make_room(self, configs: Sequence[RunConfig]) -> None:
-        """Take rows for so many replicas, with their streams and their optimizer at the start."""
-        self.num_replicas = len(configs)
+    def _allocate(self, configs: Sequence[RunConfig]) -> None:
+        """Allocate rows for these runs, with streams and optimizer in their initial state."""
+        self.num_runs = len(configs)
         self._configs = list(configs)
         self._memories: list[dict[str, Named]] = [{} for _ in configs]
         self._kept_RP: Tensor | None = None
@@ -96,7 +98,7 @@ class VectorizedRuns(Cohort):
         self._gradients = list(self._layout.named(self._gradients_RP).values())
         self._buffers = {name: torch.stack([buffer] * num_rows) for name, buffer in self.network.named_buffers()}
         optims = [config.optim for config in configs]
-        self._optimizer = ReplicaOptimizer(self._layout, self._num_decayed, optims, self._values_RP, self._gradients_RP)
+        self._optimizer = StackedOptimizer(self._layout, self._num_decayed, optims, self._values_RP, self._gradients_RP)
         first = configs[0]
         self._streams = {
             seed: Batches(self._data.train, first.train.batch_size, first.data, seed)
@@ -111,9 +113,11 @@ class VectorizedRuns(Cohort):
         self._program = self._find_program()
 
     def _find_program(self) -> Program:
-        """Return the program of these shapes; one that this process has made before, if there is."""
+        """Return the program for these shapes, from an earlier cohort of this process if there is one."""
         config, network, train = self._configs[0], self.network, self._configs[0].train
-        layers = tuple(type(layer) for layer in network.modules())  # a class edited in a notebook keeps its name
+        layers = tuple(
+            type(layer) for layer in network.modules()
+        )  # not names: a class edited in a notebook keeps its name
         model = config.model.model_copy(update={"init": "auto", "init_std": None})
         text = json.dumps([model.model_dump(), config.norm.model_dump(), config.placement], default=str)
         shape = (*self._values_RP.shape, train.part_size, *self._data.input_shape, self._data.num_classes)
@@ -129,28 +133,28 @@ class VectorizedRuns(Cohort):
         return _programs[key]
 
     def _fill_row(self, row: int, state: Mapping[str, Tensor]) -> None:
-        """Give a replica its parameters and buffers; the last one's go into the rows that are there for roundness."""
-        is_last = row == self.num_replicas - 1
+        """Set the parameters and buffers of a run; those of the last run also fill the padding rows."""
+        is_last = row == self.num_runs - 1
         rows = slice(row, len(self._values_RP) if is_last else row + 1)
         for stacked in (self._parameters, self._buffers):
             for name, values in stacked.items():
                 values[rows].copy_(state[name])
 
     def learning_rate(self, step: int) -> list[float]:
-        """Return the learning rate of the step-th update, counted from 1, for each replica."""
+        """Return the learning rate of the step-th update, counted from 1, for each run."""
         share = self._shares(step - 1)
         return [config.optim.lr * share for config in self._configs]
 
     def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Make optimizer steps, for ever; nothing in them waits for the device."""
+        """Make optimizer steps without end; nothing in them waits for the device."""
         for step in itertools.count(start + 1):
             images_RB, labels_RB = self._batch = Batch(*self._next_batches())
             losses_R, logits_RBK = self._differentiate(images_RB, labels_RB)
             self._optimizer.step(self.learning_rate(step))
-            yield losses_R[: self.num_replicas], logits_RBK[: self.num_replicas], labels_RB[: self.num_replicas]
+            yield losses_R[: self.num_runs], logits_RBK[: self.num_runs], labels_RB[: self.num_runs]
 
     def _next_batches(self) -> tuple[Tensor, Tensor]:
-        """Return (images, labels) of each row; replicas of one seed share a stream."""
+        """Return (images, labels) of each row; runs of one seed share a stream."""
         split, streams = self._data.train, list(self._streams.values())
         if streams[0].augments:
             taken = [stream.take(stream.next_indices()) for stream in streams]
@@ -163,7 +167,7 @@ class VectorizedRuns(Cohort):
 
     @torch.no_grad()
     def _differentiate(self, images_RB: Tensor, labels_RB: Tensor) -> tuple[Tensor, Tensor]:
-        """Fill the gradients; return losses (R,) and logits (R, B, K). Parts of a batch are equal: means of means."""
+        """Compute the gradients; return losses (R,) and logits (R, B, K). The parts of a batch are of equal size."""
         losses: list[Tensor] = []
         logits: list[Tensor] = []
         size = labels_RB.shape[1] // self._accumulation
@@ -182,57 +186,57 @@ class VectorizedRuns(Cohort):
         return torch.stack(losses).mean(0), torch.cat(logits, dim=1)
 
     def _draw(self, draws: Sequence[Draw]) -> list[Tensor]:
-        """Return what each replica's own generator gives next, stacked; (R, *shape) for each draw."""
-        rooms = []
+        """Return the next random numbers of each run's own generator: a tensor (R, *shape) for each draw."""
+        drawn = []
         for draw in draws:
-            room = torch.ones(len(self._values_RP), *draw.shape, dtype=draw.dtype, device=self._device)
+            values = torch.ones(len(self._values_RP), *draw.shape, dtype=draw.dtype, device=self._device)
             for row, generator in enumerate(self._generators):
-                draw.fill(room[row], generator)
-            rooms.append(room)
-        return rooms
+                draw.fill(values[row], generator)
+            drawn.append(values)
+        return drawn
 
-    def _of_replicas(self, stacked: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: values[: self.num_replicas] for name, values in stacked.items()}
+    def _of_runs(self, stacked: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: values[: self.num_runs] for name, values in stacked.items()}
 
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:
-        """Return loss and accuracy over a split for each replica."""
-        parameters, buffers = self._of_replicas(self._parameters), self._of_replicas(self._buffers)
-        values = evaluate_replicas(self.network, parameters, buffers, getattr(self._data, split))
+        """Return loss and accuracy over a split for each run."""
+        parameters, buffers = self._of_runs(self._parameters), self._of_runs(self._buffers)
+        values = evaluate_stacked(self.network, parameters, buffers, getattr(self._data, split))
         columns = {name: values_R.tolist() for name, values_R in values.items()}
-        return [{name: column[row] for name, column in columns.items()} for row in range(self.num_replicas)]
+        return [{name: column[row] for name, column in columns.items()} for row in range(self.num_runs)]
 
     def keep_weights(self) -> None:
-        """Keep the weights as they are."""
+        """Copy the weights."""
         self._kept_RP = self._values_RP.clone()
 
     def measure(self, step: int, heavy: bool) -> list[dict[str, dict[str, float]]]:
-        """Return diagnostic -> layer -> value for each replica, under the noise that it would draw next."""
+        """Return diagnostic -> layer -> value for each run, with the noise that its next step would draw."""
         due = diagnostics_due(self._diagnostics, heavy)
         if not due:
-            return [{} for _ in range(self.num_replicas)]
-        replicas = StackedReplicas(
+            return [{} for _ in range(self.num_runs)]
+        state = StackedState(
             self.network,
-            self._of_replicas(self._parameters),
-            self._of_replicas(self._buffers),
+            self._of_runs(self._parameters),
+            self._of_runs(self._buffers),
             self._next_noises(),
             self._moment(step),
             self._memories,
         )
         self._kept_RP = None
         measured = []
-        for row, (values, remembered) in enumerate(measure_replicas(due, replicas, self._probe)):
+        for row, (values, remembered) in enumerate(measure_stacked(due, state, self._probe)):
             self._memories[row].update(remembered)
             measured.append({name: {role: v.item() for role, v in of.items()} for name, of in values.items()})
         return measured
 
     def _moment(self, step: int) -> Moment:
-        kept = None if self._kept_RP is None else self._of_replicas(self._layout.named(self._kept_RP))
-        batch = self._batch and Batch(*(part[: self.num_replicas] for part in self._batch))
+        kept = None if self._kept_RP is None else self._of_runs(self._layout.named(self._kept_RP))
+        batch = self._batch and Batch(*(part[: self.num_runs] for part in self._batch))
         rates = torch.tensor(self.learning_rate(max(step, 1)), device=self._device)
         return Moment(kept, batch, rates)
 
     def _next_noises(self) -> dict[int, list[Tensor]]:
-        """Return what each replica would draw next in a forward pass, by the number of samples."""
+        """Return number of samples -> the noise of each run in a forward pass over so many; no generator advances."""
         if not self._program.draws:
             return {}
         probe = self._probe
@@ -243,16 +247,16 @@ class VectorizedRuns(Cohort):
         before = [generator.get_state() for generator in self._generators]
         for inputs in {len(inputs): inputs for inputs in batches}.values():
             drawn = self._draw(find_draws(self.network, inputs))
-            noises[len(inputs)] = [values[: self.num_replicas] for values in drawn]
+            noises[len(inputs)] = [values[: self.num_runs] for values in drawn]
             for generator, state in zip(self._generators, before, strict=True):
                 generator.set_state(state)
         return noises
 
     def weights(self) -> list[dict[str, Tensor]]:
-        """Return the parameters and buffers of each replica's network, on the CPU, as they are now."""
+        """Return copies of the parameters and buffers of each run's network, on the CPU."""
         return [
             {name: values.cpu().clone(memory_format=torch.contiguous_format) for name, values in self._row(row).items()}
-            for row in range(self.num_replicas)
+            for row in range(self.num_runs)
         ]
 
     def _row(self, row: int) -> dict[str, Tensor]:
@@ -262,14 +266,14 @@ class VectorizedRuns(Cohort):
         }
 
     def drop(self, positions: Collection[int]) -> None:
-        """Go on without these replicas, as a cohort does that begins with the states of the others."""
-        kept = [row for row in range(self.num_replicas) if row not in positions]
+        """Remove these runs from training: the others continue as a new cohort from their states."""
+        kept = [row for row in range(self.num_runs) if row not in positions]
         states, configs = self.state(), [self._configs[row] for row in kept]
-        self._make_room(configs)
+        self._allocate(configs)
         self.load_state([states[row] for row in kept])
 
     def state(self) -> list[dict[str, Any]]:
-        """Return all that each replica needs to go on."""
+        """Return what each run needs to resume."""
         return [
             {
                 "model": self._row(row),
@@ -282,7 +286,7 @@ class VectorizedRuns(Cohort):
         ]
 
     def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from states."""
+        """Replace the state of each run."""
         for row, (config, state) in enumerate(zip(self._configs, states, strict=True)):
             self._fill_row(row, state["model"])
             self._optimizer.load_state(row, state["optimizer"])

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from replicas import alone, compose, default_dtype, together
+from stacking import alone, compose, default_dtype, together
 
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
@@ -110,7 +110,7 @@ class LooksAtSeven(Diagnostic):
 
 
 def test_a_batch_that_no_noise_was_drawn_for_is_named() -> None:
-    words = ["model.width=8", "model.dropout=0.3", "diagnostics.names=[test_replica_diagnostics:LooksAtSeven]"]
+    words = ["model.width=8", "model.dropout=0.3", "diagnostics.names=[test_stacked_diagnostics:LooksAtSeven]"]
     with pytest.raises(ValueError, match=r"passes 7 images .* probe\.few"):
         together(compose(words, *THREE)).measure(0, heavy=True)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from replicas import compose, history, together
+from stacking import compose, history, together
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnlab.schema import AdamConfig, SGDConfig
-from bnlab.training.stacked.optim import ReplicaOptimizer, RowLayout
+from bnlab.training.stacked.optim import RowLayout, StackedOptimizer
 
 SHAPES = {"matrix": (3, 4), "kernel": (2, 3, 3, 3), "scale": (5,), "scalar": ()}
 DECAYED = ("matrix", "kernel")
@@ -54,7 +54,7 @@ def test_each_row_moves_as_torchs_optimizer_moves_it(configs: list[SGDConfig | A
     nobodys = values[-1].clone()
     runs = [{name: value.clone().requires_grad_() for name, value in LAYOUT.named(row).items()} for row in values[:-1]]
     references = [torchs(config, run) for config, run in zip(configs, runs, strict=True)]
-    optimizer = ReplicaOptimizer(LAYOUT, NUM_DECAYED, configs, values, gradients)
+    optimizer = StackedOptimizer(LAYOUT, NUM_DECAYED, configs, values, gradients)
     for step in range(20):
         gradients.copy_(torch.randn(gradients.shape, generator=generator, dtype=torch.float64))
         rates = [config.lr * (1 - step / 20) for config in configs]
@@ -81,13 +81,13 @@ def test_a_row_remembers_by_the_names_of_its_parameters(configs: list[SGDConfig 
     draws = torch.randn(6, len(configs), LAYOUT.row_size, generator=generator)
     order = list(reversed(range(len(configs))))
     values, gradients = start.clone(), torch.zeros_like(start)
-    optimizer = ReplicaOptimizer(LAYOUT, NUM_DECAYED, configs, values, gradients)
+    optimizer = StackedOptimizer(LAYOUT, NUM_DECAYED, configs, values, gradients)
     rates = [config.lr for config in configs]
     for draw in draws[:3]:
         gradients.copy_(draw)
         optimizer.step(rates)
     moved, further = values[order].clone(), torch.zeros_like(start)
-    other = ReplicaOptimizer(LAYOUT, NUM_DECAYED, [configs[row] for row in order], moved, further)
+    other = StackedOptimizer(LAYOUT, NUM_DECAYED, [configs[row] for row in order], moved, further)
     for place, row in enumerate(order):
         state = optimizer.state(row)
         for quantity in state.values():
@@ -115,6 +115,6 @@ def test_a_gradient_that_is_not_finite_spoils_its_own_row_only() -> None:
     gradients = torch.ones_like(values)
     gradients[0, 3] = math.nan
     configs = [sgd(clip_norm=1.0), sgd(clip_norm=1.0)]
-    ReplicaOptimizer(LAYOUT, NUM_DECAYED, configs, values, gradients).step([0.1, 0.1])
+    StackedOptimizer(LAYOUT, NUM_DECAYED, configs, values, gradients).step([0.1, 0.1])
     assert values[0].isnan().all()  # as torch's clipping does: the norm is not a number
     assert values[1].isfinite().all()

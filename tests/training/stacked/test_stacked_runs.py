@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from replicas import alone, compose, data_of, default_dtype, distance, history, together
+from stacking import alone, compose, data_of, default_dtype, distance, history, together
 
 from bnlab.errors import ConfigError
 from bnlab.norms.catalog import NORMS, is_vectorizable
@@ -94,16 +94,16 @@ SETTINGS = st.fixed_dictionaries(
         "model.activation": st.sampled_from(["sigmoid", "tanh", "gelu", "silu"]),
         "placement": st.sampled_from(["before", "after", "input"]),
         "depth": st.integers(1, 3),
-        "num_replicas": st.integers(1, 5),
+        "num_runs": st.integers(1, 5),
     }
 )
 
 
 def check_a_program(drawn: dict[str, object]) -> None:
-    known = {"norm", "optim", "depth", "num_replicas"}
+    known = {"norm", "optim", "depth", "num_runs"}
     common = [f"{key}={str(value).lower()}" for key, value in drawn.items() if key not in known]
     common += [f"norm={drawn['norm']}", *drawn["optim"], f"model.depth={drawn['depth']}", "accept=[accumulation]"]
-    common.append("diagnostics=cheap")  # the others: test_replica_diagnostics.py
+    common.append("diagnostics=cheap")  # the others: test_stacked_diagnostics.py
     if drawn["train.accumulation"] == 5 and drawn["norm"] != "none":  # statistics of 4 values, some of them equal
         common.append("norm.eps=0.1")
     largest = 0.1 if "optim=sgd" in drawn["optim"] and "optim.momentum=0.9" not in drawn["optim"] else 0.01
@@ -114,7 +114,7 @@ def check_a_program(drawn: dict[str, object]) -> None:
         [f"optim.lr={largest / 30}", "seed=2", "optim.weight_decay=0", "model.init=glorot"],
         [f"optim.lr={largest}", "seed=3", "optim.weight_decay=0.003"],
     )
-    runs = own[: drawn["num_replicas"]]
+    runs = own[: drawn["num_runs"]]
     assert largest_difference(common, runs) < 1e-8
 
 
@@ -137,7 +137,7 @@ def test_augmented_images_are_those_of_the_seed(model: str) -> None:
     assert largest_difference(words, num_steps=20) < 1e-8
 
 
-def test_numbers_of_an_optimizer_may_differ_between_replicas() -> None:
+def test_numbers_of_an_optimizer_may_differ_between_runs() -> None:
     sgd = (["optim.momentum=0", "seed=0"], ["optim.momentum=0.9", "seed=0"], ["optim.clip_norm=0.1", "seed=1"])
     assert largest_difference(["optim.lr=0.01", "norm=layer", "optim.clip_norm=1"], sgd) < 1e-8
     adam = (["optim.beta1=0.5", "seed=0"], ["optim.beta2=0.9", "seed=0"], ["optim.eps=0.1", "seed=1"])
@@ -154,7 +154,7 @@ def test_in_float32_the_first_steps_agree_to_rounding() -> None:
         assert distance(seen["middle"], expected["middle"]) < 1e-4
 
 
-def check_that_a_diverged_replica_moves_no_bit(norm: str) -> None:
+def check_that_a_diverged_run_moves_no_bit(norm: str) -> None:
     model = ["model=cnn", "model.width=4"] if norm in NEED_SPACE else []
     others = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=2"])
     histories = []
@@ -169,14 +169,14 @@ def check_that_a_diverged_replica_moves_no_bit(norm: str) -> None:
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "batch_noisy", "group_torch", "rms_torch"])
-def test_a_diverged_replica_moves_no_bit_of_the_others(norm: str) -> None:
-    check_that_a_diverged_replica_moves_no_bit(norm)
+def test_a_diverged_run_moves_no_bit_of_the_others(norm: str) -> None:
+    check_that_a_diverged_run_moves_no_bit(norm)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", VECTORIZABLE)
-def test_with_any_norm_a_diverged_replica_moves_no_bit_of_the_others(norm: str) -> None:
-    check_that_a_diverged_replica_moves_no_bit(norm)
+def test_with_any_norm_a_diverged_run_moves_no_bit_of_the_others(norm: str) -> None:
+    check_that_a_diverged_run_moves_no_bit(norm)
 
 
 def test_watching_leaves_no_trace() -> None:

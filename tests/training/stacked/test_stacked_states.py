@@ -1,4 +1,4 @@
-"""A cohort goes on with fewer replicas, and from a state on disk, as if nothing had happened."""
+"""A cohort goes on with fewer runs, and from a state on disk, as if nothing had happened."""
 
 import itertools
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from replicas import CPU, compose, data_of, default_dtype, distance, history, is_same, together
+from stacking import CPU, compose, data_of, default_dtype, distance, history, is_same, together
 
 from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
 from bnlab.training.stacked.program import padded_size
-from bnlab.training.stacked.runs import VectorizedRuns
+from bnlab.training.stacked.runs import StackedRuns
 
 FIVE = [[f"optim.lr={0.02 * (r + 1)}", f"seed={r % 3}", f"optim.weight_decay={0.01 * (r % 2)}"] for r in range(5)]
 PROGRAMS = [
@@ -77,7 +77,7 @@ def test_the_stream_of_steps_goes_on_with_fewer() -> None:
 
 
 def test_a_cohort_cut_off_after_a_drop_goes_on_bit_by_bit(tmp_path: Path) -> None:
-    """A cohort that begins with the states of some replicas computes as one that has lost the others."""
+    """A cohort that begins with the states of some runs computes as one that has lost the others."""
     configs = compose(["norm=batch", "model.width=15"], *FIVE)
     whole = together(configs)
     history(whole, 4)
@@ -91,15 +91,15 @@ def test_a_cohort_cut_off_after_a_drop_goes_on_bit_by_bit(tmp_path: Path) -> Non
     assert is_same(expected, found)
 
 
-@pytest.mark.parametrize("num_replicas", [5, 7, 9])
-def test_rows_that_only_round_a_size_up_are_never_seen(num_replicas: int) -> None:
-    assert padded_size(num_replicas) > num_replicas
-    configs = compose(["norm=batch", "model.dropout=0.2"], *[[f"seed={r}"] for r in range(num_replicas)])
-    run = VectorizedRuns(configs, data_of(configs[0]), CPU, 50)
+@pytest.mark.parametrize("num_runs", [5, 7, 9])
+def test_rows_that_only_round_a_size_up_are_never_seen(num_runs: int) -> None:
+    assert padded_size(num_runs) > num_runs
+    configs = compose(["norm=batch", "model.dropout=0.2"], *[[f"seed={r}"] for r in range(num_runs)])
+    run = StackedRuns(configs, data_of(configs[0]), CPU, 50)
     (outcome,) = itertools.islice(run.steps(), 1)
-    assert {len(part) for part in outcome} == {num_replicas}
+    assert {len(part) for part in outcome} == {num_runs}
     assert {len(part) for part in (run.state(), run.weights(), run.measure(0, True), run.evaluate("test"))} == {
-        num_replicas
+        num_runs
     }
 
 

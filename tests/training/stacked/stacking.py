@@ -22,14 +22,14 @@ from bnlab.seeding import stream_seed
 from bnlab.training.cohort import Cohort, SingleRun
 from bnlab.training.loop import Plan
 from bnlab.training.precision import computing_with
-from bnlab.training.stacked.runs import VectorizedRuns
+from bnlab.training.stacked.runs import StackedRuns
 
 CPU = torch.device("cpu")
 SMALL = ["data=digits", "data.limit=120", "model.width=16", "train.batch_size=20", "train.steps=50", "diagnostics=full"]
 
 
 def compose(common: Sequence[str], *own: Sequence[str]) -> list[RunConfig]:
-    """Return one config per replica: what they share, and what each has of its own."""
+    """Return one config per run: what they share, and what each has of its own."""
     return [_changed(compose_run([*SMALL, *common]), words) for words in own]
 
 
@@ -68,8 +68,8 @@ def data_of(config: RunConfig) -> DataSet:
     return dataclasses.replace(data, **splits)
 
 
-def together(configs: Sequence[RunConfig]) -> VectorizedRuns:
-    return VectorizedRuns(configs, data_of(configs[0]), CPU, 50)
+def together(configs: Sequence[RunConfig]) -> StackedRuns:
+    return StackedRuns(configs, data_of(configs[0]), CPU, 50)
 
 
 @contextlib.contextmanager
@@ -81,14 +81,14 @@ def alone(config: RunConfig) -> Iterator[SingleRun]:
 
 
 def history(run: Cohort, num_steps: int, start: int = 0) -> list[dict[str, Any]]:
-    """Train, and return for each replica all that can be seen of it from outside."""
-    num_replicas = run.num_replicas
+    """Train, and return for each run all that can be seen of it from outside."""
+    num_runs = run.num_runs
     before = run.measure(start, True)
     outcomes = list(itertools.islice(run.steps(start), num_steps))
-    losses = torch.stack([losses for losses, _, _ in outcomes]).view(num_steps, num_replicas)
+    losses = torch.stack([losses for losses, _, _ in outcomes]).view(num_steps, num_runs)
     logits = torch.stack([logits for _, logits, _ in outcomes])
-    logits = logits.view(num_steps, num_replicas, *logits.shape[-2:])
-    labels = torch.stack([labels for _, _, labels in outcomes]).view(num_steps, num_replicas, -1)
+    logits = logits.view(num_steps, num_runs, *logits.shape[-2:])
+    labels = torch.stack([labels for _, _, labels in outcomes]).view(num_steps, num_runs, -1)
     middle, validation, test = run.measure(start + num_steps, True), run.evaluate("validation"), run.evaluate("test")
     return [
         {
@@ -102,7 +102,7 @@ def history(run: Cohort, num_steps: int, start: int = 0) -> list[dict[str, Any]]
             "test": test[r],
             "weights": {name: value.clone() for name, value in run.weights()[r].items()},
         }
-        for r in range(num_replicas)
+        for r in range(num_runs)
     ]
 
 
