@@ -254,7 +254,8 @@ class _Execution:
             return self.backend
         if is_suspected or min(self.jobs, num_parts) > 1:
             return open_backend([], self.jobs)
-        return ThisProcess(self.folder.take, self.interruption)  # a worker would have to import torch again
+        # a worker would have to import torch again
+        return ThisProcess(self.folder.take, self.interruption, self.sweep.checks)
 
     def _watch(self, backend: Backend, runs_of: dict[Path, list[str]]) -> None:
         """Submit parts, and watch them until they have ended, or until training should stop."""

@@ -23,6 +23,7 @@ from bnlab.sweeps.progress import ProgressFile, Say, StepsView
 from bnlab.training.interruption import Interruption, interruptible
 
 if TYPE_CHECKING:
+    from bnlab.sweeps.checked_programs import CheckedPrograms
     from bnlab.training.loop import Plan
 
 MOST_RUNS_PER_PART = 8
@@ -121,7 +122,15 @@ def train_part(path: Path) -> None:
         path: The file of the part, as `Part.write` wrote it.
     """
     with working(path.parent) as (say, interruption):
-        train_cohorts(read_part(path), path.parent, say, interruption)
+        train_cohorts(read_part(path), path.parent, say, interruption, _checks_of_worker(path.parent))
+
+
+@functools.lru_cache(maxsize=1)
+def _checks_of_worker(folder: Path) -> "CheckedPrograms":  # noqa: ARG001
+    """Return what this worker has checked for one sweep, whose parts lie in one folder."""
+    from bnlab.sweeps.checked_programs import CheckedPrograms  # noqa: PLC0415  (it waits for torch)
+
+    return CheckedPrograms()
 
 
 @contextlib.contextmanager
@@ -182,14 +191,21 @@ def _halting(folder: Path, interruption: Interruption, parent: int | None) -> It
         thread.join()
 
 
-def train_cohorts(part: Part, folder: Path, say: Say, interruption: Interruption | None = None) -> None:
+def train_cohorts(
+    part: Part,
+    folder: Path,
+    say: Say,
+    interruption: Interruption | None = None,
+    checks: "CheckedPrograms | None" = None,
+) -> None:
     """Train the cohorts of a part, one after another; a failure does not stop the others unless that is asked for.
 
     Args:
         part: Which.
         folder: Where a wish to stop is left.
         say: Told how far it is.
-        interruption: Where a stop may be asked for from outside.
+        interruption: Asked after each step whether training should stop, with a checkpoint; None: nobody asks for it.
+        checks: What is known of the sweep's programs; None: each cohort is checked.
     """
     for cohort in part.cohorts:
         if (folder / STOP).exists() or (interruption is not None and interruption.is_asked):
@@ -197,7 +213,7 @@ def train_cohorts(part: Part, folder: Path, say: Say, interruption: Interruption
         folders = {name: RunFolder(part.sweep_folder / name) for name in map(run_id, cohort.configs)}
         older = {name: folder.result_stamp() for name, folder in folders.items()} if part.again else {}
         try:
-            train_cohort(cohort, part, say, interruption)
+            train_cohort(cohort, part, say, interruption, checks)
         except RunBusyError:
             say({"busy": list(folders)})
         except BnlabError as error:
@@ -208,7 +224,11 @@ def train_cohorts(part: Part, folder: Path, say: Say, interruption: Interruption
 
 
 def train_cohort(
-    cohort: PlannedCohort, part: Part, say: Say, interruption: Interruption | None = None
+    cohort: PlannedCohort,
+    part: Part,
+    say: Say,
+    interruption: Interruption | None = None,
+    checks: "CheckedPrograms | None" = None,
 ) -> list[RunSummary]:
     """Train what is missing of a cohort; return what came out of it all.
 
@@ -222,5 +242,8 @@ def train_cohort(
     def open_view(config: RunConfig, name: str, plan: "Plan") -> StepsView:  # noqa: ARG001
         return StepsView(name, plan.num_steps, say)
 
+    checked = None if checks is None else checks.check(cohort.configs[0])
     members = [Member(o, RunFolder(part.sweep_folder / run_id(o)), part.swept) for o in cohort.configs]
-    return run_cohort(members, cohort.engine, again=part.again, open_view=open_view, interruption=interruption)
+    return run_cohort(
+        members, cohort.engine, again=part.again, open_view=open_view, interruption=interruption, checked=checked
+    )

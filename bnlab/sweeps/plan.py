@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
@@ -20,6 +21,9 @@ from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
 from bnlab.sweeps.grid import expand
 from bnlab.sweeps.launcher_words import launcher_settings
 from bnlab.sweeps.sweep_files import with_file
+
+if TYPE_CHECKING:
+    from bnlab.sweeps.checked_programs import CheckedPrograms
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Sweep:
     warnings: list[str]
     cohorts: list[PlannedCohort] = field(default_factory=list)
     cut_off: list[PlannedCohort] = field(default_factory=list)
+    checks: "CheckedPrograms | None" = None
 
     def run_folder(self, name: str) -> RunFolder:
         """Return the folder of a run."""
@@ -156,14 +161,15 @@ def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
         ConfigError: A config that will not work.
         DataError: The data are not there, or damaged.
     """
-    from bnlab.experiment.checking import check  # noqa: PLC0415  (it waits for torch; a finished sweep need not)
+    from bnlab.sweeps.checked_programs import CheckedPrograms  # noqa: PLC0415  (torch; a finished sweep need not wait)
 
+    checks = CheckedPrograms()
     cohorts = plan_cohorts(list(sweep.configs.values()), _is_vectorizable)
     cut_off = [] if again else _cut_off(sweep, cohorts)
     programs = {program(cohort.configs[0]): cohort.configs[0] for cohort in [*cut_off, *cohorts]}
-    warnings = dict.fromkeys(warning for config in programs.values() for warning in check(config).warnings)
+    warnings = dict.fromkeys(warning for config in programs.values() for warning in checks.check(config).warnings)
     warnings = dict.fromkeys([*sweep.warnings, *warnings])
-    return dataclasses.replace(sweep, cohorts=cohorts, cut_off=cut_off, warnings=list(warnings))
+    return dataclasses.replace(sweep, cohorts=cohorts, cut_off=cut_off, checks=checks, warnings=list(warnings))
 
 
 def _is_vectorizable(norm: str) -> bool:

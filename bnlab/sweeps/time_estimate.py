@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from bnlab import provenance
 from bnlab.experiment.assembly import assemble_cohort
-from bnlab.experiment.checking import check
 from bnlab.seeding import stream_seed
+from bnlab.sweeps.checked_programs import CheckedPrograms
 from bnlab.sweeps.cohorts import PlannedCohort, program
 from bnlab.sweeps.plan import Sweep
 from bnlab.training.precision import computing_with
@@ -43,11 +43,12 @@ def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None, within_s:
     by_program: dict[str, list[PlannedCohort]] = {}
     for cohort in cohorts:
         by_program.setdefault(f"{cohort.engine} {len(cohort.configs)} {program(cohort.configs[0])}", []).append(cohort)
+    checks = sweep.checks or CheckedPrograms()
     tried: list[tuple[int, float]] = []
     began = time.monotonic()
     try:
         for same in list(by_program.values())[:MOST_PROGRAMS]:
-            tried.append((len(same), _cohort_s(same[0])))
+            tried.append((len(same), _cohort_s(same[0], checks)))
             if within_s is not None and time.monotonic() - began > within_s:
                 break
     except Exception:  # somebody's own layer may raise anything
@@ -57,9 +58,9 @@ def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None, within_s:
     return mean_s * len(cohorts) / num_jobs + (START_S if num_jobs > 1 else 0.0)
 
 
-def _cohort_s(planned: PlannedCohort) -> float:
+def _cohort_s(planned: PlannedCohort, checks: CheckedPrograms) -> float:
     config = planned.configs[0]
-    checked = check(config)
+    checked = checks.check(config)
     with computing_with(checked.num_threads, stream_seed(config.seed, "noise"), checked.device):
         cohort, _ = assemble_cohort(planned.configs, checked, planned.engine)
         steps = cohort.steps()
