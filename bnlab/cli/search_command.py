@@ -1,4 +1,4 @@
-"""`bnlab sweep hydra/sweeper=optuna`: a search, announced, watched and told of."""
+"""`bnlab sweep hydra/sweeper=optuna`: a search, announced, executed, and its results printed."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from bnlab.sweeps.search import Search
-    from bnlab.sweeps.searching import SearchResult
+    from bnlab.sweeps.trials import SearchResult
 
 
 def search(words: list[str], options: SweepOptions) -> int:
-    """Plan a search, say what it will do, make it, print what came out; return the exit status.
+    """Plan a search, announce it, execute it, print its results; return the exit status.
 
     Raises:
-        ConfigError: It is asked to train only some of its runs.
+        ConfigError: ``--only`` is given, and a search has no list of its runs.
     """
     from bnlab.runfolder.writable import check_writable
     from bnlab.sweeps.search import plan_search
@@ -56,15 +56,12 @@ def search(words: list[str], options: SweepOptions) -> int:
             )
     except KeyboardInterrupt:
         if not quiet:
-            say_warning(
-                f"interrupted. What was recorded is in {planned.folder}; the same command makes the same choices "
-                "and goes on from there"
-            )
+            say_warning(f"interrupted. The trials and runs so far are in {planned.folder}; the same command continues")
         return 130
     if interruption.is_asked:
         return interruption.exit_status
     if result.problem is not None:
-        say_error(f"the search came to no end: {result.problem}")
+        say_error(f"the search ended before its last trial: {result.problem}")
     figures = leave_dashboard(result.sweep)
     _show(result, planned, quiet=quiet, as_json=options.as_json)
     say_where(figures, options)
@@ -73,36 +70,47 @@ def search(words: list[str], options: SweepOptions) -> int:
 
 
 class TrialView:
-    """A line for each trial that has come to its end.
+    """Prints a line for each trial that has ended.
 
     Args:
-        num_trials: How many there will be, at most.
+        num_trials: Trials of the search in all.
     """
 
     def __init__(self, num_trials: int) -> None:
         self._num_trials = num_trials
-        self._said: set[int] = set()
         self._best = float("inf")
 
     def take(self, line: Mapping[str, Any]) -> None:
-        """Take one line of progress; a search that is made once more says nothing of what it has said."""
-        if not ({"value", "problem"} & line.keys()) or line["trial"] in self._said:
+        """Take one line of progress: ``told`` counts the trials of earlier calls, ``trial`` is one that has ended."""
+        if "told" in line:
+            self._best = line["best"] if line["best"] is not None else self._best
+            self._print(f"{counted(line['told'], 'trial')} of an earlier call{self._so_far()}")
+        if "trial" not in line:
             return
-        self._said.add(line["trial"])
-        if "value" in line:
-            self._best = min(self._best, line["value"])
-            outcome = f"validation loss {number(line['value'])}, best {number(self._best)}"
-        else:
+        if line["problem"] is not None:
             outcome = f"failed: {line['problem']}"
+        elif line["pruned_at"] is not None:
+            outcome = f"stopped early at step {line['pruned_at']}, validation loss {number(line['value'])}"
+        else:
+            self._best = min(self._best, line["value"])
+            outcome = f"validation loss {number(line['value'])}{self._so_far()}"
         chosen = " ".join(f"{key}={value}" for key, value in line["chosen"].items())
-        text = f"trial {line['trial'] + 1} of {self._num_trials}: {chosen}: {outcome}"
+        self._print(f"trial {line['trial'] + 1} of {self._num_trials}: {chosen}: {outcome}")
+
+    def _so_far(self) -> str:
+        return "" if self._best == float("inf") else f", best {number(self._best)}"
+
+    def _print(self, text: str) -> None:
         ERR.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _announce(planned: "Search") -> None:
     ERR.print(f"[bold]{counted(planned.num_trials, 'trial')}[/] in {planned.folder}", soft_wrap=True)
     spaces = [f"{axis.key} {_space(axis)}" for axis in planned.axes]
-    ERR.print(f"  {planned.num_at_a_time} at a time; {'; '.join(spaces)}", style="dim", markup=False, soft_wrap=True)
+    pruner = planned.method.pruner
+    by = f"sampler {planned.method.sampler}" + ("" if pruner == "none" else f", pruner {pruner}")
+    text = f"  {planned.num_at_a_time} at a time; {'; '.join(spaces)}; {by}"
+    ERR.print(text, style="dim", markup=False, soft_wrap=True)
 
 
 def _space(axis: Any) -> str:
@@ -112,7 +120,7 @@ def _space(axis: Any) -> str:
 
 
 def _show(result: "SearchResult", planned: "Search", *, quiet: bool, as_json: bool) -> None:
-    """Print what came out: one JSON object per run, or tables and the best trial."""
+    """Print the results: one JSON object per run, or tables and the best trial."""
     from bnlab.cli.sweep_tables import print_sweep
 
     if as_json:
@@ -125,6 +133,11 @@ def _show(result: "SearchResult", planned: "Search", *, quiet: bool, as_json: bo
     num_different = len(result.sweep.summaries)
     if num_different < len(result.trials):
         OUT.print(f"{len(result.trials)} trials, some with the same settings", style="dim")
+    num_pruned = sum(trial.pruned_at is not None for trial in result.trials.values())
+    if num_pruned:
+        OUT.print(f"{counted(num_pruned, 'trial')} stopped early by the pruner", style="dim")
+    if planned.method.storage is None:
+        OUT.print(f"all trials: optuna-dashboard {shlex.quote(str(planned.journal))}", style="dim", soft_wrap=True)
     if result.best is not None:
         best = result.trials[result.best]
         words = [*planned.fixed, *(f"{key}={value}" for key, value in best.chosen.items())]

@@ -218,10 +218,16 @@ class Axis:
     """The values that a search may give to one key.
 
     Attributes:
-        key: Such as ``optim.lr`` or ``norm``.
-        values: As one would type them. Of an interval, its two ends.
-        is_interval: Whether what lies between them may be chosen too.
-        is_log: Whether it is chosen on a logarithmic scale.
+        key: The key, such as ``optim.lr`` or ``norm``.
+        values: The values as one would type them. Of an interval, its two ends.
+        is_interval: Whether values between the two ends may be chosen too.
+        is_log: Whether values of an interval are chosen on a logarithmic scale.
+
+    Example:
+        >>> Axis("optim.lr", ("1.0", "4.0"), is_interval=True).is_real_interval
+        True
+        >>> Axis("model.depth", ("1", "4"), is_interval=True).is_real_interval
+        False
     """
 
     key: str
@@ -229,9 +235,14 @@ class Axis:
     is_interval: bool = False
     is_log: bool = False
 
+    @property
+    def is_real_interval(self) -> bool:
+        """Whether it is an interval of real numbers: one of its ends is not written as a whole number."""
+        return self.is_interval and not all(value.lstrip("-").isdigit() for value in self.values)
+
 
 def search_axis(override: Override, config_dir: Path | None) -> Axis | None:
-    """Return what an override lets a search choose from; None where it gives one value.
+    """Return the values that an override lets a search choose from; None where it gives one value.
 
     Args:
         override: A parsed override.
@@ -242,7 +253,7 @@ def search_axis(override: Override, config_dir: Path | None) -> Axis | None:
 
     Example:
         >>> search_axis(parse_overrides(["optim.lr=tag(log, interval(1e-3, 10))"])[0], None)
-        Axis(key='optim.lr', values=('0.001', '10.0'), is_interval=True, is_log=True)
+        Axis(key='optim.lr', values=('0.001', '10'), is_interval=True, is_log=True)
         >>> search_axis(parse_overrides(["norm=batch,none"])[0], None)
         Axis(key='norm', values=('batch', 'none'), is_interval=False, is_log=False)
     """
@@ -254,7 +265,9 @@ def search_axis(override: Override, config_dir: Path | None) -> Axis | None:
     if start is None or end is None or not start < end or (is_log and start <= 0):
         law = "two numbers above 0, the smaller one first" if is_log else "two numbers, the smaller one first"
         raise ConfigError(f"{override.input_line}: interval(...) takes {law}.")
-    return Axis(override.get_key_element(), (str(start), str(end)), True, is_log)
+    # Hydra reads 1 as 1.0, and a setting such as model.depth takes whole numbers only
+    ends = tuple(str(int(one) if float(one).is_integer() else one) for one in (start, end))
+    return Axis(override.get_key_element(), ends, True, is_log)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from bnlab.errors import RunBusyError, RunError
 from bnlab.records import Record, RunSummary, Status
 from bnlab.runfolder.figure_paths import forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION
-from bnlab.runfolder.json_lines import lines_up_to, read_lines, record_line
+from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 
@@ -263,6 +263,14 @@ class RunFolder:
             RunError: A line that was written whole is damaged; those before it have been yielded.
         """
         return read_lines(self.path / "metrics.jsonl")
+
+    def read_new_records(self, start: int) -> tuple[list[dict[str, Any]], int]:
+        """Return the lines of metrics.jsonl behind a place, and the place behind the last one; see `read_new_lines`.
+
+        Args:
+            start: What the call before returned; 0 for the first call.
+        """
+        return read_new_lines(self.path / "metrics.jsonl", start)
 
     def read_timings(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of timings.jsonl as dictionaries; a last line cut off by a crash is left out.

@@ -1,7 +1,9 @@
 """Records as lines of JSON: written one by one, read all at once."""
 
+import contextlib
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,30 @@ def read_first_lines(path: Path) -> Iterator[dict[str, Any]]:
                     yield _read_line(path, number, line)
     except FileNotFoundError:
         return
+
+
+def read_new_lines(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the lines of a growing file behind a place, and the place behind the last of them.
+
+    A line that is still being written is left for the next call, a damaged one is left out. A file that has become
+    shorter, as that of a resumed run, is read from its beginning.
+
+    Args:
+        path: The file; where it is not there, it has no lines.
+        start: Bytes of the file that were read before; 0: none.
+    """
+    try:
+        with path.open("rb") as file:
+            start = start if start <= file.seek(0, os.SEEK_END) else 0
+            file.seek(start)
+            whole = file.read().rpartition(b"\n")[0]
+    except FileNotFoundError:
+        return [], 0
+    lines = []
+    for line in whole.split(b"\n"):
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(line))
+    return lines, start + (len(whole) + 1 if whole else 0)
 
 
 def lines_up_to(path: Path, step: int) -> str:

@@ -69,6 +69,15 @@ class RunStates:
         self._refusals = 0
         self.reasons: dict[str, str] = {}
 
+    def add(self, names: Iterable[str]) -> None:
+        """Add runs to the table that are not in it; they are waiting.
+
+        Args:
+            names: Run ids.
+        """
+        for name in names:
+            self._states.setdefault(name, WAITING)
+
     def num_deaths(self, name: str) -> int:
         """Return how often a worker died that had a run in training."""
         return self._deaths[name]

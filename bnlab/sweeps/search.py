@@ -1,31 +1,33 @@
-"""A search, planned: what it may choose, and by whom.
+"""A search, planned: what it chooses, by which sampler and pruner of Optuna's, and where its trials are kept."""
 
-Each run of it is chosen by what came out of the ones before, by a sweeper of Hydra's. The sweeper has no say in what
-is there: runs lie in their folders as those of any sweep, finished ones are not trained again, and the same seed makes
-the same choices. So a search that was cut off is made once more from its beginning, and is where it was in no time.
-"""
-
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from filelock import FileLock, Timeout
 
 from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
 from bnlab.config.grammar import Axis, as_words, parse_overrides, refuse_a_key_given_twice, search_axis
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, RunBusyError
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.index import flatten
+from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
 from bnlab.sweeps.grid import expand, sweep_name
-from bnlab.sweeps.launch import compose_launch
+from bnlab.sweeps.launcher_words import launcher_settings
+from bnlab.sweeps.optuna_study import OptunaStudy, forget_study, open_storage
+from bnlab.sweeps.samplers import KEEPS_ITS_SEED, NEEDS_LISTS, SeededSampler, build_pruner, build_sampler, choices
+from bnlab.sweeps.search_words import Method, count, method_of, read_sweeper
 from bnlab.sweeps.sweep_files import with_file
 
-SEED = 0
-"""Of the choices, where none is given: else the same command would make other trials each time."""
+JOURNAL = "search.journal"
+"""Name of the file in a sweep's folder that keeps the trials, unless the user names a database."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,16 @@ class Search:
     """A search, every setting of which is in order.
 
     Attributes:
-        folder: Where its runs' folders lie.
-        overrides: What was asked for, a file's words in its place.
-        fixed: Those that give one value.
-        axes: What is chosen.
-        launcher: What the user says of Hydra's launcher and sweeper.
-        num_trials: How many, at most.
-        num_at_a_time: So many are chosen before the first of them has a result.
-        config_dir: A folder of own options.
-        warnings: What is legal and probably not meant.
+        folder: The sweep's folder, in which each run has a folder.
+        overrides: All words of the config, those of a sweep's file among them.
+        fixed: The overrides that give one value.
+        axes: The settings that are chosen, and from which values.
+        launcher: The words for the backend that trains the runs; empty: processes of this machine.
+        method: How the settings are chosen.
+        num_trials: Trials in all, at least 1.
+        num_at_a_time: Trials in training at a time, at least 1. Each is chosen without the results of the others.
+        config_dir: A folder with the user's own options, or None.
+        warnings: Sentences about settings that are allowed and probably not meant.
     """
 
     folder: Path
@@ -49,14 +52,69 @@ class Search:
     fixed: list[str]
     axes: list[Axis]
     launcher: list[str]
+    method: Method
     num_trials: int
     num_at_a_time: int
     config_dir: Path | None
     warnings: list[str]
 
-    def key_names(self) -> dict[str, str]:
-        """Return what is searched, by the name that Hydra knows it by."""
-        return {axis.key.replace(".", "__"): axis.key for axis in self.axes}
+    @property
+    def journal(self) -> Path:
+        """The file that keeps the trials, unless the user names a database."""
+        return self.folder / JOURNAL
+
+    def open_study(self, *, again: bool = False) -> OptunaStudy:
+        """Return the study of this search, with the trials of earlier calls.
+
+        Args:
+            again: Begin a new study instead.
+
+        Raises:
+            ConfigError: The storage cannot be reached, or the study has trials of another search.
+        """
+        method = self.method
+        name = method.study_name or self._study_name()
+        if again and method.storage is not None:
+            raise ConfigError(
+                f"--again would delete the study {name} from {method.storage}. Delete it yourself, or give another "
+                "hydra.sweeper.study_name."
+            )
+        storage = open_storage(method.storage, self.journal)
+        if again:
+            forget_study(name, storage)
+        sampler = SeededSampler(
+            lambda seed: build_sampler(method.sampler, method.sampler_options, seed, self.axes),
+            method.seed,
+            keeps_its_seed=method.sampler in KEEPS_ITS_SEED,
+        )
+        pruner = None if method.pruner == "none" else lambda: build_pruner(method.pruner, method.pruner_options)
+        return OptunaStudy(name, storage, sampler, pruner, self.axes)
+
+    def _study_name(self) -> str:
+        digits = sweep_name(self.overrides)  # several searches may share a folder, if they share a name
+        return digits if self.folder.name == digits else f"{self.folder.name}-{digits}"
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Let one search at a time choose trials in a folder; the lock of a killed process is free.
+
+    Raises:
+        RunBusyError: Another process does.
+    """
+    lock = FileLock(folder / ".locks" / "search.lock")
+    with saying_where_it_cannot_write(folder):
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunBusyError(
+                f"{folder}: another process executes a search here. Wait for it, or give this one another name=..."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def plan_search(
@@ -67,17 +125,20 @@ def plan_search(
     Args:
         overrides: Hydra's grammar with sweeps, intervals among them, and ``hydra/sweeper=optuna``.
         runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
-        config_dir: A folder of own options.
-        jobs: Trials at a time; None: as the sweeper says.
+        config_dir: A folder with the user's own options, searched after bnlab's conf/.
+        jobs: Trials in training at a time; None: as ``hydra.sweeper.n_jobs`` says.
 
     Raises:
         ConfigError: A setting that cannot work.
-        DataError: The data are not there, or damaged.
+        DataError: The data are missing or damaged.
     """
     words = with_file(as_words(overrides), config_dir)
     told = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
     words = [text for text in words if text not in told]
-    launcher, sweeper = _sweeper(told + search_path_words(search_folders(config_dir)), jobs)
+    sweeper, launcher = read_sweeper(told)
+    if launcher:
+        launcher += search_path_words(search_folders(config_dir))
+        launcher_settings(tuple(launcher))
     parsed = parse_overrides(words)
     refuse_a_key_given_twice(parsed)
     axes = {text: axis for text, one in zip(words, parsed, strict=True) if (axis := search_axis(one, config_dir))}
@@ -85,62 +146,54 @@ def plan_search(
         raise ConfigError(
             "a search needs something to choose, such as norm=batch,none or 'optim.lr=tag(log, interval(1e-3, 10))'."
         )
+    method = method_of(sweeper)
+    num_jobs = jobs if jobs is not None and "n_jobs" not in sweeper else count(sweeper, "n_jobs")
     fixed = [text for text in words if text not in axes]
     configs, warnings = _tried(fixed, list(axes.values()), config_dir)
     if "seed" in {axis.key for axis in axes.values()}:
         warnings.append("seed is searched like any other setting: the best trial will be the luckiest. Give one seed.")
-    floats = {key for key, value in flatten(configs[0].as_dict()).items() if isinstance(value, float)}
+    flat = flatten(configs[0].as_dict())
+    numbers = [_as_its_type(axis, flat.get(axis.key)) for axis in axes.values()]
+    num_trials = count(sweeper, "n_trials")
+    if method.sampler in NEEDS_LISTS:
+        num_trials = min(num_trials, _num_combinations(method.sampler, numbers))
     return Search(
         folder=runs_root(runs) / (configs[0].name or sweep_name(words)),
         overrides=words,
         fixed=fixed,
-        axes=[_as_float(axis) if axis.key in floats else axis for axis in axes.values()],
+        axes=numbers,
         launcher=launcher,
-        num_trials=sweeper.n_trials,
-        num_at_a_time=sweeper.n_jobs,
+        method=method,
+        num_trials=num_trials,
+        num_at_a_time=num_jobs,
         config_dir=config_dir,
         warnings=warnings,
     )
 
 
-def _sweeper(told: list[str], jobs: int | None) -> tuple[list[str], DictConfig]:
-    """Return what Hydra is told of the launcher and the sweeper, and what it makes of the latter.
+def _num_combinations(sampler: str, axes: Sequence[Axis]) -> int:
+    """Return the number of combinations of the values of some axes.
 
     Raises:
-        ConfigError: It is a sweeper that is not known here, or it is told what makes no sense here.
+        ConfigError: One of them is an interval of real numbers.
     """
-    keys = {word.partition("=")[0] for word in told}
-    if jobs is not None and "hydra.sweeper.n_jobs" not in keys:
-        told = [*told, f"hydra.sweeper.n_jobs={jobs}"]
-    sweeper = compose_launch(told).hydra.sweeper
-    if not str(sweeper._target_).endswith(".OptunaSweeper"):
-        raise ConfigError("hydra/sweeper=... is known for optuna alone. Write hydra/sweeper=optuna.")
-    if str(getattr(sweeper.direction, "name", sweeper.direction)) != "minimize":
-        raise ConfigError(
-            f"hydra.sweeper.direction={sweeper.direction}: the objective is the validation loss. Leave the word out."
-        )
-    for key in ("storage", "params", "search_space", "custom_search_space"):
-        if sweeper[key]:
+    for axis in axes:
+        if axis.is_real_interval:
             raise ConfigError(
-                f"hydra.sweeper.{key} has no place here: what is searched is said by words such as "
-                "optim.lr=interval(0.1,1), and what came out is kept in the runs' folders. Leave it out."
+                f"hydra.sweeper.sampler={sampler} tries every combination, and {axis.key} is an interval. Give it "
+                f"values, such as {axis.key}=logspace({','.join(axis.values)},9), or choose another sampler."
             )
-    for key in ("n_trials", "n_jobs"):
-        if sweeper[key] < 1:
-            raise ConfigError(f"hydra.sweeper.{key} must be at least 1, got {sweeper[key]}.")
-    if sweeper.sampler.get("seed", SEED) is None:
-        told = [*told, f"hydra.sweeper.sampler.seed={SEED}"]
-    return told, sweeper
+    return math.prod(len(choices(axis)) for axis in axes)
 
 
 def _tried(fixed: Sequence[str], axes: Sequence[Axis], config_dir: Path | None) -> tuple[list[RunConfig], list[str]]:
-    """Return configs in which each value of each key appears, with each norm, and what is to be said of them.
+    """Return configs in which each value of each key appears, with each norm, and warnings about them.
 
     Raises:
         ConfigError: One of them is wrong.
-        DataError: The data are not there, or damaged.
+        DataError: The data are missing or damaged.
     """
-    from bnlab.experiment.checking import check  # noqa: PLC0415  (it waits for torch)
+    from bnlab.experiment.checking import check  # noqa: PLC0415  (it imports torch; a wrong word is told sooner)
 
     configs: list[RunConfig] = []
     warnings: list[str] = []
@@ -155,8 +208,16 @@ def _tried(fixed: Sequence[str], axes: Sequence[Axis], config_dir: Path | None) 
     return configs, list(dict.fromkeys(warnings))
 
 
-def _as_float(axis: Axis) -> Axis:
-    """Return an interval of real numbers, whose ends may have been typed as whole ones: Optuna would take no other."""
+def _as_its_type(axis: Axis, value: Any) -> Axis:
+    """Return an interval with the ends of a setting's own type: Hydra reads the ends of all intervals as real numbers.
+
+    Args:
+        axis: The values of the setting.
+        value: Any value of the setting.
+    """
     if not axis.is_interval:
         return axis
-    return dataclasses.replace(axis, values=tuple(repr(float(value)) for value in axis.values))
+    ends = map(float, axis.values)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return dataclasses.replace(axis, values=tuple(str(round(end)) for end in ends))
+    return dataclasses.replace(axis, values=tuple(map(repr, ends)))

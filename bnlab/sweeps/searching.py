@@ -1,80 +1,55 @@
-"""A search, made: told to Hydra's sweeper, watched, and made once more where a worker died."""
+"""A search, executed: trials are chosen by Optuna, trained as parts of a sweep, judged, and told to Optuna.
 
-import dataclasses
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+Trials are told in the order of their numbers, whichever ends first, and each is chosen as soon as all but the last few
+before it have been told. So every choice is made from the same results, and the same command makes the same trials, cut
+off or not. The outcome of a trial is known from the folder of its run.
+"""
+
+import contextlib
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-
-from bnlab import provenance
-from bnlab.config.folders import conf_folder
-from bnlab.config.grammar import Axis
+from bnlab.errors import BnlabError, RunError
 from bnlab.results.sweep import write_sweep
+from bnlab.runfolder.identity import run_id
+from bnlab.schema import RunConfig
+from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.execute import OnError, SweepResult
-from bnlab.sweeps.jobs import why_a_job_died
-from bnlab.sweeps.launch import run_hydra
+from bnlab.sweeps.grid import expand_one
+from bnlab.sweeps.launcher_words import open_backend
+from bnlab.sweeps.optuna_study import Judge, OptunaStudy
+from bnlab.sweeps.parts_folder import read_summaries
 from bnlab.sweeps.progress import SweepView
-from bnlab.sweeps.run_states import MOST_DEATHS, MOST_REFUSALS
-from bnlab.sweeps.search import Search
-from bnlab.sweeps.trials import SearchEnded, TheEnd, TrialRules, train_trial
-from bnlab.sweeps.watch import Watch, read_summaries
+from bnlab.sweeps.run_pool import RunPool
+from bnlab.sweeps.samplers import typed
+from bnlab.sweeps.search import Search, alone_in
+from bnlab.sweeps.trials import SearchResult, Trial, ValidationLosses, objective
 from bnlab.training.interruption import Interruption
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One trial, as far as it has come.
+@dataclass
+class _OpenTrial:
+    """A trial that has not been told.
 
     Attributes:
-        chosen: Its settings, as one would type them.
-        run: Its run's id; None where its settings make none.
-        seed: Of the run.
-        value: Its objective.
-        problem: Why it has none.
+        number: Its number in the study.
+        shown: Its number for the user: that of the first trial which it repeats, or its own.
+        trial: Its settings and its run.
+        config: The config of its run; None where no run can have its settings.
+        judge: Says at which step the trial is stopped early; None: it never is.
+        reported: Validation losses that the study has, by step.
+        outcome: What is to be told of it; None: not known yet.
+        is_told: Whether it was told by an earlier call, and only the folder of its run has been lost since.
     """
 
-    chosen: Mapping[str, str]
-    run: str | None = None
-    seed: int = 0
-    value: float | None = None
-    problem: str | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it has come to its end, with an objective or without."""
-        return self.value is not None or self.problem is not None
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What came out of a search.
-
-    Attributes:
-        sweep: Of its runs, in the order in which they were chosen first.
-        trials: By number. Two may have the same run.
-        problem: Why it came to no end, if it did not.
-    """
-
-    sweep: SweepResult
-    trials: dict[int, Trial]
-    problem: str | None
-
-    @property
-    def best(self) -> int | None:
-        """The number of the trial with the lowest objective, the first of several; None: no trial has any."""
-        values = [(trial.value, number) for number, trial in self.trials.items() if trial.value is not None]
-        return min(values)[1] if values else None
-
-
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="launch")
-def _trial(config: DictConfig) -> float | TheEnd | None:
-    chosen: Any = OmegaConf.to_container(config.trial)
-    return train_trial(Path(config.folder), HydraConfig.get().job.num, chosen)
+    number: int
+    shown: int
+    trial: Trial
+    config: RunConfig | None
+    judge: Judge | None = None
+    reported: dict[int, float] = field(default_factory=dict)
+    outcome: Trial | None = None
+    is_told: bool = False
 
 
 def run_search(
@@ -85,126 +60,218 @@ def run_search(
     again: bool = False,
     view: SweepView | None = None,
     interruption: Interruption | None = None,
+    backend: Backend | None = None,
 ) -> SearchResult:
-    """Make a search.
-
-    A trial that fails is a trial without an objective: the sweeper learns nothing of it, and goes on.
+    """Execute a search.
 
     Args:
-        search: What was planned.
-        on_error: ``stop``: after a failure no further trial is begun.
-        retries: How often a run that failed is tried again.
-        again: Train anew what is finished.
-        view: Shown what happens.
-        interruption: Where a stop may be asked for, with a checkpoint.
+        search: The search, planned.
+        on_error: ``stop``: after a failure no further trial begins.
+        retries: How often a run that failed is tried again at once.
+        again: Begin the search anew, and train its runs anew.
+        view: Shown each trial that has ended; None: nobody is told.
+        interruption: Where a stop may be asked for, with a checkpoint; None: nowhere.
+        backend: Trains the runs; None: the one that the words of the search name.
 
     Raises:
-        KeyboardInterrupt: It was cut off; what was recorded is kept.
+        KeyboardInterrupt: It was cut off; the records so far are kept.
+        ConfigError: The storage of the trials cannot be reached, or has trials of another search.
+        RunBusyError: Another process executes a search in this folder.
     """
-    import optuna  # noqa: PLC0415  (an extra; the search has been planned with it)
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    rules = TrialRules(
-        sweep_folder=str(search.folder),
-        config_dir=None if search.config_dir is None else str(search.config_dir.absolute()),
-        fixed=search.fixed,
-        keys=search.key_names(),
-        began=provenance.now() if again else "",
-        retries=retries,
-        stop_on_error=on_error == "stop",
-        suspects=[],
-        failed={},
-    )
-    searching = _Searching(search, rules, view, interruption or Interruption())
-    with searching.watch.watching():
+    in_a_file = search.method.storage is None
+    with contextlib.ExitStack() as stack:
+        if in_a_file:
+            stack.enter_context(alone_in(search.folder))
+        study = search.open_study(again=again)
+        study.trials()  # of another search: that is told before a folder is made
+        if not in_a_file:
+            stack.enter_context(alone_in(search.folder))
+        pool = RunPool(
+            search.folder,
+            backend or open_backend(search.launcher, search.num_at_a_time),
+            [axis.key for axis in search.axes],
+            again=again,
+            retries=retries,
+            view=view,
+        )
+        stack.enter_context(pool.parts)
+        searching = _Searching(search, study, pool, interruption or Interruption(), stops_on_error=on_error == "stop")
         problem = searching.search_on()
-    return searching.result(problem)
+        return searching.result(problem)
 
 
 class _Searching:
-    """One execution of a search: what is known of its trials."""
+    """One execution of a search."""
 
-    def __init__(self, search: Search, rules: TrialRules, view: SweepView | None, interruption: Interruption) -> None:
+    def __init__(
+        self, search: Search, study: OptunaStudy, pool: RunPool, interruption: Interruption, *, stops_on_error: bool
+    ) -> None:
         self.search = search
-        self.rules = rules
-        self.watch = Watch(search.folder, self._take, interruption, view)
-        self.trials: dict[int, Trial] = {}
-        self.deaths: Counter[str] = Counter()
-        self.failed: dict[str, str] = {}
-        self.interrupted: set[str] = set()
+        self.study = study
+        self.pool = pool
+        self.interruption = interruption
+        self.stops_on_error = stops_on_error
+        self.open: dict[int, _OpenTrial] = {}
+        self.seeds: dict[str, int] = {}
+        self.losses: dict[str, ValidationLosses] = {}
+        self.num_chosen = 0
+        self.num_waiting = 0
 
     def search_on(self) -> str | None:
-        """Search, once more from the beginning whenever a worker has died; return why it came to no end, if so."""
-        refusals = 0
-        while refusals < MOST_REFUSALS:
-            self.trials.clear()
-            self.interrupted.clear()
-            error = self._launched()
-            num_done = sum(trial.is_done for trial in self.trials.values())
-            if error is None or num_done >= self.search.num_trials or self.watch.is_over:
-                return None  # an error at the end: Optuna has no best trial, since all failed
-            said = why_a_job_died(error)
-            in_training = {trial.run for trial in self.trials.values() if trial.run and not trial.is_done}
-            self.deaths.update(in_training - self.interrupted)
-            for name in in_training:
-                if self.deaths[name] >= MOST_DEATHS:
-                    self.failed[name] = f"its worker was lost each time that it was tried: {said}"
-            refusals += not in_training
-        return said
-
-    def _launched(self) -> Exception | None:
-        """Have the sweeper choose, and the trials made, from the first to the last; return what it raised, if it did.
-
-        Never in this process, even where there is one trial at a time: its death, or a signal, would be ours.
-        """
-        named = zip(self.rules.keys, self.search.axes, strict=True)
-        words = [f"+trial.{name}={_grammar(axis)}" for name, axis in named]
-        at_a_time = max(2, self.search.num_at_a_time)
-        folder = self.watch.folder
-        self.watch.make_folder()
-        dataclasses.replace(self.rules, suspects=list(self.deaths), failed=self.failed).write(folder)
+        """Make trials until there are enough; return why the search ended before that, or None."""
+        at_once = True
         try:
-            return run_hydra(_trial, folder, words, at_a_time, self.search.launcher, self.watch.interruption)
-        except SearchEnded:
-            return None
+            self._resume()
+            while True:
+                self._choose()
+                self._find_outcomes()
+                if self._tell_first():
+                    continue
+                is_over = self.interruption.is_asked or (self._is_stopped and not self.pool.is_training)
+                if is_over or not self.open or self.pool.is_refused:
+                    break
+                self.pool.want({str(one.trial.run): one.config for one in self._wanted() if one.config})
+                self.pool.wait()
+            at_once = False
         finally:
-            self.watch.look()
+            self.pool.close(at_once=at_once)
+        return self.pool.death if self.pool.is_refused else None
 
-    def _take(self, line: dict[str, Any]) -> None:
-        if "trial" in line:
-            trial = Trial(**{key: value for key, value in line.items() if key != "trial"})
-            self.trials[line["trial"]] = trial
-            write_sweep(self.search.folder, self.search.overrides, list(self._seeds()))
-            if trial.run and trial.problem:
-                self.failed[trial.run] = trial.problem
-        if line.get("ended", {}).get("status") == "interrupted":  # by a signal; it goes on from a checkpoint
-            self.interrupted.add(line["ended"]["run_id"])
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether no further trial is chosen or told: then it can be continued as if it had not been stopped."""
+        return self.interruption.is_asked or self.pool.parts.is_stopped
 
-    def _seeds(self) -> dict[str, int]:
-        return {trial.run: trial.seed for _, trial in sorted(self.trials.items()) if trial.run}
+    def _wanted(self) -> list[_OpenTrial]:
+        return [one for one in self.open.values() if one.outcome is None]
+
+    def _resume(self) -> None:
+        """Take up the trials of earlier calls: those that were not told, and those whose run has been lost."""
+        states = self.study.states
+        trials = self.study.trials()
+        done = [trial for trial in trials if trial.state.is_finished()]
+        self.num_waiting = sum(trial.state == states.WAITING for trial in trials)
+        self.num_chosen = len([one for one in trials if "repeats" not in one.user_attrs]) - self.num_waiting
+        values = [trial.value for trial in done if trial.state == states.COMPLETE]
+        if done:
+            self.pool.parts.take({"told": len(done), "best": min(values, default=None)})
+        if len(done) == len(trials) and self.num_chosen >= self.search.num_trials:
+            self._repeat_failures(done)
+        for trial in trials:
+            if "run" in trial.user_attrs:
+                self.seeds[trial.user_attrs["run"]] = trial.user_attrs["seed"]
+            is_lost = trial.state == states.COMPLETE and not self.pool.is_done(trial.user_attrs["run"])
+            if trial.state == states.RUNNING or is_lost:
+                self._open(trial.number, is_told=is_lost)
+
+    def _repeat_failures(self, done: list[Any]) -> None:
+        """Try again what failed, by further trials: the search itself is complete."""
+        last = {trial.user_attrs.get("repeats", trial.number): trial for trial in done}
+        for trial in last.values():
+            if trial.state == self.study.states.FAIL and trial.params:
+                self.study.repeat(trial.number)
+                self.num_waiting += 1
+
+    def _choose(self) -> None:
+        """Choose trials, as many as may be in training at a time."""
+        while len(self.open) < self.search.num_at_a_time and not self._is_stopped:
+            if self.num_waiting == 0 and self.num_chosen >= self.search.num_trials:
+                return
+            number = self.study.choose()
+            if self.num_waiting:
+                self.num_waiting -= 1
+            else:
+                self.num_chosen += 1
+            self._open(number)
+
+    def _open(self, number: int, *, is_told: bool = False) -> None:
+        """Take up a trial: find out which run has its settings."""
+        chosen = self.study.chosen(number)
+        one = _OpenTrial(number, self.study.root(number), Trial(chosen), None, is_told=is_told)
+        self.open[number] = one
+        try:
+            overrides = [*self.search.fixed, *(f"{key}={value}" for key, value in chosen.items())]
+            one.config = expand_one(overrides, self.search.config_dir)
+        except BnlabError as error:
+            self._end(one, problem=str(error))
+            return
+        one.trial = Trial(chosen, run_id(one.config), one.config.seed)
+        if not is_told:
+            self.study.note(number, run=one.trial.run, seed=one.trial.seed)
+            one.judge = self.study.judge(number, told=number - self.search.num_at_a_time + 1)
+        if one.trial.run not in self.seeds:
+            self.seeds[str(one.trial.run)] = one.trial.seed
+            write_sweep(self.search.folder, self.search.overrides, list(self.seeds))
+
+    def _find_outcomes(self) -> None:
+        problems = self.pool.problems()
+        for one in self._wanted():
+            run = str(one.trial.run)
+            is_done = self.pool.is_done(run)  # before its losses are read: then they are complete
+            if is_done or (one.judge is not None and self.pool.has_begun(run)):
+                self._report(one, run)
+            if one.judge is not None and one.judge.pruned_at is not None:
+                self._end(one, value=one.reported[one.judge.pruned_at], pruned_at=one.judge.pruned_at)
+            elif is_done:
+                try:
+                    self._end(one, value=objective(self.pool.folder_of(run)))
+                except RunError as error:
+                    self._end(one, problem=str(error))
+            elif run in problems:
+                self._end(one, problem=problems[run])
+
+    def _report(self, one: _OpenTrial, run: str) -> None:
+        """Report the validation losses of a trial, up to the one at which it is stopped early.
+
+        The loss at the last step stops nothing: the run is complete.
+        """
+        last_step = self.pool.last_step(run)
+        if last_step is None:
+            return
+        losses = self.losses.setdefault(run, ValidationLosses(self.pool.folder_of(run))).read()
+        new: dict[int, float] = {}
+        for step, loss in losses.items():
+            if step not in one.reported and (one.judge is None or one.judge.pruned_at is None):
+                new[step] = loss
+                if one.judge is not None and step != last_step:
+                    one.judge.take(step, loss)
+        if new and not one.is_told:
+            self.study.report(one.number, new)
+        one.reported |= new
+
+    def _end(self, one: _OpenTrial, **facts: Any) -> None:
+        """Note the outcome of a trial, and show it."""
+        one.outcome = Trial(one.trial.chosen, one.trial.run, one.trial.seed, **facts)
+        if not one.is_told:
+            self.pool.parts.take({"trial": one.shown, **asdict(one.outcome)})
+
+    def _tell_first(self) -> bool:
+        """Tell the first trial that has not been told, if it has ended; return whether it has."""
+        one = self.open[min(self.open)] if self.open else None
+        if one is None or one.outcome is None or self._is_stopped:
+            return False
+        if not one.is_told:
+            is_pruned = one.outcome.pruned_at is not None
+            if one.outcome.problem is not None:
+                self.study.note(one.number, problem=one.outcome.problem)
+            self.study.tell(one.number, None if is_pruned else one.outcome.value, one.judge)
+        if one.outcome.problem is not None and self.stops_on_error:
+            self.pool.parts.stop()
+        del self.open[one.number]
+        return True
 
     def result(self, problem: str | None) -> SearchResult:
-        """Return what came out, as the folders say."""
-        summaries = read_summaries(self.search.folder, self._seeds())
-        reasons = {trial.run: trial.problem for trial in self.trials.values() if trial.run and trial.problem}
-        trials = dict(sorted(self.trials.items()))
-        return SearchResult(SweepResult(self.search.folder, summaries, reasons), trials, problem)
-
-
-def _grammar(axis: Axis) -> str:
-    """Return what may be chosen, in the part of Hydra's grammar that its sweepers read as it is meant.
-
-    A choice is a choice of words as they are typed, quoted: so a list, a class, or a word with a quote in it comes out
-    as it went in. A range is one too, for the Optuna sweeper takes its end to belong to it.
-
-    Example:
-        >>> _grammar(Axis("optim.lr", ("0.001", "10.0"), is_interval=True, is_log=True))
-        'tag(log, interval(0.001, 10.0))'
-        >>> _grammar(Axis("norm", ("batch", "none")))
-        "choice('batch', 'none')"
-    """
-    if axis.is_interval:
-        interval = f"interval({', '.join(axis.values)})"
-        return f"tag(log, {interval})" if axis.is_log else interval
-    quoted = (value.replace("\\", "\\\\").replace("'", "\\'") for value in axis.values)
-    return "choice(" + ", ".join(f"'{value}'" for value in quoted) + ")"
+        """Return the outcome, by the study and the folders of the runs."""
+        trials: dict[int, Trial] = {}
+        for one in self.study.trials():
+            if one.state.is_finished():
+                pruned_at = one.last_step if one.state == self.study.states.PRUNED else None
+                facts = {name: one.user_attrs.get(name) for name in ("run", "problem")}
+                trials[one.user_attrs.get("repeats", one.number)] = Trial(
+                    typed(one.params), **facts, seed=one.user_attrs.get("seed", 0), value=one.value, pruned_at=pruned_at
+                )
+        trials |= {one.shown: one.outcome for one in self.open.values() if one.outcome is not None}
+        reasons = {trial.run: trial.problem for trial in trials.values() if trial.run and trial.problem}
+        reasons |= self.pool.problems()
+        summaries = read_summaries(self.search.folder, self.seeds)
+        return SearchResult(SweepResult(self.search.folder, summaries, reasons), dict(sorted(trials.items())), problem)

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from bnlab.runfolder.identity import run_id
 from bnlab.sweeps.backends.backend import PartEnded
-from bnlab.sweeps.parts import Part, read_part, train_cohorts
+from bnlab.sweeps.parts import Part, read_part
 from bnlab.sweeps.progress import ProgressFile, Say
+from bnlab.sweeps.worker import train_cohorts
 
 Happens = Callable[[list[str], Say], str | None]
 """(run ids of a part, tells of progress) -> why its worker died, or None."""

@@ -1,52 +1,353 @@
-"""Searches: what they may choose, how good a run was, and the same end whatever happens on the way."""
+"""Searches: the same trials whatever happens on the way, and what a trial comes to."""
 
+import functools
 import json
 import math
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pretended_runs import EVALUATIONS, Killed, PretendedRuns, loss_at
 
 import bnlab
-from bnlab.errors import ConfigError, RunError
+from bnlab.config.grammar import Axis
+from bnlab.errors import ConfigError, RunBusyError, RunError
 from bnlab.runfolder.folder import RunFolder
-from bnlab.sweeps.plan import is_search, plan_sweep
-from bnlab.sweeps.search import plan_search
-from bnlab.sweeps.searching import SearchResult, run_search
-from bnlab.sweeps.trials import SearchEnded, TheEnd, objective
-from bnlab.training.interruption import Interruption
+from bnlab.schema import RunConfig
+from bnlab.sweeps import searching
+from bnlab.sweeps.grid import expand_one
+from bnlab.sweeps.samplers import OLDEST, PRUNERS, SAMPLERS
+from bnlab.sweeps.search import JOURNAL, Search
+from bnlab.sweeps.search_words import Method
+from bnlab.sweeps.searching import run_search
+from bnlab.sweeps.trials import SearchResult, Trial, objective
+
+optuna = pytest.importorskip(
+    "optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDEST}: pip install 'bnlab[optuna]'"
+)
 
 QUICK = ["data=digits", "data.limit=200", "train.steps=20", "diagnostics=none", "loggers=[]", "name=s", "model.width=8"]
-OPTUNA = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=6"]
-LR = "optim.lr=tag(log, interval(1e-3, 10))"
-TROUBLE = ["norm=none,troubled_norms:Troubled", "norm.trouble=trouble.txt"]
-
-
-@pytest.fixture
-def optuna() -> None:
-    """Skip where it is not installed."""
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="no Optuna: pip install 'bnlab[optuna]'")
+RATE = Axis("optim.lr", ("0.001", "10.0"), is_interval=True, is_log=True)
+NORM = Axis("norm", ("batch", "none"))
+SEARCH = Search(
+    folder=Path("runs/s"),
+    overrides=["optim.lr=...", "norm=batch,none"],
+    fixed=[],
+    axes=[RATE, NORM],
+    launcher=[],
+    method=Method("random"),
+    num_trials=6,
+    num_at_a_time=2,
+    config_dir=None,
+    warnings=[],
+)
+PRUNER_OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "median": {"n_startup_trials": 2},
+    "percentile": {"percentile": 50.0, "n_startup_trials": 2},
+    "hyperband": {"min_resource": 20, "max_resource": 100, "reduction_factor": 2},
+    "successive_halving": {"min_resource": 20, "reduction_factor": 2},
+    "threshold": {"upper": 2.0},
+    "patient": {"patience": 1},
+    "wilcoxon": {"p_threshold": 0.5},
+}
 
 
 @pytest.fixture(autouse=True)
-def _norms_in_reach() -> None:
-    shutil.copy(Path(__file__).with_name("troubled_norms.py"), Path.cwd())
+def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra takes a tenth of a second for each config, and the disk as long for the lines of each trial."""
+    monkeypatch.setattr(searching, "expand_one", config_of)
+    monkeypatch.setattr("os.fsync", lambda _: None)
 
 
-def search(*words: str, runs: str = "runs", jobs: int = 2, **options: Any) -> SearchResult:
-    given = {word.partition("=")[0] for word in words}
-    common = [word for word in QUICK if word.partition("=")[0] not in given]
-    return run_search(plan_search([*common, *OPTUNA, *words], Path(runs), jobs=jobs), **options)
+@functools.cache
+def _config_with(norm: str) -> RunConfig:
+    return expand_one([*QUICK, f"norm={norm}"])
 
 
-def outcomes(result: SearchResult) -> list[tuple[Mapping[str, str], float | None]]:
-    return [(trial.chosen, trial.value) for trial in result.trials.values()]
+def config_of(overrides: Sequence[str], _config_dir: Path | None = None) -> RunConfig:
+    words = dict(word.split("=", 1) for word in overrides)
+    config = _config_with(words["norm"])
+    return config.model_copy(update={"optim": config.optim.model_copy(update={"lr": float(words["optim.lr"])})})
 
 
-def metrics(runs: str = "runs") -> dict[str, bytes]:
-    return {path.parent.name: path.read_bytes() for path in Path(runs, "s").glob("*/metrics.jsonl")}
+def outcomes(result: SearchResult) -> list[Trial]:
+    return list(result.trials.values())
+
+
+def started_anew(folder: str = "runs") -> Search:
+    return replace(SEARCH, folder=Path(folder, "s"))
+
+
+def test_a_search_ends_with_its_trials_and_the_best_of_them() -> None:
+    backend = PretendedRuns()
+    result = run_search(SEARCH, backend=backend)
+    assert list(result.trials) == list(range(6))
+    for trial in outcomes(result):
+        config = config_of([f"{key}={value}" for key, value in trial.chosen.items()])
+        assert trial.value == loss_at(config, 100)
+        assert (trial.problem, trial.pruned_at) == (None, None)
+    assert result.best is not None
+    assert result.trials[result.best].value == min(trial.value or math.inf for trial in outcomes(result))
+    assert json.loads(Path("runs/s/sweep.json").read_text())["runs"] == [one.run_id for one in result.sweep.summaries]
+    assert not Path("runs/s/.parts").exists()
+
+
+def test_the_same_seed_chooses_the_same_and_another_seed_does_not() -> None:
+    first = run_search(SEARCH, backend=PretendedRuns())
+    assert outcomes(run_search(started_anew("twice"), backend=PretendedRuns())) == outcomes(first)
+    other = replace(started_anew("other"), method=replace(SEARCH.method, seed=1))
+    chosen = [trial.chosen for trial in outcomes(run_search(other, backend=PretendedRuns()))]
+    assert not [trial for trial in outcomes(first) if trial.chosen in chosen]
+
+
+@pytest.mark.parametrize(
+    "pruner", ["none", "median", *(pytest.param(one, marks=pytest.mark.slow) for one in [*PRUNERS][2:])]
+)
+def test_the_trials_do_not_depend_on_which_run_is_faster(pruner: str) -> None:
+    method = Method("tpe", {"n_startup_trials": 3}, pruner=pruner, pruner_options=PRUNER_OPTIONS[pruner])
+    results = [
+        run_search(replace(started_anew(which), method=method, num_at_a_time=3), backend=PretendedRuns(which))
+        for which in ("first", "last", "turns")
+    ]
+    assert outcomes(results[0]) == outcomes(results[1]) == outcomes(results[2])
+    assert any(trial.pruned_at for trial in outcomes(results[0])) == (pruner != "none")
+
+
+def test_a_search_in_which_nothing_is_missing_trains_nothing() -> None:
+    first = run_search(SEARCH, backend=PretendedRuns())
+    backend = PretendedRuns()
+    assert outcomes(run_search(SEARCH, backend=backend)) == outcomes(first)
+    assert backend.submitted == []
+    further = run_search(replace(SEARCH, num_trials=8), backend=backend)
+    assert outcomes(further)[:6] == outcomes(first)
+    assert len(backend.submitted) == 2
+
+
+def test_a_search_begun_again_makes_the_same_choices_and_trains_each_run_once_more() -> None:
+    grid = replace(SEARCH, axes=[Axis("optim.lr", ("0.1", "1.0")), NORM])
+    first = run_search(grid, backend=PretendedRuns())
+    backend = PretendedRuns()
+    assert outcomes(run_search(grid, backend=backend, again=True)) == outcomes(first)
+    assert sorted(backend.submitted) == sorted({str(trial.run) for trial in outcomes(first)})
+
+
+def test_trials_with_the_same_settings_share_a_run() -> None:
+    search = replace(SEARCH, axes=[Axis("optim.lr", ("0.1", "1.0")), Axis("norm", ("batch",))], num_at_a_time=3)
+    backend = PretendedRuns()
+    result = run_search(search, backend=backend)
+    assert len(result.trials) == 6
+    assert len(backend.submitted) == len(result.sweep.summaries) == 2
+
+
+@pytest.mark.parametrize("killed_after", [1, 7, 13, 23])
+def test_a_search_that_is_killed_ends_as_one_that_was_not(killed_after: int) -> None:
+    method = Method("tpe", {"n_startup_trials": 2}, pruner="median", pruner_options=PRUNER_OPTIONS["median"])
+    whole = run_search(replace(started_anew("whole"), method=method), backend=PretendedRuns())
+    search = replace(SEARCH, method=method)
+    with pytest.raises(Killed):
+        run_search(search, backend=PretendedRuns(killed_after=killed_after))
+    continued = run_search(search, backend=PretendedRuns())
+    assert outcomes(continued) == outcomes(whole)
+    assert continued.best == whole.best
+
+
+def continued_from_each_line(method: Method, axes: list[Axis], every: int) -> None:
+    """Kill a search at each line of its journal, as it were, and compare the ends."""
+    search = replace(SEARCH, method=method, axes=axes)
+    whole = run_search(search, backend=PretendedRuns())
+    lines = search.journal.read_bytes().splitlines(keepends=True)
+    for number in range(1, len(lines), every):
+        search.journal.write_bytes(b"".join(lines[:number]) + lines[number][: len(lines[number]) // 2])
+        assert outcomes(run_search(search, backend=PretendedRuns())) == outcomes(whole), lines[number - 1]
+
+
+def test_a_search_continues_from_any_line_of_its_journal_and_from_half_a_line() -> None:
+    continued_from_each_line(Method("random"), [RATE, NORM], every=17)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", sorted({*SAMPLERS} - {"grid", "brute_force", "qmc", "gp"}))
+def test_a_search_continues_from_any_line_of_its_journal_with_each_sampler(sampler: str) -> None:
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes", reason="no cmaes: pip install 'bnlab[optuna]'")
+    options = {"n_startup_trials": 2} if sampler == "tpe" else {}
+    continued_from_each_line(Method(sampler, options), [RATE, NORM], every=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["grid", "brute_force"])
+def test_a_search_that_tries_all_combinations_continues_from_any_line_of_its_journal(sampler: str) -> None:
+    continued_from_each_line(Method(sampler), [Axis("optim.lr", ("0.1", "1.0", "0.5")), NORM], every=1)
+
+
+@pytest.mark.parametrize("sampler", ["grid", "brute_force"])
+def test_a_grid_has_each_combination_once(sampler: str) -> None:
+    search = replace(SEARCH, axes=[Axis("optim.lr", ("0.1", "1.0", "0.5")), NORM], method=Method(sampler))
+    result = run_search(search, backend=PretendedRuns("last"))
+    assert len({tuple(trial.chosen.items()) for trial in outcomes(result)}) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["gp", "qmc"])
+def test_each_sampler_chooses_the_same_again(sampler: str) -> None:
+    search = replace(SEARCH, method=Method(sampler, {"n_startup_trials": 3} if sampler == "gp" else {}))
+    first = run_search(search, backend=PretendedRuns())
+    assert outcomes(run_search(search, backend=PretendedRuns(), again=True)) == outcomes(first)
+    assert len({trial.chosen["optim.lr"] for trial in outcomes(first)}) == 6
+
+
+def test_a_pruned_run_stops_and_its_trial_keeps_the_losses_up_to_then() -> None:
+    method = Method("random", pruner="threshold", pruner_options={"upper": 2.1})
+    backend = PretendedRuns()
+    result = run_search(replace(SEARCH, method=method), backend=backend)
+    pruned = [trial for trial in outcomes(result) if trial.pruned_at is not None]
+    assert 0 < len(pruned) < 6
+    assert result.best is not None
+    assert result.trials[result.best] not in pruned
+    (study,) = optuna.get_all_study_summaries(_storage())
+    kept = optuna.load_study(study_name=study.study_name, storage=_storage()).trials
+    for trial in pruned:
+        assert RunFolder(Path("runs/s") / str(trial.run)).read_status() == "interrupted"
+        assert trial.pruned_at in EVALUATIONS[1:-1]
+        last = max(step for run, step in backend.evaluations if run == trial.run)
+        assert last < EVALUATIONS[-1]
+        (frozen,) = [one for one in kept if one.user_attrs["run"] == trial.run]
+        assert (frozen.state.name, frozen.last_step, frozen.value) == ("PRUNED", trial.pruned_at, trial.value)
+
+
+def _storage(journal: str = f"runs/s/{JOURNAL}") -> Any:
+    return optuna.storages.journal.JournalStorage(optuna.storages.journal.JournalFileBackend(journal))
+
+
+def test_a_run_that_one_trial_gave_up_is_continued_for_another_that_does_not() -> None:
+    search = replace(SEARCH, axes=[Axis("optim.lr", ("10.0",)), Axis("norm", ("none",))], num_trials=1)
+    pruned = replace(search, method=Method("random", pruner="threshold", pruner_options={"upper": 2.0}))
+    assert run_search(pruned, backend=PretendedRuns()).trials[0].pruned_at == 20
+    other = replace(search, method=Method("random", study_name="another"))
+    result = run_search(other, backend=PretendedRuns())
+    assert [one.status for one in result.sweep.summaries] == ["finished"]
+    assert result.trials[0].pruned_at is None
+
+
+def test_a_run_that_fails_is_a_failed_trial_and_the_search_continues() -> None:
+    result = run_search(SEARCH, backend=PretendedRuns(fails=["none"]))
+    failed = {number for number, trial in result.trials.items() if trial.chosen["norm"] == "none"}
+    assert 0 < len(failed) < 6
+    for number, trial in result.trials.items():
+        assert (trial.problem == "two and two are five") == (trial.value is None) == (number in failed)
+    assert set(result.sweep.reasons) == {str(result.trials[number].run) for number in failed}
+    again = run_search(SEARCH, backend=PretendedRuns())  # the cause is mended: it fills in what failed
+    assert list(again.trials) == list(range(6))
+    assert {trial.problem for trial in outcomes(again)} == {None}
+    assert [trial.chosen for trial in outcomes(again)] == [trial.chosen for trial in outcomes(result)]
+
+
+def test_a_run_that_fails_is_tried_again_as_often_as_asked() -> None:
+    backend = PretendedRuns(fails=["none"])
+    result = run_search(SEARCH, backend=backend, retries=2)
+    for trial in outcomes(result):
+        assert backend.submitted.count(str(trial.run)) == (3 if trial.problem else 1)
+
+
+def test_after_a_failure_no_further_trial_begins_if_so_asked() -> None:
+    whole = run_search(started_anew("whole"), backend=PretendedRuns(fails=["none"]))
+    first = min(number for number, trial in whole.trials.items() if trial.problem)
+    stopped = run_search(replace(SEARCH, num_at_a_time=1), backend=PretendedRuns(fails=["none"]), on_error="stop")
+    assert list(stopped.trials) == list(range(first + 1))
+    continued = run_search(replace(SEARCH, num_at_a_time=1), backend=PretendedRuns(fails=["none"]))
+    assert [trial.chosen for trial in outcomes(continued)] == [trial.chosen for trial in outcomes(whole)]
+
+
+def test_settings_that_make_no_config_are_a_failed_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(overrides: Sequence[str], _: Path | None) -> RunConfig:
+        if "norm=none" in overrides:
+            raise ConfigError("these do not go together.")
+        return config_of(overrides)
+
+    monkeypatch.setattr(searching, "expand_one", refuse)
+    result = run_search(SEARCH, backend=PretendedRuns())
+    assert {trial.problem for trial in outcomes(result) if trial.chosen["norm"] == "none"} == {
+        "these do not go together."
+    }
+    assert {trial.problem for trial in outcomes(result) if trial.chosen["norm"] == "batch"} == {None}
+
+
+def test_a_run_that_kills_its_worker_each_time_is_given_up_and_takes_no_other_down() -> None:
+    search = replace(SEARCH, num_at_a_time=3)
+    backend = PretendedRuns(dies=["none"])
+    result = run_search(search, backend=backend)
+    for trial in outcomes(result):
+        lost = trial.chosen["norm"] == "none"
+        assert trial.problem == ("its worker was lost: SIGKILL" if lost else None)
+        assert backend.submitted.count(str(trial.run)) == 3 or not lost
+
+
+def test_a_backend_that_begins_nothing_ends_the_search_with_its_reason() -> None:
+    class Refusing(PretendedRuns):
+        def watch(self, timeout_s: float) -> list[Any]:  # noqa: ARG002
+            ended = [searching_part_ended(part) for part in self.training]
+            self.training.clear()
+            return ended
+
+    result = run_search(SEARCH, backend=Refusing())
+    assert result.problem == "no such partition"
+    assert result.trials == {}
+
+
+def searching_part_ended(part: Path) -> Any:
+    from bnlab.sweeps.backends.backend import PartEnded  # noqa: PLC0415
+
+    return PartEnded(part, "no such partition")
+
+
+def test_a_run_whose_folder_is_lost_is_trained_again() -> None:
+    first = run_search(SEARCH, backend=PretendedRuns())
+    lost = Path("runs/s") / str(first.trials[1].run)
+    for path in lost.iterdir():
+        path.unlink()
+    lost.rmdir()
+    backend = PretendedRuns()
+    again = run_search(SEARCH, backend=backend)
+    assert backend.submitted == [lost.name]
+    assert outcomes(again) == outcomes(first)
+    assert {one.status for one in again.sweep.summaries} == {"finished"}
+
+
+def test_one_search_at_a_time_goes_on_in_a_folder() -> None:
+    class Second(PretendedRuns):
+        def watch(self, timeout_s: float) -> list[Any]:
+            with pytest.raises(RunBusyError, match="another process executes a search here"):
+                run_search(SEARCH, backend=PretendedRuns())
+            return super().watch(timeout_s)
+
+    run_search(replace(SEARCH, num_trials=1), backend=Second())
+
+
+@pytest.mark.slow
+def test_a_database_keeps_the_trials_if_one_is_named() -> None:
+    search = replace(SEARCH, method=replace(SEARCH.method, storage="sqlite:///trials.db", study_name="mine"))
+    result = run_search(search, backend=PretendedRuns())
+    assert not Path("runs/s", JOURNAL).exists()
+    study = optuna.load_study(study_name="mine", storage="sqlite:///trials.db")
+    assert [trial.value for trial in study.trials] == [trial.value for trial in outcomes(result)]
+    assert {tuple(trial.params) for trial in study.trials} == {("optim.lr", "norm")}
+    with pytest.raises(ConfigError, match=r"--again would delete the study mine from sqlite:///trials.db"):
+        run_search(search, backend=PretendedRuns(), again=True)
+    other = replace(search, axes=[RATE, Axis("norm", ("batch", "layer"))], folder=Path("runs/other"))
+    with pytest.raises(ConfigError, match=r"Give this search another hydra\.sweeper\.study_name"):
+        run_search(other, backend=PretendedRuns())
+    assert not Path("runs/other").exists()
+
+
+def test_a_database_that_is_not_there_is_told_in_one_sentence_before_any_folder_is_made() -> None:
+    for url in ("sqlite:////no/such/folder/trials.db", "nosuchthing://x", "trials.db"):
+        with pytest.raises(ConfigError, match=r"Give the URL of a database, such as sqlite:///") as refusal:
+            run_search(replace(SEARCH, method=replace(SEARCH.method, storage=url)), backend=PretendedRuns())
+        assert "\n" not in str(refusal.value)
+    assert not Path("runs").exists()
 
 
 def folder_of(*words: str) -> RunFolder:
@@ -73,172 +374,24 @@ def test_a_run_without_a_number_has_no_objective() -> None:
     records = folder.path / "metrics.jsonl"
     lines = records.read_text().splitlines(keepends=True)
     records.write_text("".join(line for line in lines if '"eval"' not in line))
-    with pytest.raises(RunError, match="it diverged, and its validation loss at the start is no number either"):
+    with pytest.raises(RunError, match="the run diverged, and its validation loss at the start is not a number either"):
         objective(folder)
-    with pytest.raises(RunError, match="it came to no end"):
+    with pytest.raises(RunError, match="the run has no result"):
         objective(RunFolder(Path("runs/s/nowhere")))
 
 
-def test_a_trial_that_is_not_to_be_made_ends_the_search_though_failures_do_not() -> None:
-    try:
-        float(TheEnd())
-    except Exception:  # what a sweeper takes for a failure
-        raise AssertionError from None
-    except SearchEnded:
-        pass
-
-
-@pytest.mark.usefixtures("optuna")
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([], "a search needs something to choose"),
-        ([LR, "norm=batch,bacth"], "Did you mean batch"),
-        ([LR, "norm=batch,none", "norm=layer"], "norm is given twice: norm=batch,none and norm=layer"),
-        ([LR, "optim.lr=0.1"], "optim.lr is given twice"),
-        (["optim.lr=interval(-1,1)"], "optim.lr must be greater than 0, got -1"),
-        (["optim.lr=tag(log, interval(0, 1))"], r"interval\(...\) takes two numbers above 0, the smaller one first"),
-        (["optim.lr=interval(1, 1)"], r"takes two numbers, the smaller one first"),
-        ([LR, "hydra.sweeper.n_trial=3"], "Did you mean n_trials"),
-        ([LR, "hydra.sweeper.n_trials=0"], "n_trials must be at least 1, got 0"),
-        ([LR, "hydra.sweeper.direction=maximize"], "the objective is the validation loss"),
-        ([LR, "hydra.sweeper.storage=sqlite:///x"], "hydra.sweeper.storage has no place here"),
-        ([LR, "hydra/sweeper=optnua"], "Did you mean optuna"),
-    ],
-)
-def test_a_search_that_cannot_work_is_refused_in_one_sentence_before_any_folder_is_made(
-    words: list[str], said: str
-) -> None:
-    with pytest.raises(ConfigError, match=said) as refusal:
-        plan_search([*QUICK, *OPTUNA, *words])
-    assert "\n" not in str(refusal.value)
-    assert not Path("runs").exists()
-
-
-def test_a_search_is_no_sweep_and_a_file_may_ask_for_one() -> None:
-    with pytest.raises(ConfigError, match="a search goes by bnlab sweep alone"):
-        plan_sweep([*QUICK, "seed=0,1", "hydra/sweeper=optuna"])
-    Path("conf/sweep").mkdir(parents=True)
-    Path("conf/sweep/mine.yaml").write_text("hydra/sweeper: optuna\nnorm: [batch, none]\n")
-    assert is_search(["sweep=mine"])
-    assert not is_search(["hydra/sweeper=basic", "seed=0,1"])
-
-
-@pytest.mark.usefixtures("optuna")
-def test_the_same_seed_makes_the_same_choices_and_its_runs_are_those_of_any_sweep() -> None:
-    first = search(LR, "norm=batch,none", "hydra.sweeper.sampler.seed=3")
-    assert outcomes(search(LR, "norm=batch,none", "hydra.sweeper.sampler.seed=3", runs="twice")) == outcomes(first)
-    assert metrics("twice") == metrics()
-    other = search(LR, "norm=batch,none", "hydra.sweeper.sampler.seed=4")
-    assert not {trial.run for trial in other.trials.values()} & {trial.run for trial in first.trials.values()}
-    for trial in list(first.trials.values())[::3]:
-        bnlab.train([*QUICK, *(f"{key}={value}" for key, value in trial.chosen.items())], runs="alone")
-    alone = metrics("alone")
-    assert len(alone) == 2
-    assert alone.items() <= metrics().items()
-    assert not list(Path("runs/s").glob(".parts*"))
-
-
-@pytest.mark.usefixtures("optuna")
-def test_what_is_finished_is_not_trained_again() -> None:
-    first = search("optim.lr=0.01,0.1", jobs=3)  # six trials, two runs: two trials at once want the same one
-    assert len(first.sweep.summaries) == 2
-    for path in Path("runs/s").glob("*/metrics.jsonl"):
-        path.write_bytes(b"touched\n")
-    again = search("optim.lr=0.01,0.1", jobs=3)
-    assert outcomes(again) == outcomes(first)
-    assert set(metrics().values()) == {b"touched\n"}
-    assert json.loads(Path("runs/s/sweep.json").read_text())["runs"] == [one.run_id for one in again.sweep.summaries]
-    search("optim.lr=0.01,0.1", again=True)
-    assert b"touched\n" not in metrics().values()
-
-
-@pytest.mark.usefixtures("optuna")
-def test_words_arrive_as_they_are_typed() -> None:
-    words = ["accept=[few_values],['small_momentum'],[]", "norm=none,troubled_norms:Troubled", "model.depth=range(1,3)"]
-    result = search(*words, "hydra.sweeper.n_trials=10")
-    assert {trial.problem for trial in result.trials.values()} == {None}
-    assert {trial.chosen["norm"] for trial in result.trials.values()} == {"none", "troubled_norms:Troubled"}
-    assert {trial.chosen["model.depth"] for trial in result.trials.values()} == {"1", "2"}
-    for trial in result.trials.values():
-        config = RunFolder(result.sweep.folder / str(trial.run)).read_config()
-        assert str(config["model"]["depth"]) == trial.chosen["model.depth"]
-        assert config["norm"]["name"] == trial.chosen["norm"]
-
-
-@pytest.mark.usefixtures("optuna")
-def test_a_diverged_run_is_no_failure_and_never_the_best() -> None:
-    result = search("optim.lr=0.3,1e30", "norm=none")
-    values = {trial.chosen["optim.lr"]: trial.value for trial in result.trials.values()}
-    assert all(value is not None and math.isfinite(value) for value in values.values())
-    assert {summary.status for summary in result.sweep.summaries} == {"finished", "diverged"}
-    assert result.best is not None
-    assert result.trials[result.best].chosen["optim.lr"] == "0.3"
-    assert values["0.3"] < values["1e+30"]
-
-
-@pytest.mark.usefixtures("optuna")
-def test_a_failing_run_is_a_trial_without_an_objective_and_the_search_goes_on() -> None:
-    Path("trouble.txt").write_text("raise")
-    result = search(*TROUBLE, LR)
-    failed = [trial for trial in result.trials.values() if trial.chosen["norm"] != "none"]
-    assert 0 < len(failed) < len(result.trials) == 6
-    assert all("ArithmeticError: two and two are five" in str(trial.problem) for trial in failed)
-    assert all(trial.value is not None for trial in result.trials.values() if trial not in failed)
-    assert {result.sweep.reasons[str(trial.run)] for trial in failed} == {trial.problem for trial in failed}
-    stopped = search(*TROUBLE, LR, on_error="stop", jobs=1, runs="stopped")
-    assert [trial.problem is None for trial in stopped.trials.values()][-1] is False
-    assert len(stopped.trials) == 1 + min(n for n, trial in result.trials.items() if trial in failed)
-
-
-@pytest.mark.usefixtures("optuna")
-def test_a_search_in_which_every_trial_fails_comes_to_its_end() -> None:
-    Path("trouble.txt").write_text("raise")
-    result = search("norm=troubled_norms:Troubled", "norm.trouble=trouble.txt", LR, "hydra.sweeper.n_trials=3")
-    assert [trial.value for trial in result.trials.values()] == [None] * 3
-    assert (result.best, result.problem) == (None, None)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("optuna")
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_killed_worker_changes_nothing(jobs: int) -> None:
-    words = [*TROUBLE, LR, "train.checkpoint_every=5"]
-    whole = search(*words, runs="whole", jobs=jobs)
-    Path("trouble.txt").write_text("kill once")
-    assert outcomes(search(*words, jobs=jobs)) == outcomes(whole)
-    assert not Path("trouble.txt").exists()
-    assert metrics() == metrics("whole")
-    assert any(RunFolder(Path("runs/s") / name).read_manifest().get("resumed") for name in metrics())
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("optuna")
-def test_a_run_that_kills_its_worker_each_time_is_given_up_and_the_search_goes_on() -> None:
-    Path("trouble.txt").write_text("kill")
-    result = search("norm=troubled_norms:Troubled,none", "norm.trouble=trouble.txt", "optim.lr=0.1,0.2")
-    problems = {str(trial.run): trial.problem for trial in result.trials.values()}
-    assert len(result.trials) == 6
-    assert any(problem is None for problem in problems.values())
-    for name, problem in problems.items():
-        expected = "its worker was lost each time" if name.startswith("Troubled") else "None"
-        assert str(problem).startswith(expected)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("optuna")
-def test_a_search_that_is_cut_off_ends_as_one_that_was_not() -> None:
-    words = [LR, "train.steps=3000", "train.checkpoint_every=50", "hydra.sweeper.n_trials=3"]
-    whole = search(*words, runs="whole")
-    interruption = Interruption()
-
+def test_what_a_view_is_shown() -> None:
     class View:
-        def take(self, line: Mapping[str, Any]) -> None:
-            interruption.is_asked |= "steps" in line
+        def __init__(self) -> None:
+            self.lines: list[Mapping[str, Any]] = []
 
-    cut = search(*words, view=View(), interruption=interruption)
-    assert "interrupted" in {summary.status for summary in cut.sweep.summaries}
-    assert len(cut.trials) <= 2
-    assert not list(Path("runs/s").glob(".parts*"))
-    assert outcomes(search(*words)) == outcomes(whole)
-    assert metrics() == metrics("whole")
+        def take(self, line: Mapping[str, Any]) -> None:
+            self.lines.append(line)
+
+    first, second = View(), View()
+    result = run_search(replace(SEARCH, num_trials=2), backend=PretendedRuns(), view=first)
+    run_search(SEARCH, backend=PretendedRuns(), view=second)
+    assert sorted(line["trial"] for line in first.lines if "trial" in line) == [0, 1]
+    values = [trial.value for trial in outcomes(result)]
+    assert [line for line in second.lines if "told" in line] == [{"told": 2, "best": min(filter(None, values))}]
+    assert sorted(line["trial"] for line in second.lines if "trial" in line) == [2, 3, 4, 5]

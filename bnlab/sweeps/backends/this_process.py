@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bnlab.sweeps.backends.backend import PartEnded
-from bnlab.sweeps.parts import read_part, train_cohorts
+from bnlab.sweeps.parts import read_part
 from bnlab.sweeps.progress import Say
+from bnlab.sweeps.worker import train_cohorts
 from bnlab.training.interruption import Interruption
 
 if TYPE_CHECKING:

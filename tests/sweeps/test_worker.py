@@ -9,12 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bnlab.sweeps.parts import working, write_surroundings
+from bnlab.sweeps.parts import write_surroundings
+from bnlab.sweeps.worker import working
 
 WORKER = """
 import sys, time
 from pathlib import Path
-from bnlab.sweeps.parts import working
+from bnlab.sweeps.worker import working
 with working(Path("parts")) as (_, interruption):
     Path("begun").touch()
     for _ in range(1000):

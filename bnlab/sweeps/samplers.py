@@ -1,0 +1,248 @@
+"""Optuna's samplers and pruners by name, and how a sampler chooses the settings of a trial."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bnlab.config.grammar import DIGITS, Axis
+from bnlab.errors import ConfigError, did_you_mean
+
+OLDEST = 5
+"""The oldest major version of Optuna that this module works with."""
+
+SAMPLERS = {
+    "tpe": "TPESampler",
+    "random": "RandomSampler",
+    "cmaes": "CmaEsSampler",
+    "gp": "GPSampler",
+    "qmc": "QMCSampler",
+    "nsgaii": "NSGAIISampler",
+    "nsgaiii": "NSGAIIISampler",
+    "grid": "GridSampler",
+    "brute_force": "BruteForceSampler",
+}
+PRUNERS = {
+    "none": "NopPruner",
+    "median": "MedianPruner",
+    "percentile": "PercentilePruner",
+    "hyperband": "HyperbandPruner",
+    "successive_halving": "SuccessiveHalvingPruner",
+    "threshold": "ThresholdPruner",
+    "patient": "PatientPruner",
+    "wilcoxon": "WilcoxonPruner",
+}
+NEEDS_LISTS = frozenset({"grid", "brute_force"})
+"""Samplers that try every combination once, and so cannot choose from an interval of real numbers."""
+
+KEEPS_ITS_SEED = frozenset({"grid", "qmc"})
+"""Samplers whose choices are one sequence: the seed gives its order, the number of the trial a place in it."""
+
+_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "a word"),
+    "None": (type(None), "null"),
+    "NoneType": (type(None), "null"),
+    "dict[str, Any]": (dict, "a table such as {optim.lr: 0.1}"),
+}
+"""Annotation in Optuna -> what YAML reads such a value as, and its name in a message."""
+
+
+def import_optuna() -> Any:
+    """Return the package.
+
+    Raises:
+        ConfigError: It is not installed, or too old.
+    """
+    cure = "Install it by pip install --upgrade 'bnlab[optuna]'."
+    if importlib.util.find_spec("optuna") is None:
+        raise ConfigError(f"hydra/sweeper=optuna is not installed. {cure}")
+    version = importlib.metadata.version("optuna")
+    if int(version.partition(".")[0]) < OLDEST:
+        raise ConfigError(f"hydra/sweeper=optuna needs Optuna {OLDEST} or newer, got {version}. {cure}")
+    import optuna  # noqa: PLC0415  (an extra, and it takes a second)
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would tell of each trial, and so does bnlab
+    return optuna
+
+
+def build_pruner(name: str, options: Mapping[str, Any]) -> Any:
+    """Return a pruner of Optuna's.
+
+    Args:
+        name: A key of `PRUNERS`.
+        options: Arguments of its class, by name. That of ``patient`` takes another pruner by its name.
+
+    Raises:
+        ConfigError: There is no such pruner or option, or an option has a value that the pruner cannot take.
+    """
+    given = dict(options)
+    if name == "patient":
+        wrapped = given.pop("wrapped_pruner", None)
+        given["wrapped_pruner"] = None if wrapped is None else build_pruner(str(wrapped), {})
+    return _build("pruner", name, given)
+
+
+def build_sampler(name: str, options: Mapping[str, Any], seed: int, axes: Sequence[Axis]) -> Any:
+    """Return a sampler of Optuna's.
+
+    Args:
+        name: A key of `SAMPLERS`.
+        options: Arguments of its class, by name.
+        seed: The seed of its random numbers, from 0 to 4294967295.
+        axes: The settings that it chooses.
+
+    Raises:
+        ConfigError: There is no such sampler or option, or an option has a value that the sampler cannot take.
+    """
+    more: dict[str, Any] = {"seed": seed}
+    if name == "grid":
+        more["search_space"] = {axis.key: list(choices(axis)) for axis in axes}
+    return _build("sampler", name, {**options, **more})
+
+
+def choices(axis: Axis) -> Sequence[Any]:
+    """Return the values that an axis has; those of an interval are whole numbers."""
+    if not axis.is_interval:
+        return axis.values
+    low, high = map(int, axis.values)
+    return range(low, high + 1)
+
+
+def _build(kind: str, name: str, given: Mapping[str, Any]) -> Any:
+    """Return an object of one of Optuna's classes.
+
+    Args:
+        kind: ``sampler`` or ``pruner``.
+        name: The name of the class in `SAMPLERS` or `PRUNERS`.
+        given: The arguments of the class, by name.
+
+    Raises:
+        ConfigError: It cannot be built.
+    """
+    optuna = import_optuna()
+    known = SAMPLERS if kind == "sampler" else PRUNERS
+    word = f"hydra.sweeper.{kind}"
+    if name not in known:
+        raise ConfigError(f"{word}={name} is not known. {did_you_mean(name, known)}")
+    place = getattr(optuna, f"{kind}s")
+    parameters = inspect.signature(getattr(place, known[name])).parameters
+    for option, value in given.items():
+        _check_option(word, name, option, value, parameters)
+    for option, parameter in parameters.items():
+        if parameter.default is parameter.empty and option not in given:
+            raise ConfigError(f"{word}={name} needs {word}.{option}. Write {word}.{option}=VALUE besides.")
+    if name == "cmaes" and importlib.util.find_spec("cmaes") is None:
+        raise ConfigError(f"{word}=cmaes needs the package cmaes. Install it by pip install 'bnlab[optuna]'.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the class is experimental, or the option is to go in a later version
+        try:
+            return getattr(place, known[name])(**given)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{word}={name}: {str(error).strip().splitlines()[0].rstrip('.')}.") from None
+
+
+def _check_option(word: str, name: str, option: str, value: Any, parameters: Mapping[str, inspect.Parameter]) -> None:
+    """Check one option of a sampler or a pruner.
+
+    Raises:
+        ConfigError: There is no such option, or it has a value of a wrong type.
+    """
+    if option in {"seed", "search_space", "wrapped_pruner"} and option in parameters:
+        return  # bnlab's own code has built the value
+    types = {one: _types_of(parameter) for one, parameter in parameters.items() if _types_of(parameter)}
+    if option not in types:
+        cure = did_you_mean(option, {*types, *({"seed"} & set(parameters))}) if types else "It has no options."
+        raise ConfigError(f"{word}.{option} is not a setting of {word}={name}. {cure}")
+    is_of_a_type = any(
+        isinstance(value, _TYPES[one][0]) and (one == "bool" or not isinstance(value, bool)) for one in types[option]
+    )
+    if not is_of_a_type:
+        law = " or ".join(dict.fromkeys(_TYPES[one][1] for one in types[option]))
+        raise ConfigError(f"{word}.{option} must be {law}, got {value}.")
+
+
+def _types_of(parameter: inspect.Parameter) -> list[str]:
+    """Return the types of an option that can be typed on the command line; none where it takes Python objects."""
+    annotation = parameter.annotation
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    types = [one.strip() for one in text.split("|")]
+    return types if set(types) <= set(_TYPES) else []
+
+
+class SeededSampler:
+    """A sampler whose choice for a trial depends on the seed, the number of the trial and the study alone.
+
+    It has the methods of Optuna's ``BaseSampler``, and hands each call on to a sampler that is built for the trial.
+    A setting that is sampled by itself has a seed by itself: so a trial of which a kill left only some settings gets
+    the others that it would have got.
+
+    Args:
+        build: Returns a sampler of Optuna's for a seed.
+        seed: The seed of the search.
+        keeps_its_seed: Whether every trial is chosen with the seed of the search itself.
+    """
+
+    def __init__(self, build: Callable[[int], Any], seed: int, *, keeps_its_seed: bool = False) -> None:
+        self._build = build
+        self._seed = seed
+        self._keeps_its_seed = keeps_its_seed
+        self._of_trial: Any = None
+
+    def before_trial(self, study: Any, trial: Any) -> None:
+        """Build the sampler of a trial."""
+        seed = self._seed if self._keeps_its_seed else self._seed_of(trial.number)
+        self._of_trial = self._build(seed)
+        self._of_trial.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
+        """Return the settings that are sampled together."""
+        return self._of_trial.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
+        """Sample settings together."""
+        return self._of_trial.sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+        """Sample one setting by itself."""
+        in_order = "grid_id" in trial.system_attrs  # a grid samples each setting so, and its order is its seed's
+        sampler = self._of_trial if in_order else self._build(self._seed_of(trial.number, name))
+        return sampler.sample_independent(study, trial, name, distribution)
+
+    def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
+        """Do nothing: Optuna's samplers only check constraints here, or stop a loop that is not used."""
+
+    def _seed_of(self, number: int, name: str = "") -> int:
+        digest = hashlib.sha256(f"{self._seed}/{number}/{name}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")  # all that numpy's generator takes
+
+
+def suggest(trial: Any, axis: Axis) -> Any:
+    """Return the value of a setting in a trial, chosen now if it has none yet.
+
+    Args:
+        trial: A trial of Optuna's that has not been told.
+        axis: The setting.
+    """
+    if not axis.is_interval:
+        return trial.suggest_categorical(axis.key, axis.values)
+    if not axis.is_real_interval:
+        low, high = map(int, axis.values)
+        return trial.suggest_int(axis.key, low, high, log=axis.is_log)
+    start, end = map(float, axis.values)
+    return trial.suggest_float(axis.key, start, end, log=axis.is_log)
+
+
+def typed(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return chosen values as one would type them; a choice is a word already.
+
+    Example:
+        >>> typed({"optim.lr": 0.123456789, "norm": "batch", "model.depth": 2})
+        {'optim.lr': '0.123457', 'norm': 'batch', 'model.depth': '2'}
+    """
+    return {key: f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value) for key, value in params.items()}
