@@ -119,7 +119,7 @@ def train_cohorts(
     """Train the cohorts of a part, one after another. After a failure the others follow, unless the part says no.
 
     Args:
-        part: The part.
+        part: The part that this worker got.
         folder: The folder of the part's file; the file `STOP` in it keeps further cohorts from beginning.
         say: Called with each line of progress.
         interruption: Asked after each step whether training should stop, with a checkpoint; None: nobody asks for it.
