@@ -45,6 +45,7 @@ def run_cohort(
     again: bool = False,
     observer: RunObserver | None = None,
     interruption: Interruption | None = None,
+    checked: Checked | None = None,
 ) -> list[RunSummary]:
     """Train a cohort, and record each of its runs in that run's folder.
 
@@ -59,6 +60,8 @@ def run_cohort(
         observer: Receives warnings and the step of resumption, and opens a logger per run; None: nobody is told.
         interruption: Asks, from a signal handler or a thread, to stop after the current step with a checkpoint; None:
             training runs to its end.
+        checked: What `check` found for a config that differs from these in numbers only; None: the first config is
+            checked here.
 
     Returns:
         The result of each run, in order.
@@ -71,7 +74,7 @@ def run_cohort(
         KeyboardInterrupt: Training was interrupted; the records up to then are kept.
     """
     observer = observer or RunObserver()
-    checked = check(members[0].config)
+    checked = checked or check(members[0].config)
     with contextlib.ExitStack() as locks:
         for member in members:
             locks.enter_context(member.folder.locked())
