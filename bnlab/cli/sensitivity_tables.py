@@ -73,17 +73,19 @@ def _print_how_much(found: "SweepSensitivity") -> None:
 
 
 def _how_much(each: "ArmSensitivity", found: "SweepSensitivity") -> list[str]:
-    figures = each.figures
-    if figures is None:
+    figures, best = each.figures, each.arm.best(found.by)
+    if best is None:
         return ["-"] * 4
-    best = figures.best(found.by)
-    edge = {"highest": ">= ", "lowest": "<= ", None: ""}[best.at_edge]
+    edge = {"highest": ">= ", "lowest": "<= ", None: ""}[best.edge]
     is_loss = found.by == "loss"
+    told = ["none" if best.lr is None else f"[bold]{edge}{two_digits(best.lr)}[/]"]
+    if figures is None:
+        return [*told, _interval(best.cell.mean(found.by), _digits if is_loss else share), "-", "-"]
     sensitivity = figures.loss_sensitivity if is_loss else figures.accuracy_sensitivity
     is_told = figures.tolerance_width.value is not None  # what learned nothing depends on nothing, which is no merit
     return [
-        "none" if best.value is None else f"[bold]{edge}{two_digits(best.value)}[/]",
-        _interval(best.outcome, _digits if is_loss else share),
+        *told,
+        _interval(figures.best(found.by).outcome, _digits if is_loss else share),
         f"[bold]{_interval(sensitivity, _hundredths)}[/]" if is_told else "-",
         _bound(figures.tolerance_width) if is_told else "-",
     ]

@@ -7,6 +7,7 @@ from bnlab.errors import StudyError
 from bnlab.loggers.tensorboard.sweep_dashboard import write_sweep_dashboard
 from bnlab.report.lr_sensitivity.figure import write_figures
 from bnlab.report.lr_sensitivity.summary import read_sensitivity
+from bnlab.results.outcomes import ENDED
 from bnlab.results.sweep import read_sweep
 
 
@@ -35,7 +36,7 @@ def refresh_dashboard(folder: Path, known: frozenset[str] | None) -> frozenset[s
         folder: The sweep's.
         known: What the last call returned; None: it is written in any case.
     """
-    ended = frozenset(row["run_id"] for row in read_sweep(folder).rows if row["status"] in {"finished", "diverged"})
+    ended = frozenset(row["run_id"] for row in read_sweep(folder).rows if row["status"] in ENDED)
     if ended != known:
         write_dashboard(folder)
     return ended

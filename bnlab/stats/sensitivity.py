@@ -12,7 +12,7 @@ import numpy as np
 from bnlab.errors import StudyError
 from bnlab.stats.censoring import Bounded, Side, bounded_mean
 from bnlab.stats.estimate import Estimate, FloatArray, mean_over_seeds, share_of
-from bnlab.stats.response import RANGE, Metric, ResponseCurve, first_best
+from bnlab.stats.response import RANGE, Metric, ResponseCurve, place_of_least
 from bnlab.stats.trainable import Rule, TrainableRange, trainable_range
 
 TOLERANCE: dict[Metric, float] = {"loss": 0.1, "accuracy": 0.02}
@@ -115,15 +115,15 @@ def best_lr(curve: ResponseCurve, metric: Metric = "loss") -> BestLR:
         curve: The arm's.
         metric: What decides.
     """
-    counted_SL, start_S = curve.counted(metric), curve.start(metric)
-    best = first_best(curve.badness(metric).mean(0))
-    own = [first_best(row_L) for row_L in curve.badness(metric)]
+    outcome_SL, start_S = curve.outcome(metric), curve.start(metric)
+    best = place_of_least(curve.badness(metric).mean(0))
+    own = [place_of_least(row_L) for row_L in curve.badness(metric)]
     sides = [
-        _side(curve, best, bool((row_L == l0).all())) for best, row_L, l0 in zip(own, counted_SL, start_S, strict=True)
+        _side(curve, best, bool((row_L == l0).all())) for best, row_L, l0 in zip(own, outcome_SL, start_S, strict=True)
     ]
     return BestLR(
-        value=None if (counted_SL == start_S[:, None]).all() else curve.lrs[best],
-        outcome=mean_over_seeds(counted_SL[:, best].tolist(), within=RANGE[metric]),
+        value=None if (outcome_SL == start_S[:, None]).all() else curve.lrs[best],
+        outcome=mean_over_seeds(outcome_SL[:, best].tolist(), within=RANGE[metric]),
         of_seeds=bounded_mean([curve.lrs[place] for place in own], sides, "log"),
         at_edge={0: "lowest", len(curve.lrs) - 1: "highest"}.get(best),
     )
@@ -153,8 +153,8 @@ def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: fl
         raise StudyError(f"tolerance must be above 0 and below 1, a share of the best, got {tolerance}")
     decades_L = np.log10(np.asarray(curve.lrs))
     found: list[tuple[float, Side]] = []
-    for row_L, regret_L, start in zip(curve.counted(metric), curve.regret(metric), curve.start(metric), strict=True):
-        best = first_best(regret_L)
+    for row_L, regret_L, start in zip(curve.outcome(metric), curve.regret(metric), curve.start(metric), strict=True):
+        best = place_of_least(regret_L)
         allowed = tolerance * abs(float(row_L[best]))
         if abs(float(start - row_L[best])) <= allowed:
             found.append((0.0, "unknown"))
@@ -182,7 +182,7 @@ def measure_sensitivity(
         by: What the tolerance is asked of.
         tolerance: See `tolerance_width`.
     """
-    lost_SL = curve.lost()
+    diverged_SL = curve.has_diverged()
     return Sensitivity(
         lrs=curve.lrs,
         seeds=curve.seeds,
@@ -192,7 +192,7 @@ def measure_sensitivity(
         best_by_accuracy=best_lr(curve, "accuracy"),
         trainable=trainable_range(curve, rule, best),
         tolerance_width=tolerance_width(curve, by, tolerance),
-        diverged=share_of(int(lost_SL.sum()), lost_SL.size),
+        diverged=share_of(int(diverged_SL.sum()), diverged_SL.size),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from bnlab.errors import StudyError
 from bnlab.stats.censoring import Bounded, Side, bounded_mean
 from bnlab.stats.estimate import BoolArray, FloatArray
-from bnlab.stats.response import Metric, ResponseCurve, first_best
+from bnlab.stats.response import Metric, ResponseCurve, place_of_least
 
 MARGIN = 0.05
 """Of accuracy, 5 points below the best: beyond the noise of a validation set of 500 (1 to 2 points)."""
@@ -108,9 +108,9 @@ def trained(curve: ResponseCurve, rule: Rule, best: float | None = None) -> Bool
         best: The bar's accuracy; None: the arm's own best.
     """
     if rule.by == "loss":
-        well_SL = curve.counted("loss") < LOSS_SHARE * curve.start("loss")[:, None]
+        well_SL = curve.outcome("loss") < LOSS_SHARE * curve.start("loss")[:, None]
     else:
-        well_SL = curve.counted("accuracy") >= bars(curve, rule, best)[:, None] - _ROUNDING
+        well_SL = curve.outcome("accuracy") >= bars(curve, rule, best)[:, None] - _ROUNDING
     return np.asarray(well_SL)  # a run that diverged counts as its start, which no bar is as low as
 
 
@@ -128,7 +128,7 @@ def bars(curve: ResponseCurve, rule: Rule, best: float | None = None) -> FloatAr
 
 def best_accuracy(*curves: ResponseCurve) -> float:
     """Return the best accuracy that any of some arms reached: the highest mean over seeds at one LR."""
-    return max(float(curve.counted("accuracy").mean(0).max()) for curve in curves)
+    return max(float(curve.outcome("accuracy").mean(0).max()) for curve in curves)
 
 
 def trainable_range(curve: ResponseCurve, rule: Rule | None = None, best: float | None = None) -> TrainableRange:
@@ -153,9 +153,9 @@ def trainable_range(curve: ResponseCurve, rule: Rule | None = None, best: float 
     trained_SL = trained(curve, rule, best)
     badness_SL = curve.badness(rule.by)
     enough_L = trained_SL.mean(0) >= rule.quota - _ROUNDING
-    ends = _ends(enough_L, first_best(badness_SL.mean(0)))
+    ends = _ends(enough_L, place_of_least(badness_SL.mean(0)))
     reached = () if ends is None else range(ends[0], ends[1] + 1)
-    of_seeds = [_ends(row, first_best(bad)) for row, bad in zip(trained_SL, badness_SL, strict=True)]
+    of_seeds = [_ends(row, place_of_least(bad)) for row, bad in zip(trained_SL, badness_SL, strict=True)]
     maxima = [_maximum(curve.lrs, e) for e in of_seeds]
     widths = [_width(curve.lrs, e) for e in of_seeds]
     max_lr, max_side = _maximum(curve.lrs, ends)

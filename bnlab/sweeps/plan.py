@@ -10,7 +10,7 @@ from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
 from bnlab.config.grammar import as_words
 from bnlab.errors import BnlabError, ConfigError
-from bnlab.results.sweep import label_of
+from bnlab.results.arms import LEARNING_RATE, arm_keys, label_of
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
@@ -53,11 +53,11 @@ class Sweep:
 
     def arm(self, name: str) -> str:
         """Return what a run is compared as: its settings of what is swept, but for the learning rate and the seed."""
-        return self._settings(name, [key for key in self.swept if key not in {"optim.lr", "seed"}]) or "all"
+        return self._settings(name, arm_keys(self.swept)) or "all"
 
     def cell(self, name: str) -> str:
         """Return what a run shares with those that differ from it by the seed alone, but for its arm."""
-        return self._settings(name, [key for key in self.swept if key == "optim.lr"])
+        return self._settings(name, [key for key in self.swept if key == LEARNING_RATE])
 
     def _settings(self, name: str, keys: Sequence[str]) -> str:
         flat = by_name(flatten(self.configs[name].as_dict()))

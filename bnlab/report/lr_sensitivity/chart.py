@@ -121,11 +121,11 @@ def _lines(found: SweepSensitivity, metric: Metric) -> list[_Line]:
             letter=letter,
             color=COLORS[place % len(COLORS)],
             label=each.arm.label,
-            means=each.arm.curve.counted(metric).mean(0),
-            lost=(each.arm.curve.lost().mean(0) >= 0.5).tolist(),
+            means=each.curve.outcome(metric).mean(0),
+            lost=(each.curve.has_diverged().mean(0) >= 0.5).tolist(),
         )
         for place, (each, letter) in enumerate(zip(found.arms, letters, strict=True))
-        if each.arm.curve is not None
+        if each.curve is not None
     ]
 
 
