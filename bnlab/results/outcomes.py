@@ -61,7 +61,7 @@ class ArmRun:
     """One run of an arm, whether it is there or not.
 
     Attributes:
-        lr: The learning rate.
+        lr: The learning rate that was set.
         seed: The seed of the run.
         row: The run as `read_run_rows` gives it; None if the run left no folder.
         outcome: The figures that the run ended with; None if it is missing.
@@ -80,7 +80,7 @@ class Cell:
     """The runs of an arm at one learning rate, which differ by their seed alone.
 
     Attributes:
-        lr: The learning rate.
+        lr: The learning rate that was set.
         runs: One per seed, rising by seed.
     """
 

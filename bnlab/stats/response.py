@@ -55,7 +55,7 @@ class ResponseCurve:
     start_accuracy: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Check what came.
+        """Check that the parts fit together.
 
         Raises:
             StudyError: It does not fit together.

@@ -1,4 +1,4 @@
-"""The dashboard of a sweep: what its arms have in common, and how they differ, for TensorBoard on the sweep's folder.
+"""The dashboard of a sweep: its arms side by side, for TensorBoard on the sweep's folder.
 
 ::
 
@@ -7,8 +7,8 @@
         arms/<arm>/events.out.tfevents.*   a TensorBoard run per arm: means over seeds, and their intervals
         <run id>/events.out.tfevents.*     each run, one row of the HParams table
 
-An arm's curves carry the tags of its runs and so overlay them. What it has beside, a band and the response to the
-learning rate, has tags of its own: the chart that draws a band complains of every run that has some of its tags only.
+An arm's curves have the tags of its runs, so that TensorBoard overlays them. Its band, and its outcomes against the
+learning rate, have tags of their own: a chart with a band complains about every run that has only some of its tags.
 """
 
 import contextlib
@@ -60,11 +60,11 @@ _log = logging.getLogger("bnlab")
 def write_sweep_dashboard(sweep_folder: Path, figures: Mapping[str, bytes] | None = None) -> None:
     """Write a sweep's page and its arms, out of the runs that have ended; again whenever there are more.
 
-    What was there before is replaced. A TensorBoard that is looking on shows the new curves at its next reload.
+    Earlier pages are replaced. A TensorBoard that is running shows the new curves at its next reload.
 
     Args:
-        sweep_folder: Of the sweep, finished or not; any folder of runs will do.
-        figures: By name, PNG files for TensorBoard's Images page.
+        sweep_folder: The folder of the sweep, finished or not; any folder of runs will do.
+        figures: PNG files for TensorBoard's Images page, by the name that they have there; None: no page.
     """
     (sweep_folder / ".locks").mkdir(exist_ok=True)
     try:
@@ -81,7 +81,7 @@ def write_sweep_dashboard(sweep_folder: Path, figures: Mapping[str, bytes] | Non
             page.append(text("sweep", _summary(sweep, found), "The sweep so far."))
             page += [picture(name, png, "") for name, png in (figures or {}).items()]
             _write_events(sweep_folder, [event(0, page)])
-            _take_away_others(sweep_folder / ARMS, {arm.folder_name for arm, _ in bests})
+            _remove_other_arms(sweep_folder / ARMS, {arm.folder_name for arm, _ in bests})
     except Timeout:
         _log.warning("%s: another process writes its dashboard; this one leaves it alone", sweep_folder)
 
@@ -95,7 +95,7 @@ def _arm_events(arm: Arm, best: BestRate, curves: Mapping[str, Curve]) -> list[E
             _add(values, curve.steps, _band_of(band_tags(tag), curve), f"{what} Band: 95% interval of the mean.")
     events = [event(step, values[step]) for step in sorted(values)]
     if len(arm.compared) > 1:
-        events += [event(lr_step(cell.lr), _response_values(cell)) for cell in arm.compared]
+        events += [event(lr_step(cell.lr), _values_at(cell)) for cell in arm.compared]
     return events
 
 
@@ -128,12 +128,12 @@ def lr_step(lr: float) -> int:
 
 
 def lr_tags(final: str) -> tuple[str, str, str]:
-    """Return the tags of the response to the learning rate: of the mean, and of the ends of its interval."""
+    """Return the tags of the outcomes against the learning rate: of the mean, and of the ends of its interval."""
     name = f"lr_sensitivity/validation_{final}"
     return name, f"{name}_low", f"{name}_high"
 
 
-def _response_values(cell: Cell) -> list[Summary.Value]:
+def _values_at(cell: Cell) -> list[Summary.Value]:
     values = [scalar(DIVERGED, cell.num_diverged / len(cell.runs), f"Share of the seeds, {LR_AXIS}.")]
     for final in FINALS:
         estimate = cell.mean(final)
@@ -212,11 +212,11 @@ def _write_events(folder: Path, events: Iterable[Event]) -> None:
     # a new name each time: a TensorBoard that has read a file to its end does not look at what replaces it
     beside.replace(folder / f"events.out.tfevents.{now}{_ENDING}")
     for old in before:
-        _empty_or_take_away(old)
+        _empty_or_remove(old)
 
 
-def _take_away_others(folder: Path, names: set[str]) -> None:
-    """Take away the arms that a sweep of other settings left."""
+def _remove_other_arms(folder: Path, names: set[str]) -> None:
+    """Remove the arms of an earlier sweep with other settings."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and path.name not in names:
             with contextlib.suppress(OSError):
@@ -225,8 +225,8 @@ def _take_away_others(folder: Path, names: set[str]) -> None:
                 path.rmdir()  # unless somebody else's files are in it
 
 
-def _empty_or_take_away(path: Path) -> None:
-    """Empty a file, and take it away the next time.
+def _empty_or_remove(path: Path) -> None:
+    """Empty a file, and remove it the next time.
 
     A TensorBoard that reads by Python stands at the end of it, looks there first, and goes no further if it is gone.
     """

@@ -48,8 +48,8 @@ def write_figures(found: SweepSensitivity, folder: Path) -> list[Path]:
     """Write the figure of a sweep into its folder, once as SVG and once as PNG; return the paths.
 
     Args:
-        found: What to draw.
-        folder: Where to.
+        found: The arms whose curves are drawn.
+        folder: The folder that the two files are written to.
 
     Raises:
         RunError: The folder cannot be written to.
@@ -65,8 +65,8 @@ def write_figures(found: SweepSensitivity, folder: Path) -> list[Path]:
 def draw_sensitivity(found: SweepSensitivity) -> Figure:
     """Return the figure: final loss on the left and accuracy on the right, one line per arm.
 
-    A line is the mean over seeds, its band reaches from the worst to the best seed. A run that diverged counts as its
-    start, and a cross marks it there. The gray margins are learning rates that nobody tried.
+    A line is the mean over seeds, its band reaches from the worst to the best seed. The outcome of a run that
+    diverged is its start, and a cross marks it there. The gray margins are learning rates that nobody tried.
     """
     drawn = [
         (each, style) for each, style in zip(found.arms, _styles(found.arms), strict=True) if each.curve is not None
@@ -141,11 +141,11 @@ def _draw_arm(axes: Axes, each: ArmSensitivity, style: _Style, metric: Metric, a
         label=each.arm.label,
         zorder=3,
     )
-    _mark_lost(axes, curve, style, metric, aside)
+    _mark_diverged(axes, curve, style, metric, aside)
 
 
-def _mark_lost(axes: Axes, curve: ResponseCurve, style: _Style, metric: Metric, aside: float) -> None:
-    """Put a cross where each run that diverged counts."""
+def _mark_diverged(axes: Axes, curve: ResponseCurve, style: _Style, metric: Metric, aside: float) -> None:
+    """Put a cross at the outcome of each run that diverged."""
     step = (curve.lrs[-1] / curve.lrs[0]) ** (1 / (len(curve.lrs) - 1))
     seeds, lrs = np.nonzero(curve.has_diverged())
     if seeds.size:
@@ -246,7 +246,7 @@ def _legend(figure: Figure, drawn: list[tuple[ArmSensitivity, _Style]], num_colu
 
 def _foot(figure: Figure) -> None:
     text = (
-        "Line: mean over seeds. Band: worst to best seed. Dashes: what an LR must reach to count as trainable. "
-        "A run that diverged,\nor ended worse than it started, counts as its start. Gray: not tried."
+        "Line: mean over seeds. Band: worst to best seed. Dashes: what an LR must reach to be trainable. "
+        "The outcome of a\nrun that diverged, or ended worse than it started, is its start. Gray: not tried."
     )
     figure.text(0.07, 0.11 / figure.get_figheight(), text, fontsize=SMALL, color=QUIET, linespacing=1.4)
