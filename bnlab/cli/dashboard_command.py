@@ -48,14 +48,14 @@ def dashboard(
         else:
             typer.echo(serve(root, port))
             ERR.print("Custom Scalars has the curves of a run together, HParams a table. Ctrl-C ends it.", style="dim")
-        while True:  # Ctrl-C is not heard on Windows by whoever waits for ever
+        while True:  # on Windows, a wait without a limit does not notice Ctrl-C
             threading.Event().wait(REFRESH_S)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
 def _show_sweep(folder: Path, port: int | None) -> None:
-    """Serve a sweep's folder, say what is where, and bring its arms up to date until all of its runs have ended."""
+    """Serve a sweep's folder, print its pages, and write its arms again whenever runs end, until all have ended."""
     from bnlab.loggers.tensorboard.serving import serve, sweep_pages
     from bnlab.results.sweep import read_sweep
 
@@ -65,7 +65,7 @@ def _show_sweep(folder: Path, port: int | None) -> None:
     for what, page in sweep_pages(address, by_norm=sweep.arm_keys == ("norm",)).items():
         ERR.print(f"[dim]{what:<28}[/]{page}", soft_wrap=True)
     if ended is not None:
-        news = "" if len(ended) == len(sweep.planned) else " What ends from now on joins in."
+        news = "" if len(ended) == len(sweep.planned) else " Runs that end from now on are added."
         ERR.print(f"{len(ended)} of {len(sweep.planned)} runs have ended.{news} Ctrl-C ends this.", style="dim")
     while ended is not None and len(ended) < len(sweep.planned):
         threading.Event().wait(REFRESH_S)
@@ -73,7 +73,7 @@ def _show_sweep(folder: Path, port: int | None) -> None:
 
 
 def _refreshed(folder: Path, known: frozenset[str] | None) -> frozenset[str] | None:
-    """Return the runs that have ended, all of them in the dashboard; None if it cannot be written."""
+    """Write the dashboard; return the ids of the runs that have ended, or None if it cannot be written."""
     from bnlab.report.dashboard import refresh_dashboard
 
     try:

@@ -1,4 +1,4 @@
-"""`bnlab list`: what there is to choose from, and what came out."""
+"""`bnlab list`: the options of each config group, and the runs."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,7 +69,7 @@ def _rows_of_group(group: str, config_dir: Path | None) -> list[dict[str, Any]]:
 def _rows_of_installed_norms(config_dir: Path | None) -> list[dict[str, Any]]:
     """Return the norms that installed packages add, and warn of those that cannot be reached by their names.
 
-    What they are is in their docstrings: to read these, the packages would have to be imported, and torch with them.
+    Their descriptions are in their docstrings; to read these, the packages and torch would have to be imported.
     """
     for complaint in NORM_PLUGINS.complaints(config_groups([conf_folder()])["norm"]):
         say_warning(complaint)

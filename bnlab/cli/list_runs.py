@@ -1,4 +1,4 @@
-"""`bnlab list runs`: what came out."""
+"""`bnlab list runs`: the runs with their status and final figures."""
 
 import re
 import typing
@@ -28,10 +28,10 @@ _IN_THE_ID = {"norm", "model", "data", "optim.lr", "seed"}
 """Settings that a run's name says already."""
 
 _OF_EVERY_RUN = ("run_id", "status", "seed", "norm", "model", "data", "optim.lr", "started", "folder", "sweep")
-"""Columns that there are whatever was trained: the heading where nothing was."""
+"""Columns of every run, whatever its config: the heading of an empty table."""
 
 _FIRST_TO_GO = ("s", "steps", "validation", "sweep")
-"""Columns that a narrow window goes without, in this order, before any setting that was swept."""
+"""Columns that are dropped in a narrow window, in this order, before any setting that was swept."""
 
 
 def runs(
@@ -93,7 +93,7 @@ def runs(
 
 
 def _words(options: Sequence[str] | None) -> list[str]:
-    """Return what was given by repeating an option, by commas, or both."""
+    """Return the values of an option that was repeated, or given several values with commas, or both."""
     return [word.strip() for option in options or [] for word in option.split(",") if word.strip()]
 
 
@@ -106,7 +106,7 @@ def _checked_statuses(text: str) -> str:
 
 
 def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], asked: Sequence[str]) -> None:
-    """Say on standard error how many runs there are, how they stand, and what is wrong with which."""
+    """Say on standard error how many runs there are, with which status, and which of them are damaged."""
     from bnlab.results.query import describe_column
 
     if not rows:
@@ -127,8 +127,8 @@ def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, 
     """Return the usual columns, as many as the window is wide enough for: a name that is cut is of no use.
 
     Args:
-        rows: To be shown.
-        beside: All that were looked at: where they are of one sweep, its name need not be said.
+        rows: The runs of the table.
+        beside: All runs below the path; where they are of one sweep, the column with its name is left out.
     """
     from bnlab.results.sweep import swept_keys
 
@@ -166,7 +166,7 @@ def _table(cells: dict[str, Cell], rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _cell_of(column: str) -> Cell:
-    """Return what writes a column's value: accuracies in percent, other figures short, and words as they are."""
+    """Return a function that writes a column's value: accuracies in percent, other figures short, words unchanged."""
 
     def cell(row: dict[str, Any]) -> str:
         value = row.get(column)

@@ -51,7 +51,7 @@ def lr_sensitivity(
     runs: Runs = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Find out how much the learning rate matters, and how high it can be, for one norm and another.
+    """Find out how much the learning rate matters, and how high it can be, for each norm.
 
     [bold]bnlab lr-sensitivity[/]: batch, none, layer and group on 5,000 MNIST digits; two tables, a chart, a figure
 
@@ -61,7 +61,7 @@ def lr_sensitivity(
 
     [bold]bnlab lr-sensitivity --range-test[/]: a quick look at where a grid should lie
 
-    What is trained already is only read. A run that diverged counts as its start: it is never left out.
+    What is trained already is only read. A run that diverged is never left out: its outcome is its start.
     """
     words = words_of_sweep(overrides or [])
     if range_test:

@@ -24,35 +24,35 @@ FEW_STEPS = 50
 A_SCREEN = (
     "This is a screen, not a measurement. One short run passes through all learning rates: the low ones have prepared "
     "the weights for the high ones, and each has a few steps only to do its damage. So it tends to overestimate what "
-    "trains, and its figures move with train.steps. It cannot tell how well a learning rate ends, nor whether arms "
+    "trains, and its figures move with train.steps. It cannot tell how good the end of a training is, nor whether arms "
     "differ. Use it to place a grid; then leave out --range-test."
 )
 
 
 _WHY_NOT = {
-    "--by": "it goes by the loss of its batches alone",
-    "--jobs": "it is made in this process, one after another",
-    "--again": "nothing of it is kept, so it is made anew each time",
+    "--by": "it reads the loss of its batches alone",
+    "--jobs": "its tests run in this process, one after another",
+    "--again": "nothing of it is kept, so it runs anew each time",
     "--runs": "nothing of it is kept",
 }
-"""Options of lr-sensitivity that have no sense with a range test."""
+"""Options of lr-sensitivity that make no sense with a range test, and the reasons."""
 
 
 def run_range_tests(
     words: list[str], config_dir: Path | None, refused: list[str], dry_run: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Make a range test of every arm and seed of a sweep, over the range of its learning rates, and print them.
+    """Run a range test of every arm and seed of a sweep, over the range of its learning rates, and print them.
 
     Args:
-        words: What is swept.
+        words: The overrides of the sweep, in Hydra's grammar.
         config_dir: A folder of own options.
         refused: Options that were given and can have no effect.
-        dry_run: Say what would be made, and stop.
-        quiet: Print nothing.
+        dry_run: Say which tests would be run, and stop.
+        quiet: Print nothing but the errors.
         as_json: Print one JSON object.
 
     Raises:
-        ConfigError: The sweep has one learning rate only, and so no range; or an option has no sense here.
+        ConfigError: The sweep has one learning rate only, and so no range; or an option makes no sense here.
     """
     from bnlab.sweeps.plan import plan_sweep
 

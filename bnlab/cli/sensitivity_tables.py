@@ -1,4 +1,4 @@
-"""What `bnlab lr-sensitivity` prints: two tables, a chart, and what must be said aloud."""
+"""The output of `bnlab lr-sensitivity`: two tables, a chart, and sentences."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from bnlab.stats.estimate import Estimate
 
 PIPED = 80
-"""Columns of a chart where there is no window."""
+"""Width of the chart in columns, where the output is no terminal."""
 
 SHORT = 12
-"""Letters of a reference's name that still go into a heading."""
+"""The longest name of a reference that is put into a heading, in letters."""
 
 SIGN = {"exact": "", "at_least": ">= ", "at_most": "<= ", "unknown": ""}
 
@@ -73,24 +73,28 @@ def _print_how_much(found: "SweepSensitivity") -> None:
 
 
 def _how_much(each: "ArmSensitivity", found: "SweepSensitivity") -> list[str]:
-    figures = each.figures
-    if figures is None:
+    figures, best = each.figures, each.arm.best(found.by)
+    if best is None:
         return ["-"] * 4
-    best = figures.best(found.by)
-    edge = {"highest": ">= ", "lowest": "<= ", None: ""}[best.at_edge]
+    edge = {"highest": ">= ", "lowest": "<= ", None: ""}[best.edge]
     is_loss = found.by == "loss"
+    told = ["none" if best.lr is None else f"[bold]{edge}{two_digits(best.lr)}[/]"]
+    if figures is None:
+        return [*told, _interval(best.cell.mean(found.by), _digits if is_loss else share), "-", "-"]
     sensitivity = figures.loss_sensitivity if is_loss else figures.accuracy_sensitivity
-    is_told = figures.tolerance_width.value is not None  # what learned nothing depends on nothing, which is no merit
+    is_told = (
+        figures.tolerance_width.value is not None
+    )  # an arm that learned nothing depends on no learning rate, which is no merit
     return [
-        "none" if best.value is None else f"[bold]{edge}{two_digits(best.value)}[/]",
-        _interval(best.outcome, _digits if is_loss else share),
+        *told,
+        _interval(figures.best(found.by).outcome, _digits if is_loss else share),
         f"[bold]{_interval(sensitivity, _hundredths)}[/]" if is_told else "-",
         _bound(figures.tolerance_width) if is_told else "-",
     ]
 
 
 def two_digits(value: float) -> str:
-    """Return a number as it is read off a grid.
+    """Return a number with two digits, which is as well as a grid tells it.
 
     Example:
         >>> two_digits(100.0), two_digits(0.316228), two_digits(1234.5), two_digits(3e-6)
@@ -112,7 +116,7 @@ def _has_pairs(found: "SweepSensitivity") -> bool:
 
 
 def _bound(figure: "Bounded") -> str:
-    """Write a figure that may be a bound, with its interval: what is open ends in dots."""
+    """Return a figure that may be a bound, with its interval: an end that is not known is written as dots."""
     if figure.value is None:
         return "?"
     text = f"{SIGN[figure.side]}{two_digits(figure.value)}"

@@ -1,4 +1,4 @@
-"""The figures and TensorBoard pages that a sweep leaves behind: written at its end, and where they are."""
+"""Writing the figures and TensorBoard pages of a sweep at its end, and printing their paths."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def leave_dashboard(result: "SweepResult") -> list[Path]:
     """Write a sweep's pages for TensorBoard, if its runs have any; return the paths of the figures drawn for it.
 
-    A failure is a warning: the runs are there, and what came of them has been told or will be.
+    A failure is only a warning: the runs and their results are not affected.
     """
     from bnlab.results.sweep import read_sweep
 

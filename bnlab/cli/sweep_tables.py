@@ -1,6 +1,7 @@
-"""What is printed when a sweep is done: its cells, its arms, and what there is no result of."""
+"""The tables printed at the end of a sweep: its cells, its arms, and the runs without a result."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,34 +10,40 @@ from bnlab.cli.summary_text import STYLE_OF, number, share
 
 if TYPE_CHECKING:
     from bnlab.records import RunSummary
-    from bnlab.results.cells import Arm, Cell
+    from bnlab.results.arms import Arm
+    from bnlab.results.outcomes import Cell
     from bnlab.stats.estimate import Estimate
     from bnlab.sweeps.execute import SweepResult
 
 MOST_CELLS = 40
-"""Lines of the table of cells; a sweep with more shows its arms, and `bnlab list runs` has the rest."""
+"""Lines of the table of cells; a sweep with more shows its arms, and `bnlab list runs` shows the rest."""
 
 MOST_TROUBLES = 20
 WHY = {"interrupted": "cut off", "missing": "not begun"}
-"""Of runs that nobody gave a reason of."""
+"""Reasons by status, for runs without a reason of their own."""
 
 ENDED_WELL = ("finished", "diverged")
 
 
 def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
-    """Print a sweep: per cell the mean over its seeds, per arm the best, and what has no result and why.
+    """Print a sweep: the mean over seeds of each cell, the best of each arm, and the runs without a result and why.
 
-    Where its learning rates are no grid, an arm has no best of them: they were looked for where others did well.
+    Args:
+        result: What `execute` returned; the runs are read from its folder.
+        is_grid: Whether the learning rates were chosen before the sweep began. Those of a search were chosen where
+            others did well, so its arms have no best of them.
     """
-    from bnlab.results.cells import arms_of
-    from bnlab.results.sweep import LEARNING_RATE, read_sweep
+    from bnlab.results.arms import LEARNING_RATE, SEED
+    from bnlab.results.sweep import read_sweep
 
     sweep = read_sweep(result.folder)
-    arms = arms_of(sweep)
-    if sum(len(arm.cells) for arm in arms) <= MOST_CELLS:
-        _print_cells(arms)
+    found = sweep.read_arms()
+    if sum(len(arm.cells) for arm in found.arms) <= MOST_CELLS:
+        _print_cells(found.arms, [key for key in sweep.swept if key != SEED])
     if is_grid and LEARNING_RATE in sweep.swept:
-        _print_best(arms)
+        _print_best(found.arms, [key for key in sweep.swept if key not in {SEED, LEARNING_RATE}])
+        for sentence in found.sentences():
+            OUT.print(sentence, markup=False, soft_wrap=not OUT.is_terminal)
     _print_troubles(result, set(result.reasons) if is_grid else set())
     counts = Counter(_outcome(summary) for summary in result.summaries)
     told = ", ".join(_styled(f"{count} {outcome}", outcome) for outcome, count in counts.items())
@@ -44,44 +51,53 @@ def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
     OUT.print(str(result.folder), style="dim", soft_wrap=True, markup=False)
 
 
-def _print_cells(arms: "list[Arm]") -> None:
-    keys = list(arms[0].cells[0].settings) if arms else []
-    with_notes = any(cell.num_diverged or cell.lacking for arm in arms for cell in arm.cells)
+def _print_cells(arms: "Sequence[Arm]", keys: Sequence[str]) -> None:
+    from bnlab.results.arms import LEARNING_RATE
+
+    with_notes = any(cell.num_diverged or cell.num_missing for arm in arms for cell in arm.cells)
     figures = ["n", "test", "validation", "validation loss"]
     table = new_table(*map(_heading, keys), *figures, *([""] if with_notes else []), right=figures)
     for arm in arms:
+        best = arm.best()
         for cell in arm.cells:
-            mark = "bold" if cell is arm.best and len(arm.cells) > 1 else ""
+            is_best = best is not None and best.lr == cell.lr and len(arm.cells) > 1
+            settings = {**arm.settings, LEARNING_RATE: cell.lr}
             row = [
-                *(_value(cell.settings[key]) for key in keys),
-                str(cell.num_runs - cell.num_lacking),
-                _interval(cell.test_accuracy, share),
-                _interval(cell.validation_accuracy, share),
-                _interval(cell.validation_loss, number),
-                *([_lost(cell)] if with_notes else []),
+                *(_value(settings.get(key)) for key in keys),
+                str(len(cell.outcomes)),
+                *_means(cell, with_validation=True),
+                *([_notes(cell)] if with_notes else []),
             ]
-            table.add_row(*row, style=mark)
+            table.add_row(*row, style="bold" if is_best else "")
     print_table(table)
 
 
-def _print_best(arms: "list[Arm]") -> None:
-    keys = list(arms[0].settings) if arms else []
+def _print_best(arms: "Sequence[Arm]", keys: Sequence[str]) -> None:
     figures = ["best lr", "n", "test", "validation loss"]
     table = new_table(*map(_heading, keys), *figures, "", right=figures)
     for arm in arms:
-        settings = [_value(value) for value in arm.settings.values()]
-        if arm.best is None:
-            table.add_row(*settings, "-", "", "", "", "at no learning rate do all of its runs have a result")
+        settings = [_value(arm.settings.get(key)) for key in keys]
+        best = arm.best()
+        if best is None:
+            table.add_row(*settings, "-", "", "", "", "no run has a result")
             continue
+        note = "[yellow]at the edge of the grid: there may be a better one beyond[/]" if best.edge else ""
         table.add_row(
             *settings,
-            f"[bold]{_value(arm.best.settings['optim.lr'])}[/]",
-            str(arm.best.num_runs),
-            _interval(arm.best.test_accuracy, share),
-            _interval(arm.best.validation_loss, number),
-            "[yellow]at the edge of the grid: there may be a better one beyond[/]" if arm.at_the_edge else "",
+            "none" if best.lr is None else f"[bold]{_value(best.lr)}[/]",
+            str(len(best.cell.runs)),
+            *_means(best.cell, with_validation=False),
+            "no run ended better than it started" if best.lr is None else note,
         )
     print_table(table)
+
+
+def _means(cell: "Cell", *, with_validation: bool) -> list[str]:
+    """Return the figures of a cell: test accuracy, validation accuracy if it is asked for, validation loss."""
+    validation = ["-", "-"]
+    if cell.outcomes:
+        validation = [_interval(cell.mean("accuracy"), share), _interval(cell.mean("loss"), number)]
+    return [_interval(cell.mean_test_accuracy(), share), *validation[0 if with_validation else 1 :]]
 
 
 def _print_troubles(result: "SweepResult", failed_anew: set[str]) -> None:
@@ -110,14 +126,14 @@ def _interval(estimate: "Estimate | None", write: Any) -> str:
     return f"{write(estimate.value)} ±{write((estimate.high - estimate.low) / 2)}"
 
 
-def _lost(cell: "Cell") -> str:
-    counts = {"diverged": cell.num_diverged, **cell.lacking}
+def _notes(cell: "Cell") -> str:
+    counts = {"diverged": cell.num_diverged, **cell.num_missing}
     return ", ".join(_styled(f"{count} {outcome}", outcome) for outcome, count in counts.items() if count)
 
 
 def _outcome(summary: "RunSummary") -> str:
-    """Return what became of a run, in the words of all tables."""
-    from bnlab.results.cells import MISSING
+    """Return a run's status in the words of all tables: a run without a folder is missing."""
+    from bnlab.results.outcomes import MISSING
 
     is_there = summary.status != "interrupted" or Path(summary.folder).exists()
     return summary.status if is_there else MISSING

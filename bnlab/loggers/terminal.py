@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a live line in a terminal, plain lines elsewhere. On standard error."""
+"""The progress of a run for a reader: a live line in a terminal, plain lines elsewhere. On standard error."""
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -34,10 +34,10 @@ class LiveTerminal:
     """One line that moves: progress, time left, loss, accuracies, the most saturated layer, speed.
 
     Args:
-        console: Where to.
-        title: What the run is called.
-        num_steps: Where it is planned to end.
-        batch_size: For the speed in steps.
+        console: The console that the text is printed on.
+        title: The name of the run.
+        num_steps: The step at which the run is planned to end.
+        batch_size: Samples per step, to compute the speed in steps from that in samples.
     """
 
     def __init__(self, console: Console, title: str, num_steps: int, batch_size: int) -> None:
@@ -68,7 +68,7 @@ class LiveTerminal:
         self._progress.update(self._task, completed=record.step, figures=figures)
 
     def close(self, summary: RunSummary | None) -> None:  # noqa: ARG002
-        """Take the line away; the summary is printed by whoever asked for the run."""
+        """Remove the line; the summary is printed by the command that asked for the run."""
         self._progress.stop()
 
 
@@ -76,10 +76,10 @@ class PlainTerminal:
     """One line per validation, for files and pipes.
 
     Args:
-        console: Where to.
-        title: What the run is called.
-        num_steps: Where it is planned to end.
-        batch_size: For the speed in steps.
+        console: The console that the text is printed on.
+        title: The name of the run.
+        num_steps: The step at which the run is planned to end.
+        batch_size: Samples per step, to compute the speed in steps from that in samples.
     """
 
     def __init__(self, console: Console, title: str, num_steps: int, batch_size: int) -> None:
@@ -108,6 +108,6 @@ class PlainTerminal:
 
 
 def open_terminal(console: Console, title: str, num_steps: int, batch_size: int) -> LiveTerminal | PlainTerminal:
-    """Return the view that suits where the text goes."""
+    """Return a live view for a terminal, and a plain one for a file or a pipe."""
     kind = LiveTerminal if console.is_terminal else PlainTerminal
     return kind(console, title, num_steps, batch_size)

@@ -1,1 +1,1 @@
-"""What came out of runs, as tables."""
+"""Reports on runs: figures, tables, and the sentences beside them."""

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind when it is done: its figure, and its pages in TensorBoard."""
+"""The figure of a finished sweep, and its pages in TensorBoard."""
 
 import contextlib
 from pathlib import Path
@@ -7,20 +7,21 @@ from bnlab.errors import StudyError
 from bnlab.loggers.tensorboard.sweep_dashboard import write_sweep_dashboard
 from bnlab.report.lr_sensitivity.figure import write_figures
 from bnlab.report.lr_sensitivity.summary import read_sensitivity
+from bnlab.results.outcomes import ENDED
 from bnlab.results.sweep import read_sweep
 
 
 def write_dashboard(folder: Path) -> list[Path]:
     """Draw a sweep's figures and write its dashboard, out of the runs that have ended; return the figures' paths.
 
-    A sweep over learning rates has a figure of final loss and accuracy against them. Another one has none, nor has a
-    search, whose learning rates are no grid, nor a sweep of which no seed is complete yet.
+    A sweep over learning rates has a figure of final loss and accuracy against them. There is none for other sweeps,
+    for a search, whose learning rates are no grid, or for a sweep in which no seed has all of its runs yet.
 
     Args:
-        folder: The sweep's.
+        folder: The folder of the sweep.
     """
     paths: list[Path] = []
-    with contextlib.suppress(StudyError):  # there is no such curve in it
+    with contextlib.suppress(StudyError):  # it has no learning-rate curve
         found = read_sensitivity(folder)
         paths = write_figures(found, folder) if any(arm.figures for arm in found.arms) else []
     pictures = {path.stem: path.read_bytes() for path in paths if path.suffix == ".png"}
@@ -32,10 +33,10 @@ def refresh_dashboard(folder: Path, known: frozenset[str] | None) -> frozenset[s
     """Write a sweep's dashboard if runs have ended since it was written; return the ids of those that have.
 
     Args:
-        folder: The sweep's.
-        known: What the last call returned; None: it is written in any case.
+        folder: The folder of the sweep.
+        known: The ids that the last call returned; None: the dashboard is written in any case.
     """
-    ended = frozenset(row["run_id"] for row in read_sweep(folder).rows if row["status"] in {"finished", "diverged"})
+    ended = frozenset(row["run_id"] for row in read_sweep(folder).rows if row["status"] in ENDED)
     if ended != known:
         write_dashboard(folder)
     return ended

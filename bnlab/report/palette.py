@@ -8,7 +8,7 @@ COLORS = ("#0072B2", "#D55E00", "#00805D", "#B4578F", "#B87A00", "#3A9BD0", "#5F
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "h", "X")
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.6), (1.5, 1.5), (7, 1.5, 1.5, 1.5))
-"""Of a second swept key; and with more arms than colors, the colors come again with other dashes."""
+"""Line styles for a second swept key. With more arms than colors, colors are used again with other dashes."""
 
 SMALL, USUAL, LARGE = 8.5, 10.0, 13.0
-"""Points."""
+"""Font sizes in points."""

@@ -1,4 +1,4 @@
-"""How figures on paper look, and how they are written: the same runs, the same bytes; text stays text in SVG."""
+"""The look of figures, and how they are written: equal runs give equal bytes, and text stays text in SVG."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def frame(axes: Axes) -> None:
-    """Give axes the house's frame: two thin sides, small quiet numbers."""
+    """Give axes the usual frame: thin lines left and below, small gray numbers."""
     axes.tick_params(labelsize=SMALL, colors=QUIET, which="both")
     for side, spine in axes.spines.items():
         spine.set_visible(side in {"left", "bottom"})
@@ -31,7 +31,7 @@ def frame(axes: Axes) -> None:
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """Draw and write within: text stays text in SVG, and equal figures are equal files."""
+    """Set the options with which text stays text in SVG, and equal figures are equal files, for drawing and writing."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bnlab"}):
         yield
 
@@ -40,12 +40,12 @@ def save(figure: Figure, path_of: Callable[[str], Path], cure: str) -> list[Path
     """Write a figure in each format; return the paths.
 
     Args:
-        figure: What to write; drawn and written within `paper`.
-        path_of: Format -> where to.
-        cure: What a user can do where that cannot be written to.
+        figure: The figure, which was drawn within `paper`, as this call must be.
+        path_of: Returns the path of the file for a format, ``svg`` or ``png``.
+        cure: The advice at the end of the error's message.
 
     Raises:
-        RunError: It cannot.
+        RunError: A file cannot be written.
     """
     paths = []
     for kind in KINDS:

@@ -4,7 +4,7 @@ import math
 import re
 
 _COUNTED = re.compile(r"^share( of [a-z-]+)?$")
-"""A share of things that are counted: 0 to 1, and read in percent."""
+"""Units of shares of things that are counted: values from 0 to 1, written in percent."""
 
 
 def is_counted_share(unit: str) -> bool:
@@ -18,7 +18,7 @@ def is_counted_share(unit: str) -> bool:
 
 
 def write_value(value: float, unit: str = "") -> str:
-    """Return a value as one reads it.
+    """Return a value in the form that is easy to read.
 
     Example:
         >>> write_value(0.1234, "share of units"), write_value(0.00041, "share of units"), write_value(1 / 3)

@@ -1,4 +1,4 @@
-"""Rows of runs: which, in what order, with which columns. What `bnlab list runs` is asked, on plain dictionaries.
+"""Choosing and sorting rows of runs, and their columns, for `bnlab list runs`; on plain dictionaries.
 
 No pandas here: it takes a fifth of a second to import, and a list should be there at once.
 """
@@ -29,12 +29,12 @@ SAME = 1e-9
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that a row must fulfill.
+    """One condition on a row.
 
     Attributes:
-        column: Of the row.
-        operator: ``= != < <= > >=``.
-        wanted: What to compare with; for ``=`` and ``!=`` several, by commas.
+        column: The column of the row whose value is compared.
+        operator: One of ``= != < <= > >=``.
+        wanted: The value to compare with; for ``=`` and ``!=`` several, with commas between.
     """
 
     column: str
@@ -42,7 +42,7 @@ class Condition:
     wanted: str
 
     def holds(self, row: Row) -> bool:
-        """Return whether a row fulfills it; a value that is not there is neither above nor below anything."""
+        """Return whether a row fulfills it; a missing value is neither above nor below any bound."""
         came = row.get(self.column)
         if self.operator in _ORDERS:
             if isinstance(came, str):  # dates, such as started
@@ -58,8 +58,8 @@ def read_condition(text: str, rows: Sequence[Row]) -> Condition:
     """Return a condition from words such as ``norm=batch,none``, ``lr>0.1``, ``test_accuracy>=90%``, ``run_id=*-s0-*``.
 
     Args:
-        text: A column, an operator, a value. ``*`` and ``?`` stand for any letters, ``null`` for what is not there.
-        rows: Whose columns it may name; the last part of a name will do where only one column ends in it.
+        text: A column, an operator, a value. ``*`` and ``?`` stand for any letters, ``null`` for a missing value.
+        rows: The rows whose columns it may name; the last part of a name will do where only one column ends in it.
 
     Raises:
         ConfigError: It is no condition, or names a column that no row has.
@@ -90,9 +90,9 @@ def find_column(word: str, rows: Sequence[Row], asked_by: str) -> str:
     """Return the column that a word names: the whole name, or its last part where only one column ends in it.
 
     Args:
-        word: What came.
-        rows: Whose columns there are.
-        asked_by: The option it came with, for the message.
+        word: The name, or its last part, as typed.
+        rows: The rows whose columns are searched.
+        asked_by: The option that the word was given to, for the error's message.
 
     Raises:
         ConfigError: There is no such column, or more than one.
@@ -132,9 +132,9 @@ def sort_rows(rows: Sequence[dict[str, Any]], keys: Sequence[str], reverse: bool
     """Return rows in order.
 
     Args:
-        rows: Which.
+        rows: The rows to sort.
         keys: Columns, the most important first; a minus before one turns its order round. Numbers come before words,
-            and what is not there comes last either way.
+            and a missing value comes last either way.
         reverse: Turn the order of every key round; without keys, the order that the rows came in.
 
     Raises:
@@ -155,7 +155,7 @@ def sort_rows(rows: Sequence[dict[str, Any]], keys: Sequence[str], reverse: bool
 
 
 def describe_column(column: str, rows: Sequence[Row]) -> str:
-    """Return what a column holds, for a reader whose condition no row fulfills.
+    """Return the values of a column in words, for a reader whose condition no row fulfills.
 
     Example:
         >>> describe_column("lr", [{"lr": 0.1}, {"lr": 10.0}])

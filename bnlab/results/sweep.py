@@ -1,4 +1,4 @@
-"""A sweep's folder: what was asked for, its runs in order, and the settings that tell them apart."""
+"""A sweep's folder: its overrides, its runs in order, and the settings that tell them apart."""
 
 import json
 import os
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnlab.results.arms import LEARNING_RATE, SEED, SweepArms, arm_keys, read_arms
 from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.runfolder.index import read_run_rows
 from bnlab.runfolder.writable import saying_where_it_cannot_write
-
-SEED, LEARNING_RATE = "seed", "optim.lr"
 
 _FACTS = frozenset(
     {
@@ -20,22 +19,19 @@ _FACTS = frozenset(
         *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"),
     }
 )
-"""Columns of a row that came out of a run; all others are its config."""
-
-_SAYS_ENOUGH = frozenset({"norm", "model", "data", "optim"})
-"""Keys whose value is known by itself: batch says enough, norm=batch says no more."""
+"""Columns of a row that tell of a run's identity or its results; all others are its config."""
 
 
 @dataclass(frozen=True)
 class SweepRuns:
-    """The runs of a sweep, as far as there are any.
+    """The runs of a sweep, as far as they have folders.
 
     Attributes:
-        folder: Of the sweep.
-        overrides: What was asked for.
-        planned: Ids of all its runs, in order; of those that are there, where nothing was planned.
-        rows: One per run that is there, in that order: what `read_run_rows` says of it.
-        swept: The settings that tell the runs apart, as the columns of the rows.
+        folder: The sweep's folder, with sweep.json and one folder per run.
+        overrides: The words of the command that made the sweep; none, where there is no sweep.json.
+        planned: Ids of all its runs, in order; without a sweep.json, of those that have a folder.
+        rows: One per run that has a folder, in that order, as `read_run_rows` returns them.
+        swept: The settings that tell the runs apart, as columns of the rows.
     """
 
     folder: Path
@@ -46,8 +42,12 @@ class SweepRuns:
 
     @property
     def arm_keys(self) -> tuple[str, ...]:
-        """The factors under comparison: what is swept besides the learning rate and the seed; else the norm."""
-        return tuple(key for key in self.swept if key not in {SEED, LEARNING_RATE}) or ("norm",)
+        """The factors under comparison, as columns of the rows."""
+        return arm_keys(self.swept)
+
+    def read_arms(self) -> SweepArms:
+        """Return the arms of the sweep; the loss at the start is read from the records of its runs."""
+        return read_arms(self.rows, self.swept, self.planned)
 
     def shared_settings(self) -> dict[str, Any]:
         """Return the settings that are the same in all runs."""
@@ -57,10 +57,10 @@ class SweepRuns:
 
 
 def read_sweep(folder: Path) -> SweepRuns:
-    """Return what lies in a sweep's folder; any folder of runs will do.
+    """Read a sweep's folder.
 
     Args:
-        folder: The sweep's.
+        folder: A folder with one folder per run; without a readable sweep.json, all of its runs are the sweep.
     """
     try:
         facts = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
@@ -77,7 +77,7 @@ def read_sweep(folder: Path) -> SweepRuns:
 
 
 def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
-    """Write a sweep's sweep.json: what was asked for, and its runs in order; nothing, where it says so already.
+    """Write a sweep's sweep.json: its overrides, and its runs in order; nothing, if the file says so already.
 
     Raises:
         ConfigError: The folder cannot be written to.
@@ -94,14 +94,15 @@ def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
 
 
 def swept_keys(rows: Iterable[Mapping[str, Any]], overrides: Sequence[str] = ()) -> list[str]:
-    """Return the settings that tell runs apart: the fewest, and those first that were asked for.
+    """Return the settings that tell runs apart: as few as possible, those of the overrides first.
 
-    A key of the overrides that has more than one value is one. Where these leave two runs alike, as with a group of
-    settings (``tuning=a,b``) or with no overrides at all, the settings that differ are added until no two are.
+    Each key of the overrides with more than one value is one of them. Where two runs have the same values of these, as
+    with a group of settings (``tuning=a,b``) or without overrides, other settings that differ are added, until no two
+    runs have the same values.
 
     Args:
-        rows: As `read_run_rows` gives them, or flat configs.
-        overrides: What was asked for, in Hydra's grammar.
+        rows: The runs, as `read_run_rows` returns them, or as flat configs.
+        overrides: The words of the command, in Hydra's grammar.
 
     Example:
         >>> rows = [{"seed": s, "norm": n, "norm.eps": e} for s in (0, 1) for n, e in (("batch", 1e-5), ("none", None))]
@@ -127,7 +128,7 @@ def swept_keys(rows: Iterable[Mapping[str, Any]], overrides: Sequence[str] = ())
 
 
 def _likelihood(key: str, values: Mapping[str, Sequence[str]]) -> tuple[int, bool, str]:
-    """Order settings by how likely they are what was swept: names of groups, then what all runs have."""
+    """Return a sort key that puts first what was probably swept: names of groups, then settings that all runs have."""
     first = {"norm": 0, "model": 1, "data": 2, "optim": 3, LEARNING_RATE: 4, SEED: 5}
     return (first.get(key, len(first)), "null" in values[key], key)
 
@@ -136,25 +137,12 @@ def _plain(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def label_of(settings: Mapping[str, Any]) -> str:
-    """Return what runs of some settings are called in tables and figures; a setting of None is one they do not have.
-
-    Example:
-        >>> label_of({"norm": "batch", "model.depth": 5, "norm.eps": 1e-05, "norm.num_groups": None})
-        'batch depth=5 eps=1e-05'
-    """
-    written = {k: f"{v:g}" if isinstance(v, float) else str(v) for k, v in settings.items() if v is not None}
-    return " ".join(
-        text if key in _SAYS_ENOUGH else f"{key.rpartition('.')[2]}={text}" for key, text in written.items()
-    )
-
-
 def figure_path(folder: Path, name: str, kind: str) -> Path:
-    """Return where a sweep's figure lies.
+    """Return the path of a sweep's figure.
 
     Args:
-        folder: The sweep's.
-        name: Of the figure.
-        kind: ``svg`` or ``png``.
+        folder: The folder of the sweep.
+        name: The figure's name, such as ``lr-sensitivity``.
+        kind: The format, ``svg`` or ``png``.
     """
     return folder / f"{name}.{kind}"

@@ -1,4 +1,4 @@
-"""Many runs: what they say, as rows."""
+"""Many run folders as rows: one flat dictionary per run."""
 
 import os
 from pathlib import Path

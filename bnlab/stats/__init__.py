@@ -1,1 +1,1 @@
-"""Numbers out of numbers: estimates with intervals, and what learning-rate curves say. NumPy and SciPy only."""
+"""Statistics: estimates with intervals, and figures of learning-rate curves. Floats in, frozen results out."""

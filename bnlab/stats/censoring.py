@@ -1,4 +1,4 @@
-"""Figures that a grid shows only as far as it reaches: at least this, at most that."""
+"""Censored figures: where a grid ends too early, only a lower or an upper bound of a figure is known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,10 +67,10 @@ def bounded_mean(
     mirror image holds for ``at_most``. Where the bounds point both ways nothing is known.
 
     Args:
-        values: One per seed.
-        sides: What each of them is.
-        scale: See `mean_over_seeds`.
-        within: See `mean_over_seeds`.
+        values: One figure or bound per seed.
+        sides: For each of the values, whether it is exact or a bound.
+        scale: Where the mean is taken, ``plain`` or ``log``, as in `mean_over_seeds`.
+        within: The least and the greatest value that the true mean can have, as in `mean_over_seeds`.
 
     Raises:
         StudyError: There are no values, or some cannot be averaged.

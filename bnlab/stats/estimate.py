@@ -1,4 +1,4 @@
-"""A mean, or a share, with its interval: what a few seeds can say.
+"""A mean, or a share, over a few seeds, with its interval.
 
 The unit of replication is the seed. Never hand in steps, learning rates or test images as if they were replicates.
 """
@@ -38,10 +38,10 @@ class Estimate:
     """A figure and its interval.
 
     Attributes:
-        value: The figure.
-        low: Lower end of its interval; None where there is none to be had.
-        high: Upper end; None as well.
-        n: How many seeds (or, of a share, runs) it stands on.
+        value: The mean or the share.
+        low: Lower end of its interval; None where there is none, as with one seed.
+        high: Upper end of its interval; None where there is none.
+        n: How many seeds (or, for a share, runs) it is computed from.
     """
 
     value: float
@@ -102,8 +102,8 @@ def share_of(num_hits: int, num_all: int, level: float = LEVEL) -> Estimate:
     For shares of runs that failed or diverged: there, mean and t would give 0 -+ 0 for 0 of 5.
 
     Args:
-        num_hits: How many did.
-        num_all: Out of how many; at least 1.
+        num_hits: How many runs failed or diverged, from 0 to ``num_all``.
+        num_all: How many runs there are in all; at least 1.
         level: How often the interval should hold the true share, in (0, 1).
 
     Raises:
@@ -136,7 +136,7 @@ def _checked(values: Sequence[float], scale: Scale) -> FloatArray:
         raise StudyError("a mean needs at least 1 value, got none")
     if not np.isfinite(x_S).all():
         wrong = float(x_S[~np.isfinite(x_S)][0])
-        raise StudyError(f"a mean needs finite values, got {wrong}. Count a diverged run as its start.")
+        raise StudyError(f"a mean needs finite values, got {wrong}. The outcome of a diverged run is its start.")
     if scale == "log" and (x_S <= 0).any():
         raise StudyError(f"a mean on the log scale needs values above 0, got {float(x_S[x_S <= 0][0])}")
     return x_S

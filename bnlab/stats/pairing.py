@@ -36,13 +36,13 @@ def compare(
     """Return one arm against another, pair by pair on the seeds that both have.
 
     A seed stands for the same initial weights (where shapes allow), the same batches and the same noise in all arms:
-    what it adds to both falls out of their ratio.
+    what it adds to both cancels in their ratio.
 
     Args:
-        arm: This one.
-        other: Against that one; on the same grid.
-        rule: When a run counts as trained; None: the usual one.
-        best: The accuracy that the rule's bar hangs from; None: the best that either reached.
+        arm: The outcomes of the arm whose advantage is asked for.
+        other: The outcomes of the arm that it is compared with, on the same grid.
+        rule: When a run is trained; None: the usual rule.
+        best: The accuracy from which the rule derives its bar; None: the best that either arm reached.
 
     Raises:
         StudyError: Their grids differ, or they have no seed in common.

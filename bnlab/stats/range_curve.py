@@ -1,4 +1,4 @@
-"""What one run with a rising learning rate shows: where the loss begins to fall, falls fastest, and breaks.
+"""A learning-rate range test of one run: where its loss begins to fall, falls fastest, and breaks.
 
 Shape letters: T steps, along which the learning rate rises by a constant factor.
 """
@@ -43,7 +43,7 @@ class RangeCurve:
     is_whole: bool = True
 
     def __post_init__(self) -> None:
-        """Check what came.
+        """Check the lengths.
 
         Raises:
             StudyError: The lengths differ.
@@ -73,18 +73,18 @@ class RangeFigures:
 
 
 def read_range(curve: RangeCurve) -> RangeFigures:
-    """Return what a range test shows.
+    """Return the figures of a range test.
 
     A screen, no measurement: the weights at a high rate have been prepared by the low ones before it, each rate has a
     few steps only to do its damage, and the figures move with the number of steps. It tends to overestimate what
     trains.
 
     Args:
-        curve: The test's.
+        curve: The losses of the test, with their learning rates.
 
     Source:
-        Smith 2015 (arXiv 1506.01186), there with a rate that rises linearly and an accuracy that is read by eye; an
-        exponential rise is what is commonly made of it. The thresholds are ours.
+        Smith 2015 (arXiv 1506.01186), there with a rate that rises linearly and an accuracy that is read by eye; the
+        exponential rise is common practice. The thresholds are ours.
 
     Example:
         >>> lrs = tuple(10 ** (k / 10 - 3) for k in range(50))
@@ -118,12 +118,12 @@ class RangeSpread:
     """Range tests of several seeds: the lowest and the highest of each figure, over the seeds that learned something.
 
     Attributes:
-        begins: See `RangeFigures`; None where no seed learned anything.
-        steepest: Likewise.
-        breaks: Likewise.
+        begins: The lowest and the highest rate at which a loss begins to fall; None where no seed learned anything.
+        steepest: The lowest and the highest of the steepest rates; None where no seed learned anything.
+        breaks: The lowest and the highest of the rates that break; None where no seed learned anything.
         breaks_side: ``at_least`` if a seed's had not broken at the end of the range.
-        num_learned: Seeds that learned something.
-        n: Seeds.
+        num_learned: How many seeds learned something.
+        n: How many seeds were tested.
     """
 
     begins: tuple[float, float] | None
@@ -135,12 +135,12 @@ class RangeSpread:
 
 
 def spread(figures: Sequence[RangeFigures]) -> RangeSpread:
-    """Return what the range tests of several seeds show together.
+    """Return the spread of the range tests of several seeds.
 
-    No mean and no interval: a screen should not look like a measurement.
+    It has no mean and no interval: a screen should not look like a measurement.
 
     Args:
-        figures: One per seed.
+        figures: The figures of the test of each seed.
 
     Example:
         >>> spread([RangeFigures(0.01, 0.1, 1.0, "exact"), RangeFigures(0.02, 0.1, 3.0, "at_least")]).breaks
@@ -168,7 +168,7 @@ def _half_window(lrs: FloatArray) -> int:
 
 
 def _smoothed(lrs: FloatArray, losses_T: FloatArray) -> FloatArray:
-    """Return the running median; a loss that is not finite counts as infinite, and stays at its place."""
+    """Return the running median; a loss that is not finite is taken as infinite, and stays at its place."""
     half = _half_window(lrs)
     finite_T = np.where(np.isfinite(losses_T), losses_T, np.inf)
     windows = [finite_T[max(0, i - half) : i + half + 1] for i in range(len(finite_T))]

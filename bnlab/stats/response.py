@@ -1,4 +1,4 @@
-"""What came of each learning rate and seed in one arm: the numbers that all about learning rates is made of.
+"""The outcomes of one arm at each learning rate and seed: the input of all statistics about learning rates.
 
 Shape letters: S seeds, L learning rates, in rising order.
 """
@@ -17,15 +17,15 @@ from bnlab.stats.estimate import BoolArray, FloatArray
 Metric = Literal["loss", "accuracy"]
 
 RANGE: dict[Metric, tuple[float, float]] = {"loss": (0.0, math.inf), "accuracy": (0.0, 1.0)}
-"""Where a figure can lie at all, and the distance of two of them."""
+"""The least and the greatest value that a loss or an accuracy can have; also of the distance between two of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseCurve:
     """The final figures of one arm over a complete grid of learning rates and seeds.
 
-    A run that diverged, or whose loss is not finite, is never dropped: it counts as having stayed where it started. So
-    does one that ended worse than it started.
+    A run that diverged, or whose loss is not finite, is never dropped: its outcome is its start. So is that of a run
+    that ended worse than it started.
 
         loss      min(l, l0), and l0 if diverged
         accuracy  max(a, a0), and a0 if diverged
@@ -55,7 +55,7 @@ class ResponseCurve:
     start_accuracy: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Check what came.
+        """Check that the parts fit together.
 
         Raises:
             StudyError: It does not fit together.
@@ -76,20 +76,20 @@ class ResponseCurve:
             if len(values) != len(self.seeds) or not all(map(math.isfinite, values)):
                 raise StudyError(f"{name} must have one finite value per seed ({len(self.seeds)}), got {list(values)}")
 
-    def lost(self) -> BoolArray:
+    def has_diverged(self) -> BoolArray:
         """Return (S, L): which runs diverged, or ended with a loss that is not finite."""
-        return is_lost(self.loss, self.diverged)
+        return has_diverged(self.loss, self.diverged)
 
-    def counted(self, metric: Metric) -> FloatArray:
-        """Return (S, L): what each run counts as; always finite."""
-        return counts_as(metric, getattr(self, metric), self.start(metric)[:, None], self.lost())
+    def outcome(self, metric: Metric) -> FloatArray:
+        """Return (S, L): the outcome of each run; always finite."""
+        return outcome_of(metric, getattr(self, metric), self.start(metric)[:, None], self.has_diverged())
 
     def badness(self, metric: Metric) -> FloatArray:
-        """Return (S, L): what each run counts as, turned so that less is better."""
-        return self.counted(metric) if metric == "loss" else -self.counted(metric)
+        """Return (S, L): the outcome of each run, with its sign turned where more is better: less is better then."""
+        return self.outcome(metric) if metric == "loss" else -self.outcome(metric)
 
     def regret(self, metric: Metric) -> FloatArray:
-        """Return (S, L): how much worse each run counts than the best of its seed; 0 at the best."""
+        """Return (S, L): how much worse the outcome of each run is than the best of its seed; 0 at the best."""
         badness_SL = self.badness(metric)
         return np.asarray(badness_SL - badness_SL.min(1, keepdims=True))
 
@@ -98,47 +98,49 @@ class ResponseCurve:
         return np.asarray(self.start_loss if metric == "loss" else self.start_accuracy, dtype=np.float64)
 
 
-def is_lost(loss: npt.ArrayLike | None, diverged: npt.ArrayLike) -> BoolArray:
-    """Return whether runs diverged, or ended with a loss that is not finite.
+def has_diverged(loss: npt.ArrayLike | None, diverged: npt.ArrayLike) -> BoolArray:
+    """Return which runs diverged, or ended with a loss that is not finite.
 
     Args:
         loss: Final validation losses, of any shape; NaN or None where there is none.
-        diverged: Whether they diverged.
+        diverged: Whether each run has the status ``diverged``, in the same shape.
     """
     return np.asarray(diverged, dtype=bool) | ~np.isfinite(np.asarray(loss, dtype=np.float64))
 
 
-def counts_as(metric: Metric, final: npt.ArrayLike | None, start: npt.ArrayLike, lost: bool | BoolArray) -> FloatArray:
-    """Return what runs count as, wherever runs are averaged: as their start, if they are lost or ended worse.
+def outcome_of(
+    metric: Metric, final: npt.ArrayLike | None, start: npt.ArrayLike, diverged: bool | BoolArray
+) -> FloatArray:
+    """Return the outcomes of runs: their start, if they diverged or ended worse, and their end otherwise.
 
-        loss      min(l, l0), and l0 if lost
-        accuracy  max(a, a0), and a0 if lost
+        loss      min(l, l0), and l0 if diverged
+        accuracy  max(a, a0), and a0 if diverged
 
     Args:
-        metric: Which figure.
-        final: What they ended with, of any shape; NaN or None where that is not known.
-        start: What they started with; NaN where that is not known: they count as what they ended with, if anything.
-        lost: See `is_lost`.
+        metric: Whether the figures are losses or accuracies.
+        final: The figures at the end, of any shape; NaN or None where they are not known.
+        start: The figures before the first step; finite.
+        diverged: Which of the runs diverged, by `has_diverged`.
 
     Source:
         See `ResponseCurve`.
 
     Example:
-        >>> counts_as("loss", [0.2, 9.0, 0.1], 2.3, lost=np.array([False, False, True])).tolist()
+        >>> outcome_of("loss", [0.2, 9.0, 0.1], 2.3, diverged=np.array([False, False, True])).tolist()
         [0.2, 2.3, 2.3]
     """
     clip = np.fmin if metric == "loss" else np.fmax  # both pass over a NaN
-    return np.where(lost, start, clip(np.asarray(final, dtype=np.float64), start))
+    return np.where(diverged, start, clip(np.asarray(final, dtype=np.float64), start))
 
 
-def first_best(badness_L: FloatArray) -> int:
+def place_of_least(values_L: FloatArray) -> int:
     """Return the place of the least value, the first among equals.
 
     Equal up to rounding: the same accuracies of other seeds add up to a mean that differs in its last bit.
 
     Example:
-        >>> first_best(np.array([-(0.3 + 0.2 + 0.1), -(0.1 + 0.2 + 0.3)])), first_best(np.array([2.0, 1.0]))
+        >>> place_of_least(np.array([-(0.3 + 0.2 + 0.1), -(0.1 + 0.2 + 0.3)])), place_of_least(np.array([2.0, 1.0]))
         (0, 1)
     """
-    least = float(badness_L.min())
-    return int((badness_L <= least + 1e-12 * max(1.0, abs(least))).argmax())
+    least = float(values_L.min())
+    return int((values_L <= least + 1e-12 * max(1.0, abs(least))).argmax())

@@ -1,4 +1,4 @@
-"""How much the outcome depends on the learning rate: the figures of one arm, and of one arm against another.
+"""How much the outcome depends on the learning rate: the figures of one arm.
 
 Shape letters: S seeds, L learning rates, in rising order.
 """
@@ -12,11 +12,11 @@ import numpy as np
 from bnlab.errors import StudyError
 from bnlab.stats.censoring import Bounded, Side, bounded_mean
 from bnlab.stats.estimate import Estimate, FloatArray, mean_over_seeds, share_of
-from bnlab.stats.response import RANGE, Metric, ResponseCurve, first_best
+from bnlab.stats.response import RANGE, Metric, ResponseCurve, place_of_least
 from bnlab.stats.trainable import Rule, TrainableRange, trainable_range
 
 TOLERANCE: dict[Metric, float] = {"loss": 0.1, "accuracy": 0.02}
-"""A share of the best that is given away. Less would drown in the noise between seeds: on 500 images that of an
+"""A share of the best that is given away. Less would be hidden by the noise between seeds: on 500 images that of an
 accuracy is 1 to 2 points."""
 
 EVEN = 1.3
@@ -46,8 +46,8 @@ class Sensitivity:
     """All figures of one arm.
 
     Attributes:
-        lrs: The grid.
-        seeds: The seeds.
+        lrs: The learning rates of the grid, rising.
+        seeds: The seeds that the figures are computed from.
         loss_sensitivity: See `lr_sensitivity`; in units of the loss.
         accuracy_sensitivity: The same of the accuracy; a share.
         best_by_loss: The LR with the lowest validation loss.
@@ -74,7 +74,7 @@ class Sensitivity:
 
 
 def lr_sensitivity(curve: ResponseCurve, metric: Metric = "loss") -> Estimate:
-    """Return how much worse than the best LR an LR of the grid is on average.
+    """Return how much worse than the best LR the LRs of the grid are on average.
 
         sensitivity = E over LRs of ( min(l(LR), l0) - l* )        l* = the least over the LRs
 
@@ -88,7 +88,7 @@ def lr_sensitivity(curve: ResponseCurve, metric: Metric = "loss") -> Estimate:
     effective LR adapts by itself: look at the trainable width and the maximal LR too.
 
     Args:
-        curve: The arm's.
+        curve: The outcomes of the arm over the grid.
         metric: ``accuracy`` takes the mirror image: a* - max(a, a0).
 
     Source:
@@ -112,18 +112,18 @@ def best_lr(curve: ResponseCurve, metric: Metric = "loss") -> BestLR:
     """Return the LR with the best outcome.
 
     Args:
-        curve: The arm's.
-        metric: What decides.
+        curve: The outcomes of the arm over the grid.
+        metric: The figure whose mean over seeds decides.
     """
-    counted_SL, start_S = curve.counted(metric), curve.start(metric)
-    best = first_best(curve.badness(metric).mean(0))
-    own = [first_best(row_L) for row_L in curve.badness(metric)]
+    outcome_SL, start_S = curve.outcome(metric), curve.start(metric)
+    best = place_of_least(curve.badness(metric).mean(0))
+    own = [place_of_least(row_L) for row_L in curve.badness(metric)]
     sides = [
-        _side(curve, best, bool((row_L == l0).all())) for best, row_L, l0 in zip(own, counted_SL, start_S, strict=True)
+        _side(curve, best, bool((row_L == l0).all())) for best, row_L, l0 in zip(own, outcome_SL, start_S, strict=True)
     ]
     return BestLR(
-        value=None if (counted_SL == start_S[:, None]).all() else curve.lrs[best],
-        outcome=mean_over_seeds(counted_SL[:, best].tolist(), within=RANGE[metric]),
+        value=None if (outcome_SL == start_S[:, None]).all() else curve.lrs[best],
+        outcome=mean_over_seeds(outcome_SL[:, best].tolist(), within=RANGE[metric]),
         of_seeds=bounded_mean([curve.lrs[place] for place in own], sides, "log"),
         at_edge={0: "lowest", len(curve.lrs) - 1: "highest"}.get(best),
     )
@@ -135,13 +135,13 @@ def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: fl
         loss      l <= (1 + tolerance) * l*       accuracy   a >= (1 - tolerance) * a*
 
     without a gap around the best LR. Between two points of the grid the curve is taken as straight in log LR, down
-    to a diverged run too, which counts as its start; for each seed alone, then averaged. ``at_least`` where a seed's
+    to a diverged run too, whose outcome is its start; for each seed alone, then averaged. ``at_least`` where a seed's
     stretch reaches an edge of the grid; ``unknown`` where a seed's start is within the tolerance already: a run that
     learns nothing, or diverges, would be as good as any, and the width that of the whole grid.
 
     Args:
-        curve: The arm's.
-        metric: Of which figure.
+        curve: The outcomes of the arm over the grid.
+        metric: The figure that the tolerance is a share of.
         tolerance: A share of the best, in (0, 1); None: 0.1 of the loss, 0.02 of the accuracy. A loss near 0 makes the
             width narrow and noisy: then ask for the accuracy.
 
@@ -153,8 +153,8 @@ def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: fl
         raise StudyError(f"tolerance must be above 0 and below 1, a share of the best, got {tolerance}")
     decades_L = np.log10(np.asarray(curve.lrs))
     found: list[tuple[float, Side]] = []
-    for row_L, regret_L, start in zip(curve.counted(metric), curve.regret(metric), curve.start(metric), strict=True):
-        best = first_best(regret_L)
+    for row_L, regret_L, start in zip(curve.outcome(metric), curve.regret(metric), curve.start(metric), strict=True):
+        best = place_of_least(regret_L)
         allowed = tolerance * abs(float(row_L[best]))
         if abs(float(start - row_L[best])) <= allowed:
             found.append((0.0, "unknown"))
@@ -176,13 +176,13 @@ def measure_sensitivity(
     """Return all figures of one arm.
 
     Args:
-        curve: The arm's.
-        rule: When a run counts as trained; None: the usual one.
-        best: The accuracy that the rule's bar hangs from; None: the arm's own best.
-        by: What the tolerance is asked of.
-        tolerance: See `tolerance_width`.
+        curve: The outcomes of the arm over the grid.
+        rule: When a run is trained; None: the usual rule.
+        best: The accuracy from which the rule derives its bar; None: the arm's own best.
+        by: The metric of the tolerance width.
+        tolerance: A share of the best, in (0, 1), as in `tolerance_width`; None: its default for the metric.
     """
-    lost_SL = curve.lost()
+    diverged_SL = curve.has_diverged()
     return Sensitivity(
         lrs=curve.lrs,
         seeds=curve.seeds,
@@ -192,7 +192,7 @@ def measure_sensitivity(
         best_by_accuracy=best_lr(curve, "accuracy"),
         trainable=trainable_range(curve, rule, best),
         tolerance_width=tolerance_width(curve, by, tolerance),
-        diverged=share_of(int(lost_SL.sum()), lost_SL.size),
+        diverged=share_of(int(diverged_SL.sum()), diverged_SL.size),
     )
 
 
@@ -218,14 +218,14 @@ def is_even(lrs: tuple[float, ...]) -> bool:
 
 
 def _side(curve: ResponseCurve, best: int, is_flat: bool) -> Side:
-    """Return what a best LR at a place of the grid tells of the true one."""
+    """Return whether a best LR at a place of the grid is exact, or only a bound of the true one."""
     if is_flat:
         return "unknown"
     return "at_most" if best == 0 else "at_least" if best == len(curve.lrs) - 1 else "exact"
 
 
 def _stretch(decades_L: FloatArray, regret_L: FloatArray, allowed: float) -> tuple[float, bool]:
-    """Return how far from its first point a curve stays allowed, and whether that is all of it."""
+    """Return how far from its first point a curve stays within the tolerance, and whether it does so to its end."""
     for place in range(1, len(regret_L)):
         if regret_L[place] > allowed:
             inside, outside = regret_L[place - 1], regret_L[place]

@@ -11,23 +11,23 @@ import numpy as np
 from bnlab.errors import StudyError
 from bnlab.stats.censoring import Bounded, Side, bounded_mean
 from bnlab.stats.estimate import BoolArray, FloatArray
-from bnlab.stats.response import Metric, ResponseCurve, first_best
+from bnlab.stats.response import Metric, ResponseCurve, place_of_least
 
 MARGIN = 0.05
-"""Of accuracy, 5 points below the best: beyond the noise of a validation set of 500 (1 to 2 points)."""
+"""5 points of accuracy below the best: more than the noise of a validation set of 500 images (1 to 2 points)."""
 
 QUOTA = 2 / 3
-"""Of the seeds. All of them would make a maximum that falls with every seed added."""
+"""Share of the seeds that must be trained. With all of them, the maximum would fall with every seed added."""
 
 LOSS_SHARE = 0.5
-"""Of the loss at the start, where the loss is asked instead of the accuracy."""
+"""Share of the loss at the start, for a rule that asks the loss instead of the accuracy."""
 
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a run counts as trained, and an LR as trainable.
+    """When a run is trained, and when an LR is trainable.
 
         accuracy  a >= max(best - margin, a0 + margin), and it did not diverge
         loss      l < 0.5 * l0, and it did not diverge
@@ -35,11 +35,11 @@ class Rule:
     ``best`` is one bar for all arms, the best accuracy that any of them reached (the mean over seeds at one LR): with a
     bar of its own, an arm that learns nothing would "train" everywhere. a0 + margin is for the case that none learns.
 
-    The accuracy counts a run as untrained that still sits on its first plateau, as deep sigmoid nets do: where the
+    By the accuracy, a run that is still on its first plateau, as deep sigmoid nets are, is not trained: where the
     range ends on the left depends on the number of steps.
 
     Args:
-        by: Which figure is asked.
+        by: The metric that decides: accuracy or loss.
         margin: How far below the best is still trained, and how far above the start: a share, in (0, 1).
         quota: Share of the seeds that must be trained for an LR to be trainable, in (0, 1].
 
@@ -52,7 +52,7 @@ class Rule:
     quota: float = QUOTA
 
     def __post_init__(self) -> None:
-        """Check what came.
+        """Check the values.
 
         Raises:
             StudyError: A margin or a quota out of range.
@@ -80,11 +80,11 @@ class TrainableRange:
         max_lr_of_seeds: Geometric mean over seeds of each seed's own, with its interval.
         width_of_seeds: Mean over seeds of log10(max / min), in decades, with its interval; ``at_least`` where a
             seed's range reaches an edge of the grid, ``unknown`` where a seed trains nowhere on it. One with a single
-            LR counts as 0.
+            LR has the width 0.
         max_lr_by_seed: Each seed's own maximal LR.
-        max_side_by_seed: And what is known of it.
+        max_side_by_seed: Whether each seed's maximal LR is exact, or a bound.
         width_by_seed: Each seed's width, in decades; 0 where it is unknown.
-        width_side_by_seed: And what is known of it.
+        width_side_by_seed: Whether each seed's width is exact, or a bound.
         beyond_gap: LRs that are trainable too, but beyond one that is not.
     """
 
@@ -103,41 +103,41 @@ def trained(curve: ResponseCurve, rule: Rule, best: float | None = None) -> Bool
     """Return (S, L): which runs are trained, by a rule.
 
     Args:
-        curve: The arm's.
-        rule: When.
-        best: The bar's accuracy; None: the arm's own best.
+        curve: The outcomes of the arm over the grid.
+        rule: When a run is trained.
+        best: The accuracy from which the rule derives its bar; None: the arm's own best.
     """
     if rule.by == "loss":
-        well_SL = curve.counted("loss") < LOSS_SHARE * curve.start("loss")[:, None]
+        well_SL = curve.outcome("loss") < LOSS_SHARE * curve.start("loss")[:, None]
     else:
-        well_SL = curve.counted("accuracy") >= bars(curve, rule, best)[:, None] - _ROUNDING
-    return np.asarray(well_SL)  # a run that diverged counts as its start, which no bar is as low as
+        well_SL = curve.outcome("accuracy") >= bars(curve, rule, best)[:, None] - _ROUNDING
+    return np.asarray(well_SL)  # the outcome of a run that diverged is its start, and every bar is above the start
 
 
 def bars(curve: ResponseCurve, rule: Rule, best: float | None = None) -> FloatArray:
-    """Return (S,): the accuracies from which on each seed's runs count as trained.
+    """Return (S,): the accuracies from which on the runs of each seed are trained.
 
     Args:
-        curve: The arm's.
-        rule: When; by the accuracy.
-        best: The bar's accuracy; None: the arm's own best.
+        curve: The outcomes of the arm over the grid.
+        rule: When a run is trained; one that asks the accuracy.
+        best: The accuracy from which the rule derives its bar; None: the arm's own best.
     """
     best = best_accuracy(curve) if best is None else best
     return np.maximum(best - rule.margin, curve.start("accuracy") + rule.margin)
 
 
 def best_accuracy(*curves: ResponseCurve) -> float:
-    """Return the best accuracy that any of some arms reached: the highest mean over seeds at one LR."""
-    return max(float(curve.counted("accuracy").mean(0).max()) for curve in curves)
+    """Return the best accuracy of some arms: the highest mean over seeds that any of them has at one LR."""
+    return max(float(curve.outcome("accuracy").mean(0).max()) for curve in curves)
 
 
 def trainable_range(curve: ResponseCurve, rule: Rule | None = None, best: float | None = None) -> TrainableRange:
     """Return from which LR to which an arm trains.
 
     Args:
-        curve: The arm's.
-        rule: When a run is trained; None: the usual one.
-        best: The bar's accuracy; None: the arm's own best.
+        curve: The outcomes of the arm over the grid.
+        rule: When a run is trained; None: the usual rule.
+        best: The accuracy from which the rule derives its bar; None: the arm's own best.
 
     Source:
         Ours.
@@ -153,9 +153,9 @@ def trainable_range(curve: ResponseCurve, rule: Rule | None = None, best: float 
     trained_SL = trained(curve, rule, best)
     badness_SL = curve.badness(rule.by)
     enough_L = trained_SL.mean(0) >= rule.quota - _ROUNDING
-    ends = _ends(enough_L, first_best(badness_SL.mean(0)))
+    ends = _ends(enough_L, place_of_least(badness_SL.mean(0)))
     reached = () if ends is None else range(ends[0], ends[1] + 1)
-    of_seeds = [_ends(row, first_best(bad)) for row, bad in zip(trained_SL, badness_SL, strict=True)]
+    of_seeds = [_ends(row, place_of_least(bad)) for row, bad in zip(trained_SL, badness_SL, strict=True)]
     maxima = [_maximum(curve.lrs, e) for e in of_seeds]
     widths = [_width(curve.lrs, e) for e in of_seeds]
     max_lr, max_side = _maximum(curve.lrs, ends)

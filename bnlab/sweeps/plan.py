@@ -11,7 +11,7 @@ from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
 from bnlab.config.grammar import as_words
 from bnlab.errors import BnlabError, ConfigError
-from bnlab.results.sweep import label_of
+from bnlab.results.arms import LEARNING_RATE, arm_keys, label_of
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
@@ -59,11 +59,11 @@ class Sweep:
 
     def arm(self, name: str) -> str:
         """Return the arm of a run: its values of the swept keys, without the learning rate and the seed."""
-        return self._settings(name, [key for key in self.swept if key not in {"optim.lr", "seed"}]) or "all"
+        return self._settings(name, arm_keys(self.swept)) or "all"
 
     def cell(self, name: str) -> str:
         """Return the cell of a run within its arm: its learning rate, if that is swept."""
-        return self._settings(name, [key for key in self.swept if key == "optim.lr"])
+        return self._settings(name, [key for key in self.swept if key == LEARNING_RATE])
 
     def _settings(self, name: str, keys: Sequence[str]) -> str:
         flat = by_name(flatten(self.configs[name].as_dict()))

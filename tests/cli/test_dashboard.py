@@ -95,7 +95,7 @@ def test_a_sweep_is_shown_by_its_name_with_its_arms_and_the_pages_to_look_at(
     assert status == 130
     assert f"{address}#hparams" in err
     assert f"{address}#custom_scalars&regexInput=%5Earms/" in err
-    assert "1 of 2 runs have ended. What ends from now on joins in." in err
+    assert "1 of 2 runs have ended. Runs that end from now on are added." in err
 
 
 def test_what_ends_while_it_is_shown_joins_its_arm(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

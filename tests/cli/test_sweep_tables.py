@@ -15,6 +15,8 @@ def written_run(folder: Path, lr: float, seed: int, status: Status) -> None:
     (folder / "manifest.json").write_text(json.dumps({"status": status, "config": config}))
     if status == "finished":
         (folder / "summary.json").write_text(json.dumps({"run_id": folder.name, "validation_loss": 0.5}))
+        start = {"kind": "eval", "step": 0, "split": "validation", "values": {"loss": 2.3, "accuracy": 0.1}}
+        (folder / "metrics.jsonl").write_text(json.dumps(start) + "\n")
 
 
 def test_all_tables_call_a_run_without_a_result_by_the_same_word(

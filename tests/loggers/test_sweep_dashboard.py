@@ -36,6 +36,13 @@ def sweep(tmp_path: Path) -> Path:
     return sweep_of(folder, ids, ["norm=batch,none", "optim.lr=0.01,0.1,1", "seed=0,1"])
 
 
+def one_more_seed(sweep: Path, losses: list[float]) -> None:
+    """Add a third seed to one arm, with some losses at its best learning rate."""
+    (sweep / "sweep.json").unlink()
+    for lr in LRS:
+        run_folder(sweep, "batch", lr, 2, losses if lr == 0.1 else LRS[lr])
+
+
 def events_in(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}).Reload()
 
@@ -120,13 +127,15 @@ def test_an_arm_that_diverges_everywhere_has_no_best_learning_rate(tmp_path: Pat
         run_folder(tmp_path, "none", lr, 0, [2.0, 1e9], status="diverged", diverged_at=3)
     write_sweep_dashboard(tmp_path)
     (event,) = events_in(tmp_path).Tensors("sweep")
-    assert "| none | none: all diverged | 1 | 2.0000 | 80.0% | 2 of 2 |" in event.tensor_proto.string_val[0].decode()
+    assert (
+        "| none | none: no run ended better than it started | 1 | 2.0000 | 80.0% | 2 of 2 |"
+        in event.tensor_proto.string_val[0].decode()
+    )
 
 
 def test_writing_it_again_leaves_no_pile_of_files_and_says_the_newest(sweep: Path) -> None:
     write_sweep_dashboard(sweep)
-    run_folder(sweep, "batch", 0.1, 2, [2.0, 1.0, 0.2])
-    (sweep / "sweep.json").unlink()
+    one_more_seed(sweep, [2.0, 1.0, 0.2])
     write_sweep_dashboard(sweep)
     write_sweep_dashboard(sweep)
     for folder in (sweep, sweep / "arms" / "batch", sweep / "arms" / "none"):
@@ -212,8 +221,7 @@ def test_a_tensorboard_that_looks_on_shows_what_is_new(sweep: Path, in_python: b
     with live_tensorboard(sweep, in_python=in_python) as board:
         tag = {"run": "arms/batch", "tag": "eval/loss"}
         before = board.wait_for("data/plugin/scalars/scalars", lambda points: len(points) == 3, **tag)
-        (sweep / "sweep.json").unlink()
-        run_folder(sweep, "batch", 0.1, 2, [3.0, 2.0, 0.1])
+        one_more_seed(sweep, [3.0, 2.0, 0.1])
         write_sweep_dashboard(sweep)
         after = board.wait_for("data/plugin/scalars/scalars", lambda points: points[0][2] != before[0][2], **tag)
         assert [(step, value) for _, step, value in after] == [

@@ -27,20 +27,20 @@ def test_the_sensitivity_of_a_v_is_the_mean_of_its_arms() -> None:
     assert lr_sensitivity(curve_of(LRS, 0.2 + 0.5 * abs(DECADES))).value == pytest.approx(5 / 9)
 
 
-def test_no_run_counts_as_worse_than_its_start() -> None:
+def test_no_outcome_is_worse_than_the_start() -> None:
     # 2 per decade and l0 = 2.3: regrets 2.1, 2.1, 2, 1, 0, 1, 2, 2.1, 2.1
     curve = curve_of(LRS, 0.2 + 2 * abs(DECADES))
     assert lr_sensitivity(curve).value == pytest.approx(14.4 / 9)
 
 
 @pytest.mark.parametrize("lost", [math.nan, math.inf, 1e30])
-def test_a_loss_that_is_no_number_or_huge_counts_as_the_start(lost: float) -> None:
+def test_the_outcome_of_a_loss_that_is_no_number_or_huge_is_the_start(lost: float) -> None:
     curve = curve_of([1, 10, 100], [0.3, 0.2, lost], [0.9, 0.93, math.nan if lost != 1e30 else 0.1])
     assert lr_sensitivity(curve).value == pytest.approx((0.1 + 0 + 2.1) / 3)
     assert lr_sensitivity(curve, "accuracy").value == pytest.approx((0.03 + 0 + 0.83) / 3)
 
 
-def test_a_diverged_run_counts_as_the_start_even_if_its_last_loss_is_low() -> None:
+def test_the_outcome_of_a_diverged_run_is_the_start_even_if_its_last_loss_is_low() -> None:
     curve = curve_of([1, 10, 100], [0.3, 0.2, 0.1], [0.9, 0.93, 0.95], diverged=[0, 0, 1])
     assert lr_sensitivity(curve).value == pytest.approx((0.1 + 0 + 2.1) / 3)
     assert lr_sensitivity(curve, "accuracy").value == pytest.approx((0.03 + 0 + 0.83) / 3)
@@ -48,7 +48,7 @@ def test_a_diverged_run_counts_as_the_start_even_if_its_last_loss_is_low() -> No
     assert measure_sensitivity(curve).diverged.value == pytest.approx(1 / 3)
 
 
-def test_each_run_that_is_lost_counts_once_among_the_diverged() -> None:
+def test_each_run_that_diverged_or_has_no_finite_loss_is_counted_once_among_the_diverged() -> None:
     curve = curve_of([1, 10, 100], [[0.3, math.inf, 0.1], [0.3, 0.2, 0.1]], diverged=[[0, 0, 1], [0, 0, 1]])
     found = measure_sensitivity(curve).diverged
     assert (found.value, found.n) == (3 / 6, 6)
@@ -61,7 +61,7 @@ def test_no_interval_goes_where_no_figure_can_lie() -> None:
     assert best_lr(curve_of([1, 10], [[0.0, 1], [0.1, 1]])).outcome.low == 0
 
 
-def test_an_accuracy_below_the_start_counts_as_the_start() -> None:
+def test_the_outcome_of_an_accuracy_below_the_start_is_the_start() -> None:
     curve = curve_of([1, 10], [0.3, 2.0], [0.9, 0.04])
     assert lr_sensitivity(curve, "accuracy").value == pytest.approx((0.9 - 0.1) / 2)
 

@@ -34,7 +34,7 @@ def session_start(config: RunConfig, keys: Sequence[str] | None) -> list[Summary
     TensorBoard takes the columns from any one run, so every run declares them all.
 
     Args:
-        config: The run's.
+        config: The config of the run.
         keys: The columns, such as ``norm`` and ``optim.lr``; None: every setting that can change a number.
     """
     settings = {key.removesuffix(".name"): value for key, value in flatten(config.as_dict()).items() if key != "name"}

@@ -13,7 +13,7 @@ def run_layout(diagnostics: Iterable[str]) -> Summary.Value:
     """Return the page of a run: both losses in one chart, and each diagnostic's layers and facets in one chart.
 
     Args:
-        diagnostics: Their names.
+        diagnostics: The names of those that the run shows in TensorBoard.
     """
     curves = [
         lines("loss", ["train/loss", "eval/loss"]),
@@ -27,7 +27,7 @@ def run_layout(diagnostics: Iterable[str]) -> Summary.Value:
 
 
 def inside_charts(diagnostics: Iterable[str]) -> list[Any]:
-    """Return one chart per diagnostic, with whatever layers and facets it turns out to have."""
+    """Return one chart per diagnostic, with all layers and facets that it has."""
     return [
         layout_pb2.Chart(title=name.replace("_", " "), multiline=layout_pb2.MultilineChartContent(tag=[f"^{name}/.+$"]))
         for name in diagnostics
@@ -46,7 +46,7 @@ def band(title: str, value: str, lower: str | None = None, upper: str | None = N
     The tags must be those of arms alone: of a run that has some of them, the chart says that it lacks the others.
 
     Args:
-        title: Above it.
+        title: The words above the chart.
         value: The tag of the curve.
         lower: The tag of the lower end; None: no area.
         upper: The tag of the upper end.
@@ -59,7 +59,7 @@ def category(title: str, charts: Sequence[Any], closed: bool = False) -> Any:
     """Return a part of the page.
 
     Args:
-        title: Above it. Where several runs have a part of the same title, TensorBoard makes one of them.
+        title: The words above the part. TensorBoard joins the parts of several runs that have the same title.
         charts: From left to right; TensorBoard 2.21 shows them from the last to the first.
         closed: Until it is clicked on: a chart asks for the curves of every run that is chosen, one by one.
     """

@@ -22,14 +22,14 @@ class TensorBoardLogger:
     """Writes a run's records as TensorBoard events.
 
     Args:
-        folder: The run's.
-        config: Written as text, but for a run of a sweep, and as hyperparameters. Its ``diagnostics.tensorboard`` says
-            which diagnostics are shown; all are in metrics.jsonl.
-        hparam_keys: Of a run of a sweep: the settings that are swept, which alone become columns of its HParams
-            table. Text and the Custom Scalars page are then the sweep's own. None: a run by itself.
-        purge_step: Of a run that goes on: the first step that is told anew. What an earlier event file says of it and
-            of later steps is dropped by TensorBoard. One more than the checkpoint's step, where that file is known to
-            be whole; 0 where all is told again.
+        folder: The folder of the run, for its event file.
+        config: The config of the run. It is written as hyperparameters, and for a run outside of a sweep as text too.
+            Its ``diagnostics.tensorboard`` names the diagnostics that are shown; all are in metrics.jsonl.
+        hparam_keys: For a run of a sweep, the settings that are swept: they alone become columns of the HParams table,
+            and the sweep's own page has the text and the Custom Scalars. None for a run outside of a sweep.
+        purge_step: For a resumed run, the first step that is written again: TensorBoard drops that step and later ones
+            of earlier event files. One more than the checkpoint's step if those files are known to be whole; 0 if all
+            steps are written again.
     """
 
     def __init__(

@@ -14,8 +14,8 @@ def serve(logdir: Path, port: int | None) -> str:
     """Start TensorBoard on the loopback address, in a thread of its own; return its address.
 
     Args:
-        logdir: What it shows.
-        port: Where; None: 6006, or the next that is free.
+        logdir: The folder whose event files it shows.
+        port: The port to serve on; None: 6006, or the next that is free.
 
     Raises:
         ConfigError: The port is taken, or cannot be had.

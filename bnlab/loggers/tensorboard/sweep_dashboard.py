@@ -1,4 +1,4 @@
-"""The dashboard of a sweep: what its arms have in common, and how they differ, for TensorBoard on the sweep's folder.
+"""The dashboard of a sweep: its arms side by side, for TensorBoard on the sweep's folder.
 
 ::
 
@@ -7,8 +7,8 @@
         arms/<arm>/events.out.tfevents.*   a TensorBoard run per arm: means over seeds, and their intervals
         <run id>/events.out.tfevents.*     each run, one row of the HParams table
 
-An arm's curves carry the tags of its runs and so overlay them. What it has beside, a band and the response to the
-learning rate, has tags of its own: the chart that draws a band complains of every run that has some of its tags only.
+An arm's curves have the tags of its runs, so that TensorBoard overlays them. Its band, and its outcomes against the
+learning rate, have tags of their own: a chart with a band complains about every run that has only some of its tags.
 """
 
 import contextlib
@@ -29,9 +29,11 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from bnlab.loggers.tensorboard.layouts import band, category, inside_charts, layout
 from bnlab.loggers.tensorboard.values import beginning, event, picture, scalar, text
-from bnlab.results.curves import RANGES, Arm, Curve, Response, read_sweep_arms
+from bnlab.results.arms import Arm, BestRate, SweepArms
+from bnlab.results.curves import Curve, read_best_curves
+from bnlab.results.outcomes import ENDED, Cell
 from bnlab.results.sweep import SweepRuns, read_sweep
-from bnlab.stats.estimate import Estimate
+from bnlab.stats.response import RANGE, Metric
 
 ARMS = "arms"
 BANDS = {"train/loss": "training loss", "eval/loss": "validation loss", "eval/accuracy": "validation accuracy"}
@@ -41,8 +43,8 @@ LR_STEPS_PER_DECADE = 100
 """TensorBoard's steps are whole numbers: a learning rate stands at 100 * log10(LR), so that 0.1 is -100, and 1 is 0."""
 
 LR_AXIS = "by 100 log10(LR): -200 is 0.01, 0 is 1"
-FINALS = ("loss", "accuracy")
-"""What is drawn against the learning rate, of the validation set at the end, with its interval."""
+FINALS: tuple[Metric, ...] = ("loss", "accuracy")
+"""The figures of the validation set at the end that are drawn against the learning rate, with their intervals."""
 
 DIVERGED = "lr_sensitivity/diverged_share"
 """Without one: that of 0 out of 5 reaches to 0.43, and would cover everything else."""
@@ -58,35 +60,42 @@ _log = logging.getLogger("bnlab")
 def write_sweep_dashboard(sweep_folder: Path, figures: Mapping[str, bytes] | None = None) -> None:
     """Write a sweep's page and its arms, out of the runs that have ended; again whenever there are more.
 
-    What was there before is replaced. A TensorBoard that is looking on shows the new curves at its next reload.
+    Earlier pages are replaced. A TensorBoard that is running shows the new curves at its next reload.
 
     Args:
-        sweep_folder: Of the sweep, finished or not; any folder of runs will do.
-        figures: By name, PNG files for TensorBoard's Images page.
+        sweep_folder: The folder of the sweep, finished or not; any folder of runs will do.
+        figures: PNG files for TensorBoard's Images page, by the name that they have there; None: no page.
     """
     (sweep_folder / ".locks").mkdir(exist_ok=True)
     try:
         with FileLock(sweep_folder / ".locks" / "dashboard.lock", timeout=WAIT_S):
             sweep = read_sweep(sweep_folder)
-            arms = read_sweep_arms(sweep)
-            for arm in arms:
-                _write_events(sweep_folder / ARMS / arm.name, _arm_events(arm))
-            _write_events(sweep_folder, [event(0, _page_of(sweep, arms, figures or {}))])
-            _take_away_others(sweep_folder / ARMS, {arm.name for arm in arms})
+            found = sweep.read_arms()
+            bests = [(arm, best) for arm in found.arms if (best := arm.best()) is not None]
+            tags: dict[str, None] = {}
+            for arm, best in bests:
+                curves = read_best_curves(arm)
+                tags |= dict.fromkeys(curves)
+                _write_events(sweep_folder / ARMS / arm.folder_name, _arm_events(arm, best, curves))
+            page = [layout(_categories([arm for arm, _ in bests], tags))]
+            page.append(text("sweep", _summary(sweep, found), "The sweep so far."))
+            page += [picture(name, png, "") for name, png in (figures or {}).items()]
+            _write_events(sweep_folder, [event(0, page)])
+            _remove_other_arms(sweep_folder / ARMS, {arm.folder_name for arm, _ in bests})
     except Timeout:
         _log.warning("%s: another process writes its dashboard; this one leaves it alone", sweep_folder)
 
 
-def _arm_events(arm: Arm) -> list[Event]:
+def _arm_events(arm: Arm, best: BestRate, curves: Mapping[str, Curve]) -> list[Event]:
     values: dict[int, list[Summary.Value]] = {}
-    what = f"Mean over {arm.best.num_seeds} seeds at the best learning rate of this arm, {arm.best.lr:g}."
-    for tag, curve in arm.curves.items():
+    what = f"Mean over {len(best.cell.runs)} seeds at the best learning rate of this arm, {best.cell.lr:g}."
+    for tag, curve in curves.items():
         _add(values, curve.steps, {tag: curve.mean}, what)
         if tag in BANDS:
             _add(values, curve.steps, _band_of(band_tags(tag), curve), f"{what} Band: 95% interval of the mean.")
     events = [event(step, values[step]) for step in sorted(values)]
-    if len(arm.responses) > 1:
-        events += [event(lr_step(each.lr), _response_values(each)) for each in arm.responses]
+    if len(arm.compared) > 1:
+        events += [event(lr_step(cell.lr), _values_at(cell)) for cell in arm.compared]
     return events
 
 
@@ -119,65 +128,69 @@ def lr_step(lr: float) -> int:
 
 
 def lr_tags(final: str) -> tuple[str, str, str]:
-    """Return the tags of the response to the learning rate: of the mean, and of the ends of its interval."""
+    """Return the tags of the outcomes against the learning rate: of the mean, and of the ends of its interval."""
     name = f"lr_sensitivity/validation_{final}"
     return name, f"{name}_low", f"{name}_high"
 
 
-def _response_values(response: Response) -> list[Summary.Value]:
-    values = [scalar(DIVERGED, response.num_diverged / response.num_seeds, f"Share of the seeds, {LR_AXIS}.")]
+def _values_at(cell: Cell) -> list[Summary.Value]:
+    values = [scalar(DIVERGED, cell.num_diverged / len(cell.runs), f"Share of the seeds, {LR_AXIS}.")]
     for final in FINALS:
-        estimate: Estimate = getattr(response, final)
-        least, most = RANGES[final]
+        estimate = cell.mean(final)
+        least, most = RANGE[final]
         low = estimate.value if estimate.low is None else max(estimate.low, least)
         high = estimate.value if estimate.high is None else min(estimate.high, most)
-        what = f"Mean over seeds at the end, and its 95% interval, {LR_AXIS}. A run that diverged counts as its start."
+        what = (
+            f"Mean over seeds at the end, and its 95% interval, {LR_AXIS}. A run that diverged enters with its start."
+        )
         values += [scalar(t, v, what) for t, v in zip(lr_tags(final), (estimate.value, low, high), strict=True)]
     return values
 
 
-def _page_of(sweep: SweepRuns, arms: Sequence[Arm], figures: Mapping[str, bytes]) -> list[Summary.Value]:
-    page = [layout(_categories(arms)), text("sweep", _summary(sweep, arms), "The sweep so far.")]
-    return [*page, *(picture(name, png, "") for name, png in figures.items())]
-
-
-def _categories(arms: Sequence[Arm]) -> list[Any]:
-    """Return the parts of the Custom Scalars page."""
+def _categories(arms: Sequence[Arm], tags: Iterable[str]) -> list[Any]:
+    """Return the parts of the Custom Scalars page, for arms whose curves have some tags."""
     curves = [band(title, *band_tags(tag)) for tag, title in BANDS.items()]
     parts = [category("Arms, each at its best learning rate: mean over seeds, 95% interval", curves)]
-    if any(len(arm.responses) > 1 for arm in arms):
+    if any(len(arm.compared) > 1 for arm in arms):
         charts = [band(f"validation {final} at the end, {LR_AXIS}", *lr_tags(final)) for final in FINALS]
         charts.append(band(f"share of the seeds that diverged, {LR_AXIS}", DIVERGED))
         parts.append(category("Learning-rate sensitivity", charts))
-    groups = dict.fromkeys(tag.partition("/")[0] for arm in arms for tag in arm.curves)
+    groups = dict.fromkeys(tag.partition("/")[0] for tag in tags)
     inside = inside_charts(group for group in groups if group not in {"train", "eval"})
     if inside:
         parts.append(category("Inside the network", inside, closed=True))
     return parts
 
 
-def _summary(sweep: SweepRuns, arms: Sequence[Arm]) -> str:
-    """Return a page of Markdown: the best of each arm, what was asked for, what all runs have in common."""
-    ended = sum(row["status"] in {"finished", "diverged"} for row in sweep.rows)
+def _summary(sweep: SweepRuns, found: SweepArms) -> str:
+    """Return a page of Markdown: the best of each arm, the missing runs, the overrides, the settings of all runs."""
+    ended = sum(row["status"] in ENDED for row in sweep.rows)
     table = ["| arm | best learning rate | seeds | validation loss | validation accuracy | diverged, of all runs |"]
     table.append("|---" * 6 + "|")
-    for arm in arms:
-        lost, num_runs = (sum(getattr(r, key) for r in arm.responses) for key in ("num_diverged", "num_seeds"))
-        figures = [f"{arm.best.num_seeds}", f"{arm.best.loss.value:.4f}", f"{arm.best.accuracy.value:.1%}"]
-        table.append(f"| {' | '.join([arm.name, _best_of(arm), *figures, f'{lost} of {num_runs}'])} |")
-    parts = [f"{ended} of {len(sweep.planned)} runs have ended.", "\n".join(table)]
+    for arm in found.arms:
+        if (best := arm.best()) is not None:
+            entries = [arm.folder_name, _rate_of(best), *_figures_of(best.cell), _diverged(arm)]
+            table.append(f"| {' | '.join(entries)} |")
+    parts = [f"{ended} of {len(sweep.planned)} runs have ended.", "\n".join(table), *found.sentences()]
     if sweep.overrides:
         parts += ["Asked for:", _block(sweep.overrides)]
     shared = sweep.shared_settings()
     return "\n\n".join([*parts, "In all runs:", _block(f"{key}: {json.dumps(v)}" for key, v in shared.items())])
 
 
-def _best_of(arm: Arm) -> str:
-    if arm.best.num_diverged == arm.best.num_seeds:
-        return "none: all diverged"
-    rates = [response.lr for response in arm.responses]
-    is_edge = len(rates) > 1 and arm.best.lr in {rates[0], rates[-1]}
-    return f"{arm.best.lr:g}{' (the edge of the grid)' if is_edge else ''}"
+def _rate_of(best: BestRate) -> str:
+    if best.lr is None:
+        return "none: no run ended better than it started"
+    return f"{best.lr:g}{' (the edge of the grid)' if best.edge else ''}"
+
+
+def _figures_of(cell: Cell) -> list[str]:
+    return [f"{len(cell.runs)}", f"{cell.mean('loss').value:.4f}", f"{cell.mean('accuracy').value:.1%}"]
+
+
+def _diverged(arm: Arm) -> str:
+    num_runs = sum(len(cell.outcomes) for cell in arm.cells)
+    return f"{sum(cell.num_diverged for cell in arm.cells)} of {num_runs}"
 
 
 def _block(entries: Iterable[str]) -> str:
@@ -199,11 +212,11 @@ def _write_events(folder: Path, events: Iterable[Event]) -> None:
     # a new name each time: a TensorBoard that has read a file to its end does not look at what replaces it
     beside.replace(folder / f"events.out.tfevents.{now}{_ENDING}")
     for old in before:
-        _empty_or_take_away(old)
+        _empty_or_remove(old)
 
 
-def _take_away_others(folder: Path, names: set[str]) -> None:
-    """Take away the arms that a sweep of other settings left."""
+def _remove_other_arms(folder: Path, names: set[str]) -> None:
+    """Remove the arms of an earlier sweep with other settings."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and path.name not in names:
             with contextlib.suppress(OSError):
@@ -212,8 +225,8 @@ def _take_away_others(folder: Path, names: set[str]) -> None:
                 path.rmdir()  # unless somebody else's files are in it
 
 
-def _empty_or_take_away(path: Path) -> None:
-    """Empty a file, and take it away the next time.
+def _empty_or_remove(path: Path) -> None:
+    """Empty a file, and remove it the next time.
 
     A TensorBoard that reads by Python stands at the end of it, looks there first, and goes no further if it is gone.
     """

@@ -1,4 +1,4 @@
-"""What an event can hold, as TensorBoard's messages: a number, a text, a picture; and what begins a file."""
+"""The content of an event as TensorBoard's messages: a number, a text, a picture; and the first event of a file."""
 
 import struct
 import time
@@ -16,9 +16,9 @@ def scalar(tag: str, value: float, description: str = "") -> Summary.Value:
     """Return one number.
 
     Args:
-        tag: Its name.
-        value: Any, NaN too.
-        description: What a reader who asks TensorBoard about the chart is told; the first of a tag counts.
+        tag: The name of the curve that the number belongs to.
+        value: Any number; NaN and infinity are kept.
+        description: The words that TensorBoard shows about the chart; it keeps the first description of a tag.
     """
     # plain old-style values: they fill the HParams table too, and stay readable by EventAccumulator.Scalars
     if not description:
@@ -39,9 +39,9 @@ def picture(tag: str, png: bytes, description: str) -> Summary.Value:
     """Return a picture.
 
     Args:
-        tag: Its name.
-        png: The file's bytes.
-        description: What it shows.
+        tag: The name of the picture in TensorBoard.
+        png: The bytes of a PNG file.
+        description: The words that TensorBoard shows about the picture.
     """
     width, height = struct.unpack(">II", png[16:24])  # where every PNG file says its size
     metadata = image_metadata.create_summary_metadata(display_name=tag, description=description)

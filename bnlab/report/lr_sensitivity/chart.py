@@ -21,7 +21,7 @@ COLORS = ("bright_blue", "dark_orange", "green", "magenta", "yellow", "cyan", "r
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bits of a braille character's dots, by row and column; U+2800 is the empty one."""
 
-LOST, SEVERAL = "x", "*"
+DIVERGED, SEVERAL = "x", "*"
 AXIS = 9
 """Columns left of the plot, for the numbers of the vertical axis."""
 
@@ -39,7 +39,7 @@ class _Line:
     color: str
     label: str
     means: FloatArray
-    lost: Sequence[bool]
+    has_diverged: Sequence[bool]
 
 
 class _Canvas:
@@ -85,9 +85,9 @@ def draw_chart(found: SweepSensitivity, metric: Metric, width: int = 80, in_brai
     """Return the curves of all arms as lines of text; None where no arm has one.
 
     Args:
-        found: What to draw.
+        found: The arms whose curves are drawn.
         metric: Final validation loss (from the best to the worst start, on a log scale if it spans much), or accuracy.
-        width: Columns there are; at least 40 are taken, at most 100.
+        width: Columns of the window; the chart has at least 40 and at most 100.
         in_braille: Draw lines with braille; else with full stops, for terminals that cannot.
     """
     lines = _lines(found, metric)
@@ -103,8 +103,8 @@ def draw_chart(found: SweepSensitivity, metric: Metric, width: int = 80, in_brai
         points = [(float(x), _height(float(y), low, high, is_log)) for x, y in zip(x_L, line.means, strict=True)]
         for start, end in itertools.pairwise(points):
             canvas.line(start, end, line.color)
-        for point, is_lost in zip(points, line.lost, strict=True):
-            canvas.sign(point, LOST if is_lost else line.letter, line.color)
+        for point, has_diverged in zip(points, line.has_diverged, strict=True):
+            canvas.sign(point, DIVERGED if has_diverged else line.letter, line.color)
     text = Text(f"validation {metric} at the end, mean over seeds, against the learning rate\n")
     for number in range(canvas.height):
         text.append(_tick(number, canvas.height, low, high, is_log, metric), "dim")
@@ -121,11 +121,11 @@ def _lines(found: SweepSensitivity, metric: Metric) -> list[_Line]:
             letter=letter,
             color=COLORS[place % len(COLORS)],
             label=each.arm.label,
-            means=each.arm.curve.counted(metric).mean(0),
-            lost=(each.arm.curve.lost().mean(0) >= 0.5).tolist(),
+            means=each.curve.outcome(metric).mean(0),
+            has_diverged=(each.curve.has_diverged().mean(0) >= 0.5).tolist(),
         )
         for place, (each, letter) in enumerate(zip(found.arms, letters, strict=True))
-        if each.arm.curve is not None
+        if each.curve is not None
     ]
 
 
@@ -139,7 +139,7 @@ def _letters(labels: Sequence[str]) -> list[str]:
     taken: list[str] = []
     for label in labels:
         wanted = [*label.lower(), *string.ascii_lowercase, *string.ascii_uppercase, *string.digits]
-        free = [c for c in wanted if c in string.ascii_letters + string.digits and c not in {*taken, LOST}]
+        free = [c for c in wanted if c in string.ascii_letters + string.digits and c not in {*taken, DIVERGED}]
         taken.append(free[0] if free else "?")
     return taken
 
@@ -193,8 +193,8 @@ def _ruler(lrs: Sequence[float], x_L: FloatArray, width: int) -> Text:
 def _legend(lines: Sequence[_Line], width: int) -> Text:
     """Return which letter is which arm, wrapped to the width."""
     entries = [Text.assemble((line.letter, f"bold {line.color}"), f" {line.label}") for line in lines]
-    if any(any(line.lost) for line in lines):
-        entries.append(Text.assemble((LOST, "bold"), " diverged"))
+    if any(any(line.has_diverged) for line in lines):
+        entries.append(Text.assemble((DIVERGED, "bold"), " diverged"))
     entries.append(Text.assemble((SEVERAL, "bold"), " several"))
     rows: list[Text] = [Text(" " * (AXIS + 1))]
     for entry in entries:

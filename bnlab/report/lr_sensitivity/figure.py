@@ -48,8 +48,8 @@ def write_figures(found: SweepSensitivity, folder: Path) -> list[Path]:
     """Write the figure of a sweep into its folder, once as SVG and once as PNG; return the paths.
 
     Args:
-        found: What to draw.
-        folder: Where to.
+        found: The arms whose curves are drawn.
+        folder: The folder that the two files are written to.
 
     Raises:
         RunError: The folder cannot be written to.
@@ -65,11 +65,11 @@ def write_figures(found: SweepSensitivity, folder: Path) -> list[Path]:
 def draw_sensitivity(found: SweepSensitivity) -> Figure:
     """Return the figure: final loss on the left and accuracy on the right, one line per arm.
 
-    A line is the mean over seeds, its band reaches from the worst to the best seed. A run that diverged counts as its
-    start, and a cross marks it there. The gray margins are learning rates that nobody tried.
+    A line is the mean over seeds, its band reaches from the worst to the best seed. The outcome of a run that
+    diverged is its start, and a cross marks it there. The gray margins are learning rates that nobody tried.
     """
     drawn = [
-        (each, style) for each, style in zip(found.arms, _styles(found.arms), strict=True) if each.arm.curve is not None
+        (each, style) for each, style in zip(found.arms, _styles(found.arms), strict=True) if each.curve is not None
     ]
     num_columns = _legend_columns([each.arm.label for each, _ in drawn])
     num_rows = math.ceil((len(drawn) + 1) / num_columns)
@@ -125,14 +125,14 @@ def _frame(axes: Axes, found: SweepSensitivity, metric: Metric) -> None:
 
 
 def _draw_arm(axes: Axes, each: ArmSensitivity, style: _Style, metric: Metric, aside: float) -> None:
-    curve = each.arm.curve
+    curve = each.curve
     if curve is None:
         return
-    lrs, counted_SL = np.asarray(curve.lrs), curve.counted(metric)
-    axes.fill_between(lrs, counted_SL.min(0), counted_SL.max(0), color=style.color, alpha=0.14, linewidth=0, zorder=2)
+    lrs, outcome_SL = np.asarray(curve.lrs), curve.outcome(metric)
+    axes.fill_between(lrs, outcome_SL.min(0), outcome_SL.max(0), color=style.color, alpha=0.14, linewidth=0, zorder=2)
     axes.plot(
         lrs,
-        counted_SL.mean(0),
+        outcome_SL.mean(0),
         color=style.color,
         marker=style.marker,
         markersize=4.5,
@@ -141,22 +141,22 @@ def _draw_arm(axes: Axes, each: ArmSensitivity, style: _Style, metric: Metric, a
         label=each.arm.label,
         zorder=3,
     )
-    _mark_lost(axes, curve, style, metric, aside)
+    _mark_diverged(axes, curve, style, metric, aside)
 
 
-def _mark_lost(axes: Axes, curve: ResponseCurve, style: _Style, metric: Metric, aside: float) -> None:
-    """Put a cross where each run that diverged counts."""
+def _mark_diverged(axes: Axes, curve: ResponseCurve, style: _Style, metric: Metric, aside: float) -> None:
+    """Put a cross at the outcome of each run that diverged."""
     step = (curve.lrs[-1] / curve.lrs[0]) ** (1 / (len(curve.lrs) - 1))
-    seeds, lrs = np.nonzero(curve.lost())
+    seeds, lrs = np.nonzero(curve.has_diverged())
     if seeds.size:
         x = np.asarray(curve.lrs)[lrs] * step**aside
-        y = curve.counted(metric)[seeds, lrs]
+        y = curve.outcome(metric)[seeds, lrs]
         axes.scatter(x, y, marker="x", s=34, linewidths=1.5, color=style.color, zorder=5, clip_on=False)
 
 
 def _scale(axes: Axes, found: SweepSensitivity, metric: Metric) -> None:
     """Set the vertical axis, and draw the start and, for the accuracy, the bar that an LR must pass."""
-    curves = [each.arm.curve for each in found.arms if each.arm.curve is not None]
+    curves = [each.curve for each in found.arms if each.curve is not None]
     if not curves:
         return
     start = float(np.mean([curve.start(metric).mean() for curve in curves]))
@@ -173,7 +173,7 @@ def _scale(axes: Axes, found: SweepSensitivity, metric: Metric) -> None:
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         return
-    least = min(float(curve.counted(metric).min()) for curve in curves)
+    least = min(float(curve.outcome(metric).min()) for curve in curves)
     most = max(float(curve.start(metric).max()) for curve in curves)
     if 0 < least < LINEAR_DOWN_TO * start:
         axes.set_yscale("log")
@@ -202,7 +202,7 @@ def _note(axes: Axes, height: float, text: str, ha: Literal["left", "right"], ab
 
 
 def _head(figure: Figure, found: SweepSensitivity) -> None:
-    facts = found.grid.facts
+    facts = found.facts
     parts = [str(facts[key]) for key in ("model", "model.activation", "data", "optim") if facts.get(key)]
     steps = facts.get("train.steps")
     epochs = facts.get("train.epochs")
@@ -246,7 +246,7 @@ def _legend(figure: Figure, drawn: list[tuple[ArmSensitivity, _Style]], num_colu
 
 def _foot(figure: Figure) -> None:
     text = (
-        "Line: mean over seeds. Band: worst to best seed. Dashes: what an LR must reach to count as trainable. "
-        "A run that diverged,\nor ended worse than it started, counts as its start. Gray: not tried."
+        "Line: mean over seeds. Band: worst to best seed. Dashes: what an LR must reach to be trainable. "
+        "The outcome of a\nrun that diverged, or ended worse than it started, is its start. Gray: not tried."
     )
     figure.text(0.07, 0.11 / figure.get_figheight(), text, fontsize=SMALL, color=QUIET, linespacing=1.4)

@@ -1,10 +1,12 @@
-"""Learning-rate sensitivity of a sweep: each arm's figures, each against a reference, and what must be said aloud."""
+"""Learning-rate sensitivity of a sweep: the figures of each arm, beside a reference, and what must be said aloud."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bnlab.results.responses import ArmRuns, Responses, read_responses
+from bnlab.errors import StudyError
+from bnlab.results.arms import Arm, SweepArms
+from bnlab.results.sweep import read_sweep
 from bnlab.stats.pairing import Comparison, compare
 from bnlab.stats.response import Metric, ResponseCurve
 from bnlab.stats.sensitivity import (
@@ -19,25 +21,24 @@ from bnlab.stats.trainable import LOSS_SHARE, Rule, bars, best_accuracy
 FEW_SEEDS = 5
 """Below, an interval says little: with 3 seeds Student's is 4.3 standard errors to each side."""
 
-NAMED = 6
-"""Missing runs that a sentence names; the JSON has all."""
-
 
 @dataclass(frozen=True)
 class ArmSensitivity:
-    """One arm's figures.
+    """The figures of one arm.
 
     Attributes:
-        arm: Which arm.
-        bar: The accuracy that counts as trained: below the best of its peers by the rule's margin, and above the start
-            by it; of the seed with the highest start, where that decides. None where it has no curve, or the rule asks
-            the loss.
-        figures: None where none of its seeds is complete.
-        reference: The arm that it is compared with; None for the reference itself, and where there is none.
-        against: This arm against the reference, seed by seed.
+        arm: The arm, with its runs and its best learning rate.
+        curve: Its outcomes over the whole grid; None if no seed has an outcome at every learning rate of the sweep.
+        bar: The accuracy from which on a run is trained: the best of its peers less the rule's margin, or the start
+            plus that margin where that is more; of the seed with the highest start. None where it has no curve, or
+            where the rule asks the loss.
+        figures: All figures of its curve; None where it has none.
+        reference: The label of the arm that it is compared with; None for the reference itself, or if there is none.
+        against: This arm less the reference, on the seeds that both have; None where there is no reference.
     """
 
-    arm: ArmRuns
+    arm: Arm
+    curve: ResponseCurve | None
     bar: float | None
     figures: Sensitivity | None
     reference: str | None
@@ -46,21 +47,23 @@ class ArmSensitivity:
 
 @dataclass(frozen=True)
 class SweepSensitivity:
-    """What a sweep says about learning rates.
+    """The learning-rate sensitivity of every arm of a sweep.
 
     Attributes:
-        folder: The sweep's.
+        folder: The folder of the sweep.
         arms: In the order of the sweep.
-        grid: All that the arms share: learning rates, seeds, facts.
-        rule: When a run counts as trained.
-        by: What the tolerance is asked of, and what tables and charts are about.
+        grid: The runs in their arms, the learning rates and the seeds.
+        facts: The settings that are the same in all runs.
+        rule: When a run is trained.
+        by: The metric of best rates, tolerance, tables and charts.
         tolerance: Share of the best that the tolerance width gives away.
         sentences: What a reader must know besides the figures.
     """
 
     folder: Path
     arms: list[ArmSensitivity]
-    grid: Responses
+    grid: SweepArms
+    facts: dict[str, Any]
     rule: Rule
     by: Metric
     tolerance: float
@@ -72,69 +75,83 @@ class SweepSensitivity:
             "folder": str(self.folder),
             "lrs": list(self.grid.lrs),
             "seeds": list(self.grid.seeds),
-            "facts": self.grid.facts,
+            "facts": self.facts,
             "rule": asdict(self.rule),
             "by": self.by,
             "tolerance": self.tolerance,
+            "missing": self.grid.missing,
             "sentences": self.sentences,
-            "arms": [_arm_as_dict(each) for each in self.arms],
+            "arms": [_arm_as_dict(each, self.by) for each in self.arms],
         }
 
 
 def read_sensitivity(folder: Path, rule: Rule | None = None, by: Metric = "loss") -> SweepSensitivity:
-    """Read what a sweep says about learning rates.
+    """Read the runs of a sweep, and measure the learning-rate sensitivity of its arms.
 
     An arm's peers are the arms that differ from it by their norm alone; where no norm is swept, those on the same data.
-    Its bar hangs from the best accuracy among them, and its reference is ``norm=none`` of them, else the first.
+    Its bar depends on the best accuracy among them, and its reference is ``norm=none`` of them, else the first.
 
     Args:
-        folder: The sweep's.
-        rule: When a run counts as trained; None: the usual one.
-        by: What a best LR and a tolerance are asked of in tables and charts.
+        folder: A sweep's folder; any folder of runs with two or more learning rates will do.
+        rule: When a run is trained; None: the usual one.
+        by: The metric of best rates and tolerance in tables and charts.
+
+    Raises:
+        StudyError: There are no runs, or fewer than two learning rates.
     """
     rule = rule or Rule()
-    grid = read_responses(folder)
-    arms = [_measured(arm, _peers(arm, grid.arms), rule, by) for arm in grid.arms]
-    return SweepSensitivity(folder, arms, grid, rule, by, TOLERANCE[by], _sentences(grid, arms, rule, by))
+    sweep = read_sweep(folder)
+    grid = sweep.read_arms()
+    if not grid.arms:
+        raise StudyError(f"{folder} holds no runs that can be read. Sweep them: bnlab lr-sensitivity.")
+    if len(grid.lrs) < 2:
+        raise StudyError(
+            f"a learning-rate curve needs 2 or more learning rates, {folder} has {len(grid.lrs)} ({grid.lrs[0]:g}). "
+            "Sweep them: 'optim.lr=logspace(1e-3,10,9)'."
+        )
+    curves = [(arm, arm.response_curve(grid.lrs)) for arm in grid.arms]
+    arms = [_measured(arm, curve, _peers(arm, curves), rule, by) for arm, curve in curves]
+    sentences = _sentences(grid, arms, rule, by)
+    return SweepSensitivity(folder, arms, grid, sweep.shared_settings(), rule, by, TOLERANCE[by], sentences)
 
 
-def _measured(arm: ArmRuns, peers: list[ArmRuns], rule: Rule, by: Metric) -> ArmSensitivity:
-    curves = [peer.curve for peer in peers if peer.curve is not None]
-    if arm.curve is None:
-        return ArmSensitivity(arm, None, None, None, None)
-    best = best_accuracy(*curves)
-    bar = float(bars(arm.curve, rule, best).max()) if rule.by == "accuracy" else None
-    reference = next((peer for peer in peers if peer.settings.get("norm") == "none"), peers[0])
+_Curves = list[tuple[Arm, ResponseCurve | None]]
+
+
+def _measured(arm: Arm, curve: ResponseCurve | None, peers: _Curves, rule: Rule, by: Metric) -> ArmSensitivity:
+    if curve is None:
+        return ArmSensitivity(arm, None, None, None, None, None)
+    best = best_accuracy(*(of_peer for _, of_peer in peers if of_peer is not None))
+    bar = float(bars(curve, rule, best).max()) if rule.by == "accuracy" else None
+    reference, other = next((peer for peer in peers if peer[0].settings.get("norm") == "none"), peers[0])
     against = None
-    if reference is not arm and reference.curve is not None and _share_seeds(arm.curve, reference.curve):
-        against = compare(arm.curve, reference.curve, rule, best)
-    figures = measure_sensitivity(arm.curve, rule, best, by)
-    return ArmSensitivity(arm, bar, figures, reference.label if against else None, against)
+    if reference is not arm and other is not None and not set(curve.seeds).isdisjoint(other.seeds):
+        against = compare(curve, other, rule, best)
+    figures = measure_sensitivity(curve, rule, best, by)
+    return ArmSensitivity(arm, curve, bar, figures, reference.label if against else None, against)
 
 
-def _share_seeds(first: ResponseCurve, second: ResponseCurve) -> bool:
-    return not set(first.seeds).isdisjoint(second.seeds)
+def _peers(arm: Arm, curves: _Curves) -> _Curves:
+    """Return the arms that an arm is compared with, itself among them."""
+    is_norm_swept = any("norm" in other.settings for other, _ in curves)
 
-
-def _peers(arm: ArmRuns, arms: list[ArmRuns]) -> list[ArmRuns]:
-    """Return the arms that an arm is held against, itself among them."""
-    is_norm_swept = any("norm" in other.settings for other in arms)
-
-    def rest(one: ArmRuns) -> dict[str, Any]:
+    def rest(one: Arm) -> dict[str, Any]:
         if is_norm_swept:
             return {key: value for key, value in one.settings.items() if key.partition(".")[0] != "norm"}
         return {key: value for key, value in one.settings.items() if key.partition(".")[0] == "data"}
 
-    return [other for other in arms if rest(other) == rest(arm)]
+    return [(other, curve) for other, curve in curves if rest(other) == rest(arm)]
 
 
-def _sentences(grid: Responses, arms: list[ArmSensitivity], rule: Rule, by: Metric) -> list[str]:
-    sentences = _what_is_missing(grid)
+def _sentences(grid: SweepArms, arms: list[ArmSensitivity], rule: Rule, by: Metric) -> list[str]:
+    sentences = grid.sentences()
+    if grid.num_missing:
+        sentences.append("Run the command again to fill in what is missing.")
     for each in arms:
         sentences += _of_arm(each, by)
-    lost = [f"{a.arm.label} {a.figures.diverged.value:.0%}" for a in arms if a.figures and a.figures.diverged.value]
-    if lost:
-        sentences.append(f"Diverged, of all runs of an arm: {', '.join(lost)}. Each of them counts as its start.")
+    diverged = [f"{a.arm.label} {a.figures.diverged.value:.0%}" for a in arms if a.figures and a.figures.diverged.value]
+    if diverged:
+        sentences.append(f"Diverged, of all runs of an arm: {', '.join(diverged)}. The outcome of each is its start.")
     if not is_even(grid.lrs):
         sentences.append(
             "The grid is not even in log LR: the sensitivities weigh each of its points alike, its dense parts more."
@@ -150,7 +167,7 @@ def _sentences(grid: Responses, arms: list[ArmSensitivity], rule: Rule, by: Metr
 
 def _nothing_learned(arms: list[ArmSensitivity], rule: Rule) -> list[str]:
     """Return a sentence if the best accuracy of all is hardly above the start."""
-    curves = [each.arm.curve for each in arms if each.arm.curve is not None]
+    curves = [each.curve for each in arms if each.curve is not None]
     if not curves:
         return []
     best, start = best_accuracy(*curves), min(min(curve.start_accuracy) for curve in curves)
@@ -162,27 +179,12 @@ def _nothing_learned(arms: list[ArmSensitivity], rule: Rule) -> list[str]:
     ]
 
 
-def _what_is_missing(grid: Responses) -> list[str]:
-    named = [text for arm in grid.arms for text in arm.missing]
-    num_missing = len(named) + grid.num_unknown
-    if not num_missing:
-        return []
-    examples = named[:NAMED]
-    if num_missing > len(examples):
-        examples.append(
-            f"{num_missing - len(examples)} more" if examples else "with nothing of their arm, learning rate or seed"
-        )
-    return [
-        f"{num_missing} run{'s are' if num_missing > 1 else ' is'} missing ({'; '.join(examples)}). Their seeds are "
-        "left out of their arms' figures. Run the command again to fill them in."
-    ]
-
-
 def _of_arm(each: ArmSensitivity, by: Metric) -> list[str]:
     """Return what must be said aloud of one arm."""
     label, figures = each.arm.label, each.figures
     if figures is None:
-        return [f"{label} has no complete seed, and so no figures."]
+        beside = " but its best learning rate" if each.arm.compared else ""
+        return [f"{label} has no complete seed over the whole grid, and so no figures{beside}."]
     trainable, best = figures.trainable, figures.best(by)
     lowest, highest = figures.lrs[0], figures.lrs[-1]
     sentences = []
@@ -216,7 +218,7 @@ def _of_untrained(label: str, figures: Sensitivity) -> str:
     return f"{label}: trains at no LR of {where}. Lower ones, or more steps, may show whether it can."
 
 
-def _the_rule(grid: Responses, arms: list[ArmSensitivity], rule: Rule) -> str:
+def _the_rule(grid: SweepArms, arms: list[ArmSensitivity], rule: Rule) -> str:
     step = f"Figures on the grid are known to one step, a factor of {grid_step(grid.lrs):.3g}."
     quota = f"on at least {rule.quota:.0%} of the seeds"
     if rule.by == "loss":
@@ -231,18 +233,18 @@ def _the_rule(grid: Responses, arms: list[ArmSensitivity], rule: Rule) -> str:
 
 
 def _is_barred_by_start(each: ArmSensitivity, rule: Rule) -> bool:
-    """Return whether the start, and not the best, says what counts as trained, of a seed at least."""
-    return each.arm.curve is not None and each.bar == max(each.arm.curve.start_accuracy) + rule.margin
+    """Return whether the start, and not the best, decides the bar, at least for one seed."""
+    return each.curve is not None and each.bar == max(each.curve.start_accuracy) + rule.margin
 
 
-def _arm_as_dict(each: ArmSensitivity) -> dict[str, Any]:
-    curve = each.arm.curve
+def _arm_as_dict(each: ArmSensitivity, by: Metric) -> dict[str, Any]:
+    curve, best = each.curve, each.arm.best(by)
     points = None
     if curve is not None:
         points = {
-            "loss": curve.counted("loss").tolist(),
-            "accuracy": curve.counted("accuracy").tolist(),
-            "diverged": curve.lost().tolist(),
+            "loss": curve.outcome("loss").tolist(),
+            "accuracy": curve.outcome("accuracy").tolist(),
+            "diverged": curve.has_diverged().tolist(),
             "start_loss": list(curve.start_loss),
             "start_accuracy": list(curve.start_accuracy),
         }
@@ -250,6 +252,14 @@ def _arm_as_dict(each: ArmSensitivity) -> dict[str, Any]:
         "arm": each.arm.label,
         "settings": each.arm.settings,
         "missing": each.arm.missing,
+        "best": None
+        if best is None
+        else {
+            "lr": best.lr,
+            "outcome": asdict(best.cell.mean(by)),
+            "seeds": list(best.cell.outcomes),
+            "at_edge": best.edge,
+        },
         "bar": each.bar,
         "figures": None if each.figures is None else asdict(each.figures),
         "reference": each.reference,

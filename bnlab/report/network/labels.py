@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from bnlab.report.network.read import RunInside
 from bnlab.report.palette import COLORS, DASHES
-from bnlab.results.sweep import label_of, swept_keys
+from bnlab.results.arms import label_of
+from bnlab.results.sweep import swept_keys
 
 COMMON = ("norm", "model", "model.activation", "model.depth", "data", "optim.lr", "seed")
 """Settings that are said of all runs of a figure, where they are alike."""

@@ -56,7 +56,7 @@ def test_lines_are_means_and_bands_reach_from_the_worst_to_the_best_seed(folder:
     assert (heights.min(), heights.max()) == (pytest.approx(0.7), pytest.approx(0.9))
 
 
-def test_a_cross_marks_each_run_that_diverged_where_it_counts(folder: Path) -> None:
+def test_a_cross_marks_the_outcome_of_each_run_that_diverged(folder: Path) -> None:
     for axes, height in zip(draw_sensitivity(read_sensitivity(folder)).axes, (2.3, 0.1), strict=True):
         (crosses,) = [c for c in axes.collections if isinstance(c, PathCollection)]
         places = np.asarray(crosses.get_offsets())
@@ -93,7 +93,7 @@ def test_many_arms_can_still_be_told_apart(tmp_path: Path) -> None:
     assert len({(to_hex(line.get_color()), line._dash_pattern[1] and str(line._dash_pattern)) for line in lines}) == 20
 
 
-def test_a_sweep_of_which_nothing_is_whole_has_an_empty_figure(tmp_path: Path) -> None:
+def test_a_sweep_without_a_complete_seed_has_an_empty_figure(tmp_path: Path) -> None:
     folder = write_runs(tmp_path, lambda _, lr, __: {"status": "failed"} if lr == 1 else {})
     assert all(path.stat().st_size for path in write_figures(read_sensitivity(folder), folder))
 

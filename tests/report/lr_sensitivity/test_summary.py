@@ -90,12 +90,15 @@ def said(folder: Path, **options: Any) -> str:
 
 def test_missing_runs_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
     text = said(write_runs(tmp_path, lambda _, lr, s: None if (lr, s) in {(1.0, 1), (0.1, 2)} else {}))
-    assert text.startswith("4 runs are missing (batch at 1, seed 1: not there; batch at 0.1, seed 2: not there; none")
+    assert text.startswith(
+        "4 of 24 runs are missing (batch at 0.1, seed 2: not there; batch at 1, seed 1: not there; none"
+    )
+    assert "batch, none: learning rates are compared on seed 0, with an outcome at each of them." in text
     many = said(
         write_runs(tmp_path / "m", lambda _, lr, s: {"status": "failed"} if lr == 1 and s else {}, seeds=range(9))
     )
-    assert "16 runs are missing" in many
-    assert "and 10 more" in many or "; 10 more)" in many
+    assert "16 of 72 runs are missing" in many
+    assert "; 10 more)" in many
 
 
 def test_the_edges_of_the_grid_are_said_aloud(tmp_path: Path) -> None:
