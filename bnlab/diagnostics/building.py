@@ -1,4 +1,4 @@
-"""Diagnostics out of their names."""
+"""Diagnostics built from their names."""
 
 import importlib
 import os
@@ -11,17 +11,18 @@ from bnlab.diagnostics.diagnostic import Diagnostic
 from bnlab.errors import ConfigError
 
 NAME = re.compile(r"^[A-Za-z_]\w*$")
-"""What a diagnostic may be called: its name begins a tag, which a slash would cut."""
+"""The form of a diagnostic's name: it begins a TensorBoard tag, which a slash would split."""
 
 
 def build_diagnostics(names: Sequence[str]) -> list[Diagnostic]:
     """Build diagnostics by their names, or by the places of their classes.
 
     Args:
-        names: Of the catalog or of an installed package (``bnlab list diagnostics``), or ``package.module:Class``.
+        names: Names of the catalog or of an installed package (``bnlab list diagnostics``), or
+            ``package.module:Class``.
 
     Raises:
-        ConfigError: No such diagnostic, the class is none, or two have one name.
+        ConfigError: There is no such diagnostic, the class is no diagnostic, or two have the same name.
     """
     built: dict[str, tuple[str, Diagnostic]] = {}
     for name in names:
@@ -41,7 +42,7 @@ def _build(name: str) -> Diagnostic:
         raise ConfigError(f"diagnostics.names: {name} must have a name of letters, digits and _, got '{found.name}'.")
     try:
         return found()
-    except Exception as error:  # somebody's own class may raise anything
+    except Exception as error:  # a user's own class may raise anything
         raise ConfigError(f"diagnostics.names: {name} cannot be built without arguments: {error}.") from error
 
 
@@ -54,10 +55,10 @@ def find_diagnostic_class(name: str) -> type[Diagnostic]:
     place = find_place(name)
     module_name, _, class_name = place.partition(":")
     if name not in DIAGNOSTICS and os.getcwd() not in sys.path:  # noqa: PTH109  (a string is what sys.path holds)
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109  (one's own usually lies where the command is typed)
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109  (a user's own module usually lies in the working folder)
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # somebody's module can raise anything while it is imported
+    except Exception as error:  # a user's own module may raise anything while it is imported
         raise ConfigError(
             f"diagnostics.names: {name} cannot be imported: {error}. It is read as package.module:Class."
         ) from error
