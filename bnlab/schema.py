@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bnlab.errors import nearest_divisors
+from bnlab.renamed import current_names
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes 1 ms, Python's 4
 
@@ -219,6 +220,11 @@ class DiagnosticsConfig(_Config):
     tensorboard: list[str]
     schedule: MeasureScheduleConfig
     heavy_schedule: MeasureScheduleConfig
+
+    @field_validator("names", "tensorboard")
+    @classmethod
+    def _take_old_names_too(cls, names: list[str]) -> list[str]:
+        return current_names(names)
 
 
 class SweepConfig(_Config):

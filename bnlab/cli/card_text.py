@@ -15,11 +15,11 @@ MOST_WIDTH = 100
 
 
 def print_card(card: "Card", sections: tuple[str, ...] | None = None) -> None:
-    """Print what a diagnostic is, its formula, and how it is read.
+    """Print what a diagnostic is, its formula, and how to read it.
 
     Args:
-        card: The diagnostic's.
-        sections: Of the docstring; None: all, and what stands before them.
+        card: The card of the diagnostic.
+        sections: Headings of the sections to print; None for all sections, with name, facts and formula before them.
     """
     if sections is None:
         OUT.print(Text.assemble((card.name, "bold"), "  ", (_facts(card), "dim")), soft_wrap=True)

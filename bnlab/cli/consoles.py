@@ -1,4 +1,4 @@
-"""Where text goes: results to standard output, everything else to standard error."""
+"""Consoles: results go to standard output, everything else to standard error."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ ERR = Console(stderr=True, highlight=False)
 """Progress, warnings, errors."""
 
 ROOMY = 160
-"""Columns for a table that goes into a file or a pipe, where nobody's window is too narrow."""
+"""Columns of a table that goes into a file or a pipe, which have no width of their own."""
 
 
 def say_error(message: str) -> None:
@@ -41,9 +41,9 @@ def new_table(*columns: str, title: str | None = None, right: Sequence[str] = ()
     """Return an empty table in the house's style.
 
     Args:
-        *columns: Headings.
-        title: Above it.
-        right: The headings whose columns hold numbers.
+        *columns: The headings of the columns, from left to right.
+        title: A line above the table; None for none.
+        right: The headings whose columns are aligned to the right, since they hold numbers.
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for name in columns:
@@ -52,7 +52,7 @@ def new_table(*columns: str, title: str | None = None, right: Sequence[str] = ()
 
 
 def print_table(table: Table) -> None:
-    """Print a table on standard output, without squeezing it where there is no window."""
+    """Print a table on standard output; at a width of its own if the output is no terminal."""
     if OUT.is_terminal:
         OUT.print(table)
     else:
@@ -60,16 +60,16 @@ def print_table(table: Table) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool, columns: Sequence[str] = ()) -> bool:
-    """Print rows for a program, if that is what was asked for; return whether it was.
+    """Print rows for a program, if JSON or CSV was asked for; return whether one was.
 
     Args:
-        rows: With equal or different keys; what a row lacks is null, or an empty field.
-        as_json: One JSON list.
-        as_csv: A heading and one line per row.
-        columns: The heading where there are no rows.
+        rows: Rows with equal or different keys; a key that a row lacks is an empty field in CSV.
+        as_json: Whether to print one JSON list.
+        as_csv: Whether to print a heading and one line per row.
+        columns: The heading of CSV if there are no rows.
 
     Raises:
-        BadParameter: Both were asked for.
+        BadParameter: Both JSON and CSV were asked for.
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
@@ -86,7 +86,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool, c
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as one says it.
+    """Return a duration in seconds, minutes or hours, as text.
 
     Example:
         >>> duration(5), duration(600), duration(9000)
@@ -98,7 +98,7 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """Return how many there are of a thing.
+    """Return a number and a noun, in the plural if needed.
 
     Example:
         >>> counted(1, "run"), counted(2, "run"), counted(1500, "cohort")

@@ -1,4 +1,4 @@
-"""`bnlab list diagnostics`: the instruments, and the card of each."""
+"""`bnlab list diagnostics`: all diagnostics, and the card of each."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from bnlab.diagnostics.cards import Card
 
 LEAST_SUMMARY = 50
-"""Columns for what a diagnostic is, below which the columns beside it go."""
+"""Columns that the sentence about a diagnostic needs; in a narrower window, other columns are dropped."""
 
 
 def _names(incomplete: str) -> list[str]:
-    """Return the names of diagnostics that begin so."""
+    """Return the names of diagnostics that begin with some letters."""
     from bnlab.diagnostics.catalog import DIAGNOSTICS
 
     return [name for name in DIAGNOSTICS if name.startswith(incomplete)]
@@ -38,13 +38,13 @@ def diagnostics(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List the diagnostics: what each is, its unit, what it costs and needs.
+    """List the diagnostics: what each measures, its unit, its cost and its needs.
 
     [bold]bnlab list diagnostics[/]: all of them
 
-    [bold]bnlab list diagnostics saturation[/]: its formula, how to read it, what can fool the reader
+    [bold]bnlab list diagnostics saturation[/]: its formula, how to read it, and what it does not see
 
-    [bold]bnlab list diagnostics my_package.my_module:MyDiagnostic[/]: one of your own, as its source says it
+    [bold]bnlab list diagnostics my_package.my_module:MyDiagnostic[/]: your own class, read from its source
     """
     from bnlab.diagnostics.cards import read_card
     from bnlab.diagnostics.catalog import DIAGNOSTICS
@@ -64,7 +64,7 @@ def diagnostics(
 
 
 def _installed() -> "list[Card]":
-    """Return the cards of what installed packages add, and warn of what cannot be reached or read."""
+    """Return the cards of the diagnostics that installed packages add; warn of those that cannot be found or read."""
     from bnlab.diagnostics.cards import read_card
     from bnlab.diagnostics.catalog import DIAGNOSTICS
     from bnlab.errors import ConfigError
@@ -76,13 +76,13 @@ def _installed() -> "list[Card]":
     for name in DIAGNOSTIC_PLUGINS.usable_names(DIAGNOSTICS):
         try:
             cards.append(read_card(name))
-        except ConfigError as error:  # it has no source, or another class
+        except ConfigError as error:  # its source is missing, or lacks that class
             say_warning(str(error))
     return cards
 
 
 def _row(card: "Card", flat: bool) -> dict[str, Any]:
-    """Return a card for programs; for a table of theirs, each of its parts as one text."""
+    """Return a card as plain values, for JSON; with ``flat``, each section is one text, for CSV."""
     facts = card.as_dict()
     sections = facts.pop("sections")
     if not flat:
@@ -95,7 +95,7 @@ def _row(card: "Card", flat: bool) -> dict[str, Any]:
 
 
 def _print_list(cards: "list[Card]") -> None:
-    """Print a line per diagnostic; the columns at the right go where the window is narrow."""
+    """Print a line per diagnostic; in a narrow window, without the columns at the right."""
     width = OUT.width if OUT.is_terminal else ROOMY
     beside: dict[str, Callable[[Card], str]] = {
         "unit": lambda card: card.unit,

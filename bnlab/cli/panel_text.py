@@ -1,4 +1,4 @@
-"""The panel of a run's inside, in the terminal: needles with their courses, and verdicts in words."""
+"""The panel of a run's diagnostics, in the terminal: a row per diagnostic, and verdicts in words."""
 
 from bisect import bisect
 from collections.abc import Sequence
@@ -8,37 +8,37 @@ from rich.text import Text
 
 from bnlab.cli.consoles import OUT, ROOMY, counted, new_table, print_table
 from bnlab.cli.summary_text import STYLE_OF, number, share
-from bnlab.report.network.panel import BLOCKS, LETTERS, Needle, sparkline, where
+from bnlab.report.network.panel import BLOCKS, LETTERS, PanelRow, sparkline, where
 from bnlab.report.wording import write_value
 
 if TYPE_CHECKING:
     from bnlab.report.network.gap import Gap
-    from bnlab.report.network.read import Measured, RunInside
+    from bnlab.report.network.read import Measured, MeasuredRun
     from bnlab.report.network.verdicts import Verdict
 
 WIDE, WIDER = 100, 130
-"""Columns of a window from which on there is room for the least and most, and for longer courses."""
+"""Columns of a window from which on the panel shows smallest and largest values; and longer sparklines."""
 
-WIDTHS, COURSES = (WIDE, WIDER), (8, 14, 24, 32)
-"""Characters of a course: in a narrow window, a wide one, a wider one; one more where layers have a table of theirs."""
+WIDTHS, SPARKLINES = (WIDE, WIDER), (8, 14, 24, 32)
+"""Characters of a sparkline in a narrow, a wide and a wider window; the table of one diagnostic takes the next size."""
 
 LAYER = 11
-"""Letters of a layer in a narrow window."""
+"""Letters of a layer's name in a narrow window, at most."""
 
 GAP, LEAST_UNIT = 3, 10
-"""Columns between two of a table, and those that a unit is worth showing from."""
+"""Letters between two columns of a table; and those that a column of units needs at least."""
 
 MARK = "!"
-"""Before what is out of range: a pipe has no colors."""
+"""Stands before a row that is out of range, since text in a pipe has no colors."""
 
 
 def width() -> int:
-    """Return the columns there are."""
+    """Return the width of the terminal in columns; that of a roomy one if the output goes elsewhere."""
     return OUT.width if OUT.is_terminal else ROOMY
 
 
 def blocks() -> str:
-    """Return the signs of a course that can be written here."""
+    """Return the characters of sparklines that the terminal can write."""
     try:
         BLOCKS.encode(OUT.encoding)
     except UnicodeEncodeError:
@@ -46,8 +46,8 @@ def blocks() -> str:
     return BLOCKS
 
 
-def print_title(run: "RunInside") -> None:
-    """Print which run it is, how it ended, and what it is."""
+def print_title(run: "MeasuredRun") -> None:
+    """Print the run's id, its status, its main settings and its final figures."""
     row = run.row
     status = str(row.get("status"))
     facts = [row.get("norm"), row.get("model"), row.get("model.activation"), row.get("data")]
@@ -60,22 +60,22 @@ def print_title(run: "RunInside") -> None:
     OUT.print(", ".join(str(part) for part in [*facts, *figures] if part), style="dim", markup=False)
 
 
-def print_panel(needles: Sequence[Needle]) -> None:
+def print_panel(rows: Sequence[PanelRow]) -> None:
     """Print one row per diagnostic."""
     space = width()
-    headings = ["  diagnostic", "layer", "course", "first", "last"]
-    headings += ["least .. most"] if space >= WIDE else []
-    lines = [(_cells(needle, space), needle.unit, bool(needle.verdicts)) for needle in needles]
+    headings = ["  diagnostic", "layer", "trend", "first", "last"]
+    headings += ["min .. max"] if space >= WIDE else []
+    lines = [(_cells(row, space), row.unit, bool(row.verdicts)) for row in rows]
     _print_lines(headings, lines)
 
 
-def _cells(needle: Needle, space: int) -> list[str]:
-    curve, unit = needle.curve, needle.unit
-    layer = where(needle.key)
+def _cells(row: PanelRow, space: int) -> list[str]:
+    curve, unit = row.curve, row.unit
+    layer = where(row.key)
     cells = [
-        f"{MARK if needle.verdicts else ' '} {needle.measured.name}",
+        f"{MARK if row.verdicts else ' '} {row.measured.name}",
         layer if space >= WIDE or len(layer) <= LAYER else f"{layer[: LAYER - 1]}…",
-        sparkline(curve, COURSES[bisect(WIDTHS, space)], blocks()),
+        sparkline(curve, SPARKLINES[bisect(WIDTHS, space)], blocks()),
         write_value(curve.first, unit),
         write_value(curve.last, unit),
     ]
@@ -83,11 +83,11 @@ def _cells(needle: Needle, space: int) -> list[str]:
 
 
 def _print_lines(headings: Sequence[str], lines: Sequence[tuple[Sequence[str], str, bool]]) -> None:
-    """Print a table whose last column, the unit, takes what room is left, or goes.
+    """Print a table whose last column, the unit, takes the room that is left; it is dropped if that is too little.
 
     Args:
-        headings: Of all other columns.
-        lines: Cells, their unit, and whether they are out of range.
+        headings: The headings of all other columns.
+        lines: Per line: the cells, their unit, and whether the line is out of range.
     """
     widths = [
         max(len(text) for text in column) for column in zip(headings, *(cells for cells, *_ in lines), strict=True)
@@ -108,22 +108,22 @@ def _ends(values: Sequence[float], unit: str) -> str:
     return f"{write_value(min(values), unit)} .. {write_value(max(values), unit)}" if values else "-"
 
 
-def print_verdicts(needles: Sequence[Needle]) -> None:
-    """Print what is out of range in words, or that nothing is."""
-    verdicts = [verdict for needle in needles for verdict in needle.verdicts]
-    known = [needle for needle in needles if needle.measured.card is not None and needle.measured.card.healthy]
+def print_verdicts(rows: Sequence[PanelRow]) -> None:
+    """Print each verdict in words, then how many diagnostics are out of range."""
+    verdicts = [verdict for row in rows for verdict in row.verdicts]
+    known = [row for row in rows if row.measured.card is not None and row.measured.card.healthy]
     for verdict in verdicts:
         OUT.print(_sentence(verdict), highlight=False)
-    rest = len(needles) - len(known)
-    told = f"Out of range at the last look: {len({verdict.name for verdict in verdicts})} of {len(known)}."
+    rest = len(rows) - len(known)
+    summary = f"Out of range at the last measured step: {len({verdict.name for verdict in verdicts})} of {len(known)}."
     if not verdicts:
-        told = f"{counted(len(known), 'needle')} in range." if known else "No needle here has a range."
-    others = f" {counted(rest, 'other')} {'has' if rest == 1 else 'have'} no range that could be defended."
-    OUT.print(told + (others if rest and known else ""), style="dim", highlight=False)
+        summary = f"{counted(len(known), 'diagnostic')} in range." if known else "No diagnostic here has a range."
+    others = f" {counted(rest, 'other')} {'has' if rest == 1 else 'have'} no range."
+    OUT.print(summary + (others if rest and known else ""), style="dim", highlight=False)
 
 
 def print_gap(gap: "Gap | None") -> None:
-    """Print why the network does otherwise with other statistics, if it does."""
+    """Print the cause of a gap between statistics, or that there is none; nothing if they were not compared."""
     if gap is not None:
         is_healthy = gap.cause == "no gap"
         mark, style = ("", "dim") if is_healthy else (f"{MARK} ", "bold yellow")
@@ -137,22 +137,22 @@ def _sentence(verdict: "Verdict") -> Text:
     )
 
 
-def print_layers(measured: "Measured", needle: Needle) -> None:
-    """Print one diagnostic layer by layer, and what is out of range."""
+def print_layers(measured: "Measured", row: PanelRow) -> None:
+    """Print one diagnostic layer by layer, and its verdicts."""
     space = width()
-    headings = ["  layer", "course", "first", "last", "least .. most"]
-    out = {key for verdict in needle.verdicts for key in verdict.values}
+    headings = ["  layer", "trend", "first", "last", "min .. max"]
+    out = {key for verdict in row.verdicts for key in verdict.values}
     lines = []
     for key, curve in measured.curves.items():
         unit = measured.unit(key.facet)
         cells = [
             f"{MARK if key in out else ' '} {key}",
-            sparkline(curve, COURSES[bisect(WIDTHS, space) + 1], blocks()),
+            sparkline(curve, SPARKLINES[bisect(WIDTHS, space) + 1], blocks()),
             write_value(curve.first, unit),
             write_value(curve.last, unit),
             _ends(curve.finite.tolist(), unit),
         ]
         lines.append((cells, unit, key in out))
     _print_lines(headings, lines)
-    for verdict in needle.verdicts:
+    for verdict in row.verdicts:
         OUT.print(_sentence(verdict), highlight=False)

@@ -12,13 +12,13 @@ from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT
 
 if TYPE_CHECKING:
-    from bnlab.report.network.labels import Shown
-    from bnlab.report.network.panel import Needle
-    from bnlab.report.network.read import RunInside
+    from bnlab.report.network.labels import LabeledRun
+    from bnlab.report.network.panel import PanelRow
+    from bnlab.report.network.read import MeasuredRun
     from bnlab.runfolder.folder import RunFolder
 
 SLICES = ("slices", "slices_2d")
-"""What is not recorded, but made of the final weights when asked for."""
+"""Figures that are computed from the final weights when they are asked for: no diagnostic records them."""
 
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Print only; draw nothing.")]
 
@@ -37,31 +37,31 @@ def show(
     no_figures: NoFigures = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all values as one JSON object.")] = False,
 ) -> None:
-    """Show what was seen inside a run: a panel with verdicts, and figures for paper as SVG and PNG.
+    """Show what the diagnostics of a run measured: a panel with verdicts, and figures for paper as SVG and PNG.
 
-    [bold]bnlab show batch-mlp-mnist_5k-lr0.1-s0-05e7b1a2[/]: all that was measured; figures into the run's folder
+    [bold]bnlab show batch-mlp-mnist_5k-lr0.1-s0-05e7b1a2[/]: all diagnostics; the figures go into the run's folder
 
-    [bold]bnlab show runs/single/batch-* saturation[/]: one diagnostic, layer by layer, and how it is read
+    [bold]bnlab show runs/single/batch-* saturation[/]: one diagnostic, layer by layer, and how to read it
 
     [bold]bnlab show RUN slices[/], [bold]bnlab show RUN slices_2d[/]: the loss around the final weights
 
-    [bold]bnlab train diagnostics=full[/] makes a run with much to see.
+    [bold]bnlab train diagnostics=full[/] trains a run with all diagnostics.
     """
-    from bnlab.report.network.panel import needles_of
-    from bnlab.report.network.read import read_inside
+    from bnlab.report.network.panel import panel_rows
+    from bnlab.report.network.read import read_measured_run
     from bnlab.runfolder.finding import find_run
 
     if diagnostic in SLICES:
         _show_slice(find_run(run), diagnostic, as_json=as_json)
         return
-    inside = read_inside(find_run(run))
-    chosen = None if diagnostic is None else inside.pick(diagnostic)
-    needles = needles_of(inside)
+    measured_run = read_measured_run(find_run(run))
+    chosen = None if diagnostic is None else measured_run.pick(diagnostic).name
+    rows = panel_rows(measured_run)
     if not as_json:
-        _print(inside, needles, None if chosen is None else chosen.name)
-    paths = [] if no_figures else _draw(inside, None if chosen is None else [chosen.name])
+        _print(measured_run, rows, chosen)
+    paths = [] if no_figures else _draw(measured_run, None if chosen is None else [chosen])
     if as_json:
-        typer.echo(json.dumps(_as_dict(inside, needles, diagnostic, paths), allow_nan=False))
+        typer.echo(json.dumps(_as_dict(measured_run, rows, chosen, paths), allow_nan=False))
     elif paths:
         what = (
             f"The figure is in {paths[0]}" if len(paths) <= 2 else f"{len(paths) // 2} figures are in {paths[0].parent}"
@@ -69,35 +69,35 @@ def show(
         ERR.print(what, style="dim", markup=False, soft_wrap=True)
 
 
-def _print(inside: "RunInside", needles: "Sequence[Needle]", diagnostic: str | None) -> None:
+def _print(run: "MeasuredRun", rows: "Sequence[PanelRow]", diagnostic: str | None) -> None:
     from bnlab.cli.panel_text import print_gap, print_layers, print_panel, print_title, print_verdicts
     from bnlab.report.network.gap import explain_gap
 
-    print_title(inside)
+    print_title(run)
     if diagnostic is None:
-        print_panel(needles)
-        print_verdicts(needles)
-        print_gap(explain_gap(inside))
+        print_panel(rows)
+        print_verdicts(rows)
+        print_gap(explain_gap(run))
         return
     from bnlab.cli.card_text import print_card
 
-    needle = next(needle for needle in needles if needle.measured.name == diagnostic)
-    print_layers(needle.measured, needle)
-    if needle.measured.card is not None:
-        print_card(needle.measured.card, ("Reading", "Blind spots"))
+    row = next(row for row in rows if row.measured.name == diagnostic)
+    print_layers(row.measured, row)
+    if row.measured.card is not None:
+        print_card(row.measured.card, ("Reading", "Blind spots"))
 
 
 def _show_slice(folder: "RunFolder", which: str, *, as_json: bool) -> None:
-    """Draw the loss around a run's final weights, and say how deep it lies."""
+    """Draw the loss around a run's final weights; print the loss at the weights and the largest loss of the slice."""
     from bnlab.experiment.slicing import slice_run
     from bnlab.report.network.slice_figures import draw_slice_1d, draw_slice_2d
     from bnlab.report.style import paper, save
-    from bnlab.runfolder.figure_paths import inside_figure_path
+    from bnlab.runfolder.figure_paths import run_figure_path
 
     with ERR.status("looking around the weights", spinner_style="dim"), paper():
         found = slice_run(folder.path, is_plane=which == "slices_2d")
         figure = (draw_slice_2d if which == "slices_2d" else draw_slice_1d)({folder.path.name: found})
-        paths = save(figure, lambda kind: inside_figure_path(folder.path, which, kind), "Make room.")
+        paths = save(figure, lambda kind: run_figure_path(folder.path, which, kind), "Make room.")
     if as_json:
         losses = {
             name: [[value if math.isfinite(value) else None for value in row] for row in loss.tolist()]
@@ -116,48 +116,46 @@ def _show_slice(folder: "RunFolder", which: str, *, as_json: bool) -> None:
     ERR.print(f"The figure is in {paths[0]}", style="dim", markup=False, soft_wrap=True)
 
 
-def _draw(inside: "RunInside", names: list[str] | None) -> list[Path]:
-    from bnlab.report.network.labels import shown_side_by_side
-    from bnlab.runfolder.figure_paths import inside_figure_path
+def _draw(run: "MeasuredRun", names: list[str] | None) -> list[Path]:
+    from bnlab.report.network.labels import label_runs
+    from bnlab.runfolder.figure_paths import run_figure_path
 
-    return draw_all(
-        shown_side_by_side([inside]), lambda name, kind: inside_figure_path(inside.folder, name, kind), names
-    )
+    return draw_all(label_runs([run]), lambda name, kind: run_figure_path(run.folder, name, kind), names)
 
 
 def draw_all(
-    shown: "Sequence[Shown]", path_of: Callable[[str, str], Path], names: Sequence[str] | None = None
+    runs: "Sequence[LabeledRun]", path_of: Callable[[str, str], Path], names: Sequence[str] | None = None
 ) -> list[Path]:
-    """Draw figures and say meanwhile which; return their paths.
+    """Draw figures and show on the terminal which are done; return the paths of the files.
 
     Args:
-        shown: The runs.
-        path_of: Name of a figure and format -> where to.
-        names: Diagnostics; None: all there is.
+        runs: One run, or the runs of a comparison.
+        path_of: Function from a figure's name and format (``svg`` or ``png``) to the path of its file.
+        names: Names of diagnostics, a figure each; None for all figures of these runs.
     """
-    from bnlab.report.network.figures import write_inside
+    from bnlab.report.network.figures import write_figures
 
     paths: list[Path] = []
     with ERR.status("drawing", spinner_style="dim") as status:
-        for name, written in write_inside(shown, path_of, names):
+        for name, written in write_figures(runs, path_of, names):
             paths += written
             status.update(f"[dim]drawn: {name}[/]")
     return paths
 
 
 def _as_dict(
-    inside: "RunInside", needles: "Sequence[Needle]", diagnostic: str | None, paths: Sequence[Path]
+    run: "MeasuredRun", rows: "Sequence[PanelRow]", diagnostic: str | None, paths: Sequence[Path]
 ) -> dict[str, object]:
     from bnlab.report.network.gap import explain_gap
 
-    chosen = [needle for needle in needles if diagnostic in {None, needle.measured.name}]
-    gap = explain_gap(inside)
+    chosen = [row for row in rows if diagnostic in {None, row.measured.name}]
+    gap = explain_gap(run)
     return {
-        "run_id": inside.run_id,
-        "folder": str(inside.folder),
-        "status": inside.row.get("status"),
-        "diagnostics": [needle.as_dict() for needle in chosen],
-        "verdicts": [verdict.as_dict() for needle in chosen for verdict in needle.verdicts],
+        "run_id": run.run_id,
+        "folder": str(run.folder),
+        "status": run.row.get("status"),
+        "diagnostics": [row.as_dict() for row in chosen],
+        "verdicts": [verdict.as_dict() for row in chosen for verdict in row.verdicts],
         "statistics_gap": None if gap is None else {"cause": gap.cause, "sentence": gap.sentence},
         "figures": [str(path) for path in paths],
     }

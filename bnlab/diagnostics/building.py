@@ -1,4 +1,4 @@
-"""Diagnostics out of their names."""
+"""Diagnostics built from their names."""
 
 import re
 from collections.abc import Sequence
@@ -9,17 +9,18 @@ from bnlab.errors import ConfigError
 from bnlab.plugins import load_class
 
 NAME = re.compile(r"^[A-Za-z_]\w*$")
-"""What a diagnostic may be called: its name begins a tag, which a slash would cut."""
+"""The form of a diagnostic's name: it begins a TensorBoard tag, which a slash would split."""
 
 
 def build_diagnostics(names: Sequence[str]) -> list[Diagnostic]:
     """Build diagnostics by their names, or by the places of their classes.
 
     Args:
-        names: Of the catalog or of an installed package (``bnlab list diagnostics``), or ``package.module:Class``.
+        names: Names of the catalog or of an installed package (``bnlab list diagnostics``), or
+            ``package.module:Class``.
 
     Raises:
-        ConfigError: No such diagnostic, the class is none, or two have one name.
+        ConfigError: There is no such diagnostic, the class is no diagnostic, or two have the same name.
     """
     built: dict[str, tuple[str, Diagnostic]] = {}
     for name in names:
@@ -39,7 +40,7 @@ def _build(name: str) -> Diagnostic:
         raise ConfigError(f"diagnostics.names: {name} must have a name of letters, digits and _, got '{found.name}'.")
     try:
         return found()
-    except Exception as error:  # somebody's own class may raise anything
+    except Exception as error:  # a user's own class may raise anything
         raise ConfigError(f"diagnostics.names: {name} cannot be built without arguments: {error}.") from error
 
 

@@ -1,6 +1,6 @@
-"""What many diagnostics ask of a layer's values: parts of them, sums by unit, and whether all of them are finite.
+"""Samples, means and sums of a layer's values by unit, and a check that all are finite; many diagnostics use them.
 
-Whatever the size of a layer, no more than a stated part of it is copied at a time.
+However large a layer is, only a part of a stated size is copied at a time.
 
 Shape letters: N batch, U units (channels, for a convolution), S any number of spatial axes, P positions (all of S in
 one axis), M values per unit.
@@ -16,27 +16,27 @@ from bnlab.diagnostics.diagnostic import Observation
 from bnlab.diagnostics.passes import Named
 
 MOST_PER_UNIT = 4096
-"""Values of a unit that are looked at: those of 1,000 images, all; of a convolution's positions, every so many."""
+"""Values of a unit that are used, at most: all of 1,000 images; of a convolution's positions, every few."""
 
 PART = 2**19
-"""Values that are worked on at a time: 2 MB in float32, which stay in a core's cache. Four times faster than in one
-piece on a CNN's first layers."""
+"""Values computed at a time: 2 MB in float32, which stay in a core's cache. On a CNN's first layers this is four times
+faster than all at once."""
 
 
 def wide_type(x: Tensor) -> torch.dtype:
-    """Return float64, where the device has it."""
+    """Return float64; float32 on a device without it."""
     return torch.float32 if x.device.type == "mps" else torch.float64
 
 
 def bounded(x_NUS: Tensor, most: int = MOST_PER_UNIT) -> Tensor:
-    """Return values by unit, (U, M), at most so many of each, by a fixed stride over images and positions.
+    """Return values by unit, (U, M), with a fixed stride over images and positions that keeps M at ``most`` or below.
 
     The stride has no factor in common with the number of positions: a stride of 64 over images of 32x32 would only
-    ever see their left edge, whose values a convolution's padding makes others than those inside.
+    take values at their left edge, where a convolution's padding makes them different from those inside.
 
     Args:
-        x_NUS: What a layer sees or gives.
-        most: M at most.
+        x_NUS: Inputs or outputs of a layer, (N, U, *S).
+        most: Largest number M of values per unit, 1 or more.
 
     Example:
         >>> bounded(torch.arange(6.0).view(3, 2)).tolist()
@@ -58,12 +58,12 @@ def bounded(x_NUS: Tensor, most: int = MOST_PER_UNIT) -> Tensor:
 
 
 def stride_for(num_values: int, num_positions: int, most: int) -> int:
-    """Return the least stride that leaves at most so many values and shares no factor with the number of positions.
+    """Return the least stride that keeps at most ``most`` values and shares no factor with the number of positions.
 
     Args:
-        num_values: Of a unit.
-        num_positions: Of an image.
-        most: Values to be left.
+        num_values: Values of a unit: images times positions.
+        num_positions: Positions of an image; 1 without spatial axes.
+        most: Largest number of values to keep.
 
     Example:
         >>> stride_for(256 * 1024, 1024, 4096)
@@ -79,8 +79,8 @@ def means_by_unit(of: Callable[..., tuple[Tensor, ...]], *tensors_NUS: Tensor) -
     """Return means over images and positions, (U,) each, in a wide type; computed in parts of the batch.
 
     Args:
-        of: Values of some images -> what is to be averaged, each of the same shape.
-        tensors_NUS: What they are made of, all of one shape.
+        of: Function from the values of some images to the tensors to average, each of the same shape.
+        *tensors_NUS: The values, (N, U, *S), one or more tensors of one shape, passed to ``of`` together.
     """
     first = tensors_NUS[0]
     but_units = [axis for axis in range(first.dim()) if axis != 1]
@@ -92,13 +92,13 @@ def means_by_unit(of: Callable[..., tuple[Tensor, ...]], *tensors_NUS: Tensor) -
 
 
 def sums(seen: Observation) -> Named:
-    """Return the sum of each layer's activations, added up once for all who ask."""
+    """Return the sum of each layer's activations, computed once for all diagnostics of a step."""
     return seen.derived("sums", lambda seen: {role: a.sum() for role, a in seen.activations.items()})
 
 
 def zero_or_nan(seen: Observation) -> Named:
-    """Return, per layer, 0; or NaN if an activation is NaN or infinite. To be added to what would not show it.
+    """Return per layer 0, or NaN if an activation is NaN or infinite; added to values that would not show it.
 
-    A comparison with NaN is false: without this a network full of NaN would look healthy.
+    A comparison with NaN is false: without this, a network full of NaN would look healthy.
     """
     return {role: 0 * total for role, total in sums(seen).items()}

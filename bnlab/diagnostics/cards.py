@@ -1,6 +1,6 @@
-"""What a diagnostic says of itself, read off its source: for lists and figures, which must not wait for torch.
+"""Cards: facts about a diagnostic, read from its source for lists and figures, which must not wait for torch.
 
-Its literal attributes and the sections of its docstring are read from the text of its class; nothing is imported.
+The literal attributes and the sections of the docstring come from the text of the class; nothing is imported.
 """
 
 import math
@@ -13,6 +13,7 @@ from bnlab.diagnostics.source import read_class
 from bnlab.docstrings import read_docstring
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import DIAGNOSTIC_PLUGINS
+from bnlab.renamed import current_name
 
 SECTIONS = ("Unit", "Reading", "Cost", "Blind spots", "Source")
 """Headings of a diagnostic's docstring; others, such as ``Example``, are left to whoever reads the source."""
@@ -29,17 +30,17 @@ class Card:
     """A diagnostic in words.
 
     Attributes:
-        name: What it is called in records.
-        place: ``package.module:Class``.
-        unit: Of its values, in a few words.
-        cost: ``shared``, ``extra`` or ``heavy``.
-        needs: Of ``gradients``, ``eval_mode`` and ``update``, by the alphabet.
+        name: Its name in records.
+        place: The place of its class, as ``package.module:Class``.
+        unit: The unit of its values, in a few words.
+        cost: ``shared``, ``extra`` or ``heavy``, as `Diagnostic` explains.
+        needs: Any of ``gradients``, ``eval_mode`` and ``update``, in alphabetical order.
         vectorizable: Whether runs that are trained together are measured together.
-        healthy: Name of an activation or of a facet, or ``any`` -> (least, most).
-        too_low: What a value below it means, in words that go on from "hidden3: 12%".
-        too_high: What a value above it means.
-        summary: What it is, in one sentence.
-        about: Why and how, with its formula.
+        healthy: Name of an activation or of a facet, or ``any`` -> (lowest, highest healthy value).
+        too_low: The meaning of a value below the range, in words that continue "hidden3: 12%".
+        too_high: The meaning of a value above the range, likewise.
+        summary: One sentence about what it measures.
+        about: Its formula and definition.
         sections: Heading of the docstring -> text.
     """
 
@@ -57,11 +58,11 @@ class Card:
     sections: Mapping[str, str] = field(default_factory=dict)
 
     def healthy_range(self, activation: str | None, facet: str) -> tuple[float, float] | None:
-        """Return the range that needs no comment; None where nothing is said.
+        """Return the healthy range; None if the card has none.
 
         Args:
-            activation: Name of the network's.
-            facet: Of the values; empty where there is only one.
+            activation: Name of the network's activation; None if it is not known.
+            facet: The facet of the values; empty if each layer has one value.
         """
         for key in (facet, activation, ANY):
             if key and key in self.healthy:
@@ -75,8 +76,8 @@ class Card:
         ``nats; share of the loss`` in turn.
 
         Args:
-            facet: One of them.
-            facets: All, in order.
+            facet: The facet whose unit is wanted.
+            facets: All facets of the diagnostic, in the order of the records.
 
         Example:
             >>> card = Card("drift", "", "spreads; raw: units of the pre-activation")
@@ -105,11 +106,13 @@ def read_card(name: str) -> Card:
     """Return the card of a diagnostic.
 
     Args:
-        name: Of the catalog or of an installed package, or ``package.module:Class``.
+        name: A name of the catalog or one that it had in an earlier version, a name of an installed package, or
+            ``package.module:Class``.
 
     Raises:
         ConfigError: There is no such name, or no such class in the source.
     """
+    name = current_name(name)
     installed = DIAGNOSTIC_PLUGINS.find(name) if name not in DIAGNOSTICS and ":" not in name else None
     place = installed.place if installed else DIAGNOSTICS.get(name, name)
     module, colon, class_name = place.partition(":")
@@ -139,11 +142,11 @@ def read_card(name: str) -> Card:
 
 
 def near_or_few(name: str, known: Iterable[str]) -> str:
-    """Return the cure for a diagnostic that is not there: its nearest neighbors; or all, if they are few.
+    """Return the end of the message about an unknown diagnostic: names like it, or all names if they are few.
 
     Args:
-        name: What came.
-        known: What would have been right.
+        name: The unknown name that was typed.
+        known: The names to choose from.
     """
     names = list(known)
     cure = did_you_mean(name, names)
@@ -152,11 +155,11 @@ def near_or_few(name: str, known: Iterable[str]) -> str:
 
 
 def cards_by_record(recorded: Iterable[str], names: Iterable[str]) -> dict[str, Card]:
-    """Return name in the records -> card, of those diagnostics whose source is found.
+    """Return name in the records -> card, for diagnostics whose source is found.
 
     Args:
-        recorded: Names in the records.
-        names: What ``diagnostics.names`` of the config says: of somebody's own diagnostic, the place of its class.
+        recorded: Names of diagnostics in the records.
+        names: The config's ``diagnostics.names``; for a user's own diagnostic, this is the place of its class.
     """
     wanted = set(recorded)
     own = [name for name in names if name not in DIAGNOSTICS]
@@ -164,7 +167,7 @@ def cards_by_record(recorded: Iterable[str], names: Iterable[str]) -> dict[str, 
     for name in [*(name for name in DIAGNOSTICS if name in wanted), *own]:
         try:
             card = read_card(name)
-        except ConfigError:  # somebody's own, on another machine: its values are there all the same
+        except ConfigError:  # a user's own class that is not on this machine: its values are shown without a card
             continue
         cards.setdefault(card.name, card)
     return cards

@@ -2,6 +2,7 @@
 
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import CLASS_PLACE, DIAGNOSTIC_PLUGINS
+from bnlab.renamed import current_name
 
 DIAGNOSTICS = {
     "saturation": "bnlab.diagnostics.saturation:Saturation",
@@ -9,7 +10,7 @@ DIAGNOSTICS = {
     "saturation_sides": "bnlab.diagnostics.saturation:SaturationSides",
     "saturation_by_slope": "bnlab.diagnostics.saturation:SaturationBySlope",
     "saturated_units": "bnlab.diagnostics.dead_units:SaturatedUnits",
-    "saturation_rho": "bnlab.diagnostics.saturation:SaturationRho",
+    "saturation_degree": "bnlab.diagnostics.saturation:SaturationDegree",
     "zero_fraction": "bnlab.diagnostics.saturation:ZeroFraction",
     "dead_fraction": "bnlab.diagnostics.dead_units:DeadFraction",
     "dead_fraction_eval": "bnlab.diagnostics.dead_units:DeadFractionEval",
@@ -47,17 +48,22 @@ DIAGNOSTICS = {
     "norm_scale": "bnlab.diagnostics.internals:NormScale",
     "norm_shift": "bnlab.diagnostics.internals:NormShift",
     "near_zero_channels": "bnlab.diagnostics.internals:NearZeroChannels",
-    "statistic_noise": "bnlab.diagnostics.internals:StatisticNoise",
+    "batch_statistics_noise": "bnlab.diagnostics.internals:BatchStatisticsNoise",
     "gradient_shift": "bnlab.diagnostics.gradient_shift:GradientShift",
 }
 
 
 def find_place(name: str) -> str:
-    """Return ``package.module:Class`` of a name of the catalog, a name of an installed package, or of itself.
+    """Return the ``package.module:Class`` that a name stands for.
+
+    Args:
+        name: A name of the catalog or one that it had in an earlier version, a name of an installed package, or a
+            ``package.module:Class``, which comes back as it is.
 
     Raises:
-        ConfigError: No such name.
+        ConfigError: The name is none of these.
     """
+    name = current_name(name)
     installed = DIAGNOSTIC_PLUGINS.find(name) if name not in DIAGNOSTICS and ":" not in name else None
     place = installed.place if installed else DIAGNOSTICS.get(name, name)
     if not CLASS_PLACE.match(place):

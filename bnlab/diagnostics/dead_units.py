@@ -1,4 +1,4 @@
-"""Units that say the same for every image, in training and in eval mode, and units that are nearly always flat.
+"""Units that give the same output for every image, in training and in eval mode, and units that are nearly always flat.
 
 Shape letters: N batch, U units (channels, for a convolution), S any number of spatial axes.
 """
@@ -19,7 +19,7 @@ SATURATED_SHARE = 0.95
 """A unit is saturated if more than this share of its outputs is flat."""
 
 
-def _never_wakes(a_NUS: Tensor) -> Tensor:
+def _is_never_active(a_NUS: Tensor) -> Tensor:
     return a_NUS.amax([axis for axis in range(a_NUS.dim()) if axis != 1]) <= 0
 
 
@@ -28,23 +28,24 @@ def _share(of_units: Tensor, odd: Tensor) -> Tensor:
 
 
 class DeadFraction(Diagnostic):
-    """How many units of a layer say the same for every image of the probe batch, in training mode.
+    """The share of units that give the same output for every image of the probe batch, in training mode.
 
-    relu: the largest output over images and positions is 0. The others: the variance over images and positions
-    is below 1e-6.
+    For relu: the largest output over images and positions is 0. For other activations: the variance over images and
+    positions is below 1e-6.
 
     Unit:
         Share of units, 0 to 1. A convolution's unit is a channel. NaN as soon as one activation is NaN or infinite.
 
     Reading:
-        0 is healthy. A dead relu gets no gradient, and comes back only if the layers before it move its input.
+        0 is healthy. A dead relu gets no gradient, and becomes active again only if the layers before it change its
+        input.
 
     Cost:
         One forward pass on the probe batch, shared with the other diagnostics.
 
     Blind spots:
-        A unit that wakes for one image in a thousand looks dead to a probe batch of 256: raise
-        ``diagnostics.probe_size`` to 1,000 or more before counting on a small number. Under a batch norm a unit can
+        A unit that is active for one image in a thousand looks dead on a probe batch of 256: set
+        ``diagnostics.probe_size`` to 1,000 or more before you rely on a small value. Under a batch norm a unit can
         be alive in training mode, which is measured here, and dead in eval mode: see `dead_fraction_eval`.
         A layer whose norm brings its own nonlinearity (norm=frn) is left out.
 
@@ -56,33 +57,33 @@ class DeadFraction(Diagnostic):
     unit = "share of units"
     vectorizable = True
     healthy: ClassVar[Ranges] = {"any": (0.0, 0.2)}
-    too_high = "of the units say the same for every image: they no longer learn"
+    too_high = "of the units give the same output for every image: they no longer learn"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share of dead units per layer."""
         odd = zero_or_nan(seen)
         if seen.activation == "relu":
-            return {role: _share(_never_wakes(a), odd[role]) for role, a in seen.activations.items()}
+            return {role: _share(_is_never_active(a), odd[role]) for role, a in seen.activations.items()}
         moments = moments_by_unit(seen)
         return {role: _share(var_U < SAME_OUTPUT_VARIANCE, odd[role]) for role, (_, var_U) in moments.items()}
 
 
 class DeadFractionEval(Diagnostic):
-    """How many units of a layer say the same for every image of the probe batch, in eval mode.
+    """The share of units that give the same output for every image of the probe batch, in eval mode.
 
-    As `dead_fraction`, in the mode in which the network is used.
+    Defined as `dead_fraction`, in the mode in which a trained network is used.
 
     Unit:
         Share of units, 0 to 1. A convolution's unit is a channel. NaN as soon as one activation is NaN or infinite.
 
     Reading:
-        Beside `dead_fraction`: a larger number here points at running statistics that do not fit the weights.
+        Compare it with `dead_fraction`: if this value is larger, the running statistics do not fit the weights.
 
     Cost:
         One forward pass in eval mode on the probe batch, shared with the other diagnostics.
 
     Blind spots:
-        At step 0 running statistics know nothing of the data. For small probe batches see `dead_fraction`.
+        At step 0 running statistics still have their initial values. For small probe batches see `dead_fraction`.
 
     Source:
         As `dead_fraction`.
@@ -93,19 +94,19 @@ class DeadFractionEval(Diagnostic):
     needs = frozenset({"eval_mode"})
     vectorizable = True
     healthy: ClassVar[Ranges] = {"any": (0.0, 0.2)}
-    too_high = "of the units say the same for every image in eval mode"
+    too_high = "of the units give the same output for every image in eval mode"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share of dead units per layer."""
         is_relu = seen.activation == "relu"
         return {
-            role: _share(_never_wakes(a) if is_relu else unit_moments(a)[1] < SAME_OUTPUT_VARIANCE, 0 * a.sum())
+            role: _share(_is_never_active(a) if is_relu else unit_moments(a)[1] < SAME_OUTPUT_VARIANCE, 0 * a.sum())
             for role, a in seen.eval_activations.items()
         }
 
 
 class SaturatedUnits(Diagnostic):
-    """How many units are flat for nearly every image.
+    """The share of units that are flat for nearly every image.
 
         share of units that are flat for more than 95% of all (image, position)
 
@@ -113,11 +114,11 @@ class SaturatedUnits(Diagnostic):
         Share of units, 0 to 1. A convolution's unit is a channel. NaN as soon as one activation is NaN or infinite.
 
     Reading:
-        0 is healthy. `saturation` can be high with none of these: then each unit is flat for many images, and learns
-        from the others.
+        0 is healthy. `saturation` can be high while this is 0: then each unit is flat for many images, and learns from
+        the others.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
         A saturated unit is not a dead one: it may give 0 for half of the images and 1 for the others.

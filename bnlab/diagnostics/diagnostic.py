@@ -1,6 +1,6 @@
-"""The contract of a diagnostic, and what it may look at.
+"""The contract of a diagnostic, and the observation that it measures.
 
-A diagnostic of your own is a class with a name, a unit and a method ``measure``; everything else it has by default::
+A diagnostic of your own is a class with a name, a unit and a method ``measure``; all else has defaults::
 
     class LargestWeight(Diagnostic):
         name = "largest_weight"
@@ -28,23 +28,23 @@ Cost = Literal["shared", "extra", "heavy"]
 
 Need = Literal["gradients", "eval_mode", "update"]
 """``gradients``: a backward pass over the probe batch. ``eval_mode``: a forward pass over it in eval mode. ``update``:
-the weights before the last update, and the mini-batch that made it; where there was none, it is left out."""
+the weights before the last update, and its mini-batch; the diagnostic is left out where there was no update."""
 
 Ranges = Mapping[str, tuple[float, float]]
-"""Name of an activation, or ``any`` -> (least, most)."""
+"""Name of an activation or of a facet, or ``any`` -> (lowest, highest healthy value)."""
 
 Result = TypeVar("Result")
 
 FEW_VALUES = 2**18
-"""Numbers in images that are looked at where a look costs dozens of passes over them."""
+"""Values (pixels of all images) in the smaller batch of diagnostics that make dozens of passes."""
 
 
 class Batch(NamedTuple):
     """Images and their classes.
 
     Attributes:
-        inputs: (B, ...).
-        labels: (B,).
+        inputs: The images, (B, ...).
+        labels: The class of each image, (B,).
     """
 
     inputs: Tensor
@@ -53,15 +53,15 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class ProbeBatch:
-    """A fixed held-out batch that every diagnostic looks at, and what else stays the same during a run.
+    """The fixed held-out batch that every diagnostic measures, and other facts that stay the same during a run.
 
     Attributes:
-        inputs: (B, ...).
-        labels: (B,).
-        activation: Name of the nonlinearity, which says where it is flat.
-        training_batches: Of the training set, as large as a mini-batch each: the population that running statistics
-            should describe.
-        step_size: How far along the gradient the landscape is looked at, in learning rates: the same in all arms.
+        inputs: The held-out images, (B, ...).
+        labels: The class of each image, (B,).
+        activation: Name of the network's activation; it decides where an output counts as flat.
+        training_batches: Batches of training images, each as large as a mini-batch: the population that running
+            statistics should describe. Empty: diagnostics that need it are left out.
+        step_size: Step along the gradient for diagnostics of the loss landscape, as a learning rate; equal in all arms.
     """
 
     inputs: Tensor
@@ -72,9 +72,9 @@ class ProbeBatch:
 
     @property
     def few(self) -> Batch:
-        """Its first images, for those who make many passes: 256, down to 32 where they are large (85 of CIFAR's).
+        """The first 256 images, for diagnostics that make many passes; fewer of large ones, at least 32 (CIFAR: 85).
 
-        Runs that are trained together know what their layers would draw for so many.
+        Runs that are trained together have prepared the random draws of their layers for this number of images.
         """
         size = max(32, min(256, FEW_VALUES // max(1, self.inputs.shape[1:].numel())))
         return Batch(self.inputs[:size], self.labels[:size])
@@ -82,12 +82,12 @@ class ProbeBatch:
 
 @dataclass(frozen=True)
 class Moment:
-    """What is known of the step that training has just made.
+    """The training step before the measurement.
 
     Attributes:
-        previous: Parameters before the last update, by name; None where nobody kept them.
-        batch: The mini-batch that made the update, or None.
-        lr: Learning rate of the last update (at the start, of the first), a scalar, or None.
+        previous: Name of a parameter -> its value before the last update; None if they were not kept.
+        batch: The mini-batch of the last update; None before the first one.
+        lr: Learning rate of the last update, a scalar; at step 0, of the first update. None if it is not known.
     """
 
     previous: Named | None = None
@@ -97,30 +97,30 @@ class Moment:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a diagnostic may look at, at one step of one run. Nothing in it may be changed.
+    """The network and its values at one step of one run, as a diagnostic sees them. A diagnostic must not change them.
 
-    One forward and one backward pass over the probe batch, in training mode, are shared by all diagnostics of a step.
-    Training mode, because that is the network being trained: at step 0 the running statistics know nothing yet.
+    All diagnostics of a step share one forward and one backward pass over the probe batch. The passes are in training
+    mode, since training uses that: at step 0, running statistics still have their initial values.
 
     Attributes:
-        preactivations: What each activation sees, by role; without those that a norm's own nonlinearity replaces.
-        activations: What each activation gives, by role; likewise.
-        weight_gradients: Of the mean loss, for the weights that are trained, by role. Needs ``gradients``.
-        activation: Name of the nonlinearity.
-        gradients: Of the mean loss, for all parameters by name. Needs ``gradients``.
-        preactivation_gradients: Of the mean loss, for what each activation sees. Needs ``gradients``.
-        loss: Mean over the probe batch. Needs ``gradients``.
+        preactivations: Role -> input of the activation; without layers whose norm brings its own nonlinearity.
+        activations: Role -> output of the activation, for the same layers.
+        weight_gradients: Role -> gradient of the mean loss by the trained weight. Needs ``gradients``.
+        activation: Name of the network's activation.
+        gradients: Name of a parameter -> gradient of the mean loss by it. Needs ``gradients``.
+        preactivation_gradients: Role -> gradient of the mean loss by the activation's input. Needs ``gradients``.
+        loss: Mean loss over the probe batch, a scalar. Needs ``gradients``; else None.
         eval_preactivations: As `preactivations`, in eval mode. Needs ``eval_mode``.
         eval_activations: As `activations`, in eval mode. Needs ``eval_mode``.
-        weights: That are trained, by role, the output's last.
-        names: Role -> name of that weight among the parameters.
-        scale_invariant: What of the weights can be multiplied by a positive number, each row by its own or the whole,
-            and what the network gives in training mode stays the same, but for eps; by role, without the others.
-        norms: By role, for what they declare; their tensors are ``passes.tensors_of(norm)``.
-        passes: For passes of one's own, and all parameters and buffers by name.
-        probe: The probe batch.
-        moment: The step that has just been made.
-        memory: What this diagnostic remembered at the last step that it was measured at; at the first one, nothing.
+        weights: Role -> trained weight, in the order of the layers; the output layer is the last.
+        names: Role -> name of the weight among the parameters.
+        scale_invariant: Role -> ``rows`` or ``whole``, for weights that can be multiplied by a positive number (each
+            row by its own, or the whole by one) without a change of the outputs in training mode, except by eps.
+        norms: Role -> norm, for its declarations; its tensors are ``passes.tensors_of(norm)``.
+        passes: Further passes through the network, and all parameters and buffers by name.
+        probe: The probe batch and the training batches; None in tests of single layers.
+        moment: The training step before this measurement.
+        memory: The tensors that this diagnostic returned from `remember` at the last measured step; empty at the first.
     """
 
     preactivations: Named
@@ -143,11 +143,11 @@ class Observation:
     _derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def derived(self, name: str, compute: "Callable[[Observation], Result]") -> Result:
-        """Return what several diagnostics of a step compute alike, computed once.
+        """Return a quantity that several diagnostics of a step need, computed once.
 
         Args:
-            name: Of the quantity.
-            compute: Called the first time that it is asked for.
+            name: Name of the quantity; equal names must stand for equal computations.
+            compute: Function that computes it; called at the first request only.
         """
         if name not in self._derived:
             self._derived[name] = compute(self)
@@ -160,19 +160,19 @@ class Diagnostic(ABC):
 
     It returns tensors, not floats: they can be computed for several runs at once, and force no wait for the device.
 
-    Its docstring says, under these headings, the ``Unit``, how to read it (``Reading``), its ``Cost``, what can fool
-    the reader (``Blind spots``) and its ``Source``; ``bnlab list diagnostics`` shows them.
+    Its docstring has these headings, which ``bnlab list diagnostics NAME`` shows: ``Unit``; ``Reading``, how to read
+    its values; ``Cost``; ``Blind spots``, what it does not see; ``Source``.
 
     Attributes:
-        name: What it is called in ``diagnostics.names``, in records and in tags.
-        unit: Of its values, in words.
-        cost: See `Cost`.
-        needs: See `Need`.
-        vectorizable: It can be measured in many runs at once by `torch.func.vmap`: it decides nothing by the values of
-            a tensor, and reads none off the device. Else each of these runs is measured by itself.
-        healthy: The range that needs no comment, both ends included.
-        too_low: What it means if a value is below, in words that go on from "hidden3: 12%".
-        too_high: What it means if a value is above.
+        name: The name in ``diagnostics.names``, in records and in tags.
+        unit: The unit of its values, in words.
+        cost: How many passes through the network it makes of its own, as `Cost` says.
+        needs: The passes and facts that an observation must have for it, as `Need` says.
+        vectorizable: Whether `torch.func.vmap` can measure it in many runs at once: it must not branch on the values of
+            a tensor, nor read any off the device. If not, each of these runs is measured by itself.
+        healthy: Ranges of values that need no comment, both ends included; empty if none can be defended.
+        too_low: The meaning of a value below the range, in words that continue "hidden3: 12%".
+        too_high: The meaning of a value above the range, likewise.
     """
 
     name: ClassVar[str]
@@ -186,11 +186,11 @@ class Diagnostic(ABC):
 
     @abstractmethod
     def measure(self, seen: Observation) -> dict[str, Tensor]:
-        """Return a scalar tensor per layer role; ``role/facet`` where there are several, ``network`` for the whole.
+        """Return ``role`` -> scalar tensor; ``role/facet`` for several values per layer, ``network`` for the whole.
 
-        What is not defined for a layer is left out.
+        Layers for which it is not defined are left out.
         """
 
     def remember(self, seen: Observation) -> Named:  # noqa: ARG002
-        """Return what is to be known at the next step that is measured, as tensors; called after `measure`."""
+        """Return the tensors that ``measure`` needs at the next measured step; called after `measure`."""
         return {}

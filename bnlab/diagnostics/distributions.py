@@ -1,7 +1,7 @@
-"""How the values of a layer are distributed, over time: means, variances, quantiles.
+"""The distribution of a layer's values over time: means, variances, quantiles.
 
-Means and variances are those of all values. Quantiles are of at most 4,096 values per unit, by a fixed stride, so that
-memory is bounded, nothing is drawn and each step looks at the same places: all values of 1,000 images in a perceptron,
+Means and variances use all values. Quantiles use at most 4,096 values per unit, with a fixed stride, so that memory is
+bounded, there are no random draws, and each step uses the same places: all values of 1,000 images in a perceptron,
 a part of a convolution's positions.
 
 Shape letters: N batch, U units (channels, for a convolution), S any number of spatial axes, M values per unit.
@@ -35,8 +35,8 @@ def quantiles_of_sorted(x_UM: Tensor, percents: tuple[int, ...]) -> Tensor:
     """Return quantiles by linear interpolation, (percents, U).
 
     Args:
-        x_UM: Sorted along its last axis.
-        percents: Which.
+        x_UM: Values of each unit, sorted along the last axis.
+        percents: The quantiles to return, in percent, 0 to 100.
 
     Example:
         >>> quantiles_of_sorted(torch.tensor([[0.0, 1.0, 4.0]]), (25, 50)).tolist()
@@ -49,17 +49,17 @@ def quantiles_of_sorted(x_UM: Tensor, percents: tuple[int, ...]) -> Tensor:
         below = min(int(place), max(last - 1, 0))
         low, high = x_UM[:, below], x_UM[:, min(below + 1, last)]
         quantiles.append(low + (place - below) * (high - low))
-    # NaN and infinities stand at the ends, where quantiles would not see them
+    # sorting puts NaN and infinities at the ends, where quantiles would not see them
     return torch.stack(quantiles) + 0 * (x_UM[:, 0] + x_UM[:, last])
 
 
 def unit_moments(a_NUS: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the variance of each unit over images and positions, (U,) each.
 
-    In one reading, of distances from the unit's first value: a unit that hardly moves is then known to all digits.
+    Computed from distances to the unit's first value, so that a unit that hardly varies keeps all its digits.
 
     Args:
-        a_NUS: What a layer gives.
+        a_NUS: Outputs of a layer, (N, U, *S).
     """
     first_U = a_NUS[0].flatten(1)[:, 0] if a_NUS.dim() > 2 else a_NUS[0]
     origin_U1 = first_U.view(-1, *(1 for _ in a_NUS.shape[2:]))
@@ -83,7 +83,7 @@ def _facets(x_NUS: Tensor, role: str, odd: Tensor) -> dict[str, Tensor]:
 
 
 class ActivationMean(Diagnostic):
-    """The mean of what a layer gives, over images, units and positions.
+    """The mean of a layer's outputs, over images, units and positions.
 
         mean_l = mean of a over N, U and S
 
@@ -91,13 +91,14 @@ class ActivationMean(Diagnostic):
         Units of the activation.
 
     Reading:
-        Steady is healthy. A mean that runs away from the middle of a bounded activation leads to saturation.
+        A steady mean is healthy. If it moves away from the middle of a bounded activation (sigmoid, tanh), the layer
+        saturates.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        Units that move apart leave it where it is: see `preactivation_drift`.
+        Units that move in opposite directions do not change it: see `preactivation_drift`.
 
     Source:
         Glorot & Bengio 2010, figure 2.
@@ -113,7 +114,7 @@ class ActivationMean(Diagnostic):
 
 
 class ActivationVariance(Diagnostic):
-    """The variance of what a layer gives, over images, units and positions.
+    """The variance of a layer's outputs, over images, units and positions.
 
         var_l = mean of (a - mean_l)^2 over N, U and S
 
@@ -121,14 +122,14 @@ class ActivationVariance(Diagnostic):
         Squared units of the activation.
 
     Reading:
-        Alike from layer to layer is healthy: a signal that shrinks or grows with depth vanishes or explodes.
+        About equal in all layers is healthy. If it shrinks or grows with depth, the signal vanishes or explodes.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        Says nothing of how much differs between images: a layer that gives each image the same, unit by unit, can
-        have any variance. See `mean_cosine`.
+        It does not tell differences between images from differences between units: a layer with the same output for
+        every image can have any variance. See `mean_cosine`.
 
     Source:
         Glorot & Bengio 2010, figures 2 and 3 (its square root).
@@ -145,7 +146,7 @@ class ActivationVariance(Diagnostic):
 
 
 class ActivationQuantiles(Diagnostic):
-    """The 2nd, 15th, 50th, 85th and 98th percentile of what a layer gives.
+    """The 2nd, 15th, 50th, 85th and 98th percentile of a layer's outputs.
 
     Over images, units and positions together, by linear interpolation; of at most 4,096 values per unit.
 
@@ -153,14 +154,14 @@ class ActivationQuantiles(Diagnostic):
         Units of the activation.
 
     Reading:
-        A fan over time. Outer percentiles at an activation's bounds: it is saturated. A fan that closes: units say
-        the same for every image.
+        Over time the percentiles look like a fan. Outer percentiles at the bounds of an activation: it is saturated. A
+        fan that closes: units give the same output for every image.
 
     Cost:
-        Puts the values of each layer in order: 0.3 ms for 100 units and 1,000 images.
+        Sorts the values of each layer: 0.3 ms for 100 units and 1,000 images.
 
     Blind spots:
-        Units are thrown together: a fan can be wide though each unit is constant.
+        All units are taken together: a fan can be wide though each unit is constant.
 
     Source:
         Glorot & Bengio 2010, figure 3 (98th percentile).
@@ -179,20 +180,20 @@ class ActivationQuantiles(Diagnostic):
 
 
 class PreactivationQuantiles(Diagnostic):
-    """The 2nd, 15th, 50th, 85th and 98th percentile of what an activation sees.
+    """The 2nd, 15th, 50th, 85th and 98th percentile of an activation's inputs.
 
-    Over images, units and positions together, by linear interpolation; of at most 4,096 values per unit. Behind the
-    norm, where one stands before the activation.
+    Over images, units and positions together, by linear interpolation; of at most 4,096 values per unit. If a
+    norm stands before the activation, these are the norm's outputs.
 
     Unit:
         Units of the pre-activation.
 
     Reading:
-        A fan over time. It stays where it is under a batch norm with a steady scale; without one it drifts and widens
-        as the layers before it learn.
+        Over time the percentiles look like a fan. Behind a batch norm with a steady scale it stays in place; without a
+        norm it drifts and widens while the layers before it learn.
 
     Cost:
-        Puts the values of each layer in order: 0.3 ms for 100 units and 1,000 images.
+        Sorts the values of each layer: 0.3 ms for 100 units and 1,000 images.
 
     Blind spots:
         Ioffe & Szegedy show one typical unit, this all of them: single units can move while the fan stays. See

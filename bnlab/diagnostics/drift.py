@@ -1,7 +1,7 @@
-"""How far the distributions move that layers see: internal covariate shift as Ioffe & Szegedy meant it.
+"""How far the distributions of layers' inputs move: internal covariate shift in the sense of Ioffe & Szegedy.
 
-Pre-activations are what the activation sees, so behind a norm that stands before it. The probe batch stays the same:
-what moves them is the training of the layers before.
+Pre-activations are the inputs of the activation; if a norm stands before it, they are its outputs. The probe batch
+stays the same: only the training of this layer and of earlier ones moves them.
 
 Shape letters: U units (channels, for a convolution), M values per unit, Q quantiles.
 """
@@ -14,7 +14,7 @@ from bnlab.diagnostics.distributions import quantiles_of_sorted, sorted_preactiv
 from bnlab.diagnostics.passes import Named
 
 PERCENTS = (15, 50, 85)
-"""Of Ioffe & Szegedy's figure 1."""
+"""The quantiles of Ioffe & Szegedy's figure 1, in percent."""
 
 
 def _quantiles(seen: Observation) -> Named:
@@ -47,7 +47,7 @@ def _moved(now: Tensor, then: Tensor, has_spread: bool) -> dict[str, Tensor]:
 
 
 class PreactivationDrift(Diagnostic):
-    """How far the quantiles of what a layer's units see have moved since the last measured step.
+    """How far the quantiles of each unit's pre-activations have moved since the last measured step.
 
         raw = mean over p, j of |q_pj(t) - q_pj(s)|,    p in {15, 50, 85}, j all units, s the last measured step
         normalized = raw / (mean over s, t and j of q_85,j - q_15,j)
@@ -56,20 +56,20 @@ class PreactivationDrift(Diagnostic):
         ``raw``: units of the pre-activation. ``normalized``: shares of the spread between the outer quantiles.
 
     Reading:
-        How unsteady the ground is on which the layer learns. Compare arms at the same steps only: it grows with the
-        number of steps in between (``diagnostics.schedule.every``).
+        It shows how unstable the layer's inputs are while it learns. Compare arms at the same steps only: it grows with
+        the number of steps between two measurements (``diagnostics.schedule.every``).
 
     Cost:
         Sorts the values of each unit, once for all diagnostics that need it.
 
     Blind spots:
-        Where the spread is tiny, as a deep network's at its start, the normalized value explodes, and it is infinite
-        where there is none: read the raw one beside it. Dropout and a norm's noise are drawn anew at each step, and
-        count as drift. Whether drift slows training is another question: Santurkar et al. 2018 found drift that does
-        not.
+        If the spread is tiny, as in a deep network at its start, the normalized value is very large, and infinite for a
+        spread of zero: read the raw one too. Dropout and a norm's noise make new draws at each step, and count as
+        drift. Drift need not slow down training: Santurkar et al. 2018 found drift without any harm.
 
     Source:
-        Ioffe & Szegedy 2015, arXiv:1502.03167, figure 1 (b, c), over all units instead of one; the figure is Ours.
+        Ioffe & Szegedy 2015, arXiv:1502.03167, figure 1 (b, c), over all units instead of one; the normalization is
+        Ours.
     """
 
     name = "preactivation_drift"
@@ -91,7 +91,7 @@ class PreactivationDrift(Diagnostic):
 
 
 class DriftFromStart(Diagnostic):
-    """How far the quantiles of what a layer's units see have moved since the start of training.
+    """How far the quantiles of each unit's pre-activations have moved since the start of training.
 
         raw, normalized    as in `preactivation_drift`, with s the first measured step
         spread_growth = (mean over j of q_85,j - q_15,j, now) / (the same, at the start)
@@ -100,15 +100,15 @@ class DriftFromStart(Diagnostic):
         ``raw``: units of the pre-activation. The others: dimensionless.
 
     Reading:
-        A layer that ends far from where it began, in small steps, or one that shakes and stays: read it beside
-        `preactivation_drift`. spread_growth 1: the scale is kept.
+        Read it with `preactivation_drift`: a layer can move far in many small steps, or move much at each step and stay
+        near its start. spread_growth 1: the scale is unchanged.
 
     Cost:
         Shared with `preactivation_drift`.
 
     Blind spots:
-        A tiny spread at the start makes spread_growth explode, and it says nothing of the middle. normalized
-        saturates: a layer that grows wider without end, or shrinks to a point, tends to about 2/3.
+        A tiny spread at the start makes spread_growth very large; it does not show a shift of the middle. normalized
+        has a limit: for a layer that grows without end, or shrinks to a point, it tends to about 2/3.
 
     Source:
         Ioffe & Szegedy 2015, arXiv:1502.03167, figure 1; the figures are Ours.
@@ -136,7 +136,7 @@ class DriftFromStart(Diagnostic):
 
 
 class WassersteinDrift(Diagnostic):
-    """How far the distribution of what a layer's units see has moved: the work of carrying one over into the other.
+    """How far the distribution of each unit's pre-activations has moved, by the Wasserstein distance.
 
         W1 = mean over units j of the integral of |F_j^-1(u; t) - F_j^-1(u; s)| du
 
@@ -147,15 +147,15 @@ class WassersteinDrift(Diagnostic):
         Units of the pre-activation.
 
     Reading:
-        As `preactivation_drift`, of the whole distribution instead of three quantiles. ``since_last``: since the last
-        measured step; ``since_start``: since the first.
+        Like `preactivation_drift`, but of the whole distribution instead of three quantiles. ``since_last``: since the
+        last measured step; ``since_start``: since the first.
 
     Cost:
-        Sorts the values of each unit, once for all diagnostics that need it; remembers them twice (a few MB in a
-        checkpoint).
+        Sorts the values of each unit, once for all diagnostics that need it. It keeps them twice, which takes a few MB
+        in a checkpoint.
 
     Blind spots:
-        Units one by one: that they change together, or change places, it does not see.
+        It takes units one by one: it does not see whether they change together or swap roles.
 
     Source:
         The usual definition (Kantorovich, Vasershtein) in one dimension.

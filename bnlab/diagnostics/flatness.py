@@ -1,4 +1,4 @@
-"""Where nonlinearities are flat, and how much of each unit lies there; counted once for all who ask.
+"""Where activations are flat, and the share of each unit's outputs there; computed once for all diagnostics of a step.
 
 Shape letters: N batch, U units (channels, for a convolution), S any number of spatial axes.
 """
@@ -18,13 +18,13 @@ MARGIN, STRICT_MARGIN = 0.05, 0.01
 sigmoid stretched to (-1, 1), so that its margin is twice as wide: |a| > 0.9 (0.98)."""
 
 SLOPE_SHARE = 0.1
-"""A slope below this share of the nonlinearity's largest is flat."""
+"""A slope below this share of the activation's largest slope counts as flat."""
 
 SLOPE_MARGIN = (1 - math.sqrt(1 - SLOPE_SHARE)) / 2
-"""The margin beyond which that is so of a sigmoid, whose slope is a (1 - a), and of a tanh."""
+"""The margin that corresponds to `SLOPE_SHARE` for a sigmoid, whose slope is a (1 - a), and for a tanh."""
 
 BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-"""Of the nonlinearities that have two of them."""
+"""Activation -> lower and upper bound, for activations that have both."""
 
 
 def _gelu_slope(z: Tensor) -> Tensor:
@@ -41,18 +41,18 @@ SLOPES: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "gelu": (_gelu_slope, 1.1289042),  # at z = sqrt(2)
     "silu": (_silu_slope, 1.0998393),  # at z = 2.3993573
 }
-"""Of the nonlinearities that are neither bounded nor relu: the slope, and the largest one."""
+"""Activation -> its slope as a function, and the largest slope, for activations that are neither bounded nor relu."""
 
 Sides = dict[str, tuple[Tensor, Tensor]]
-"""Role -> shares of each unit, (U,), that lie at the lower and at the upper bound."""
+"""Role -> share of each unit's outputs, (U,), near the lower bound, and the same near the upper bound."""
 
 
 def sides_by_unit(seen: Observation, margin: float) -> Sides:
-    """Return, for a bounded activation, how much of each unit lies near its lower and near its upper bound.
+    """Return the shares of each unit's outputs near the lower and near the upper bound of a bounded activation.
 
     Args:
-        seen: With an activation of `BOUNDS`.
-        margin: How near, as a share of the range between the bounds.
+        seen: The observation of a network whose activation is in `BOUNDS`.
+        margin: Largest distance from a bound that counts as near, as a share of the range between the bounds.
     """
     low, high = BOUNDS[seen.activation]
     width = (high - low) * margin
@@ -64,11 +64,11 @@ def sides_by_unit(seen: Observation, margin: float) -> Sides:
 
 
 def flat_by_unit(seen: Observation, margin: float = MARGIN) -> Named:
-    """Return how much of each unit is flat, (U,): near a bound, at zero (relu), or of small slope (gelu, silu).
+    """Return the flat share of each unit's outputs, (U,): near a bound, zero (relu), or of small slope (gelu, silu).
 
     Args:
-        seen: With any activation.
-        margin: For the bounded ones, as for `sides_by_unit`.
+        seen: The observation of a network with any activation.
+        margin: For bounded activations, the margin of `sides_by_unit`; not used for others.
     """
     if seen.activation in BOUNDS:
         return {role: low_U + high_U for role, (low_U, high_U) in sides_by_unit(seen, margin).items()}
@@ -76,21 +76,21 @@ def flat_by_unit(seen: Observation, margin: float = MARGIN) -> Named:
 
 
 def flat_slopes_by_unit(seen: Observation) -> Named:
-    """Return how much of each unit, (U,), has a slope below a tenth of the nonlinearity's largest."""
+    """Return the share of each unit's outputs, (U,), with a slope below a tenth of the activation's largest."""
     if seen.activation in SLOPES:
         return _small_slopes_by_unit(seen, SLOPE_SHARE * SLOPES[seen.activation][1])
     return flat_by_unit(seen, SLOPE_MARGIN)
 
 
 def zeros_by_unit(seen: Observation) -> Named:
-    """Return how much of each unit is exactly 0, (U,)."""
+    """Return the share of each unit's outputs that are exactly 0, (U,)."""
     return seen.derived(
         "zeros", lambda seen: {role: 1 - means_by_unit(lambda a: (a.sign().abs_(),), a)[0] for role, a in _layers(seen)}
     )
 
 
 def _is_positive(x: Tensor) -> Tensor:
-    """Return 1 or 0, as floats: they are added up three times faster than bools. Its input is written over."""
+    """Return 1 or 0 as floats, which are summed three times faster than bools. The input is overwritten."""
     return x.sign_().relu_()
 
 

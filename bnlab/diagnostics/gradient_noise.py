@@ -1,9 +1,9 @@
-"""How much the gradient of one mini-batch differs from that of another: where that is defined.
+"""How much the gradients of mini-batches differ from each other, where this is defined.
 
-Under a norm that mixes the samples of a batch no sample has a gradient of its own, and a mini-batch's gradient is of
-another function for each size. Both diagnostics are left out there.
+With a norm that mixes the samples of a batch, no sample has a gradient of its own, and batches of different sizes have
+gradients of different functions. Both diagnostics are left out for such networks.
 
-How they are estimated: a mini-batch of B images has the mean g_k of their gradients, whose covariance is Sigma / B and
+The estimates: a mini-batch of B images has the mean g_k of their gradients, whose covariance is Sigma / B and
 whose mean is G. Among K of them, with mean g, sum |g_k - g|^2 / (K - 1) is tr(Sigma) / B on average, and |g|^2 is
 |G|^2 + tr(Sigma) / (K B). That is McCandlish's pair of estimates with B_small = B and B_big = K B.
 
@@ -21,12 +21,12 @@ from bnlab.norms.norm import Norm
 
 
 class GradientMoments(NamedTuple):
-    """Estimates without bias, by parameter.
+    """Unbiased estimates, by parameter.
 
     Attributes:
-        size: B.
-        spread: tr(Sigma) / B: how far a mini-batch's gradient is from the mean, squared.
-        signal: |G|^2; below 0 where chance has it so.
+        size: Images per mini-batch, B.
+        spread: tr(Sigma) / B: the mean squared distance of a mini-batch's gradient from the true gradient.
+        signal: |G|^2; can be below 0 by chance.
     """
 
     size: int
@@ -35,7 +35,7 @@ class GradientMoments(NamedTuple):
 
 
 def _batches(seen: Observation) -> list[Batch]:
-    """Return the mini-batches of full size, or none where single images have no gradient."""
+    """Return the mini-batches of full size; none if single images have no gradient of their own."""
     mixes = any(cast("Norm", norm).mixes_samples for norm in seen.norms.values())
     if mixes or seen.probe is None:
         return []
@@ -44,7 +44,7 @@ def _batches(seen: Observation) -> list[Batch]:
 
 
 def _moments(seen: Observation) -> GradientMoments | None:
-    """Return estimates over the training batches, or None where there are none; one gradient at a time is kept."""
+    """Return estimates over the training batches, None with fewer than two; only one gradient is kept at a time."""
 
     def compute(seen: Observation) -> GradientMoments | None:
         batches = _batches(seen)
@@ -57,7 +57,9 @@ def _moments(seen: Observation) -> GradientMoments | None:
             gradients, _ = seen.passes.gradient(batch.inputs, batch.labels)
             for name, g in gradients.items():
                 away = g - mean[name] if mean else g
-                closer = away * ((k - 1) / k)  # from the new mean; Welford's way, for |g|^2 - |mean|^2 has few digits
+                closer = away * (
+                    (k - 1) / k
+                )  # from the new mean; Welford's method, since |g|^2 - |mean|^2 loses digits
                 mean_now = g - closer
                 squares[name] = squares.get(name, 0.0) + (away * closer).sum()
                 gradients[name] = mean_now
@@ -70,29 +72,29 @@ def _moments(seen: Observation) -> GradientMoments | None:
 
 
 class GradientNoiseScale(Diagnostic):
-    """How many images a batch needs before its gradient is more signal than noise.
+    """The number of images that a batch needs before its gradient is more signal than noise.
 
         B_simple = tr(Sigma) / |G|^2
 
-    with Sigma the covariance of one image's gradient and G their mean, over all parameters. Each estimated without bias
-    from K mini-batches of B images, of gradients g_k and their mean g:
+    with Sigma the covariance of single images' gradients and G their mean, over all parameters. Both are estimated
+    without bias from K mini-batches of B images, with gradients g_k and their mean g:
 
         tr(Sigma) = B / (K - 1) sum |g_k - g|^2,    |G|^2 = |g|^2 - tr(Sigma) / (K B)
 
     Unit:
-        Images. Infinite where the noise hides |G|^2: there are too few images to say.
+        Images. Infinite if the estimate of |G|^2 is 0 or less: then there are too few images for an estimate.
 
     Reading:
-        Batches far below it waste steps, far above it waste images. It rises while the loss falls.
+        Much smaller batches waste steps, much larger ones waste images. It rises while the loss falls.
 
     Cost:
         A forward and backward pass for each of the training batches (``diagnostics.population_size`` images in all).
 
     Blind spots:
-        Left out, by design, with norms that mix the samples of a batch. A ratio of two estimates has a bias, and is
-        wild near a minimum, where G goes to 0: from K B images nothing above some K B can be told. In training the same
-        images are met again: G is the gradient of these, not of new ones. Augmentation is not in it, and dropout draws
-        the same for all batches. Adam's steps are not along G.
+        Left out, by design, with norms that mix the samples of a batch. A ratio of two estimates is biased, and varies
+        strongly near a minimum, where G goes to 0: with K B images, values above about K B cannot be measured. Training
+        uses the same images again: G is the gradient on these, not on new ones. Augmentation is not included, and
+        dropout makes the same draws for all batches. Adam's steps do not follow G.
 
     Source:
         McCandlish et al. 2018, arXiv:1812.06162; the estimates are derived in the module's docstring.
@@ -114,26 +116,26 @@ class GradientNoiseScale(Diagnostic):
 
 
 class GradientSNR(Diagnostic):
-    """How much of a mini-batch's gradient is signal, layer by layer.
+    """The ratio of signal to noise in a mini-batch's gradient, layer by layer.
 
         snr_l = |G_l|^2 / (tr(Sigma_l) / B)
 
     for the weights of layer l and mini-batches of B images, with the estimates of `gradient_noise_scale`.
 
     Unit:
-        Ratio of squared norms. Below 0 where the noise hides the signal.
+        Ratio of squared norms. Below 0 if the estimated signal is below 0, by chance.
 
     Reading:
-        Above 1, a step goes more along the gradient than across it. For the network as a whole it is B over the noise
-        scale. Layers that differ learn from differently many images.
+        Above 1, the signal in a mini-batch's gradient is larger than the noise. For the network as a whole it would be
+        B over the noise scale. Layers with different values need different batch sizes.
 
     Cost:
         Shared with `gradient_noise_scale`.
 
     Blind spots:
-        Those of `gradient_noise_scale`; a single layer's value is surer than that ratio, since noise divides, which is
-        well known, and not signal. Without a gradient (a dead layer) it is NaN. Left out, by design, with norms that
-        mix the samples of a batch.
+        Those of `gradient_noise_scale`; but this ratio is more certain, since it divides by the noise, whose estimate
+        is good. NaN for a layer without a gradient (a dead layer). Left out, by design, with norms that mix the samples
+        of a batch.
 
     Source:
         Ours, from McCandlish et al. 2018, arXiv:1812.06162.

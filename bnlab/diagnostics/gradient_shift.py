@@ -1,4 +1,4 @@
-"""How much a layer's gradient moves with the layers before it: internal covariate shift as an optimizer feels it."""
+"""How much an update of earlier layers changes a layer's gradient: internal covariate shift, seen by the optimizer."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from bnlab.diagnostics.passes import Named
 
 
 def _earlier(names: Mapping[str, str], parameters: Named) -> dict[str, Named]:
-    """Return by role the parameters of the layers before it."""
+    """Return role -> parameters of all layers before that layer."""
     roles = list(names)
     return {
         role: {
@@ -23,7 +23,7 @@ def _earlier(names: Mapping[str, str], parameters: Named) -> dict[str, Named]:
 
 
 def _compare(role: str, old: Tensor, new: Tensor) -> dict[str, Tensor]:
-    # by their largest entry: the squares of a vanishing gradient are too small for a float32
+    # divided by the largest entry: the squares of a vanishing gradient are too small for a float32
     largest = torch.maximum(old.abs().amax(), new.abs().amax())
     scale = torch.where(largest == 0, 1.0, largest)
     old, new = old / scale, new / scale
@@ -38,31 +38,31 @@ def _compare(role: str, old: Tensor, new: Tensor) -> dict[str, Tensor]:
 
 
 class GradientShift(Diagnostic):
-    """How much a layer's gradient changes because the layers before it have just been updated.
+    """How much a layer's gradient changes because the layers before it were just updated.
 
         G  = dL/dW_i (W_1, ..., W_k; batch)                         before the update
         G' = dL/dW_i (W_1', ..., W_(i-1)', W_i, ..., W_k; batch)    the earlier layers moved, the batch the same
         norm = ||G - G'||,    relative = ||G - G'|| / ||G||,    cosine = <G, G'> / (||G|| ||G'||)
 
-    Everything of the earlier layers moves, gamma and beta too. The batch is the one that made the update, statistics
-    are its own, as in training, and running statistics stay untouched.
+    All parameters of the earlier layers move, gamma and beta too. The batch is the one of the update; norms use its own
+    statistics, as in training, and running statistics stay unchanged.
 
     Unit:
         ``norm``: loss per unit of weight. ``relative``: dimensionless. ``cosine``: -1 to 1.
 
     Reading:
-        relative 0, cosine 1: what a layer was told to do is still right after the others have moved. This is internal
-        covariate shift as an optimizer feels it.
+        relative 0 and cosine 1: the layer's gradient is still right after the other layers have moved. This is internal
+        covariate shift, seen by the optimizer.
 
     Cost:
         A forward and backward pass over the mini-batch for each layer, and a copy of the weights.
 
     Blind spots:
-        It grows with the learning rate, and its sign differs with the activation: compare arms at the same rate and
-        say which. norm scales with the size of weights behind a norm: across arms read relative and cosine. The first
-        layer has none before it, and is left out. A layer that gets no gradient before and after has relative 0 and
-        cosine 1. Where a mini-batch is accumulated from parts, its statistics here are those of the whole; dropout and
-        noise are the same in all passes, but not those of the update.
+        It grows with the learning rate, and whether a norm lowers it depends on the activation: compare arms at the
+        same rate, and name both. ``norm`` depends on the scale of weights in front of a norm: across arms read
+        ``relative`` and ``cosine``. The first layer has no layers before it, and is left out. A layer without any
+        gradient has relative 0 and cosine 1. If a mini-batch is accumulated from parts, statistics here are of the
+        whole batch. Dropout and noise are the same in all passes, but not the same as in the update.
 
     Source:
         Santurkar et al. 2018, arXiv:1805.11604, definition 2.1; relative: Ours.

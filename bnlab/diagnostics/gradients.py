@@ -1,4 +1,4 @@
-"""What the gradients do on their way back.
+"""Sizes of gradients, layer by layer.
 
 Shape letters: L layers, R rows (images, units or channels), M values per row.
 """
@@ -12,24 +12,24 @@ from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
 from bnlab.diagnostics.passes import Named
 
 SMALL = 1e-12
-"""A shorter gradient is measured after a multiplication: the square of a float32 below 1e-19 has too few digits, or
-none. Thirty sigmoid layers are enough to get there."""
+"""A shorter gradient is multiplied before it is measured: the square of a float32 below 1e-19 has few digits or none.
+Thirty sigmoid layers are enough for such gradients."""
 
 LIFT = 2.0**40
-"""What by."""
+"""The factor of that multiplication."""
 
 PART_SIZE = 2**18
-"""Values that are multiplied at a time: a copy of a large tensor would take longer than its norm."""
+"""Values multiplied at a time: a copy of a large tensor would take longer than its norm."""
 
 
 def length(g: Tensor) -> Tensor:
     """Return a tensor's Frobenius norm, to four digits or better for any length from 1e-31 to 1e19.
 
-    Row by row and then over rows: over 30 million float32 at once torch's norm is up to 2% off. Without float64, which
-    not all devices have, and which takes ten times as long.
+    It is computed row by row and then over rows, since torch's norm of 30 million float32 at once is up to 2% wrong.
+    Float64 would take ten times as long, and some devices lack it.
 
     Args:
-        g: With at least one axis.
+        g: The tensor, with at least one axis.
 
     Example:
         >>> length(torch.tensor([3e-25, 4e-25]))
@@ -40,7 +40,7 @@ def length(g: Tensor) -> Tensor:
     parts = torch.split(g_RM, max(1, PART_SIZE * len(g_RM) // max(1, g_RM.numel())))
     plain = torch.linalg.vector_norm(torch.linalg.vector_norm(g_RM, dim=axes))
     lifted = torch.cat([torch.linalg.vector_norm(part * LIFT, dim=axes) for part in parts])
-    return torch.where(plain > SMALL, plain, torch.linalg.vector_norm(lifted) / LIFT)  # where it is NaN, both are
+    return torch.where(plain > SMALL, plain, torch.linalg.vector_norm(lifted) / LIFT)  # if one is NaN, both are
 
 
 def _weight_gradient_norms(seen: Observation) -> Named:
@@ -54,7 +54,7 @@ def _preactivation_gradient_norms(seen: Observation) -> Named:
 
 
 class GradientNorm(Diagnostic):
-    """How large the gradient of each layer's weights is.
+    """The norm of the gradient of each layer's weights.
 
         norm_l = || dL/dW_l ||_F,    L = mean cross-entropy over the probe batch
 
@@ -69,8 +69,8 @@ class GradientNorm(Diagnostic):
         One backward pass on the probe batch, shared with the other diagnostics.
 
     Blind spots:
-        It scales with 1/||W|| where a norm follows, so that two arms' norms mean different things; compare the
-        ratio between layers, not the height.
+        In front of a norm it scales with 1/||W||, so that values of two arms mean different things: compare the ratio
+        between layers, not the values.
 
     Source:
         Glorot & Bengio 2010, figures 6 and 7.
@@ -87,24 +87,24 @@ class GradientNorm(Diagnostic):
 
 
 class PreactivationGradientNorm(Diagnostic):
-    """How large the gradient is that arrives at each layer's pre-activations.
+    """The norm of the gradient at each layer's pre-activations.
 
-        norm_l = || dL/dz_l ||_F,    z_l what the activation sees, for all images of the probe batch
+        norm_l = || dL/dz_l ||_F,    z_l the activation's inputs for all images of the probe batch
 
     Unit:
         Loss per unit of pre-activation.
 
     Reading:
-        Across layers, as `gradient_norm`, but without the layer's own weights and inputs in it; as a rate per layer,
-        see `gradient_growth`.
+        Compare layers, as with `gradient_norm`; the layer's own weights and inputs have no part in it. For the rate per
+        layer, see `gradient_growth`.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        It falls with the root of the number of images, since each weighs 1/N in the mean loss. Behind a batch norm z
-        has a set scale; without one, a small gradient may only mean that z is large. A layer whose norm brings its own
-        nonlinearity (norm=frn) is left out.
+        It falls with the root of the number of images, since each has weight 1/N in the mean loss. Behind a batch norm,
+        z has a fixed scale; without one, a small gradient may only mean that z is large. A layer whose norm brings its
+        own nonlinearity (norm=frn) is left out.
 
     Source:
         Glorot & Bengio 2010, figure 7 (back-propagated gradients).
@@ -121,7 +121,7 @@ class PreactivationGradientNorm(Diagnostic):
 
 
 class RelativeGradientNorm(Diagnostic):
-    """How large the gradient of each layer's weights is, beside the weights.
+    """The norm of the gradient of each layer's weights, divided by the norm of the weights.
 
         ratio_l = || dL/dW_l ||_F / || W_l ||_F
 
@@ -129,15 +129,15 @@ class RelativeGradientNorm(Diagnostic):
         Loss per squared unit of weight.
 
     Reading:
-        Times the learning rate, it is the share of themselves by which plain SGD moves the weights at a step: compare
-        with `update_ratio`. Wider and narrower layers can be compared.
+        Times the learning rate, it is the relative change of the weights in one step of plain SGD: compare it with
+        `update_ratio`. Layers of different widths can be compared.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        Free of a layer's size, not of its scale: in front of a norm the gradient falls as the weights grow, and this by
-        1/||W||^2, though the function is the same. Infinite for weights of zero.
+        Independent of a layer's size, but not of its scale: in front of a norm, larger weights lower it by 1/||W||^2,
+        though the function stays the same. Infinite for weights of zero.
 
     Source:
         Ours.
@@ -154,7 +154,7 @@ class RelativeGradientNorm(Diagnostic):
 
 
 class GradientRatio(Diagnostic):
-    """How much of the last hidden layer's gradient is left at the first one.
+    """The gradient norm of the first hidden layer, divided by that of the last hidden layer.
 
         ratio = || dL/dW_1 ||_F / || dL/dW_L ||_F,    1 and L the first and the last hidden layer
 
@@ -163,15 +163,15 @@ class GradientRatio(Diagnostic):
 
     Reading:
         About 1: every layer learns. 1e-3 and less: the gradient vanishes on its way back; 1e3 and more: it explodes.
-        Powers of ten count, not percent: draw its logarithm.
+        Only powers of ten matter: plot it on a logarithmic axis.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        The first layer's weights are of another shape, which alone makes a factor of a few. In front of a norm each
-        gradient is 1/||W|| of its own layer: multiplying one layer's weights moves this, and no output. NaN where no
-        gradient at all arrives at the last hidden layer. Left out for networks with fewer than two hidden layers.
+        The first layer's weights have another shape, which alone can give a factor of 2 to 5. In front of a norm, each
+        gradient scales with 1/||W|| of its layer: larger weights in one layer change the ratio, but no output. NaN if
+        the last hidden layer has no gradient at all. Left out for networks with fewer than two hidden layers.
 
     Source:
         Glorot & Bengio 2010, figures 6 and 7.
@@ -192,7 +192,7 @@ class GradientRatio(Diagnostic):
 
 
 class GradientGrowth(Diagnostic):
-    """By what factor the squared gradient grows per layer on its way back, by a straight line through all layers.
+    """The factor by which the squared gradient grows per layer on its way back, by a line through all layers.
 
         slope = least squares of log || dL/dz_l ||^2 over l = 1..L,    rate = exp(-slope)
 
@@ -202,17 +202,17 @@ class GradientGrowth(Diagnostic):
         ``rate``: factor per layer, above 0. ``slope``: its negative logarithm.
 
     Reading:
-        rate 1: every layer gets the same. Above, it explodes, below, it vanishes. In a wide network with random weights
-        and large batches, relu behind BatchNorm explodes by pi / (pi - 1) = 1.467 per layer, whatever the weights'
-        scale; without an activation, BatchNorm explodes by (B - 2) / (B - 3) for batches of B.
+        rate 1: the gradient is equal in all layers. Above 1 it explodes, below 1 it vanishes. In a wide network with
+        random weights and large batches, the gradient of relu behind BatchNorm grows by pi / (pi - 1) = 1.467 per
+        layer, whatever the weights' scale; without an activation, it grows by (B - 2) / (B - 3) for batches of B.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        One line for all layers: a gradient that grows in the first half and falls in the second looks steady. At depth
-        3 it is a line through three points. Layers of different sizes and pooling between stages are taken for layers
-        like any other. Without a norm z has no set scale: there the rate has that of the weights in it. Left out for
+        One line for all layers: a gradient that grows in one half of the network and falls in the other looks constant.
+        At depth 3 it is a line through three points. Layers of different sizes, and pooling between stages, count like
+        any other layer. Without a norm, z has no fixed scale, and the rate depends on the weights' scale. Left out for
         networks with fewer than two hidden layers.
 
     Source:

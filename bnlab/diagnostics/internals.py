@@ -1,4 +1,4 @@
-"""What becomes of a norm's own numbers: its scale gamma, its shift beta, and the noise of its statistics.
+"""A norm's own values over time: its scale gamma, its shift beta, and the noise of its batch statistics.
 
 Shape letters: C channels, K batches, or parts of them.
 """
@@ -16,7 +16,7 @@ from bnlab.norms.moments import widened
 PERCENTS = (15, 50, 85)
 
 NEAR_ZERO = 0.01
-"""A scale below this in size, of 1 at the start, passes next to nothing on."""
+"""A scale below this in absolute value counts as near zero; scales start at 1."""
 
 
 def _vectors(seen: Observation, name: str) -> dict[str, Tensor]:
@@ -33,20 +33,20 @@ def _summary(role: str, x_C: Tensor) -> dict[str, Tensor]:
 
 
 class NormScale(Diagnostic):
-    """How large each norm's learned scale is: mean and quantiles of |gamma| over channels.
+    """The size of each norm's learned scale: mean and quantiles of |gamma| over channels.
 
     Unit:
         Dimensionless; 1 at the start.
 
     Reading:
-        It falls where a layer matters less, and with weight decay. A wide range between the quantiles: channels are
-        chosen.
+        It falls in layers that matter less, and with weight decay. A wide range between the quantiles: the norm favors
+        some channels.
 
     Cost:
         Reads the norms' parameters.
 
     Blind spots:
-        Behind a relu and in front of another linear map a scale can move into the next weights, to no effect.
+        A relu passes a positive scale on: gamma can shrink while the next layer's weights grow, without any effect.
 
     Source:
         Ioffe & Szegedy 2015, arXiv:1502.03167 (gamma); the summary is Ours.
@@ -65,19 +65,19 @@ class NormScale(Diagnostic):
 
 
 class NormShift(Diagnostic):
-    """Where each norm's learned shift lies: mean and quantiles of beta over channels.
+    """Each norm's learned shift: mean and quantiles of beta over channels.
 
     Unit:
         Units of the norm's output; 0 at the start.
 
     Reading:
-        In front of a relu, a beta far below 0 makes channels sparse, far above 0 nearly linear.
+        In front of a relu, a beta far below 0 makes a channel mostly 0; far above 0, nearly linear.
 
     Cost:
         Reads the norms' parameters.
 
     Blind spots:
-        In units of the output, whose scale is gamma: read it beside `norm_scale`.
+        Its unit is that of the output, whose scale is gamma: read it with `norm_scale`.
 
     Source:
         Ioffe & Szegedy 2015, arXiv:1502.03167 (beta); the summary is Ours.
@@ -96,7 +96,7 @@ class NormShift(Diagnostic):
 
 
 class NearZeroChannels(Diagnostic):
-    """How many of a norm's channels have a scale near zero.
+    """The share of a norm's channels with a scale near zero.
 
         share of |gamma_c| < 0.01
 
@@ -104,13 +104,13 @@ class NearZeroChannels(Diagnostic):
         Share of channels, 0 to 1.
 
     Reading:
-        Such channels pass on a constant, and could be pruned.
+        Such channels give nearly a constant, and could be pruned.
 
     Cost:
         Reads the norms' parameters.
 
     Blind spots:
-        What is near depends on the weights behind: a small gamma and large weights are a usual channel.
+        The next layer's weights matter too: a small gamma with large weights is an ordinary channel.
 
     Source:
         Liu et al. 2017, arXiv:1708.06519, prune by gamma; the bound is Ours.
@@ -120,7 +120,7 @@ class NearZeroChannels(Diagnostic):
     unit = "share of channels"
     vectorizable = True
     healthy: ClassVar[Ranges] = {"any": (0.0, 0.5)}
-    too_high = "of its channels have a scale near zero, and pass on a constant"
+    too_high = "of its channels have a scale near zero, and give nearly a constant"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share per norm."""
@@ -130,34 +130,35 @@ class NearZeroChannels(Diagnostic):
         }
 
 
-class StatisticNoise(Diagnostic):
+class BatchStatisticsNoise(Diagnostic):
     """How much a norm's batch statistics differ from batch to batch.
 
         mean      mean over C of sd over K of mean_kc / sqrt(var_c + 1e-5),    var_c the population's
         variance  mean over C of sd over K of log(var_kc + 1e-5)
 
-    over the K batches of the training images, as large as in training, at the weights as they are; where a norm cuts a
-    batch (ghosts, devices), over the parts, each as large as the smallest.
+    over K batches of training images, as large as in training, at the present weights; if a norm cuts a batch (ghosts,
+    devices), over the parts, each as large as the smallest.
 
     Unit:
         ``mean``: standard deviations of the population. ``variance``: log factor.
 
     Reading:
-        The noise that BatchNorm adds to training. For n independent values per channel mean is sqrt(1/n), and variance
-        about sqrt(2/n) for normal ones: more says that values of one image go together, as a convolution's do.
+        It is the noise that BatchNorm adds to training. For n independent values per channel, ``mean`` is sqrt(1/n),
+        and ``variance`` about sqrt(2/n) for normal ones. Larger values: values of one image are correlated, as in a
+        convolution.
 
     Cost:
         A pass over the training batches, shared with `accuracy_by_statistics`.
 
     Blind spots:
-        K batches give an estimate that is sure to 1 / sqrt(2K). A norm that keeps another measure of spread
-        (l1_batch) is looked at by mean and variance like the others.
+        With K batches, the relative error of the estimate is about 1 / sqrt(2K). A norm with another measure of spread
+        (l1_batch) is measured by mean and variance like the others.
 
     Source:
         Ours; the noise as regularizer: Luo et al. 2019, arXiv:1809.00846.
     """
 
-    name = "statistic_noise"
+    name = "batch_statistics_noise"
     unit = "standard deviations; log factor"
     cost = "heavy"
     vectorizable = True

@@ -1,8 +1,8 @@
-"""What the loss does along the gradient: how far one can trust it.
+"""The loss along the gradient: how far the gradient can be trusted.
 
 Along theta_m = theta - m * eta * g(theta), m in {1/2, 1, 2, 4}, on one mini-batch, in training mode: the batch's
-statistics move with the weights, and are differentiated through. Twice: with an eta that is the same in all arms
-(``diagnostics.step_size``; facet ``fixed``), and with the run's own learning rate (facet ``own``).
+statistics change with the weights, and gradients go through them. Twice: with an eta that is the same in all arms
+(``diagnostics.step_size``; facets ``fixed_step...``), and with the run's own learning rate (facets ``lr_step...``).
 """
 
 from collections.abc import Callable
@@ -20,15 +20,15 @@ MULTIPLES = (0.5, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True)
 class _Line:
-    """What is met along the gradient.
+    """Losses and gradients at points along the gradient.
 
     Attributes:
-        loss: At the weights as they are.
-        gradient: There, its norm.
+        loss: Loss at the present weights.
+        gradient: Norm of the gradient at the present weights.
         weights: Norm of all parameters.
-        losses: At the multiples, (4,).
-        changes: || g(theta_m) - g(theta) ||, (4,).
-        lengths: || theta_m - theta ||, (4,).
+        losses: Losses at the four multiples, (4,).
+        changes: Norms of the change of the gradient, || g(theta_m) - g(theta) ||, (4,).
+        lengths: Lengths of the steps, || theta_m - theta ||, (4,).
     """
 
     loss: Tensor
@@ -40,7 +40,7 @@ class _Line:
 
 
 def batch_of(seen: Observation) -> Batch | None:
-    """Return the mini-batch of the last update; before the first, the first of the training batches."""
+    """Return the mini-batch of the last update; before the first update, the first training batch."""
     if seen.moment.batch is not None or seen.probe is None:
         return seen.moment.batch
     return next(iter(seen.probe.training_batches), None)
@@ -58,9 +58,9 @@ def _lines(seen: Observation) -> dict[str, _Line]:
         if batch is None or probe is None or passes is None:
             return {}
         gradient, loss = passes.gradient(*batch)
-        rates: dict[str, float | Tensor] = {"fixed": probe.step_size}
+        rates: dict[str, float | Tensor] = {"fixed_step": probe.step_size}
         if seen.moment.lr is not None:
-            rates["own"] = seen.moment.lr.to(loss.dtype)
+            rates["lr_step"] = seen.moment.lr.to(loss.dtype)
         found = {}
         for kind, eta in rates.items():
             losses, changes = [], []
@@ -84,7 +84,7 @@ def _lines(seen: Observation) -> dict[str, _Line]:
 
 
 def _both(seen: Observation, absolute: Callable[[_Line], Tensor], per: Callable[[_Line], Tensor]) -> dict[str, Tensor]:
-    """Return a quantity as it is and in other units, at both step sizes."""
+    """Return a quantity and its relative form, at both step sizes."""
     found: dict[str, Tensor] = {}
     for kind, line in _lines(seen).items():
         value = absolute(line)
@@ -93,36 +93,38 @@ def _both(seen: Observation, absolute: Callable[[_Line], Tensor], per: Callable[
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """Return part / whole; 0 where both are 0, as where a network's gradient has died."""
+    """Return part / whole; 0 if both are 0, as in a network without any gradient."""
     return torch.where((part == 0) & (whole == 0), 0.0, part / whole)
 
 
 class LossRange(Diagnostic):
-    """How much the loss varies along the gradient.
+    """The range of the loss along the gradient.
 
         range = max over m of L(theta_m) - min over m of L(theta_m);    relative: over L(theta)
 
-    The lowest and the highest loss are given too: the band between them over the steps is the paper's figure.
+    The lowest and the highest loss are recorded too: the band between them over the steps is the paper's figure.
+    ``fixed_step...``: with the step size ``diagnostics.step_size``; ``lr_step...``: with the run's learning rate.
 
     Unit:
         Nats per image; relative: dimensionless.
 
     Reading:
-        A narrow range: steps of many sizes give about the same, and the size matters little.
+        A narrow range: steps of different sizes give about the same loss, so that the step size matters little.
 
     Cost:
-        Nine forward and backward passes over a mini-batch, shared with the other two.
+        Nine forward and backward passes over a mini-batch, shared with `gradient_predictiveness` and `effective_beta`.
 
     Blind spots:
-        A gradient of zero has a range of zero: a network that learns nothing looks smooth. Compare arms at the same
-        step size, and again at the rate of each. With momentum or Adam, ``own`` is not the step that training makes.
+        A gradient of zero has a range of zero: a network that does not learn looks smooth. Compare arms at the same
+        step size, and again at the rate of each. With momentum or Adam, ``lr_step`` is not the step of
+        training.
 
     Source:
         Santurkar et al. 2018, arXiv:1805.11604, figure 4 (a); relative: Ours.
     """
 
     name = "loss_range"
-    unit = "nats per image; fixed_relative: share of the loss; own_relative: share of the loss"
+    unit = "nats per image; fixed_step_relative: share of the loss; lr_step_relative: share of the loss"
     cost = "heavy"
     vectorizable = True
 
@@ -135,7 +137,7 @@ class LossRange(Diagnostic):
 
 
 class GradientPredictiveness(Diagnostic):
-    """How much the gradient changes on the way along itself.
+    """How much the gradient changes along its own direction.
 
         change = max over m of ||g(theta_m) - g(theta)||;    relative: over ||g(theta)||
 
@@ -143,14 +145,14 @@ class GradientPredictiveness(Diagnostic):
         Loss per unit of weight; relative: dimensionless.
 
     Reading:
-        relative far below 1: the gradient says where to go for as far as one goes. Around 1 and above: it is another
-        one by then.
+        relative far below 1: along the whole step the gradient hardly changes. Around 1 and above: at the end of the
+        step the gradient is a different one.
 
     Cost:
         Shared with `loss_range`.
 
     Blind spots:
-        The absolute change scales with 1/||W|| behind a norm: across arms read the relative one.
+        In front of a norm, the absolute change scales with 1/||W||: across arms read the relative one.
 
     Source:
         Santurkar et al. 2018, arXiv:1805.11604, figure 4 (b); relative: Ours.
@@ -167,24 +169,25 @@ class GradientPredictiveness(Diagnostic):
 
 
 class EffectiveBeta(Diagnostic):
-    """How fast the gradient changes per unit of way: the smoothness that a step along it meets.
+    """How fast the gradient changes per unit of distance along it: an estimate of smoothness.
 
         beta = max over m of ||g(theta_m) - g(theta)|| / ||theta_m - theta||
         relative: times ||theta|| / ||g(theta)||
 
-    relative is the share by which the gradient changes over the share by which the weights do.
+    relative is the relative change of the gradient over the relative change of the weights.
 
     Unit:
         Loss per squared unit of weight; relative: dimensionless.
 
     Reading:
-        Steps above 2 / beta are not sure to go down.
+        A step with a learning rate above 2 / beta may raise the loss.
 
     Cost:
         Shared with `loss_range`.
 
     Blind spots:
-        Only along one line, and early in deep networks it goes either way. Behind a norm it scales with 1/||W||^2.
+        It covers one line only; early in the training of deep networks, a norm can raise or lower it. In front of a
+        norm it scales with 1/||W||^2.
 
     Source:
         Santurkar et al. 2018, arXiv:1805.11604, figure 4 (c); relative: Ours.

@@ -1,4 +1,4 @@
-"""Several diagnostics of one network, run together: the passes that they share, and no trace of them."""
+"""Several diagnostics of one network, measured together: they share passes, and leave the network unchanged."""
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,17 +17,17 @@ from bnlab.errors import ConfigError
 
 
 def diagnostics_due(diagnostics: Sequence[Diagnostic], heavy: bool) -> list[Diagnostic]:
-    """Return those to be measured at a step.
+    """Return the diagnostics to measure at a step.
 
     Args:
-        diagnostics: All of a run's.
-        heavy: Whether the heavy ones are due.
+        diagnostics: All diagnostics of a run.
+        heavy: Whether the heavy ones are due at this step.
     """
     return [diagnostic for diagnostic in diagnostics if heavy or diagnostic.cost != "heavy"]
 
 
 def needs_of(diagnostics: Sequence[Diagnostic]) -> frozenset[Need]:
-    """Return what any of some diagnostics needs."""
+    """Return the needs of all of some diagnostics together."""
     return frozenset(need for diagnostic in diagnostics for need in diagnostic.needs)
 
 
@@ -39,15 +39,15 @@ def measure_all(
     moment: Moment | None = None,
     memories: dict[str, Named] | None = None,
 ) -> dict[str, dict[str, Tensor]]:
-    """Look at a network with all diagnostics at once, leaving no trace in it.
+    """Measure all diagnostics of a network together, and leave it unchanged.
 
     Args:
-        diagnostics: What to measure.
-        model: The network.
-        layers: Its layers by role; usually the model itself.
-        probe: What to look at it with.
-        moment: The step that has just been made, where there was one.
-        memories: By diagnostic, what it remembers; brought up to date.
+        diagnostics: The diagnostics to measure.
+        model: The network to measure them in.
+        layers: The network's layers by role; usually the model itself.
+        probe: The probe batch and the training batches.
+        moment: The training step before this measurement; None if there was none.
+        memories: Name of a diagnostic -> the tensors that it remembers; updated in place. None: they are dropped.
 
     Returns:
         Diagnostic name -> layer role -> scalar tensor.
@@ -69,15 +69,15 @@ def measure_with(
     moment: Moment,
     memories: Mapping[str, Named],
 ) -> tuple[dict[str, Named], dict[str, Named]]:
-    """Return diagnostic -> layer -> value, and what each diagnostic will remember; nothing is changed.
+    """Return diagnostic -> layer -> value, and the tensors that each diagnostic will remember; nothing is changed.
 
     Args:
-        passes: Through the network.
-        diagnostics: What to measure.
-        layers: The network's, by role.
-        probe: What to look at it with.
-        moment: The step that has just been made.
-        memories: By diagnostic, what it remembers.
+        passes: Passes through the network.
+        diagnostics: The diagnostics to measure.
+        layers: The network's layers by role.
+        probe: The probe batch and the training batches.
+        moment: The training step before this measurement.
+        memories: Name of a diagnostic -> the tensors that it remembers.
     """
     seen = observe(passes, layers, probe, needs_of(diagnostics), moment)
     values: dict[str, Named] = {}
@@ -93,10 +93,10 @@ def measure_with(
 
 
 def _checked(diagnostic: Diagnostic, values: object) -> Named:
-    """Return what a diagnostic measured, if it keeps the contract; somebody's own may not.
+    """Return the values of a diagnostic if they keep the contract; those of a user's own class may not.
 
     Raises:
-        ConfigError: It does not.
+        ConfigError: They are no scalar tensors by layer.
     """
     if isinstance(values, dict) and all(isinstance(one, Tensor) and one.dim() == 0 for one in values.values()):
         return values
@@ -112,11 +112,12 @@ def _checked(diagnostic: Diagnostic, values: object) -> Named:
 
 @contextlib.contextmanager
 def looking_at(model: nn.Module, noise: SameNoise | None = None) -> Iterator[Passes]:
-    """Offer passes through a network as it is, and leave no trace of them in it.
+    """Give passes through a network with its present weights, and leave it unchanged.
 
     Args:
-        model: The network.
-        noise: What layers draw in each pass; None: what they would draw next, by torch's random state.
+        model: The network to look at.
+        noise: Context that fixes the random draws of layers in each pass; None: the draws that torch's random state
+            would give next.
     """
     parameters = {name: value.detach() for name, value in model.named_parameters()}
     buffers = dict(model.named_buffers())
@@ -125,7 +126,7 @@ def looking_at(model: nn.Module, noise: SameNoise | None = None) -> Iterator[Pas
 
 
 def _what_would_be_drawn(model: nn.Module) -> SameNoise:
-    """Return a context that sets torch's random state to what it is now."""
+    """Return a context that sets torch's random state back to its present value."""
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     on_gpu = device.type == "cuda"
     cpu_state, gpu_state = torch.get_rng_state(), torch.cuda.get_rng_state(device) if on_gpu else None
@@ -147,14 +148,14 @@ def observe(
     needs: Collection[Need],
     moment: Moment | None = None,
 ) -> Observation:
-    """Take the probe batch through a network, as often and in such ways as is needed.
+    """Return what diagnostics may see of a network, after the passes that they need.
 
     Args:
-        passes: Through the network.
-        layers: The network's, by role.
-        probe: What to look at it with.
-        needs: Of those who will look.
-        moment: The step that has just been made.
+        passes: Passes through the network.
+        layers: The network's layers by role.
+        probe: The probe batch and the training batches.
+        needs: The needs of all diagnostics that are measured at this step.
+        moment: The training step before this measurement; None if there was none.
     """
     watched = {role: module for role, module in layers.activations.items() if role not in layers.replaced_activations}
     weights = layers.weights
@@ -208,7 +209,7 @@ def _there_and_back(
 
 
 _shapes: WeakKeyDictionary[nn.Module, dict[torch.Size, dict[str, torch.Size]]] = WeakKeyDictionary()
-"""By network and shape of the probe batch: it costs a forward pass to find out, which is made once."""
+"""Network -> shape of the probe batch -> shapes of pre-activations, kept since finding them costs a forward pass."""
 
 
 def _preactivation_shapes(passes: Passes, probe: ProbeBatch, watched: Mapping[str, nn.Module]) -> dict[str, torch.Size]:

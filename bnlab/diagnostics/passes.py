@@ -1,7 +1,7 @@
-"""Passes through one network as it stands: forward, back, and twice back. None of them changes it.
+"""Passes through one network with its present weights: outputs, gradients, second derivatives. None changes it.
 
-A run alone and a run among stacked ones differ in how a gradient is asked for: autograd takes any layer that somebody
-may have written, `torch.func` alone can be vectorized. What a diagnostic computes is the same in both.
+A run trained alone and runs stacked together compute gradients differently: autograd works with any layer, only
+`torch.func` can be vectorized. A diagnostic computes the same values with both.
 """
 
 import contextlib
@@ -21,26 +21,26 @@ Named = dict[str, Tensor]
 """Name -> tensor."""
 
 LossAt = Callable[[Named], tuple[Tensor, Any]]
-"""Parameters -> (scalar, whatever else is to be kept)."""
+"""Function from parameters to (scalar, any further values to keep)."""
 
 Linear = Callable[[Named], Named]
-"""Vector by parameter -> matrix times it, likewise."""
+"""Function from a vector, split by parameter, to a matrix times that vector."""
 
 
 SameNoise = Callable[[int], AbstractContextManager[object]]
-"""Number of samples -> a context in which layers draw the same each time."""
+"""Function from a number of samples to a context in which layers make the same random draws in every pass."""
 
 
 class Observable(Protocol):
-    """What a network must offer to be looked at: its layers by role."""
+    """The layers by role that a network must give to diagnostics."""
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
-        """The weights of the linear maps that are trained, by role."""
+        """Role -> trained weight of a linear map."""
 
     @property
     def activations(self) -> Mapping[str, nn.Module]:
-        """Activations by role."""
+        """Role -> activation module."""
 
     @property
     def replaced_activations(self) -> Collection[str]:
@@ -48,7 +48,7 @@ class Observable(Protocol):
 
     @property
     def scale_invariant_weights(self) -> Mapping[str, FreeScale]:
-        """What of the weights can be multiplied by a positive number, to no effect in training mode but for eps."""
+        """Role -> ``rows`` or ``whole``, for weights whose scale has no effect in training mode, except by eps."""
 
     @property
     def norms(self) -> Mapping[str, nn.Module]:
@@ -56,20 +56,20 @@ class Observable(Protocol):
 
 
 class Calculus(Protocol):
-    """How derivatives are asked for."""
+    """A way to compute derivatives."""
 
     def gradient(self, function: LossAt, at: Named) -> tuple[Named, Tensor, Any]:
-        """Return the gradient, the value, and what else was to be kept."""
+        """Return the gradient, the value, and the further values that the function keeps."""
 
     def hessian(self, function: LossAt, at: Named) -> Linear:
-        """Return what multiplies a vector with the second derivative; the way there and back is gone once for all."""
+        """Return a function that multiplies vectors by the Hessian; its graph is built once."""
 
 
 class PlainCalculus:
     """Autograd on tensors of one run: for any layer that can be trained."""
 
     def gradient(self, function: LossAt, at: Named) -> tuple[Named, Tensor, Any]:
-        """Return the gradient, the value, and what else was to be kept."""
+        """Return the gradient, the value, and the further values that the function keeps."""
         leaves = {name: value.detach().requires_grad_() for name, value in at.items()}
         with torch.enable_grad():
             value, kept = function(leaves)
@@ -77,7 +77,7 @@ class PlainCalculus:
         return dict(zip(at, gradients, strict=True)), value.detach(), kept
 
     def hessian(self, function: LossAt, at: Named) -> Linear:
-        """Return what multiplies a vector with the second derivative."""
+        """Return a function that multiplies vectors by the Hessian."""
         leaves = {name: value.detach().requires_grad_() for name, value in at.items()}
         with torch.enable_grad():
             value, _ = function(leaves)
@@ -100,15 +100,15 @@ class PlainCalculus:
 
 
 class FunctionalCalculus:
-    """`torch.func`, which `torch.func.vmap` can take many runs through at once."""
+    """Derivatives by `torch.func`, which `torch.func.vmap` can compute for many runs at once."""
 
     def gradient(self, function: LossAt, at: Named) -> tuple[Named, Tensor, Any]:
-        """Return the gradient, the value, and what else was to be kept."""
+        """Return the gradient, the value, and the further values that the function keeps."""
         gradient, (value, kept) = torch.func.grad_and_value(function, has_aux=True)(at)
         return gradient, value, kept
 
     def hessian(self, function: LossAt, at: Named) -> Linear:
-        """Return what multiplies a vector with the second derivative."""
+        """Return a function that multiplies vectors by the Hessian."""
 
         def value_at(moved: Named) -> Tensor:
             return function(moved)[0]
@@ -126,15 +126,15 @@ class FunctionalCalculus:
 class Passes:
     """Passes through a network with given parameters and buffers.
 
-    In training mode the statistics are the batch's own, as in training; whatever the layers draw (dropout, noise) is
-    what they would draw next in training, the same in every pass; and buffers move in copies that are thrown away.
+    In training mode, norms use the batch's own statistics. Random draws (dropout, noise) are those that training would
+    make next, the same in every pass. Updates of buffers go to copies that are dropped.
 
     Attributes:
-        network: For its layers; its own parameters and buffers are not used.
-        parameters: By name.
-        buffers: By name.
-        calculus: How derivatives are asked for.
-        same_noise: A context in which layers draw as they would next, for inputs of so many samples.
+        network: The network, for its layers; its own parameters and buffers are not used.
+        parameters: Name -> value of a parameter.
+        buffers: Name -> value of a buffer.
+        calculus: The way to compute derivatives.
+        same_noise: Function from a number of samples to a context in which layers make the next random draws.
     """
 
     network: nn.Module
@@ -154,10 +154,10 @@ class Passes:
         """Return logits (N, classes).
 
         Args:
-            inputs: (N, ...).
-            parameters: In place of the network's, by name; None or left out: its own.
-            training: In training mode; else in eval mode.
-            buffers: In place of the network's, by name; None or left out: its own.
+            inputs: The images, (N, ...).
+            parameters: Name -> value to use in place of the pass's own; None or a name left out: its own.
+            training: Whether the pass is in training mode; else in eval mode.
+            buffers: Name -> value to use in place of the pass's own; None or a name left out: its own.
         """
         moving = {name: value.clone() for name, value in {**self.buffers, **(buffers or {})}.items()}
         own = {**self.parameters, **(parameters or {})}
@@ -170,9 +170,9 @@ class Passes:
         """Return the mean cross-entropy in training mode.
 
         Args:
-            inputs: (N, ...).
-            labels: (N,).
-            parameters: As for `logits`.
+            inputs: The images, (N, ...).
+            labels: The class of each image, (N,).
+            parameters: Values in place of the pass's own, as in `logits`.
         """
         return F.cross_entropy(self.logits(inputs, parameters), labels)
 
@@ -186,10 +186,10 @@ class Passes:
         """Return the loss's gradient by parameter, and the loss, in training mode.
 
         Args:
-            inputs: (N, ...).
-            labels: (N,).
-            parameters: As for `logits`.
-            names: Of the parameters whose gradient is wanted; None: all.
+            inputs: The images, (N, ...).
+            labels: The class of each image, (N,).
+            parameters: Values in place of the pass's own, as in `logits`.
+            names: Names of the parameters to differentiate by; None for all.
         """
         own = {**self.parameters, **(parameters or {})}
         at = {name: own[name] for name in (own if names is None else names)}
@@ -199,16 +199,16 @@ class Passes:
     def hessian(
         self, names: Collection[str], inputs: Tensor, labels: Tensor, parameters: Mapping[str, Tensor] | None = None
     ) -> Linear:
-        """Return what multiplies a vector with the loss's second derivative, in training mode.
+        """Return a function that multiplies vectors by the loss's Hessian, in training mode.
 
-        Batch statistics are in the graph. It is kept as long as what is returned: of many products each is made by
-        one way back.
+        The Hessian differentiates through batch statistics. The graph is kept as long as the function: each product
+        takes one backward pass.
 
         Args:
-            names: Of the parameters that the derivative is by.
-            inputs: (N, ...).
-            labels: (N,).
-            parameters: As for `logits`.
+            names: Names of the parameters to differentiate by.
+            inputs: The images, (N, ...).
+            labels: The class of each image, (N,).
+            parameters: Values in place of the pass's own, as in `logits`.
         """
         own = {**self.parameters, **(parameters or {})}
         at = {name: own[name] for name in names}
@@ -216,7 +216,7 @@ class Passes:
         return self.calculus.hessian(lambda moved: (self.loss(inputs, labels, {**others, **moved}), None), at)
 
     def tensors_of(self, module: nn.Module) -> Named:
-        """Return the parameters and buffers of one of the network's modules, by their names in it, as they are now."""
+        """Return name -> present value of the parameters and buffers of one module of the network."""
         prefix = next(name for name, one in self.network.named_modules() if one is module)
         start = f"{prefix}." if prefix else ""
         every = {**self.parameters, **self.buffers}
@@ -230,11 +230,11 @@ class Passes:
 
 @contextlib.contextmanager
 def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put a network into training or eval mode, and each of its modules back into its own.
+    """Put a network into training or eval mode, and restore the mode of each module at the end.
 
     Args:
-        network: Whose layers may be in modes of their own.
-        training: Which.
+        network: The network; its layers may be in different modes before.
+        training: Whether to put it into training mode; else into eval mode.
     """
     modes = {module: module.training for module in network.modules()}
     network.train(training)

@@ -1,4 +1,4 @@
-"""What norms with running statistics should stand for: the statistics of their inputs over the training images.
+"""Population statistics: those of a norm's inputs over many training images, which running statistics should estimate.
 
 Shape letters: N images, C channels, S any number of spatial axes, P parts of a batch with statistics of their own, M
 samples in each.
@@ -14,18 +14,18 @@ from bnlab.norms.moments import channel_moments, wide_dtype
 from bnlab.norms.precise import Pool, is_poolable, pooling
 
 VARIANCE_FLOOR = 1e-5
-"""Added to both variances that are compared, as a norm adds eps: a channel that never moves has none."""
+"""Added to both variances that are compared, as a norm adds eps: a constant channel has variance 0."""
 
 
 class Population(Pool):
-    """What one norm has met: its statistics over all batches, and the moments of its inputs.
+    """One norm's statistics over all batches, and the mean and variance of its inputs.
 
     Args:
-        norm: Which says how many samples of a batch each of its statistics sees.
+        norm: The norm; it declares how many samples of a batch each of its statistics uses.
 
     Attributes:
-        moments: ``running_mean`` and ``running_var`` of the inputs, whatever the norm itself keeps.
-        parts: Mean and variance of each part of a batch that has statistics of its own, (parts, C) per batch.
+        moments: ``running_mean`` and ``running_var`` of the inputs, also for a norm that keeps other statistics.
+        parts: Mean and variance of each part of a batch with statistics of its own, (parts, C) per batch.
     """
 
     def __init__(self, norm: nn.Module) -> None:
@@ -40,7 +40,7 @@ class Population(Pool):
         return self._moments.statistics
 
     def see(self, x_NCS: Tensor, statistics: Named) -> None:
-        """Take another input."""
+        """Add one batch of the norm's inputs."""
         super().see(x_NCS, statistics)
         if not {"running_mean", "running_var"} <= statistics.keys():
             statistics = dict(zip(("running_mean", "running_var"), channel_moments(x_NCS), strict=True))
@@ -55,26 +55,26 @@ class Population(Pool):
 
 
 def samples_per_statistic(norm: nn.Module, x_NCS: Tensor) -> int:
-    """Return how many samples of an input the smallest of a norm's statistics sees in training mode.
+    """Return the number of samples behind the smallest of a norm's statistics, in training mode.
 
     Args:
-        norm: One that need not know bnlab: all samples.
-        x_NCS: What it is given.
+        norm: The norm; one that declares nothing uses all samples of the batch.
+        x_NCS: The norm's input, one batch.
     """
     declared: Callable[[int, int], int] | None = getattr(norm, "samples_per_statistic", None)
     return len(x_NCS) if declared is None else declared(len(x_NCS), x_NCS.shape[2:].numel())
 
 
 def poolable_norms(seen: Observation) -> dict[str, nn.Module]:
-    """Return the norms by role whose running statistics can be compared with a population's."""
+    """Return role -> norm, for norms whose running statistics can be compared with the population's."""
     return {role: norm for role, norm in seen.norms.items() if is_poolable(norm)}
 
 
 def population(seen: Observation) -> dict[str, Population]:
-    """Return, by role, what each norm meets over all training batches, and in each.
+    """Return role -> the norm's population statistics, over all training batches and for each of them.
 
-    In training mode, as running statistics see them: each layer's input is normalized by batch statistics, and dropout
-    and noise are on. Pooled by the law of total variance.
+    The passes are in training mode, as for running statistics: earlier norms use batch statistics, and dropout and
+    noise are on. Batches are pooled by the law of total variance.
     """
 
     def compute(seen: Observation) -> dict[str, Population]:

@@ -1,4 +1,4 @@
-"""How far a norm's running statistics are from those of the training images, which they should stand for.
+"""The distance of a norm's running statistics from the population's, which they should estimate.
 
 Shape letters: C channels.
 """
@@ -14,7 +14,7 @@ from bnlab.norms.moments import widened
 
 
 class RunningMeanDistance(Diagnostic):
-    """How far each norm's running mean is from the population's.
+    """The distance of each norm's running mean from the population's mean.
 
         distance = mean over C of |running_mean_c - mean_c| / sqrt(var_c + 1e-5)
 
@@ -22,19 +22,19 @@ class RunningMeanDistance(Diagnostic):
         Standard deviations of the population.
 
     Reading:
-        0: it stands for the population. At step t a share momentum^t of it still is the start, mean 0 and variance 1:
-        a distance that falls like that only needs more steps or a smaller momentum. One that stays while the loss has
-        settled points at noise, one that follows the learning rate at an average that trails the weights.
+        0: the running mean is right. At step t, a share momentum^t of it still is the start, mean 0 and variance 1: a
+        distance that falls like momentum^t only needs more steps or a smaller momentum. If it stays while the loss is
+        constant, batches are noisy; if it follows the learning rate, the average lags behind the weights.
 
     Cost:
         A pass over the training batches, shared with `accuracy_by_statistics`.
 
     Blind spots:
-        The population's mean is an estimate from ``population_size`` images: do not read below 1/sqrt of their number.
-        A channel that hardly varies (a dead one before this layer) counts like the others, in its own small units.
+        The population's mean is an estimate from ``population_size`` images: values below 1/sqrt of their number are
+        noise. A channel that hardly varies (behind a dead unit) counts like the others, relative to its own spread.
 
     Source:
-        Ours; precise statistics: Wu & Johnson 2021, arXiv:2105.07576.
+        Ours; population statistics: Wu & Johnson 2021, arXiv:2105.07576.
     """
 
     name = "running_mean_distance"
@@ -42,7 +42,7 @@ class RunningMeanDistance(Diagnostic):
     cost = "heavy"
     vectorizable = True
     healthy: ClassVar[Ranges] = {"any": (0.0, 0.5)}
-    too_high = "standard deviations lie between its running mean and the population's"
+    too_high = "standard deviations between the running mean and the population's"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the distance per norm that keeps a mean."""
@@ -56,11 +56,12 @@ class RunningMeanDistance(Diagnostic):
 
 
 class RunningVarianceDistance(Diagnostic):
-    """How far each norm's running variance is from the population's.
+    """The distance of each norm's running variance from the population's variance.
 
         distance = mean over C of |log((running_var_c + 1e-5) / (var_c + 1e-5))|
 
-    Where a norm keeps a deviation instead (l1_batch), of its square; the population's is then the batches' average.
+    For a norm that keeps a deviation instead (l1_batch), its square is compared; the population's is then the mean over
+    batches.
 
     Unit:
         Natural logarithm of a factor: 0.69 is a factor of two.
@@ -73,10 +74,10 @@ class RunningVarianceDistance(Diagnostic):
         A pass over the training batches, shared with `accuracy_by_statistics`.
 
     Blind spots:
-        Too large and too small look alike.
+        Too large and too small a variance give the same value.
 
     Source:
-        Ours; precise statistics: Wu & Johnson 2021, arXiv:2105.07576.
+        Ours; population statistics: Wu & Johnson 2021, arXiv:2105.07576.
     """
 
     name = "running_variance_distance"
@@ -84,7 +85,7 @@ class RunningVarianceDistance(Diagnostic):
     cost = "heavy"
     vectorizable = True
     healthy: ClassVar[Ranges] = {"any": (0.0, 0.5)}
-    too_high = "in natural logarithms lie between its running variance and the population's"
+    too_high = "in natural logarithm between the running variance and the population's"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the distance per norm that keeps a variance or a deviation."""

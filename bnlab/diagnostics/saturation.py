@@ -1,4 +1,4 @@
-"""How much of a layer sits where its nonlinearity is flat, so that no gradient passes; said in several ways."""
+"""The share of a layer's outputs where its activation is flat, so that no gradient passes; defined in several ways."""
 
 from typing import ClassVar
 
@@ -35,16 +35,16 @@ class Saturation(Diagnostic):
         Share, 0 to 1. NaN as soon as one activation is NaN or infinite.
 
     Reading:
-        For sigmoid and tanh, 0 is healthy and 1 is stuck. For relu this is the share of zeros: about 0.5 is healthy,
-        since half of a centered input is negative.
+        For sigmoid and tanh, 0 is healthy; at 1 the layer cannot learn. For relu this is the share of zeros: about 0.5
+        is healthy, since half of a centered input is negative.
 
     Cost:
         One forward pass on the probe batch, shared with the other diagnostics.
 
     Blind spots:
-        A centered input of variance 1 puts 14% of a tanh's outputs beyond 0.9: BatchNorm can raise this number
-        while it helps. Measured in training mode, with the probe batch's own statistics under a batch norm.
-        A layer whose norm brings its own nonlinearity (norm=frn) has no activation to look at, and is left out.
+        With a centered input of variance 1, 14% of a tanh's outputs lie beyond 0.9: BatchNorm can raise this value
+        though it helps. It is measured in training mode: a batch norm uses the probe batch's own statistics.
+        A layer whose norm brings its own nonlinearity (norm=frn) has no separate activation, and is left out.
 
     Source:
         Bounded activations: Glorot & Bengio 2010 look at the same flat regions by percentiles; the bounds are
@@ -61,7 +61,7 @@ class Saturation(Diagnostic):
         "gelu": (0.0, 0.95),
         "silu": (0.0, 0.95),
     }
-    too_low = "nearly every output is in use: the layer is close to linear"
+    too_low = "hardly any output is flat: the layer is close to linear"
     too_high = "most outputs lie where the activation is flat, and little gradient passes"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
@@ -76,10 +76,10 @@ class SaturationStrict(Diagnostic):
         Share, 0 to 1. NaN as soon as one activation is NaN or infinite.
 
     Reading:
-        Beside `saturation`: units between the two margins may still come back.
+        Read it with `saturation`: outputs between the two margins may still leave the flat region.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
         Those of `saturation`. Left out for activations without bounds.
@@ -98,7 +98,7 @@ class SaturationStrict(Diagnostic):
 
 
 class SaturationSides(Diagnostic):
-    """Saturation at the lower and at the upper bound, apart.
+    """Saturation at the lower bound and at the upper bound, as two values.
 
         low   sigmoid a < 0.05    tanh a < -0.9
         high  sigmoid a > 0.95    tanh a > 0.9
@@ -107,14 +107,15 @@ class SaturationSides(Diagnostic):
         Share, 0 to 1; the two add up to `saturation`. NaN as soon as one activation is NaN or infinite.
 
     Reading:
-        One side alone, growing: the layer's inputs drift away from zero, as the top layer of a deep sigmoid network
-        does towards 0. Both alike: the inputs have grown too wide.
+        If only one side grows, the layer's inputs drift away from zero, as in the top layer of a deep sigmoid network,
+        whose outputs go to 0. If both sides are equal, the inputs have become too wide.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        Units that are stuck at different bounds look like units that swing. See `saturated_units`. Left out for
+        Units that stay at different bounds give the same values as units that change sides from image to image. See
+        `saturated_units`. Left out for
         activations without bounds.
 
     Source:
@@ -136,11 +137,11 @@ class SaturationSides(Diagnostic):
 
 
 class SaturationBySlope(Diagnostic):
-    """How much of a layer passes next to no gradient, by the activation's derivative.
+    """The share of a layer's activations that pass almost no gradient, by the activation's derivative.
 
         share of |phi'(z)| < 0.1 max phi'
 
-    The same question for every activation, bounded or not; `saturation` asks it by the output's value.
+    One definition for every activation, bounded or not; `saturation` goes by the output's value.
 
     Unit:
         Share, 0 to 1. NaN as soon as one activation is NaN or infinite.
@@ -149,10 +150,10 @@ class SaturationBySlope(Diagnostic):
         As `saturation`. A sigmoid's slope falls below a tenth of its largest beyond |z| = 3.6.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        A small slope can be made up for by large weights behind it: read it next to the gradient norms.
+        Large weights in the next layer can compensate a small slope: read it with the gradient norms.
 
     Source:
         Ours.
@@ -167,33 +168,33 @@ class SaturationBySlope(Diagnostic):
         return _shares(flat_slopes_by_unit(seen), seen)
 
 
-class SaturationRho(Diagnostic):
-    """How far from the middle of its range an activation's outputs lie, on average.
+class SaturationDegree(Diagnostic):
+    """The average distance of an activation's outputs from the middle of its range.
 
         rho_B = sum_b |g_b| f_b / sum_b f_b,    g_b = 2 (abar_b - low) / (high - low) - 1
 
-    with B bins over the range (low, high), f_b outputs in bin b and abar_b their mean. For an even B no bin spans the
-    middle, all of a bin's outputs lie on one side of it, and rho_B is the mean of |g| whatever B: that is computed.
+    with B bins over the range (low, high), f_b outputs in bin b and abar_b their mean. For an even B, all outputs of a
+    bin lie on one side of the middle, and rho_B is the mean of |g| for every such B: this mean is computed.
 
     Unit:
         Dimensionless, 0 to 1.
 
     Reading:
-        0: all outputs in the middle; 0.5: spread evenly; 1: all at the bounds. Unlike `saturation` it has no margin
-        to choose.
+        0: all outputs in the middle; 0.5: spread evenly; 1: all at the bounds. Unlike `saturation`, it
+        needs no choice of a margin.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        A layer with half of its units stuck and half of them near zero looks like one that is spread evenly. Left
+        A layer with half of its outputs at the bounds and half in the middle has the same value as an even spread. Left
         out for activations without bounds.
 
     Source:
         Rakitianskaia & Engelbrecht 2015, "Measuring saturation in neural networks".
     """
 
-    name = "saturation_rho"
+    name = "saturation_degree"
     unit = "distance from the middle, share of the half range"
     vectorizable = True
 
@@ -211,7 +212,7 @@ class SaturationRho(Diagnostic):
 
 
 class ZeroFraction(Diagnostic):
-    """How many of a relu's outputs are exactly zero.
+    """The share of a relu's outputs that are exactly zero.
 
         share of a = 0
 
@@ -222,11 +223,11 @@ class ZeroFraction(Diagnostic):
         About 0.5 is healthy: half of a centered input is negative.
 
     Cost:
-        Reads what the others read.
+        None of its own: it reads the shared pass.
 
     Blind spots:
-        Half of the units dead and the others always on gives 0.5 too: read it next to `dead_fraction`. Left out for
-        every activation but relu.
+        If half of the units are dead and the others always active, the value is 0.5 too: read it with `dead_fraction`.
+        Left out for every activation but relu.
 
     Source:
         The usual definition.

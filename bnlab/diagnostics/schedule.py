@@ -1,4 +1,4 @@
-"""At which steps diagnostics look."""
+"""The steps at which diagnostics are measured."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def measured_steps(config: MeasureScheduleConfig, num_steps: int) -> frozenset[i
     """Return the steps to measure at: the first (0, before any update), the last, and those the config asks for.
 
     Args:
-        config: How many, where.
+        config: The numbers of log-spaced and evenly spaced steps, the interval and single steps; all are combined.
         num_steps: The step that the run is planned to end at.
 
     Example:

@@ -1,8 +1,8 @@
-"""Slices through the loss around the weights of a model: to be looked at, on demand.
+"""Slices through the loss around the weights of a model, computed on demand.
 
-A direction is random, and each row (filter) of it as long as the row of the weight: a step of 1 changes every filter by
-its own length. Vectors (biases, gamma, beta) are held fixed: they have no length that would tell what a step is, and a
-beta that is zero would make it infinite.
+A direction is random, and each row (filter) of it has the length of the weight's row: a step of 1 changes every filter
+by its own length. Vectors (biases, gamma, beta) are held fixed: a step relative to their length would be 0 for a beta
+of zero.
 
 Shape letters: A and B steps along two directions.
 """
@@ -28,7 +28,7 @@ Direction = Literal["random", "gradient"]
 FloatArray = npt.NDArray[np.float64]
 
 MOST_AT_ONCE = 1000
-"""Images in a pass in eval mode."""
+"""Images per pass in eval mode, at most."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class LossSlice:
     """Losses around a model's weights.
 
     Attributes:
-        steps: Along the first direction; 1: every filter is changed by its own length.
-        other_steps: Along the second one; (0.0,) for a line.
-        train_loss: (A, B), each batch normalized by its own statistics.
-        eval_loss: (A, B), with running statistics as they are.
+        steps: Steps along the first direction; a step of 1 changes every filter by its own length.
+        other_steps: Steps along the second direction; (0.0,) for a line.
+        train_loss: Mean loss at each point, (A, B), with the statistics of each batch.
+        eval_loss: Mean loss at each point, (A, B), with the present running statistics.
     """
 
     steps: tuple[float, ...]
@@ -60,13 +60,13 @@ def slice_1d(
     """Return the loss along one direction.
 
     Args:
-        model: Left as it is.
-        batches: Over which the mean loss is taken; as large as in training, for their statistics.
+        model: The model; it is not changed.
+        batches: The batches whose mean loss is computed; as large as in training, since norms use their statistics.
         span: The slice goes from -span to span.
-        num_points: Of it; an odd number has the weights themselves in the middle.
-        seed: Of the random direction: equal seeds give equal directions in equal models.
-        direction: ``gradient``: of the training loss, and uphill still when each filter of it is made as long as the
-            weights'; so filters whose gradient is tiny move as far as the others.
+        num_points: Number of points of the slice; with an odd number, the middle one is the weights themselves.
+        seed: Seed of the random direction: equal seeds give equal directions in equal models.
+        direction: ``random``, or ``gradient`` for the gradient of the training loss, with each filter scaled to the
+            length of the weight's filter: filters with a tiny gradient move as far as the others.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2))
@@ -86,11 +86,11 @@ def slice_2d(
     """Return the loss on a plane through two random directions.
 
     Args:
-        model: Left as it is.
-        batches: As for `slice_1d`.
-        span: The slice goes from -span to span, both ways.
-        num_points: Along each.
-        seed: Of the directions; the first is that of `slice_1d`.
+        model: The model; it is not changed.
+        batches: The batches whose mean loss is computed, as in `slice_1d`.
+        span: The slice goes from -span to span in both directions.
+        num_points: Number of points along each direction.
+        seed: Seed of the two directions; the first direction is that of `slice_1d`.
     """
     steps = tuple(np.linspace(-span, span, num_points).tolist())
     with looking_at(model) as passes, torch.no_grad():
@@ -118,7 +118,7 @@ def _random(passes: Passes, seed: int, which: str) -> Named:
 
 
 def _normalized(passes: Passes, direction: Named) -> Named:
-    """Return a direction with filters as long as the weights'; where it has none, it stands still."""
+    """Return a direction whose filters have the length of the weights' filters; filters of zero stay zero."""
     wanted, own = row_lengths(passes.parameters), row_lengths(direction)
     return {
         name: direction[name] * length / torch.where(own[name] > 0, own[name], 1.0) for name, length in wanted.items()
@@ -146,6 +146,6 @@ def _slice(
 
 
 def _evened(batches: Sequence[Batch]) -> list[Batch]:
-    """Return the same images in batches of a size that is fast; in eval mode they do not see each other."""
+    """Return the same images in batches of a fast size, for eval mode, where images do not affect each other."""
     parts = zip(*(torch.split(torch.cat(part), MOST_AT_ONCE) for part in zip(*batches, strict=True)), strict=True)
     return [Batch(*part) for part in parts]

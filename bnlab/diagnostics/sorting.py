@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class _SortedRows(torch.autograd.Function):
-    """On the CPU, numpy's sort: torch 2.14 takes 18 times as long for 100 rows of 1,000. It is not differentiable."""
+    """Sort rows, on the CPU by numpy: torch 2.14 takes 18 times as long for 100 rows of 1,000. Not differentiable."""
 
     @staticmethod
     def forward(x_RM: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def sorted_rows(x_RM: Tensor) -> Tensor:
     """Return a tensor sorted along its last axis, NaN last. It has no derivative; `torch.func.vmap` can take it.
 
     Args:
-        x_RM: In any floating type that numpy knows.
+        x_RM: The rows, in a floating type that numpy has too.
 
     Example:
         >>> sorted_rows(torch.tensor([[3.0, 1.0, 2.0]]))

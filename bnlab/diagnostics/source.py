@@ -1,4 +1,4 @@
-"""A class read off the text of its module: nothing is imported, so that torch need not be waited for."""
+"""A class read from the text of its module: nothing is imported, since torch takes long."""
 
 import ast
 import math
@@ -15,8 +15,8 @@ def read_class(module: str, class_name: str) -> tuple[dict[str, Any], str | None
     """Return a class's literal attributes, its bases' too, and its docstring; None where there is no such class.
 
     Args:
-        module: Where it is, dotted.
-        class_name: Its name there.
+        module: The dotted name of the module.
+        class_name: The name of the class in that module.
     """
     tree = _tree_of(module)
     found = [node for node in (tree.body if tree else ()) if isinstance(node, ast.ClassDef) and node.name == class_name]

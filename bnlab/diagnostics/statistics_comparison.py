@@ -1,6 +1,6 @@
-"""BatchNorm's two faces: what a network does with running statistics, with a population's, and with a batch's own.
+"""Statistics comparison: a network's outputs with running statistics, with the population's, and with each batch's own.
 
-For norms that keep running statistics; where there is none, all is left out.
+For networks with norms that keep running statistics; a network without one has none of these values.
 
 Shape letters: N images, K classes, C channels.
 """
@@ -20,33 +20,32 @@ from bnlab.diagnostics.population_statistics import poolable_norms, population, 
 from bnlab.norms.precise import Pool, pooling
 
 MOST_AT_ONCE = 300
-"""Images that go through in eval mode at a time, or one batch: so much of each layer is in memory, however many images
-there are."""
+"""Images per forward pass in eval mode, or one batch if that is more: this bounds the memory that a pass takes."""
 
 
 @dataclass(frozen=True)
-class Faces:
-    """Logits of one set of images by the statistics that the norms used, and the labels.
+class ComparedLogits:
+    """Logits of one set of images with three kinds of statistics, and the labels.
 
     Attributes:
-        running: (N, K), by running statistics: eval mode.
-        precise: (N, K), by those of the population: eval mode, with these in place of the running ones.
-        batch: (N, K), by those of each batch of the training's size, cut as in training; all else as in eval mode, so
-            that dropout and noise are off.
-        labels: (N,).
+        running: (N, K), with running statistics: eval mode.
+        population: (N, K), in eval mode, with the population's statistics in place of the running ones.
+        batch: (N, K), with the statistics of batches as large as in training, which norms cut as in training; all else
+            is in eval mode, so that dropout and noise are off.
+        labels: (N,), the right classes.
     """
 
     running: Tensor
-    precise: Tensor
+    population: Tensor
     batch: Tensor
     labels: Tensor
 
     def by_statistics(self) -> Named:
-        """Return the logits by the statistics that gave them."""
-        return {"running": self.running, "precise": self.precise, "batch": self.batch}
+        """Return the logits by the kind of statistics that gave them."""
+        return {"running": self.running, "population": self.population, "batch": self.batch}
 
 
-def _precise_buffers(seen: Observation, passes: Passes) -> Named:
+def _population_buffers(seen: Observation, passes: Passes) -> Named:
     names = {module: name for name, module in passes.network.named_modules()}
     buffers = {}
     for role, pool in population(seen).items():
@@ -59,7 +58,7 @@ def _precise_buffers(seen: Observation, passes: Passes) -> Named:
 
 @contextlib.contextmanager
 def _cut_as_in_training(norms: Sequence[nn.Module]) -> Iterator[None]:
-    """Let norms that cut a batch into parts (ghosts, devices) do so though all else is in eval mode."""
+    """Let norms that cut a batch into parts (ghosts, devices) do so while all else is in eval mode."""
 
     def begin(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
         norm.training = samples_per_statistic(norm, args[0]) < len(args[0])
@@ -77,10 +76,10 @@ def _cut_as_in_training(norms: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _by_batch_statistics(seen: Observation, passes: Passes, inputs: Tensor, size: int) -> Tensor:
-    """Return logits by the statistics of batches of a size.
+    """Return logits with the statistics of batches of a size.
 
-    The last images, where they do not fill a batch, go through in one with images before them; where there are fewer
-    than one batch altogether, they make a smaller one.
+    If the last images do not fill a batch, the images before them fill it. If there are fewer images than one batch
+    takes, they are one smaller batch.
     """
     norms = list(poolable_norms(seen).values())
     num_left = len(inputs) % size
@@ -92,58 +91,62 @@ def _by_batch_statistics(seen: Observation, passes: Passes, inputs: Tensor, size
     return torch.cat(logits)
 
 
-def _faces(seen: Observation) -> dict[str, Faces]:
-    """Return the faces of held-out images (no prefix) and of training images (``train_``); none without such norms."""
+def _compared(seen: Observation) -> dict[str, ComparedLogits]:
+    """Return the logits of held-out images (key: empty) and of training images (key ``train_``).
 
-    def compute(seen: Observation) -> dict[str, Faces]:
+    Empty for a network without norms that keep running statistics.
+    """
+
+    def compute(seen: Observation) -> dict[str, ComparedLogits]:
         if seen.probe is None or seen.passes is None or not seen.probe.training_batches or not poolable_norms(seen):
             return {}
         passes, batches = seen.passes, seen.probe.training_batches
-        precise, size = _precise_buffers(seen, passes), len(batches[0].labels)
+        population_buffers, size = _population_buffers(seen, passes), len(batches[0].labels)
         trained_on = torch.cat([b.inputs for b in batches]), torch.cat([b.labels for b in batches])
         found = {}
         for prefix, (inputs, labels) in {"": (seen.probe.inputs, seen.probe.labels), "train_": trained_on}.items():
             pieces = torch.split(inputs, max(size, MOST_AT_ONCE))
-            found[prefix] = Faces(
+            found[prefix] = ComparedLogits(
                 torch.cat([passes.logits(piece, training=False) for piece in pieces]),
-                torch.cat([passes.logits(piece, training=False, buffers=precise) for piece in pieces]),
+                torch.cat([passes.logits(piece, training=False, buffers=population_buffers) for piece in pieces]),
                 _by_batch_statistics(seen, passes, inputs, size),
                 labels,
             )
         return found
 
-    return seen.derived("faces", compute)
+    return seen.derived("statistics comparison", compute)
 
 
 def _share(flags: Tensor, *logits: Tensor) -> Tensor:
-    # argmax finds a class in NaN too: without this a network full of NaN would never change its mind
+    # argmax finds a class in NaN too: without this line, two outputs that are all NaN would count as equal classes
     finite = torch.stack([one.isfinite().all() for one in logits]).all()
     return torch.where(finite, flags.float().mean(), torch.nan)
 
 
 class AccuracyByStatistics(Diagnostic):
-    """How often the network is right with running, with a population's and with a batch's own statistics.
+    """The accuracy of the network with running, with the population's and with each batch's own statistics.
 
-    On the held-out probe batch (``running``, ``precise``, ``batch``) and on training images (``train_running``, ...).
-    precise: the training images' own moments, pooled at the weights as they are. batch: of batches as large as in
-    training, of the images that are looked at; norms that cut a batch (ghosts, devices) cut these. Each image counts
-    once: the last ones fill their batch with images before them. Dropout and noise are off in all three.
+    On the held-out probe batch (``running``, ``population``, ``batch``) and on training images (``train_running`` ...).
+    population: mean and variance of many training images, pooled at the present weights. batch: mean and variance of
+    batches as large as in training, of the same images that are classified; norms that cut a batch (ghosts, devices)
+    cut these too. Each image counts once. Dropout and noise are off in all three.
 
     Unit:
         Share of images, 0 to 1. NaN as soon as one logit is not finite.
 
     Reading:
-        running below precise: the running average trails the weights, or remembers its start. batch and precise apart
-        on training images: batches are too small to stand for the population. Together there, and apart on the
-        probe: its images are distributed differently. `bnlab show RUN` names the cause.
+        running below population: the running average lags behind the weights, or still contains its initial value. A
+        gap between batch and population on training images: batches are too small to represent the population. A gap
+        on the held-out images only: these are distributed differently. `bnlab show RUN` names the cause.
 
     Cost:
         Ten passes over as many images as the population has.
 
     Blind spots:
-        With ``population_size`` images the population's moments are estimates too. In batch mode an image's class
-        depends on its neighbors: on batches of one class each it would be another number. Dropout before a norm is on
-        while the population's moments are pooled, as in training, and off here (Li et al. 2019, arXiv:1801.05134).
+        The population's statistics are estimates too, from ``population_size`` images. With batch statistics, the class
+        of an image depends on the other images of its batch: batches of one class each would give another accuracy.
+        Dropout before a norm is on while the population's statistics are pooled, as in training, and off while images
+        are classified (Li et al. 2019, arXiv:1801.05134).
 
     Source:
         Wu & Johnson 2021, arXiv:2105.07576, sections 3 and 5.
@@ -157,14 +160,14 @@ class AccuracyByStatistics(Diagnostic):
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the accuracies, of the whole network."""
         return {
-            f"network/{prefix}{how}": _share(logits.argmax(1) == face.labels, logits)
-            for prefix, face in _faces(seen).items()
-            for how, logits in face.by_statistics().items()
+            f"network/{prefix}{kind}": _share(logits.argmax(1) == compared.labels, logits)
+            for prefix, compared in _compared(seen).items()
+            for kind, logits in compared.by_statistics().items()
         }
 
 
 class LossByStatistics(Diagnostic):
-    """The mean cross-entropy with running, with a population's and with a batch's own statistics.
+    """The mean cross-entropy with running, with the population's and with each batch's own statistics.
 
     As `accuracy_by_statistics`.
 
@@ -178,7 +181,7 @@ class LossByStatistics(Diagnostic):
         Shared with `accuracy_by_statistics`.
 
     Blind spots:
-        A few images with absurd logits can decide it.
+        A few images with extreme logits can dominate the mean.
 
     Source:
         Wu & Johnson 2021, arXiv:2105.07576, sections 3 and 5.
@@ -192,29 +195,29 @@ class LossByStatistics(Diagnostic):
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the losses, of the whole network."""
         return {
-            f"network/{prefix}{how}": F.cross_entropy(logits, face.labels)
-            for prefix, face in _faces(seen).items()
-            for how, logits in face.by_statistics().items()
+            f"network/{prefix}{kind}": F.cross_entropy(logits, compared.labels)
+            for prefix, compared in _compared(seen).items()
+            for kind, logits in compared.by_statistics().items()
         }
 
 
 class PredictionFlips(Diagnostic):
-    """How many images get another class when the norms use other statistics.
+    """The share of images that get another class when the norms use other statistics.
 
-        running_batch    share of the probe whose argmax differs between running and batch statistics
-        running_precise  likewise between running and the population's
+        running_batch       share of the held-out images whose class differs between running and batch statistics
+        running_population  the same between running statistics and the population's
 
     Unit:
         Share of images, 0 to 1. NaN as soon as one logit is not finite.
 
     Reading:
-        Accuracies can agree while other images are wrong: this sees it.
+        Two accuracies can be equal though different images are wrong: this value shows it.
 
     Cost:
         Shared with `accuracy_by_statistics`.
 
     Blind spots:
-        Images near a boundary flip for any reason: some per cent are usual.
+        Images near a decision boundary change class easily: a few percent are usual.
 
     Source:
         Ours.
@@ -229,9 +232,11 @@ class PredictionFlips(Diagnostic):
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return both shares, of the whole network."""
+        held_out = _compared(seen).get("")
+        if held_out is None:
+            return {}
+        running, classes = held_out.running, held_out.running.argmax(1)
         return {
-            f"network/running_{how}": _share(face.running.argmax(1) != other.argmax(1), face.running, other)
-            for prefix, face in _faces(seen).items()
-            if not prefix
-            for how, other in (("batch", face.batch), ("precise", face.precise))
+            f"network/running_{kind}": _share(classes != other.argmax(1), running, other)
+            for kind, other in (("batch", held_out.batch), ("population", held_out.population))
         }

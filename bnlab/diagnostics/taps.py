@@ -1,4 +1,4 @@
-"""Looking inside a network without leaving a trace."""
+"""Observing the layers of a network without changing it."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 def leaving_no_trace(model: nn.Module) -> Iterator[None]:
     """Restore buffers, modes and torch's random state on the way out.
 
-    For norms it matters more than elsewhere: a forward pass made only to look would move the running averages
-    that the experiment is about.
+    This matters most for norms: a forward pass of a diagnostic would change the running averages, which the experiment
+    is about.
 
     Args:
-        model: What will be looked at.
+        model: The network to restore.
     """
     modes = {module: module.training for module in model.modules()}
     # by module and name: a layer may put a new tensor in a buffer's place, and that must be undone too
@@ -40,7 +40,7 @@ def tapped(modules: Mapping[str, nn.Module]) -> Iterator[tuple[dict[str, Tensor]
     """Collect the inputs and outputs of modules in the next forward pass, by role, detached.
 
     Args:
-        modules: What to listen to.
+        modules: Role -> module whose inputs and outputs are collected.
     """
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
@@ -61,7 +61,7 @@ def tapped(modules: Mapping[str, nn.Module]) -> Iterator[tuple[dict[str, Tensor]
 
 @contextlib.contextmanager
 def shifted(shifts: Mapping[str, tuple[nn.Module, Tensor]]) -> Iterator[None]:
-    """Add a tensor to what a module sees in the next forward pass; zeros make its gradient one's own to ask for.
+    """Add a tensor to a module's input in the next forward pass; the gradient by zeros is the gradient by the input.
 
     Args:
         shifts: Role -> (module, tensor of its input's shape).

@@ -1,4 +1,4 @@
-"""What the last update did to the weights.
+"""The effect of the last update on the weights.
 
 Shape letters: O rows of a weight (units, or channels of a convolution), I values per row.
 """
@@ -14,12 +14,12 @@ from bnlab.diagnostics.passes import Named
 
 def _before(seen: Observation) -> dict[str, Tensor]:
     """Return the weights before the last update, by role."""
-    assert seen.moment.previous is not None  # whoever needs it is not asked where there was none
+    assert seen.moment.previous is not None  # a diagnostic that needs an update is not called without one
     return {role: seen.moment.previous[name] for role, name in seen.names.items()}
 
 
 class UpdateRatio(Diagnostic):
-    """By what share of themselves the last update moved a layer's weights.
+    """The relative change of a layer's weights in the last update.
 
         ratio_l = || W_l(t) - W_l(t-1) ||_F / || W_l(t-1) ||_F
 
@@ -27,16 +27,16 @@ class UpdateRatio(Diagnostic):
         Dimensionless, at least 0.
 
     Reading:
-        Around 1e-3 is usual; 1e-1 and more: a few steps make another layer of it. Layers that differ by powers of ten
-        learn at different speeds.
+        Around 1e-3 is usual; at 1e-1 and more, a few steps replace the layer. Layers whose values differ by powers of
+        ten learn at different speeds.
 
     Cost:
         A copy of the weights before each measured step.
 
     Blind spots:
-        One step, one mini-batch: it fluctuates. Weights that began at zero have no ratio (infinite). In front of a norm
-        the part of an update that only changes their length has no effect: see `angular_update`. An update below 6e-8
-        of a weight is lost in its rounding.
+        It is of one step and one mini-batch, so it fluctuates. Infinite for weights of zero. In front of a norm, the
+        part of an update that only changes the length of the weights has no effect: see `angular_update`. An update
+        below 6e-8 of a weight is lost by rounding.
 
     Source:
         The usual rule of thumb.
@@ -47,8 +47,8 @@ class UpdateRatio(Diagnostic):
     needs = frozenset({"update"})
     vectorizable = True
     healthy: ClassVar[Ranges] = {"any": (1e-7, 0.5)}
-    too_low = "of the weights' norm moves at a step: the layer stands still"
-    too_high = "of the weights' norm moves at a step: each step makes another layer of it"
+    too_low = "of the weights' norm per step: the layer hardly changes"
+    too_high = "of the weights' norm per step: each step replaces the layer"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the ratio per layer."""
@@ -63,29 +63,29 @@ def _rows(weight: Tensor) -> Tensor:
 
 
 class AngularUpdate(Diagnostic):
-    """By what angle the last update turned weights whose length means nothing.
+    """The angle by which the last update turned a layer's weights, where their length has no effect.
 
-        angle_l = arccos(<W_l(t-1), W_l(t)> / (||W_l(t-1)|| ||W_l(t)||)),    the median over rows o for ``row``
+        angle_l = arccos(<W_l(t-1), W_l(t)> / (||W_l(t-1)|| ||W_l(t)||)),    ``median_row``: the median over rows o
 
-    of layers that a norm makes invariant to the scale of their weights: there a direction is all that counts. All rows
-    as one vector, which is right in front of every such norm; and ``row`` by row where each row is free by itself, as
-    in front of BatchNorm and its relatives.
+    for layers that a norm makes invariant to the scale of their weights: there only the direction matters. All rows are
+    one vector, which is right in front of every such norm. ``median_row`` takes rows one by one, where a norm makes the
+    scale of each row irrelevant, as BatchNorm and its relatives do.
 
     Unit:
         Radians, 0 to pi.
 
     Reading:
-        The true step size of such a layer, also under momentum and Adam. With weight decay it settles where the growth
-        of the weights and their decay balance: plain SGD, at sqrt(2 lr weight_decay).
+        The true step size of such a layer, with momentum and Adam too. With weight decay it settles where the growth of
+        the weights and their decay balance; for plain SGD at sqrt(2 lr weight_decay).
 
     Cost:
         A copy of the weights before each measured step.
 
     Blind spots:
-        One step, one mini-batch. Momentum makes steps that follow each other alike, so that the path is straighter than
-        single angles tell. The median hides single rows that spin, the whole is governed by the longest rows. Weights
-        of zero turn by 0. Left out where a norm declares no such invariance, or where a bias stands between (norm=rms,
-        placement=after).
+        It is of one step and one mini-batch. With momentum, consecutive steps are similar, so that the path is
+        straighter than single angles show. The median hides single rows that turn far; the value of all rows depends
+        mostly on the longest ones. Weights of zero have the angle 0. Left out if a norm declares no such invariance, or
+        if a bias stands between weights and norm (norm=rms, placement=after).
 
     Source:
         Wan et al. 2020, arXiv:2006.08419; the median over rows: Ours.
@@ -97,21 +97,21 @@ class AngularUpdate(Diagnostic):
     vectorizable = True
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
-        """Return the angle per scale-invariant layer, and that of its median row."""
+        """Return the angle per scale-invariant layer, and the median of its rows' angles."""
         angles: Named = {}
         for role, old in _before(seen).items():
             if role in seen.scale_invariant:
                 new = seen.weights[role]
                 angles[role] = _angle(old.flatten(), new.flatten())
             if seen.scale_invariant.get(role) == "rows":
-                angles[f"{role}/row"] = _angle(_rows(old), _rows(new)).median()
+                angles[f"{role}/median_row"] = _angle(_rows(old), _rows(new)).median()
         return angles
 
 
 def _angle(one: Tensor, other: Tensor) -> Tensor:
-    """Return the angle between vectors along the last axis, by what of their difference is across the first of them.
+    """Return the angle between vectors along the last axis, from the part of their difference across the first vector.
 
-    An arccos near 1 has no digits: of the angle 1e-4 a float32 cosine knows nothing.
+    An arccos near 1 loses all digits: a float32 cosine cannot represent an angle of 1e-4.
     """
     moved = other - one
     along = (moved * one).sum(-1) / one.square().sum(-1).clamp(min=torch.finfo(one.dtype).tiny)
@@ -120,29 +120,30 @@ def _angle(one: Tensor, other: Tensor) -> Tensor:
 
 
 class EffectiveLearningRate(Diagnostic):
-    """The learning rate that a layer feels whose weights' length means nothing.
+    """The learning rate relative to the squared length of a layer's weights, where this length has no effect.
 
-        effective_lr_l = lr / ||W_l||_F^2,    the median over rows o of lr / ||w_o||^2 for ``row``
+        effective_lr_l = lr / ||W_l||_F^2,    ``median_row``: the median over rows o of lr / ||w_o||^2
 
-    A gradient by such weights falls as 1/||W||, and so does the angle that a step of a given length makes: the
-    direction moves as if the weights had length 1 and the learning rate were this one. All rows as one vector, which is
-    right in front of every norm that takes scale away; and ``row`` by row where each row is free by itself, as in front
-    of BatchNorm and its relatives.
+    The gradient by such weights falls as 1/||W||, and the angle of a step of given length does too: the direction moves
+    as if the weights had length 1 and the learning rate were this value. All rows are one vector, which is right in
+    front of every norm that removes scale. ``median_row`` takes rows one by one, where a norm makes the scale of each
+    row irrelevant, as BatchNorm and its relatives do.
 
     Unit:
         Learning rate of weights of length 1.
 
     Reading:
-        It falls while weights grow, though lr stays: a schedule that nobody wrote. Weight decay works against it.
-        Compare arms by the whole, not one arm's ``row`` with another's whole: these differ by the number of rows.
+        It falls while weights grow, though lr is constant: a hidden learning rate schedule. Weight decay works against
+        it. Compare the same facet across arms: ``median_row`` is larger than the value of all rows, by their number.
 
     Cost:
         Reads the weights.
 
     Blind spots:
-        For plain SGD. Momentum m makes it 1 / (1 - m) as large; Adam's steps do not fall as 1/||W||, so that lr / ||W||
-        counts there. What came of it: `angular_update`. A layer of more rows has a smaller whole. Left out where a norm
-        declares no such invariance, or where a bias stands between (norm=rms, placement=after).
+        It is right for plain SGD. With momentum m, the effective value is 1 / (1 - m) times as large; Adam's steps do
+        not fall as 1/||W||, so that lr / ||W|| matters there. The resulting change is `angular_update`. A layer with
+        more rows has a smaller value. Left out if a norm declares no such invariance, or if a bias stands between
+        weights and norm (norm=rms, placement=after).
 
     Source:
         van Laarhoven 2017, arXiv:1706.05350; the median over rows: Ours.
@@ -153,7 +154,7 @@ class EffectiveLearningRate(Diagnostic):
     vectorizable = True
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
-        """Return the rate per scale-invariant layer, and that of its median row."""
+        """Return the rate per scale-invariant layer, and the median of its rows' rates."""
         lr = seen.moment.lr
         if lr is None:
             return {}
@@ -162,5 +163,5 @@ class EffectiveLearningRate(Diagnostic):
             squares_O = _rows(seen.weights[role]).square().sum(1)
             rates[role] = lr / squares_O.sum()
             if free == "rows":
-                rates[f"{role}/row"] = (lr / squares_O).median()
+                rates[f"{role}/median_row"] = (lr / squares_O).median()
         return rates

@@ -1,9 +1,10 @@
-"""The look of figures, and how they are written: equal runs give equal bytes, and text stays text in SVG."""
+"""The style of figures for paper, and how they are saved: equal runs give equal bytes; text stays text in SVG."""
 
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -14,15 +15,21 @@ from bnlab.errors import RunError
 from bnlab.report.palette import DPI, KINDS, LINE, QUIET, SMALL
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure on white, in inches: no pyplot, no window, no global state."""
-    figure = Figure(figsize=(width, height), facecolor="white")
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
+    """Return an empty figure on white: no pyplot, no window, no global state.
+
+    Args:
+        width: Width of the figure, in inches.
+        height: Height of the figure, in inches.
+        layout: What places the axes: ``constrained`` for matplotlib's constrained layout, None for the caller.
+    """
+    figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
 def frame(axes: Axes) -> None:
-    """Give axes the usual frame: thin lines left and below, small gray numbers."""
+    """Give axes the frame of all figures: two thin lines, at the left and below, and small gray numbers."""
     axes.tick_params(labelsize=SMALL, colors=QUIET, which="both")
     for side, spine in axes.spines.items():
         spine.set_visible(side in {"left", "bottom"})
@@ -31,7 +38,7 @@ def frame(axes: Axes) -> None:
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """Set the options with which text stays text in SVG, and equal figures are equal files, for drawing and writing."""
+    """Keep text as text in SVG, and give equal figures equal files, for all figures drawn and saved within it."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bnlab"}):
         yield
 
@@ -40,13 +47,16 @@ def save(figure: Figure, path_of: Callable[[str], Path], cure: str) -> list[Path
     """Write a figure in each format; return the paths.
 
     Args:
-        figure: The figure, which was drawn within `paper`, as this call must be.
-        path_of: Returns the path of the file for a format, ``svg`` or ``png``.
-        cure: The advice at the end of the error's message.
+        figure: The figure; to be drawn and saved within `paper`.
+        path_of: Function from the format, ``svg`` or ``png``, to the path of the file.
+        cure: What a user can do if the file cannot be written: the last sentence of the error.
 
     Raises:
         RunError: A file cannot be written.
     """
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # place all once: both files then look the same, and the second one is quick
+        figure.set_layout_engine("none")
     paths = []
     for kind in KINDS:
         path = path_of(kind)

@@ -1,14 +1,14 @@
-"""Values in words: shares in percent, the rest with three digits."""
+"""Values as text: shares in percent, all others with three digits."""
 
 import math
 import re
 
 _COUNTED = re.compile(r"^share( of [a-z-]+)?$")
-"""Units of shares of things that are counted: values from 0 to 1, written in percent."""
+"""Units of shares of counted things: 0 to 1, written in percent."""
 
 
 def is_counted_share(unit: str) -> bool:
-    """Return whether a unit is a share of things that are counted.
+    """Return whether a unit is a share of counted things.
 
     Example:
         >>> is_counted_share("share of units"), is_counted_share("share of the weights' norm")
@@ -18,7 +18,7 @@ def is_counted_share(unit: str) -> bool:
 
 
 def write_value(value: float, unit: str = "") -> str:
-    """Return a value in the form that is easy to read.
+    """Return a value as text for a reader.
 
     Example:
         >>> write_value(0.1234, "share of units"), write_value(0.00041, "share of units"), write_value(1 / 3)

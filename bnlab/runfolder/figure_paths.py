@@ -18,8 +18,8 @@ _MOST_LETTERS = 60
 """Of a comparison's name: longer ones are cut, and their hash tells them apart."""
 
 
-def inside_figure_path(run: Path, name: str, kind: str) -> Path:
-    """Return where a figure of a run's inside lies.
+def run_figure_path(run: Path, name: str, kind: str) -> Path:
+    """Return the path of a figure of one run.
 
     Args:
         run: The run's folder.

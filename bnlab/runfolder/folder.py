@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from bnlab.errors import RunBusyError, RunError
 from bnlab.records import Record, RunSummary, Status
+from bnlab.renamed import current_record
 from bnlab.runfolder.figure_paths import forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION
 from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
@@ -268,10 +269,12 @@ class RunFolder:
     def read_records(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of metrics.jsonl as dictionaries; a last line cut off by a crash is left out.
 
+        Diagnostics have their names of today, whatever they were called when the run was trained.
+
         Raises:
             RunError: A line that was written whole is damaged; those before it have been yielded.
         """
-        return read_lines(self.path / "metrics.jsonl")
+        return map(current_record, read_lines(self.path / "metrics.jsonl"))
 
     def read_new_records(self, start: int) -> tuple[list[dict[str, Any]], int]:
         """Return the lines of metrics.jsonl behind a place, and the place behind the last one; see `read_new_lines`.

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from bnlab.errors import DataError
+from bnlab.renamed import first_names
 from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.schema import DataConfig, RunConfig
 
@@ -33,6 +34,7 @@ def run_id(config: RunConfig) -> str:
         if section and not facts[section]:
             del facts[section]
     facts["schema_version"] = SCHEMA_VERSION
+    facts["diagnostics"]["names"] = first_names(config.diagnostics.names)
     facts["data"]["path"] = data_fingerprint(config.data)
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     norm = config.norm.name.rpartition(":")[2]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import RunError
+from bnlab.renamed import current_names
 from bnlab.runfolder.finding import find_run_folders
 from bnlab.runfolder.folder import RunFolder
 
@@ -61,6 +62,9 @@ def _read_row(folder: RunFolder) -> dict[str, Any]:
     if problems:
         row["problem"] = "; ".join(problems)
     flat = by_name(flatten(config))
+    for key in ("diagnostics.names", "diagnostics.tensorboard"):  # of one setting, old runs and new ones have one value
+        if isinstance(flat.get(key), list):
+            flat[key] = current_names(flat[key])
     sweep = flat.pop("name", None)
     for key in ("seed", "norm", "model", "data", "optim.lr"):  # what tells runs apart comes first
         row[key] = flat.pop(key, None)

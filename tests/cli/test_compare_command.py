@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,20 @@ import bnlab
 Say = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a run with a norm and one without; return the folder that holds ``runs``."""
+    place = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for norm in ("batch", "none"):
+            bnlab.train(["data=synthetic", "model.width=16", "train.steps=20", "name=mine", f"norm={norm}"])
+    return place
+
+
 @pytest.fixture(autouse=True)
-def _sweep() -> None:
-    for norm in ("batch", "none"):
-        words = ["data=synthetic", "model.width=16", "train.steps=20", "name=mine", f"norm={norm}"]
-        bnlab.train(words)
+def _sweep(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs", tmp_path / "runs")
 
 
 def test_a_sweep_is_compared_in_a_table_and_figures_that_no_reader_of_runs_takes_for_a_run(bnlab_says: Say) -> None:
@@ -35,6 +45,23 @@ def test_figures_of_chosen_diagnostics_go_where_one_wants(bnlab_says: Say, tmp_p
     runs = [path.name for path in Path("runs/mine").glob("*-*")]
     assert bnlab_says("compare", *runs, "-d", "saturation", "--out", "figures").status == 0
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"saturation.svg", "saturation.png"}
+
+
+def test_a_diagnostic_is_compared_by_the_name_that_it_had_in_an_earlier_version(bnlab_says: Say) -> None:
+    for path in Path("runs/mine").glob("*-*"):
+        with (path / "metrics.jsonl").open("a") as file:
+            record = {
+                "kind": "diagnostic",
+                "step": 20,
+                "split": None,
+                "name": "statistic_noise",
+                "values": {"a/mean": 1},
+            }
+            file.write(json.dumps(record) + "\n")
+    for name in ("statistic_noise", "batch_statistics_noise"):
+        answer = bnlab_says("compare", "mine", "-d", name, "--no-figures")
+        assert answer.status == 0
+        assert "batch_statistics_noise" in answer.out
 
 
 def test_json_is_one_object_with_every_last_value(bnlab_says: Say) -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,9 +15,34 @@ Say = Callable[..., Any]
 WORDS = ["data=synthetic", "model.width=16", "model.activation=sigmoid", "train.steps=20"]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train one run with a norm, one without and one without diagnostics; return the folder that holds ``runs``."""
+    place = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for words in ([], ["norm=none"], ["diagnostics=none"]):
+            bnlab.train([*WORDS, *words])
+    return place
+
+
 @pytest.fixture
-def run() -> Path:
-    return Path(bnlab.train(WORDS).folder)
+def runs(trained: Path, tmp_path: Path) -> Path:
+    """Return a copy of the trained runs in the folder of this test."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    return tmp_path / "runs" / "single"
+
+
+@pytest.fixture
+def run(runs: Path) -> Path:
+    (found,) = [path for path in runs.glob("batch-*") if "saturation" in (path / "metrics.jsonl").read_text()]
+    return found
+
+
+@pytest.fixture
+def bare(runs: Path) -> Path:
+    (found,) = [path for path in runs.glob("batch-*") if "saturation" not in (path / "metrics.jsonl").read_text()]
+    return found
 
 
 def test_the_panel_has_a_row_per_diagnostic_and_figures_go_into_the_runs_folder(bnlab_says: Say, run: Path) -> None:
@@ -71,13 +97,14 @@ def test_what_is_out_of_range_is_said_in_words(bnlab_says: Say, run: Path) -> No
     [
         (["nowhere"], "neither a folder of runs nor the name"),
         (["RUN", "satration"], "Did you mean saturation"),
-        (["single"], "holds 2 runs"),
+        (["single"], "holds 3 runs"),
         (["BARE"], "diagnostics=full"),
     ],
 )
-def test_wrong_input_gets_a_sentence_and_status_2(bnlab_says: Say, run: Path, words: list[str], said: str) -> None:
-    bare = bnlab.train(["data=synthetic", "train.steps=20", "diagnostics=none"]).run_id
-    answer = bnlab_says("show", *(word.replace("RUN", run.name).replace("BARE", bare) for word in words))
+def test_wrong_input_gets_a_sentence_and_status_2(
+    bnlab_says: Say, run: Path, bare: Path, words: list[str], said: str
+) -> None:
+    answer = bnlab_says("show", *(word.replace("RUN", run.name).replace("BARE", bare.name) for word in words))
     assert (answer.status, answer.out) == (2, "")
     assert said in answer.err
     assert 1 <= len(answer.err.strip().splitlines()) <= 3
@@ -104,7 +131,7 @@ def test_a_run_that_was_cut_off_and_looked_at_can_be_trained_again(bnlab_says: S
 
 @pytest.mark.parametrize("command", [["show", "RUN"], ["compare", "RUN", "OTHER"]])
 def test_nothing_waits_for_torch(run: Path, command: list[str]) -> None:
-    other = bnlab.train([*WORDS, "norm=none"]).run_id
+    (other,) = [path.name for path in run.parent.glob("none-*")]
     words = [word.replace("RUN", run.name).replace("OTHER", other) for word in command]
     program = f"import sys; sys.argv = ['bnlab', *{words!r}]\nfrom bnlab.cli.app import main\n"
     program += "try:\n    main()\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules)"

@@ -17,7 +17,7 @@ NAMES = [
     "saturation_sides",
     "saturation_by_slope",
     "saturated_units",
-    "saturation_rho",
+    "saturation_degree",
     "zero_fraction",
     "dead_fraction",
     "dead_fraction_eval",
@@ -30,7 +30,7 @@ NAMES = [
     "intrinsic_dim_ratio",
     "mean_cosine",
 ]
-BOUNDED_ONLY = {"saturation_strict", "saturation_sides", "saturation_rho"}
+BOUNDED_ONLY = {"saturation_strict", "saturation_sides", "saturation_degree"}
 
 
 def healthy(net):

@@ -109,7 +109,7 @@ def test_a_unit_may_name_those_of_several_facets() -> None:
         *("spreads", "units", "ratio")
     ]
     in_turn = Card("x", "", unit="nats; share")
-    facets = ["fixed", "fixed_relative", "own", "own_relative"]
+    facets = ["fixed_step", "fixed_step_relative", "lr_step", "lr_step_relative"]
     assert [in_turn.unit_of(facet, facets) for facet in facets] == ["nats", "share"] * 2
     assert Card("x", "", unit="nats").unit_of("q50", ["q15", "q50"]) == "nats"
 

@@ -50,10 +50,10 @@ def test_channels_near_zero_are_counted_by_the_size_of_their_scale():
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_statistic_noise_is_numpys(model):
+def test_the_noise_of_batch_statistics_is_numpys(model):
     cut = tuple(Batch(images(20, i), torch.arange(20) % 5) for i in range(6))
     net = network(model)
-    found = measured("statistic_noise", net, probe(training_batches=cut))
+    found = measured("batch_statistics_noise", net, probe(training_batches=cut))
     seen = {role: [] for role in net.norms}
     hooks = [
         layer.register_forward_pre_hook(lambda _, args, role=role: seen[role].append(args[0].detach().double().numpy()))
@@ -74,7 +74,7 @@ def test_statistic_noise_is_numpys(model):
 
 def test_of_independent_values_it_is_one_over_the_root_of_their_number():
     cut = tuple(Batch(images(50, i), torch.arange(50) % 5) for i in range(200))
-    found = measured("statistic_noise", network(depth=1), probe(training_batches=cut))
+    found = measured("batch_statistics_noise", network(depth=1), probe(training_batches=cut))
     assert found["hidden1/mean"] == pytest.approx(50**-0.5, rel=0.05)
     assert found["hidden1/variance"] == pytest.approx((2 / 50) ** 0.5, rel=0.1)
 
@@ -82,7 +82,7 @@ def test_of_independent_values_it_is_one_over_the_root_of_their_number():
 @pytest.mark.parametrize(("norm", "options"), [("ghost", {"ghost_size": 10}), ("batch_devices", {"num_devices": 5})])
 def test_of_ghosts_and_devices_it_is_that_of_a_part(norm, options):
     cut = tuple(Batch(images(50, i), torch.arange(50) % 5) for i in range(100))
-    found = measured("statistic_noise", network(depth=1, norm=norm, **options), probe(training_batches=cut))
+    found = measured("batch_statistics_noise", network(depth=1, norm=norm, **options), probe(training_batches=cut))
     assert found["hidden1/mean"] == pytest.approx(10**-0.5, rel=0.05)
 
 
@@ -90,14 +90,18 @@ def test_of_ghosts_and_devices_it_is_that_of_a_part(norm, options):
 def test_whatever_a_norm_keeps_its_inputs_are_as_noisy(norm):
     cut = tuple(Batch(images(20, i), torch.arange(20) % 5) for i in range(6))
     ours, plain = (
-        measured("statistic_noise", network(depth=1, norm=n), probe(training_batches=cut)) for n in (norm, "batch")
+        measured("batch_statistics_noise", network(depth=1, norm=n), probe(training_batches=cut))
+        for n in (norm, "batch")
     )
     assert ours == pytest.approx(plain, rel=1e-4)
 
 
 def test_one_batch_has_no_noise_to_speak_of():
     assert (
-        measured("statistic_noise", network(), probe(training_batches=(Batch(images(20), torch.arange(20) % 5),))) == {}
+        measured(
+            "batch_statistics_noise", network(), probe(training_batches=(Batch(images(20), torch.arange(20) % 5),))
+        )
+        == {}
     )
 
 

@@ -56,7 +56,7 @@ def test_all_are_those_of_networks_moved_by_hand(model, norm):
     batch = Batch(images(20, 3), torch.arange(20) % 5)
     look = probe(step_size=0.3)
     moment = Moment(None, batch, torch.tensor(0.05))
-    expected = {"fixed": by_hand(net, batch, 0.3), "own": by_hand(net, batch, 0.05)}
+    expected = {"fixed_step": by_hand(net, batch, 0.3), "lr_step": by_hand(net, batch, 0.05)}
     for name in NAMES:
         found = measured(name, net, look, moment=moment)
         assert len(found) == (8 if name == "loss_range" else 4)
@@ -71,8 +71,8 @@ def test_all_are_those_of_networks_moved_by_hand(model, norm):
 def test_before_the_first_step_a_training_batch_stands_in():
     net, cut = network(), (Batch(images(10, 1), torch.arange(10) % 5), Batch(images(10, 2), torch.arange(10) % 5))
     found = measured("loss_range", net, probe(training_batches=cut, step_size=0.2))
-    assert found["network/fixed"] == pytest.approx(by_hand(net, cut[0], 0.2)["loss_range"][0], rel=5e-3)
-    assert not any("own" in key for key in found)
+    assert found["network/fixed_step"] == pytest.approx(by_hand(net, cut[0], 0.2)["loss_range"][0], rel=5e-3)
+    assert not any("lr_step" in key for key in found)
     assert measured("loss_range", net, probe()) == {}
 
 
@@ -87,7 +87,7 @@ def test_scaling_weights_before_batch_norm_scales_beta_and_not_its_relative_chan
             net.output.weight.zero_()  # its own gradient would drown the other
             net.output.weight[:, 0] = 1e-3
         betas.append(
-            measured("effective_beta", net, probe(step_size=1e-3), moment=Moment(None, batch))["network/fixed"]
+            measured("effective_beta", net, probe(step_size=1e-3), moment=Moment(None, batch))["network/fixed_step"]
         )
     assert betas[0] > betas[1] > 0
 

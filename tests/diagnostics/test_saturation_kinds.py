@@ -12,7 +12,7 @@ from bnlab.diagnostics.flatness import SLOPES
 from bnlab.diagnostics.saturation import (
     Saturation,
     SaturationBySlope,
-    SaturationRho,
+    SaturationDegree,
     SaturationSides,
     SaturationStrict,
     ZeroFraction,
@@ -64,7 +64,8 @@ def test_shares_are_those_counted_by_hand(model, activation, placement):
 def test_bounded_activations_have_sides_a_stricter_margin_and_rho(model, activation, placement):
     net, batch = network(model, activation, "none", placement, init_std=0.5), probe(activation)
     sides, strict, rho, all_of_it = (
-        measured(name, net, batch) for name in ("saturation_sides", "saturation_strict", "saturation_rho", "saturation")
+        measured(name, net, batch)
+        for name in ("saturation_sides", "saturation_strict", "saturation_degree", "saturation")
     )
     if activation not in BOUNDED:
         assert sides == strict == rho == {}
@@ -94,15 +95,15 @@ def brute_rho(a, low, high, num_bins):
 @pytest.mark.parametrize("num_bins", [2, 10, 50])
 def test_rho_does_not_depend_on_an_even_number_of_bins(num_bins):
     z = torch.randn((500, 3), generator=torch.Generator().manual_seed(1))
-    found = SaturationRho().measure(seen("tanh", z))["x"].item()
+    found = SaturationDegree().measure(seen("tanh", z))["x"].item()
     assert found == pytest.approx(brute_rho(np.tanh(z.double().numpy()), -1.0, 1.0, num_bins), abs=1e-6)
 
 
 def test_rho_is_half_where_outputs_are_spread_evenly_and_1_at_the_bounds():
     evenly = torch.logit(torch.linspace(0.0005, 0.9995, 1000)).view(-1, 1)
-    assert SaturationRho().measure(seen("sigmoid", evenly))["x"].item() == pytest.approx(0.5, abs=1e-3)
-    assert SaturationRho().measure(seen("sigmoid", 60 * torch.ones(4, 2)))["x"].item() == pytest.approx(1.0)
-    assert SaturationRho().measure(seen("tanh", torch.zeros(4, 2)))["x"].item() == 0
+    assert SaturationDegree().measure(seen("sigmoid", evenly))["x"].item() == pytest.approx(0.5, abs=1e-3)
+    assert SaturationDegree().measure(seen("sigmoid", 60 * torch.ones(4, 2)))["x"].item() == pytest.approx(1.0)
+    assert SaturationDegree().measure(seen("tanh", torch.zeros(4, 2)))["x"].item() == 0
 
 
 def test_relu_has_a_share_of_zeros_and_others_none():
@@ -123,7 +124,7 @@ def test_a_unit_that_swings_between_its_bounds_is_saturated_and_one_that_comes_b
 def test_one_activation_that_is_not_finite_shows(activation, odd):
     look = seen(activation, torch.zeros(4, 3))
     look.activations["x"][1, 1] = odd
-    kinds = (Saturation, SaturationStrict, SaturatedUnits, SaturationBySlope, SaturationSides, SaturationRho)
+    kinds = (Saturation, SaturationStrict, SaturatedUnits, SaturationBySlope, SaturationSides, SaturationDegree)
     for kind in (*kinds, ZeroFraction, DeadFraction):
         assert not any(math.isfinite(value) for value in kind().measure(look).values())
     assert Saturation().measure(look)

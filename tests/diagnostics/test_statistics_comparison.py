@@ -1,4 +1,4 @@
-"""Running, precise and batch statistics, held against networks whose buffers NumPy and PyTorch set by hand."""
+"""Running, population and batch statistics, held against networks whose buffers NumPy and PyTorch set by hand."""
 
 import copy
 import math
@@ -48,7 +48,7 @@ def trained(norm="batch", model="mlp", steps=5, **options):
     return net
 
 
-def face(net, inputs, labels):
+def in_eval_mode(net, inputs, labels):
     """Return accuracy and loss in eval mode."""
     with torch.no_grad():
         logits = net.eval()(inputs)
@@ -63,7 +63,7 @@ def set_to(net, batches):
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 @pytest.mark.parametrize("norm", [n for n in KEEPING if n not in {"batch_noisy", *CUT}])
-def test_each_face_is_that_of_a_network_with_those_statistics(model, norm):
+def test_each_output_is_that_of_a_network_with_those_statistics(model, norm):
     net, cut = trained(norm, model, **KEEPING[norm]), population()
     batch = probe("relu", num_images=40, training_batches=cut)
     accuracy, loss, flips = (
@@ -72,22 +72,24 @@ def test_each_face_is_that_of_a_network_with_those_statistics(model, norm):
     pooled = set_to(net, [one.inputs for one in cut])
     trained_on = torch.cat([one.inputs for one in cut]), torch.cat([one.labels for one in cut])
     for prefix, (inputs, labels) in {"": (batch.inputs, batch.labels), "train_": trained_on}.items():
-        for name, twin in (("running", net), ("precise", pooled)):
-            expected = face(twin, inputs, labels)
+        for name, twin in (("running", net), ("population", pooled)):
+            expected = in_eval_mode(twin, inputs, labels)
             assert accuracy[f"network/{prefix}{name}"] == pytest.approx(expected[0], abs=1e-6)
             assert loss[f"network/{prefix}{name}"] == pytest.approx(expected[1], rel=1e-4)
         parts = [
-            face(set_to(net, [part]), part, answers)
+            in_eval_mode(set_to(net, [part]), part, answers)
             for part, answers in zip(inputs.split(SIZE), labels.split(SIZE), strict=True)
         ]
         assert accuracy[f"network/{prefix}batch"] == pytest.approx(np.mean([part[0] for part in parts]), abs=1e-6)
         assert loss[f"network/{prefix}batch"] == pytest.approx(np.mean([part[1] for part in parts]), rel=1e-3)
         if not prefix:
-            running = face(net, inputs, labels)[2]
+            running = in_eval_mode(net, inputs, labels)[2]
             by_batch = torch.cat([part[2] for part in parts])
             assert flips["network/running_batch"] == pytest.approx((running != by_batch).double().mean().item())
-            precise = face(pooled, inputs, labels)[2]
-            assert flips["network/running_precise"] == pytest.approx((running != precise).double().mean().item())
+            by_population = in_eval_mode(pooled, inputs, labels)[2]
+            assert flips["network/running_population"] == pytest.approx(
+                (running != by_population).double().mean().item()
+            )
     assert len(set(loss.values())) == 6  # or nothing was compared
 
 
@@ -136,7 +138,7 @@ def test_many_images_go_through_in_pieces_and_come_out_the_same(monkeypatch):
     assert measured("loss_by_statistics", net, batch) == pytest.approx(whole, rel=1e-5)
 
 
-def test_dropout_and_noise_are_off_in_all_faces():
+def test_dropout_and_noise_are_off_with_all_statistics():
     """Else batch statistics would do worse for another reason than that they are a batch's."""
     net, batch = trained("batch_noisy"), probe("relu", num_images=4 * SIZE, training_batches=population())
     same = [measured("loss_by_statistics", net, batch)["network/batch"] for _ in range(2)]
@@ -155,7 +157,7 @@ def test_a_broken_network_is_never_called_healthy(broken):
     accuracy, flips = measured("accuracy_by_statistics", net, batch), measured("prediction_flips", net, batch)
     assert math.isnan(accuracy["network/running"])
     assert all(math.isnan(value) for value in flips.values())
-    assert math.isnan(accuracy["network/precise"]) == (broken == "weight")
+    assert math.isnan(accuracy["network/population"]) == (broken == "weight")
     if broken == "running_var":
         assert math.isnan(measured("running_variance_distance", net, batch)["hidden2"])
         assert not math.isnan(measured("running_variance_distance", net, batch)["hidden1"])
@@ -208,11 +210,11 @@ def test_distances_are_numpys(model, norm):
 
 
 @pytest.mark.parametrize("norm", ["none", "layer", "group", "rms"])
-def test_norms_without_running_statistics_have_one_face(norm):
+def test_norms_without_running_statistics_have_nothing_to_compare(norm):
     batch = probe("relu", training_batches=population())
     for name in ("accuracy_by_statistics", "loss_by_statistics", "prediction_flips", "running_mean_distance"):
         assert measured(name, network("mlp", "relu", norm), batch) == {}
-    assert measured("statistic_noise", network("mlp", "relu", norm), batch) == {}
+    assert measured("batch_statistics_noise", network("mlp", "relu", norm), batch) == {}
 
 
 def test_distances_are_those_that_we_put_in():

@@ -64,8 +64,10 @@ def test_all_three_are_numpys(model, norm, placement):
             expected["angular_update"][role] = angle(old.ravel(), new.ravel())
             expected["effective_lr"][role] = 0.3 / (new**2).sum()
         if free == "rows":
-            expected["angular_update"][f"{role}/row"] = median([angle(u, v) for u, v in zip(old, new, strict=True)])
-            expected["effective_lr"][f"{role}/row"] = median([0.3 / (v**2).sum() for v in new])
+            expected["angular_update"][f"{role}/median_row"] = median(
+                [angle(u, v) for u, v in zip(old, new, strict=True)]
+            )
+            expected["effective_lr"][f"{role}/median_row"] = median([0.3 / (v**2).sum() for v in new])
     assert ratios == pytest.approx(expected["update_ratio"], rel=1e-5)
     assert angles == pytest.approx(expected["angular_update"], rel=1e-5)
     assert rates == pytest.approx(expected["effective_lr"], rel=1e-5)
@@ -105,16 +107,18 @@ def test_large_angles_are_told_apart(degrees):
     old, new = torch.zeros(3, 2), torch.zeros(3, 2)
     old[:, 0] = 2.0
     new[:, 0], new[:, 1] = 5 * math.cos(math.radians(degrees)), 5 * math.sin(math.radians(degrees))
-    assert turned(old, new) == pytest.approx({"x": math.radians(degrees), "x/row": math.radians(degrees)}, abs=1e-6)
+    assert turned(old, new) == pytest.approx(
+        {"x": math.radians(degrees), "x/median_row": math.radians(degrees)}, abs=1e-6
+    )
 
 
 def test_a_weight_of_one_row_or_one_value_has_an_angle():
-    assert turned(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]))["x/row"] == pytest.approx(math.pi / 2)
-    assert turned(torch.tensor([[2.0]]), torch.tensor([[-1.0]]))["x/row"] == pytest.approx(math.pi)
+    assert turned(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]))["x/median_row"] == pytest.approx(math.pi / 2)
+    assert turned(torch.tensor([[2.0]]), torch.tensor([[-1.0]]))["x/median_row"] == pytest.approx(math.pi)
 
 
 def test_rows_of_zero_turn_by_nothing():
-    assert turned(torch.zeros(2, 3), torch.ones(2, 3)) == {"x": 0, "x/row": 0}
+    assert turned(torch.zeros(2, 3), torch.ones(2, 3)) == {"x": 0, "x/median_row": 0}
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
@@ -177,7 +181,7 @@ def test_before_the_first_update_there_is_only_a_rate():
     diagnostics = build_diagnostics(["update_ratio", "angular_update", "effective_lr"])
     values = measure_all(diagnostics, net, net, probe(), Moment(None, None, torch.tensor(0.1)))
     assert values.keys() == {"effective_lr"}
-    assert values["effective_lr"].keys() == {f"hidden{i}{facet}" for i in (1, 2, 3) for facet in ("", "/row")}
+    assert values["effective_lr"].keys() == {f"hidden{i}{facet}" for i in (1, 2, 3) for facet in ("", "/median_row")}
     assert measure_all(diagnostics, net, net, probe()) == {"effective_lr": {}}
 
 
@@ -194,7 +198,7 @@ def test_one_shrunken_row_does_not_make_the_typical_rate():
         moment=Moment(None, None, torch.tensor(0.4)),
     )
     found = EffectiveLearningRate().measure(seen)
-    assert found["x/row"].item() == pytest.approx(0.1)
+    assert found["x/median_row"].item() == pytest.approx(0.1)
     assert found["x"].item() == pytest.approx(0.4 / 16)
 
 

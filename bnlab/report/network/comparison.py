@@ -1,4 +1,4 @@
-"""Several runs side by side: final figures, and of each diagnostic the last value where they differ most."""
+"""The comparison of several runs: final figures, and each diagnostic's last value where the runs differ most."""
 
 import math
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import ConfigError
-from bnlab.report.network.labels import Shown
-from bnlab.report.network.read import Key, Measured, RunInside, read_inside
+from bnlab.report.network.labels import LabeledRun
+from bnlab.report.network.read import Key, Measured, MeasuredRun, read_measured_run
 from bnlab.report.wording import is_counted_share, write_value
 from bnlab.results.query import read_condition
 from bnlab.runfolder.figure_paths import comparison_folder
@@ -17,12 +17,12 @@ from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
 
 MOST_RUNS = 12
-"""That a table and a figure can show at a glance."""
+"""Runs in one comparison, at most: more do not fit into a table and a figure."""
 
 FIGURES = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss")
 
 TELLING_FACTOR, TELLING_POINTS = 2.0, 0.1
-"""From which on a difference is marked: largest over smallest value, or between shares."""
+"""Least difference that is marked: largest over smallest value; for shares, largest minus smallest."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class ComparedRow:
     """One line of the table.
 
     Attributes:
-        name: Of the figure or the diagnostic.
-        key: Of the diagnostic: the layer and facet in which the runs differ most. None for a final figure.
-        unit: Of the values.
-        values: One per run; None where it has none.
+        name: Name of a final figure, such as ``test_accuracy``, or of a diagnostic.
+        key: The layer and facet in which the runs differ most; None for a final figure.
+        unit: Unit of the values, in words.
+        values: One value per run; None for a run without it.
     """
 
     name: str
@@ -43,7 +43,7 @@ class ComparedRow:
 
     @property
     def difference(self) -> str:
-        """How far the runs are apart: in points, or as a factor; empty where that says nothing."""
+        """Largest against smallest value: in points for shares, else as a factor; empty with fewer than two values."""
         known = [value for value in self.values if value is not None and math.isfinite(value)]
         if len(known) < 2:
             return ""
@@ -54,7 +54,7 @@ class ComparedRow:
 
     @property
     def is_telling(self) -> bool:
-        """Whether the runs are far apart, or some of them have no number."""
+        """Whether the difference is large enough to be marked, or a value is not a number."""
         known = [value for value in self.values if value is not None]
         if any(not math.isfinite(value) for value in known):
             return True
@@ -65,15 +65,15 @@ class ComparedRow:
         return min(known) > 0 and max(known) >= TELLING_FACTOR * min(known)
 
 
-def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[RunInside]:
-    """Return the runs that some names stand for, each once.
+def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[MeasuredRun]:
+    """Return the runs to compare, each once.
 
     Args:
         given: Runs and sweeps, by name or folder.
-        conditions: Which of them, as ``bnlab list runs --where`` takes it.
+        conditions: Conditions that the runs must meet, as ``bnlab list runs --where`` takes them; none: all runs.
 
     Raises:
-        ConfigError: Less than two, too many, or nothing was measured inside any.
+        ConfigError: They are fewer than two, or too many, or none has any diagnostic.
     """
     folders = {folder.path: folder for name in given for folder in find_run_folders(find_folder(name))}
     chosen = _chosen(list(folders.values()), conditions)
@@ -87,7 +87,7 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
             f"compare shows at most {MOST_RUNS} runs, {' '.join(given)} gives {len(chosen)}. Choose some of them: "
             "--where seed=0"
         )
-    runs = [read_inside(folder, needed=False) for folder in chosen]
+    runs = [read_measured_run(folder, needed=False) for folder in chosen]
     if not any(run.measured for run in runs):
         raise ConfigError("nothing was measured inside any of these runs. Train them with diagnostics=full.")
     return runs
@@ -101,23 +101,23 @@ def _chosen(folders: list[RunFolder], conditions: Sequence[str]) -> list[RunFold
     return [RunFolder(Path(row["folder"])) for row in rows if all(condition.holds(row) for condition in asked)]
 
 
-def folder_of_comparison(given: Sequence[str], shown: Sequence[Shown]) -> Path:
-    """Return where the figures of a comparison go if nobody says: beside the sweeps, where no run is looked for.
+def folder_of_comparison(given: Sequence[str], runs: Sequence[LabeledRun]) -> Path:
+    """Return the folder for the figures of a comparison, if none is named: beside the sweeps.
 
     Args:
-        given: What was asked for.
-        shown: The runs.
+        given: The names that the user typed.
+        runs: The runs that these names stand for.
     """
-    first = shown[0].run.folder
+    first = runs[0].run.folder
     root = runs_root()
     if root not in first.parents:
         root = first.parent
-    names = [Path(name).name for name in given] if len(given) == 1 else [each.label for each in shown]
-    return comparison_folder(root, names, [each.run.run_id for each in shown])
+    names = [Path(name).name for name in given] if len(given) == 1 else [each.label for each in runs]
+    return comparison_folder(root, names, [each.run.run_id for each in runs])
 
 
-def compared_figures(runs: Sequence[RunInside]) -> list[ComparedRow]:
-    """Return the final figures of some runs."""
+def compared_figures(runs: Sequence[MeasuredRun]) -> list[ComparedRow]:
+    """Return a row per final figure."""
     rows = []
     for name in FIGURES:
         values = tuple(_number(run.row.get(name)) for run in runs)
@@ -126,8 +126,8 @@ def compared_figures(runs: Sequence[RunInside]) -> list[ComparedRow]:
     return rows
 
 
-def compared_diagnostics(runs: Sequence[RunInside]) -> list[ComparedRow]:
-    """Return, for each diagnostic, its last value in each run, where they differ most."""
+def compared_diagnostics(runs: Sequence[MeasuredRun]) -> list[ComparedRow]:
+    """Return a row per diagnostic: its last value in each run, in the layer where the runs differ most."""
     names = dict.fromkeys(name for run in runs for name in run.measured)
     return [_row(name, [run.measured.get(name) for run in runs]) for name in names]
 
@@ -145,7 +145,7 @@ def _last(measured: Measured | None, key: Key) -> float | None:
 
 
 def _apart(values: Sequence[float | None]) -> float:
-    """Return how far values are apart: as a logarithm of their ratio where it can be."""
+    """Return the difference of the largest and smallest value: as a logarithm of their ratio if both are above 0."""
     known = [value for value in values if value is not None]
     if any(not math.isfinite(value) for value in known):
         return math.inf
@@ -153,12 +153,12 @@ def _apart(values: Sequence[float | None]) -> float:
     return math.log(high / low) if low > 0 else high - low
 
 
-def compared_as_dict(shown: Sequence[Shown], figures: Sequence[Path]) -> dict[str, Any]:
-    """Return a comparison as plain values: of each diagnostic the last value of every layer.
+def compared_as_dict(runs: Sequence[LabeledRun], figures: Sequence[Path]) -> dict[str, Any]:
+    """Return a comparison as plain values, for JSON: each diagnostic's last value in every layer.
 
     Args:
-        shown: The runs.
-        figures: What was drawn.
+        runs: The compared runs, with their labels.
+        figures: Paths of the figures that were drawn.
     """
     return {
         "runs": [
@@ -173,7 +173,7 @@ def compared_as_dict(shown: Sequence[Shown], figures: Sequence[Path]) -> dict[st
                     for name, measured in each.run.measured.items()
                 },
             }
-            for each in shown
+            for each in runs
         ],
         "figures": [str(path) for path in figures],
     }

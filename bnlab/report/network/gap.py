@@ -1,8 +1,8 @@
-"""Why a network does otherwise with running statistics than with those of its batches: the cause, in a sentence.
+"""Why a network is better or worse with running statistics than with those of its batches: the cause, in a sentence.
 
-Three sets of statistics on two sets of images tell causes apart (bnlab.diagnostics.statistics_comparison): running
-statistics, population statistics (pooled over training images at the weights as they are) and each batch's own. The
-weights are the same in all.
+Three kinds of statistics on two sets of images tell the causes apart (bnlab.diagnostics.statistics_comparison): running
+statistics, population statistics (pooled over training images at the present weights) and each batch's own. The weights
+are the same in all of them.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnlab.report.network.read import Measured, RunInside
+from bnlab.report.network.read import Measured, MeasuredRun
 
 Cause = Literal[
     "no gap",
@@ -22,30 +22,30 @@ Cause = Literal[
 ]
 
 ACCURACY_TOLERANCE = 0.03
-"""Accuracies closer than this are alike. In a healthy network two sets of statistics disagree on some 3% of the images:
-on 180 of them the difference then has a standard error of 1.3%."""
+"""Accuracies closer than this count as equal. In a healthy network, two kinds of statistics disagree on about 3% of the
+images; with 180 images, the difference then has a standard error of 1.3%."""
 
 LOSS_TOLERANCE = 0.1
-"""Nats per image. Losses closer than this are alike: the right class is given 10% more or less probability. Healthy
-networks with batches of 60 stay within 0.06, batches of 8 are 0.2 apart, of 16 near the bound (digits, 3x100)."""
+"""Nats per image. Losses closer than this count as equal: the right class has 10% more or less probability. Healthy
+networks differ by up to 0.06 with batches of 60, by 0.2 with batches of 8, and by about 0.1 with 16 (digits, 3x100)."""
 
 SMALL_START = 0.05
-"""Share of a running average that its start, mean 0 and variance 1, may still be."""
+"""Largest share of its start, mean 0 and variance 1, that a running average may still contain."""
 
 BRIEFEST_AVERAGE = 0.82
-"""Momentum of an average that is as good as one of (1 + m) / (1 - m) = 10 batches. To ask for less is to ask for noise:
-where even this one would remember its start (below 15 steps), not the momentum is wrong: the steps are few."""
+"""Momentum m of an average that is as good as a mean over (1 + m) / (1 - m) = 10 batches. A smaller one would be noisy.
+Below 15 steps even this average still contains its start: then the steps are too few, and the momentum is not wrong."""
 
 Figures = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Gap:
-    """What was found.
+    """The explanation of a gap between statistics.
 
     Attributes:
-        cause: Its name.
-        sentence: Place, what, cure.
+        cause: One of the six causes; ``no gap`` if all statistics do equally well.
+        sentence: The evidence and a cure, for the reader of a terminal or a report.
     """
 
     cause: Cause
@@ -54,14 +54,15 @@ class Gap:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a run's config says about its statistics.
+    """The settings of a run that decide how its statistics are averaged.
 
     Attributes:
-        updates: Times that the running statistics have moved.
-        momentum: Share of the old running value that is kept; None: a plain average, or not known.
-        batch_size: Images that go through the network at a time.
-        samples_per_statistic: Images that the smallest statistic sees: fewer for ghosts and devices.
-        dropout: Probability of a 0.
+        updates: Number of updates of the running statistics so far.
+        momentum: Share of the old running value that an update keeps, 0 to 1; None for a plain average, or if unknown.
+        batch_size: Images per forward pass in training.
+        samples_per_statistic: Images behind one batch statistic; fewer than batch_size if a norm cuts batches (ghosts,
+            devices).
+        dropout: Probability that dropout sets a value to 0; 0 without dropout.
     """
 
     updates: int
@@ -71,33 +72,34 @@ class Circumstances:
     dropout: float = 0.0
 
 
-def explain_gap(inside: RunInside) -> Gap | None:
-    """Return the cause of a gap between a run's statistics at the last step at which they were compared.
+def explain_gap(run: MeasuredRun) -> Gap | None:
+    """Return the cause of a gap between a run's statistics, at the last step at which they were compared.
 
     Args:
-        inside: What was measured in the run.
+        run: The run and its diagnostics.
 
     Returns:
-        None where its norms keep none, it was not measured, or the network's outputs are no numbers.
+        The cause; None if the run's norms keep no running statistics, if they were not compared, or if the network's
+        outputs are not finite.
     """
-    accuracy, loss = (inside.measured.get(f"{name}_by_statistics") for name in ("accuracy", "loss"))
+    accuracy, loss = (run.measured.get(f"{name}_by_statistics") for name in ("accuracy", "loss"))
     if accuracy is None:
         return None
     losses = _last(loss) if loss is not None and loss.steps[-1] == accuracy.steps[-1] else None
-    return explain(_last(accuracy), losses, circumstances_of(inside.row, int(accuracy.steps[-1])))
+    return explain(_last(accuracy), losses, circumstances_of(run.row, int(accuracy.steps[-1])))
 
 
 def _last(measured: Measured) -> dict[str, float]:
-    """Return the last values of what was measured of the whole network, by facet."""
+    """Return facet -> last value of a diagnostic of the whole network."""
     return {key.facet: curve.last for key, curve in measured.curves.items()}
 
 
 def circumstances_of(settings: Mapping[str, Any], steps: int) -> Circumstances:
-    """Return what a run's config says about its statistics.
+    """Return the settings of a run that decide how its statistics are averaged.
 
     Args:
-        settings: Its config, by dotted keys.
-        steps: Made so far.
+        settings: The run's config, by dotted keys.
+        steps: Optimizer steps so far.
     """
     num_parts = int(settings.get("train.accumulation", 1))
     batch_size = int(settings["train.batch_size"]) // num_parts
@@ -105,7 +107,7 @@ def circumstances_of(settings: Mapping[str, Any], steps: int) -> Circumstances:
     if settings.get("norm.num_devices") and not settings.get("norm.sync"):
         samples = batch_size // int(settings["norm.num_devices"])
     momentum = settings.get("norm.momentum")
-    if ":" in str(settings.get("norm", "")):  # somebody's own layer, whose momentum may be the share of the new
+    if ":" in str(settings.get("norm", "")):  # an own layer's momentum may be the share of the new value
         momentum = None
     if settings.get("norm.source") == "frozen":
         momentum = 1.0
@@ -115,62 +117,70 @@ def circumstances_of(settings: Mapping[str, Any], steps: int) -> Circumstances:
 def explain(accuracies: Figures, losses: Figures | None, circumstances: Circumstances) -> Gap | None:
     """Return the cause of a gap between statistics.
 
-    Four differences, each in tolerances of accuracy or of loss, whichever is more; the largest names the cause, if it
-    is more than one tolerance:
+    Four differences are compared, each divided by its tolerance, of accuracy or of loss, whichever gives more. The
+    largest one names the cause, if it is more than 1:
 
-    - **Wrong average**: on training images, running statistics do worse than precise ones. A share momentum^steps of
-      the average still is its start. If no average worth the name could have forgotten it, there were *too few steps*;
-      else the *momentum is too slow for the steps made*: it remembers its start, or trails the weights. (Below 0.82 it
-      can do neither for long: it holds a few batches only, whose noise is wrong: *batch too small*.)
-    - **Noise**: on training images, batch statistics do worse than precise ones: *batch too small* to stand for the
-      training set.
-    - **Mode**: there, batch statistics do better than precise ones. Both are of the same images, but precise ones are
-      pooled in training mode, with dropout and noise on: a *shift between training and evaluation mode*.
-    - **Data**: on held-out images, batch statistics do better than precise ones, by more than on training images:
-      they are distributed otherwise, and their own statistics make up for it: a *shift between training and evaluation
-      data*. (A shift that no mean and variance makes up for is no gap between statistics.)
+    - **Average**: on training images, the network does worse with running statistics than with the population's. A
+      share momentum^steps of the running average still is its start. If no average of ten batches could have forgotten
+      its start by now, there were *too few steps*. Else the *momentum is too slow for the steps made*: the average
+      still contains its start, or lags behind the weights. (A momentum below 0.82 can do neither for long: the
+      average holds a few batches only, whose noise is the fault: *batch too small*.)
+    - **Noise**: on training images, the network does worse with batch statistics than with the population's: *batch too
+      small* to represent the training set.
+    - **Mode**: on training images, the network does better with batch statistics than with the population's. Both are
+      of the same images, but the population's are pooled in training mode, with dropout and noise on: a *shift between
+      training and evaluation mode*.
+    - **Data**: on held-out images, the network does better with batch statistics than with the population's, by more
+      than on training images: held-out images are distributed differently, and their own statistics correct for it: a
+      *shift between training and evaluation data*. (A shift that no mean and variance can correct is no gap between
+      statistics.)
 
     Args:
-        accuracies: As `accuracy_by_statistics` records them: ``running``, ``precise``, ``batch``, and each with
-            ``train_`` before it.
-        losses: As `loss_by_statistics` does, or None.
-        circumstances: Of the run.
+        accuracies: Facet of `accuracy_by_statistics` -> its value: ``running``, ``population``, ``batch`` on held-out
+            images, and each with ``train_`` before it on training images; shares, 0 to 1.
+        losses: The same facets of `loss_by_statistics`, in nats per image; None if it was not measured.
+        circumstances: The settings of the run that decide how its statistics are averaged.
 
     Returns:
-        None where an accuracy is missing or no number.
+        The cause; None if an accuracy is missing or not finite.
     """
-    names = [f"{prefix}{how}" for prefix in ("train_", "") for how in ("running", "precise", "batch")]
+    names = [f"{prefix}{how}" for prefix in ("train_", "") for how in ("running", "population", "batch")]
     if not all(math.isfinite(accuracies.get(name, math.nan)) for name in names):
         return None
-    faces = _Faces(accuracies, losses or {})
+    compared = _Comparison(accuracies, losses or {})
     sizes = {
-        "average": faces.worse("train_running", "train_precise"),
-        "noise": faces.worse("train_batch", "train_precise"),
-        "mode": faces.worse("train_precise", "train_batch"),
-        "data": faces.worse("precise", "batch", beyond=("train_precise", "train_batch")),
+        "average": compared.worse("train_running", "train_population"),
+        "noise": compared.worse("train_batch", "train_population"),
+        "mode": compared.worse("train_population", "train_batch"),
+        "data": compared.worse("population", "batch", beyond=("train_population", "train_batch")),
     }
     largest = max(sizes, key=sizes.__getitem__)
     if sizes[largest] <= 1:
-        return Gap("no gap", f"Running, population and batch statistics do alike ({accuracies['running']:.0%} right).")
+        return Gap(
+            "no gap", f"Running, population and batch statistics do equally well ({accuracies['running']:.0%} right)."
+        )
     if largest == "average":
-        return _wrong_average(faces, circumstances)
+        return _wrong_average(compared, circumstances)
     if largest == "noise":
-        return _noisy_batches(faces, circumstances)
-    return _shifted_mode(faces, circumstances) if largest == "mode" else _shifted_data(faces)
+        return _noisy_batches(compared, circumstances)
+    return _shifted_mode(compared, circumstances) if largest == "mode" else _shifted_data(compared)
 
 
 @dataclass(frozen=True)
-class _Faces:
+class _Comparison:
     accuracies: Figures
     losses: Figures
 
     def worse(self, one: str, other: str, beyond: tuple[str, str] | None = None) -> float:
-        """Return by how many tolerances one set of statistics does worse than another; by loss or by accuracy.
+        """Return by how many tolerances the network does worse with one kind of statistics than with another.
+
+        The larger of two values: by accuracy and by loss.
 
         Args:
-            one: Which.
-            other: Which.
-            beyond: Two more: by how much more than there, where the first of them does worse too.
+            one: Facet of the statistics that may be worse, such as ``train_running``.
+            other: Facet of the statistics that it is compared with.
+            beyond: Two more facets; the difference between them, if the first is worse, is subtracted. None: nothing is
+                subtracted.
         """
         less = self._difference(self.accuracies, other, one) / ACCURACY_TOLERANCE
         more = self._difference(self.losses, one, other) / LOSS_TOLERANCE
@@ -183,36 +193,36 @@ class _Faces:
     def _difference(figures: Figures, one: str, other: str) -> float:
         return figures.get(one, math.nan) - figures.get(other, math.nan)
 
-    def told(self, name: str) -> str:
-        """Return accuracy and loss in words."""
+    def words(self, name: str) -> str:
+        """Return accuracy and loss of a facet in words."""
         loss = self.losses.get(name)
         return f"{self.accuracies[name]:.0%} right" + ("" if loss is None else f", loss {loss:.2f}")
 
 
-def _wrong_average(faces: _Faces, circumstances: Circumstances) -> Gap:
+def _wrong_average(compared: _Comparison, circumstances: Circumstances) -> Gap:
     updates, momentum = circumstances.updates, circumstances.momentum
     kept = 0.0 if momentum is None else momentum**updates
     gap = (
-        f"on training images the network does worse with running statistics ({faces.told('train_running')}) than with "
-        f"those of the training set ({faces.told('train_precise')})"
+        f"on training images the network does worse with running statistics ({compared.words('train_running')}) than "
+        f"with those of the training set ({compared.words('train_population')})"
     )
     fitting = SMALL_START ** (1 / max(updates, 1))
     if momentum == 1:
         sentence = f"The norms never move their running statistics: {gap}. Set them (bnlab.norms.precise_batch_stats)."
         return Gap("momentum too slow for the steps made", sentence)
     if fitting < BRIEFEST_AVERAGE:
-        why = f"{kept:.0%} of each running average still is its start" if kept else "a running average has seen little"
+        why = f"{kept:.0%} of each running average still is its start" if kept else "a running average has few batches"
         sentence = f"After {updates} steps {why}: {gap}. Train longer, or pool them (bnlab.norms.precise_batch_stats)."
         return Gap("too few steps", sentence)
     if momentum is not None and momentum < BRIEFEST_AVERAGE and kept <= SMALL_START:
         held = (1 + momentum) / (1 - momentum)
         sentence = (
-            f"With norm.momentum={momentum:g} running statistics stand for about {held:.0f} batches of "
+            f"With norm.momentum={momentum:g} running statistics average about {held:.0f} batches of "
             f"{circumstances.batch_size}: {gap}. Raise train.batch_size, or norm.momentum."
         )
         return Gap("batch too small", sentence)
     name = "The running average" if momentum is None else f"norm.momentum={momentum:g}"
-    why = f"{kept:.0%} of each running average still is its start" if kept > 0.01 else "it trails the weights"
+    why = f"{kept:.0%} of each running average still is its start" if kept > 0.01 else "it lags behind the weights"
     largest = min(math.floor(100 * fitting) / 100, 0.9)
     cure = "Lower it, or the learning rate" if momentum is not None else "Set norm.momentum=0.9"
     if momentum is not None and momentum > largest:
@@ -224,31 +234,32 @@ def _wrong_average(faces: _Faces, circumstances: Circumstances) -> Gap:
     )
 
 
-def _noisy_batches(faces: _Faces, circumstances: Circumstances) -> Gap:
+def _noisy_batches(compared: _Comparison, circumstances: Circumstances) -> Gap:
     samples = circumstances.samples_per_statistic
     option = "train.batch_size" if samples == circumstances.batch_size else "norm.ghost_size (or take fewer devices)"
     return Gap(
         "batch too small",
-        f"Statistics of {samples} images do not stand for the training set: on training images the network does worse "
-        f"with them ({faces.told('train_batch')}) than with those of many ({faces.told('train_precise')}). Raise "
-        f"{option}, or take a norm of single samples (norm=layer).",
+        f"Statistics of {samples} images do not represent the training set: on training images the network does worse "
+        f"with them ({compared.words('train_batch')}) than with those of many ({compared.words('train_population')}). "
+        f"Raise {option}, or take a norm of single samples (norm=layer).",
     )
 
 
-def _shifted_mode(faces: _Faces, circumstances: Circumstances) -> Gap:
-    what = f"dropout ({circumstances.dropout:g})" if circumstances.dropout else "what draws"
+def _shifted_mode(compared: _Comparison, circumstances: Circumstances) -> Gap:
+    what = f"dropout ({circumstances.dropout:g})" if circumstances.dropout else "random noise"
     return Gap(
         "shift between training and evaluation mode",
         f"Training mode with {what} gives the norms other statistics than eval mode meets: on training images the "
-        f"network does worse with them ({faces.told('train_precise')}) than with those of eval mode "
-        f"({faces.told('train_batch')}). Put dropout behind the last norm, or take a norm without running statistics.",
+        f"network does worse with them ({compared.words('train_population')}) than with those of eval mode "
+        f"({compared.words('train_batch')}). Put dropout behind the last norm, or take a norm without running "
+        "statistics.",
     )
 
 
-def _shifted_data(faces: _Faces) -> Gap:
+def _shifted_data(compared: _Comparison) -> Gap:
     return Gap(
         "shift between training and evaluation data",
-        "Held-out images are distributed otherwise than training images: the network does worse with the training "
-        f"set's statistics ({faces.told('precise')}) than with their own ({faces.told('batch')}). Look at how the two "
-        "sets were made, or pool statistics of the new images (bnlab.norms.precise_batch_stats).",
+        "Held-out images are distributed differently from training images: the network does worse with the training "
+        f"set's statistics ({compared.words('population')}) than with their own ({compared.words('batch')}). "
+        "Look at how the two sets were made, or pool statistics of the new images (bnlab.norms.precise_batch_stats).",
     )

@@ -4,107 +4,83 @@ Shape letters: L layers, T steps.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
-from bnlab.report.network.axes import (
-    WIDTH,
-    are_log_spaced,
-    every_so_many,
-    foot,
-    grid_lines,
-    head,
-    head_height,
-    head_lines,
-    new_grid,
-    panel_title,
-    scale_steps,
-)
-from bnlab.report.network.labels import Shown, whose
+from bnlab.report.network.axes import are_log_spaced, every_so_many, grid_lines, scale_steps
+from bnlab.report.network.labels import LabeledRun, all_steps, shared_settings
+from bnlab.report.network.layout import heading_of, label_vertical, new_page, panel_title
 from bnlab.report.network.read import FloatArray, Key, Measured, quantile_of, spread_out
 from bnlab.report.network.verdicts import healthy_range
-from bnlab.report.palette import COLORS, INK, LINE, OUTSIDE, SMALL, USUAL
+from bnlab.report.palette import COLORS, INK, OUTSIDE
 
 SHARES = LinearSegmentedColormap.from_list("shares", ["#F4F8FB", "#A9CCE3", "#3A8FC4", "#0B4F8A", "#04213F"])
 """From nearly white to nearly black, in blue: more is darker for every eye, and in print."""
 
-LAYER_HEIGHT, LEAST_HEIGHT, MOST_HEIGHT = 0.26, 1.35, 5.0
-"""Inches of a heat map's row, and of a panel."""
+LAYER_HEIGHT, LEAST_HEIGHT, MOST_HEIGHT, BESIDE_HEIGHT = 0.26, 1.35, 5.0, 0.3
+"""Inches of a layer's row; of a heat map at least and at most; and of its title."""
 
 WHOLE_FROM = 0.4
-"""A largest share from which on the scale goes to 100%."""
+"""Largest share from which on the color scale goes to 100%."""
 
 LEAST_TOP = 0.1
-"""Where the scale ends at least: a map of next to nothing should look like it."""
+"""Least end of the color scale, so that a map of very small shares looks light."""
 
 MOST_NAMES = 32
-"""Layers of a heat map that are all named."""
+"""Layers of a heat map up to which all are named."""
 
 MOST_FANS = 20
-"""Layers that a figure of one run has a panel for."""
+"""Layers in a figure of one run, at most."""
 
 MOST_COLUMNS = 5
-"""Panels side by side."""
+"""Panels side by side, at most."""
 
 ALIKE = 20.0
-"""The widest layer's values over the narrowest's, up to which all fans have the same axis."""
+"""Range of values of the widest layer over that of the narrowest, up to which all fans have the same axis."""
 
 
-def draw_heat_maps(name: str, shown: Sequence[Shown]) -> Figure:
+def draw_heat_maps(name: str, runs: Sequence[LabeledRun]) -> Figure:
     """Return a heat map per run and facet: layers from top to bottom, steps from left to right.
 
     Args:
-        name: Of a diagnostic that is a share.
-        shown: The runs, each of which has it.
+        name: Name of a diagnostic whose values are shares.
+        runs: One or more runs, each of which has recorded it.
     """
-    found = [each.run.measured[name] for each in shown]
+    found = [each.run.measured[name] for each in runs]
     facets = list(dict.fromkeys(facet for measured in found for facet in measured.facets))
-    lines = head_lines(found[0])
+    cells = [(each, measured, facet) for each, measured in zip(runs, found, strict=True) for facet in facets]
     height = min(max(LEAST_HEIGHT, LAYER_HEIGHT * max(len(measured.roles) for measured in found)), MOST_HEIGHT)
-    figure, panels = new_grid(
-        len(shown),
+    page = new_page(
+        heading_of(found[0], shared_settings(runs)),
+        len(cells),
         len(facets),
-        height,
-        above=head_height(lines),
-        below=0.75,
-        right=1.25,
-        left=_room_for(role for measured in found for role in measured.roles),
-        gap=(0.35, 0.5),
+        height + BESIDE_HEIGHT,
+        share_vertical="row",
     )
-    steps = np.unique(np.concatenate([measured.steps for measured in found]))
-    most = _top_of(shown, found)
-    drawn: QuadMesh | None = None
-    for row, (each, measured) in enumerate(zip(shown, found, strict=True)):
-        for column, facet in enumerate(facets):
-            axes = panels[row][column]
-            drawn = _heat_map(axes, measured, facet, most)
-            scale_steps(axes, steps, named=row == len(shown) - 1, wide=len(facets) == 1)
-            axes.set_xlim(*step_edges(steps)[[0, -1]])
-            _layer_axis(axes, measured.roles, named=column == 0)
-            title = ", ".join(part for part in (each.label if len(shown) > 1 else "", facet) if part)
-            panel_title(axes, title)
-    _color_bar(figure, panels, drawn, found[0].unit(facets[0]))
-    head(figure, found[0].title, lines, whose(shown))
+    steps = all_steps(found)
+    top = _top_of_scale(runs, found)
+    for axes, (each, measured, facet) in zip(page.panels, cells, strict=True):
+        colors = _heat_map(axes, measured, facet, top)
+        scale_steps(axes, steps, wide=len(facets) == 1)
+        axes.set_xlim(*step_edges(steps)[[0, -1]])
+        _layer_axis(axes, measured.roles)
+        panel_title(axes, ", ".join(part for part in (each.label if len(runs) > 1 else "", facet) if part))
+    page.label_horizontal("step")
+    page.add_color_bar(colors, found[0].unit(facets[0]), lambda share: f"{100 * share:.3g}%")
     if any(np.isnan(measured.matrix(facet)).any() for measured in found for facet in measured.facets):
-        foot(figure, "Orange: not a number, or not measured.")
-    return figure
+        page.note("Orange: not a number, or not measured.")
+    return page.figure
 
 
-def _room_for(roles: Iterable[str]) -> float:
-    """Return the inches that the longest of some names takes beside a panel."""
-    return 0.3 + 0.075 * max((len(role) for role in roles), default=8)
-
-
-def _top_of(shown: Sequence[Shown], found: Sequence[Measured]) -> float:
-    """Return the end of the color scale: dark is what is much by the healthy range, not what is most here."""
+def _top_of_scale(runs: Sequence[LabeledRun], found: Sequence[Measured]) -> float:
+    """Return the end of the color scale, above the healthy range: a layer is dark if its share is large in itself."""
     largest = max(float(curve.finite.max(initial=0.0)) for measured in found for curve in measured.curves.values())
-    for each, measured in zip(shown, found, strict=True):
+    for each, measured in zip(runs, found, strict=True):
         ranges = [healthy_range(measured, each.run.activation, facet) for facet in measured.facets]
         largest = max([largest, LEAST_TOP, *(ends[1] for ends in ranges if ends is not None)])
     if largest >= WHOLE_FROM:
@@ -113,12 +89,12 @@ def _top_of(shown: Sequence[Shown], found: Sequence[Measured]) -> float:
     return next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= largest)
 
 
-def _heat_map(axes: Axes, measured: Measured, facet: str, most: float) -> QuadMesh:
+def _heat_map(axes: Axes, measured: Measured, facet: str, top: float) -> QuadMesh:
     colors = SHARES.with_extremes(bad=COLORS[1])
     edges = step_edges(measured.steps)
     rows = np.arange(len(measured.roles) + 1) - 0.5
     mesh = axes.pcolormesh(
-        edges, rows, np.ma.masked_invalid(measured.matrix(facet)), cmap=colors, vmin=0, vmax=most, rasterized=False
+        edges, rows, np.ma.masked_invalid(measured.matrix(facet)), cmap=colors, vmin=0, vmax=top, rasterized=False
     )
     axes.set_facecolor(OUTSIDE)
     return mesh
@@ -139,68 +115,48 @@ def step_edges(steps: FloatArray) -> FloatArray:
     return np.asarray(np.expm1(edges) if are_log_spaced(steps) else edges)
 
 
-def _layer_axis(axes: Axes, roles: Sequence[str], named: bool) -> None:
+def _layer_axis(axes: Axes, roles: Sequence[str]) -> None:
     axes.set_ylim(len(roles) - 0.5, -0.5)  # the first layer on top, as in tables
-    shown = every_so_many(len(roles), MOST_NAMES)
-    axes.set_yticks(shown, [roles[place] for place in shown] if named else [], color=INK)
+    named = every_so_many(len(roles), MOST_NAMES)
+    axes.set_yticks(named, [roles[place] for place in named], color=INK)
     axes.tick_params(axis="y", length=0)
 
 
-def _color_bar(figure: Figure, panels: Sequence[Sequence[Axes]], drawn: QuadMesh | None, unit: str) -> None:
-    if drawn is None:
-        return
-    top, bottom = panels[0][-1].get_position(), panels[-1][-1].get_position()
-    place = figure.add_axes((top.x1 + 0.18 / WIDTH, bottom.y0, 0.16 / WIDTH, top.y1 - bottom.y0))
-    bar = figure.colorbar(drawn, cax=place)
-    bar.outline.set_visible(False)
-    place.tick_params(labelsize=SMALL, color=LINE)
-    place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
-    bar.set_label(unit, fontsize=USUAL, color=INK)
-
-
-def draw_fans(name: str, shown: Sequence[Shown]) -> Figure:
+def draw_fans(name: str, runs: Sequence[LabeledRun]) -> Figure:
     """Return the quantiles of each layer over time: pairs as bands, the median as a line.
 
     Args:
-        name: Of a diagnostic whose facets are quantiles.
-        shown: The runs, each of which has it; with several, a row each.
+        name: Name of a diagnostic whose facets are quantiles.
+        runs: One or more runs, each of which has recorded it; several have a row each.
     """
-    found = [each.run.measured[name] for each in shown]
-    roles = list(dict.fromkeys(role for measured in found for role in measured.roles))
-    several = len(shown) > 1
-    num_layers = len(roles)
-    roles = spread_out(roles, MOST_COLUMNS if several else MOST_FANS)
-    rows = len(shown) if several else math.ceil(len(roles) / MOST_COLUMNS)
-    columns = len(roles) if several else math.ceil(len(roles) / rows)
-    lines = head_lines(found[0])
-    figure, panels = new_grid(rows, columns, 1.7, above=head_height(lines), below=0.85, gap=(0.32, 0.5))
-    steps = np.unique(np.concatenate([measured.steps for measured in found]))
-    cells = [(each, measured, role) for each, measured in zip(shown, found, strict=True) for role in roles]
+    found = [each.run.measured[name] for each in runs]
+    all_roles = list(dict.fromkeys(role for measured in found for role in measured.roles))
+    several = len(runs) > 1
+    roles = spread_out(all_roles, MOST_COLUMNS if several else MOST_FANS)
+    rows = len(runs) if several else math.ceil(len(roles) / MOST_COLUMNS)
+    columns = math.ceil(len(runs) * len(roles) / rows)
     limits = _fan_limits(found)
-    flat = [axes for row in panels for axes in row]
-    for place, (axes, (each, measured, role)) in enumerate(zip(flat, cells, strict=False)):
+    cells = [(each, measured, role) for each, measured in zip(runs, found, strict=True) for role in roles]
+    page = new_page(
+        heading_of(found[0], shared_settings(runs)),
+        len(cells),
+        columns,
+        2.1,
+        share_vertical="none" if limits is None else "all",
+    )
+    for place, (axes, (each, measured, role)) in enumerate(zip(page.panels, cells, strict=True)):
         _fan(axes, measured, role, each.color)
-        column = place % columns
-        is_lowest = place + columns >= len(cells)
-        scale_steps(axes, steps, named=is_lowest, wide=columns < 3)
+        scale_steps(axes, all_steps(found), wide=columns < 3)
         grid_lines(axes)
         if limits is not None:
             axes.set_ylim(*limits)
-            if column:
-                axes.set_yticklabels([])
-        panel_title(axes, f"{each.label}: {role}" if several and column == 0 else role)
-        if column == 0:
-            axes.set_ylabel(_short(measured.unit(measured.facets[0])), color=INK, fontsize=SMALL)
-    for axes in flat[len(cells) :]:
-        axes.remove()
-    head(figure, found[0].title, lines, whose(shown))
-    some = f" {len(roles)} of {num_layers} layers." if len(roles) < num_layers else ""
-    foot(figure, _fan_legend(found[0]) + some)
-    return figure
-
-
-def _short(unit: str) -> str:
-    return unit if len(unit) < 32 else unit[:30] + "…"
+        panel_title(axes, f"{each.label}: {role}" if several and page.first_of_row(place) else role)
+        if page.first_of_row(place):
+            label_vertical(axes, measured.unit(measured.facets[0]))
+    page.label_horizontal("step")
+    some = f" {len(roles)} of {len(all_roles)} layers." if len(roles) < len(all_roles) else ""
+    page.note(_fan_note(found[0]) + some)
+    return page.figure
 
 
 def _quantile_facets(measured: Measured) -> list[str]:
@@ -240,11 +196,11 @@ def _fan_limits(found: Sequence[Measured]) -> tuple[float, float] | None:
     return low - margin, high + margin
 
 
-def _fan_legend(measured: Measured) -> str:
+def _fan_note(measured: Measured) -> str:
     facets = _quantile_facets(measured)
     percents = [f"{round(100 * (quantile_of(facet) or 0))}" for facet in facets]
     pairs = [f"{percents[i]} to {percents[-1 - i]}%" for i in range(len(facets) // 2)]
-    told = f"Bands: the values between the quantiles {' and '.join(pairs)}."
+    note = f"Bands: the values between the quantiles {' and '.join(pairs)}."
     if len(facets) % 2:
-        told += " Line: the median." if percents[len(facets) // 2] == "50" else f" Line: {percents[len(facets) // 2]}%."
-    return told + (" Dashes: the mean." if "mean" in measured.facets else "")
+        note += " Line: the median." if percents[len(facets) // 2] == "50" else f" Line: {percents[len(facets) // 2]}%."
+    return note + (" Dashes: the mean." if "mean" in measured.facets else "")

@@ -1,53 +1,65 @@
-"""Runs in a figure or a table: what each is called there, and its color, in all of them the same."""
+"""Labeled runs: each run's name and color in a figure or a table, the same in all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnlab.report.network.read import RunInside
+import numpy as np
+
+from bnlab.report.network.read import FloatArray, Measured, MeasuredRun
 from bnlab.report.palette import COLORS, DASHES
 from bnlab.results.arms import label_of
 from bnlab.results.sweep import swept_keys
 
 COMMON = ("norm", "model", "model.activation", "model.depth", "data", "optim.lr", "seed")
-"""Settings that are said of all runs of a figure, where they are alike."""
+"""Settings that the heading of a figure names if all its runs share them."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One run in a figure.
+class LabeledRun:
+    """One run in a figure or a table.
 
     Attributes:
-        run: What was seen in it.
-        label: What tells it from the others; its id where it is alone.
-        color: Where runs are told apart by color.
-        dashes: With more runs than colors.
+        run: The run and its diagnostics.
+        label: The settings that tell it from the other runs; its id if it is alone.
+        color: Color of its lines, in figures that tell runs apart by color.
+        dashes: Lengths of dashes and gaps of its lines; empty (solid) for the first eight runs.
     """
 
-    run: RunInside
+    run: MeasuredRun
     label: str
     color: str
     dashes: tuple[float, ...]
 
 
-def shown_side_by_side(runs: Sequence[RunInside]) -> list[Shown]:
-    """Give each run its label and color, in all figures the same."""
+def label_runs(runs: Sequence[MeasuredRun]) -> list[LabeledRun]:
+    """Give each run its label and color."""
     labels = [run.run_id for run in runs]
     if len(runs) > 1:
-        # how often one looks changes no number of a run
+        # when and how a run is measured does not change what it is
         rows = [{key: value for key, value in run.row.items() if not key.startswith("diagnostics")} for run in runs]
         swept = swept_keys(rows)
         short = [label_of({key: run.row.get(key) for key in swept}) for run in runs]
         labels = short if len(set(short)) == len(runs) and all(short) else labels
     return [
-        Shown(run, label, COLORS[place % len(COLORS)], DASHES[place // len(COLORS) % len(DASHES)])
+        LabeledRun(run, label, COLORS[place % len(COLORS)], DASHES[place // len(COLORS) % len(DASHES)])
         for place, (run, label) in enumerate(zip(runs, labels, strict=True))
     ]
 
 
-def whose(shown: Sequence[Shown]) -> str:
-    """Return whose figure it is: the run's name; of several, what they have in common."""
-    if len(shown) == 1:
-        return shown[0].label
-    rows = [each.run.row for each in shown]
+def shared_settings(runs: Sequence[LabeledRun]) -> str:
+    """Return the settings that several runs share; of one run alone, its label."""
+    if len(runs) == 1:
+        return runs[0].label
+    rows = [each.run.row for each in runs]
     same = {key: rows[0].get(key) for key in COMMON if len({str(row.get(key)) for row in rows}) == 1}
     return label_of({key: value for key, value in same.items() if value is not None}).replace("activation=", "")
+
+
+def legend_of(runs: Sequence[LabeledRun]) -> dict[str, tuple[str, tuple[float, ...]]]:
+    """Return the entries of a legend: label -> color and dashes."""
+    return {each.label: (each.color, each.dashes) for each in runs}
+
+
+def all_steps(found: Sequence[Measured]) -> FloatArray:
+    """Return the steps at which a diagnostic was measured in any of several runs, rising, each once."""
+    return np.unique(np.concatenate([measured.steps for measured in found]))

@@ -1,4 +1,4 @@
-"""The needles of a run's panel: of each diagnostic the layer that matters most, and its course in a few characters."""
+"""The rows of a run's panel: per diagnostic the layer that matters most, and its values over time as a sparkline."""
 
 import math
 from collections.abc import Sequence
@@ -7,29 +7,30 @@ from typing import Any
 
 import numpy as np
 
-from bnlab.report.network.read import NETWORK, Curve, Key, Measured, RunInside
+from bnlab.report.network.read import NETWORK, Curve, Key, Measured, MeasuredRun
 from bnlab.report.network.verdicts import Verdict, healthy_range, verdicts_of
 
 BLOCKS, LETTERS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
-"""Eight heights, and what stands for them where blocks cannot be written."""
+"""Eight heights of a sparkline; and the letters for them in a terminal that cannot write the blocks."""
 
 NO_NUMBER = "x"
 NO_END = 1e8
-"""An end of a range from which on there is none."""
+"""A healthy range whose upper end is this or more has no upper end."""
 
 LOG_FROM = 100.0
-"""Largest over smallest value from which on heights are logarithmic."""
+"""Largest over smallest value above which the heights of a sparkline are logarithmic."""
 
 
 @dataclass(frozen=True)
-class Needle:
+class PanelRow:
     """One row of the panel.
 
     Attributes:
-        measured: The diagnostic.
-        key: The layer and facet that matter most: the farthest out of range, else that which has moved most.
-        curve: Its course.
-        verdicts: What is out of range in any layer.
+        measured: All values of the diagnostic in the run.
+        key: The layer and facet that the row shows: the one farthest out of range, else the one nearest to an end of
+            the range; for a diagnostic without a range, the one that has changed most.
+        curve: The values of that layer and facet.
+        verdicts: The diagnostic's verdicts, for layers out of range; empty if none is.
     """
 
     measured: Measured
@@ -39,11 +40,11 @@ class Needle:
 
     @property
     def unit(self) -> str:
-        """Of the values."""
+        """The unit of the values shown."""
         return self.measured.unit(self.key.facet)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the diagnostic with all its values; those that are no numbers are None."""
+        """Return the diagnostic with all its values, for JSON; NaN and infinities are None."""
         return {
             "name": self.measured.name,
             "unit": None if self.measured.card is None else self.measured.card.unit,
@@ -58,15 +59,15 @@ class Needle:
         }
 
 
-def needles_of(run: RunInside) -> list[Needle]:
-    """Return one needle per diagnostic, in the order of the records."""
+def panel_rows(run: MeasuredRun) -> list[PanelRow]:
+    """Return one row per diagnostic, in the order of the records."""
     verdicts = verdicts_of(run)
-    needles = []
+    rows = []
     for name, measured in run.measured.items():
         own = tuple(verdict for verdict in verdicts if verdict.name == name)
         key = _key_that_matters(measured, run.activation, own)
-        needles.append(Needle(measured, key, measured.curves[key], own))
-    return needles
+        rows.append(PanelRow(measured, key, measured.curves[key], own))
+    return rows
 
 
 def _key_that_matters(measured: Measured, activation: str | None, verdicts: Sequence[Verdict]) -> Key:
@@ -83,18 +84,18 @@ def _key_that_matters(measured: Measured, activation: str | None, verdicts: Sequ
 
 
 def main_facet(measured: Measured) -> str:
-    """Return the facet that speaks for a diagnostic: the median, where there are quantiles; else the first."""
+    """Return the facet that a panel row shows: the median of quantiles, else the first facet."""
     return "q50" if "q50" in measured.facets else measured.facets[0]
 
 
 def _excess(value: float, healthy: tuple[float, float]) -> float:
-    """Return how near a value is to an end of its range, from within; an end of 0 or less is never neared."""
+    """Return how near a value is to an end of its range: 0 at the end, below 0 inside. Lower ends of 0 do not count."""
     low, high = healthy
     return max((end for end, counts in ((low - value, low > 0), (value - high, high < NO_END)) if counts), default=0.0)
 
 
 def _motion(curve: Curve) -> float:
-    """Return how far a value has moved, in powers of e where it can be."""
+    """Return how much a value has changed: |log(last / first)| if both are above 0, else their difference."""
     if not (math.isfinite(curve.first) and math.isfinite(curve.last)):
         return math.inf
     if curve.first > 0 and curve.last > 0:
@@ -103,14 +104,15 @@ def _motion(curve: Curve) -> float:
 
 
 def sparkline(curve: Curve, width: int, blocks: str = BLOCKS) -> str:
-    """Return a curve as characters of eight heights, one per measured step, or evenly chosen ones if there are many.
+    """Return a sparkline: one character per measured step, or evenly chosen steps if there are more than fit.
 
-    From its least value to its most; on a log scale if it spans much. What is not a number is an x.
+    The lowest character is the smallest value, the highest the largest. The scale is logarithmic if the values span
+    more than two powers of ten. A value that is not a number is an x.
 
     Args:
-        curve: What.
-        width: Characters at most.
-        blocks: From the lowest to the highest.
+        curve: The values to write.
+        width: Largest number of characters, 1 or more.
+        blocks: The characters from the lowest height to the highest.
 
     Example:
         >>> sparkline(Curve(np.arange(4.0), np.array([0.0, 1.0, np.nan, 7.0])), 8)
@@ -129,7 +131,7 @@ def sparkline(curve: Curve, width: int, blocks: str = BLOCKS) -> str:
 
 
 def where(key: Key) -> str:
-    """Return a layer and facet as one reads them; the network goes without saying.
+    """Return a layer and facet as text, without the word network.
 
     Example:
         >>> where(Key("hidden1", "q50")), where(Key("network", "running")), where(Key("network"))

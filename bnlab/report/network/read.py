@@ -1,4 +1,4 @@
-"""What the diagnostics of a run recorded, as one table per diagnostic: layers, facets, steps."""
+"""The diagnostics that a run recorded, one table each: layers, facets, steps."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,21 +12,22 @@ import numpy.typing as npt
 
 from bnlab.diagnostics.cards import Card, cards_by_record, near_or_few
 from bnlab.errors import ConfigError
+from bnlab.renamed import current_name
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
 
 FloatArray = npt.NDArray[np.float64]
 
 NETWORK = "network"
-"""The role of what is said of a network as a whole."""
+"""In place of a layer's role: the key of values of the whole network."""
 
 
 class Key(NamedTuple):
-    """What a value is of.
+    """Layer and facet of a value.
 
     Attributes:
-        role: Of the layer, or ``network``.
-        facet: Which of several figures; empty where there is one.
+        role: Role of the layer, such as ``hidden1``; ``network`` for a value of the whole network.
+        facet: One of several values that a diagnostic has per layer, such as ``mean`` or ``q50``; empty if it has one.
     """
 
     role: str
@@ -38,11 +39,11 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """One value over time.
+    """One value over the steps.
 
     Attributes:
-        steps: Those at which it was measured, rising.
-        values: As many; NaN or infinite where it was.
+        steps: The steps at which it was measured, rising.
+        values: The value at each of them; NaN or infinite where it was recorded so.
     """
 
     steps: FloatArray
@@ -60,18 +61,18 @@ class Curve:
 
     @property
     def finite(self) -> FloatArray:
-        """The values that are numbers."""
+        """The values without NaN and infinities."""
         return self.values[np.isfinite(self.values)]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one diagnostic said in one run.
+    """One diagnostic of one run.
 
     Attributes:
-        name: Of the diagnostic.
-        card: What it says of itself; None where its source is not found.
-        curves: By layer and facet, in the order of the network; at least one.
+        name: The diagnostic's name of today.
+        card: Its unit, healthy range and words; None if its source is not found.
+        curves: Layer and facet -> values, in the order of the network; at least one.
     """
 
     name: str
@@ -80,26 +81,26 @@ class Measured:
 
     @cached_property
     def roles(self) -> list[str]:
-        """The layers, in order."""
+        """The roles of the layers, in the order of the network."""
         return list(dict.fromkeys(key.role for key in self.curves))
 
     @cached_property
     def facets(self) -> list[str]:
-        """The facets, in order; one that is empty where there are none."""
+        """The facets, in the order of the records; a single empty one if each layer has one value."""
         return list(dict.fromkeys(key.facet for key in self.curves))
 
     @cached_property
     def steps(self) -> FloatArray:
-        """All steps at which anything was measured."""
+        """The steps at which any layer was measured, rising."""
         return np.unique(np.concatenate([curve.steps for curve in self.curves.values()]))
 
     @property
     def title(self) -> str:
-        """Its name as one reads it."""
+        """The name with spaces, for headings."""
         return self.name.replace("_", " ")
 
     def unit(self, facet: str = "") -> str:
-        """Return the unit of a facet; empty where nothing is known."""
+        """Return the unit of a facet; empty if it is not known."""
         return "" if self.card is None else self.card.unit_of(facet, self.facets)
 
     def matrix(self, facet: str = "") -> FloatArray:
@@ -112,18 +113,18 @@ class Measured:
         return values
 
     def is_constant(self) -> bool:
-        """Return whether all values of each layer and facet are the same, so that a figure would show nothing."""
+        """Return whether no value ever changes, so that a figure would show horizontal lines only."""
         return all(curve.finite.size == 0 or np.ptp(curve.finite) == 0 for curve in self.curves.values())
 
 
 @dataclass(frozen=True)
-class RunInside:
-    """What was seen inside one run.
+class MeasuredRun:
+    """One run and its diagnostics.
 
     Attributes:
-        folder: The run's.
-        row: What it is and how it ended, as `read_run_rows` says it.
-        measured: By the diagnostics' names, in the order of the records.
+        folder: Path of the run's folder.
+        row: Settings, status and final figures of the run, as `read_run_rows` returns them.
+        measured: Name of a diagnostic -> its values, in the order of the records.
     """
 
     folder: Path
@@ -132,35 +133,39 @@ class RunInside:
 
     @property
     def run_id(self) -> str:
-        """Name of its folder."""
+        """The run's id: the name of its folder."""
         return self.folder.name
 
     @property
     def activation(self) -> str | None:
-        """Name of its nonlinearity."""
+        """Name of the network's activation; None if the config does not say it."""
         name = self.row.get("model.activation")
         return None if name is None else str(name)
 
     def pick(self, name: str) -> Measured:
-        """Return what one diagnostic said.
+        """Return what one diagnostic recorded.
+
+        Args:
+            name: Its name, or one that it had in an earlier version.
 
         Raises:
-            ConfigError: It said nothing in this run.
+            ConfigError: It recorded nothing in this run.
         """
+        name = current_name(name)
         if name not in self.measured:
             raise ConfigError(f"{self.run_id} has no diagnostic {name}. {near_or_few(name, self.measured)}")
         return self.measured[name]
 
 
-def read_inside(folder: RunFolder, needed: bool = True) -> RunInside:
-    """Read what the diagnostics of a run recorded, as far as it came.
+def read_measured_run(folder: RunFolder, needed: bool = True) -> MeasuredRun:
+    """Read the diagnostics of a run; of one that was interrupted, those up to its last step.
 
     Args:
-        folder: The run's.
-        needed: Whether it is an error if they recorded nothing.
+        folder: The folder of the run.
+        needed: Whether a run without any diagnostic is an error; if not, its table is empty.
 
     Raises:
-        ConfigError: They recorded nothing.
+        ConfigError: The run recorded no diagnostic, and one is needed.
         RunError: The records are damaged.
     """
     (row,) = read_run_rows(folder.path)
@@ -174,13 +179,13 @@ def read_inside(folder: RunFolder, needed: bool = True) -> RunInside:
                 keys.setdefault(Key(role, facet), []).append((record["step"], float(value)))
     if needed and not any(found.values()):
         raise ConfigError(
-            f"nothing was measured inside {folder.path.name}. Train it with instruments: the same command with "
+            f"nothing was measured inside {folder.path.name}. Train it with diagnostics: the same command with "
             "diagnostics=full, or --again if it had them."
         )
     names = row.get("diagnostics.names")
     cards = cards_by_record(found, names if isinstance(names, list) else [])
     measured = {name: Measured(name, cards.get(name), _curves(keys)) for name, keys in found.items() if keys}
-    return RunInside(folder.path, row, measured)
+    return MeasuredRun(folder.path, row, measured)
 
 
 def _curves(keys: Mapping[Key, Iterable[tuple[int, float]]]) -> dict[Key, Curve]:
@@ -192,7 +197,7 @@ def _curves(keys: Mapping[Key, Iterable[tuple[int, float]]]) -> dict[Key, Curve]
 
 
 def quantile_of(facet: str) -> float | None:
-    """Return the share that a quantile's facet names; None for other facets.
+    """Return the share that a facet such as ``q15`` stands for; None for facets that are no quantiles.
 
     Example:
         >>> quantile_of("q15"), quantile_of("mean")
@@ -203,7 +208,7 @@ def quantile_of(facet: str) -> float | None:
 
 
 def spread_out(places: Sequence[Any], most: int) -> list[Any]:
-    """Return at most so many of some things, evenly, the first and the last among them.
+    """Return at most ``most`` of some things, evenly spaced, with the first and the last.
 
     Example:
         >>> spread_out([1, 2, 3, 4, 5], 3)

@@ -1,6 +1,6 @@
 """Slices through the loss around the weights of trained networks, as figures: lines in one direction, maps in two.
 
-Plain arrays come in: what makes them needs the networks, and is no business of a report.
+The losses come in as arrays: computing them takes the networks and torch, which a report does not import.
 
 Shape letters: A and B steps along two directions.
 """
@@ -16,19 +16,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
-from bnlab.report.network.axes import (
-    WIDTH,
-    foot,
-    grid_lines,
-    head,
-    head_height,
-    legend,
-    legend_height,
-    new_grid,
-    panel_title,
-    scale_values,
-)
-from bnlab.report.palette import COLORS, DASHES, INK, LINE, QUIET, SMALL, USUAL
+from bnlab.report.network.axes import grid_lines, scale_values
+from bnlab.report.network.layout import Heading, label_vertical, new_page, panel_title
+from bnlab.report.palette import COLORS, DASHES, QUIET
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -55,93 +45,92 @@ class Slice(Protocol):
 
 MODES = {"train_loss": "training mode: batch statistics", "eval_loss": "eval mode: running statistics"}
 NOTE = "Step 1 changes every filter by its own length; biases, gamma and beta stay. 0: the trained weights."
+LOSS = "loss, nats per image"
 MAP_COLORS = "cividis"
 LEVELS = 14
-"""Contours of a map."""
+"""Number of contour lines of a map, plus two."""
 
 LOG_FROM = 20.0
 """Largest over smallest loss from which on the colors of a map are logarithmic."""
 
 
-def draw_slice_1d(arms: Mapping[str, Slice], right: str = "") -> Figure:
+def draw_slice_1d(arms: Mapping[str, Slice], owner: str = "") -> Figure:
     """Return the loss along one direction, a color per arm on the same axes, training mode beside eval mode.
 
     Args:
-        arms: Name -> its slice.
-        right: Whose it is, where the arms' names do not say it.
+        arms: Name of an arm -> its slice.
+        owner: The settings that all arms share, for the heading; empty: a single arm's name stands there.
     """
     names = list(arms)
-    lines = ["The loss along one direction through the trained weights."]
-    room = legend_height(names) if len(names) > 1 else 0.0
-    figure, [panels] = new_grid(1, 2, 2.9, above=head_height(lines, room), below=0.8, gap=(0.3, 0.5))
-    losses = np.concatenate([np.ravel(getattr(each, mode)) for each in arms.values() for mode in MODES])
-    scale_values(panels, losses, "")
     styles = {
         name: (COLORS[place % len(COLORS)], DASHES[place // len(COLORS) % len(DASHES)])
         for place, name in enumerate(names)
     }
-    for axes, (mode, told) in zip(panels, MODES.items(), strict=True):
+    page = new_page(
+        _heading("The loss along one direction through the trained weights.", names, owner),
+        2,
+        2,
+        3.3,
+        legend=styles if len(names) > 1 else None,
+        share_vertical="all",
+    )
+    scale_values(page.panels, _all_losses(arms), "")
+    for axes, (mode, words) in zip(page.panels, MODES.items(), strict=True):
         for name, each in arms.items():
             color, dashes = styles[name]
             loss_A = np.asarray(getattr(each, mode))[:, 0]
             axes.plot(each.steps, loss_A, color=color, linewidth=1.6, dashes=dashes or (None, None), label=name)
         axes.axvline(0, color=QUIET, linewidth=0.9, dashes=(2, 2), zorder=1, label="_weights")
-        axes.set_xlabel("step along the direction", color=INK, fontsize=USUAL)
         grid_lines(axes)
-        panel_title(axes, told)
-    panels[0].set_ylabel("loss, nats per image", color=INK, fontsize=USUAL)
-    panels[1].tick_params(axis="y", labelleft=False, which="both")
-    if len(names) > 1:
-        legend(figure, styles, 0.62 + 0.19 * len(lines))
-    head(figure, "slice through the loss", lines, right or (names[0] if len(names) == 1 else ""))
-    foot(figure, NOTE)
-    return figure
+        panel_title(axes, words)
+    label_vertical(page.panels[0], LOSS)
+    page.label_horizontal("step along the direction")
+    page.note(NOTE)
+    return page.figure
 
 
-def draw_slice_2d(arms: Mapping[str, Slice], right: str = "") -> Figure:
+def draw_slice_2d(arms: Mapping[str, Slice], owner: str = "") -> Figure:
     """Return the loss on a plane, a column per arm with the same colors, training mode above eval mode.
 
     Args:
-        arms: Name -> its slice.
-        right: Whose it is, where the arms' names do not say it.
+        arms: Name of an arm -> its slice.
+        owner: The settings that all arms share, for the heading; empty: a single arm's name stands there.
     """
-    lines = ["The loss on a plane through the trained weights, by two directions."]
-    columns = len(arms) if len(arms) > 1 else 2
-    rows = 2 if len(arms) > 1 else 1
-    size = min((WIDTH - 0.85 - 1.2 - 0.35 * (columns - 1)) / columns, 4.0)
-    unused = WIDTH - 0.85 - 1.2 - columns * size - 0.35 * (columns - 1)
-    figure, panels = new_grid(
-        rows, columns, size, above=head_height(lines), below=0.8, gap=(0.35, 0.5), right=1.2 + unused
+    names = list(arms)
+    several = len(names) > 1
+    columns = len(names) if several else 2
+    page = new_page(
+        _heading("The loss on a plane through the trained weights, by two directions.", names, owner),
+        2 * len(names),
+        columns,
+        min(9.0 / columns, 4.0) + 0.3,
+        share_vertical="all",
     )
-    norm = _norm_of(arms)
-    for column, (name, each) in enumerate(arms.items()):
-        for row, (mode, told) in enumerate(MODES.items()):
-            axes = panels[row][column] if rows == 2 else panels[0][row]
-            _map(axes, each, np.asarray(getattr(each, mode)), norm)
-            panel_title(axes, f"{name}: {told.partition(':')[0]}" if rows == 2 else told)
-            is_lowest, is_first = rows == 1 or row == 1, (column if rows == 2 else row) == 0
-            axes.tick_params(axis="both", labelbottom=is_lowest, labelleft=is_first)
-            if is_lowest:
-                axes.set_xlabel("step, first direction", color=INK, fontsize=USUAL)
-            if is_first:
-                axes.set_ylabel("step, second direction", color=INK, fontsize=USUAL)
-    top, bottom = panels[0][-1].get_position(), panels[-1][-1].get_position()
-    place = figure.add_axes((top.x1 + 0.2 / WIDTH, bottom.y0, 0.16 / WIDTH, top.y1 - bottom.y0))
-    bar = figure.colorbar(ScalarMappable(norm, MAP_COLORS), cax=place)
-    bar.outline.set_visible(False)
-    place.tick_params(labelsize=SMALL, color=LINE)
+    norm = _norm_of(_all_losses(arms))
+    cells = [(mode, name) for mode in MODES for name in names]
+    for place, (axes, (mode, name)) in enumerate(zip(page.panels, cells, strict=True)):
+        _map(axes, arms[name], np.asarray(getattr(arms[name], mode)), norm)
+        panel_title(axes, f"{name}: {MODES[mode].partition(':')[0]}" if several else MODES[mode])
+        if page.first_of_row(place):
+            label_vertical(axes, "step, second direction")
+    page.label_horizontal("step, first direction")
+    bar = page.add_color_bar(ScalarMappable(norm, MAP_COLORS), LOSS, lambda loss: f"{loss:g}")
     if isinstance(norm, LogNorm):
-        place.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        place.yaxis.set_minor_locator(FixedLocator([]))
-    place.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-    bar.set_label("loss, nats per image", fontsize=USUAL, color=INK)
-    head(figure, "slice through the loss", lines, right or (next(iter(arms)) if len(arms) == 1 else ""))
-    foot(figure, NOTE)
-    return figure
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        bar.ax.yaxis.set_minor_locator(FixedLocator([]))
+    page.note(NOTE)
+    return page.figure
 
 
-def _norm_of(arms: Mapping[str, Slice]) -> Normalize:
-    losses = np.concatenate([np.ravel(getattr(each, mode)) for each in arms.values() for mode in MODES])
+def _heading(summary: str, names: Sequence[str], owner: str) -> Heading:
+    return Heading("slice through the loss", summary, owner or (names[0] if len(names) == 1 else ""))
+
+
+def _all_losses(arms: Mapping[str, Slice]) -> FloatArray:
+    return np.concatenate([np.ravel(getattr(each, mode)) for each in arms.values() for mode in MODES])
+
+
+def _norm_of(losses: FloatArray) -> Normalize:
     losses = losses[np.isfinite(losses)]
     low, high = (float(losses.min()), float(losses.max())) if losses.size else (0.0, 1.0)
     if low > 0 and high > LOG_FROM * low:
@@ -152,11 +141,12 @@ def _norm_of(arms: Mapping[str, Slice]) -> Normalize:
 def _map(axes: Axes, each: Slice, loss_AB: FloatArray, norm: Normalize) -> None:
     assert norm.vmin is not None
     assert norm.vmax is not None
-    ends = np.geomspace if isinstance(norm, LogNorm) else np.linspace
-    levels = ends(norm.vmin, norm.vmax, LEVELS)
-    shown = np.ma.masked_invalid(loss_AB.T)  # the first direction goes from left to right
-    axes.pcolormesh(each.steps, each.other_steps, shown, cmap=MAP_COLORS, norm=norm, shading="gouraud")
-    axes.contour(each.steps, each.other_steps, shown, levels=levels[1:-1], colors="white", linewidths=0.6, alpha=0.7)
+    spaced = np.geomspace if isinstance(norm, LogNorm) else np.linspace
+    levels = spaced(norm.vmin, norm.vmax, LEVELS)
+    loss_BA = np.ma.masked_invalid(loss_AB.T)  # the first direction goes from left to right
+    axes.pcolormesh(each.steps, each.other_steps, loss_BA, cmap=MAP_COLORS, norm=norm, shading="gouraud")
+    axes.contour(each.steps, each.other_steps, loss_BA, levels=levels[1:-1], colors="white", linewidths=0.6, alpha=0.7)
+    axes.set_box_aspect(1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(4))
         axis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))

@@ -1,4 +1,4 @@
-"""What is out of range inside a run, in words: ranges and words are those of the diagnostics' cards."""
+"""Verdicts: diagnostics of a run that are out of their healthy range, in the words of their cards."""
 
 import math
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bnlab.report.network.read import NETWORK, Curve, Key, Measured, RunInside
+from bnlab.report.network.read import NETWORK, Curve, Key, Measured, MeasuredRun
 from bnlab.report.wording import write_value
 
 Side = Literal["low", "high", "not a number"]
 
-_GOES_ON = ("of ", "times ", "in ", "standard deviations ")
-"""Beginnings of a verdict's words that belong to the number; before all others stands a comma."""
+_CONTINUES_NUMBER = ("of ", "times ", "in ", "standard deviations ")
+"""Beginnings of a card's words that continue the number before them; before all other words stands a comma."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Verdict:
     """One diagnostic that is out of range in some layers.
 
     Attributes:
-        name: Of the diagnostic.
-        side: Below the range, above it, or no number at all.
-        values: Layer and facet -> the last value, of those that are out.
-        unit: Of the values.
-        words: What it means.
-        since: The step since which all of these have been out of range.
+        name: Name of the diagnostic.
+        side: Whether the values are below the range, above it, or NaN.
+        values: Layer and facet -> last value, for those that are out of range.
+        unit: Unit of the values.
+        words: What a value on this side means, as the card says it; empty for NaN.
+        since: The step since which all of these values have been out of range.
     """
 
     name: str
@@ -38,24 +38,24 @@ class Verdict:
 
     @property
     def worst(self) -> Key:
-        """The layer that is farthest out."""
+        """The layer and facet that is farthest out of range."""
         return max(self.values, key=self._distance)
 
     @property
     def sentence(self) -> str:
-        """The verdict in words; the worst layer speaks, the others are named."""
+        """The verdict in words: value and meaning for the worst layer, then the values of the others."""
         worst, *others = sorted(self.values, key=self._distance, reverse=True)
         if self.side == "not a number":
             layers = ", ".join(map(str, self.values))
             return f"{layers}: not a number since step {self.since:,}"
         where = "" if worst.role == NETWORK and not worst.facet else f"{str(worst).removeprefix(NETWORK + '/')}: "
-        joint = " " if self.words.startswith(_GOES_ON) else ", "
+        joint = " " if self.words.startswith(_CONTINUES_NUMBER) else ", "
         also = ", ".join(f"{key} {write_value(self.values[key], self.unit)}" for key in others)
-        told = f"{where}{write_value(self.values[worst], self.unit)}{joint}{self.words}"
-        return f"{told} (also {also})" if also else told
+        text = f"{where}{write_value(self.values[worst], self.unit)}{joint}{self.words}"
+        return f"{text} (also {also})" if also else text
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values; what is not a number is None."""
+        """Return the verdict as plain values, for JSON; NaN and infinities are None."""
         values = {str(key): value if math.isfinite(value) else None for key, value in self.values.items()}
         return {"name": self.name, "side": self.side, "values": values, "since": self.since, "says": self.sentence}
 
@@ -65,10 +65,10 @@ class Verdict:
         return -self.values[key] if self.side == "low" else self.values[key]
 
 
-def verdicts_of(run: RunInside) -> list[Verdict]:
-    """Return what is out of range at the last step at which it was measured, in the order of the records.
+def verdicts_of(run: MeasuredRun) -> list[Verdict]:
+    """Return the verdicts on each diagnostic's last values, in the order of the records.
 
-    A diagnostic that says no range is never out of it, but NaN is for each of them.
+    A diagnostic without a range gets a verdict for NaN only.
     """
     return [verdict for measured in run.measured.values() for verdict in _of_one(measured, run.activation)]
 
@@ -95,12 +95,12 @@ def _of_one(measured: Measured, activation: str | None) -> list[Verdict]:
 
 
 def healthy_range(measured: Measured, activation: str | None, facet: str) -> tuple[float, float] | None:
-    """Return the range that needs no comment; None where nothing is said.
+    """Return the healthy range of a facet as (lowest, highest); None if the card has none.
 
     Args:
-        measured: What a diagnostic said.
-        activation: Name of the network's.
-        facet: Of its values.
+        measured: The diagnostic's values and card.
+        activation: Name of the network's activation; None if it is not known.
+        facet: The facet of the values; empty if each layer has one value.
     """
     return None if measured.card is None else measured.card.healthy_range(activation, facet)
 

@@ -2,7 +2,7 @@ import math
 from pathlib import Path
 
 import pytest
-from written_inside import write_inside_run
+from measured_runs import write_measured_run
 
 from bnlab.errors import ConfigError
 from bnlab.report.network.comparison import (
@@ -13,7 +13,7 @@ from bnlab.report.network.comparison import (
     find_compared,
     folder_of_comparison,
 )
-from bnlab.report.network.labels import shown_side_by_side
+from bnlab.report.network.labels import label_runs
 from bnlab.report.network.read import Key
 from bnlab.runfolder.finding import find_run_folders
 from bnlab.runfolder.index import read_run_rows
@@ -33,8 +33,8 @@ NONE = {
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BNLAB_RUNS", str(tmp_path / "runs"))
     sweep = tmp_path / "runs" / "mine"
-    write_inside_run(sweep / "batch-s0", BATCH, figures={"test_accuracy": 0.9, "test_loss": 0.3})
-    write_inside_run(sweep / "none-s0", NONE, norm="none", figures={"test_accuracy": 0.5, "test_loss": None})
+    write_measured_run(sweep / "batch-s0", BATCH, figures={"test_accuracy": 0.9, "test_loss": 0.3})
+    write_measured_run(sweep / "none-s0", NONE, norm="none", figures={"test_accuracy": 0.5, "test_loss": None})
     return tmp_path / "runs"
 
 
@@ -78,7 +78,7 @@ def test_a_difference_is_a_factor_or_points(
 
 def test_a_run_named_twice_is_there_once_and_conditions_choose(runs: Path) -> None:
     assert [run.run_id for run in find_compared(["mine", "batch-s0"])] == ["batch-s0", "none-s0"]
-    write_inside_run(runs / "mine" / "batch-s1", BATCH, seed=1)
+    write_measured_run(runs / "mine" / "batch-s1", BATCH, seed=1)
     assert [run.run_id for run in find_compared(["mine"], ["norm=batch"])] == ["batch-s0", "batch-s1"]
 
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_compared_is_said(runs: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean norm"):
         find_compared(["mine"], ["nrom=batch"])
     for seed in range(13):
-        write_inside_run(runs / "bare" / f"s{seed}", {}, seed=seed)
+        write_measured_run(runs / "bare" / f"s{seed}", {}, seed=seed)
     with pytest.raises(ConfigError, match=r"at most 12 runs, bare gives 13\. .* --where seed=0"):
         find_compared(["bare"])
     with pytest.raises(ConfigError, match=r"nothing was measured .* diagnostics=full"):
@@ -96,13 +96,13 @@ def test_what_cannot_be_compared_is_said(runs: Path) -> None:
 
 
 def test_a_run_without_diagnostics_can_stand_beside_one_with_some(runs: Path) -> None:
-    write_inside_run(runs / "single" / "bare", {}, norm="layer")
+    write_measured_run(runs / "single" / "bare", {}, norm="layer")
     found = find_compared(["batch-s0", "bare"])
     assert compared_diagnostics(found)[0].values == (1.0, None)
 
 
 def test_figures_go_where_nobody_looks_for_runs(runs: Path) -> None:
-    shown = shown_side_by_side(find_compared(["mine"]))
+    shown = label_runs(find_compared(["mine"]))
     folder = folder_of_comparison(["mine"], shown)
     assert folder.parent == runs / "comparisons"
     assert folder.name.startswith("mine-")
@@ -116,6 +116,6 @@ def test_figures_go_where_nobody_looks_for_runs(runs: Path) -> None:
 
 @pytest.mark.usefixtures("runs")
 def test_for_programs_all_last_values_are_there() -> None:
-    found = compared_as_dict(shown_side_by_side(find_compared(["mine"])), [])
+    found = compared_as_dict(label_runs(find_compared(["mine"])), [])
     assert found["runs"][1]["last"]["gradient_norm"] == {"hidden1": 1e-3, "hidden2": 0.5}
     assert (found["runs"][0]["label"], found["runs"][0]["test_accuracy"]) == ("batch", 0.9)

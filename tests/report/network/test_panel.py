@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from written_inside import write_inside_run
+from measured_runs import write_measured_run
 
 from bnlab.diagnostics.cards import Card
-from bnlab.report.network.panel import LETTERS, needles_of, sparkline
-from bnlab.report.network.read import Curve, Key, read_inside
+from bnlab.report.network.panel import LETTERS, panel_rows, sparkline
+from bnlab.report.network.read import Curve, Key, read_measured_run
 from bnlab.runfolder.folder import RunFolder
 
 
@@ -17,8 +17,8 @@ def curve(*values: float) -> Curve:
 
 
 def shown_key(folder: Path, curves: dict[str, list[float]], card: Card | None = None) -> Key:
-    run = read_inside(RunFolder(write_inside_run(folder / "run", {"d": curves})))
-    (needle,) = needles_of(replace(run, measured={"d": replace(run.measured["d"], card=card)}))
+    run = read_measured_run(RunFolder(write_measured_run(folder / "run", {"d": curves})))
+    (needle,) = panel_rows(replace(run, measured={"d": replace(run.measured["d"], card=card)}))
     return needle.key
 
 

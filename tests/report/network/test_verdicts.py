@@ -3,10 +3,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from written_inside import write_inside_run
+from measured_runs import write_measured_run
 
 from bnlab.diagnostics.cards import Card
-from bnlab.report.network.read import Key, RunInside, read_inside
+from bnlab.report.network.read import Key, MeasuredRun, read_measured_run
 from bnlab.report.network.verdicts import verdicts_of
 from bnlab.runfolder.folder import RunFolder
 
@@ -20,8 +20,10 @@ CARD = Card(
 )
 
 
-def seen(folder: Path, curves: dict[str, list[float]], activation: str = "relu", card: Card | None = CARD) -> RunInside:
-    run = read_inside(RunFolder(write_inside_run(folder / "run", {"d": curves}, activation=activation)))
+def seen(
+    folder: Path, curves: dict[str, list[float]], activation: str = "relu", card: Card | None = CARD
+) -> MeasuredRun:
+    run = read_measured_run(RunFolder(write_measured_run(folder / "run", {"d": curves}, activation=activation)))
     return replace(run, measured={"d": replace(run.measured["d"], card=card)})
 
 

@@ -14,7 +14,7 @@ Points = Mapping[str, Mapping[str, Sequence[float]]]
 STEPS = (0, 1, 10, 100, 1000)
 
 
-def write_inside_run(
+def write_measured_run(
     folder: Path,
     points: Points,
     *,
