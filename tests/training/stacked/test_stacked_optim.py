@@ -1,4 +1,4 @@
-"""Optimizers of stacked runs, against torch's optimizers on each run by itself."""
+"""The optimizer of stacked runs, compared with torch's optimizers for each run alone."""
 
 import math
 
@@ -37,8 +37,8 @@ COHORTS = {
 def torchs(config: SGDConfig | AdamConfig, parameters: dict[str, torch.Tensor]) -> torch.optim.Optimizer:
     """The optimizer of one run, written out by hand: no fused kernel, a group with and one without decay."""
     decayed = [parameters[name] for name in DECAYED]
-    spared = [parameters[name] for name in SHAPES if name not in DECAYED]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    undecayed = [parameters[name] for name in SHAPES if name not in DECAYED]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
     if isinstance(config, SGDConfig):
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, foreach=False)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
@@ -46,12 +46,12 @@ def torchs(config: SGDConfig | AdamConfig, parameters: dict[str, torch.Tensor]) 
 
 
 @pytest.mark.parametrize("configs", COHORTS.values(), ids=COHORTS.keys())
-def test_each_row_moves_as_torchs_optimizer_moves_it(configs: list[SGDConfig | AdamConfig]) -> None:
+def test_each_row_is_updated_as_by_torchs_optimizer(configs: list[SGDConfig | AdamConfig]) -> None:
     generator = torch.Generator().manual_seed(0)
-    num_rows = len(configs) + 1  # one more, which belongs to nobody
+    num_rows = len(configs) + 1  # one more, which is padding
     values = torch.randn(num_rows, LAYOUT.row_size, generator=generator, dtype=torch.float64)
     gradients = torch.zeros_like(values)
-    nobodys = values[-1].clone()
+    padding = values[-1].clone()
     runs = [{name: value.clone().requires_grad_() for name, value in LAYOUT.named(row).items()} for row in values[:-1]]
     references = [torchs(config, run) for config, run in zip(configs, runs, strict=True)]
     optimizer = StackedOptimizer(LAYOUT, NUM_DECAYED, configs, values, gradients)
@@ -70,12 +70,12 @@ def test_each_row_moves_as_torchs_optimizer_moves_it(configs: list[SGDConfig | A
     for row, run in enumerate(runs):
         for name, value in LAYOUT.named(values[row]).items():
             torch.testing.assert_close(value, run[name].detach(), atol=1e-12, rtol=1e-12)
-    assert torch.equal(values[-1], nobodys)
+    assert torch.equal(values[-1], padding)
 
 
 @pytest.mark.parametrize("configs", COHORTS.values(), ids=COHORTS.keys())
-def test_a_row_remembers_by_the_names_of_its_parameters(configs: list[SGDConfig | AdamConfig]) -> None:
-    """So that a state serves a row at any other place, of any other size of cohort."""
+def test_the_state_of_a_row_fits_a_row_at_any_other_position(configs: list[SGDConfig | AdamConfig]) -> None:
+    """A state goes by the names of the parameters, so the number of runs in the cohort may change."""
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(len(configs), LAYOUT.row_size, generator=generator)
     draws = torch.randn(6, len(configs), LAYOUT.row_size, generator=generator)
@@ -86,8 +86,8 @@ def test_a_row_remembers_by_the_names_of_its_parameters(configs: list[SGDConfig 
     for draw in draws[:3]:
         gradients.copy_(draw)
         optimizer.step(rates)
-    moved, further = values[order].clone(), torch.zeros_like(start)
-    other = StackedOptimizer(LAYOUT, NUM_DECAYED, [configs[row] for row in order], moved, further)
+    copied, further = values[order].clone(), torch.zeros_like(start)
+    other = StackedOptimizer(LAYOUT, NUM_DECAYED, [configs[row] for row in order], copied, further)
     for place, row in enumerate(order):
         state = optimizer.state(row)
         for quantity in state.values():
@@ -98,7 +98,7 @@ def test_a_row_remembers_by_the_names_of_its_parameters(configs: list[SGDConfig 
         optimizer.step(rates)
         further.copy_(draw[order])
         other.step([rates[row] for row in order])
-    assert torch.equal(values[order], moved)
+    assert torch.equal(values[order], copied)
 
 
 def test_all_numbers_of_a_row_belong_to_one_parameter_each() -> None:

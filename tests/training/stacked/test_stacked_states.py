@@ -1,4 +1,4 @@
-"""A cohort goes on with fewer runs, and from a state on disk, as if nothing had happened."""
+"""A cohort continues with fewer runs, and resumes from a state on disk, with the same bits."""
 
 import itertools
 from pathlib import Path
@@ -14,10 +14,13 @@ from bnlab.training.stacked.runs import StackedRuns
 
 FIVE = [[f"optim.lr={0.02 * (r + 1)}", f"seed={r % 3}", f"optim.weight_decay={0.01 * (r % 2)}"] for r in range(5)]
 PROGRAMS = [
-    ["norm=batch_noisy", "model.dropout=0.3"],
-    ["norm=none", "optim=adam", "train.accumulation=2", "accept=[accumulation]"],
-    ["model=cnn", "model.width=4", "norm=layer", "data.flip=true", "data.crop_padding=1", "optim.momentum=0.9"],
-    ["norm=dyt", "optim=adamw", "optim.clip_norm=0.1"],
+    ["norm=batch_noisy", "model.dropout=0.3", "model.depth=1"],
+    pytest.param(["norm=none", "optim=adam", "train.accumulation=2", "accept=[accumulation]"], marks=pytest.mark.slow),
+    pytest.param(
+        ["model=cnn", "model.width=4", "norm=layer", "data.flip=true", "data.crop_padding=1", "optim.momentum=0.9"],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(["norm=dyt", "optim=adamw", "optim.clip_norm=0.1"], marks=pytest.mark.slow),
 ]
 
 
@@ -33,22 +36,25 @@ def through_disk(states: list[dict[str, Any]], folder: Path) -> list[dict[str, A
 
 @pytest.mark.parametrize("words", PROGRAMS)
 @pytest.mark.parametrize("steps_before", [0, 7])
-def test_a_cohort_that_was_stopped_goes_on_bit_by_bit(words: list[str], steps_before: int, tmp_path: Path) -> None:
-    configs = compose([*words, "diagnostics=cheap"], *FIVE)
+def test_a_cohort_that_was_stopped_resumes_with_the_same_bits(
+    words: list[str], steps_before: int, tmp_path: Path
+) -> None:
+    configs = compose(words, *FIVE)
     whole = together(configs)
     if steps_before:
         history(whole, steps_before)
     states = through_disk(whole.state(), tmp_path)
     resumed = together(configs)
-    history(resumed, 3)  # what it did before must not matter
+    history(resumed, 3)  # its steps before must not matter
     resumed.load_state(states)
     assert is_same(history(whole, 9, steps_before), history(resumed, 9, steps_before))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", PROGRAMS)
-def test_after_a_drop_the_others_are_as_if_it_had_never_been_there(words: list[str]) -> None:
+def test_after_a_drop_the_others_compute_as_without_the_dropped_runs(words: list[str]) -> None:
     with default_dtype(torch.float64):
-        configs = compose([*words, "diagnostics=cheap"], *FIVE)
+        configs = compose(words, *FIVE)
         run, alone = together(configs), together([configs[0], configs[3]])
         parts = [history(run, 4)]
         run.drop([2])
@@ -62,8 +68,9 @@ def test_after_a_drop_the_others_are_as_if_it_had_never_been_there(words: list[s
         assert max(distance(part[p], w) for p, w in zip(positions, wanted, strict=True)) < 1e-9
 
 
-def test_the_stream_of_steps_goes_on_with_fewer() -> None:
-    run = together(compose(["norm=batch"], *FIVE))
+@pytest.mark.slow
+def test_the_stream_of_steps_continues_with_fewer_runs() -> None:
+    run = together(compose(["norm=batch", "model.depth=1"], *FIVE))
     sizes = []
     for step, (losses_R, logits_RBK, labels_RB) in enumerate(run.steps()):
         assert len(losses_R) == len(logits_RBK) == len(labels_RB) == len(run.learning_rate(step + 1))
@@ -76,9 +83,10 @@ def test_the_stream_of_steps_goes_on_with_fewer() -> None:
     assert len(run.weights()) == len(run.measure(0, True)) == len(run.evaluate("test")) == len(run.state()) == 1
 
 
-def test_a_cohort_cut_off_after_a_drop_goes_on_bit_by_bit(tmp_path: Path) -> None:
-    """A cohort that begins with the states of some runs computes as one that has lost the others."""
-    configs = compose(["norm=batch", "model.width=15"], *FIVE)
+@pytest.mark.slow
+def test_a_cohort_interrupted_after_a_drop_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    """A cohort that begins with the states of some runs computes the same as one that dropped the others."""
+    configs = compose(["norm=batch", "model.width=15", "diagnostics=full"], *FIVE)
     whole = together(configs)
     history(whole, 4)
     whole.drop([0, 4])
@@ -87,14 +95,14 @@ def test_a_cohort_cut_off_after_a_drop_goes_on_bit_by_bit(tmp_path: Path) -> Non
     resumed.load_state(through_disk(whole.state(), tmp_path))
     found, expected = history(resumed, 6, 6), history(whole, 6, 6)
     for seen in (*found, *expected):
-        del seen["before"]  # the landscape is that of the last mini-batch, and whoever goes on has met none yet
+        del seen["before"]  # the landscape needs the last mini-batch, which a resumed run does not have yet
     assert is_same(expected, found)
 
 
 @pytest.mark.parametrize("num_runs", [5, 7, 9])
-def test_rows_that_only_round_a_size_up_are_never_seen(num_runs: int) -> None:
+def test_padding_rows_are_never_returned(num_runs: int) -> None:
     assert padded_size(num_runs) > num_runs
-    configs = compose(["norm=batch", "model.dropout=0.2"], *[[f"seed={r}"] for r in range(num_runs)])
+    configs = compose(["norm=batch", "model.dropout=0.2", "model.depth=1"], *[[f"seed={r}"] for r in range(num_runs)])
     run = StackedRuns(configs, data_of(configs[0]), CPU, 50)
     (outcome,) = itertools.islice(run.steps(), 1)
     assert {len(part) for part in outcome} == {num_runs}
@@ -104,7 +112,7 @@ def test_rows_that_only_round_a_size_up_are_never_seen(num_runs: int) -> None:
 
 
 def test_weights_are_copies_that_training_does_not_change() -> None:
-    run = together(compose(["norm=batch"], *FIVE))
+    run = together(compose(["norm=batch", "model.depth=1"], *FIVE))
     before = run.weights()
     kept = [{name: value.clone() for name, value in weights.items()} for weights in before]
     history(run, 3)
@@ -113,7 +121,7 @@ def test_weights_are_copies_that_training_does_not_change() -> None:
 
 
 def test_weights_load_into_a_plain_network() -> None:
-    run = together(compose(["norm=weight_standardization"], *FIVE))
+    run = together(compose(["norm=weight_standardization", "model.depth=1", "diagnostics=none"], *FIVE))
     history(run, 3)
     for weights in run.weights():
         assert all(value.is_contiguous() for value in weights.values())
