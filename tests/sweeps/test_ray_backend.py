@@ -19,7 +19,7 @@ class FakeRay(SimpleNamespace):
     """Ray, with tasks that never begin: a test says how each of them ended."""
 
     def __init__(self) -> None:
-        super().__init__(is_up=False, init_arguments=None, options=None, ended={})
+        super().__init__(is_up=False, init_arguments=None, options=None, ended={}, cancelled=[])
 
     def is_initialized(self) -> bool:
         return bool(self.is_up)
@@ -39,7 +39,12 @@ class FakeRay(SimpleNamespace):
         return SimpleNamespace(remote=lambda part: f"task of {part}")
 
     def wait(self, tasks: list[str], num_returns: int = 1, timeout: float = 0.0) -> tuple[list[str], list[str]]:  # noqa: ARG002
-        return [task for task in tasks if task in self.ended][:num_returns], []
+        done = [task for task in tasks if task in self.ended][:num_returns]
+        return done, [task for task in tasks if task not in done]
+
+    def cancel(self, task: str, force: bool) -> None:
+        assert force
+        self.cancelled.append(task)
 
     def get(self, task: str) -> None:
         if self.ended[task] is not None:
@@ -75,7 +80,9 @@ def test_a_session_that_was_there_before_stays(ray: FakeRay) -> None:
     ray.is_up = True
     backend = RayBackend({"init": {"address": "auto"}, "remote": {}})
     backend.submit(PARTS)
+    ray.ended["task of part-0.json"] = None
     backend.cancel()
+    assert ray.cancelled == ["task of part-1.json"]
     assert backend.watch(60) == []
     assert ray.is_up
     assert ray.init_arguments is None

@@ -53,11 +53,13 @@ class RayBackend:
         return ended
 
     def cancel(self, *, at_once: bool = False) -> None:  # noqa: ARG002
-        """End all tasks that are left; see `Backend`. Those that do not end in time end with the session."""
+        """End all tasks that are left; see `Backend`. Those that do not end in time are killed."""
         import ray  # noqa: PLC0415
 
         if self._tasks:
-            ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=END_WITHIN_S)
+            _, left = ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=END_WITHIN_S)
+            for task in left:
+                ray.cancel(task, force=True)
         self._tasks.clear()
         self.close()
 
