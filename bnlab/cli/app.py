@@ -1,4 +1,4 @@
-"""The command line: the app, its commands' registration, and what happens to errors."""
+"""The command line: the app, its commands, and what is printed on an error."""
 
 import atexit
 import gc
@@ -66,11 +66,11 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line: an error of ours becomes one to three lines and its exit status.
+    """Run the command line. An error of bnlab's becomes one to three lines and an exit status.
 
     Raises:
         BnlabError: With --debug, so that its traceback is seen.
-        OSError: It is none of standard output, or with --debug.
+        OSError: Standard output is not the cause, or with --debug.
     """
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
@@ -93,7 +93,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries it again at its end
         say_error(f"standard output cannot be written to: {error.strerror}. Make room there, or write it elsewhere.")
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):  # typer makes the second of the first, outside of a command's own lines
+    except (KeyboardInterrupt, typer.Abort):  # typer turns the first into the second, outside of a command's own lines
         sys.exit(130)
     finally:
         if "bnlab.sweeps.backends.local" in sys.modules:

@@ -1,4 +1,4 @@
-"""Options that several commands have, each said once."""
+"""Options that several commands have, each defined once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,26 +23,26 @@ def overrides_argument(text: str) -> Any:
     """Return the argument that takes words of the config, and completes them.
 
     Args:
-        text: What ``--help`` says of it.
+        text: The help text of the argument.
     """
     return typer.Argument(metavar="OVERRIDES", help=text, autocompletion=complete_override, show_default=False)
 
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How a sweep is to be made and told of, whatever it sweeps.
+    """The options of a command that trains a sweep.
 
     Attributes:
-        runs: Where runs go; None: BNLAB_RUNS, else ./runs.
-        config_dir: A folder of own options.
-        jobs: Processes; None: one per core.
-        dry_run: Say what would be done, and stop.
-        on_error: After a failure: go on, or begin no other run.
+        runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
+        config_dir: A folder with the user's own options; None: there is none but ./conf.
+        jobs: Processes, or jobs of a cluster; None: one per physical core.
+        dry_run: Say what would be trained, and train nothing.
+        on_error: ``continue`` with the other runs after a failure, or ``stop``: no further run begins.
         retries: How often a run that failed is tried again.
-        only: Train only the runs that ended so.
-        again: Train anew what is finished already.
+        only: Train only the runs with this status; None: all runs without a result.
+        again: Train runs anew that have a result.
         quiet: Print nothing but errors.
-        as_json: Print one JSON object per run.
+        as_json: Print one JSON object per run, on standard output.
     """
 
     runs: Path | None = None

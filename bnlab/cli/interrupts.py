@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from types import FrameType
 
 LOOK_EVERY_S = 0.05
-"""Seconds between two looks whether an import is at its end."""
+"""Seconds between two looks whether an import has ended."""
 
 
 @contextlib.contextmanager
 def hearing_interruptions() -> Iterator[None]:
-    """See to it that Ctrl-C ends what is done in the context whenever it comes.
+    """Raise KeyboardInterrupt in this context whenever Ctrl-C comes, but at a moment when that is safe.
 
-    In the middle of an import it waits for the end: C++ code of torch's that Python's exception hits there aborts the
-    process, and nobody would end the workers. Where nobody can catch the exception, as in a destructor, Python would
-    report it and forget it: it is raised again. Where Ctrl-C is ignored it stays so, as in a script's background.
+    During an import it waits for the end of the import: there the exception would meet C++ code of torch's, which
+    aborts the process, and nobody would end the workers. In a destructor, where Python prints the exception and forgets
+    it, it is raised again. Where Ctrl-C is ignored, as in the background of a script, it stays ignored.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -42,7 +42,7 @@ def hearing_interruptions() -> Iterator[None]:
 
 
 class _Interrupt:
-    """A handler that raises KeyboardInterrupt as soon as nothing is imported: once, however often it is pressed."""
+    """A handler that raises KeyboardInterrupt, once, as soon as no import is under way, however often Ctrl-C comes."""
 
     def __init__(self) -> None:
         self._is_waiting = False

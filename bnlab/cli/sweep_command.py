@@ -79,13 +79,17 @@ def run(
     refuse: "Callable[[Sweep], None]" = lambda _: None,
     show_result: "Callable[[SweepResult], None] | None" = None,
 ) -> int:
-    """Plan a sweep, say what it will do, do it, print what came out or hand it on; return the exit status.
+    """Plan a sweep, say what it will do, train what is missing, print the outcome; return the exit status.
 
-    Another command's words are swept by it too: ``refuse`` raises where the plan does not suit that command, and
-    ``show_result`` prints in place of the tables.
+    Args:
+        words: The words of the config and of the launcher.
+        options: The options of the command line.
+        refuse: Called with the plan of the sweep, before anything is trained. Another command that sweeps raises here
+            what does not suit it.
+        show_result: Prints the outcome for another command; None: the tables of a sweep are printed.
     """
     from bnlab.runfolder.writable import check_writable
-    from bnlab.sweeps.execute import begin
+    from bnlab.sweeps.execute import start_workers_early
     from bnlab.sweeps.plan import plan_sweep, prepared
 
     quiet = options.quiet
@@ -95,7 +99,7 @@ def run(
         missing = sweep.missing(only=options.only, again=options.again)
         if missing and not options.dry_run:
             check_writable(sweep.folder)
-            begin(sweep, missing, options.jobs)
+            start_workers_early(sweep, missing, options.jobs)
         sweep = prepared(sweep, again=options.again) if missing else sweep
     for warning in () if quiet else sweep.warnings:
         say_warning(warning)
@@ -118,7 +122,7 @@ def run(
 
 
 def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "SweepResult | int":
-    """Train what is missing under somebody's eyes; return what came out, or the exit status if it was cut off."""
+    """Train what is missing, and show progress; return the outcome, or the exit status if the sweep was cut off."""
     from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.training.interruption import interruptible
@@ -152,7 +156,7 @@ def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
 
 
 def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
-    """Say what a sweep will do: how many runs, how many are there, how they are trained, how long that will take."""
+    """Say what a sweep will do: how many runs it has, how many have a result, how the others are trained, how long."""
     num_runs = len(sweep.configs)
     together = [brought for cohort, brought in sweep.to_train(missing) if cohort.engine == "vectorized"]
     ERR.print(f"[bold]{counted(num_runs, 'run')}[/] in {sweep.folder}", soft_wrap=True)
@@ -161,7 +165,10 @@ def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
     if together:
         parts.append(f"{sum(map(len, together))} trained together in {counted(len(together), 'cohort')}")
     if missing:
-        from bnlab.sweeps.time_estimate import PATIENCE_S, estimate_s  # it waits for torch; a finished sweep need not
+        from bnlab.sweeps.time_estimate import (
+            PATIENCE_S,
+            estimate_s,
+        )  # it imports torch; a finished sweep need not wait
 
         seconds = estimate_s(sweep, missing, options.jobs, None if options.dry_run else PATIENCE_S)
         parts += [] if seconds is None else [f"about {duration(seconds)}"]
@@ -169,7 +176,7 @@ def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
 
 
 def show(result: "SweepResult", *, quiet: bool, as_json: bool) -> None:
-    """Print what came out: one JSON object per run, or tables."""
+    """Print the outcome: one JSON object per run, or tables."""
     from bnlab.cli.sweep_tables import print_sweep
 
     if as_json:

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep trains: a live table in a terminal, plain lines elsewhere. On standard error."""
+"""The progress of a sweep, on standard error: a live table in a terminal, plain lines elsewhere."""
 
 import threading
 import time
@@ -21,16 +21,16 @@ REFRESHES_PER_S = 4
 BAR_WIDTH = 24
 
 MOST_ARMS = 12
-"""Lines of the live table; with more arms than that, those that are in training are shown."""
+"""Most lines of the live table; a sweep with more arms shows those whose runs have not all ended."""
 
 PLAIN_EVERY_S = 10.0
-"""Seconds between two lines where nothing can move."""
+"""Seconds between two lines in a file or a pipe."""
 
 ENDED_WELL = {"finished", "diverged"}
 
 
 class _Arm:
-    """How far the runs of one arm are, and the best of them."""
+    """The progress of the runs of one arm, and the best run so far."""
 
     def __init__(self, name: str, num_runs: int) -> None:
         self.name = name
@@ -52,11 +52,11 @@ class _Arm:
 
 
 class SweepProgress:
-    """How far a sweep is, by what the workers say.
+    """The progress of a sweep, from the lines that the workers write.
 
     Args:
-        sweep: What was planned.
-        missing: The runs that will be trained.
+        sweep: The plan of the sweep.
+        missing: The ids of the runs that will be trained.
     """
 
     def __init__(self, sweep: "Sweep", missing: Sequence[str]) -> None:
@@ -65,10 +65,12 @@ class SweepProgress:
         self.settings = {name: sweep.cell(name) for name in missing}
         self.num_runs = len(missing)
         self.began = time.monotonic()
-        self.moves_since: float | None = None  # until then workers import torch, which says nothing of the rest
+        self.moves_since: float | None = (
+            None  # until then workers import torch, which would spoil the estimate of the time left
+        )
 
     def take(self, line: Mapping[str, Any]) -> list[str]:
-        """Take one line; return what should be said aloud at once."""
+        """Take one line of progress; return the messages that should be printed at once."""
         if "steps" in line and self.moves_since is None:
             self.moves_since = time.monotonic()
         for name, step in line.get("steps", {}).items():
@@ -90,11 +92,11 @@ class SweepProgress:
 
     @property
     def done(self) -> float:
-        """Share of the work that is done."""
+        """Share of the work that is done, from 0 to 1."""
         return min(1.0, sum(arm.done for arm in self.arms.values()) / max(1, self.num_runs))
 
     def headline(self) -> str:
-        """Return the numbers that matter, on one line."""
+        """Return one line: runs that have ended, time so far, time left."""
         ended = sum(arm.num_ended for arm in self.arms.values())
         now = time.monotonic()
         elapsed, moving = now - self.began, now - (self.moves_since or now)
@@ -105,11 +107,11 @@ class SweepProgress:
 
 
 class LiveSweepView:
-    """A table that moves: all runs on top, then each arm with its best run so far.
+    """A live table: all runs on top, then each arm with its best run so far.
 
     Args:
-        console: Where to.
-        progress: What it shows.
+        console: The terminal to which the table is drawn.
+        progress: The progress that is shown; this view hands it each line.
     """
 
     def __init__(self, console: Console, progress: SweepProgress) -> None:
@@ -122,14 +124,14 @@ class LiveSweepView:
         self._live.start()
 
     def take(self, line: Mapping[str, Any]) -> None:
-        """Take one line of progress; failures are printed above the table, and stay."""
+        """Take one line of progress; messages about failures are printed above the table, and stay."""
         with self._lock:
             aloud = self._progress.take(line)
         for text in aloud:
             self._console.print(Text.assemble(("failed: ", "bold red"), text), soft_wrap=True)
 
     def close(self) -> None:
-        """Take the table away."""
+        """Remove the table."""
         self._live.stop()
 
     def _picture(self) -> RenderableType:
@@ -151,11 +153,11 @@ class LiveSweepView:
 
 
 class PlainSweepView:
-    """A line now and then, for files and pipes.
+    """A line every `PLAIN_EVERY_S` seconds, for files and pipes.
 
     Args:
-        console: Where to.
-        progress: What it shows.
+        console: The console to which lines are printed.
+        progress: The progress that is shown; this view hands it each line.
     """
 
     def __init__(self, console: Console, progress: SweepProgress) -> None:
@@ -172,7 +174,7 @@ class PlainSweepView:
             self._print(self._progress.headline())
 
     def close(self) -> None:
-        """Say how it ended."""
+        """Print the last line."""
         self._print(self._progress.headline())
 
     def _print(self, line: str) -> None:
@@ -180,7 +182,7 @@ class PlainSweepView:
 
 
 def open_sweep_view(console: Console, sweep: "Sweep", missing: Sequence[str]) -> LiveSweepView | PlainSweepView:
-    """Return the view that suits where the text goes."""
+    """Return a live view for a terminal, a plain one for a file or a pipe."""
     progress = SweepProgress(sweep, missing)
     return LiveSweepView(console, progress) if console.is_terminal else PlainSweepView(console, progress)
 

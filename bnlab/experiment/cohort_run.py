@@ -56,6 +56,7 @@ def run_cohort(
     on_warning: Callable[[str], object] = lambda _: None,
     on_going_on: Callable[[int], object] = lambda _: None,
     interruption: Interruption | None = None,
+    checked: Checked | None = None,
 ) -> list[RunSummary]:
     """Train a cohort, and keep everything about each of its runs in that run's folder.
 
@@ -70,6 +71,7 @@ def run_cohort(
         on_warning: Told of what is probably not meant; log.txt is told anyway.
         on_going_on: Told of the step from which a cohort that was cut off goes on.
         interruption: Where somebody may ask for a stop after a step, with a checkpoint.
+        checked: What `check` found for a config that differs in numbers only; None: the first config is checked.
 
     Returns:
         What came out of each, in order.
@@ -81,7 +83,7 @@ def run_cohort(
         RunError: They failed; their log.txt says why.
         KeyboardInterrupt: They were cut off; what was recorded is kept.
     """
-    checked = check(members[0].config)
+    checked = checked or check(members[0].config)
     notes = list(checked.warnings)
     with contextlib.ExitStack() as locks:
         for member in members:

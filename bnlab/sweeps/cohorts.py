@@ -1,7 +1,7 @@
 """Which runs of a sweep are trained together: by a rule on their configs, never by a timing.
 
-So the same sweep has the same cohorts everywhere and at any time, whatever of it is already there and however many
-workers there are: a run's bits depend on the size of its cohort.
+So the same sweep has the same cohorts on every machine and at any time, however many of its runs have a result already
+and however many workers there are: the float32 bits of a run depend on the size of its cohort.
 """
 
 import json
@@ -15,19 +15,21 @@ from bnlab.schema import RunConfig
 Engine = Literal["vectorized", "sequential"]
 
 MOST_TOGETHER = 8
-"""Runs of one cohort. On one core, 16 are as fast per run as 8 at width 32, and slower at width 100, where their
-weights leave the cache; and more cohorts keep more workers busy."""
+"""Most runs of one cohort. On one core, 16 runs are as fast per run as 8 at width 32, and slower at width 100, where
+their weights leave the cache; and more cohorts keep more workers busy."""
 
 _WIDEST = {"mlp": (128, 256)}
-"""Model -> the widest layers for which many at once are faster on a CPU: without a norm, and with one.
+"""Model -> the widest layers for which training many runs together is faster on a CPU: without a norm, and with one.
 
-Small layers cost their calls, wide ones their arithmetic, and only the calls are shared. Speed per run of 8 together,
-on one core, data of 784 numbers, batches of 60: at width 32, 2.0 times that of one alone without a norm and 3.4 with
-norm=batch; at 100, 1.2 and 1.8; at 128, 1.1 and 1.5; at 256, 0.9 and 1.15. Convolutions of several networks at once
-are slower than one after another (0.6 to 1.05 on images of 28x28), so that models which are not named here go alone."""
+The time of a small layer is spent on calls, the time of a wide one on arithmetic, and only the calls are shared. Speed
+per run of 8 runs together, compared with one run alone, on one core, data of 784 numbers, batches of 60: at width 32,
+2.0 without a norm and 3.4 with norm=batch; at 100, 1.2 and 1.8; at 128, 1.1 and 1.5; at 256, 0.9 and 1.15.
+Convolutions of several networks together are slower than one after another (0.6 to 1.05 on images of 28x28): models
+that are not named here are trained one by one."""
 
 _LARGEST_PART = 16_384
-"""Images that go through the network at a time, times width, without a norm: beyond, arithmetic is all there is."""
+"""Most images per forward pass, times width, of networks without a norm: beyond, nearly all time is spent on
+arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class PlannedCohort:
     """Runs that are trained together.
 
     Attributes:
-        engine: How.
-        configs: Of its runs, in order.
+        engine: ``vectorized``: all runs in one program; ``sequential``: one run alone.
+        configs: The configs of its runs, in the order of the sweep.
     """
 
     engine: Engine
@@ -46,15 +48,15 @@ class PlannedCohort:
 def plan_cohorts(configs: Sequence[RunConfig], vectorizable: Callable[[str], bool]) -> list[PlannedCohort]:
     """Return the cohorts of a sweep, in the order of their first runs.
 
-    Runs that differ in numbers only share a program, and are cut in the order of the sweep into cohorts of equal size
-    (to within one run) of at most `MOST_TOGETHER`. What is trained one by one is a cohort by itself.
+    Runs that differ in numbers only share a program. They are cut, in the order of the sweep, into cohorts of equal
+    size (to within one run) of at most `MOST_TOGETHER`. A run that is trained alone is a cohort by itself.
 
     Args:
-        configs: Of all runs of the sweep, finished or not, in order.
-        vectorizable: Name of a norm -> whether many runs with it can be one program.
+        configs: The configs of all runs of the sweep, finished or not, in the order of the sweep.
+        vectorizable: Name of a norm -> whether many runs with it can be trained in one program.
 
     Raises:
-        ConfigError: ``sweep.engine=vectorized`` where that cannot be.
+        ConfigError: ``sweep.engine=vectorized`` for runs that cannot be vectorized.
     """
     groups: dict[str, list[RunConfig]] = {}
     for config in configs:
@@ -71,7 +73,7 @@ def plan_cohorts(configs: Sequence[RunConfig], vectorizable: Callable[[str], boo
 
 
 def program(config: RunConfig) -> str:
-    """Return all of a config but the numbers in which runs of one program may differ."""
+    """Return a config as text, without the numbers in which runs of one program may differ."""
     facts = config.as_dict()
     del facts["seed"]
     _forget(facts["model"], "init", "init_std")
@@ -89,7 +91,7 @@ def _choose_engine(group: Sequence[RunConfig], vectorizable: Callable[[str], boo
     """Return how the runs of one program are trained.
 
     Raises:
-        ConfigError: As they asked to be, they cannot be.
+        ConfigError: ``sweep.engine=vectorized`` for runs that cannot be vectorized.
     """
     config = group[0]
     asked = config.sweep.engine

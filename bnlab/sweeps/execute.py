@@ -71,11 +71,11 @@ def run_sweep(
     """
     sweep = plan_sweep(overrides, runs, config_dir)
     missing = sweep.missing()
-    begin(sweep, missing, jobs)
+    start_workers_early(sweep, missing, jobs)
     return execute(prepared(sweep) if missing else sweep, missing, jobs=jobs, view=view)
 
 
-def begin(sweep: Sweep, wanted: Sequence[str], jobs: int | None = None) -> None:
+def start_workers_early(sweep: Sweep, wanted: Sequence[str], jobs: int | None = None) -> None:
     """Start the workers that a sweep will surely need, so that they have imported torch when it is `prepared`.
 
     Args:
@@ -110,7 +110,7 @@ def execute(
     """Train what is missing of a sweep.
 
     Args:
-        sweep: The sweep, prepared.
+        sweep: The sweep, after `prepared`.
         wanted: The run ids to train, such as those of `Sweep.missing`.
         jobs: Processes on this machine, or jobs of a cluster; None: one per physical core.
         on_error: ``stop``: after a failure no further run begins.
@@ -254,7 +254,8 @@ class _Execution:
             return self.backend
         if is_suspected or min(self.jobs, num_parts) > 1:
             return open_backend([], self.jobs)
-        return ThisProcess(self.folder.take, self.interruption)  # a worker would have to import torch again
+        # a worker would have to import torch again
+        return ThisProcess(self.folder.take, self.interruption, self.sweep.checks)
 
     def _watch(self, backend: Backend, runs_of: dict[Path, list[str]]) -> None:
         """Submit parts, and watch them until they have ended, or until training should stop."""

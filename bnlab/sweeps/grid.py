@@ -16,7 +16,7 @@ from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 
 _NOT_IN_THE_NAME = ("hydra/", "hydra.", "device=", "sweep.engine=", "name=")
-"""Overrides that do not tell one sweep from another: where and how it runs, and the name itself."""
+"""Overrides that do not change the name of a sweep: where and how it runs, and the name itself."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Grid:
     """The runs of a sweep.
 
     Attributes:
-        name: Of its folder under runs/.
-        overrides: What was asked for.
-        configs: One per run, in the order of the sweep.
-        swept: The settings that tell the runs apart: the keys that were given several values, and what a group of
-            somebody's own changes.
-        warnings: What the user should know before it starts.
+        name: The name of the sweep's folder under runs/.
+        overrides: The words of the config, as they were typed.
+        configs: One config per run, in the order of the sweep.
+        swept: The keys in which the runs differ: those that were given several values, and those that an option of the
+            user's own changes.
+        warnings: One sentence for each thing that the user should know before the sweep starts.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Grid:
 def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     """Expand a sweep: every combination of the values that the overrides give, the last one changing fastest.
 
-    A norm's option applies to the arms that have it; the others go without, and a warning names them.
+    An option of a norm applies to the arms that have the option; a warning names the other arms.
 
     Args:
         overrides: Hydra's grammar with sweeps, such as ``["norm=batch,none", "seed=range(3)"]``.
-        config_dir: A folder of own options, searched after bnlab's.
+        config_dir: A folder with the user's own options, searched after bnlab's; None: there is none but ./conf.
 
     Raises:
-        ConfigError: Any of the runs has a config that is wrong, a key is given twice, or the sweep's name is.
+        ConfigError: The config of a run is wrong, a key is given twice, or the sweep has two names.
     """
     parsed = parse_overrides(overrides)
     refuse_a_key_given_twice(parsed)
@@ -61,7 +61,7 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     options = {arm: arm_options(arm, config_dir) if wanted else None for arm in arms}
     warnings = [warning for key in wanted if (warning := _check_arms(key, options))]
     kept = [_without_what_it_lacks(combination, options[_arm(combination)]) for combination in combinations]
-    # an option that an arm lacks would make the same run twice
+    # without an option that an arm lacks, two combinations are the same run
     configs = list({config.model_dump_json(): config for config in compose_grid(kept, config_dir)}.values())
     if configs[0].name == SINGLE:
         raise ConfigError(f"name={SINGLE} is the folder of runs that belong to no sweep. Give the sweep another name.")
@@ -76,11 +76,11 @@ def _refuse_several_names(axes: Sequence[Sequence[str]]) -> None:
 
 
 def expand_one(overrides: Sequence[str], config_dir: Path | None = None) -> RunConfig:
-    """Return the config of one combination of a sweep's values; an option that its arm lacks is left out.
+    """Return the config of one combination of a sweep's values, without options that its norm lacks.
 
     Args:
         overrides: Hydra's grammar without sweeps.
-        config_dir: A folder of own options, searched after bnlab's.
+        config_dir: A folder with the user's own options, searched after bnlab's; None: there is none but ./conf.
 
     Raises:
         ConfigError: The config is wrong.
@@ -114,10 +114,10 @@ def _is_option(text: str) -> bool:
 
 
 def _check_arms(key: str, options: dict[str, set[str] | None]) -> str | None:
-    """Return a warning that names the arms without an option.
+    """Return a warning that names the arms without an option; None: all arms have it.
 
     Raises:
-        ConfigError: No arm has it.
+        ConfigError: No arm has the option.
     """
     without = sorted(arm for arm, known in options.items() if known is not None and key not in known)
     if len(without) == len(options):

@@ -1,62 +1,32 @@
-"""The part of a sweep that one worker trains: written down by the sweep, read and trained by the worker."""
+"""Parts of a sweep, each for one worker: cut and written by the sweep, read by the worker."""
 
-import contextlib
-import functools
 import json
-import logging
 import os
 import socket
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnlab import provenance
-from bnlab.errors import BnlabError, RunBusyError
-from bnlab.records import RunSummary
-from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort
-from bnlab.sweeps.progress import ProgressFile, Say, StepsView
-from bnlab.training.interruption import Interruption, interruptible
-
-if TYPE_CHECKING:
-    from bnlab.training.loop import Plan
 
 MOST_RUNS_PER_PART = 8
-"""Runs that are trained one by one, in one part: a part costs a tenth of a second, and the last ones should end at
+"""Most runs that are trained one by one in one part: a part costs a tenth of a second, and the last parts should end at
 about the same time."""
 
 PARTS_PER_JOB = 4
 """Parts per process, at least, where there are enough runs: then no worker waits long for the last part."""
 
 STOP = "stop"
-"""Name of a file: where it is, no further run is begun."""
+"""Name of a file beside the parts: where it is, no further run begins."""
 
 HALT = "halt"
-"""Name of a file: where it is, training stops after the step that is being made, with a checkpoint."""
-
-
-def halt_path(part: Path) -> Path:
-    """Return where a part is told to stop, with a checkpoint, while the others train on: by a file at that place."""
-    return part.with_suffix(".halt")
-
-
-HALT_SEEN_S = 0.5
-"""Seconds between two looks for it."""
+"""Name of a file beside the parts: where it is, training stops after the current step, with a checkpoint."""
 
 SURROUNDINGS = "surroundings.json"
-"""Name of a file: where the sweep was started, and with which settings of ours."""
-
-
-def write_surroundings(folder: Path) -> None:
-    """Write down what a worker on another machine, or one that is still warm from another sweep, must set right."""
-    environment = {name: value for name, value in os.environ.items() if name.startswith("BNLAB_")}
-    environment[provenance.COMMAND] = provenance.command()
-    facts = {"folder": str(Path.cwd()), "environment": environment, "host": socket.gethostname(), "pid": os.getpid()}
-    (folder / SURROUNDINGS).write_text(json.dumps(facts), encoding="utf-8")
+"""Name of a file beside the parts: where the sweep was started, and with which environment variables of bnlab's."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +34,11 @@ class Part:
     """Some cohorts of a sweep, and how they are to be trained.
 
     Attributes:
-        cohorts: One after another.
-        sweep_folder: Where the runs' folders lie.
+        cohorts: Trained one after another, in this order.
+        sweep_folder: The sweep's folder, in which each run has a folder.
         swept: The dotted keys that differ between the runs of the sweep.
-        again: Train them anew, whatever is there.
-        stop_on_error: After a failure no further run of the sweep is begun; False: that is for the sweep to say.
+        again: Train runs anew that have a result.
+        stop_on_error: After a failure no further run of the sweep begins; False: the sweep decides.
     """
 
     cohorts: Sequence[PlannedCohort]
@@ -78,15 +48,45 @@ class Part:
     stop_on_error: bool
 
     def write(self, path: Path) -> None:
-        """Write the part down."""
+        """Write the part to a file, as JSON."""
         facts: dict[str, Any] = {
             "sweep_folder": str(self.sweep_folder),
             "swept": list(self.swept),
             "again": self.again,
             "stop_on_error": self.stop_on_error,
-            "cohorts": [{"engine": c.engine, "configs": [o.as_dict() for o in c.configs]} for c in self.cohorts],
+            "cohorts": [
+                {"engine": cohort.engine, "configs": [config.as_dict() for config in cohort.configs]}
+                for cohort in self.cohorts
+            ],
         }
         path.write_text(json.dumps(facts), encoding="utf-8")
+
+
+def read_part(path: Path) -> Part:
+    """Return the part that a file holds."""
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    cohorts = [
+        PlannedCohort(
+            cohort["engine"],
+            tuple(RunConfig.model_validate_json(json.dumps(config)) for config in cohort["configs"]),
+        )
+        for cohort in facts["cohorts"]
+    ]
+    return Part(cohorts, Path(facts["sweep_folder"]), facts["swept"], facts["again"], facts["stop_on_error"])
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Return the file of a part."""
+    return folder / f"part-{number}.json"
+
+
+def halt_path(part: Path) -> Path:
+    """Return the file that asks for a stop of one part alone, with a checkpoint.
+
+    Args:
+        part: The file of the part.
+    """
+    return part.with_suffix(".halt")
 
 
 def cut_into_parts(cohorts: Sequence[PlannedCohort], num_jobs: int, one_per_job: bool) -> list[list[PlannedCohort]]:
@@ -105,129 +105,9 @@ def cut_into_parts(cohorts: Sequence[PlannedCohort], num_jobs: int, one_per_job:
     return [[cohort] for cohort in cohorts if len(cohort.configs) > 1] + grouped
 
 
-def part_path(folder: Path, number: int) -> Path:
-    """Return where a part is written down."""
-    return folder / f"part-{number}.json"
-
-
-def read_part(path: Path) -> Part:
-    """Return a part that was written down."""
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    cohorts = [
-        PlannedCohort(c["engine"], tuple(RunConfig.model_validate_json(json.dumps(o)) for o in c["configs"]))
-        for c in facts["cohorts"]
-    ]
-    return Part(cohorts, Path(facts["sweep_folder"]), facts["swept"], facts["again"], facts["stop_on_error"])
-
-
-def train_part(path: Path) -> None:
-    """Train a part, in a worker. The worker tells the sweep of its progress by files in the folder of the part.
-
-    Args:
-        path: The file of the part, as `Part.write` wrote it.
-    """
-    with working(path) as (say, interruption):
-        train_cohorts(read_part(path), path.parent, say, interruption)
-
-
-@contextlib.contextmanager
-def working(part: Path) -> Iterator[tuple[Say, Interruption]]:
-    """Set right what a worker needs, and hand it whom to tell of its progress, and where a stop is asked for.
-
-    After a signal that asks for an end, training stops with a checkpoint and the process ends: to whoever launched it,
-    this is a worker that is lost, and what it did is launched again. So it does when its parent is gone: without the
-    sweep, nobody would tell it to stop.
-
-    Args:
-        part: The file of the part.
-    """
-    folder = part.parent
-    facts = json.loads((folder / SURROUNDINGS).read_text(encoding="utf-8"))
-    for name, value in facts["environment"].items():
-        os.environ[name] = value
-    stand_there = contextlib.chdir(facts["folder"])  # a warm worker may have been started by somebody elsewhere
-    is_the_sweep = (facts["host"], facts["pid"]) == (socket.gethostname(), os.getpid())  # it may outlive its shell
-    parent = None if is_the_sweep else _parent()
-    with stand_there, interruptible() as interruption, _halting(part, interruption, parent):
-        yield ProgressFile(folder / "progress").say, interruption
-    if interruption.signals or parent not in {None, os.getppid()}:  # nobody's handler has ended the process
-        logging.shutdown()
-        os._exit(interruption.exit_status)  # SystemExit would reach the sweep's own process, by way of joblib
-
-
-@functools.cache
-def _parent() -> int:
-    """Return the process that had begun this one when it was given its first part."""
-    return os.getppid()
-
-
-@contextlib.contextmanager
-def _halting(part: Path, interruption: Interruption, parent: int | None) -> Iterator[None]:
-    """Ask for a stop as soon as the sweep does: its process may be on another machine, where no signal reaches.
-
-    Or as soon as the parent is gone, on this one.
-    """
-    done = threading.Event()
-
-    def is_to_stop() -> bool:
-        return (part.parent / HALT).exists() or halt_path(part).exists() or parent not in {None, os.getppid()}
-
-    def look() -> None:
-        while not done.wait(HALT_SEEN_S):
-            if is_to_stop():
-                interruption.is_asked = True
-                return
-
-    if is_to_stop():  # the parent may have gone between two parts
-        interruption.is_asked = True
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def train_cohorts(part: Part, folder: Path, say: Say, interruption: Interruption | None = None) -> None:
-    """Train the cohorts of a part, one after another; a failure does not stop the others unless that is asked for.
-
-    Args:
-        part: Which.
-        folder: Where a wish to stop is left.
-        say: Told how far it is.
-        interruption: Where a stop may be asked for from outside.
-    """
-    for cohort in part.cohorts:
-        if (folder / STOP).exists() or (interruption is not None and interruption.is_asked):
-            return
-        folders = {name: RunFolder(part.sweep_folder / name) for name in map(run_id, cohort.configs)}
-        older = {name: folder.result_stamp() for name, folder in folders.items()} if part.again else {}
-        try:
-            train_cohort(cohort, part, say, interruption)
-        except RunBusyError:
-            say({"busy": list(folders)})
-        except BnlabError as error:
-            without = [name for name, folder in folders.items() if folder.result_stamp() in {None, older.get(name)}]
-            say({"refused": without, "reason": str(error)})
-            if part.stop_on_error:
-                (folder / STOP).touch()
-
-
-def train_cohort(
-    cohort: PlannedCohort, part: Part, say: Say, interruption: Interruption | None = None
-) -> list[RunSummary]:
-    """Train what is missing of a cohort; return what came out of it all.
-
-    Raises:
-        RunBusyError: Another process trains one of its runs.
-        BnlabError: It failed.
-    """
-    from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415
-    from bnlab.experiment.recorder import Member  # noqa: PLC0415  (they wait for torch; whoever plans need not)
-
-    def open_view(config: RunConfig, name: str, plan: "Plan") -> StepsView:  # noqa: ARG001
-        return StepsView(name, plan.num_steps, say)
-
-    members = [Member(o, RunFolder(part.sweep_folder / run_id(o)), part.swept) for o in cohort.configs]
-    return run_cohort(members, cohort.engine, again=part.again, open_view=open_view, interruption=interruption)
+def write_surroundings(folder: Path) -> None:
+    """Write what a worker must set: it may run on another machine, or stay from a sweep that was started elsewhere."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith("BNLAB_")}
+    environment[provenance.COMMAND] = provenance.command()
+    facts = {"folder": str(Path.cwd()), "environment": environment, "host": socket.gethostname(), "pid": os.getpid()}
+    (folder / SURROUNDINGS).write_text(json.dumps(facts), encoding="utf-8")

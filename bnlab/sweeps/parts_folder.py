@@ -120,7 +120,7 @@ class PartsFolder:
         """Take one line of progress, and show it.
 
         Args:
-            line: As in `Say`.
+            line: A line of progress, as `Say` takes it.
         """
         self._take(line)
         if self._view is None:

@@ -1,10 +1,11 @@
-"""What a sweep will do, known before it does anything: its runs, what is there, what is missing."""
+"""The plan of a sweep, before anything is trained: its runs, which of them have a result, which are missing."""
 
 import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bnlab.config.compose import search_path_words
 from bnlab.config.folders import search_folders
@@ -21,21 +22,25 @@ from bnlab.sweeps.grid import expand
 from bnlab.sweeps.launcher_words import launcher_settings
 from bnlab.sweeps.sweep_files import with_file
 
+if TYPE_CHECKING:
+    from bnlab.sweeps.checked_programs import CheckedPrograms
+
 
 @dataclass(frozen=True)
 class Sweep:
     """A sweep, every config of which is in order.
 
     Attributes:
-        folder: Where its runs' folders lie.
-        overrides: What was asked for, a file's words in its place.
-        configs: By run id, in the order of the sweep.
-        swept: The dotted keys in which they differ.
-        launcher: What the user says of Hydra's launcher.
-        warnings: What is legal and probably not meant.
-        cohorts: Which of them are trained together; empty until `prepared`.
-        cut_off: Others, of an earlier call, that can go on. They are trained before those that share a run with them,
-            in which their runs then have their results already.
+        folder: The sweep's folder, in which each run has a folder.
+        overrides: The words of the config, with the words of a sweep's file in place of ``sweep=NAME``.
+        configs: Run id -> config, in the order of the sweep.
+        swept: The dotted keys in which the runs differ.
+        launcher: The words about the launcher; empty: processes of this machine.
+        warnings: One sentence for each setting that is legal but probably a mistake.
+        cohorts: The cohorts in which the runs are trained; empty until the sweep is `prepared`.
+        cut_off: Cohorts of an earlier call that were cut off and can be resumed, without those that are planned now.
+            They are resumed before a planned cohort that shares a run with them begins.
+        checks: What was found for each program when the sweep was `prepared`; None before.
     """
 
     folder: Path
@@ -46,17 +51,18 @@ class Sweep:
     warnings: list[str]
     cohorts: list[PlannedCohort] = field(default_factory=list)
     cut_off: list[PlannedCohort] = field(default_factory=list)
+    checks: "CheckedPrograms | None" = None
 
     def run_folder(self, name: str) -> RunFolder:
         """Return the folder of a run."""
         return RunFolder(self.folder / name)
 
     def arm(self, name: str) -> str:
-        """Return what a run is compared as: its settings of what is swept, but for the learning rate and the seed."""
+        """Return the arm of a run: its values of the swept keys, without the learning rate and the seed."""
         return self._settings(name, [key for key in self.swept if key not in {"optim.lr", "seed"}]) or "all"
 
     def cell(self, name: str) -> str:
-        """Return what a run shares with those that differ from it by the seed alone, but for its arm."""
+        """Return the cell of a run within its arm: its learning rate, if that is swept."""
         return self._settings(name, [key for key in self.swept if key == "optim.lr"])
 
     def _settings(self, name: str, keys: Sequence[str]) -> str:
@@ -64,10 +70,10 @@ class Sweep:
         return label_of({key: flat.get(key) for key in keys})
 
     def to_train(self, names: Sequence[str]) -> list[tuple[PlannedCohort, set[str]]]:
-        """Return the cohorts that some runs are trained in, and those of the runs that each of them brings.
+        """Return the cohorts in which some runs are trained, each with those runs that no cohort before it has.
 
         Args:
-            names: Run ids.
+            names: The ids of the runs, such as those of `missing`.
         """
         left = set(names)
         found = []
@@ -81,8 +87,8 @@ class Sweep:
         """Return the runs that have no result, in the order of the sweep.
 
         Args:
-            only: A status: those that have it.
-            again: All of them, whatever is there.
+            only: Return the runs with this status instead; None: the runs without a result.
+            again: Return all runs, with a result or without.
         """
         if only is not None:
             return [name for name in self.configs if self._stands(name) == only]
@@ -99,14 +105,14 @@ def ids_of(cohort: PlannedCohort) -> set[str]:
 
 
 def is_search(words: Sequence[str], config_dir: Path | None = None) -> bool:
-    """Whether a sweeper other than Hydra's own is to choose the runs, as they go.
+    """Whether the words ask for a search: then a sampler chooses the runs while others are in training.
 
     Args:
-        words: As for `plan_sweep`.
-        config_dir: A folder of own options.
+        words: The words of the command line, as for `plan_sweep`.
+        config_dir: A folder with the user's own options; None: bnlab's conf/ and ./conf alone.
 
     Raises:
-        ConfigError: The file of a sweep is not there, or cannot be read.
+        ConfigError: The file of a sweep is missing, or cannot be read.
 
     Example:
         >>> is_search(["hydra/sweeper=optuna"]), is_search(["hydra/sweeper=basic", "seed=0,1"])
@@ -119,15 +125,15 @@ def is_search(words: Sequence[str], config_dir: Path | None = None) -> bool:
 
 
 def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: Path | None = None) -> Sweep:
-    """Expand a sweep. What is there already can be told by it; to train what is missing, it must be `prepared`.
+    """Expand a sweep. It knows which runs have a result; before the others are trained, it must be `prepared`.
 
     Args:
         overrides: Hydra's grammar with sweeps and launchers; ``sweep=<name>`` for a file of conf/sweep.
         runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
-        config_dir: A folder of own options.
+        config_dir: A folder with the user's own options; None: bnlab's conf/ and ./conf alone.
 
     Raises:
-        ConfigError: Any run has a config that is wrong.
+        ConfigError: The config of a run is wrong.
         DataError: The file that data.path names cannot be read.
     """
     words = with_file(as_words(overrides), config_dir)
@@ -149,21 +155,22 @@ def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
     One config of each program is checked: the others differ in numbers only.
 
     Args:
-        sweep: As it was planned.
-        again: Nothing is to go on: all runs are trained anew.
+        sweep: A sweep from `plan_sweep`.
+        again: Resume no cohort that was cut off: all runs are trained anew.
 
     Raises:
-        ConfigError: A config that will not work.
-        DataError: The data are not there, or damaged.
+        ConfigError: A config cannot be trained.
+        DataError: The data are missing or damaged.
     """
-    from bnlab.experiment.checking import check  # noqa: PLC0415  (it waits for torch; a finished sweep need not)
+    from bnlab.sweeps.checked_programs import CheckedPrograms  # noqa: PLC0415  (torch; a finished sweep need not wait)
 
+    checks = CheckedPrograms()
     cohorts = plan_cohorts(list(sweep.configs.values()), _is_vectorizable)
     cut_off = [] if again else _cut_off(sweep, cohorts)
     programs = {program(cohort.configs[0]): cohort.configs[0] for cohort in [*cut_off, *cohorts]}
-    warnings = dict.fromkeys(warning for config in programs.values() for warning in check(config).warnings)
+    warnings = dict.fromkeys(warning for config in programs.values() for warning in checks.check(config).warnings)
     warnings = dict.fromkeys([*sweep.warnings, *warnings])
-    return dataclasses.replace(sweep, cohorts=cohorts, cut_off=cut_off, warnings=list(warnings))
+    return dataclasses.replace(sweep, cohorts=cohorts, cut_off=cut_off, checks=checks, warnings=list(warnings))
 
 
 def _is_vectorizable(norm: str) -> bool:
@@ -173,9 +180,9 @@ def _is_vectorizable(norm: str) -> bool:
 
 
 def _cut_off(sweep: Sweep, planned: Sequence[PlannedCohort]) -> list[PlannedCohort]:
-    """Return the cohorts of runs that were cut off and can go on, as their manifests tell them, but for those planned.
+    """Return the cohorts that were cut off and can be resumed, as manifests tell them, without those planned now.
 
-    They may be others than those planned now, if the sweep was smaller then, or its engine another one.
+    They differ from those planned now where the sweep had fewer runs then, or another engine.
     """
     from bnlab.experiment.manifest import cohort_from  # noqa: PLC0415  (experiment waits for torch)
 
@@ -184,7 +191,7 @@ def _cut_off(sweep: Sweep, planned: Sequence[PlannedCohort]) -> list[PlannedCoho
         folder = sweep.run_folder(name)
         if not (folder.checkpoint_path.exists() or folder.previous_checkpoint_path.exists()):
             continue
-        with contextlib.suppress(BnlabError, KeyError):  # what cannot be told any more begins anew
+        with contextlib.suppress(BnlabError, KeyError):  # a damaged manifest: the run begins anew
             manifest = folder.read_manifest()
             cohort = PlannedCohort(manifest["engine"], tuple(cohort_from(manifest)))
             found[_key(cohort)] = cohort

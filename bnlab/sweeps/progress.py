@@ -1,7 +1,6 @@
-"""How far a sweep is: said by whoever trains, on whatever machine, read by whoever shows it.
+"""The progress of a sweep: written by the workers, on any machine, and read by the sweep.
 
-A worker appends lines to a file of its own; the process that the user looks at reads all of them. Files are what
-every launcher has in common.
+Each worker appends lines to a file of its own; the sweep reads the files of all workers. Files work with every backend.
 """
 
 import contextlib
@@ -16,36 +15,37 @@ from typing import Any, Protocol
 from bnlab.records import Record, RunSummary
 
 SAID_EVERY_S = 0.5
-"""Seconds between two lines about the steps of a part: a line costs 50 us, a look at it more."""
+"""Seconds between two lines about the steps of a run: to write a line takes 50 us, to show it longer."""
 
 Say = Callable[[dict[str, Any]], None]
 """Takes a line: ``{"steps": {run id: step}, "of": number of steps}``, ``{"ended": a RunSummary as a dict}``,
-``{"refused": [run id], "reason": str}`` or ``{"busy": [run id]}``, which another process trains."""
+``{"refused": [run id], "reason": str}`` for runs that failed, or ``{"busy": [run id]}`` for runs that another process
+trains."""
 
 
 class SweepView(Protocol):
-    """Shows how far a sweep is."""
+    """Shows the progress of a sweep to the user."""
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Take one line of progress."""
 
 
 class ProgressFile:
-    """The lines of one worker.
+    """The file to which one worker appends its lines of progress.
 
     Args:
-        folder: Of all workers' files.
+        folder: The folder that holds the files of all workers; it is created if it is missing.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
-        self._may_be_cut = self._path.exists()  # by this process, in a part before
+        self._may_be_cut = self._path.exists()  # this process wrote it, for the part before
 
     def say(self, line: dict[str, Any]) -> None:
-        """Append a line; where the sweep has gone away, and its files with it, nobody is told.
+        """Append a line. Where the sweep has ended and its files are gone, nothing happens.
 
-        After one that a full disk cut off it begins with a newline: else both would be lost.
+        After a line that a full disk cut off, the next one begins with a newline: else both lines would be lost.
         """
         text = ("\n" if self._may_be_cut else "") + json.dumps(line) + "\n"
         self._may_be_cut = True
@@ -56,12 +56,12 @@ class ProgressFile:
 
 
 class StepsView:
-    """Tells of the steps of runs that are trained together; one of them speaks for all.
+    """Says how many steps of a run are done, and how the run ended.
 
     Args:
-        run_id: Which run it is a view of.
-        num_steps: Of the run.
-        say: Whom to tell.
+        run_id: The id of the run.
+        num_steps: The number of steps after which the run is finished.
+        say: Called with each line of progress.
     """
 
     def __init__(self, run_id: str, num_steps: int, say: Say) -> None:
@@ -71,23 +71,23 @@ class StepsView:
         self._said = 0.0
 
     def take(self, record: Record) -> None:
-        """Tell of a step, if it is time."""
+        """Say which step this is, if the last line was said a while ago."""
         now = time.monotonic()
         if now - self._said > SAID_EVERY_S:
             self._said = now
             self._say({"steps": {self._run_id: record.step}, "of": self._num_steps})
 
     def close(self, summary: RunSummary | None) -> None:
-        """Tell how it ended."""
+        """Say how the run ended."""
         if summary is not None:
             self._say({"ended": summary.as_dict()})
 
 
 class ProgressReader:
-    """Reads what all workers have said since it last looked.
+    """Reads the lines that workers have written since the last look.
 
     Args:
-        folder: Of their files.
+        folder: The folder that holds the files of all workers.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,7 +95,7 @@ class ProgressReader:
         self._read: dict[Path, int] = {path: path.stat().st_size for path in folder.glob("*.jsonl")}
 
     def new_lines(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines that are new; one that is being written waits for the next time, half a line is left out."""
+        """Yield the new lines. A line without its end waits for the next call; a damaged line is left out."""
         for path in sorted(self._folder.glob("*.jsonl")):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))

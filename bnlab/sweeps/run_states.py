@@ -54,7 +54,7 @@ class RunStates:
     """The state of each run, and how often it failed and was lost.
 
     Args:
-        names: Run ids.
+        names: The ids of the runs that are wanted.
         retries: How often a run that failed is tried again.
 
     Attributes:
@@ -73,7 +73,7 @@ class RunStates:
         """Add runs to the table that are not in it; they are waiting.
 
         Args:
-            names: Run ids.
+            names: The ids of runs that are wanted too.
         """
         for name in names:
             self._states.setdefault(name, WAITING)

@@ -1,4 +1,4 @@
-"""Sweeps that are kept in a file: conf/sweep/<name>.yaml, one line per word."""
+"""Sweeps that are kept in files: conf/sweep/<name>.yaml, one line for each word."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ _WORDS = {None: "null", True: "true", False: "false"}
 
 
 def with_file(overrides: list[str], config_dir: Path | None) -> list[str]:
-    """Put the words of a sweep's file in place of ``sweep=<name>``; what is typed besides wins over the file.
+    """Put the words of a sweep's file in place of ``sweep=<name>``; a typed word wins over the file.
 
     Args:
-        overrides: As they were typed.
-        config_dir: A folder of own options.
+        overrides: The words of the command line, as they were typed.
+        config_dir: A folder with the user's own options; None: there is none but ./conf.
 
     Raises:
-        ConfigError: There is no such file, or it is not a table of keys and values; or two are named.
+        ConfigError: There is no such file, or it is not a table of keys and values; or two files are named.
     """
     named = [text.removeprefix("sweep=") for text in overrides if text.startswith("sweep=")]
     if not named:
@@ -33,7 +33,7 @@ def with_file(overrides: list[str], config_dir: Path | None) -> list[str]:
 
 
 def known_sweeps(config_dir: Path | None) -> dict[str, Path]:
-    """Return the files that hold sweeps, by name; bnlab's own win over a user's."""
+    """Return the files that hold sweeps: name -> file. A file of bnlab's wins over one of the user's."""
     found: dict[str, Path] = {}
     for folder in search_folders(config_dir):
         for path in sorted((folder / "sweep").glob("*.yaml")):
@@ -57,7 +57,7 @@ def _words_of(name: str, config_dir: Path | None) -> dict[str, str]:
 
 
 def _refuse_a_key_given_twice(path: Path, text: str) -> None:
-    """Raise where YAML would let the last line win, and nobody would hear of the other.
+    """Raise where a key stands in two lines: YAML would take the last one, without a word.
 
     Raises:
         ConfigError: A key stands in two lines.
@@ -77,7 +77,7 @@ def _refuse_a_key_given_twice(path: Path, text: str) -> None:
 
 
 def _written(value: Any) -> str:
-    """Return a value as one would type it; a list is a choice."""
+    """Return a value as a user types it on the command line; a list becomes several values."""
     if isinstance(value, list):
         return ",".join(_written(one) for one in value)
     return _WORDS[value] if value is None or isinstance(value, bool) else str(value)

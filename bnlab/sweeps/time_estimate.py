@@ -1,53 +1,54 @@
-"""How long a sweep will take, found out by training a little of it."""
+"""An estimate of how long a sweep will take, from training a little of it."""
 
 import time
 from collections.abc import Sequence
 
 from bnlab import provenance
 from bnlab.experiment.assembly import assemble_cohort
-from bnlab.experiment.checking import check
 from bnlab.seeding import stream_seed
+from bnlab.sweeps.checked_programs import CheckedPrograms
 from bnlab.sweeps.cohorts import PlannedCohort, program
 from bnlab.sweeps.plan import Sweep
 from bnlab.training.precision import computing_with
 
 TRIED_S = 0.25
-"""Seconds of training per program."""
+"""Seconds for which one cohort of each program is trained."""
 
 MOST_PROGRAMS = 8
-"""Programs that are tried; the others are taken for their mean."""
+"""Most programs that are tried. The others count as the mean of these."""
 
 PATIENCE_S = 0.5
-"""Seconds after which a sweep that is about to start tries no further program: it is this long that training waits."""
+"""Seconds after which a sweep that is about to start tries no further program: training waits for the estimate."""
 
 START_S = 6.0
-"""Seconds until a worker has imported torch and opened the data."""
+"""Seconds in which a worker imports torch and opens the data."""
 
 
 def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None, within_s: float | None = None) -> float | None:
     """Return about how many seconds it will take to train what is missing.
 
-    A few steps of one cohort of each program are made, and thrown away. Validations and diagnostics are counted by the
-    images that they look at: a forward pass is a third of a step.
+    One cohort of each program is trained for a few steps, and thrown away. Validations and diagnostics count by their
+    number of images: a forward pass takes a third of a step.
 
     Args:
-        sweep: What was planned.
-        missing: Run ids.
-        jobs: Processes; None: one per core.
-        within_s: Seconds after which no further program is tried; None: up to `MOST_PROGRAMS` are.
+        sweep: The sweep, after `prepared`.
+        missing: The ids of the runs that will be trained, at least one.
+        jobs: Processes that train at a time; None: one per physical core.
+        within_s: Seconds after which no further program is tried; None: up to `MOST_PROGRAMS` are tried.
 
     Returns:
-        None where a run fails when it is tried: the sweep will tell of it, with its log.
+        Seconds; None where a run fails when it is tried: the sweep will tell why, and the run has a log.
     """
     cohorts = [cohort for cohort, _ in sweep.to_train(missing)]
     by_program: dict[str, list[PlannedCohort]] = {}
     for cohort in cohorts:
         by_program.setdefault(f"{cohort.engine} {len(cohort.configs)} {program(cohort.configs[0])}", []).append(cohort)
+    checks = sweep.checks or CheckedPrograms()
     tried: list[tuple[int, float]] = []
     began = time.monotonic()
     try:
         for same in list(by_program.values())[:MOST_PROGRAMS]:
-            tried.append((len(same), _cohort_s(same[0])))
+            tried.append((len(same), _cohort_s(same[0], checks)))
             if within_s is not None and time.monotonic() - began > within_s:
                 break
     except Exception:  # somebody's own layer may raise anything
@@ -57,18 +58,18 @@ def estimate_s(sweep: Sweep, missing: Sequence[str], jobs: int | None, within_s:
     return mean_s * len(cohorts) / num_jobs + (START_S if num_jobs > 1 else 0.0)
 
 
-def _cohort_s(planned: PlannedCohort) -> float:
+def _cohort_s(planned: PlannedCohort, checks: CheckedPrograms) -> float:
     config = planned.configs[0]
-    checked = check(config)
+    checked = checks.check(config)
     with computing_with(checked.num_threads, stream_seed(config.seed, "noise"), checked.device):
         cohort, _ = assemble_cohort(planned.configs, checked, planned.engine)
         steps = cohort.steps()
-        next(steps)  # the first one is slow
-        began, num_made = time.perf_counter(), 0
-        while time.perf_counter() - began < TRIED_S and num_made < checked.plan.num_steps:
+        next(steps)  # the first step is slow
+        began, num_steps_done = time.perf_counter(), 0
+        while time.perf_counter() - began < TRIED_S and num_steps_done < checked.plan.num_steps:
             next(steps)
-            num_made += 1
-        step_s = (time.perf_counter() - began) / num_made
+            num_steps_done += 1
+        step_s = (time.perf_counter() - began) / num_steps_done
     plan, data = checked.plan, checked.data
     num_looked_at = (
         plan.num_steps // plan.eval_every * len(data.validation)

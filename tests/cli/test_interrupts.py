@@ -68,7 +68,8 @@ def pressed_in_an_import_of(module: str, attribute: str, last: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("module", "attribute", "last"), [("torch", "_C", "compile"), ("bnlab.sweeps.workers", "__name__", "kill_workers")]
+    ("module", "attribute", "last"),
+    [("torch", "_C", "compile"), ("bnlab.sweeps.backends.local", "__name__", "LocalBackend")],
 )
 def test_it_waits_for_the_end_of_an_import(module: str, attribute: str, last: str) -> None:
     done = run(pressed_in_an_import_of(module, attribute, last))

@@ -1,19 +1,31 @@
 """Sweeps that go wrong on the way: what is done stays done, and the same call again does the rest."""
 
+import contextlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_backend import FakeBackend
 
+from bnlab.experiment.cohort_run import run_experiment
 from bnlab.runfolder.folder import RunFolder
+from bnlab.sweeps.backends.local import end_workers
 from bnlab.sweeps.execute import SweepResult, execute, run_sweep
 from bnlab.sweeps.plan import plan_sweep, prepared
+from bnlab.sweeps.progress import Say
 from bnlab.training.interruption import Interruption
 
 QUICK = ["data=digits", "data.limit=200", "train.steps=20", "diagnostics=none", "loggers=[]", "name=s", "model.width=8"]
 TROUBLE = ["norm=none,troubled_norms:Troubled", "norm.trouble=trouble.txt"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_worker_left() -> Iterator[None]:
+    yield
+    end_workers()
 
 
 @pytest.fixture(autouse=True)
@@ -133,24 +145,83 @@ def test_a_run_that_fails_when_it_is_trained_anew_is_tried_once_and_keeps_its_re
         assert "Traceback" in planned.run_folder(name).log_path.read_text()
 
 
-def test_a_run_that_fails_and_then_kills_its_worker_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_and_then_kills_its_worker_each_time_is_given_up() -> None:
     planned = prepared(plan_sweep([*QUICK, "sweep.engine=sequential", "seed=0,1"]))
     names = list(planned.configs)
-    num_launches = 0
 
-    def launch(folder: Path, *_: object) -> Exception | None:
-        nonlocal num_launches
-        num_launches += 1
-        assert num_launches < 20, "there is no end to it"
-        (folder / "progress").mkdir(exist_ok=True)
-        line = {"refused": names, "reason": "it failed"} if num_launches == 1 else {"steps": dict.fromkeys(names, 1)}
-        with (folder / "progress" / "worker-1.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        return None if num_launches == 1 else RuntimeError("it was killed")
+    def happens(runs: list[str], say: Say) -> str | None:
+        say(
+            {"refused": runs, "reason": "it failed"} if len(backend.batches) == 1 else {"steps": dict.fromkeys(runs, 1)}
+        )
+        return None if len(backend.batches) == 1 else "it was killed"
 
-    monkeypatch.setattr("bnlab.sweeps.execute.launch", launch)
-    result = execute(planned, names, jobs=2, retries=1)
-    assert all("its worker was lost" in result.reasons[name] for name in names)
+    backend = FakeBackend(happens)
+    result = execute(planned, names, jobs=2, retries=1, backend=backend)
+    assert result.reasons == dict.fromkeys(names, "its worker was lost: it was killed")
+
+
+def test_of_several_suspects_each_is_trained_alone_and_the_one_that_kills_its_worker_is_given_up() -> None:
+    planned = prepared(plan_sweep([*QUICK, "sweep.engine=sequential", "norm=none", "seed=0,1,2"]))
+    killer, *others = planned.configs
+
+    def happens(runs: list[str], say: Say) -> str | None:
+        say({"steps": dict.fromkeys(runs, 1)})
+        if len(backend.batches) == 1 or runs == [killer]:  # at first the workers of all runs are killed with it
+            return "it was killed"
+        for name in runs:
+            run_experiment(planned.configs[name], planned.run_folder(name))
+        return None
+
+    backend = FakeBackend(happens)
+    result = execute(planned, list(planned.configs), jobs=3, backend=backend)
+    assert backend.batches[0] == [[name] for name in planned.configs]
+    assert backend.batches[1:] == [[[killer]], [[others[0]]], [[others[1]]], [[killer]]]
+    assert counts(result) == {"finished": 2, "interrupted": 1}
+    assert result.reasons == {killer: "its worker was lost: it was killed"}
+
+
+def test_a_sweep_whose_parts_do_not_begin_ends_with_the_reason() -> None:
+    planned = prepared(plan_sweep([*QUICK, "norm=none", "seed=0,1"]))
+    backend = FakeBackend(lambda _, __: "no such partition")
+    result = execute(planned, list(planned.configs), backend=backend)
+    assert result.reasons == dict.fromkeys(planned.configs, "it could not be begun: no such partition")
+    assert len(backend.batches) == 2
+
+
+def test_a_run_that_was_stopped_by_a_signal_to_its_worker_is_submitted_again_and_does_not_count_as_a_death() -> None:
+    planned = prepared(plan_sweep([*QUICK, "norm=none", "seed=0"]))
+    (name,) = planned.configs
+
+    def happens(runs: list[str], say: Say) -> str | None:
+        say({"steps": dict.fromkeys(runs, 1)})
+        if len(backend.batches) < 5:
+            say({"ended": {"run_id": name, "status": "interrupted"}})
+            return "it was killed"
+        run_experiment(planned.configs[name], planned.run_folder(name))
+        return None
+
+    backend = FakeBackend(happens)
+    assert counts(execute(planned, [name], backend=backend)) == {"finished": 1}
+    assert len(backend.batches) == 5
+
+
+@pytest.mark.parametrize("ends", ["asked", KeyboardInterrupt, ZeroDivisionError])
+def test_a_sweep_that_is_cut_off_cancels_its_parts(ends: "str | type[BaseException]") -> None:
+    planned = prepared(plan_sweep([*QUICK, "sweep.engine=sequential", "norm=none", "seed=0,1,2"]))
+    interruption = Interruption()
+
+    def happens(_: list[str], __: Say) -> str | None:
+        if isinstance(ends, str):
+            interruption.is_asked = True
+            return "it was killed"
+        raise ends
+
+    backend = FakeBackend(happens)
+    with contextlib.nullcontext() if isinstance(ends, str) else pytest.raises(ends):
+        execute(planned, list(planned.configs), jobs=3, interruption=interruption, backend=backend)
+    assert backend.cancelled == [not isinstance(ends, str)]
+    assert len(backend.batches) == 1
+    assert not list(Path("runs/s").glob(".parts*"))
 
 
 def test_only_those_that_failed_are_trained_if_that_is_asked() -> None:

@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 
 from bnlab.config.compose import hydra_of_our_own
 from bnlab.sweeps.backends.backend import END_WITHIN_S, PartEnded, in_one_line
-from bnlab.sweeps.parts import part_path, train_part
+from bnlab.sweeps.parts import part_path
+from bnlab.sweeps.worker import train_part
 
 
 class HydraBackend:

@@ -17,7 +17,7 @@ from loky import BrokenProcessPool, ProcessPoolExecutor
 from loky.process_executor import ShutdownExecutorError
 
 from bnlab.sweeps.backends.backend import PartEnded, in_one_line
-from bnlab.sweeps.parts import train_part
+from bnlab.sweeps.worker import train_part
 
 IDLE_S = 300.0
 """Seconds after which a worker without a part ends: a notebook may train another sweep."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bnlab.sweeps.backends.backend import END_WITHIN_S, PartEnded, in_one_line
-from bnlab.sweeps.parts import train_part
+from bnlab.sweeps.worker import train_part
 
 
 class RayBackend:

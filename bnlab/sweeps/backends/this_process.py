@@ -3,12 +3,16 @@
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bnlab.sweeps.backends.backend import PartEnded
-from bnlab.sweeps.parts import read_part, train_cohorts
+from bnlab.sweeps.parts import read_part
 from bnlab.sweeps.progress import Say
+from bnlab.sweeps.worker import train_cohorts
 from bnlab.training.interruption import Interruption
+
+if TYPE_CHECKING:
+    from bnlab.sweeps.checked_programs import CheckedPrograms
 
 
 class ThisProcess:
@@ -17,12 +21,14 @@ class ThisProcess:
     Args:
         say: Called with each line of progress, since nobody can read files meanwhile.
         interruption: Asked after each step whether training should stop, with a checkpoint.
+        checks: What was found when the sweep was prepared; None: each cohort is checked.
     """
 
     has_process_per_part: ClassVar[bool] = False
 
-    def __init__(self, say: Say, interruption: Interruption) -> None:
+    def __init__(self, say: Say, interruption: Interruption, checks: "CheckedPrograms | None" = None) -> None:
         self._say = say
+        self._checks = checks
         self._interruption = interruption
         self._waiting: deque[Path] = deque()
 
@@ -35,7 +41,7 @@ class ThisProcess:
         if not self._waiting:
             return []
         part = self._waiting.popleft()
-        train_cohorts(read_part(part), part.parent, self._say, self._interruption)
+        train_cohorts(read_part(part), part.parent, self._say, self._interruption, self._checks)
         return [PartEnded(part, None)]
 
     def cancel(self, *, at_once: bool = False) -> None:  # noqa: ARG002

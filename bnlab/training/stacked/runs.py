@@ -71,7 +71,8 @@ class VectorizedRuns(Cohort):
         self._accumulation = first.train.accumulation
         self._make_room(configs)
         for row, config in enumerate(configs):
-            self._fill_row(row, self._build_network(config).state_dict())
+            network = self.network if row == 0 else self._build_network(config)
+            self._fill_row(row, network.state_dict())
 
     def _build_network(self, config: RunConfig) -> Network:
         """Return a network with the initial weights that a run made alone has."""

@@ -9,13 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bnlab.sweeps.parts import working, write_surroundings
+from bnlab.sweeps.parts import write_surroundings
+from bnlab.sweeps.worker import working
 
 WORKER = """
 import sys, time
 from pathlib import Path
-from bnlab.sweeps.parts import working
-with working(Path("parts")) as (_, interruption):
+from bnlab.sweeps.worker import working
+with working(Path("parts") / "part-0.json") as (_, interruption):
     Path("begun").touch()
     for _ in range(1000):
         if interruption.is_asked:
@@ -52,7 +53,7 @@ def test_a_worker_halts_and_ends_when_its_parent_is_killed() -> None:
 def test_the_sweep_itself_may_outlive_the_shell_that_began_it(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("parts").mkdir()
     write_surroundings(Path("parts"))
-    with working(Path("parts")) as (_, interruption):
+    with working(Path("parts") / "part-0.json") as (_, interruption):
         monkeypatch.setattr(os, "getppid", lambda: 1)
         time.sleep(0.7)
         assert not interruption.is_asked

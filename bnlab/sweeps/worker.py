@@ -1,0 +1,167 @@
+"""What a worker does, a process or a job that a backend started: it trains a part, and tells the sweep by files."""
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnlab.errors import BnlabError, RunBusyError
+from bnlab.records import RunSummary
+from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.identity import run_id
+from bnlab.schema import RunConfig
+from bnlab.sweeps.cohorts import PlannedCohort
+from bnlab.sweeps.parts import HALT, STOP, SURROUNDINGS, Part, halt_path, read_part
+from bnlab.sweeps.progress import ProgressFile, Say, StepsView
+from bnlab.training.interruption import Interruption, interruptible
+
+if TYPE_CHECKING:
+    from bnlab.sweeps.checked_programs import CheckedPrograms
+    from bnlab.training.loop import Plan
+
+HALT_SEEN_S = 0.5
+"""Seconds between two looks for a file that asks for a stop."""
+
+
+def train_part(path: Path) -> None:
+    """Train a part, in a worker. The worker tells the sweep of its progress by files in the folder of the part.
+
+    Args:
+        path: The file of the part, as `Part.write` wrote it.
+    """
+    with working(path) as (say, interruption):
+        train_cohorts(read_part(path), path.parent, say, interruption, _checks_of_worker(path.parent))
+
+
+@functools.lru_cache(maxsize=1)
+def _checks_of_worker(folder: Path) -> "CheckedPrograms":  # noqa: ARG001
+    """Return what this worker has checked for one sweep, whose parts lie in one folder."""
+    from bnlab.sweeps.checked_programs import CheckedPrograms  # noqa: PLC0415  (it imports torch)
+
+    return CheckedPrograms()
+
+
+@contextlib.contextmanager
+def working(part: Path) -> Iterator[tuple[Say, Interruption]]:
+    """Prepare this process for a part: its folder, its environment, and its ears for a wish to stop.
+
+    After a signal such as SIGTERM, training stops with a checkpoint, and then the process ends. To the sweep this is a
+    worker that died; the runs are submitted again. The process ends in the same way when its parent is gone: without
+    the sweep, nobody would tell it to stop.
+
+    Args:
+        part: The file of the part.
+
+    Yields:
+        A function that tells the sweep of progress, and the interruption that says whether training should stop.
+    """
+    folder = part.parent
+    facts = json.loads((folder / SURROUNDINGS).read_text(encoding="utf-8"))
+    for name, value in facts["environment"].items():
+        os.environ[name] = value
+    in_the_folder_of_the_sweep = contextlib.chdir(facts["folder"])  # a worker may stay from a sweep in another folder
+    is_the_sweep = (facts["host"], facts["pid"]) == (socket.gethostname(), os.getpid())  # it may outlive its shell
+    parent = None if is_the_sweep else _parent()
+    with in_the_folder_of_the_sweep, interruptible() as interruption, _watching_for_a_stop(part, interruption, parent):
+        yield ProgressFile(folder / "progress").say, interruption
+    if interruption.signals or parent not in {None, os.getppid()}:  # no handler of submitit's has ended the process
+        logging.shutdown()
+        os._exit(interruption.exit_status)  # loky would hand a SystemExit to the sweep
+
+
+@functools.cache
+def _parent() -> int:
+    """Return the parent that this process had when it got its first part."""
+    return os.getppid()
+
+
+@contextlib.contextmanager
+def _watching_for_a_stop(part: Path, interruption: Interruption, parent: int | None) -> Iterator[None]:
+    """Ask for a stop when the sweep does, by a file, or when the parent is gone.
+
+    The sweep may run on another machine, from where no signal reaches this process.
+    """
+    done = threading.Event()
+
+    def is_to_stop() -> bool:
+        return (part.parent / HALT).exists() or halt_path(part).exists() or parent not in {None, os.getppid()}
+
+    def look() -> None:
+        while not done.wait(HALT_SEEN_S):
+            if is_to_stop():
+                interruption.is_asked = True
+                return
+
+    if is_to_stop():  # the parent may have gone between two parts
+        interruption.is_asked = True
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def train_cohorts(
+    part: Part,
+    folder: Path,
+    say: Say,
+    interruption: Interruption | None = None,
+    checks: "CheckedPrograms | None" = None,
+) -> None:
+    """Train the cohorts of a part, one after another. After a failure the others follow, unless the part says no.
+
+    Args:
+        part: The part that this worker got.
+        folder: The folder of the part's file; the file `STOP` in it keeps further cohorts from beginning.
+        say: Called with each line of progress.
+        interruption: Asked after each step whether training should stop, with a checkpoint; None: nobody asks for it.
+        checks: What was found for the programs of the sweep; None: each cohort is checked.
+    """
+    for cohort in part.cohorts:
+        if (folder / STOP).exists() or (interruption is not None and interruption.is_asked):
+            return
+        folders = {name: RunFolder(part.sweep_folder / name) for name in map(run_id, cohort.configs)}
+        older = {name: folder.result_stamp() for name, folder in folders.items()} if part.again else {}
+        try:
+            train_cohort(cohort, part, say, interruption, checks)
+        except RunBusyError:
+            say({"busy": list(folders)})
+        except BnlabError as error:
+            without = [name for name, folder in folders.items() if folder.result_stamp() in {None, older.get(name)}]
+            say({"refused": without, "reason": str(error)})
+            if part.stop_on_error:
+                (folder / STOP).touch()
+
+
+def train_cohort(
+    cohort: PlannedCohort,
+    part: Part,
+    say: Say,
+    interruption: Interruption | None = None,
+    checks: "CheckedPrograms | None" = None,
+) -> list[RunSummary]:
+    """Train the runs of a cohort that have no result; return the outcomes of all its runs.
+
+    Raises:
+        RunBusyError: Another process trains one of its runs.
+        BnlabError: It failed.
+    """
+    from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415
+    from bnlab.experiment.recorder import Member  # noqa: PLC0415  (they import torch; planning need not wait for it)
+
+    def open_view(config: RunConfig, name: str, plan: "Plan") -> StepsView:  # noqa: ARG001
+        return StepsView(name, plan.num_steps, say)
+
+    checked = None if checks is None else checks.check(cohort.configs[0])
+    members = [Member(config, RunFolder(part.sweep_folder / run_id(config)), part.swept) for config in cohort.configs]
+    return run_cohort(
+        members, cohort.engine, again=part.again, open_view=open_view, interruption=interruption, checked=checked
+    )
