@@ -65,7 +65,7 @@ def run_search(
     """Execute a search.
 
     Args:
-        search: The search, planned.
+        search: The search, as `plan_search` returned it.
         on_error: ``stop``: after a failure no further trial begins.
         retries: How often a run that failed is tried again at once.
         again: Begin the search anew, and train its runs anew.

@@ -135,7 +135,7 @@ def test_a_search_that_is_interrupted_ends_as_one_that_was_not() -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills otherwise")
 @pytest.mark.parametrize("after", [1, 3])
 def test_a_search_that_is_killed_ends_as_one_that_was_not(after: int) -> None:
-    words = [LR, "norm=batch,none", "train.steps=400", "train.checkpoint_every=20", "hydra.sweeper.n_trials=5"]
+    words = [LR, "norm=batch,none", "train.steps=200", "train.checkpoint_every=20", "hydra.sweeper.n_trials=4"]
     words += ["hydra.sweeper.sampler.n_startup_trials=2", "hydra.sweeper.pruner=median"]
     words += ["hydra.sweeper.pruner.n_startup_trials=2", "train.eval_every=20"]
     whole = search(*words, runs="whole")
