@@ -7,6 +7,7 @@ the trial with those that were told before it was chosen.
 """
 
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -202,8 +203,9 @@ def open_storage(url: str | None, journal: Path) -> Any:
     optuna = import_optuna()
     if url is None:
         _cut_off_half_a_line(journal)
-        backend = optuna.storages.journal.JournalFileBackend(str(journal))
-        return optuna.storages.journal.JournalStorage(backend)
+        place = optuna.storages.journal
+        lock = place.JournalFileOpenLock(str(journal)) if os.name == "nt" else None  # no links on Windows
+        return place.JournalStorage(place.JournalFileBackend(str(journal), lock))
     try:
         return optuna.storages.get_storage(url)
     except Exception as error:  # of a database driver, or that there is none

@@ -23,7 +23,7 @@ class RunPool:
 
     Args:
         sweep_folder: The folder in which the runs' folders lie.
-        backend: Trains the parts.
+        backend: Trains the parts; it has none yet.
         swept: The dotted keys in which the runs differ.
         again: Train runs anew that have a result from before.
         retries: How often a run that failed is tried again at once.

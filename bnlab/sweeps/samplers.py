@@ -81,11 +81,11 @@ def build_pruner(name: str, options: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: There is no such pruner or option, or an option has a value that the pruner cannot take.
     """
-    given = dict(options)
+    given, more = dict(options), {}
     if name == "patient":
         wrapped = given.pop("wrapped_pruner", None)
-        given["wrapped_pruner"] = None if wrapped is None else build_pruner(str(wrapped), {})
-    return _build("pruner", name, given)
+        more["wrapped_pruner"] = None if wrapped is None else build_pruner(str(wrapped), {})
+    return _build("pruner", name, given, more)
 
 
 def build_sampler(name: str, options: Mapping[str, Any], seed: int, axes: Sequence[Axis]) -> Any:
@@ -103,7 +103,7 @@ def build_sampler(name: str, options: Mapping[str, Any], seed: int, axes: Sequen
     more: dict[str, Any] = {"seed": seed}
     if name == "grid":
         more["search_space"] = {axis.key: list(choices(axis)) for axis in axes}
-    return _build("sampler", name, {**options, **more})
+    return _build("sampler", name, options, more)
 
 
 def choices(axis: Axis) -> Sequence[Any]:
@@ -114,13 +114,14 @@ def choices(axis: Axis) -> Sequence[Any]:
     return range(low, high + 1)
 
 
-def _build(kind: str, name: str, given: Mapping[str, Any]) -> Any:
+def _build(kind: str, name: str, given: Mapping[str, Any], more: Mapping[str, Any]) -> Any:
     """Return an object of one of Optuna's classes.
 
     Args:
-        kind: ``sampler`` or ``pruner``.
+        kind: Which of the two it is: ``sampler`` or ``pruner``.
         name: The name of the class in `SAMPLERS` or `PRUNERS`.
-        given: The arguments of the class, by name.
+        given: The arguments of the class that the user gives, by name.
+        more: The arguments that bnlab gives.
 
     Raises:
         ConfigError: It cannot be built.
@@ -135,14 +136,14 @@ def _build(kind: str, name: str, given: Mapping[str, Any]) -> Any:
     for option, value in given.items():
         _check_option(word, name, option, value, parameters)
     for option, parameter in parameters.items():
-        if parameter.default is parameter.empty and option not in given:
+        if parameter.default is parameter.empty and option not in {*given, *more}:
             raise ConfigError(f"{word}={name} needs {word}.{option}. Write {word}.{option}=VALUE besides.")
     if name == "cmaes" and importlib.util.find_spec("cmaes") is None:
         raise ConfigError(f"{word}=cmaes needs the package cmaes. Install it by pip install 'bnlab[optuna]'.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the class is experimental, or the option is to go in a later version
         try:
-            return getattr(place, known[name])(**given)
+            return getattr(place, known[name])(**given, **more)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{word}={name}: {str(error).strip().splitlines()[0].rstrip('.')}.") from None
 
@@ -153,11 +154,9 @@ def _check_option(word: str, name: str, option: str, value: Any, parameters: Map
     Raises:
         ConfigError: There is no such option, or it has a value of a wrong type.
     """
-    if option in {"seed", "search_space", "wrapped_pruner"} and option in parameters:
-        return  # bnlab's own code has built the value
     types = {one: _types_of(parameter) for one, parameter in parameters.items() if _types_of(parameter)}
     if option not in types:
-        cure = did_you_mean(option, {*types, *({"seed"} & set(parameters))}) if types else "It has no options."
+        cure = did_you_mean(option, types) if types else "It has no options."
         raise ConfigError(f"{word}.{option} is not a setting of {word}={name}. {cure}")
     is_of_a_type = any(
         isinstance(value, _TYPES[one][0]) and (one == "bool" or not isinstance(value, bool)) for one in types[option]
@@ -227,7 +226,7 @@ def suggest(trial: Any, axis: Axis) -> Any:
 
     Args:
         trial: A trial of Optuna's that has not been told.
-        axis: The setting.
+        axis: The setting, and the values that it may have.
     """
     if not axis.is_interval:
         return trial.suggest_categorical(axis.key, axis.values)

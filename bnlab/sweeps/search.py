@@ -146,7 +146,7 @@ def plan_search(
         raise ConfigError(
             "a search needs something to choose, such as norm=batch,none or 'optim.lr=tag(log, interval(1e-3, 10))'."
         )
-    method = method_of(sweeper)
+    method, num_trials = method_of(sweeper), count(sweeper, "n_trials")
     num_jobs = jobs if jobs is not None and "n_jobs" not in sweeper else count(sweeper, "n_jobs")
     fixed = [text for text in words if text not in axes]
     configs, warnings = _tried(fixed, list(axes.values()), config_dir)
@@ -154,7 +154,6 @@ def plan_search(
         warnings.append("seed is searched like any other setting: the best trial will be the luckiest. Give one seed.")
     flat = flatten(configs[0].as_dict())
     numbers = [_as_its_type(axis, flat.get(axis.key)) for axis in axes.values()]
-    num_trials = count(sweeper, "n_trials")
     if method.sampler in NEEDS_LISTS:
         num_trials = min(num_trials, _num_combinations(method.sampler, numbers))
     return Search(

@@ -65,7 +65,7 @@ def run_search(
     """Execute a search.
 
     Args:
-        search: The search, planned.
+        search: The search, as `plan_search` returned it.
         on_error: ``stop``: after a failure no further trial begins.
         retries: How often a run that failed is tried again at once.
         again: Begin the search anew, and train its runs anew.
@@ -158,9 +158,10 @@ class _Searching:
         if len(done) == len(trials) and self.num_chosen >= self.search.num_trials:
             self._repeat_failures(done)
         for trial in trials:
-            if "run" in trial.user_attrs:
-                self.seeds[trial.user_attrs["run"]] = trial.user_attrs["seed"]
-            is_lost = trial.state == states.COMPLETE and not self.pool.is_done(trial.user_attrs["run"])
+            run = trial.user_attrs.get("run")
+            if run is not None:
+                self.seeds[run] = trial.user_attrs["seed"]
+            is_lost = run is not None and trial.state == states.COMPLETE and not self.pool.is_done(run)
             if trial.state == states.RUNNING or is_lost:
                 self._open(trial.number, is_told=is_lost)
 
@@ -197,7 +198,7 @@ class _Searching:
             return
         one.trial = Trial(chosen, run_id(one.config), one.config.seed)
         if not is_told:
-            self.study.note(number, run=one.trial.run, seed=one.trial.seed)
+            self.study.note(number, seed=one.trial.seed, run=one.trial.run)  # with a run there is a seed, kill or not
             one.judge = self.study.judge(number, told=number - self.search.num_at_a_time + 1)
         if one.trial.run not in self.seeds:
             self.seeds[str(one.trial.run)] = one.trial.seed

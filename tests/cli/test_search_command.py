@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bnlab.cli.search_command import TrialView
+from bnlab.sweeps.samplers import OLDEST
 
 Say = Callable[..., Any]
 
@@ -14,22 +15,19 @@ SEARCH = [*QUICK, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "norm=batc
 LR = "optim.lr=tag(log, interval(1e-3, 10))"
 
 
-@pytest.fixture
-def optuna() -> None:
-    """Skip where it is not installed."""
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="no Optuna: pip install 'bnlab[optuna]'")
+pytest.importorskip("optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDEST}: pip install 'bnlab[optuna]'")
 
 
-@pytest.mark.usefixtures("optuna")
 def test_a_search_prints_its_runs_and_the_best_trial_as_one_would_type_it(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SEARCH, LR, "--jobs", "2")
     assert answer.status == 0
     assert "4 runs: 4 finished" in answer.out
     assert "4 trials in" in answer.err
-    assert "2 at a time; norm batch, none; optim.lr from 0.001 to 10.0, logarithmic" in answer.err
+    assert "2 at a time; norm batch, none; optim.lr from 0.001 to 10.0, logarithmic; sampler tpe" in answer.err
     assert sorted(line.split(":")[0] for line in answer.err.splitlines() if line.startswith("trial")) == [
         f"trial {number} of 4" for number in (1, 2, 3, 4)
     ]
+    assert f"all trials: optuna-dashboard {Path('runs/s/search.journal')}" in answer.out
     quiet = bnlab_says("sweep", *SEARCH, LR, "--jobs", "2", "--json", "--quiet")
     runs = [json.loads(line) for line in quiet.out.splitlines()]
     assert quiet.err == ""
@@ -40,7 +38,6 @@ def test_a_search_prints_its_runs_and_the_best_trial_as_one_would_type_it(bnlab_
     assert json.loads(again.out)["run_id"] == best["run_id"]
 
 
-@pytest.mark.usefixtures("optuna")
 def test_a_search_leaves_its_arms_for_tensorboard_and_no_figure_of_a_grid_that_it_does_not_have(
     bnlab_says: Say,
 ) -> None:
@@ -51,7 +48,6 @@ def test_a_search_leaves_its_arms_for_tensorboard_and_no_figure_of_a_grid_that_i
     assert not list(Path("runs/s").glob("lr-sensitivity*"))
 
 
-@pytest.mark.usefixtures("optuna")
 def test_a_dry_run_says_what_would_be_searched_and_makes_nothing(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SEARCH, LR, "seed=0,1", "--dry-run")
     assert (answer.status, answer.out) == (0, "")
@@ -61,7 +57,6 @@ def test_a_dry_run_says_what_would_be_searched_and_makes_nothing(bnlab_says: Say
     assert bnlab_says("sweep", *SEARCH, LR, "--dry-run", "--quiet").err == ""
 
 
-@pytest.mark.usefixtures("optuna")
 def test_a_search_with_a_run_that_fails_says_so_and_exits_with_one(bnlab_says: Say) -> None:
     Path("broken_norms.py").write_text(
         "import torch\n\nclass Broken(torch.nn.Identity):\n    def forward(self, x):\n"
@@ -82,15 +77,26 @@ def test_what_makes_no_sense_for_a_search_is_refused_in_one_sentence(bnlab_says:
     assert answer.err == "error: --only failed: a search does not know its runs beforehand. Leave it out.\n"
 
 
-def test_a_trial_is_told_once_though_its_search_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
-    view = TrialView(3)
-    first = {"trial": 0, "chosen": {"norm": "batch"}, "run": "a", "seed": 0}
-    for line in (first, {**first, "value": 0.5}, first, {**first, "value": 0.5}, {"steps": {"a": 3}, "of": 9}):
-        view.take(line)
-    view.take({**first, "trial": 1, "value": 0.75})
-    view.take({**first, "trial": 2, "problem": "two and two are five"})
+def test_a_line_says_what_became_of_a_trial(capsys: pytest.CaptureFixture[str]) -> None:
+    view = TrialView(9)
+    trial = {"chosen": {"norm": "batch"}, "run": "a", "seed": 0, "value": None, "problem": None, "pruned_at": None}
+    view.take({"told": 4, "best": 0.875})
+    view.take({"steps": {"a": 3}, "of": 9})
+    view.take({"trial": 4, **trial, "value": 0.5})
+    view.take({"trial": 5, **trial, "value": 0.75})
+    view.take({"trial": 6, **trial, "value": 1.5, "pruned_at": 60})
+    view.take({"trial": 7, **trial, "problem": "two and two are five"})
     assert capsys.readouterr().err.splitlines() == [
-        "trial 1 of 3: norm=batch: validation loss 0.5000, best 0.5000",
-        "trial 2 of 3: norm=batch: validation loss 0.7500, best 0.5000",
-        "trial 3 of 3: norm=batch: failed: two and two are five",
+        "4 trials of an earlier call, best 0.8750",
+        "trial 5 of 9: norm=batch: validation loss 0.5000, best 0.5000",
+        "trial 6 of 9: norm=batch: validation loss 0.7500, best 0.5000",
+        "trial 7 of 9: norm=batch: stopped early at step 60, validation loss 1.500",
+        "trial 8 of 9: norm=batch: failed: two and two are five",
     ]
+
+
+def test_a_database_that_is_not_there_is_told_in_one_sentence(bnlab_says: Say) -> None:
+    answer = bnlab_says("sweep", *SEARCH, LR, "hydra.sweeper.storage=trials.db")
+    assert (answer.status, answer.out) == (2, "")
+    assert "Give the URL of a database, such as sqlite:///" in answer.err.splitlines()[-1]
+    assert not Path("runs").exists()
