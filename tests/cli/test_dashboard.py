@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,6 +61,7 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+@pytest.mark.slow
 def test_it_prints_its_address_and_ends_with_ctrl_c(start: Callable[..., subprocess.Popen[str]]) -> None:
     bnlab.train(QUICK)
     port = free_port()
@@ -79,6 +81,7 @@ def sweep() -> Path:
     return Path("runs/mine").absolute()
 
 
+@pytest.mark.slow
 def test_a_sweep_is_shown_by_its_name_with_its_arms_and_the_pages_to_look_at(
     sweep: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -106,8 +109,12 @@ def test_what_ends_while_it_is_shown_joins_its_arm(sweep: Path, monkeypatch: pyt
 
     def one_more_ends(folder: Path, known: frozenset[str] | None) -> frozenset[str]:
         if known is not None:
-            other = bnlab.train([*QUICK, "name=mine", "seed=1"])
-            write_sweep(folder, ["seed=0,1"], [next(iter(known)), other.run_id])
+            (first,) = known
+            other = folder / first.replace("-s0-", "-s1-")
+            shutil.copytree(folder / first, other)
+            manifest = (other / "manifest.json").read_text()
+            (other / "manifest.json").write_text(manifest.replace('"seed": 0', '"seed": 1'))
+            write_sweep(folder, ["seed=0,1"], [first, other.name])
         now = refresh(folder, known)
         sizes.append(len(now))
         return now
@@ -153,6 +160,7 @@ def test_a_name_that_is_not_there_gets_one_line(bnlab_says: Say, sweep: Path) ->
     assert "Did you mean mine?" in answer.err
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_gets_one_line(sweep: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

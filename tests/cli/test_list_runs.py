@@ -2,11 +2,13 @@ import csv
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from written_runs import write_planned
 
 import bnlab
 from bnlab.cli import list_runs
@@ -14,12 +16,20 @@ from bnlab.cli import list_runs
 Say = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def _five_runs() -> None:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five runs, of which one diverged."""
+    runs = tmp_path_factory.mktemp("trained")
     for norm in ("batch", "none"):
         for seed in (0, 1):
-            bnlab.train(["data=synthetic", "train.steps=20", f"norm={norm}", f"seed={seed}", "name=s"])
-    bnlab.train(["data=synthetic", "train.steps=40", "norm=none", "optim.lr=1e5"])
+            bnlab.train(["data=synthetic", "train.steps=20", f"norm={norm}", f"seed={seed}", "name=s"], runs=runs)
+    bnlab.train(["data=synthetic", "train.steps=40", "norm=none", "optim.lr=1e5"], runs=runs)
+    return runs
+
+
+@pytest.fixture(autouse=True)
+def _five_runs(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "runs", ignore=shutil.ignore_patterns("*.pt", "events*"))
 
 
 def test_rows_are_filtered_sorted_and_cut(bnlab_says: Say) -> None:
@@ -109,6 +119,6 @@ def test_a_narrow_window_loses_columns_and_never_a_runs_name(
     assert ids <= set(" ".join(lines).split())
 
 
-def test_settings_that_were_swept_and_are_not_in_the_name_are_shown(bnlab_says: Say) -> None:
-    bnlab_says("train", "-m", "-q", "data=synthetic", "train.steps=5", "model.depth=1,2", "name=deep")
+def test_settings_that_were_swept_and_are_not_in_the_name_are_shown(bnlab_says: Say, tmp_path: Path) -> None:
+    write_planned(["data=synthetic", "model.depth=1,2", "name=deep"], lambda *_: {}, tmp_path / "runs")
     assert bnlab_says("list", "runs", "deep").out.splitlines()[1].split()[:3] == ["run", "model.depth", "status"]

@@ -1,9 +1,11 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from written_runs import write_planned
 
 from bnlab.cli.lr_sensitivity_command import words_of_sweep
 from bnlab.results.sweep import read_sweep
@@ -15,6 +17,37 @@ QUICK = [*SMALL, "train.steps=20", "norm=batch,none", "optim.lr=0.01,1,1000"]
 SCREENED = [*SMALL, "train.steps=60", "norm=batch,none"]
 
 
+def outcome(_: str, lr: float, seed: int) -> dict[str, Any]:
+    return {"status": "diverged"} if lr == 1000 else {"loss": 1 / (1 + lr) + 0.1 * seed, "accuracy": 0.8}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("written")
+    write_planned(words_of_sweep([word for word in QUICK if word not in {"--jobs", "1"}]), outcome, runs)
+    return runs
+
+
+@pytest.fixture
+def swept(written: Path, tmp_path: Path) -> Path:
+    """The runs of QUICK, all of which have ended."""
+    return Path(shutil.copytree(written, tmp_path / "runs"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write empty files in place of the figure, which takes longer than everything else."""
+
+    def write_nothing(_: object, folder: Path) -> list[Path]:
+        paths = [folder / f"lr-sensitivity.{kind}" for kind in ("svg", "png")]
+        for path in paths:
+            path.touch()
+        return paths
+
+    monkeypatch.setattr("bnlab.report.lr_sensitivity.figure.write_figures", write_nothing)
+
+
+@pytest.mark.slow
 def test_one_command_trains_tells_and_draws(bnlab_says: Say, tmp_path: Path) -> None:
     answer = bnlab_says("lr-sensitivity", *QUICK)
     assert answer.status == 0
@@ -30,19 +63,23 @@ def test_one_command_trains_tells_and_draws(bnlab_says: Say, tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} <= {"runs", "cache"}  # matplotlib keeps its list of fonts
 
 
-def test_a_finished_sweep_is_only_read(bnlab_says: Say, tmp_path: Path) -> None:
-    first = bnlab_says("lr-sensitivity", *QUICK)
-    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.jsonl")}
-    second = bnlab_says("lr-sensitivity", *QUICK, "--by", "loss")
-    assert second.out == first.out
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.jsonl")} == stamps
-    assert "12 there already" in second.err
+@pytest.mark.usefixtures("undrawn")
+def test_a_finished_sweep_is_only_read(bnlab_says: Say, swept: Path) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in swept.rglob("metrics.jsonl")}
+    answer = bnlab_says("lr-sensitivity", *QUICK)
+    for words in ("Where it trains", "How much it matters: the loss", "max lr", "/ none's max", "lr sensitivity"):
+        assert words in answer.out
+    assert {path: path.stat().st_mtime_ns for path in swept.rglob("metrics.jsonl")} == stamps
+    assert (answer.status, len(stamps)) == (0, 12)
+    assert "12 there already" in answer.err
 
 
+@pytest.mark.usefixtures("swept", "undrawn")
 def test_piped_output_is_plain(bnlab_says: Say) -> None:
     assert "\x1b" not in bnlab_says("lr-sensitivity", *QUICK).out
 
 
+@pytest.mark.usefixtures("swept", "undrawn")
 def test_json_is_one_object_and_nothing_else(bnlab_says: Say) -> None:
     answer = bnlab_says("lr-sensitivity", "--json", *QUICK)
     facts = json.loads(answer.out, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
@@ -52,12 +89,14 @@ def test_json_is_one_object_and_nothing_else(bnlab_says: Say) -> None:
     assert all(Path(path).exists() for path in facts["figures"])
 
 
+@pytest.mark.usefixtures("swept", "undrawn")
 def test_quiet_prints_nothing_and_still_draws(bnlab_says: Say, tmp_path: Path) -> None:
     answer = bnlab_says("lr-sensitivity", "--quiet", *QUICK)
     assert (answer.status, answer.out, answer.err) == (0, "", "")
     assert list(tmp_path.rglob("lr-sensitivity.svg"))
 
 
+@pytest.mark.usefixtures("swept", "undrawn")
 def test_the_accuracy_can_be_asked_for(bnlab_says: Say) -> None:
     answer = bnlab_says("lr-sensitivity", *QUICK, "--by", "accuracy")
     assert "How much it matters: the accuracy" in answer.out
@@ -71,6 +110,7 @@ def test_a_dry_run_makes_nothing(bnlab_says: Say, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("manifest.json"))
 
 
+@pytest.mark.usefixtures("swept", "undrawn")
 def test_a_terminal_that_knows_no_braille_gets_full_stops(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bnlab.cli.sensitivity_tables._knows_braille", lambda: False)
     chart = bnlab_says("lr-sensitivity", *QUICK).out.partition("validation loss at the end")[2]
@@ -79,7 +119,7 @@ def test_a_terminal_that_knows_no_braille_gets_full_stops(bnlab_says: Say, monke
 
 
 def test_one_learning_rate_is_named_before_anything_is_trained(bnlab_says: Say, tmp_path: Path) -> None:
-    answer = bnlab_says("lr-sensitivity", *SMALL, "optim.lr=0.1")
+    answer = bnlab_says("lr-sensitivity", *SMALL, "norm=batch", "optim.lr=0.1")
     assert (answer.status, answer.out) == (2, "")
     assert "needs 2 or more learning rates, got optim.lr=0.1 alone" in answer.err
     assert not (tmp_path / "runs").exists()
@@ -93,6 +133,7 @@ def test_wrong_input_is_told_in_a_few_lines(bnlab_says: Say, tmp_path: Path, wor
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_missing_and_the_status_is_1(
     bnlab_says: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +168,9 @@ def test_the_default_is_the_file_and_what_is_typed_wins() -> None:
 def test_epochs_that_are_typed_are_not_overruled_by_the_files_steps() -> None:
     for config in plan_sweep(words_of_sweep(["train.epochs=2", "norm=none", "seed=0"])).configs.values():
         assert (config.train.steps, config.train.epochs) == (None, 2)
-    for config in plan_sweep(words_of_sweep(["train.epochs=2", "train.steps=7", "seed=0"])).configs.values():
+    for config in plan_sweep(
+        words_of_sweep(["train.epochs=2", "train.steps=7", "norm=none", "seed=0"])
+    ).configs.values():
         assert config.train.steps == 7
 
 
@@ -136,6 +179,7 @@ def test_another_sweeps_file_can_be_taken() -> None:
     assert {config.model.activation for config in sweep.configs.values()} == {"sigmoid"}
 
 
+@pytest.mark.slow
 def test_a_range_test_says_that_it_is_a_screen_and_leaves_nothing_behind(bnlab_says: Say, tmp_path: Path) -> None:
     answer = bnlab_says("lr-sensitivity", "--range-test", *SCREENED, "optim.lr=0.01,1000")
     assert answer.status == 0
@@ -178,21 +222,27 @@ def test_an_option_that_a_range_test_cannot_follow_is_refused(bnlab_says: Say, o
 
 
 def test_few_steps_for_a_wide_range_are_called_so(bnlab_says: Say) -> None:
-    answer = bnlab_says("lr-sensitivity", "--range-test", *SCREENED, "optim.lr=0.01,1000")
+    words = ["lr-sensitivity", "--range-test", "--dry-run", *SMALL, "train.steps=60", "norm=none"]
+    answer = bnlab_says(*words, "optim.lr=0.01,1000")
     assert "60 steps from 0.01 to 1000 are few" in answer.err
     assert "Try train.steps=500." in answer.err
-    enough = bnlab_says("lr-sensitivity", "--range-test", *SCREENED, "optim.lr=0.1,1")
+    enough = bnlab_says(*words, "optim.lr=0.1,1")
     assert "are few" not in enough.err
 
 
-def test_a_long_reference_stands_below_the_table(bnlab_says: Say) -> None:
-    words = [*SMALL, "train.steps=20", "norm=batch,none", "model.activation=relu,tanh", "optim.lr=0.01,0.1"]
+@pytest.mark.usefixtures("undrawn")
+def test_a_long_reference_stands_below_the_table(bnlab_says: Say, tmp_path: Path) -> None:
+    words = ["data=synthetic", "norm=batch,none", "model.activation=relu,tanh", "optim.lr=0.01,0.1", "seed=0"]
+    write_planned(words_of_sweep(words), outcome, tmp_path / "runs")
     answer = bnlab_says("lr-sensitivity", *words)
     assert "/ reference's" in answer.out
     assert "The reference: norm=none with the same other settings" in answer.out
 
 
-def test_an_arm_that_trains_nowhere_has_no_maximum(bnlab_says: Say) -> None:
-    answer = bnlab_says("lr-sensitivity", *SMALL, "train.steps=20", "norm=batch,none", "optim.lr=1e-6,1e-5")
+@pytest.mark.usefixtures("undrawn")
+def test_an_arm_that_trains_nowhere_has_no_maximum(bnlab_says: Say, tmp_path: Path) -> None:
+    words = ["data=synthetic", "norm=batch,none", "optim.lr=0.01,0.1", "seed=0,1"]
+    write_planned(words_of_sweep(words), lambda *_: {"loss": 2.2, "accuracy": 0.11}, tmp_path / "runs")
+    answer = bnlab_says("lr-sensitivity", *words)
     (line, *_) = [line for line in answer.out.splitlines() if line.startswith(" none")]
     assert line.split()[1] == "none"

@@ -45,6 +45,7 @@ def test_the_events_after_the_checkpoint_are_those_of_the_run_that_went_on(resum
     assert [event.value for event in events.Scalars("test/accuracy")] == [1000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_python", [False, True])
 def test_a_live_tensorboard_shows_each_step_and_the_run_once(resumed: Path, in_python: bool) -> None:
     with live_tensorboard(resumed, in_python=in_python) as board:

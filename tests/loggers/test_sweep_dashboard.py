@@ -208,6 +208,7 @@ def check(board: Board, sweep: Path) -> None:
         assert answer.read() == png(6, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_python", [False, True])
 def test_a_live_tensorboard_serves_curves_bands_pictures_and_the_page(sweep: Path, in_python: bool) -> None:
     write_sweep_dashboard(sweep, {"lr_curves": png(6, 4)})
@@ -215,6 +216,7 @@ def test_a_live_tensorboard_serves_curves_bands_pictures_and_the_page(sweep: Pat
         check(board, sweep)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_python", [False, True])
 def test_a_tensorboard_that_looks_on_shows_what_is_new(sweep: Path, in_python: bool) -> None:
     write_sweep_dashboard(sweep)
@@ -229,6 +231,7 @@ def test_a_tensorboard_that_looks_on_shows_what_is_new(sweep: Path, in_python: b
         ]
 
 
+@pytest.mark.slow
 def test_every_run_of_a_sweep_is_once_in_hparams_with_the_swept_keys_alone(tmp_path: Path) -> None:
     grid = expand(["data=synthetic", "train.steps=10", "norm=batch,none", "norm.momentum=0.8", "optim.lr=0.1,1e5"])
     folders = [RunFolder(tmp_path / "s" / run_id(config)) for config in grid.configs]

@@ -91,6 +91,7 @@ def test_the_layout_draws_each_diagnostic_with_all_its_layers_in_one_chart(event
     assert list(charts) == ["accuracy", "loss", "gradient norm", "dead fraction", "saturation"]
 
 
+@pytest.mark.slow
 def test_a_live_tensorboard_serves_the_run_on_the_loopback_address(summary: bnlab.RunSummary) -> None:
     with live_tensorboard(Path(summary.folder).parents[1]) as board:
         assert board.address.startswith("http://127.0.0.1:")

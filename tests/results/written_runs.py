@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.results.sweep import write_sweep
+from bnlab.sweeps.plan import plan_sweep
 
 Outcome = dict[str, Any]
 
@@ -49,6 +50,24 @@ def write_runs(
                     _write_run(folder / name, settings, found)
     write_sweep(folder, [], planned)
     return folder
+
+
+def write_planned(words: list[str], outcome: Callable[[str, float, int], Outcome], runs: Path) -> Path:
+    """Write every run of a sweep as if it had been trained, so that its command only reads it; return its folder.
+
+    Args:
+        words: The overrides of the sweep.
+        outcome: As for `write_runs`; every run must have ended.
+        runs: The folder for all runs.
+    """
+    sweep = plan_sweep(words, runs)
+    for name, config in sweep.configs.items():
+        found = outcome(config.norm.name, config.optim.lr, config.seed)
+        _write_run(sweep.folder / name, config.as_dict(), found)
+        summary = sweep.folder / name / "summary.json"
+        summary.write_text(json.dumps({**json.loads(summary.read_text()), "seed": config.seed}))
+    write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
+    return sweep.folder
 
 
 def _write_run(path: Path, config: dict[str, Any], found: Outcome) -> None:

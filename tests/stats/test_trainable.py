@@ -157,9 +157,23 @@ def counted_by_hand(curve: ResponseCurve, seed: int, place: int) -> tuple[float,
     return min(loss, 2.3), 0.1 if accuracy != accuracy else max(accuracy, 0.1), False
 
 
-@given(response_curves(), st.sampled_from([0.5, 2 / 3, 1.0]))
-@settings(max_examples=300)
+QUOTAS = st.sampled_from([0.5, 2 / 3, 1.0])
+
+
+@given(response_curves(), QUOTAS)
+@settings(max_examples=15)
 def test_the_range_is_what_trying_all_ranges_finds(curve: ResponseCurve, quota: float) -> None:
+    check_range(curve, quota)
+
+
+@pytest.mark.slow
+@given(response_curves(), QUOTAS)
+@settings(max_examples=500)
+def test_the_range_of_many_curves_is_what_trying_all_ranges_finds(curve: ResponseCurve, quota: float) -> None:
+    check_range(curve, quota)
+
+
+def check_range(curve: ResponseCurve, quota: float) -> None:
     num_seeds, num_lrs = len(curve.seeds), len(curve.lrs)
     runs = [[counted_by_hand(curve, s, k) for k in range(num_lrs)] for s in range(num_seeds)]
     mean = [math.fsum(runs[s][k][1] for s in range(num_seeds)) / num_seeds for k in range(num_lrs)]
@@ -186,8 +200,19 @@ def test_the_range_is_what_trying_all_ranges_finds(curve: ResponseCurve, quota: 
 
 
 @given(response_curves())
-@settings(max_examples=200)
+@settings(max_examples=25)
 def test_the_sensitivity_is_what_adding_up_by_hand_gives(curve: ResponseCurve) -> None:
+    check_sensitivity(curve)
+
+
+@pytest.mark.slow
+@given(response_curves())
+@settings(max_examples=500)
+def test_the_sensitivity_of_many_curves_is_what_adding_up_by_hand_gives(curve: ResponseCurve) -> None:
+    check_sensitivity(curve)
+
+
+def check_sensitivity(curve: ResponseCurve) -> None:
     of_loss, of_accuracy = [], []
     for s in range(len(curve.seeds)):
         runs = [counted_by_hand(curve, s, k) for k in range(len(curve.lrs))]
@@ -200,6 +225,7 @@ def test_the_sensitivity_is_what_adding_up_by_hand_gives(curve: ResponseCurve) -
 
 
 @given(response_curves())
+@settings(max_examples=40)
 def test_a_wider_margin_and_a_smaller_quota_never_train_less(curve: ResponseCurve) -> None:
     strict, wide = trained(curve, Rule(margin=0.05)), trained(curve, Rule(margin=0.04))
     best = best_accuracy(curve)

@@ -33,6 +33,7 @@ def test_the_figure_is_written_as_svg_with_text_and_as_png(folder: Path) -> None
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
     found = read_sensitivity(folder)
