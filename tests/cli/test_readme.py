@@ -1,5 +1,6 @@
 """Every command line that README shows, typed as it stands there."""
 
+import functools
 import os
 import re
 import shlex
@@ -13,16 +14,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from costs import cpu_seconds
 from fake_files import cifar_contents, idx_bytes, md5, write_all
 from torchvision.datasets import CIFAR10
 
 import bnlab
-from bnlab.config import compose
+from bnlab import provenance
+from bnlab.config import compose, grammar
+from bnlab.experiment import slicing
+from bnlab.report import style
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
-MOST_STEPS = 10
-"""Steps that a command's runs are cut to: what is tested is that the command works, not what comes out of it."""
+LARGEST = {
+    "train": {"steps": 5, "batch_size": 60},
+    "model": {"width": 16},
+    "data": {"limit": 200},
+    "diagnostics": {"probe_size": 60, "population_size": 60},
+}
+"""Sizes that a command's runs are cut to: what is tested is that the command works, not what it measures."""
 
 ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=ray_cluster")
 """Words of the commands that tests/cluster types."""
@@ -61,6 +71,28 @@ def write_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CIFAR10, "test_list", pairs[-1:])
 
 
+def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs be short and small, and let a list of numbers (seeds, learning rates) be its first and its last."""
+    checked, values_in_order = compose._checked, grammar._values_in_order
+
+    def cut_short(tree: dict[str, Any]) -> Any:
+        smaller = {**tree, "threads": 1}
+        for section, limits in LARGEST.items():
+            cut = {key: min(smaller[section][key] or most, most) for key, most in limits.items()}
+            smaller[section] = {**smaller[section], **cut}
+        return checked(smaller)
+
+    def ends(override: Any) -> list[str]:
+        values = values_in_order(override)
+        return [values[0], values[-1]] if override.key_or_group in {"seed", "optim.lr"} else values
+
+    monkeypatch.setattr(compose, "_checked", cut_short)
+    monkeypatch.setattr(grammar, "_values_in_order", ends)
+    monkeypatch.setattr(provenance, "num_physical_cores", lambda: 1)  # else each sweep starts workers
+    monkeypatch.setattr(style, "DPI", 20)
+    monkeypatch.setattr(slicing, "slice_2d", functools.partial(slicing.slice_2d, num_points=5))
+
+
 @pytest.fixture
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files that README tells its reader to write, data sets, and runs that are cut short."""
@@ -70,47 +102,42 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for code in blocks("python"):
         name = "my_layers" if "class MaxNorm" in code else "my_instruments" if "class LargestWeight" in code else "page"
         Path(f"{name}.py").write_text(code, encoding="utf-8")
-    checked = compose._checked
-
-    def cut_short(tree: dict[str, Any]) -> Any:
-        steps = min(tree["train"]["steps"] or MOST_STEPS, MOST_STEPS)
-        return checked({**tree, "train": {**tree["train"], "steps": steps}, "threads": 1})
-
-    monkeypatch.setattr(compose, "_checked", cut_short)
+    cut_runs(monkeypatch)
 
 
-def press_ctrl_c_in(command: str) -> int:
-    """Type a command that goes on until Ctrl-C; press it as soon as the command says something."""
-    words = [sys.executable, "-m", "bnlab.cli.app", *shlex.split(command)[1:]]
-    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  (a shell's background ignores it)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("http://127.0.0.1:")
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+def press_ctrl_c_in(process: "subprocess.Popen[str]") -> int:
+    """Press Ctrl-C as soon as a command that runs until then has said something."""
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
     return 0 if process.returncode == 130 else process.returncode
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("surroundings")
-def test_every_command_line_of_the_readme_does_what_it_says(bnlab_says: Callable[..., Any]) -> None:
-    wrong = []
+def test_every_command_line_of_the_readme_does_what_it_says(
+    bnlab_says: Callable[..., Any], started: Callable[..., Any]
+) -> None:
+    wrong, costs = [], []
     bnlab.train(["name=my_sweep", "data=digits", "train.steps=5"])
     for command in command_lines():
         if any(word in command for word in ON_A_CLUSTER) or command == "bnlab --install-completion":
             continue
-        typed, began = command, time.monotonic()
-        for run in (*Path("runs/wide").glob("*-*"), *Path("runs/my_sweep").glob("batch-*")):
-            typed = typed.replace("RUN", run.name, 1)
+        typed, began = command, cpu_seconds()
+        several = "sigmoid" if typed.count("RUN") > 1 else "wide"  # a figure per diagnostic, and wide has 45
+        for manifest in sorted(Path("runs").glob(f"{several}/*/manifest.json")):
+            typed = re.sub(r"\bRUN\b", manifest.parent.name, typed, count=1)
         if typed.startswith("bnlab dashboard"):
-            status, err = press_ctrl_c_in(typed), ""
+            status, err = press_ctrl_c_in(started(sys.executable, "-m", "bnlab.cli.app", *shlex.split(typed)[1:])), ""
         else:
             answer = bnlab_says(*shlex.split(typed)[1:])
             status, err = answer.status, answer.err
-        print(f"{time.monotonic() - began:6.1f} s  {typed}")  # shown where the test fails
+        costs.append(f"{cpu_seconds() - began:6.1f} CPU-s  {typed}")
         if status != STATUS.get(command, 0) or "Traceback" in err:
             wrong.append((typed, status, err[-2000:]))
+    print(*costs, sep="\n")  # shown where the test fails
     assert wrong == []
 
 
