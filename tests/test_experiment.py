@@ -19,7 +19,10 @@ from bnlab.experiment.cohort_run import run_experiment
 from bnlab.experiment.observer import RunObserver
 from bnlab.runfolder.folder import RunFolder
 
-QUICK = ["data=synthetic", "train.steps=60", "model.width=16", "train.log_every=10"]
+QUICK = [
+    *["data=synthetic", "train.steps=60", "model.width=16", "train.log_every=10"],
+    *["diagnostics.schedule.log_spaced=0", "diagnostics.schedule.evenly=3"],
+]
 
 
 def metrics(summary: bnlab.RunSummary) -> bytes:
@@ -38,16 +41,18 @@ def run(*overrides: str, runs: str = "runs", again: bool = False) -> bnlab.RunSu
 ARMS = ["batch", "batch_torch", "none", "layer", "group", "rms"]
 
 
-@pytest.mark.parametrize("norm", ARMS)
+@pytest.mark.parametrize("norm", [pytest.param(n, marks=() if n == "batch" else pytest.mark.slow) for n in ARMS])
 def test_the_same_config_and_seed_give_the_same_bytes(norm: str) -> None:
     assert metrics(run(f"norm={norm}", runs="a")) == metrics(run(f"norm={norm}", runs="b"))
 
 
+@pytest.mark.slow
 def test_the_same_config_and_seed_give_the_same_bytes_for_a_cnn_with_augmentation() -> None:
     words = ["model=cnn", "model.width=4", "train.steps=6", "data.flip=true", "data.crop_padding=1"]
     assert metrics(run(*words, runs="a")) == metrics(run(*words, runs="b"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ARMS)
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_diagnostics_and_loggers_leave_the_loss_bit_identical(norm: str, model: str) -> None:
@@ -60,6 +65,7 @@ def test_diagnostics_and_loggers_leave_the_loss_bit_identical(norm: str, model: 
         assert torch.equal(value, torch.load(Path(alone.folder) / "checkpoint.pt", weights_only=True)["model"][key])
 
 
+@pytest.mark.slow
 def test_arms_of_one_seed_share_initial_weights_and_batch_order() -> None:
     weights, orders = {}, {}
     for norm in ARMS:
@@ -78,7 +84,7 @@ def test_the_callers_random_state_threads_and_logging_are_left_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads()
     level = logging.getLogger("bnlab").level
-    run("norm=batch", "threads=2")
+    run("norm=batch", "threads=2", "train.steps=2")
     after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
@@ -200,7 +206,7 @@ def test_the_test_set_is_touched_once_at_the_end() -> None:
 
 
 def test_a_loaded_model_gives_the_recorded_test_accuracy() -> None:
-    summary = run("norm=batch", "model=cnn", "model.width=8")
+    summary = run("norm=batch", "model=cnn", "model.width=4", "train.steps=4")
     model = bnlab.load_model(summary.folder)
     assert isinstance(model, nn.Module)
     assert not model.training
@@ -233,7 +239,7 @@ def test_a_file_written_anew_is_read_anew(tmp_path: Path) -> None:
         images = np.random.RandomState(seed).rand(200, 4)
         np.savez(tmp_path / "x.npz", images=images, labels=(images[:, 0] > 0.5).astype(int))
 
-    words = ["data=npz", f"data.path={tmp_path / 'x.npz'}", "train.batch_size=20"]
+    words = ["data=npz", f"data.path={tmp_path / 'x.npz'}", "train.batch_size=20", "train.steps=10"]
     write(0)
     first = run(*words)
     write(1)
@@ -250,8 +256,8 @@ def test_a_run_of_another_version_says_so_and_where_its_weights_are() -> None:
         bnlab.load_model(folder)
 
 
-def test_the_manifest_says_who_made_it() -> None:
-    manifest = RunFolder(Path(run("threads=2").folder)).read_manifest()
+def test_the_manifest_says_by_whom_and_how_the_run_was_trained() -> None:
+    manifest = RunFolder(Path(run("threads=2", "train.steps=2").folder)).read_manifest()
     assert manifest["status"] == "finished"
     assert manifest["threads"] == 2
     assert manifest["engine"] == "sequential"
@@ -276,9 +282,10 @@ def test_checkpoints_are_written_on_the_way_when_asked_for() -> None:
 
 
 def test_gradient_clipping_and_bfloat16_change_the_training() -> None:
-    plain = run().train_loss
-    assert run("optim.clip_norm=0.01").train_loss != plain
-    assert run("train.precision=bfloat16").train_loss != plain
+    short = ["train.steps=10", "loggers=[]"]
+    plain = run(*short).train_loss
+    assert run("optim.clip_norm=0.01", *short).train_loss != plain
+    assert run("train.precision=bfloat16", *short).train_loss != plain
 
 
 def test_an_own_norm_from_the_current_folder_trains_with_its_options(tmp_path: Path) -> None:
@@ -301,10 +308,10 @@ def test_an_own_norm_from_the_current_folder_trains_with_its_options(tmp_path: P
 def test_noise_drawn_in_training_comes_from_the_seed_and_the_callers_random_state_is_untouched() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = run("norm=batch_noisy")
+    first = run("norm=batch_noisy", "train.steps=10")
     metrics = (Path(first.folder) / "metrics.jsonl").read_bytes()
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    run("norm=batch_noisy", again=True)
+    run("norm=batch_noisy", "train.steps=10", again=True)
     assert (Path(first.folder) / "metrics.jsonl").read_bytes() == metrics
-    assert run("norm=batch_noisy", "seed=1").train_loss != first.train_loss
+    assert run("norm=batch_noisy", "train.steps=10", "seed=1").train_loss != first.train_loss

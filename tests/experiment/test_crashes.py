@@ -1,6 +1,6 @@
 """A process dies, or a disk fails, before any file operation of a run: no result is lost, no run is stuck.
 
-Death is played: from some operation on, every one of them raises, so that nothing that would clean up can.
+Death is simulated: from some operation on, every file operation raises, so that no cleanup can happen.
 """
 
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cut_runs import QUICK, assert_equal, train_until, trained_in_one_go
+from interrupted_runs import QUICK, assert_equal, train_until, trained_in_one_go
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import BnlabError, RunError
@@ -30,7 +30,7 @@ class Death(BaseException):
 
 
 class Operations:
-    """Counts file operations; from some one on, or at that one alone, they do not happen."""
+    """Counts file operations, and lets them fail from one on, or only that one."""
 
     def __init__(self) -> None:
         self.num_seen = 0
@@ -39,13 +39,13 @@ class Operations:
         self.error: Callable[[], BaseException] = Death
 
     def begin(self) -> bool:
-        """Whether the next one fails."""
+        """Count an operation; return whether it fails."""
         self.num_seen += 1
         if self.fails_at is None:
             return False
         return self.num_seen == self.fails_at or (self.for_good and self.num_seen > self.fails_at)
 
-    def come(self) -> None:
+    def check(self) -> None:
         if self.begin():
             raise self.error()
 
@@ -63,7 +63,7 @@ def operations(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operations]:
     append = RunFolder.append
 
     def failing_append(folder: RunFolder, record: Record) -> None:
-        counted.come()
+        counted.check()
         if counted.begin():
             line = record_line(record)
             name = "timings.jsonl" if record.kind == "timing" else "metrics.jsonl"
@@ -79,7 +79,7 @@ def operations(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operations]:
 
 def _failing(operation: Callable[..., Any], counted: Operations) -> Callable[..., Any]:
     def failing(*arguments: Any, **more: Any) -> Any:
-        counted.come()
+        counted.check()
         return operation(*arguments, **more)
 
     return failing
@@ -87,7 +87,7 @@ def _failing(operation: Callable[..., Any], counted: Operations) -> Callable[...
 
 def _failing_halfway(operation: Callable[..., Any], counted: Operations) -> Callable[..., Any]:
     def failing(path: Path, content: Any, **more: Any) -> Any:
-        counted.come()
+        counted.check()
         if counted.begin():
             operation(path, content[: len(content) // 2], **more)
             raise counted.error()
@@ -101,7 +101,7 @@ def train(folder: Path, again: bool = False) -> RunSummary:
 
 
 def newest_checkpoint(folder: RunFolder) -> int | None:
-    """The last step that a run could go on from, found out apart from bnlab's own search."""
+    """The last step that a run could resume from, found without bnlab's own search."""
     steps = []
     for path in (folder.checkpoint_path, folder.previous_checkpoint_path):
         try:
@@ -114,36 +114,31 @@ def newest_checkpoint(folder: RunFolder) -> int | None:
 
 
 def fresh(path: Path) -> None:
-    """Nothing is there."""
+    """Nothing exists."""
 
 
-def cut_off(path: Path) -> None:
-    """A run that was cut off at its end, with a checkpoint at 3 and 6."""
+def interrupted(path: Path) -> None:
+    """A run that was interrupted at its end, with checkpoints at 3 and 6."""
     train_until(7, CONFIG, RunFolder(path))
 
 
-def cut_off_with_a_damaged_checkpoint(path: Path) -> None:
-    cut_off(path)
+def interrupted_with_a_damaged_checkpoint(path: Path) -> None:
+    interrupted(path)
     (path / "checkpoint.pt").write_bytes(b"damaged")
 
 
-slowly = pytest.mark.slow
-BEFORE = [
-    fresh,
-    pytest.param(cut_off, marks=slowly),
-    pytest.param(cut_off_with_a_damaged_checkpoint, marks=slowly),
-]
+BEFORE = [fresh, interrupted, interrupted_with_a_damaged_checkpoint]
 
 
 def points(operations: Operations, work: Callable[[], object]) -> range:
-    """All points at which the work can fail, found out by doing it once."""
+    """Return the numbers of all operations of some work, which is done once to count them."""
     operations.fails_at, operations.num_seen = None, 0
     work()
     return range(1, operations.num_seen + 1)
 
 
 def fail_at(operations: Operations, at: int, work: Callable[[], object]) -> BaseException | None:
-    """Do the work, and let it fail at a point; return what came out of it."""
+    """Do the work, and let it fail at an operation; return the error."""
     operations.num_seen, operations.fails_at = 0, at
     try:
         work()
@@ -154,15 +149,27 @@ def fail_at(operations: Operations, at: int, work: Callable[[], object]) -> Base
     return None
 
 
+def test_a_run_that_dies_before_some_file_operations_ends_as_if_it_had_not(
+    tmp_path: Path, operations: Operations
+) -> None:
+    check_deaths(fresh, tmp_path, operations, every_nth=30)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("before", BEFORE)
 def test_a_run_that_dies_before_any_file_operation_ends_as_if_it_had_not(
     before: Callable[[Path], None], tmp_path: Path, operations: Operations
 ) -> None:
+    check_deaths(before, tmp_path, operations)
+
+
+def check_deaths(before: Callable[[Path], None], tmp_path: Path, operations: Operations, every_nth: int = 1) -> None:
+    """Let a run die before its operations, and compare what a second attempt makes of it with an uninterrupted run."""
     whole = trained_in_one_go(CONFIG)
     before(tmp_path / "first")
     every = points(operations, lambda: train(tmp_path / "first"))
     assert len(every) > 30
-    for at in every:
+    for at in every[every_nth // 2 :: every_nth]:
         path = tmp_path / f"at{at}"
         before(path)
         died = fail_at(operations, at, lambda path=path: train(path))
@@ -173,12 +180,13 @@ def test_a_run_that_dies_before_any_file_operation_ends_as_if_it_had_not(
         assert summary.cached == (result is not None)
         assert_equal(folder, whole)
         if result is None:
-            taken_up = [one["step"] for one in folder.read_manifest().get("resumed", [])]
-            assert taken_up[-1:] == ([] if kept is None else [kept]), f"at operation {at}"
+            resumed_at = [one["step"] for one in folder.read_manifest().get("resumed", [])]
+            assert resumed_at[-1:] == ([] if kept is None else [kept]), f"at operation {at}"
             assert not list(path.glob(".*")), f"at operation {at}"
         shutil.rmtree(path)
 
 
+@pytest.mark.slow
 def test_an_older_result_outlives_a_death_at_any_file_operation_of_a_new_training(
     tmp_path: Path, operations: Operations
 ) -> None:
@@ -199,9 +207,10 @@ def test_an_older_result_outlives_a_death_at_any_file_operation_of_a_new_trainin
         shutil.rmtree(path.parent)
 
 
-@pytest.mark.parametrize("for_good", [True, pytest.param(False, marks=slowly)])
+@pytest.mark.slow
+@pytest.mark.parametrize("for_good", [True, False])
 @pytest.mark.parametrize("before", BEFORE)
-def test_a_disk_that_fails_at_any_file_operation_is_told_in_a_sentence_and_nothing_is_lost(
+def test_a_disk_that_fails_at_any_file_operation_is_one_sentence_and_nothing_is_lost(
     before: Callable[[Path], None], for_good: bool, tmp_path: Path, operations: Operations
 ) -> None:
     whole = trained_in_one_go(CONFIG)

@@ -1,15 +1,16 @@
 """A damaged checkpoint is named and renamed; the one before it is used, or the run is trained from the beginning."""
 
+import functools
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from cut_runs import QUICK, Notes, assert_equal, train_until, trained_in_one_go
+from interrupted_runs import QUICK, Notes, assert_equal, composed, train_until, trained_in_one_go
 
-from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_experiment
 from bnlab.runfolder.folder import RunFolder
 from bnlab.training.checkpoint import read_checkpoint
@@ -56,11 +57,21 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+_SHARED = tempfile.TemporaryDirectory(prefix="bnlab-interrupted-run-")
+
+
+@functools.cache
+def _interrupted_at_14() -> Path:
+    folder = RunFolder(Path(_SHARED.name) / "pieces")
+    train_until(14, composed(*QUICK), folder)
+    return folder.path
+
+
 @pytest.fixture
 def cut() -> RunFolder:
     """A run that was interrupted at step 14, with checkpoints at 8 and 12."""
     folder = RunFolder(Path("pieces").absolute())
-    train_until(14, compose_run(QUICK), folder)
+    shutil.copytree(_interrupted_at_14(), folder.path)
     steps = [read_checkpoint(path)["step"] for path in (folder.previous_checkpoint_path, folder.checkpoint_path)]
     assert steps == [8, 12]
     return folder
@@ -69,8 +80,8 @@ def cut() -> RunFolder:
 def resume(folder: RunFolder) -> list[str]:
     """Train an interrupted run to its end, compare it with one that was not interrupted, and return the warnings."""
     notes = Notes()
-    run_experiment(compose_run(QUICK), folder, notes)
-    assert_equal(folder, trained_in_one_go(compose_run(QUICK)))
+    run_experiment(composed(*QUICK), folder, notes)
+    assert_equal(folder, trained_in_one_go(composed(*QUICK)))
     return notes.warnings
 
 
@@ -144,12 +155,12 @@ def test_a_damaged_file_of_timings_or_manifest_or_config_is_written_again(cut: R
 
 
 def test_final_weights_without_an_end_record_are_no_result(cut: RunFolder) -> None:
-    shutil.copy(trained_in_one_go(compose_run(QUICK)).checkpoint_path, cut.checkpoint_path)
+    shutil.copy(trained_in_one_go(composed(*QUICK)).checkpoint_path, cut.checkpoint_path)
     assert resume(cut) == []
     assert resumed_at(cut) == [8]
 
 
 def test_again_trains_from_the_beginning(cut: RunFolder) -> None:
-    run_experiment(compose_run(QUICK), cut, again=True)
-    assert_equal(cut, trained_in_one_go(compose_run(QUICK)))
+    run_experiment(composed(*QUICK), cut, again=True)
+    assert_equal(cut, trained_in_one_go(composed(*QUICK)))
     assert resumed_at(cut) == []

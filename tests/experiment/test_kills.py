@@ -1,6 +1,6 @@
-"""A process that trains is killed at random, twenty times, and started again each time until it is done.
+"""A process that trains is killed at random, twenty times, and started again each time until it finishes.
 
-One warm parent is forked, so that torch is imported once. A kill is a SIGKILL: nothing cleans up.
+One parent that has imported torch is forked. A kill is a SIGKILL, after which no cleanup can happen.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from cut_runs import assert_equal
+from interrupted_runs import assert_equal
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import RunError
@@ -43,7 +43,7 @@ def train(cohort: Sequence[Member], engine: str) -> None:
 
 
 def killed_after(seconds: float | None, work: Callable[[], object]) -> tuple[bool, float]:
-    """Do some work in a process that is killed after a while; return whether it was, and how long it lived."""
+    """Do some work in a process that is killed after some time; return whether it was killed, and its lifetime."""
     began = time.perf_counter()
     child = os.fork()
     if child == 0:
@@ -55,20 +55,21 @@ def killed_after(seconds: float | None, work: Callable[[], object]) -> tuple[boo
             traceback.print_exc()
         finally:
             os._exit(status)
-    while seconds is None or time.perf_counter() - began < seconds:
-        done, how = os.waitpid(child, os.WNOHANG)
-        if done:
-            assert os.WIFEXITED(how)
-            assert os.WEXITSTATUS(how) == 0
-            return False, time.perf_counter() - began
-        time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return True, time.perf_counter() - began
+    done, how = 0, 0
+    try:
+        while not done and (seconds is None or time.perf_counter() - began < seconds):
+            done, how = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.001)
+    finally:  # also when this test is interrupted, or fails
+        if not done:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert not done or (os.WIFEXITED(how) and os.WEXITSTATUS(how) == 0)
+    return not done, time.perf_counter() - began
 
 
 def checkpoint_steps(member: Member) -> set[int]:
-    """The steps that a run could go on from, found out apart from bnlab's own search."""
+    """The steps that a run could resume from, found without bnlab's own search."""
     steps = set()
     for path in (member.folder.checkpoint_path, member.folder.previous_checkpoint_path):
         try:
@@ -80,49 +81,49 @@ def checkpoint_steps(member: Member) -> set[int]:
     return steps
 
 
-def taken_up(member: Member) -> list[int]:
+def resumed_at(member: Member) -> list[int]:
     try:
         return [one["step"] for one in member.folder.read_manifest().get("resumed", [])]
     except RunError:  # killed before it was written
         return []
 
 
-def kill_and_go_on(
+def kill_and_resume(
     cohort: list[Member], engine: str, lifetime_s: float, num_kills: int, randomly: random.Random
 ) -> tuple[int, list[int]]:
-    """Kill a cohort in training up to so many times, and let it end; return how often, and where it went on from."""
-    went_on_from: list[int] = []
+    """Kill a cohort up to this many times, and let it finish; return the number of kills and the resumed steps."""
+    resumed_from: list[int] = []
     for num_killed in range(num_kills):
         wanted = [member for member in cohort if member.folder.read_finished() is None]
         kept = set.intersection(*map(checkpoint_steps, wanted)) if wanted else set()
-        before = len(taken_up(wanted[0])) if wanted else 0
+        before = len(resumed_at(wanted[0])) if wanted else 0
         was_killed, _ = killed_after(randomly.uniform(0.05, lifetime_s), lambda: train(cohort, engine))
         if not was_killed:
-            return num_killed, went_on_from
-        now = taken_up(wanted[0])
+            return num_killed, resumed_from
+        now = resumed_at(wanted[0])
         if len(now) > before:
-            assert now[-1] == max(kept)  # no step before the last checkpoint is made twice
-            went_on_from.append(now[-1])
+            assert now[-1] == max(kept)  # no step before the last checkpoint is repeated
+            resumed_from.append(now[-1])
     killed_after(None, lambda: train(cohort, engine))
-    return num_kills, went_on_from
+    return num_kills, resumed_from
 
 
 def check_kills(place: Path, arms: list[list[str]], engine: str, norm: str, steps: int) -> None:
-    """Hold runs that are killed twenty times in all against runs that were left in peace."""
+    """Compare runs that are killed twenty times in all with runs that were not killed."""
     randomly = random.Random(norm)
     words = (norm, f"train.steps={steps}")
     whole = members(place / "whole", arms, *words)
-    train(whole, engine)  # in the parent: what it imports and traces, its children need not
+    train(whole, engine)  # in the parent, so that its children inherit imports and traced programs
     _, seconds = killed_after(None, lambda: train(members(place / "timed", arms, *words), engine))
     kills_left, points = NUM_KILLS, set()
     while kills_left > 0:
         pieces = members(place / f"pieces{kills_left}", arms, *words, f"train.checkpoint_every={steps // 150}")
-        num_kills, went_on_from = kill_and_go_on(pieces, engine, seconds / 4, kills_left, randomly)
+        num_kills, resumed_from = kill_and_resume(pieces, engine, seconds / 4, kills_left, randomly)
         for one, other in zip(pieces, whole, strict=True):
             assert_equal(one.folder, other.folder)
             assert json.loads((one.folder.path / "manifest.json").read_text())["status"] in {"finished", "diverged"}
-        assert went_on_from == sorted(went_on_from)
-        points |= set(went_on_from)
+        assert resumed_from == sorted(resumed_from)
+        points |= set(resumed_from)
         kills_left -= num_kills
     assert len(points) > 5
 

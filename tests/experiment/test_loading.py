@@ -32,6 +32,7 @@ def test_of_a_finished_run_with_damaged_weights_it_is_told_what_to_type(
     assert str(raised.value).endswith(f"). {cure.format(folder=folder)}")
 
 
+@pytest.mark.slow
 def test_what_is_told_of_a_run_of_a_sweep_with_damaged_weights_trains_that_run_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from cut_runs import QUICK, train_until
+from interrupted_runs import QUICK, train_until
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bnlab.config.compose import compose_run
@@ -15,10 +15,9 @@ def curves(folder: RunFolder) -> dict[str, list[int]]:
     return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["nothing", "the tail", "everything"])
-def test_a_run_that_goes_on_is_whole_in_tensorboard_whatever_a_kill_took_of_its_events(
-    tmp_path: Path, lost: str
-) -> None:
+def test_a_resumed_run_is_complete_in_tensorboard_even_if_a_kill_lost_events(tmp_path: Path, lost: str) -> None:
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     train_until(100, compose_run(WORDS), whole)
     train_until(18, compose_run(WORDS), cut)

@@ -1,4 +1,4 @@
-"""A run that is cut off at every one of its checkpoints, and taken up again each time, is the run that was not."""
+"""A run that is interrupted at each of its checkpoints, and resumed each time, equals the run that was not."""
 
 import json
 from collections.abc import Callable
@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cut_runs import QUICK, assert_equal, trained_in_one_go
+from interrupted_runs import QUICK, assert_equal, composed, trained_in_one_go
 
-from bnlab.config.compose import compose_run
 from bnlab.config.folders import conf_folder
 from bnlab.experiment.cohort_run import run_experiment
 from bnlab.experiment.recorder import Recorder
@@ -20,16 +19,16 @@ IMAGES_ONLY = {"frn", "instance", "instance_torch", "switchable"}
 
 @pytest.fixture
 def train_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], tuple[RunFolder, list[int]]]:
-    """Train a run that is cut off after each checkpoint; return its folder and where it was taken up."""
+    """Train a run that is interrupted after each checkpoint; return its folder and the steps of resumption."""
     keep = Recorder.keep_state
 
-    def keep_and_cut_off(recorder: Recorder, step: int, state: dict[str, Any]) -> None:
+    def keep_and_interrupt(recorder: Recorder, step: int, state: dict[str, Any]) -> None:
         keep(recorder, step, state)
         raise KeyboardInterrupt
 
     def train(words: list[str]) -> tuple[RunFolder, list[int]]:
-        config, folder = compose_run(words), RunFolder(Path("pieces").absolute())
-        monkeypatch.setattr(Recorder, "keep_state", keep_and_cut_off)
+        config, folder = composed(*words), RunFolder(Path("pieces").absolute())
+        monkeypatch.setattr(Recorder, "keep_state", keep_and_interrupt)
         for _ in range(100):
             try:
                 run_experiment(config, folder)
@@ -37,18 +36,30 @@ def train_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], tu
                 continue
             break
         monkeypatch.setattr(Recorder, "keep_state", keep)
-        return folder, [taken_up["step"] for taken_up in folder.read_manifest()["resumed"]]
+        return folder, [resumption["step"] for resumption in folder.read_manifest()["resumed"]]
 
     return train
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_every_norm_goes_on_bit_by_bit(norm: str, train_in_pieces: Callable[..., Any]) -> None:
-    model = ["model=cnn", "model.num_stages=2", "train.steps=10"] if norm in IMAGES_ONLY else []
-    words = [*QUICK, f"norm={norm}", *model]
+def check(words: list[str], train_in_pieces: Callable[..., Any]) -> None:
+    words = [*QUICK, *words]
     pieces, steps = train_in_pieces(words)
-    assert steps == list(range(4, 10 if model else 26, 4))
-    assert_equal(pieces, trained_in_one_go(compose_run(words)))
+    config = composed(*words)
+    assert config.train.steps is not None
+    assert config.train.checkpoint_every is not None
+    assert steps == list(range(config.train.checkpoint_every, config.train.steps, config.train.checkpoint_every))
+    assert_equal(pieces, trained_in_one_go(config))
+
+
+def test_a_resumed_run_has_the_same_bits(train_in_pieces: Callable[..., Any]) -> None:
+    check(["norm=batch_noisy", "optim.momentum=0.9", "train.checkpoint_every=10"], train_in_pieces)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_resumed_run_has_the_same_bits_with_every_norm(norm: str, train_in_pieces: Callable[..., Any]) -> None:
+    model = ["model=cnn", "model.num_stages=2", "train.steps=10"] if norm in IMAGES_ONLY else []
+    check([f"norm={norm}", *model], train_in_pieces)
 
 
 SETTINGS = {
@@ -87,35 +98,32 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_every_setting_goes_on_bit_by_bit(setting: str, train_in_pieces: Callable[..., Any]) -> None:
-    words = [*QUICK, *SETTINGS[setting]]
-    pieces, steps = train_in_pieces(words)
-    config = compose_run(words).train
-    assert config.steps is not None
-    assert config.checkpoint_every is not None
-    assert steps == list(range(config.checkpoint_every, config.steps, config.checkpoint_every))
-    assert_equal(pieces, trained_in_one_go(compose_run(words)))
+def test_a_resumed_run_has_the_same_bits_with_every_setting(setting: str, train_in_pieces: Callable[..., Any]) -> None:
+    check(SETTINGS[setting], train_in_pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_every", [1, 5, 50])
-def test_a_run_that_diverges_after_it_was_taken_up_diverges_at_the_same_step(
+def test_a_run_that_diverges_after_it_was_resumed_diverges_at_the_same_step(
     log_every: int, train_in_pieces: Callable[..., Any]
 ) -> None:
     words = [*QUICK, "norm=none", "optim.lr=30", "model.activation=relu", "model.depth=5", "seed=1"]
     words += ["train.divergence_patience=7", f"train.log_every={log_every}", "train.checkpoint_every=2"]
     pieces, steps = train_in_pieces(words)
-    whole = trained_in_one_go(compose_run(words))
+    whole = trained_in_one_go(composed(*words))
     assert whole.read_status() == "diverged"
     assert len(steps) > 2
     assert_equal(pieces, whole)
 
 
-def test_the_times_and_places_where_it_was_taken_up_are_told(train_in_pieces: Callable[..., Any]) -> None:
+@pytest.mark.slow
+def test_manifest_log_and_timings_tell_of_each_resumption(train_in_pieces: Callable[..., Any]) -> None:
     folder, _ = train_in_pieces(QUICK)
     manifest = folder.read_manifest()
     assert manifest["status"] == "finished"
-    assert [set(taken_up) for taken_up in manifest["resumed"]] == [{"step", "at", "after_threads"}] * 6
+    assert [set(resumption) for resumption in manifest["resumed"]] == [{"step", "at", "after_threads"}] * 6
     log = folder.log_path.read_text()
     assert log.count("resumed from the checkpoint at step") == 6
     timings = [json.loads(line) for line in (folder.path / "timings.jsonl").read_text().splitlines()]

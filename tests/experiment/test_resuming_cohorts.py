@@ -1,13 +1,13 @@
-"""Runs trained together that are cut off go on together, each of them bit by bit."""
+"""Runs that were trained together and interrupted resume together, with the same bits."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cut_runs import QUICK, Notes, assert_equal
+from interrupted_runs import QUICK, Notes, assert_equal, composed
 
-from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import FinishedMember, Member, Recorder
 from bnlab.records import Record, RunSummary
@@ -21,33 +21,46 @@ ARMS = [["seed=0", "optim.lr=0.1"], ["seed=1", "optim.lr=0.3"], ["seed=0", "opti
 
 def members(words: Sequence[str], arms: Sequence[Sequence[str]], place: str) -> list[Member]:
     root = Path(place).absolute()
-    configs = [compose_run([*words, *own]) for own in arms]
+    configs = [composed(*words, *own) for own in arms]
     return [Member(config, RunFolder(root / str(i))) for i, config in enumerate(configs)]
+
+
+def trained_in_one_go(words: Sequence[str], arms: Sequence[Sequence[str]]) -> list[Member]:
+    """Return a cohort that was never interrupted. Tests only read it, so those of one cohort share it."""
+    key = repr((words, arms))
+    if key not in _whole:
+        _whole[key] = members(words, arms, f"{_SHARED.name}/{len(_whole)}")
+        train(_whole[key])
+    return _whole[key]
+
+
+_SHARED = tempfile.TemporaryDirectory(prefix="bnlab-whole-cohorts-")
+_whole: dict[str, list[Member]] = {}
 
 
 def train(cohort: list[Member], **options: Any) -> list[RunSummary]:
     return run_cohort(cohort, "vectorized", **options)
 
 
-class CutOffs:
-    """Cuts a cohort off after every checkpoint, as soon as it is written for all of its runs."""
+class Interruptions:
+    """Interrupts a cohort as soon as some number of its runs' checkpoints is written."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.num_left = 0
         for keeper in (Recorder, FinishedMember):
-            monkeypatch.setattr(keeper, "keep_state", self._cutting_off(keeper.keep_state))
+            monkeypatch.setattr(keeper, "keep_state", self._interrupting(keeper.keep_state))
 
-    def _cutting_off(self, keep: Callable[..., None]) -> Callable[..., None]:
-        def keep_and_cut_off(keeper: Any, step: int, state: dict[str, Any]) -> None:
+    def _interrupting(self, keep: Callable[..., None]) -> Callable[..., None]:
+        def keep_and_interrupt(keeper: Any, step: int, state: dict[str, Any]) -> None:
             keep(keeper, step, state)
             self.num_left -= 1
             if self.num_left == 0:
                 raise KeyboardInterrupt
 
-        return keep_and_cut_off
+        return keep_and_interrupt
 
     def train(self, cohort: list[Member], num_written: int) -> list[RunSummary] | None:
-        """Train a cohort until so many of its checkpoints are written, or to its end."""
+        """Train a cohort until this many of its checkpoints are written, or to its end."""
         self.num_left = num_written
         try:
             return train(cohort)
@@ -56,11 +69,11 @@ class CutOffs:
 
 
 @pytest.fixture
-def cut_offs(monkeypatch: pytest.MonkeyPatch) -> CutOffs:
-    return CutOffs(monkeypatch)
+def interruptions(monkeypatch: pytest.MonkeyPatch) -> Interruptions:
+    return Interruptions(monkeypatch)
 
 
-def taken_up(member: Member) -> list[int]:
+def resumed_at(member: Member) -> list[int]:
     return [one["step"] for one in member.folder.read_manifest().get("resumed", [])]
 
 
@@ -80,81 +93,82 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_cohort_that_is_cut_off_at_each_of_its_checkpoints_ends_as_if_it_had_not_been(
-    setting: str, cut_offs: CutOffs
+def test_a_cohort_that_is_interrupted_at_each_of_its_checkpoints_ends_with_the_same_bits(
+    setting: str, interruptions: Interruptions
 ) -> None:
     words = [*WORDS, *SETTINGS[setting]]
-    whole, pieces = members(words, ARMS, "whole"), members(words, ARMS, "pieces")
-    train(whole)
-    while cut_offs.train(pieces, len(ARMS)) is None:
+    whole, pieces = trained_in_one_go(words, ARMS), members(words, ARMS, "pieces")
+    while interruptions.train(pieces, len(ARMS)) is None:
         pass
     for one, other in zip(pieces, whole, strict=True):
         assert_equal(one.folder, other.folder)
-        assert taken_up(one) == list(range(4, pieces[0].config.train.steps or 0, 4))
+        assert resumed_at(one) == list(range(4, pieces[0].config.train.steps or 0, 4))
 
 
-@pytest.mark.parametrize("num_written", range(1, 12))
-def test_a_cohort_that_is_cut_off_between_the_checkpoints_of_its_runs_goes_on_from_the_last_that_all_have(
-    num_written: int, cut_offs: CutOffs
+@pytest.mark.parametrize(
+    "num_written", [pytest.param(n, marks=() if n == 6 else pytest.mark.slow) for n in range(1, 12)]
+)
+def test_a_cohort_that_is_interrupted_between_the_checkpoints_of_its_runs_resumes_from_the_last_that_all_have(
+    num_written: int, interruptions: Interruptions
 ) -> None:
-    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
-    train(whole)
-    assert cut_offs.train(pieces, num_written) is None
-    assert cut_offs.train(pieces, 1) is None  # and again, at the first run's next one
+    whole, pieces = trained_in_one_go(WORDS, ARMS), members(WORDS, ARMS, "pieces")
+    assert interruptions.train(pieces, num_written) is None
+    assert interruptions.train(pieces, 1) is None  # and again, at the first run's next one
     train(pieces)
     full = num_written // len(ARMS) * 4
     for one, other in zip(pieces, whole, strict=True):
         assert_equal(one.folder, other.folder)
-        assert taken_up(one) == ([full, full] if full else [])
+        assert resumed_at(one) == ([full, full] if full else [])
 
 
 DIVERGING = [*WORDS, "norm=none", "model.depth=5", "model.activation=relu", "train.log_every=2"]
 WITH_ONE_THAT_DIVERGES = [["seed=1", "optim.lr=0.1"], ["seed=1", "optim.lr=1e4"], ["seed=2", "optim.lr=0.05"]]
 
 
-def test_a_run_that_has_diverged_has_its_result_at_once_and_the_others_go_on_without_it(cut_offs: CutOffs) -> None:
+@pytest.mark.slow
+def test_a_diverged_run_has_its_result_at_once_and_the_others_continue_without_it(interruptions: Interruptions) -> None:
     whole = members(DIVERGING, WITH_ONE_THAT_DIVERGES, "whole")
     pieces = members(DIVERGING, WITH_ONE_THAT_DIVERGES, "pieces")
     statuses = [summary.status for summary in train(whole)]
     assert statuses == ["finished", "diverged", "finished"]
-    assert cut_offs.train(pieces, 2 * 2) is None
+    assert interruptions.train(pieces, 2 * 2) is None
     result = pieces[1].folder.read_finished()
     assert result is not None
     assert (result.status, result.cached) == ("diverged", True)
     assert [summary.status for summary in train(pieces)] == statuses
     for one, other in zip(pieces, whole, strict=True):
         assert_equal(one.folder, other.folder)
-    assert [taken_up(one) for one in pieces] == [[8], [], [8]]
+    assert [resumed_at(one) for one in pieces] == [[8], [], [8]]
 
 
-def cut_off_after_endings(cohort: list[Member], num_endings: int, status: str) -> None:
-    """Train a cohort until so many of its runs have ended in some way, as if it was killed there."""
+def interrupt_after_endings(cohort: list[Member], num_endings: int, status: str) -> None:
+    """Train a cohort and interrupt it when some number of its runs has ended with a status."""
     with pytest.MonkeyPatch.context() as patched:
         take, endings = Recorder.take, []
 
-        def take_and_cut_off(recorder: Recorder, record: Record) -> None:
+        def take_and_interrupt(recorder: Recorder, record: Record) -> None:
             take(recorder, record)
             if record.kind == "end" and record.name == status:
                 endings.append(record)
                 if len(endings) == num_endings:
                     raise KeyboardInterrupt
 
-        patched.setattr(Recorder, "take", take_and_cut_off)
+        patched.setattr(Recorder, "take", take_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(cohort)
 
 
-@pytest.mark.parametrize("num_endings", [1, 3])
-def test_a_cohort_that_is_cut_off_between_the_endings_of_its_runs_goes_on_from_the_last_checkpoint(
+@pytest.mark.parametrize("num_endings", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_cohort_that_is_interrupted_between_the_ends_of_its_runs_resumes_from_the_last_checkpoint(
     num_endings: int,
 ) -> None:
-    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
-    train(whole)
-    cut_off_after_endings(pieces, num_endings, "finished")
+    whole, pieces = trained_in_one_go(WORDS, ARMS), members(WORDS, ARMS, "pieces")
+    interrupt_after_endings(pieces, num_endings, "finished")
     kept = [(member.folder.path / "checkpoint.pt").read_bytes() for member in pieces[:num_endings]]
     if num_endings == 1:
-        cut_off_after_endings(pieces, 1, "finished")  # and again, so that the first is trained along twice
+        interrupt_after_endings(pieces, 1, "finished")  # and again, so that the first is trained along twice
     notes = Notes()
     train(pieces, observer=notes)
     assert (notes.resumed_at, notes.warnings) == ([16], [])
@@ -164,30 +178,33 @@ def test_a_cohort_that_is_cut_off_between_the_endings_of_its_runs_goes_on_from_t
         assert {path.name for path in one.folder.path.glob("*.pt")} == {"checkpoint.pt"}
 
 
-def test_a_cohort_in_which_a_run_diverged_after_the_last_checkpoint_goes_on_from_there(cut_offs: CutOffs) -> None:
+@pytest.mark.slow
+def test_a_cohort_in_which_a_run_diverged_after_the_last_checkpoint_resumes_from_there(
+    interruptions: Interruptions,
+) -> None:
     words = [*DIVERGING, "train.checkpoint_every=3"]
     arms = [*WITH_ONE_THAT_DIVERGES, ["seed=0", "optim.lr=0.1"]]
     whole, pieces = members(words, arms, "whole"), members(words, arms, "pieces")
     summaries = train(whole)
     assert 3 < (summaries[1].steps or 0) < 6
     assert [summary.status for summary in summaries] == ["finished", "diverged", "finished", "finished"]
-    cut_off_after_endings(pieces, 1, "diverged")
+    interrupt_after_endings(pieces, 1, "diverged")
     assert pieces[1].folder.read_finished() is not None
-    assert cut_offs.train(pieces, 1) is None  # on to 6, which only the first run writes
+    assert interruptions.train(pieces, 1) is None  # on to 6, which only the first run writes
     notes = Notes()
     train(pieces, observer=notes)
     assert notes.resumed_at == [3]
     for one, other in zip(pieces, whole, strict=True):
         assert_equal(one.folder, other.folder)
-    assert [taken_up(one) for one in pieces] == [[3, 3], [], [3, 3], [3, 3]]
+    assert [resumed_at(one) for one in pieces] == [[3, 3], [], [3, 3], [3, 3]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [[0], [2], [1, 3], [0, 1, 2, 3]])
 def test_runs_that_are_trained_again_in_their_cohort_have_the_bits_they_had_and_the_others_keep_their_files(
-    gone: list[int], cut_offs: CutOffs
+    gone: list[int], interruptions: Interruptions
 ) -> None:
-    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
-    train(whole)
+    whole, pieces = trained_in_one_go(WORDS, ARMS), members(WORDS, ARMS, "pieces")
     train(pieces)
     before = {
         path: (path.read_bytes(), path.stat().st_mtime_ns)
@@ -197,24 +214,23 @@ def test_runs_that_are_trained_again_in_their_cohort_have_the_bits_they_had_and_
     }
     for i in gone:
         (pieces[i].folder.path / "manifest.json").unlink()
-    while cut_offs.train(pieces, len(ARMS)) is None:
+    while interruptions.train(pieces, len(ARMS)) is None:
         pass
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     for i, (one, other) in enumerate(zip(pieces, whole, strict=True)):
         assert_equal(one.folder, other.folder)
-        assert taken_up(one) == ([4, 8, 12, 16] if i in gone else [])
+        assert resumed_at(one) == ([4, 8, 12, 16] if i in gone else [])
         assert not list(one.folder.path.glob("cohort_state*"))
         assert not one.folder.previous_checkpoint_path.exists()
 
 
 def test_a_cohort_that_an_older_version_left_unfinished_resumes_from_its_states_of_finished_runs(
-    cut_offs: CutOffs,
+    interruptions: Interruptions,
 ) -> None:
-    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
-    train(whole)
+    whole, pieces = trained_in_one_go(WORDS, ARMS), members(WORDS, ARMS, "pieces")
     train(pieces)
     (pieces[1].folder.path / "manifest.json").unlink()
-    assert cut_offs.train(pieces, 3 * len(ARMS)) is None
+    assert interruptions.train(pieces, 3 * len(ARMS)) is None
     for member in pieces:
         for path in member.folder.path.glob("cohort_state*"):
             path.rename(path.with_name(path.name.replace("cohort_state", "company")))
@@ -227,10 +243,9 @@ def test_a_cohort_that_an_older_version_left_unfinished_resumes_from_its_states_
         assert {path.name for path in one.folder.path.glob("*.pt")} == {"checkpoint.pt"}
 
 
-def test_one_damaged_checkpoint_sends_the_whole_cohort_to_the_one_before(cut_offs: CutOffs) -> None:
-    whole, pieces = members(WORDS, ARMS, "whole"), members(WORDS, ARMS, "pieces")
-    train(whole)
-    cut_offs.train(pieces, 3 * len(ARMS))
+def test_one_damaged_checkpoint_sends_the_whole_cohort_to_the_one_before(interruptions: Interruptions) -> None:
+    whole, pieces = trained_in_one_go(WORDS, ARMS), members(WORDS, ARMS, "pieces")
+    interruptions.train(pieces, 3 * len(ARMS))
     pieces[2].folder.checkpoint_path.write_bytes(b"x")
     notes = Notes()
     train(pieces, observer=notes)
@@ -240,9 +255,10 @@ def test_one_damaged_checkpoint_sends_the_whole_cohort_to_the_one_before(cut_off
         assert_equal(one.folder, other.folder)
 
 
-def test_a_checkpoint_of_another_cohort_is_not_gone_on_from(cut_offs: CutOffs) -> None:
+@pytest.mark.slow
+def test_a_checkpoint_of_another_cohort_is_not_used(interruptions: Interruptions) -> None:
     pieces = members(WORDS, ARMS, "pieces")
-    cut_offs.train(pieces, len(ARMS))
+    interruptions.train(pieces, len(ARMS))
     whole, smaller = members(WORDS, ARMS[:3], "whole"), members(WORDS, ARMS[:3], "pieces")
     train(whole)
     notes, why = Notes(), "written by another program (other runs); not used. It is trained from the beginning."

@@ -1,19 +1,23 @@
 """Interrupted runs, observers, and the comparison of two runs; for the tests of resuming."""
 
+import functools
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_experiment
 from bnlab.experiment.observer import RunObserver
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint
 from bnlab.training.loop import Plan
 
-# nothing is aligned: a checkpoint in the middle of an epoch (11 batches), of a point of the curve, of the schedule
+# nothing is aligned: checkpoints are in the middle of an epoch (11 batches), of a point of the curve, of the schedule
 QUICK = [
     *["data=synthetic", "train.steps=26", "train.log_every=5", "train.eval_every=9", "train.checkpoint_every=4"],
     *[
@@ -21,6 +25,8 @@ QUICK = [
         "model.depth=2",
         "loggers=[]",
         "diagnostics.schedule.at=[0,3,17]",
+        "diagnostics.schedule.log_spaced=0",
+        "diagnostics.schedule.evenly=0",
         "accept=[statistics_not_settled]",
     ],
 ]
@@ -65,12 +71,27 @@ def train_until(step: int, config: RunConfig, folder: RunFolder) -> None:
         return
 
 
+@functools.cache
+def composed(*words: str) -> RunConfig:
+    """Return the config of some words; composing takes 80 ms, and tests share few configs."""
+    return compose_run(list(words))
+
+
+_SHARED = tempfile.TemporaryDirectory(prefix="bnlab-whole-runs-")
+_whole: dict[str, RunFolder] = {}
+
+
 def trained_in_one_go(config: RunConfig) -> RunFolder:
-    """Return the folder of a run that was never interrupted and wrote no checkpoint on its way."""
-    folder = RunFolder(Path("whole").absolute())
-    train = config.train.model_copy(update={"checkpoint_every": None})
-    run_experiment(config.model_copy(update={"train": train}), folder)
-    return folder
+    """Return the folder of a run that was never interrupted and wrote no checkpoint on its way.
+
+    Tests only read it, so those of one config share it.
+    """
+    name = run_id(config)
+    if name not in _whole:
+        _whole[name] = RunFolder(Path(_SHARED.name) / name)
+        train = config.train.model_copy(update={"checkpoint_every": None})
+        run_experiment(config.model_copy(update={"train": train}), _whole[name])
+    return _whole[name]
 
 
 def figures(folder: RunFolder) -> dict[str, Any]:
