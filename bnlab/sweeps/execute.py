@@ -4,6 +4,7 @@ Which runs have a result is known from their folders alone, never from what a ba
 machine or a second sweep beside this one need no case of their own. What is still missing is submitted again.
 """
 
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -126,12 +127,11 @@ def execute(
     write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
     began = provenance.now() if again else ""
     execution = _Execution(sweep, wanted, jobs, on_error, retries, began, view, interruption, backend)
-    try:
-        with execution.folder:
+    if wanted:  # a finished sweep may lie where nobody can write
+        with execution.folder, contextlib.ExitStack() as stack:
+            if execution.backend is not None:
+                stack.callback(execution.backend.close)
             execution.train()
-    finally:
-        if execution.backend is not None:
-            execution.backend.close()
     return execution.result()
 
 
