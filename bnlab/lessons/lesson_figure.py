@@ -159,7 +159,7 @@ def _numbers(lesson: Explanation) -> list[Artist]:
     else:
         found = "   ".join(f"{name} = {number(value)}" for name, value in story.statistics.items())
         lines += [
-            _text(f"{story.forward_text},   {output_text(lesson)}", 12.5, width=100, weight="bold"),
+            _text(f"{story.forward_text},   {output_text(lesson)}", 12.5, width=88, weight="bold"),
             _text(f"{found}   eps = {story.eps:g}", 11),
         ]
     lines += [_text(parameters_sentence(lesson), 10.5, width=108), _table(lesson)]
@@ -196,7 +196,7 @@ def _table(lesson: Explanation) -> OffsetBox:
         color = colors.get(heading, INK)
         cells: list[Artist] = [_Cell(heading, 11.5, color, "bold"), *(_Cell(text, 11, color) for text in texts)]
         drawn.append(VPacker(children=cells, align="right", pad=0, sep=9))
-    return HPacker(children=drawn, pad=0, sep=22 if story is not None else 60)
+    return HPacker(children=drawn, pad=0, sep=16 if story is not None else 60)
 
 
 class _Cell(TextArea):
