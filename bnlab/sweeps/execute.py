@@ -4,6 +4,7 @@ Which runs have a result is known from their folders alone, never from what a ba
 machine or a second sweep beside this one need no case of their own. What is still missing is submitted again.
 """
 
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -126,12 +127,11 @@ def execute(
     write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
     began = provenance.now() if again else ""
     execution = _Execution(sweep, wanted, jobs, on_error, retries, began, view, interruption, backend)
-    try:
-        with execution.folder:
+    if wanted:  # a finished sweep may lie where nobody can write
+        with execution.folder, contextlib.ExitStack() as stack:
+            if execution.backend is not None:
+                stack.callback(execution.backend.close)
             execution.train()
-    finally:
-        if execution.backend is not None:
-            execution.backend.close()
     return execution.result()
 
 
@@ -164,7 +164,7 @@ class _Execution:
         self.states = RunStates(self._with_resumed(wanted), retries)
 
     def _with_resumed(self, wanted: Sequence[str]) -> list[str]:
-        """Return the wanted runs, and those that must be resumed before them: see `_cohorts`."""
+        """Return the wanted runs, and those that must be resumed before them: see `_allowed`."""
         names = set(wanted)
         overwritten = {name for _, ids in self.planned if not ids.isdisjoint(names) for name in ids}
         names |= {name for _, ids in self.resumed if not ids.isdisjoint(overwritten) for name in ids}
@@ -194,9 +194,8 @@ class _Execution:
     def _look_at_folders(self) -> None:
         """Find results, which another process may have written, and runs that another process trains."""
         self._find_results(self.states.those_in(WAITING))
-        self._move(
-            "find busy", filter(lambda name: self.sweep.run_folder(name).is_locked(), self.states.those_in(WAITING))
-        )
+        locked = [name for name in self.states.those_in(WAITING) if self.sweep.run_folder(name).is_locked()]
+        self._move("find busy", locked)
 
     def _find_results(self, names: Iterable[str]) -> None:
         self._move("find result", [name for name in names if not self._has_no_result(name)])

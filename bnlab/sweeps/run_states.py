@@ -127,7 +127,7 @@ class RunStates:
         """Count a batch of which no run began; after `MOST_REFUSALS` give up all runs."""
         self._refusals += 1
         for name in names:
-            self.reasons[name] = ": ".join(["it could not be begun", *([death] if death else [])])
+            self.reasons[name] = ": ".join(["it could not begin", *([death] if death else [])])
         if self._refusals >= MOST_REFUSALS:
             for name in self._states:
                 self.move("give up", name)

@@ -39,6 +39,7 @@ KillWait=5
 OverTimeLimit=0
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=16384 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=cpu Nodes=ALL MaxTime=INFINITE State=UP
 """
 """cred_expire is also how long a job waits that was put into the queue again: 120 s by default, 5 at least.
 bf_interval is how long it then waits until it is seen there: 30 s by default."""
@@ -114,7 +115,7 @@ def _wait_until_idle(folder: Path, environment: dict[str, str]) -> None:
             ["sinfo", "--noheader", "--format=%T"], env=environment, capture_output=True, text=True, check=False
         )
         state = done.stdout.strip() or done.stderr.strip()
-        if state == "idle":
+        if set(state.split()) == {"idle"}:  # in each of the partitions
             return
         time.sleep(0.2)
     logs = "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in sorted(folder.glob("*.log")))

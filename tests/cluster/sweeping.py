@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -22,6 +23,28 @@ LONG = ["train.steps=1000000", "train.checkpoint_every=null"]
 PATIENCE_S = 300.0
 """Four times what the longest of these sweeps took by itself on a slow machine: 77 s."""
 
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+CUT_SHORT = """
+import dataclasses
+from bnlab.cli.app import main
+from bnlab.config import compose
+from bnlab.sweeps import plan
+
+checked, expand = compose._checked, plan.expand
+
+def with_few_steps(tree):
+    return checked({**tree, "train": {**tree["train"], "steps": 10}, "threads": 1})
+
+def with_few_seeds(*arguments):
+    grid = expand(*arguments)
+    return dataclasses.replace(grid, configs=[config for config in grid.configs if config.seed < 8])
+
+compose._checked, plan.expand = with_few_steps, with_few_seeds
+main()
+"""
+"""`bnlab` with runs of ten steps, and eight seeds at most: a command's words are what is tested."""
+
 started: list["subprocess.Popen[str]"] = []
 
 
@@ -35,6 +58,21 @@ def start(*words: str, **environment: str) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         [sys.executable, "-m", "bnlab.cli.app", "sweep", *common, "--json", *words],
         env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    started.append(process)
+    return process
+
+
+def type_readmes_line(word: str) -> "subprocess.Popen[str]":
+    """Start the one command of README that has a word, as it stands there, with runs that are cut short."""
+    commands = README.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    (line,) = [line for line in commands if line.startswith("bnlab ") and word in line]
+    process = subprocess.Popen(
+        [sys.executable, "-c", CUT_SHORT, *shlex.split(line, comments=True)[1:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -38,3 +38,8 @@ def test_a_sweep_that_is_cut_off_leaves_no_task() -> None:
     statuses = [json.loads(path.read_text())["status"] for path in Path("runs/s").glob("*/manifest.json")]
     assert statuses == ["interrupted", "interrupted"]
     sweeping.wait_for(lambda: not any(trainer.is_running() for trainer in trainers), "gone")
+
+
+def test_the_command_of_readme_does_what_it_says() -> None:
+    out, _ = sweeping.end_and_messages(sweeping.type_readmes_line("hydra/launcher=ray_cluster"), 0)
+    assert "16 runs: 16 finished" in out

@@ -71,3 +71,8 @@ def test_what_slurm_refuses_is_said_in_its_words() -> None:
 def test_a_job_that_cannot_begin_is_not_tried_for_ever() -> None:
     sweep = sweeping.start(*SLURM, "hydra.launcher.setup=[exit 7]")
     sweeping.end(sweep, 1)
+
+
+def test_the_command_of_readme_does_what_it_says() -> None:
+    out, _ = sweeping.end_and_messages(sweeping.type_readmes_line("hydra/launcher=slurm"), 0)
+    assert "16 runs: 16 finished" in out

@@ -184,7 +184,7 @@ def test_a_sweep_whose_parts_do_not_begin_ends_with_the_reason() -> None:
     planned = prepared(plan_sweep([*QUICK, "norm=none", "seed=0,1"]))
     backend = FakeBackend(lambda _, __: "no such partition")
     result = execute(planned, list(planned.configs), backend=backend)
-    assert result.reasons == dict.fromkeys(planned.configs, "it could not be begun: no such partition")
+    assert result.reasons == dict.fromkeys(planned.configs, "it could not begin: no such partition")
     assert len(backend.batches) == 2
 
 

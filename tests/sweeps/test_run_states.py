@@ -95,4 +95,4 @@ def test_all_runs_are_given_up_where_none_begins() -> None:
         assert state_of(states) is WAITING
         states.refuse(["a"], "no such partition")
     assert [state_of(states, name) for name in "abc"] == [GIVEN_UP, GIVEN_UP, FINISHED]
-    assert states.reasons == {"a": "it could not be begun: no such partition"}
+    assert states.reasons == {"a": "it could not begin: no such partition"}

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent import futures
@@ -76,7 +77,9 @@ class LocalBackend:
 
     def watch(self, timeout_s: float) -> list[PartEnded]:
         """Return the parts that have ended; see `Backend`. Where a worker died, loky has ended all of them."""
-        done, _ = futures.wait(self._training, timeout_s, futures.FIRST_COMPLETED)
+        with warnings.catch_warnings():  # loky warns of workers that it replaces: another data set is no memory leak
+            warnings.filterwarnings("ignore", category=UserWarning, module="loky")
+            done, _ = futures.wait(self._training, timeout_s, futures.FIRST_COMPLETED)
         errors = {future: future.exception() for future in done}
         ended = [
             PartEnded(self._training.pop(future), None if error is None else in_one_line(error))

@@ -28,7 +28,7 @@ class RayBackend:
         self._settings = settings
         self._tasks: dict[Any, Path] = {}
         self._refused: list[PartEnded] = []
-        self._has_session = False
+        self._session = contextlib.ExitStack()
 
     def submit(self, parts: Sequence[Path]) -> None:
         """Have some parts trained; see `Backend`. Where there is no cluster, they end with that reason."""
@@ -53,32 +53,34 @@ class RayBackend:
         return ended
 
     def cancel(self, *, at_once: bool = False) -> None:  # noqa: ARG002
-        """End all tasks that are left; see `Backend`. Those that do not end in time end with the session."""
+        """End all tasks that are left; see `Backend`. Those that do not end in time are killed."""
         import ray  # noqa: PLC0415
 
         if self._tasks:
-            ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=END_WITHIN_S)
+            _, left = ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=END_WITHIN_S)
+            for task in left:
+                ray.cancel(task, force=True)
         self._tasks.clear()
         self.close()
 
     def close(self) -> None:
         """End the session, and with it all tasks; a session that was there before stays."""
-        import ray  # noqa: PLC0415
-
-        if self._has_session:
-            self._has_session = False
-            ray.shutdown()
+        self._session.close()
 
     def _begin_session(self) -> None:
-        """Connect to the cluster. Ray brings two handlers that end the process at a SIGTERM: put ours back."""
+        """Connect to the cluster.
+
+        Ray prints messages of its own, which go to standard error: standard output is for results. And it brings two
+        handlers that end the process at a SIGTERM: put ours back.
+        """
         import ray  # noqa: PLC0415
 
         if ray.is_initialized():
             return
         handler = signal.getsignal(signal.SIGTERM)
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
-            ray.init(**(self._settings.get("init") or {}))
-        self._has_session = True
+        self._session.enter_context(contextlib.redirect_stdout(sys.stderr))
+        self._session.callback(ray.shutdown)
+        ray.init(**(self._settings.get("init") or {}))
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
 

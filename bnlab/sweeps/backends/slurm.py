@@ -193,7 +193,7 @@ def import_submitit() -> Any:
     level = os.environ.get("SUBMITIT_LOG_LEVEL")
     os.environ["SUBMITIT_LOG_LEVEL"] = level or "NOCONFIG"
     try:
-        import submitit  # noqa: PLC0415  (an extra, and only for those sweeps that are handed to it)
+        import submitit  # noqa: PLC0415  (an extra, which only some sweeps need)
     finally:
         if level is None:
             del os.environ["SUBMITIT_LOG_LEVEL"]
