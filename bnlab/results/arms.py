@@ -170,7 +170,8 @@ class Arm:
         if len(self.compared) > 1 and not self.seeds:
             return f"{rates} compared on different seeds, since no seed has an outcome at each of them"
         if len(self.compared) > 1 and len(self.seeds) < len({run.seed for cell in self.cells for run in cell.runs}):
-            return f"{rates} compared on {_counted(self.seeds)}, with an outcome at each of them"
+            only = "ones" if len(self.seeds) > 1 else "one"
+            return f"{rates} compared on {_counted(self.seeds)}, the only {only} with an outcome at each of them"
         return rates.partition("; ")[0] if without else ""
 
 

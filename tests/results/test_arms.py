@@ -106,7 +106,8 @@ def test_a_run_missing_at_the_best_rate_does_not_change_the_best_rate(
     assert found.missing == batch.missing == [f"batch at 1, seed {seed}: {word}"]
     assert found.sentences() == [
         f"1 of 24 runs is missing (batch at 1, seed {seed}: {word}).",
-        f"batch: learning rates are compared on seeds {others[0]}, {others[1]}, with an outcome at each of them.",
+        f"batch: learning rates are compared on seeds {others[0]}, {others[1]}, the only ones with an "
+        "outcome at each of them.",
     ]
 
 

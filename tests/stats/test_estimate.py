@@ -3,7 +3,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnlab.errors import StudyError
@@ -21,6 +21,7 @@ T_975 = {
 numbers = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
 
 
+@settings(deadline=None)
 @given(st.lists(numbers, min_size=2, max_size=5).filter(lambda x: len(x) - 1 in T_975))
 def test_a_few_seeds_have_students_interval(values: list[float]) -> None:
     half = T_975[len(values) - 1] * statistics.stdev(values) / math.sqrt(len(values))
@@ -78,6 +79,7 @@ def test_the_bootstrap_gives_the_same_interval_each_time_and_leaves_the_random_s
     assert (np.random.get_state()[1] == before).all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=20))
 def test_the_log_scale_is_the_geometric_mean_and_treats_a_ratio_and_its_inverse_alike(values: list[float]) -> None:
     estimate, inverse = mean_over_seeds(values, "log"), mean_over_seeds([1 / x for x in values], "log")
@@ -87,6 +89,7 @@ def test_the_log_scale_is_the_geometric_mean_and_treats_a_ratio_and_its_inverse_
         assert inverse.low == pytest.approx(1 / estimate.high, rel=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=2, max_size=20), st.integers(-1000, 960))
 def test_the_unit_does_not_matter_however_large_or_small(values: list[int], exponent: int) -> None:
     unit = 2.0**exponent

@@ -161,14 +161,14 @@ QUOTAS = st.sampled_from([0.5, 2 / 3, 1.0])
 
 
 @given(response_curves(), QUOTAS)
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 def test_the_range_is_what_trying_all_ranges_finds(curve: ResponseCurve, quota: float) -> None:
     check_range(curve, quota)
 
 
 @pytest.mark.slow
 @given(response_curves(), QUOTAS)
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_the_range_of_many_curves_is_what_trying_all_ranges_finds(curve: ResponseCurve, quota: float) -> None:
     check_range(curve, quota)
 
@@ -200,14 +200,14 @@ def check_range(curve: ResponseCurve, quota: float) -> None:
 
 
 @given(response_curves())
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_the_sensitivity_is_what_adding_up_by_hand_gives(curve: ResponseCurve) -> None:
     check_sensitivity(curve)
 
 
 @pytest.mark.slow
 @given(response_curves())
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_the_sensitivity_of_many_curves_is_what_adding_up_by_hand_gives(curve: ResponseCurve) -> None:
     check_sensitivity(curve)
 
@@ -225,7 +225,7 @@ def check_sensitivity(curve: ResponseCurve) -> None:
 
 
 @given(response_curves())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_a_wider_margin_and_a_smaller_quota_never_train_less(curve: ResponseCurve) -> None:
     strict, wide = trained(curve, Rule(margin=0.05)), trained(curve, Rule(margin=0.04))
     best = best_accuracy(curve)

@@ -1,6 +1,5 @@
 """Figures on paper: final loss and accuracy against the learning rate. Text stays text in SVG."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
@@ -21,14 +22,8 @@ from bnlab.stats.response import Metric, ResponseCurve
 from bnlab.stats.trainable import LOSS_SHARE
 
 NAME = "lr-sensitivity"
-WIDTH, HEIGHT = 11.0, 4.6
-"""Inches: two panels side by side over a text's width."""
-
-LEGEND_ROW = 0.21
-"""Inches per row of the legend."""
-
-LEGEND_LETTERS, HANDLE_LETTERS = 128, 9
-"""Letters that fit into a row of the legend, and those that a line with its marker takes the room of."""
+WIDTH, HEIGHT = 11.0, 4.1
+"""Inches: two panels side by side over a text's width; the legend adds its own height."""
 
 DODGE, MOST_DODGE = 0.09, 0.5
 """Of a grid's step: marks of runs that diverged at one LR stand side by side, arm by arm, and all within this."""
@@ -71,13 +66,9 @@ def draw_sensitivity(found: SweepSensitivity) -> Figure:
     drawn = [
         (each, style) for each, style in zip(found.arms, _styles(found.arms), strict=True) if each.curve is not None
     ]
-    num_columns = _legend_columns([each.arm.label for each, _ in drawn])
-    num_rows = math.ceil((len(drawn) + 1) / num_columns)
-    height = HEIGHT + LEGEND_ROW * (num_rows - 1)
-    figure = new_figure(WIDTH, height)
+    figure = new_figure(WIDTH, HEIGHT)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, wspace=0.03)
     left, right = figure.subplots(1, 2)
-    top = 1 - (0.97 + LEGEND_ROW * (num_rows - 1)) / height
-    figure.subplots_adjust(left=0.07, right=0.985, bottom=0.92 / height, top=top, wspace=0.16)
     panels: tuple[tuple[Axes, Metric], ...] = ((left, "loss"), (right, "accuracy"))
     for axes, metric in panels:
         _frame(axes, found, metric)
@@ -85,9 +76,11 @@ def draw_sensitivity(found: SweepSensitivity) -> Figure:
             aside = (place - (len(drawn) - 1) / 2) * min(DODGE, MOST_DODGE / len(drawn))
             _draw_arm(axes, each, style, metric, aside)
         _scale(axes, found, metric)
-    _head(figure, found)
-    _legend(figure, drawn, num_columns)
-    _foot(figure)
+    _note_facts(figure, found)
+    _note_how_to_read(figure)
+    legend = _title_and_legend(figure, drawn)
+    figure.set_figheight(HEIGHT + legend.get_window_extent().height / figure.dpi)
+    layout.execute(figure)  # once, as it would be for each file if it were the figure's own engine: half of the time
     return figure
 
 
@@ -201,7 +194,8 @@ def _note(axes: Axes, height: float, text: str, ha: Literal["left", "right"], ab
     )
 
 
-def _head(figure: Figure, found: SweepSensitivity) -> None:
+def _note_facts(figure: Figure, found: SweepSensitivity) -> None:
+    """Write beside the title, on the right, what all runs have in common."""
     facts = found.facts
     parts = [str(facts[key]) for key in ("model", "model.activation", "data", "optim") if facts.get(key)]
     steps = facts.get("train.steps")
@@ -210,18 +204,19 @@ def _head(figure: Figure, found: SweepSensitivity) -> None:
     num_seeds = {len(each.figures.seeds) for each in found.arms if each.figures is not None}
     seeds = " to ".join(map(str, sorted({min(num_seeds), max(num_seeds)}))) if num_seeds else "no"
     parts.append(f"{seeds} seed{'' if num_seeds == {1} else 's'}")
-    figure.text(
-        0.07, 1 - 0.25 / figure.get_figheight(), "Learning-rate sensitivity", fontsize=LARGE, color=INK, weight="bold"
+    figure.text(0.99, 0.98, ", ".join(parts), fontsize=USUAL, color=QUIET, ha="right", va="top")
+
+
+def _note_how_to_read(figure: Figure) -> None:
+    text = (
+        "Line: mean over seeds. Band: worst to best seed. Dashes: what an LR must reach to be trainable. Gray: not "
+        "tried.\nThe outcome of a run that diverged, or ended worse than it started, is its start."
     )
-    figure.text(0.985, 1 - 0.25 / figure.get_figheight(), ", ".join(parts), fontsize=USUAL, color=QUIET, ha="right")
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, color=QUIET, linespacing=1.4)
 
 
-def _legend_columns(labels: list[str]) -> int:
-    widest = max(len(label) for label in [*labels, "diverged"])
-    return max(1, min(len(labels) + 1, LEGEND_LETTERS // (widest + HANDLE_LETTERS)))
-
-
-def _legend(figure: Figure, drawn: list[tuple[ArmSensitivity, _Style]], num_columns: int) -> None:
+def _title_and_legend(figure: Figure, drawn: list[tuple[ArmSensitivity, _Style]]) -> Legend:
+    """Put the title and the legend above the panels, with as many columns as fit side by side."""
     handles = [
         Line2D([], [], color=s.color, marker=s.marker, markersize=4.5, linewidth=1.6, label=e.arm.label)
         for e, s in drawn
@@ -230,23 +225,22 @@ def _legend(figure: Figure, drawn: list[tuple[ArmSensitivity, _Style]], num_colu
         if style.dashes:
             handle.set_dashes(style.dashes)
     handles.append(Line2D([], [], color=INK, marker="x", linestyle="none", label="diverged"))
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.062, 1 - 0.32 / figure.get_figheight()),
-        ncols=num_columns,
-        frameon=False,
-        fontsize=USUAL,
-        labelcolor=INK,
-        handlelength=2.4,
-        columnspacing=1.6,
-        borderaxespad=0,
-    )
-
-
-def _foot(figure: Figure) -> None:
-    text = (
-        "Line: mean over seeds. Band: worst to best seed. Dashes: what an LR must reach to be trainable. "
-        "The outcome of a\nrun that diverged, or ended worse than it started, is its start. Gray: not tried."
-    )
-    figure.text(0.07, 0.11 / figure.get_figheight(), text, fontsize=SMALL, color=QUIET, linespacing=1.4)
+    for num_columns in range(len(handles), 0, -1):
+        legend = figure.legend(
+            handles=handles,
+            title="Learning-rate sensitivity",
+            loc="outside upper left",
+            ncols=num_columns,
+            alignment="left",
+            frameon=False,
+            fontsize=USUAL,
+            title_fontproperties={"size": LARGE, "weight": "bold"},
+            labelcolor=INK,
+            handlelength=2.4,
+            columnspacing=1.6,
+        )
+        legend.get_title().set_color(INK)
+        if num_columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+    return legend

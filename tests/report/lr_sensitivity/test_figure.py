@@ -1,3 +1,4 @@
+import itertools
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from written_runs import write_runs
 
 from bnlab.errors import RunError
@@ -103,3 +106,25 @@ def test_a_place_that_cannot_be_written_to_is_named(folder: Path, tmp_path: Path
     (tmp_path / "blocked").write_text("")
     with pytest.raises(RunError, match=r"lr-sensitivity\.svg cannot be written: Not a directory"):
         write_figures(read_sensitivity(folder), tmp_path / "blocked")
+
+
+@pytest.mark.parametrize(
+    "norms", [("batch", "none"), tuple(f"a_package.of_mine:NormWithALongName{i}" for i in range(8))]
+)
+def test_legend_notes_and_panels_do_not_overlap_and_lie_on_the_paper(tmp_path: Path, norms: tuple[str, ...]) -> None:
+    figure = draw_sensitivity(read_sensitivity(write_runs(tmp_path, lambda *_: {}, norms=norms, seeds=(0,))))
+    figure.draw_without_rendering()  # which puts texts and legend into their places
+    (legend,) = figure.legends
+    (facts,) = (text for text in figure.findobj(Text) if text.get_text().startswith("mlp, digits"))
+    (below,) = (text for text in figure.findobj(Text) if text.get_text().startswith("Line: "))
+    labels = Bbox.union([text.get_window_extent() for text in legend.get_texts()])  # without its title
+    boxes = [labels, facts.get_window_extent(), below.get_window_extent()]
+    panels = [axes.get_tightbbox() for axes in figure.axes]
+    for first, second in itertools.combinations([*boxes, *panels], 2):
+        assert not first.overlaps(second)
+    for box in [*boxes, *panels, legend.get_title().get_window_extent()]:
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+    assert not legend.get_title().get_window_extent().overlaps(facts.get_window_extent())

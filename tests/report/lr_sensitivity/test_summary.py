@@ -93,7 +93,7 @@ def test_missing_runs_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
     assert text.startswith(
         "4 of 24 runs are missing (batch at 0.1, seed 2: not there; batch at 1, seed 1: not there; none"
     )
-    assert "batch, none: learning rates are compared on seed 0, with an outcome at each of them." in text
+    assert "batch, none: learning rates are compared on seed 0, the only one with an outcome at each of them." in text
     many = said(
         write_runs(tmp_path / "m", lambda _, lr, s: {"status": "failed"} if lr == 1 and s else {}, seeds=range(9))
     )
