@@ -1,17 +1,27 @@
-"""A lesson as a figure for slides: the block of values, the numbers, what follows; text stays text in SVG."""
+"""A lesson as a figure for slides: the block of values, the numbers, the sentences; text stays text in SVG.
+
+Matplotlib places everything: constrained layout the panels, packers the lines and columns of text inside a panel.
+"""
 
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, OffsetBox, TextArea, VPacker
 from matplotlib.patches import Polygon
+from matplotlib.transforms import Bbox
 
 from bnlab.errors import ConfigError, did_you_mean
-from bnlab.lessons.cube import COS, SIN, build_cube, project
-from bnlab.lessons.example import Value
+from bnlab.lessons.cube import build_cube, project
 from bnlab.lessons.explanation import Explanation
 from bnlab.lessons.numerals import cell, number, place_of
 from bnlab.lessons.sentences import (
@@ -28,10 +38,10 @@ from bnlab.lessons.sentences import (
 )
 
 FORMATS = ("svg", "png", "pdf")
-WIDTH, HEIGHT = 16.0, 9.0
-"""Of the page, in units that all coordinates below count in; the shape of a slide."""
+SIZE = (16.0, 9.0)
+"""Of the figure in inches: the shape of a slide."""
 
-INK, QUIET, LINE = "#1A1A1A", "#5F6B73", "#C4CCD1"
+INK, QUIET = "#1A1A1A", "#5F6B73"
 SHARED = {"top": "#3C9BD1", "left": "#0072B2", "right": "#00598C"}
 """Okabe and Ito's blue in three lights."""
 
@@ -39,19 +49,19 @@ OTHERS = {"top": "#F7F8F9", "left": "#E9ECEE", "right": "#DCE1E4"}
 TERMS = ("#0072B2", "#D55E00", "#00805D")
 """Blue, vermilion and green, the last a shade darker than Okabe and Ito's, to be read as small text on white."""
 
-BOX = (0.7, 6.3, 2.9, 7.0)
-"""Left, right, bottom and top of the room for the block."""
+MIN_SPAN = 7.0
+"""Edges of a little cube that the panel of the block spans at least, so that a small block is not drawn huge."""
 
 
 def write_figure(lesson: Explanation, path: Path) -> None:
     """Write a lesson as a figure.
 
     Args:
-        lesson: What to draw.
-        path: Where to; its ending says in which format.
+        lesson: The lesson to draw.
+        path: The file to write. Its ending names the format: .svg, .png or .pdf.
 
     Raises:
-        ConfigError: Another format, or a place that cannot be written to.
+        ConfigError: The ending names another format, or the file cannot be written.
     """
     kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
@@ -66,132 +76,167 @@ def write_figure(lesson: Explanation, path: Path) -> None:
 
 def draw_figure(lesson: Explanation) -> Figure:
     """Return the whole figure."""
-    figure = Figure(figsize=(WIDTH, HEIGHT), facecolor="white")
-    page = figure.add_axes((0, 0, 1, 1))
-    page.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))
-    page.set_axis_off()
-    _head(page, lesson)
-    _block(page, lesson)
-    below = _numbers(page, lesson, top=7.8)
-    _what_follows(page, lesson, top=below)
+    margins = ConstrainedLayoutEngine(w_pad=0.4, h_pad=0.2)  # inches between the panels and around them
+    figure = Figure(figsize=SIZE, facecolor="white", layout=margins)
+    panels = figure.subplot_mosaic(
+        [["head", "head"], ["block", "numbers"], ["sharing", "numbers"]],
+        width_ratios=(1, 1.35),
+        height_ratios=(1, 5.2, 1.8),
+    )
+    for axes in panels.values():
+        axes.set_axis_off()
+    _draw_block(panels["block"], lesson)
+    _put(panels["head"], _head(lesson))
+    _put(panels["sharing"], _sharing(lesson))
+    lines, sentences = _numbers(lesson), _sentences(lesson)
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    figure.draw_without_rendering()  # lays the panels out, so that their heights are known
+    room = panels["numbers"].get_window_extent().height
+    while sentences and _height([*lines, *sentences], figure, renderer) > room:
+        sentences.pop()  # the least important one
+    _put(panels["numbers"], [*lines, *sentences])
+    figure.set_layout_engine("none")  # the panels keep their places: what was added since fits into its panel
     return figure
 
 
-def _head(page: Axes, lesson: Explanation) -> None:
+def _head(lesson: Explanation) -> list[Artist]:
     options = "".join(f" {name}={value}" for name, value in lesson.options.items())
-    _say(page, 0.7, 8.35, lesson.words.class_name, size=26, weight="bold")
-    _say(page, 15.3, 8.35, f"norm={lesson.norm}{options}", size=12, color=QUIET, ha="right")
-    _say(page, 0.7, 7.95, textwrap.shorten(lesson.words.summary, 140, placeholder=" …"), size=13, color=QUIET)
+    name = _text(lesson.words.class_name, 26, weight="bold")
+    words = _text(f"norm={lesson.norm}{options}", 12, color=QUIET)
+    summary = textwrap.shorten(lesson.words.summary, 140, placeholder=" …")
+    return [HPacker(children=[name, words], align="baseline", pad=0, sep=24), _text(summary, 13, color=QUIET)]
 
 
-def _block(page: Axes, lesson: Explanation) -> None:
+def _draw_block(axes: Axes, lesson: Explanation) -> None:
     cube = build_cube(lesson)
-    left, right, bottom, top = cube.bounds
-    edge = min((BOX[1] - BOX[0]) / (right - left), (BOX[3] - BOX[2]) / (top - bottom), 0.75)
-    origin_x = (BOX[0] + BOX[1]) / 2 - edge * (left + right) / 2
-    origin_y = (BOX[2] + BOX[3]) / 2 - edge * (bottom + top) / 2
-
-    def at(point: tuple[float, float], dx: float = 0.0, dy: float = 0.0) -> tuple[float, float]:
-        return (origin_x + edge * point[0] + dx, origin_y + edge * point[1] + dy)
-
     for face in cube.faces:
         color = (SHARED if face.shares else OTHERS)[face.side]
         line = "#FFFFFF" if face.shares else "#AEB8BE"
-        page.add_patch(Polygon([at(corner) for corner in face.corners], facecolor=color, edgecolor=line, linewidth=0.8))
-    axes = lesson.sharing.axes
+        axes.add_patch(Polygon(face.corners, facecolor=color, edgecolor=line, linewidth=0.8))
+    left, right, bottom, top = cube.bounds
+    middle, half = (left + right) / 2, max(right - left, MIN_SPAN) / 2
+    axes.set(xlim=(middle - half, middle + half), ylim=(bottom, top), aspect="equal")
+    names = lesson.sharing.axes
     floor = cube.num_positions
-    _say(
-        page, *at(project(0, cube.num_channels / 2, floor), -0.35 * SIN, -0.35 * COS), f"C = {axes[1].size}", ha="right"
-    )
-    _say(page, *at(project(cube.num_samples / 2, 0, floor), 0.35 * SIN, -0.35 * COS), f"N = {axes[0].size}")
-    if len(axes) > 2:
-        letters, sizes = ", ".join(a.letter for a in axes[2:]), " × ".join(str(a.size) for a in axes[2:])
-        middle = at(project(0, cube.num_channels, floor / 2), -0.2)
-        page.text(*middle, f"{letters} = {sizes}", rotation=90, ha="right", va="center", color=INK, fontsize=12)
-    said = " ".join(sharing_sentences(lesson))
-    bottom_line = _paragraph(page, 0.7, 2.25, said, width=62, size=12)
+    labels = [
+        (f"C = {names[1].size}", project(0, cube.num_channels / 2, floor), (-12, -20), "right", 0),
+        (f"N = {names[0].size}", project(cube.num_samples / 2, 0, floor), (12, -20), "left", 0),
+    ]
+    if len(names) > 2:
+        letters, sizes = ", ".join(a.letter for a in names[2:]), " × ".join(str(a.size) for a in names[2:])
+        labels.append((f"{letters} = {sizes}", project(0, cube.num_channels, floor / 2), (-14, 0), "right", 90))
+    for text, place, offset, side, rotation in labels:
+        axes.annotate(
+            text,
+            place,
+            offset,
+            textcoords="offset points",
+            ha=side,
+            va="center" if rotation else "baseline",
+            rotation=rotation,
+            color=INK,
+            fontsize=12,
+        )
+
+
+def _sharing(lesson: Explanation) -> list[Artist]:
     colored = "Blue: the values that share one statistic."
     if not lesson.sharing.partition or not lesson.sharing.has_statistics:
         colored = f"Blue: what {place_of((0,) * len(lesson.shape), 'y')} depends on."
     drawn = [said for said in drawing_sentences(lesson) if "drawn" in said]
-    _paragraph(page, 0.7, bottom_line - 0.05, " ".join([colored, *drawn]), width=70, size=10.5, color=QUIET)
+    return [
+        _text(" ".join(sharing_sentences(lesson)), 12, width=62),
+        _text(" ".join([colored, *drawn]), 10.5, width=70, color=QUIET),
+    ]
 
 
-def _numbers(page: Axes, lesson: Explanation, top: float) -> float:
-    """Draw formulas and table; return where there is room again."""
-    story, example = lesson.example.story, lesson.example
-    y = top - 0.45
-    if story is not None:
-        found = "   ".join(f"{name} = {number(value)}" for name, value in story.statistics.items())
-        _say(page, 7.2, y, story.forward_text, size=12.5, weight="bold")
-        _say(page, 15.3, y - 0.34, output_text(lesson), size=12.5, weight="bold", ha="right")
-        _say(page, 7.2, y - 0.34, f"{found}   eps = {story.eps:g}", size=11)
-        y = _paragraph(page, 7.2, y - 0.62, parameters_sentence(lesson), width=112, size=10.5) - 0.18
-        headings = ["x", "xhat", "y", "g", "h", *(f"({i + 1})" for i in range(len(story.terms))), "dx"]
+def _numbers(lesson: Explanation) -> list[Artist]:
+    """Return the formulas and the table."""
+    story = lesson.example.story
+    lines: list[Artist] = []
+    if story is None:
+        lines += [_text(line, 12, width=90) for line in lesson.words.formula]
     else:
-        for line in lesson.words.formula:
-            y = _paragraph(page, 7.2, y, line, width=90, size=12)
-        y = _paragraph(page, 7.2, y, parameters_sentence(lesson), width=112, size=10.5) - 0.2
-        headings = ["x", "y", "g", "dx"]
-    ends = [8.3 + 7.0 * (i + 1) / len(headings) for i in range(len(headings))]
-    colors = dict(zip([f"({i + 1})" for i in range(3)], TERMS, strict=True))
-    for end, heading in zip(ends, headings, strict=True):
-        _say(page, end, y, heading, size=11.5, weight="bold", ha="right", color=colors.get(heading, INK))
-    page.plot([7.2, 15.3], [y - 0.14, y - 0.14], color=LINE, linewidth=1)
-    for value in example.values:
-        y -= 0.3
-        _say(page, 7.2, y - 0.08, place_of(value.place), size=11, color=QUIET)
-        for end, heading, text in zip(ends, headings, _texts(value), strict=True):
-            _say(page, end, y - 0.08, text, size=11, ha="right", color=colors.get(heading, INK))
-    y -= 0.42
-    if len(example.values) < example.num_values:
-        _say(page, 7.2, y, how_many(lesson), size=10, color=QUIET)
-        y -= 0.1
+        found = "   ".join(f"{name} = {number(value)}" for name, value in story.statistics.items())
+        lines += [
+            _text(f"{story.forward_text},   {output_text(lesson)}", 12.5, width=88, weight="bold"),
+            _text(f"{found}   eps = {story.eps:g}", 11),
+        ]
+    lines += [_text(parameters_sentence(lesson), 10.5, width=108), _table(lesson)]
+    if how_many(lesson):
+        lines.append(_text(how_many(lesson), 10, color=QUIET))
     if story is not None:
-        y -= 0.25
-        _say(page, 7.2, y, gradient_text(lesson), size=12.5, weight="bold")
-        for index, term in enumerate(story.terms):
-            y -= 0.29
-            _say(page, 7.2, y, f"({index + 1})  {term.formula}", size=11, color=TERMS[index])
-            _say(page, 11.6, y, term.meaning, size=11)
-    return y - 0.35
+        names: list[Artist] = [
+            _Cell(f"({i + 1})\u2003{term.formula}", 11, TERMS[i]) for i, term in enumerate(story.terms)
+        ]
+        meanings: list[Artist] = [_Cell(term.meaning, 11, INK) for term in story.terms]
+        lines += [
+            _text(gradient_text(lesson), 12.5, weight="bold"),
+            HPacker(children=[_stack(names), _stack(meanings)], pad=0, sep=40),
+        ]
+    return [line for line in lines if not (isinstance(line, TextArea) and not line.get_text())]
 
 
-def _texts(value: Value) -> list[str]:
-    if value.xhat is None or value.h is None:
-        return [number(value.x), cell(value.y), number(value.g), cell(value.dx)]
-    forward = [number(value.x), cell(value.xhat), cell(value.y), number(value.g), cell(value.h)]
-    return [*forward, *map(cell, value.terms), cell(value.dx)]
+def _table(lesson: Explanation) -> OffsetBox:
+    story, values = lesson.example.story, lesson.example.values
+    columns = {"": [place_of(value.place) for value in values], "x": [number(value.x) for value in values]}
+    if story is not None:
+        columns["xhat"] = [cell(value.xhat or 0.0) for value in values]
+    columns["y"] = [cell(value.y) for value in values]
+    columns["g"] = [number(value.g) for value in values]
+    colors = {"": QUIET}
+    if story is not None:
+        columns["h"] = [cell(value.h or 0.0) for value in values]
+        for index in range(len(story.terms)):
+            columns[f"({index + 1})"] = [cell(value.terms[index]) for value in values]
+            colors[f"({index + 1})"] = TERMS[index]
+    columns["dx"] = [cell(value.dx) for value in values]
+    drawn: list[Artist] = []
+    for heading, texts in columns.items():
+        color = colors.get(heading, INK)
+        cells: list[Artist] = [_Cell(heading, 11.5, color, "bold"), *(_Cell(text, 11, color) for text in texts)]
+        drawn.append(VPacker(children=cells, align="right", pad=0, sep=9))
+    return HPacker(children=drawn, pad=0, sep=16 if story is not None else 60)
 
 
-def _what_follows(page: Axes, lesson: Explanation, top: float) -> None:
-    """Write what fits of the sentences, the important ones first."""
+class _Cell(TextArea):
+    """One line of text that is as high as any other of its font, so that the rows of several columns are level."""
+
+    def __init__(self, text: str, size: float, color: str, weight: str = "normal") -> None:
+        self.font = FontProperties(size=size, weight=weight)
+        super().__init__(text, textprops={"fontproperties": self.font, "color": color})
+
+    def get_bbox(self, renderer: RendererBase) -> Bbox:
+        """Return the extent of the text: its own width, and the height and descent of the font."""
+        _, height, descent = renderer.get_text_width_height_descent("[lp]", self.font, ismath=False)
+        return Bbox.from_bounds(0, -descent, super().get_bbox(renderer).width, height)
+
+
+def _sentences(lesson: Explanation) -> list[Artist]:
+    """Return what else may be said, the important sentences first."""
     running = [running_line(statistic) for statistic in lesson.modes.running]
-    sentences = [*terms_sentences(lesson)[:1], *running, *modes_sentences(lesson)[:2], *fine_print(lesson)]
-    y = top
-    for sentence in sentences:
-        lines = textwrap.wrap(sentence, 108)
-        if y - 0.24 * len(lines) < 0.35:
-            break
-        y = _paragraph(page, 7.2, y, sentence, width=108, size=10.5) - 0.06
+    said = [*terms_sentences(lesson)[:1], *running, *modes_sentences(lesson)[:2], *fine_print(lesson)]
+    return [_text(sentence, 10.5, width=108) for sentence in said]
 
 
-def _paragraph(page: Axes, x: float, y: float, text: str, width: int, size: float, color: str = INK) -> float:
-    for line in textwrap.wrap(text, width):
-        _say(page, x, y, line, size=size, color=color)
-        y -= size * 0.023
-    return y
+def _text(text: str, size: float, width: int = 1000, color: str = INK, weight: str = "normal") -> TextArea:
+    """Return text in lines of at most ``width`` letters."""
+    lines = [re.sub(" {2,}", "\u2003", line) for line in textwrap.wrap(text, width)]  # SVG makes one space of several
+    return TextArea(
+        "\n".join(lines), textprops={"fontsize": size, "color": color, "weight": weight, "linespacing": 1.4}
+    )
 
 
-def _say(
-    page: Axes,
-    x: float,
-    y: float,
-    text: str,
-    size: float = 12,
-    color: str = INK,
-    ha: str = "left",
-    weight: str = "normal",
-) -> None:
-    text = re.sub(" {2,}", "\u2003", text)  # SVG makes one space of several
-    page.text(x, y, text, fontsize=size, color=color, ha=ha, va="baseline", fontweight=weight)
+def _stack(boxes: Sequence[Artist]) -> VPacker:
+    return VPacker(children=list(boxes), align="left", pad=0, sep=8)
+
+
+def _put(axes: Axes, boxes: Sequence[Artist]) -> None:
+    axes.add_artist(AnchoredOffsetbox("upper left", child=_stack(boxes), frameon=False, pad=0, borderpad=0))
+
+
+def _height(boxes: Sequence[Artist], figure: Figure, renderer: RendererBase) -> float:
+    """Return how many pixels boxes take, one under the other."""
+    stack = _stack(boxes)
+    stack.set_figure(figure)
+    return float(stack.get_bbox(renderer).height)
