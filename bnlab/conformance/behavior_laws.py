@@ -1,4 +1,4 @@
-"""Laws of behavior: which values an output depends on, and how the layer is as a module.
+"""Laws of behavior: which values an output depends on, and how the layer behaves as a module.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -12,23 +12,24 @@ from torch import Tensor, nn
 
 from bnlab.conformance.examples import Example
 from bnlab.conformance.inputs import general_shape, random_input
+from bnlab.conformance.known_faults import PRECISE, SINGLE, agrees, difference
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.states import states_of, tensor_named
 from bnlab.conformance.subject import LayerError, Subject, first_line
-from bnlab.conformance.suspects import PRECISE, SINGLE, agrees, difference
 
 _NOTHING = (None, None, None)
-"""An example whose values are too many to be read."""
+"""Input, result and expected result of an example that is shown by its shape only."""
 
 LARGE = 1e3
 INVARIANT = 1e-4
-"""eps beside a variance of 1e6 changes an output by 1e-11, FRN's or a float32 layer's by more; a broken law by 1."""
+"""Largest change allowed, as a share of the output. At a variance of 1e6, eps changes an output by 1e-11, FRN's and a
+float32 layer's by more; a broken law changes it by about 1."""
 
 
 def _takes_inputs(subject: Subject) -> Verdict:
     names = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
     taken = [names[num_axes] for num_axes in sorted(subject.shapes)]
-    said = [f"{names[num_axes]} refused: {line}" for num_axes, line in sorted(subject.refusals.items())]
+    refused = [f"{names[num_axes]} refused: {line}" for num_axes, line in sorted(subject.refusals.items())]
     if taken and not subject.gives_numbers:
         example = Example("training mode, float64, ordinary random values", subject.shape, *_NOTHING)
         return fails("its output is not a number, or infinite, where its input is ordinary", "", example)
@@ -36,15 +37,13 @@ def _takes_inputs(subject: Subject) -> Verdict:
         subject.facts["takes"] = ", ".join(taken)
         for num_axes, shape in subject.shapes.items():
             if num_axes in subject.refusals or (num_axes > 2 and len(set(shape)) == 1):
-                return fails(
-                    f"it runs on {names[num_axes]} only where all axes have one size: an axis is taken for another"
-                )
-        if said:
+                return fails(f"it runs on {names[num_axes]} only if all axes have the same size: it confuses two axes")
+        if refused:
             subject.facts["does not take"] = ", ".join(names[num_axes] for num_axes in sorted(subject.refusals))
         return HOLDS
     first = min(subject.refusals)
     return fails(
-        f"it takes no input at all. {said[0]}",
+        f"it takes no input at all. {refused[0]}",
         "",
         Example("training mode, float32", general_shape(first, subject.num_channels), *_NOTHING),
     )
@@ -54,12 +53,12 @@ def _same_values_in_any_layout(subject: Subject) -> Verdict:
     x = random_input(subject.shape)
     apart = torch.empty((*x.shape, 2), dtype=x.dtype)[..., 0].copy_(x)
     layouts = {"not contiguous": apart, "with its axes in another order": x.movedim(1, -1).contiguous().movedim(-1, 1)}
-    training = not subject.draws_random_numbers  # which would be drawn in the order of the memory
+    training = not subject.draws_random_numbers  # else they would be drawn in the order of the memory
     with torch.no_grad():
         expected = subject.run(subject.fresh(training=training), x)
         for what, other in layouts.items():
-            came = subject.run(subject.fresh(training=training), other)
-            if not agrees(came, expected, SINGLE):
+            actual = subject.run(subject.fresh(training=training), other)
+            if not agrees(actual, expected, SINGLE):
                 return fails(
                     f"an input that is {what} in memory gives other values: view or data_ptr in place of reshape"
                 )
@@ -74,7 +73,7 @@ def _input_untouched(subject: Subject) -> Verdict:
             subject.run(subject.fresh(training=training), x)
         if not torch.equal(x, before):
             mode = "training" if training else "eval"
-            return fails(f"the input is modified in place in {mode} mode: what stands before the layer is damaged")
+            return fails(f"the input is modified in place in {mode} mode, which damages the output of the layer before")
     return HOLDS
 
 
@@ -101,7 +100,7 @@ def _eval_neighbors(subject: Subject) -> Verdict:
 
 def _training_neighbors(subject: Subject) -> Verdict:
     if subject.claims.mixes_samples:
-        return does_not_apply("it mixes samples in training mode, as it says")
+        return does_not_apply("it mixes samples in training mode, as promised")
     return _neighbors(subject, training=True)
 
 
@@ -109,11 +108,11 @@ def _neighbors(subject: Subject, *, training: bool) -> Verdict:
     x = random_input(subject.shape)
     other = torch.cat([x[:1], 3 * x[1:] + 1])
     with torch.no_grad():
-        expected, came = (_trained_run(subject, values, training)[:1] for values in (x, other))
-    if agrees(came, expected, PRECISE):
+        expected, actual = (_trained_run(subject, values, training)[:1] for values in (x, other))
+    if agrees(actual, expected, PRECISE):
         return HOLDS
     mode = "training" if training else "eval"
-    gap = difference(came, expected)
+    gap = difference(actual, expected)
     setting = f"{mode} mode, float64: the first sample's output moves by {gap:.3g} when the others change"
     return fails(
         f"a sample's output depends on its neighbors in {mode} mode", "", Example(setting, subject.shape, *_NOTHING)
@@ -131,8 +130,8 @@ def _order(subject: Subject) -> Verdict:
         return does_not_apply("it has a formula of its own, which may cut the batch in order")
     x = random_input(subject.shape)
     with torch.no_grad():
-        expected, came = subject.run(subject.fresh(), x).flip(0), subject.run(subject.fresh(), x.flip(0))
-    if agrees(came, expected, SINGLE):
+        expected, actual = subject.run(subject.fresh(), x).flip(0), subject.run(subject.fresh(), x.flip(0))
+    if agrees(actual, expected, SINGLE):
         return HOLDS
     return fails("the output depends on the order of the samples in the batch")
 
@@ -141,7 +140,7 @@ def _invariances(subject: Subject) -> Verdict:
     if not subject.claims.invariances:
         return does_not_apply("it promises no invariance")
     x = LARGE * random_input(subject.shape, seed=6)
-    said = []
+    causes = []
     with torch.no_grad():
         expected = subject.run(subject.fresh(), x)
         for invariance in sorted(subject.claims.invariances):
@@ -153,8 +152,8 @@ def _invariances(subject: Subject) -> Verdict:
             gap = difference(subject.run(subject.fresh(), other), expected)
             if not gap <= INVARIANT * float(expected.abs().max()):
                 what = "adding a constant to" if change == "shift" else "multiplying"
-                said.append(f"{what} each {kind} moves the output by {gap:.3g}")
-    return fails("; and ".join(said)) if said else HOLDS
+                causes.append(f"{what} each {kind} moves the output by {gap:.3g}")
+    return fails("; and ".join(causes)) if causes else HOLDS
 
 
 def _affine_per_channel(subject: Subject) -> Verdict:
@@ -190,8 +189,8 @@ def _state_dict(subject: Subject) -> Verdict:
             twin.load_state_dict(torch.load(file, weights_only=True))
         except Exception as error:
             return fails(f"its state dict cannot be saved and loaded: {first_line(error)}")
-        expected, came = subject.run(layer.eval(), x.clone()), subject.run(twin, x.clone())
-    if agrees(came, expected, PRECISE):
+        expected, actual = subject.run(layer.eval(), x.clone()), subject.run(twin, x.clone())
+    if agrees(actual, expected, PRECISE):
         return HOLDS
     return fails(f"a layer loaded from its state dict gives another output in eval mode{_missing(subject)}")
 
@@ -212,7 +211,7 @@ def _copies(subject: Subject) -> Verdict:
             except Exception as error:
                 return fails(f"{what} does not work: {first_line(error)}")
             if not agrees(subject.run(twin.eval(), x), subject.run(copy.copy(layer).eval(), x), PRECISE):
-                return fails(f"what {what} gives is another layer: its output differs")
+                return fails(f"a layer from {what} gives another output")
     return HOLDS
 
 
@@ -234,7 +233,7 @@ def _modes(subject: Subject) -> Verdict:
         subject.run(layer.eval(), x)
         if agrees(subject.run(layer.train(), x), expected, PRECISE):
             return HOLDS
-    return fails("after eval() and train() the training output is another one")
+    return fails("after eval() and train() the training output differs")
 
 
 def _meta(subject: Subject) -> Verdict:
@@ -245,7 +244,8 @@ def _meta(subject: Subject) -> Verdict:
     except (LayerError, Exception) as error:
         line = error.line if isinstance(error, LayerError) else first_line(error)
         return fails(
-            f"it cannot be sized up without data, as bnlab does before a run (.item(), or a tensor left behind): {line}"
+            f"it does not run on the meta device, where bnlab checks a run before it starts: {line}. "
+            "Avoid .item(), and tensors that .to() does not move"
         )
     return (
         HOLDS if tuple(y.shape) == subject.shape else fails(f"on the meta device its output has shape {tuple(y.shape)}")
@@ -275,19 +275,19 @@ def _declarations(subject: Subject) -> Verdict:
 
 BEHAVIOR_LAWS = (
     Law("input", "it takes (N, C) or (N, C, *S) and gives the same shape", "output", _takes_inputs),
-    Law("declarations", "what it declares of itself is so", "behavior", _declarations),
+    Law("declarations", "the declarations of its class are true", "behavior", _declarations),
     Law("invariances", "the output ignores shifts and scales as promised", "behavior", _invariances),
-    Law("neighbors in eval", "in eval mode samples do not depend on one another", "behavior", _eval_neighbors),
+    Law("neighbors in eval", "in eval mode samples do not depend on each other", "behavior", _eval_neighbors),
     Law("neighbors in training", "nor in training mode, unless it mixes samples", "behavior", _training_neighbors),
     Law("order", "the order of the samples does not matter", "behavior", _order),
     Law("affine", "weight and bias of a channel move that channel alone", "behavior", _affine_per_channel),
     Law(
-        "memory layout", "values do not depend on how the input lies in memory", "behavior", _same_values_in_any_layout
+        "memory layout", "values do not depend on the input's layout in memory", "behavior", _same_values_in_any_layout
     ),
     Law("input untouched", "the input is not modified in place", "behavior", _input_untouched),
     Law("repeatable", "the same input gives the same output", "behavior", _deterministic),
-    Law("state dict", "what is saved and loaded behaves the same", "behavior", _state_dict),
+    Law("state dict", "a layer that is saved and loaded gives the same output", "behavior", _state_dict),
     Law("copies", "deepcopy and pickle give the same layer", "behavior", _copies),
-    Law("modes", "train() and eval() can be switched to and fro", "behavior", _modes),
-    Law("meta device", "it runs without data, as the check before a run does", "behavior", _meta),
+    Law("modes", "train() and eval() can be called again and again", "behavior", _modes),
+    Law("meta device", "it runs without data, on the meta device", "behavior", _meta),
 )

@@ -1,4 +1,4 @@
-"""What a layer promises: by its own declarations, or by the family that it is held against."""
+"""What a layer promises: by its own declarations, or as a member of a family of norms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,15 +15,15 @@ _ANY_SAMPLE: frozenset[Invariance] = frozenset({"sample_shift", "sample_scale"})
 
 @dataclass(frozen=True)
 class Claims:
-    """What a layer is held to.
+    """The promises of a layer that the laws test.
 
     Attributes:
-        formula: The family whose formula it computes in training mode, or None: one of its own.
-        keeps_running_statistics: Training moves buffers, which eval mode reads.
-        mixes_samples: In training mode a sample's output may depend on its neighbors.
-        subtracts_mean: Adding a constant to all inputs changes nothing; None where that is not to be judged.
-        invariances: What leaves its training-mode output unchanged.
-        declared: The layer says all this itself, as those of bnlab do.
+        formula: The family whose formula the layer computes in training mode; None: it has a formula of its own.
+        keeps_running_statistics: Whether training updates buffers that eval mode reads.
+        mixes_samples: Whether a sample's output in training mode may depend on the other samples.
+        subtracts_mean: Whether adding a constant to all inputs leaves the output unchanged; None: not tested.
+        invariances: Changes of the input that leave the training output unchanged.
+        declared: Whether the layer's class declares these promises itself, as the norms of bnlab do.
     """
 
     formula: Formula | None
@@ -44,15 +44,16 @@ FAMILIES: Mapping[Formula, Claims] = {
 
 
 def claims_of(layer: nn.Module, like: str | None, options: Mapping[str, Any]) -> Claims:
-    """Return what a layer is held to: the family asked for, else what it declares, else BatchNorm.
+    """Return a layer's promises: those of the family asked for, else those it declares, else BatchNorm's.
 
     Args:
-        layer: One of its instances.
-        like: The family asked for.
-        options: What it was built with; ``track_running_stats=False`` takes a promise back.
+        layer: An instance of the layer.
+        like: The name of a family in `FAMILIES`; None: what the layer declares, else "batch".
+        options: The options that the layer was built with. With ``track_running_stats=False`` it need not keep running
+            statistics.
 
     Raises:
-        ConfigError: There is no such family.
+        ConfigError: There is no family of this name.
     """
     if like is not None:
         if like not in FAMILIES:
@@ -66,7 +67,7 @@ def claims_of(layer: nn.Module, like: str | None, options: Mapping[str, Any]) ->
     else:
         claims = FAMILIES["batch"]
     tracks = options.get("track_running_stats", getattr(layer, "track_running_stats", True))
-    if tracks is True and claims.formula == "instance":  # torch's can, and then reads them in eval mode
+    if tracks is True and claims.formula == "instance":  # torch's keeps them and reads them in eval mode
         return replace(claims, keeps_running_statistics=hasattr(layer, "track_running_stats"))
     return claims if tracks else replace(claims, keeps_running_statistics=False)
 

@@ -12,11 +12,11 @@ class Example:
     """The smallest input found on which a law does not hold.
 
     Attributes:
-        setting: Mode, type and parameters, as text.
-        shape: Of the input.
-        given: The input as nested lists, or None where it is too large to read.
-        came: What the layer gave.
-        expected: What it should have given, or None where no single value would be right.
+        setting: Mode, data type and parameters of the layer, as text.
+        shape: Shape of the input; () where the example is not one of an input.
+        given: The input as nested lists; None if it has more than `MOST_VALUES` values.
+        came: The layer's result, in the same form.
+        expected: The correct result, in the same form; None where no single value would be right.
     """
 
     setting: str
@@ -27,7 +27,7 @@ class Example:
 
 
 MOST_VALUES = 24
-"""An example of more values than these is named by its shape only: nobody reads it."""
+"""An example with more values than this is shown by its shape only: nobody would read the values."""
 
 
 def show(values: Tensor | None) -> Any:

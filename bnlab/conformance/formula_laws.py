@@ -1,12 +1,8 @@
-"""Laws of the output: it is the formula's, in training mode and in eval mode."""
+"""Laws of the output: it is that of the family's formula, in training mode and in eval mode."""
 
 from dataclasses import replace
 
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply
-from bnlab.conformance.observing import observe_eval, observe_training, recipe_of, verdict_of
-from bnlab.conformance.recipes import Recipe, family_of
-from bnlab.conformance.subject import Subject
-from bnlab.conformance.suspects import (
+from bnlab.conformance.known_faults import (
     BATCH_IN_EVAL,
     IN_EVAL,
     IN_TRAINING,
@@ -14,57 +10,62 @@ from bnlab.conformance.suspects import (
     WRONG_AXES,
     Case,
     Explanation,
-    Suspect,
+    KnownFault,
     agrees,
     explain,
 )
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply
+from bnlab.conformance.observing import correct_variant, observe_eval, observe_training, verdict_of
+from bnlab.conformance.subject import Subject
+from bnlab.conformance.variants import Variant, family_of
 
 OWN_FORMULA = "it has a formula of its own"
 
 
 def _training_output(subject: Subject) -> Verdict:
-    lawful = recipe_of(subject)
-    if lawful is None:
+    correct = correct_variant(subject)
+    if correct is None:
         return does_not_apply(OWN_FORMULA)
     cases = observe_training(subject)
-    found = explain(cases, lawful, IN_TRAINING)
+    found = explain(cases, correct, IN_TRAINING)
     subject.findings["output"] = found
-    return _verdict(subject, cases, lawful, found, "training mode")
+    return _verdict(subject, cases, correct, found, "training mode")
 
 
 def _eval_output(subject: Subject) -> Verdict:
-    lawful = recipe_of(subject)
-    if lawful is None:
+    correct = correct_variant(subject)
+    if correct is None:
         return does_not_apply(OWN_FORMULA)
-    suspects: list[Suspect] = IN_TRAINING
+    faults: list[KnownFault] = IN_TRAINING
     if subject.claims.keeps_running_statistics:
-        lawful = replace(lawful, source="running")
-        suspects = [*IN_EVAL, *WRONG_AXES_OF_BATCH]
+        correct = replace(correct, source="running")
+        faults = [*IN_EVAL, *WRONG_AXES_OF_BATCH]
     cases = observe_eval(subject)
-    verdict = _verdict(subject, cases, lawful, found := explain(cases, lawful, suspects), "eval mode")
+    found = explain(cases, correct, faults)
+    verdict = _verdict(subject, cases, correct, found, "eval mode")
     if found is None and subject.claims.keeps_running_statistics and _is_as_in_training(subject, cases):
-        return replace(verdict, cause=f"eval mode gives what training mode gives: {BATCH_IN_EVAL.cause}")
+        return replace(verdict, cause=f"eval mode gives the output of training mode: {BATCH_IN_EVAL.cause}")
     return verdict
 
 
 def _is_as_in_training(subject: Subject, cases: list[Case]) -> bool:
-    trained = [case.came for case in observe_training(subject)]
-    return all(agrees(case.came, came, SINGLE) for case, came in zip(cases, trained, strict=True))
+    trained = [case.actual for case in observe_training(subject)]
+    return all(agrees(case.actual, actual, SINGLE) for case, actual in zip(cases, trained, strict=True))
 
 
 WRONG_AXES_OF_BATCH = [
-    Suspect(f"eval mode uses statistics of the input at hand: {suspect.cause}", {**suspect.turns, "source": "batch"})
-    for suspect in WRONG_AXES
+    KnownFault(f"eval mode uses statistics of the input at hand: {fault.cause}", {**fault.changes, "source": "batch"})
+    for fault in WRONG_AXES
 ]
 
 
-def _verdict(subject: Subject, cases: list[Case], lawful: Recipe, found: Explanation | None, mode: str) -> Verdict:
-    if found is not None and found.recipe == lawful:
+def _verdict(subject: Subject, cases: list[Case], correct: Variant, found: Explanation | None, mode: str) -> Verdict:
+    if found is not None and found.variant == correct:
         if found.precision == SINGLE:
             subject.facts["precision"] = "agrees to float32's precision only, in float64 too"
         return HOLDS
-    verdict = verdict_of(cases, lawful, found, mode)
-    family = family_of(found.recipe) if found is not None and not found.only_where_it_fails else None
+    verdict = verdict_of(cases, correct, found, mode)
+    family = family_of(found.variant) if found is not None and not found.only_where_it_fails else None
     if family in {None, subject.claims.formula} or mode == "eval mode":
         return verdict
     return replace(verdict, reason=f"this is the formula of --like {family}")

@@ -1,4 +1,4 @@
-"""Inputs that layers are shown: from the smallest up, in small round numbers, then random ones.
+"""Test inputs: small ones with small whole numbers, from the smallest up, and random ones.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -7,23 +7,23 @@ import torch
 from torch import Tensor
 
 SPACES: dict[int, tuple[int, ...]] = {2: (), 3: (3,), 4: (3, 5), 5: (3, 5, 2)}
-"""By number of axes, sizes of the spatial ones: unlike each other, and unlike N and C."""
+"""Number of axes -> sizes of the spatial axes, which differ from each other, from N and from C."""
 
 NUM_SAMPLES = 7
 
 
 def general_shape(num_axes: int, num_channels: int) -> tuple[int, ...]:
-    """Return a shape whose axes differ in size, so that one taken for another is noticed."""
+    """Return a shape whose axes all differ in size, so that a layer that confuses two axes fails."""
     return NUM_SAMPLES, num_channels, *SPACES[num_axes]
 
 
 def square_shape(num_axes: int, num_channels: int) -> tuple[int, ...]:
-    """Return a shape whose axes all have the same size: what takes one axis for another runs here too."""
+    """Return a shape whose axes all have the same size: a layer that confuses two axes runs on it too."""
     return (num_channels,) * num_axes
 
 
 def random_input(shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    """Return values of which each channel and each sample has its own mean and size."""
+    """Return random values; each channel and each sample has its own mean and its own scale."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(shape, generator=generator, dtype=torch.float64)
     for axis in (0, 1):
@@ -34,24 +34,24 @@ def random_input(shape: tuple[int, ...], seed: int = 0) -> Tensor:
 
 
 def small_input(shape: tuple[int, ...]) -> Tensor:
-    """Return whole numbers from -3 to 4, of which no channel and no sample has two alike where that can be.
+    """Return whole numbers from -3 to 5; no channel and no sample repeats a number if it has at most eight values.
 
-    A multiple of 3 modulo 8 runs through all eight before it repeats one.
+    Multiples of 3 modulo 8 take all eight values before one comes again.
     """
     count = torch.Size(shape).numel()
     steps = torch.arange(count, dtype=torch.float64)
     values = torch.remainder(3 * steps + torch.div(steps, 8, rounding_mode="floor"), 8) - 3
-    values[-1] += 1  # so that sums are not all the same
+    values[-1] += 1  # so that the sums differ
     return values.view(shape)
 
 
 def small_shapes(num_axes: int, unit: int, *, square: bool) -> list[tuple[int, ...]]:
-    """Return shapes from the smallest up.
+    """Return shapes of small inputs, the smallest first.
 
     Args:
-        num_axes: How many axes.
+        num_axes: Number of axes of the input, 2 to 5.
         unit: The smallest number of channels that the layer can have.
-        square: Only such with all axes of one size.
+        square: Whether to return only shapes whose axes all have the same size.
     """
     num_spaces = num_axes - 2
     if square:

@@ -1,4 +1,4 @@
-"""The law of large inputs: what is right on small ones is right where there are many samples, channels and values.
+"""The law of large inputs: a layer that is right on small inputs is right on many samples, channels and values.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -12,65 +12,65 @@ from torch import Tensor
 from bnlab.conformance.examples import Example
 from bnlab.conformance.gradient_laws import gradient_given
 from bnlab.conformance.inputs import general_shape
+from bnlab.conformance.known_faults import HELD, IN_TRAINING, Explanation, agrees, difference
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
-from bnlab.conformance.observing import can_be_built, ingredients, recipe_of, running_of
-from bnlab.conformance.recipes import Ingredients, Recipe, cook
+from bnlab.conformance.observing import can_be_built, correct_variant, formula_inputs, running_of
 from bnlab.conformance.subject import LayerError, Subject
-from bnlab.conformance.suspects import HELD, IN_TRAINING, Explanation, agrees, difference
+from bnlab.conformance.variants import FormulaInputs, Variant, output_of
 
 LARGE_CLOSE = 1e-4
-"""Largest error as a share of the largest value: sums of 10^4 float32 values leave about 1e-6, a forgotten piece 1e-2.
-"""
+"""Largest error allowed, as a share of the largest value. Sums of 10^4 float32 values err by about 1e-6, sums that miss
+a part of the batch by 1e-2."""
 
 SPACES: Mapping[int, tuple[int, ...]] = {2: (), 3: (324,), 4: (18, 18), 5: (3, 9, 12)}
 NUM_SAMPLES: Mapping[int, int] = {2: 1100, 3: 70, 4: 70, 5: 70}
 CHANNELS: Mapping[int, tuple[int, ...]] = {2: (520, 512, 40, 32), 3: (24, 32), 4: (24, 32), 5: (24, 32)}
 MANY_VALUES = 1 << 19
-"""Inputs have more values than these. bnlab's layers take pieces of 2^18: three show what two do not, as to where the
-third one begins."""
+"""Large inputs have more values than this. bnlab's layers work on pieces of 2^18 values: of three pieces, a wrong start
+of the third shows too."""
 
 PIECES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-"""Samples that a piece may have."""
+"""Numbers of samples per piece that are tried as an explanation."""
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What a layer gave for one large input, and what it should have."""
+class _Results:
+    """A layer's results for one large input, and the correct ones."""
 
-    given: Ingredients
+    given: FormulaInputs
     g: Tensor
-    came: dict[str, Tensor]
+    actual: dict[str, Tensor]
     expected: dict[str, Tensor]
     scales: dict[str, float]
 
     @property
     def wrong(self) -> list[str]:
-        """Which of output and input's gradient are not right."""
+        """Those of "output" and "input gradient" that are wrong."""
         return [
             what
-            for what, came in self.came.items()
-            if not agrees(came, self.expected[what], LARGE_CLOSE, self.scales[what])
+            for what, actual in self.actual.items()
+            if not agrees(actual, self.expected[what], LARGE_CLOSE, self.scales[what])
         ]
 
 
 def _large_input(subject: Subject) -> Verdict:
-    if recipe_of(subject) is None:
+    if correct_variant(subject) is None:
         return does_not_apply("it has a formula of its own")
     found: Explanation | None = subject.findings.get("output")
     if found is None or found.only_where_it_fails:
         return does_not_apply("nothing explains the output of small inputs")
     for shape, channels_last in _inputs(subject):
-        look = _look(subject, found.recipe, shape, channels_last=channels_last)
-        if look.wrong:
-            return _verdict(subject, found.recipe, look, channels_last=channels_last)
+        results = _results_for(subject, found.variant, shape, channels_last=channels_last)
+        if results.wrong:
+            return _verdict(subject, found.variant, results, channels_last=channels_last)
     return HOLDS
 
 
 def _inputs(subject: Subject) -> Iterator[tuple[tuple[int, ...], bool]]:
-    """Yield the shape and layout of a large input for each number of axes that the layer takes as it should."""
+    """Yield the shapes of large inputs, and whether they are in channels_last, for each number of axes."""
     for num_axes, shape in subject.shapes.items():
         if num_axes > 2 and len(set(shape)) == 1:
-            continue  # it takes this only where all axes have one size, which is another law's matter
+            continue  # the law "input" reports this fault
         suiting = (c for c in CHANNELS[num_axes] if can_be_built(subject, c))
         num_channels = next(suiting, subject.num_channels)
         values_per_sample = num_channels * torch.Size(SPACES[num_axes]).numel()
@@ -82,7 +82,7 @@ def _inputs(subject: Subject) -> Iterator[tuple[tuple[int, ...], bool]]:
 
 
 def large_input(shape: tuple[int, ...]) -> Tensor:
-    """Return float32 values of which each channel and each sample has its own mean and size, all of like magnitude."""
+    """Return float32 values; each channel and each sample has its own mean and scale, all of similar size."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     for axis in (0, 1):
         steps = torch.arange(shape[axis]).view([-1 if at == axis else 1 for at in range(len(shape))])
@@ -90,8 +90,8 @@ def large_input(shape: tuple[int, ...]) -> Tensor:
     return x
 
 
-def _look(subject: Subject, recipe: Recipe, shape: tuple[int, ...], *, channels_last: bool) -> _Look:
-    """Return what a layer gives in training mode and float32, and what the recipe gives in float64.
+def _results_for(subject: Subject, variant: Variant, shape: tuple[int, ...], *, channels_last: bool) -> _Results:
+    """Return a layer's results in training mode and float32, and those of the formula in float64.
 
     Raises:
         LayerError: The forward or the backward pass raised.
@@ -99,18 +99,18 @@ def _look(subject: Subject, recipe: Recipe, shape: tuple[int, ...], *, channels_
     layer = subject.fresh(shape[1], torch.float32)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x, g = (values.float().contiguous(memory_format=layout) for values in (large_input(shape), gradient_given(shape)))
-    given = ingredients(subject, layer, x.double().contiguous())
+    given = formula_inputs(subject, layer, x.double().contiguous())
     leaf = x.clone().requires_grad_()
     y = subject.run(layer, leaf)
-    came = {"output": y.detach()}
+    actual = {"output": y.detach()}
     moved = running_of(subject, layer, shape[1])
     if moved is not None:
         given.statistics["moved"] = moved
-    if "gradient cause" not in subject.findings:  # else it is wrong on small inputs too, and said to be
-        came["input gradient"] = _slope(y, leaf, g)
-    expected = _cooked(recipe, given, g)
-    held = _cooked(replace(recipe, held="both"), given, g)["input gradient"]
-    return _Look(given, g, came, expected, {"output": 0.0, "input gradient": float(held.abs().max())})
+    if "gradient cause" not in subject.findings:  # else it is wrong on small inputs too
+        actual["input gradient"] = _slope(y, leaf, g)
+    expected = _expected(variant, given, g)
+    held = _expected(replace(variant, held="both"), given, g)["input gradient"]
+    return _Results(given, g, actual, expected, {"output": 0.0, "input gradient": float(held.abs().max())})
 
 
 def _slope(y: Tensor, x: Tensor, g: Tensor) -> Tensor:
@@ -123,46 +123,46 @@ def _slope(y: Tensor, x: Tensor, g: Tensor) -> Tensor:
     return found
 
 
-def _cooked(recipe: Recipe, given: Ingredients, g: Tensor) -> dict[str, Tensor]:
+def _expected(variant: Variant, given: FormulaInputs, g: Tensor) -> dict[str, Tensor]:
     x = given.x.clone().requires_grad_()
-    y = cook(recipe, replace(given, x=x))
+    y = output_of(variant, replace(given, x=x))
     return {"output": y.detach(), "input gradient": _slope(y, x, g)}
 
 
-def _verdict(subject: Subject, recipe: Recipe, look: _Look, *, channels_last: bool) -> Verdict:
-    what = look.wrong[0]
-    smallest = _smallest(subject, recipe, tuple(look.given.x.shape), what, channels_last=channels_last)
-    gap = difference(look.came[what], look.expected[what])
+def _verdict(subject: Subject, variant: Variant, results: _Results, *, channels_last: bool) -> Verdict:
+    what = results.wrong[0]
+    smallest = _smallest(subject, variant, tuple(results.given.x.shape), what, channels_last=channels_last)
+    gap = difference(results.actual[what], results.expected[what])
     layout = ", in channels_last" if channels_last else ""
     setting = (
         f"training mode, float32{layout}: the smallest such input that was found; on one of shape "
-        f"{tuple(look.given.x.shape)} the largest error of the {what} is {gap:.2g}"
+        f"{tuple(results.given.x.shape)} the largest error of the {what} is {gap:.2g}"
     )
     cause = f"the {what} is right on small inputs{', and in the default layout' if channels_last else ''}; "
-    cause += f"on large ones{' in channels_last' if channels_last else ''} {_cause(subject, recipe, look, what)}"
+    cause += f"on large ones{' in channels_last' if channels_last else ''} {_cause(subject, variant, results, what)}"
     return fails(f"{cause}{_grown(subject, smallest)}", "", Example(setting, smallest, None, None, None))
 
 
-def _cause(subject: Subject, recipe: Recipe, look: _Look, what: str) -> str:
-    """Return what explains it: a suspect, statistics of a piece of the batch, or the place where it is wrong."""
-    suspects = IN_TRAINING if what == "output" else HELD
-    candidates = [(suspect.cause, replace(recipe, **suspect.turns), look.given) for suspect in suspects]
+def _cause(subject: Subject, variant: Variant, results: _Results, what: str) -> str:
+    """Return a known fault, a wrong use of pieces of the batch, or the channels or samples that are wrong."""
+    faults = IN_TRAINING if what == "output" else HELD
+    candidates = [(fault.cause, replace(variant, **fault.changes), results.given) for fault in faults]
     if subject.claims.formula == "batch" and what == "output":
-        candidates += _of_pieces(recipe, look.given)
+        candidates += _of_pieces(variant, results.given)
     for cause, turned, given in candidates:
         try:
-            result = cook(turned, given) if what == "output" else _cooked(turned, given, look.g)[what]
+            result = output_of(turned, given) if what == "output" else _expected(turned, given, results.g)[what]
         except ValueError:
             continue
-        if agrees(look.came[what], result, LARGE_CLOSE, look.scales[what]):
+        if agrees(results.actual[what], result, LARGE_CLOSE, results.scales[what]):
             return cause
-    return _place(look, what)
+    return _place(results, what)
 
 
-def _of_pieces(recipe: Recipe, given: Ingredients) -> Iterator[tuple[str, Recipe, Ingredients]]:
-    """Yield what comes of statistics that miss a part of the batch, or of how its pieces differ."""
+def _of_pieces(variant: Variant, given: FormulaInputs) -> Iterator[tuple[str, Variant, FormulaInputs]]:
+    """Yield faults of layers that compute statistics piece by piece: a cause, the formula and its statistics."""
     x, axes = given.x, [axis for axis in range(given.x.dim()) if axis != 1]
-    by_buffer = replace(recipe, source="before")
+    by_buffer = replace(variant, source="before")
     for size in (size for size in PIECES if size < len(x)):
         pieces = torch.split(x, size)
         shares = torch.tensor([len(piece) / len(x) for piece in pieces]).double()
@@ -183,11 +183,11 @@ def _moments(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
     return x.mean(axes), x.var(axes, correction=0)
 
 
-def _place(look: _Look, what: str) -> str:
-    """Return which channels or samples are wrong, where others are right."""
-    expected = look.expected[what]
-    gaps = (look.came[what].double() - expected).abs().nan_to_num(nan=float("inf"))
-    size = LARGE_CLOSE * max(look.scales[what], float(expected.abs().max()))
+def _place(results: _Results, what: str) -> str:
+    """Return which channels or samples are wrong, if others are right."""
+    expected = results.expected[what]
+    gaps = (results.actual[what].double() - expected).abs().nan_to_num(nan=float("inf"))
+    size = LARGE_CLOSE * max(results.scales[what], float(expected.abs().max()))
     for axis, name in ((1, "channels"), (0, "samples")):
         wrong = (gaps.transpose(0, axis).flatten(1).amax(1) > size).nonzero().flatten().tolist()
         if len(wrong) < gaps.shape[axis]:
@@ -196,16 +196,16 @@ def _place(look: _Look, what: str) -> str:
 
 
 def _smallest(
-    subject: Subject, recipe: Recipe, shape: tuple[int, ...], what: str, *, channels_last: bool
+    subject: Subject, variant: Variant, shape: tuple[int, ...], what: str, *, channels_last: bool
 ) -> tuple[int, ...]:
-    """Return a shape on which it is wrong still: axis by axis as small as that can be, down to what other laws saw."""
+    """Return the smallest shape on which the result is still wrong: axis by axis, and not below that of other laws."""
     seen = general_shape(len(shape), subject.num_channels)
     for axis in range(len(shape)):
         low, high = min(seen[axis], shape[axis]), shape[axis]
         while low < high:
             middle = (low + high) // 2
             tried = (*shape[:axis], middle, *shape[axis + 1 :])
-            if _is_wrong(subject, recipe, tried, what, channels_last=channels_last):
+            if _is_wrong(subject, variant, tried, what, channels_last=channels_last):
                 high = middle
             else:
                 low = middle + 1
@@ -213,17 +213,17 @@ def _smallest(
     return shape
 
 
-def _is_wrong(subject: Subject, recipe: Recipe, shape: tuple[int, ...], what: str, *, channels_last: bool) -> bool:
+def _is_wrong(subject: Subject, variant: Variant, shape: tuple[int, ...], what: str, *, channels_last: bool) -> bool:
     if not can_be_built(subject, shape[1]):
         return False
     try:
-        return what in _look(subject, recipe, shape, channels_last=channels_last).wrong
+        return what in _results_for(subject, variant, shape, channels_last=channels_last).wrong
     except (LayerError, ValueError):
         return False
 
 
 def _grown(subject: Subject, smallest: tuple[int, ...]) -> str:
-    """Return from which size on it is wrong, where one axis alone had to grow."""
+    """Return the size from which on the result is wrong, if it depends on the size of one axis alone."""
     names = ("samples", "channels", *("positions along an axis",) * (len(smallest) - 2))
     seen = general_shape(len(smallest), subject.num_channels)
     grown = [f"{size} {name}" for size, usual, name in zip(smallest, seen, names, strict=True) if size > usual]

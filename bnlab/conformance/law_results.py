@@ -1,4 +1,4 @@
-"""What a law says and what came of it: plain values, which can be printed, written as JSON and compared."""
+"""Laws and verdicts: plain values, which can be printed, written as JSON and compared."""
 
 import math
 from collections.abc import Callable
@@ -14,13 +14,13 @@ Topic = Literal["output", "gradient", "running statistics", "numbers", "behavior
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of holding one layer against one law.
+    """The result of testing one layer against one law.
 
     Attributes:
-        status: Whether it holds.
-        reason: What was seen, or why the law does not apply; empty where there is nothing to add.
-        cause: The likely cause, where the law does not hold.
-        example: The smallest example, where there is one.
+        status: Whether the law holds for the layer.
+        reason: An observation, or why the law does not apply; empty where there is nothing to add.
+        cause: The likely cause if the law does not hold, else None.
+        example: The smallest input on which the law does not hold; None if no input shows it.
     """
 
     status: Status
@@ -54,13 +54,14 @@ class Law:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was found out about one layer.
+    """The verdicts on one layer, and facts about it.
 
     Attributes:
-        layer: Its name, as it was asked for.
-        like: The family that it was held against, or None: a formula of its own.
-        verdicts: What came of each law, by its name, in the order in which they were judged.
-        facts: What is neither right nor wrong, such as the sense of its momentum.
+        layer: The layer's name, as the user typed it.
+        like: The family of norms whose laws were applied; None: the layer has a formula of its own.
+        verdicts: Name of a law -> verdict, in the order in which the laws were judged.
+        facts: Name of a property -> text, for properties that are neither right nor wrong, such as the sense of the
+            layer's momentum.
     """
 
     layer: str
@@ -74,7 +75,7 @@ class Report:
         return {name: verdict for name, verdict in self.verdicts.items() if verdict.status == "does not hold"}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; what is not finite stands there as text."""
+        """Return plain values for JSON; numbers that are not finite become text."""
         laws = [
             {
                 "law": name,

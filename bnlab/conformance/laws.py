@@ -1,4 +1,4 @@
-"""All laws in their order, and the one function that holds a layer against them."""
+"""All laws in the order in which they are judged, and the functions that test a layer against them."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -77,7 +77,7 @@ def check(build: Build, name: str, like: str | None = None, only: Collection[str
 
 
 def _with_what_they_rely_on(names: Collection[str]) -> list[Law]:
-    """Return the named laws and those that they rely on, directly or not, in the order of `LAWS`, without the first.
+    """Return the named laws and those that they rely on, also indirectly, in the order of `LAWS`, without the first.
 
     Raises:
         ConfigError: A name is not that of a law.

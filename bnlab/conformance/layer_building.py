@@ -1,4 +1,4 @@
-"""How a layer is built from a name and options, with as many channels as a law needs."""
+"""Building a layer from its name and options, for any number of channels."""
 
 import functools
 import inspect
@@ -13,18 +13,18 @@ from bnlab.norms.catalog import find_norm_class
 Build = Callable[[int], nn.Module]
 
 CHANNEL_NAMES = ("num_channels", "num_features", "normalized_shape", "channels", "num_features_", "dim", "features")
-"""What constructors call the number of channels. Found by name, it may stand anywhere, as in torch.nn.GroupNorm."""
+"""Names that constructors use for the number of channels, which need not be the first argument (torch.nn.GroupNorm)."""
 
 
 def builder(name: str, options: Mapping[str, Any]) -> Build:
-    """Return what builds a layer for a number of channels.
+    """Return a function that builds a layer for a number of channels.
 
     Args:
         name: A name of the catalog, or ``package.module:Class``.
-        options: For its constructor, beside the number of channels.
+        options: Options for the layer's constructor, without the number of channels.
 
     Raises:
-        ConfigError: No such class, no such option, or an option is missing.
+        ConfigError: The class or an option does not exist, or a required option is missing.
     """
     norm_class = find_norm_class(name)
     parameters = inspect.signature(norm_class).parameters
@@ -53,7 +53,7 @@ def builder(name: str, options: Mapping[str, Any]) -> Build:
 
 
 def options_of_constructor(build: Build) -> dict[str, Any]:
-    """Return the options that a constructor takes, with the values that they will have; those known only."""
+    """Return the constructor's options with the values that a build uses: those given, else the defaults."""
     call = build
     given: dict[str, Any] = {}
     while isinstance(call, functools.partial):
@@ -72,7 +72,7 @@ def options_of_constructor(build: Build) -> dict[str, Any]:
 
 
 def with_option(build: Build, key: str, value: object) -> Build | None:
-    """Return what builds the same layer with one option changed, or None where it takes no such option."""
+    """Return a function that builds the same layer with one option changed; None if there is no such option."""
     if key not in options_of_constructor(build):
         return None
     if isinstance(build, functools.partial) and build.func is _build:

@@ -1,4 +1,4 @@
-"""Laws of the numbers: large offsets, low precision, constant inputs, and what cannot be normalized at all."""
+"""Laws of the numbers: large offsets, low precision, constant inputs, single values and empty batches."""
 
 import torch
 from torch import Tensor
@@ -6,17 +6,18 @@ from torch import Tensor
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
+from bnlab.conformance.known_faults import difference
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.states import states_of
 from bnlab.conformance.subject import LayerError, Subject
-from bnlab.conformance.suspects import difference
 
 OFFSET = 1e4
 OFFSET_CLOSE = 0.02
-"""In float32 a mean near 1e4 errs by some 1e-3, and so does the output; a variance from E[x^2] - E[x]^2 errs by 8."""
+"""Largest error allowed. In float32 a mean near 1e4 errs by about 1e-3, and so does the output; a variance computed as
+E[x^2] - E[x]^2 errs by 8."""
 
 NUM_ROUNDINGS = 3
-"""Roundings of the output's type that a half-precision output may be off by; statistics in that type leave far more."""
+"""Largest error of a half-precision output, in roundings of its type; statistics in that type cause far larger ones."""
 
 OVERFLOWN = "statistics are computed in half precision, where squares overflow. Compute them in float32"
 ROUNDED = "statistics are computed in half precision, and rounded. Compute them in float32"
@@ -24,18 +25,13 @@ ROUNDED = "statistics are computed in half precision, and rounded. Compute them 
 HALVES = (torch.float16, torch.bfloat16)
 
 
-def _looks(subject: Subject) -> bool:
-    """Return whether training mode can be looked at in two types: not if random numbers differ between them."""
-    return not subject.draws_random_numbers
-
-
 def _large_offset(subject: Subject) -> Verdict:
     x = (random_input(subject.shape, 7) + OFFSET).float()
-    training = _looks(subject)
+    training = not subject.draws_random_numbers
     with torch.no_grad():
         expected = subject.run(subject.fresh(training=training), x.double())
-        came = subject.run(subject.fresh(dtype=torch.float32, training=training), x)
-    gap = difference(came, expected)
+        actual = subject.run(subject.fresh(dtype=torch.float32, training=training), x)
+    gap = difference(actual, expected)
     if gap <= OFFSET_CLOSE * float(expected.abs().max()):
         return HOLDS
     setting = f"float32, random values around {OFFSET:g}; largest error {gap:.2g}"
@@ -44,14 +40,14 @@ def _large_offset(subject: Subject) -> Verdict:
 
 
 def _cause_of_offset(subject: Subject, training: bool) -> str:
-    """Return the cause: in float64, an offset of 1e7 is to E[x^2] - E[x]^2 what 1e4 is in float32, and nothing else."""
+    """Return the cause. In float64 an offset of 1e7 harms E[x^2] - E[x]^2 as 1e4 does in float32, and nothing else."""
     x = random_input(subject.shape, 7)
     with torch.no_grad():
         plain = subject.run(subject.fresh(training=training), x)
         shifted = subject.run(subject.fresh(training=training), x + 1e7)
     if subject.claims.subtracts_mean is not False and difference(plain, shifted) > 1e-4 * float(plain.abs().max()):
         return "the variance is taken as E[x^2] - E[x]^2, which cancels at large offsets"
-    return "float32 loses digits at large offsets: take the mean away before anything is squared or scaled"
+    return "float32 loses digits at large offsets: subtract the mean before the values are squared or scaled"
 
 
 def _low_precision(subject: Subject) -> Verdict:
@@ -59,42 +55,42 @@ def _low_precision(subject: Subject) -> Verdict:
         "squares above 65504, float16's largest": 400 * random_input(subject.shape, 8),
         "an offset that a mean in half precision would round": random_input(subject.shape, 9) + 90,
     }
-    training, said, first = _looks(subject), [], None
+    training, causes, first = not subject.draws_random_numbers, [], None
     for dtype in HALVES:
         for what, wide in inputs.items():
             x = wide.to(dtype)
             with torch.no_grad():
                 expected = subject.run(subject.fresh(training=training), x.double())
-                came = _in_half(subject, x, training)
-            wrong = _wrong_in_half(came, expected, dtype)
+                actual = _in_half(subject, x, training)
+            wrong = _wrong_in_half(actual, expected, dtype)
             if wrong == ROUNDED and subject.claims.formula == "instance" and not subject.claims.declared:
                 subject.facts["low precision"] = (
                     "statistics are rounded to it, as torch.nn.InstanceNorm's without affine"
                 )
             elif wrong:
-                said.append(wrong)
-                setting = f"{str(dtype).removeprefix('torch.')}, {what}; largest error {difference(came, expected):.2g}"
+                causes.append(wrong)
+                setting = (
+                    f"{str(dtype).removeprefix('torch.')}, {what}; largest error {difference(actual, expected):.2g}"
+                )
                 first = first or Example(setting, tuple(x.shape), None, None, None)
-    return fails(OVERFLOWN if OVERFLOWN in said else said[0], "", first) if said else HOLDS
+    return fails(OVERFLOWN if OVERFLOWN in causes else causes[0], "", first) if causes else HOLDS
 
 
-def _wrong_in_half(came: Tensor, expected: Tensor, dtype: torch.dtype) -> str | None:
-    if not bool(torch.isfinite(came).all()) and bool(torch.isfinite(expected).all()):
+def _wrong_in_half(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> str | None:
+    if not bool(torch.isfinite(actual).all()) and bool(torch.isfinite(expected).all()):
         return OVERFLOWN
     rounding = torch.finfo(dtype).eps / 2
     size = float(expected.abs().max())
-    if difference(came, expected) <= NUM_ROUNDINGS * rounding * size:
+    if difference(actual, expected) <= NUM_ROUNDINGS * rounding * size:
         return None
-    rows = came.double().transpose(0, 1).flatten(1)
-    if (
-        dtype == torch.float16 and float((rows.amax(1) - rows.amin(1)).max()) < 0.1 * size
-    ):  # nothing but the bias is left
+    rows = actual.double().transpose(0, 1).flatten(1)
+    if dtype == torch.float16 and float((rows.amax(1) - rows.amin(1)).max()) < 0.1 * size:  # only the bias is left
         return OVERFLOWN
     return ROUNDED
 
 
 def _in_half(subject: Subject, x: Tensor, training: bool) -> Tensor:
-    """Return the output for a half-precision input: with parameters in float32, else in the input's type."""
+    """Return the output for a half-precision input, with float32 parameters if the layer accepts that."""
     try:
         return subject.run(subject.fresh(dtype=torch.float32, training=training), x)
     except LayerError:
@@ -138,7 +134,7 @@ def _constant_input(subject: Subject) -> Verdict:
 
 def _one_value(subject: Subject) -> Verdict:
     if subject.claims.formula not in {"batch", "instance"}:
-        return does_not_apply("a single value per channel is no trouble for it")
+        return does_not_apply("its statistics do not need more than one value per channel")
     num_axes = min(subject.shapes)
     x = torch.full((1, subject.num_channels, *(1,) * (num_axes - 2)), 3.0, dtype=torch.float64)
     layer = subject.fresh()
@@ -157,27 +153,27 @@ def _one_value(subject: Subject) -> Verdict:
 
 def _empty_batch(subject: Subject) -> Verdict:
     if subject.claims.formula != "batch" and not subject.claims.declared:
-        return does_not_apply("promised of BatchNorm and of bnlab's own norms only")
+        return does_not_apply("only BatchNorm and bnlab's own norms promise it")
     x = torch.empty((0, *subject.shape[1:]), dtype=torch.float64)
     layer = subject.fresh()
     with torch.no_grad():
         try:
             y = subject.run(layer, x)
         except LayerError as crash:
-            return fails(f"an empty batch is refused, which torch's layer lets pass: {crash.line}", "", crash.example)
+            return fails(f"an empty batch is refused, which torch's layer accepts: {crash.line}", "", crash.example)
     if y.shape != x.shape:
         return fails(f"an empty batch gives an output of shape {tuple(y.shape)}")
     spoiled = [name for name, state in states_of(layer).items() if not bool(torch.isfinite(state.value).all())]
     if spoiled:
-        return fails(f"an empty batch spoils {', '.join(spoiled)}: the mean of nothing is not a number")
+        return fails(f"an empty batch spoils {', '.join(spoiled)}: the mean of no values is not a number")
     return HOLDS
 
 
 NUMBER_LAWS = (
     Law("output type", "the output has the input's type, half precision too", "numbers", _output_type),
-    Law("large offset", f"values around {OFFSET:g} in float32 come out as in float64", "numbers", _large_offset),
-    Law("low precision", "float16 and bfloat16 come out as in float64, rounded", "numbers", _low_precision),
+    Law("large offset", f"values around {OFFSET:g} in float32 give the output of float64", "numbers", _large_offset),
+    Law("low precision", "float16 and bfloat16 give the output of float64, rounded", "numbers", _low_precision),
     Law("constant input", "equal values give a finite output and finite gradients", "numbers", _constant_input),
     Law("one value", "a single value per channel is refused in training mode", "numbers", _one_value),
-    Law("empty batch", "no sample in, no sample out, and nothing spoiled", "numbers", _empty_batch),
+    Law("empty batch", "an empty batch gives an empty output and changes no buffer to NaN", "numbers", _empty_batch),
 )

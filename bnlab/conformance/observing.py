@@ -1,4 +1,4 @@
-"""What a layer gives, put beside what the formula of its family would give.
+"""Outputs of a layer, beside those of its family's formula.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -10,49 +10,49 @@ from torch import Tensor, nn
 
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import random_input, small_input, small_shapes
+from bnlab.conformance.known_faults import PRECISE, Case, Explanation, agrees, difference
 from bnlab.conformance.law_results import Verdict, fails
-from bnlab.conformance.recipes import LAWFUL, Ingredients, Recipe, cook
 from bnlab.conformance.running_fit import roles_of
 from bnlab.conformance.states import tensor_named
-from bnlab.conformance.subject import LayerError, Subject, affine_of, built, cycle, named_options
-from bnlab.conformance.suspects import PRECISE, Case, Explanation, agrees, difference
+from bnlab.conformance.subject import LayerError, Subject, affine_of, built, named_options, repeated
+from bnlab.conformance.variants import CORRECT, FormulaInputs, Variant, output_of
 
 MEANS, VARIANCES = (0.5, -1.0, 2.0, 0.25), (0.25, 4.0, 2.25, 1.5625)
-"""What running statistics are set to before eval mode is looked at: roots that are easily taken."""
+"""Running statistics for the tests of eval mode; the roots of the variances are short numbers."""
 
 VISIBLE = 1e-3
-"""An example whose numbers differ by less, as a share of the largest, is not shown if there is a clearer one."""
+"""An example whose numbers differ by less than this share of the largest is shown only if no clearer one exists."""
 
 USUAL_EPS = 1e-5
 LARGEST_EPS = 0.1
-"""More than that is measured of layers that do not normalize at all."""
+"""A larger measured value is not an eps: the layer does not normalize at all."""
 
 TINY = 10
-"""Inputs of fewer roots of eps than this are those where eps counts."""
+"""Inputs whose largest value is below this many sqrt(eps) test whether eps enters correctly."""
 
 
 def eps_of(subject: Subject) -> float:
-    """Return the eps of a layer: its attribute, its option, or measured; said among the facts."""
+    """Return the eps of a layer: its attribute, its option, or a measured value; add it to the facts."""
     if "eps" not in subject.findings:
         value = named_options(subject, ("eps", "epsilon", "variance_epsilon"), subject.fresh())
-        said = f"{value:g}" if value is not None else ""
+        text = f"{value:g}" if value is not None else ""
         if value is None and "eps" in subject.options:  # torch.nn.RMSNorm's None
             value = torch.finfo(torch.float64).eps
-            said = "None: the smallest step from 1 of the input's type"
+            text = "None: the smallest step from 1 of the input's type"
         if value is None:
             value = _measured_eps(subject)
-            said = f"{value or 0:.3g}, measured; the layer has no attribute eps"
+            text = f"{value or 0:.3g}, measured; the layer has no attribute eps"
         if value is None or value <= 0:
-            value, said = USUAL_EPS, f"not found; held against {USUAL_EPS:g}"
+            value, text = USUAL_EPS, f"not found; taken to be {USUAL_EPS:g}"
         subject.findings["eps"] = float(value)
-        subject.facts["eps"] = said
+        subject.facts["eps"] = text
     return float(subject.findings["eps"])
 
 
 def inputs_of(subject: Subject) -> list[Tensor]:
-    """Return the inputs that a formula is judged on: small ones from the smallest up, tiny values, then random ones.
+    """Return the test inputs of a formula: small ones from the smallest up, the same with tiny values, random ones.
 
-    The tiny ones are of the size of sqrt(eps), so that eps counts as much as the variance does.
+    The tiny values are about sqrt(eps), so that eps is about as large as the variance.
     """
     groups = _num_groups(subject) if subject.claims.formula == "group" else 1
     unit = next((c for c in range(groups, subject.num_channels, groups) if can_be_built(subject, c)), None)
@@ -67,8 +67,8 @@ def inputs_of(subject: Subject) -> list[Tensor]:
     return [*small, *tiny, *(random_input(shape) for shape in subject.shapes.values())]
 
 
-def ingredients(subject: Subject, layer: nn.Module, x: Tensor) -> Ingredients:
-    """Return what a recipe needs to know of a layer: parameters, eps, groups and running statistics."""
+def formula_inputs(subject: Subject, layer: nn.Module, x: Tensor) -> FormulaInputs:
+    """Return the inputs of a formula that come from a layer: parameters, eps, groups and running statistics."""
     num_channels = x.shape[1]
     affine = affine_of(layer, num_channels)
     weight, bias = (
@@ -80,11 +80,11 @@ def ingredients(subject: Subject, layer: nn.Module, x: Tensor) -> Ingredients:
     running = running_of(subject, layer, num_channels)
     if running is not None:
         found |= {"running": running, "swapped": (running[1], running[0])}
-    return Ingredients(x, weight, bias, eps_of(subject), _num_groups(subject), found)
+    return FormulaInputs(x, weight, bias, eps_of(subject), _num_groups(subject), found)
 
 
 def running_of(subject: Subject, layer: nn.Module, num_channels: int) -> tuple[Tensor, Tensor] | None:
-    """Return copies of a layer's running mean and variance (C,), or None where it has none."""
+    """Return copies of a layer's running mean and variance (C,); None if it has none."""
     names = roles_of(subject)
     if names is None:
         return None
@@ -93,22 +93,22 @@ def running_of(subject: Subject, layer: nn.Module, num_channels: int) -> tuple[T
 
 
 def observe_training(subject: Subject) -> list[Case]:
-    """Return what a layer gives in training mode, input by input."""
+    """Return a layer's outputs in training mode, one case per input."""
     cases = []
     for x in inputs_of(subject):
         layer = subject.fresh(x.shape[1])
-        given = ingredients(subject, layer, x)
+        given = formula_inputs(subject, layer, x)
         with torch.no_grad():
-            came = subject.run(layer, x.clone())
+            actual = subject.run(layer, x.clone())
         moved = running_of(subject, layer, x.shape[1])
         if moved is not None:
             given.statistics["moved"] = moved
-        cases.append(Case(given, came))
+        cases.append(Case(given, actual))
     return cases
 
 
 def observe_eval(subject: Subject) -> list[Case]:
-    """Return what a layer gives in eval mode, after a batch of training; running statistics are set to round values."""
+    """Return a layer's outputs in eval mode after one training batch, with running statistics set to short numbers."""
     cases = []
     for x in inputs_of(subject):
         layer = subject.fresh(x.shape[1])
@@ -119,7 +119,7 @@ def observe_eval(subject: Subject) -> list[Case]:
             is_tiny = float(x.abs().max()) < TINY * eps_of(subject) ** 0.5
             set_running(subject, layer, x.shape[1], variance=eps_of(subject) if is_tiny else 1.0)
             layer.eval()
-            given = ingredients(subject, layer, x)
+            given = formula_inputs(subject, layer, x)
             axes = [axis for axis in range(x.dim()) if axis != 1]
             given.statistics["before"] = (seen.mean(axes), seen.var(axes, correction=0))
             cases.append(Case(given, subject.run(layer, x.clone())))
@@ -127,13 +127,13 @@ def observe_eval(subject: Subject) -> list[Case]:
 
 
 def set_running(subject: Subject, layer: nn.Module, num_channels: int, variance: float = 1.0) -> None:
-    """Set a layer's running mean and variance, if it has them, to values unlike those of any batch.
+    """Set a layer's running mean and variance, if it has them, to values that no test batch has.
 
     Args:
-        subject: The layer's.
-        layer: The layer.
-        num_channels: Its C.
-        variance: Of about this size.
+        subject: The findings about this kind of layer, which name its buffers.
+        layer: The layer whose buffers are set.
+        num_channels: The layer's number of channels C.
+        variance: Scale of the values: the variances are about this, the means about its square root.
     """
     if running_of(subject, layer, num_channels) is None:
         return
@@ -141,39 +141,39 @@ def set_running(subject: Subject, layer: nn.Module, num_channels: int, variance:
     for name, (values, size) in zip(roles_of(subject) or (), pairs, strict=True):
         tensor = tensor_named(layer, name)
         with torch.no_grad():
-            tensor.copy_((size * cycle(values, num_channels)).view(tensor.shape))
+            tensor.copy_((size * repeated(values, num_channels)).view(tensor.shape))
 
 
-def expected_of(case: Case, lawful: Recipe) -> Tensor | None:
-    """Return what the formula gives, or None where the layer lacks what it needs."""
+def expected_of(case: Case, correct: Variant) -> Tensor | None:
+    """Return the formula's output; None if the layer has no running statistics that the formula needs."""
     try:
-        return cook(lawful, case.given)
+        return output_of(correct, case.given)
     except ValueError:
         return None
 
 
-def verdict_of(cases: list[Case], lawful: Recipe, found: Explanation | None, mode: str) -> Verdict:
-    """Return that the formula does not hold, with its likely cause and the smallest example on which one sees it."""
-    pairs = [(case, expected_of(case, lawful)) for case in cases]
-    wrong = [(c, e) for c, e in pairs if e is None or not agrees(c.came, e, PRECISE, c.scale)]
-    visible = [(c, e) for c, e in wrong if e is None or difference(c.came, e) > VISIBLE * float(e.abs().max())]
+def verdict_of(cases: list[Case], correct: Variant, found: Explanation | None, mode: str) -> Verdict:
+    """Return the verdict on a wrong formula: the likely cause, and the smallest input that shows the fault clearly."""
+    pairs = [(case, expected_of(case, correct)) for case in cases]
+    wrong = [(c, e) for c, e in pairs if e is None or not agrees(c.actual, e, PRECISE, c.scale)]
+    visible = [(c, e) for c, e in wrong if e is None or difference(c.actual, e) > VISIBLE * float(e.abs().max())]
     case, expected = (visible or wrong)[0]
-    gap = difference(case.came, expected) if expected is not None else float("nan")
-    example = example_of(case.given, case.came, expected, mode)
+    gap = difference(case.actual, expected) if expected is not None else float("nan")
+    example = example_of(case.given, case.actual, expected, mode)
     return fails(cause_of(found, gap, tuple(case.given.x.shape)), "", example)
 
 
 def cause_of(found: Explanation | None, gap: float, shape: tuple[int, ...]) -> str:
-    """Return the likely cause, or honestly that none is known."""
+    """Return the likely cause, or say that none is known."""
     if found is not None:
         return found.cause
     if math.isnan(gap):
-        return "no running mean and variance are found that it could be held against"
+        return "no running mean and variance are found, which the formula needs"
     return f"no known cause explains it; the largest difference is {gap:.3g}, on an input of shape {shape}"
 
 
-def example_of(given: Ingredients, came: Tensor, expected: Tensor | None, mode: str) -> Example:
-    """Return an example of a formula that does not hold."""
+def example_of(given: FormulaInputs, actual: Tensor, expected: Tensor | None, mode: str) -> Example:
+    """Return an example on which the layer and the formula differ."""
     words = [mode, "float64"]
     for name, value in (("weight", given.weight), ("bias", given.bias)):
         if value is not None:
@@ -182,12 +182,12 @@ def example_of(given: Ingredients, came: Tensor, expected: Tensor | None, mode: 
     if mode == "eval mode" and "running" in given.statistics:
         mean, var = given.statistics["running"]
         words.append(f"running mean {show(mean)}, variance {show(var)}")
-    return Example(", ".join(words), tuple(given.x.shape), show(given.x), show(came), show(expected))
+    return Example(", ".join(words), tuple(given.x.shape), show(given.x), show(actual), show(expected))
 
 
-def recipe_of(subject: Subject) -> Recipe | None:
-    """Return the lawful recipe of a layer's family, or None where it has a formula of its own."""
-    return None if subject.claims.formula is None else LAWFUL[subject.claims.formula]
+def correct_variant(subject: Subject) -> Variant | None:
+    """Return the formula of a layer's family; None if the layer has a formula of its own."""
+    return None if subject.claims.formula is None else CORRECT[subject.claims.formula]
 
 
 def _values_per_statistic(subject: Subject, shape: tuple[int, ...]) -> int:
@@ -211,16 +211,16 @@ def can_be_built(subject: Subject, num_channels: int) -> bool:
     """Return whether a layer can be built for a number of channels."""
     try:
         built(subject.build, num_channels)
-    except Exception:  # whatever a constructor says of a number that does not suit it
+    except Exception:  # a constructor may raise anything
         return False
     return True
 
 
 def _measured_eps(subject: Subject) -> float | None:
-    """Return the eps that fits inputs of plus and minus x, inside the root or outside it; None if neither does.
+    """Return the eps that explains the outputs for inputs of plus and minus x; None if no eps does.
 
-    With s = |y - bias| / |weight|, inside it is (x/s)^2 = k^2 x^2 + eps, outside x/s = k x + eps: both are lines, which
-    three sizes of x confirm or refute. k is 1, or sqrt(m/(m-1)).
+    With s = |y - bias| / |weight|, an eps inside the root gives (x/s)^2 = k^2 x^2 + eps, and one outside it gives
+    x/s = k x + eps. Both are straight lines, which three values of x confirm or refute. k is 1, or sqrt(m/(m-1)).
     """
     sizes = torch.tensor([1e-1, 1e-2, 1e-3], dtype=torch.float64)
     try:
@@ -237,7 +237,7 @@ def _measured_eps(subject: Subject) -> float | None:
 
 
 def _divisor(subject: Subject, size: float) -> Tensor:
-    """Return what a layer divides by when half of all values are plus and half minus this size."""
+    """Return the divisor that a layer uses when half of all values are plus and half minus this size."""
     shape = subject.shapes[min(subject.shapes)]
     x = torch.full((6, *shape[1:]), size, dtype=torch.float64)
     x[::2] *= -1

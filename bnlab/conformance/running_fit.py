@@ -1,4 +1,4 @@
-"""How running statistics move: found by fitting what they were, what a batch had, and what they became.
+"""How running statistics move: the update rule that fits their values before and after each batch.
 
 Shape letters: C channels.
 """
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from bnlab.conformance.inputs import random_input
-from bnlab.conformance.states import State, states_of
+from bnlab.conformance.states import states_of
 from bnlab.conformance.subject import Subject
 
 NUM_BATCHES = 4
 CLOSE = 1e-9
 CLOSE_IN_SINGLE = 1e-4
-"""Largest misfit of a move as a share of the values; the second where a buffer is kept in float32 all the same."""
+"""Largest error of a fitted update, as a share of the values; the second for buffers that stay in float32."""
 
 STATISTICS = (
     "mean",
@@ -35,12 +35,12 @@ STATISTICS = (
 
 @dataclass(frozen=True)
 class Move:
-    """How one tensor moved: new = kept * old + taken * statistic, batch by batch.
+    """The update rule of one tensor: new = kept * old + taken * statistic, batch by batch.
 
     Attributes:
-        statistic: Of the batch.
-        kept: Share of the old value, by batch.
-        taken: Share of the statistic, by batch.
+        statistic: The statistic of the batch, one of `STATISTICS`.
+        kept: Share of the old value, one number per batch.
+        taken: Share of the statistic, one number per batch.
     """
 
     statistic: str
@@ -49,72 +49,70 @@ class Move:
 
     @property
     def is_constant(self) -> bool:
-        """Every batch after the first moved it in the same way."""
+        """Whether every batch after the first used the same shares."""
         return _alike(self.kept[1:]) and _alike(self.taken[1:])
 
     @property
     def share(self) -> float:
-        """Share of the new value at the last batch."""
+        """Share of the new value in the last batch."""
         return self.taken[-1]
 
     @property
     def excess(self) -> float:
-        """How far old and new share together are from 1, at worst."""
+        """Largest distance of the sum of both shares from 1."""
         return max(abs(old + new - 1) for old, new in zip(self.kept, self.taken, strict=True))
 
     @property
     def adds_up(self) -> bool:
-        """Old and new share are 1 together, at every batch."""
+        """Whether both shares add up to 1 in every batch."""
         return self.excess < CLOSE_IN_SINGLE
 
     @property
     def is_cumulative(self) -> bool:
-        """The plain average over all batches."""
+        """Whether the tensor is the plain average over all batches."""
         return self.adds_up and all(abs(new - 1 / t) < CLOSE_IN_SINGLE for t, new in enumerate(self.taken, 1))
 
     @property
     def counts_the_start(self) -> bool:
-        """The plain average over all batches and the starting value."""
+        """Whether the tensor is the plain average over the starting value and all batches."""
         return self.adds_up and all(abs(new - 1 / (t + 1)) < CLOSE_IN_SINGLE for t, new in enumerate(self.taken, 1))
 
 
 @dataclass(frozen=True)
 class History:
-    """What a layer's tensors were, before the first batch and after each, and what the batches had.
+    """A layer's tensors before the first training batch and after each, and the statistics of the batches.
 
     Attributes:
-        values: By name of the tensor, NUM_BATCHES + 1 values.
-        kinds: By name, how the layer holds it.
-        batches: For each batch, its statistics (C,) by name.
+        values: Name of the tensor -> its NUM_BATCHES + 1 values.
+        batches: For each batch, name of a statistic -> its values (C,).
     """
 
     values: dict[str, list[Tensor]]
-    kinds: dict[str, State]
     batches: list[dict[str, Tensor]]
 
 
 def record(subject: Subject) -> History:
-    """Return what happens to a layer's tensors in a few batches of training."""
+    """Return the history of a layer's tensors over a few training batches."""
     key = "history"
     if key not in subject.findings:
         layer = subject.fresh()
-        looks = [states_of(layer)]
+        states = [states_of(layer)]
         batches = []
         with torch.no_grad():
             for seed in range(NUM_BATCHES):
                 x = random_input(subject.shape, seed + 10)
                 batches.append(statistics_of(x))
                 subject.run(layer, x)
-                looks.append(states_of(layer))
-        names = [name for name in looks[-1] if all(name in look for look in looks)]
-        values = {name: [look[name].value for look in looks] for name in names}
-        subject.findings[key] = History(values, looks[-1], batches)
+                states.append(states_of(layer))
+        names = [name for name in states[-1] if all(name in state for state in states)]
+        values = {name: [state[name].value for state in states] for name in names}
+        subject.findings[key] = History(values, batches)
     history: History = subject.findings[key]
     return history
 
 
 def statistics_of(x: Tensor) -> dict[str, Tensor]:
-    """Return what a layer may keep of a batch, per channel."""
+    """Return the statistics of a batch, per channel, that a running statistic may average."""
     rows_C = x.transpose(0, 1).flatten(1)
     mean_C = rows_C.mean(1)
     biased_C, unbiased_C = rows_C.var(1, correction=0), rows_C.var(1, correction=1)
@@ -136,9 +134,9 @@ def statistics_of(x: Tensor) -> dict[str, Tensor]:
 
 
 def roles_of(subject: Subject) -> tuple[str, str] | None:
-    """Return the names of the tensors that hold the running mean and the running variance, or None.
+    """Return the names of the tensors that hold the running mean and the running variance; None if there are none.
 
-    By their names where these tell; else the two that training moves as a mean and as a variance.
+    They are found by their names, else by how training moves them.
     """
     key = "roles"
     if key not in subject.findings:
@@ -148,9 +146,9 @@ def roles_of(subject: Subject) -> tuple[str, str] | None:
 
 
 def move_of(history: History, name: str) -> Move | None:
-    """Return how a tensor moved, or None where no statistic of the batch explains it.
+    """Return the update rule of a tensor, or None if no statistic of the batch explains it.
 
-    A statistic fits as well as any multiple of it: the one whose shares add up to 1 is meant, if there is one.
+    If several statistics fit, since one is a multiple of another, the one whose shares add up to 1 is returned.
     """
     values = [value.double().reshape(-1) for value in history.values[name]]
     for close in (CLOSE, CLOSE_IN_SINGLE):
@@ -174,9 +172,9 @@ def _move_by(history: History, values: list[Tensor], statistic: str, close: floa
 
 
 def _fit(old_C: Tensor, new_C: Tensor, seen_C: Tensor, close: float) -> tuple[float, float] | None:
-    """Return kept and taken with new = kept * old + taken * seen, or None if there are none.
+    """Return kept and taken with new = kept * old + taken * seen; None if no two numbers fit.
 
-    Where the old value is all zero, what was kept of it cannot be seen: it is taken for the rest of 1.
+    If the old value is zero, its share cannot be measured and is taken to be 1 - taken.
     """
     if old_C.numel() < 3:
         return None

@@ -1,24 +1,24 @@
-"""Laws of the running statistics: how they move, when they do not, where they are kept."""
+"""Laws of the running statistics: how training updates them, that eval mode does not, and where they are kept."""
 
 import torch
 
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import random_input, small_input
+from bnlab.conformance.known_faults import PRECISE, agrees
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.layer_building import with_option
 from bnlab.conformance.observing import set_running
 from bnlab.conformance.running_fit import History, Move, move_of, record, roles_of
 from bnlab.conformance.states import states_of
 from bnlab.conformance.subject import LayerError, Subject, named_options
-from bnlab.conformance.suspects import PRECISE, agrees
 
 NEAR = 1e-4
-"""Two shares that differ by less are the same: running values may be float32."""
+"""Shares that differ by less than this are equal: running values may be float32."""
 
 COUNT = "num_batches_tracked"
 
 VARIANCES = ("biased variance", "unbiased variance")
-"""What a running variance may average: bnlab and the article the first, PyTorch the second."""
+"""The variances that a running variance may average: bnlab and the article use the first, PyTorch the second."""
 
 NONE_KEPT = "it keeps no running statistics"
 
@@ -35,12 +35,12 @@ def _move(subject: Subject) -> Verdict:
     if names is None:
         return fails("no running mean and variance per channel are found among the layer's tensors")
     moves = [move_of(history, name) for name in names]
-    said = _wrong_moves(subject, history, names, moves)
-    subject.findings["moves are wrong"] = bool(said)
-    if said:
-        only_the_count = said == _wrong_count(history)
+    causes = _wrong_moves(subject, history, names, moves)
+    subject.findings["moves are wrong"] = bool(causes)
+    if causes:
+        only_the_count = causes == _wrong_count(history)
         example = _counted_example(history) if only_the_count else _moved_example(history, names, moves)
-        return fails("; and ".join(said), "", example)
+        return fails("; and ".join(causes), "", example)
     mean, var = moves
     assert mean is not None
     assert var is not None
@@ -59,24 +59,24 @@ def _wrong_moves(subject: Subject, history: History, names: tuple[str, str], mov
     kinds = [None if move is None else move.statistic for move in moves]
     if kinds[1] == "mean" and kinds[0] in VARIANCES:
         return [f"mean and variance are swapped: {mean} takes the variance, {var} the mean"]
-    said = []
+    causes = []
     wanted = {mean: ("mean",), var: VARIANCES}
     for name, move in zip(names, moves, strict=True):
         if move is None:
-            said.append(f"no known cause explains how {name} moves")
+            causes.append(f"no known cause explains how {name} moves")
         elif move.statistic not in wanted[name]:
-            said.append(f"{name} takes the batch's {move.statistic}, not its {wanted[name][0]}")
+            causes.append(f"{name} takes the batch's {move.statistic}, not its {wanted[name][0]}")
         else:
-            said += _wrong_share(subject, name, move)
+            causes += _wrong_share(subject, name, move)
     shares = [move.share for move in moves if move is not None]
-    if not said and abs(shares[0] - shares[1]) > NEAR:
-        said.append(f"{mean} moves by a share of {shares[0]:.4g} per batch, {var} by {shares[1]:.4g}")
-    said += _wrong_start(history, names) + _wrong_count(history)
-    return list(dict.fromkeys(said))
+    if not causes and abs(shares[0] - shares[1]) > NEAR:
+        causes.append(f"{mean} moves by a share of {shares[0]:.4g} per batch, {var} by {shares[1]:.4g}")
+    causes += _wrong_start(history, names) + _wrong_count(history)
+    return list(dict.fromkeys(causes))
 
 
 def _wrong_share(subject: Subject, name: str, move: Move) -> list[str]:
-    """Return what is wrong with the shares of old and new, which may be told in PyTorch's sense or bnlab's."""
+    """Return the faults in the shares of old and new value; momentum may be either, as in bnlab or in PyTorch."""
     momentum = _momentum(subject)
     if move.counts_the_start:
         return [f"the starting value is counted: batch t moves {name} by 1/(t+1), not 1/t"]
@@ -108,12 +108,14 @@ def _wrong_share(subject: Subject, name: str, move: Move) -> list[str]:
 
 
 def _wrong_start(history: History, names: tuple[str, str]) -> list[str]:
-    said = []
+    causes = []
     for name, start in zip(names, (0.0, 1.0), strict=True):
         value = history.values[name][0]
         if not bool((value == start).all()):
-            said.append(f"{name} starts at {value.reshape(-1)[0]:g}, not {start:g}: eval mode before training is off")
-    return said
+            causes.append(
+                f"{name} starts at {value.reshape(-1)[0]:g}, not {start:g}: eval mode before training is wrong"
+            )
+    return causes
 
 
 def _wrong_count(history: History) -> list[str]:
@@ -156,9 +158,9 @@ def _still(subject: Subject, history: History) -> Example | None:
 
 
 def _moved_example(history: History, names: tuple[str, str], moves: list[Move | None]) -> Example:
-    """Return what the buffers became in the second batch, and what they should be by the share that the mean took.
+    """Return the buffers after the second batch, and their correct values for the share that the mean uses.
 
-    Either variance may be stored: the layer's own choice is what it should be.
+    The layer may store the biased or the unbiased variance: the correct value is that of the one it stores.
     """
     stored = "biased variance" if moves[1] is None else moves[1].statistic
     of_var = stored if stored in VARIANCES else VARIANCES[0]
@@ -168,12 +170,12 @@ def _moved_example(history: History, names: tuple[str, str], moves: list[Move | 
         (1 - share) * history.values[name][1].double().reshape(-1) + share * seen[statistic]
         for name, statistic in zip(names, ("mean", of_var), strict=True)
     ]
-    came = [history.values[name][2] for name in names]
+    actual = [history.values[name][2] for name in names]
     setting = (
         f"{names[0]} and {names[1]} after the second of two random batches; expected for a new share of {share:.4g}"
     )
     shown = {"mean": show(seen["mean"]), of_var: show(seen[of_var])}
-    return Example(setting, (), shown, [show(value) for value in came], [show(value) for value in expected])
+    return Example(setting, (), shown, [show(value) for value in actual], [show(value) for value in expected])
 
 
 def _cumulative(subject: Subject) -> Verdict:
@@ -195,19 +197,19 @@ def _cumulative(subject: Subject) -> Verdict:
     if names is None:
         return does_not_apply("no running mean and variance are found")
     moves = [move_of(history, name) for name in names]
-    said = [
+    causes = [
         _not_cumulative(name, move)
         for name, move in zip(names, moves, strict=True)
         if move is None or not move.is_cumulative
     ]
-    return fails("; and ".join(said), "", None) if said else HOLDS
+    return fails("; and ".join(causes)) if causes else HOLDS
 
 
 def _not_cumulative(name: str, move: Move | None) -> str:
     if move is not None and move.counts_the_start:
         return f"the starting value is counted: batch t moves {name} by 1/(t+1), not 1/t"
     if move is not None and move.is_constant and move.adds_up:
-        return f"momentum=None is not heeded: every batch moves {name} by a share of {move.share:.4g}"
+        return f"momentum=None is ignored: every batch moves {name} by a share of {move.share:.4g}"
     return f"{name} is not the plain average of all batches"
 
 
@@ -222,11 +224,11 @@ def _ignored_in_training(subject: Subject) -> Verdict:
     plain, moved = subject.fresh(), subject.fresh()
     set_running(subject, moved, subject.num_channels)
     with torch.no_grad():
-        expected, came = subject.run(plain, x), subject.run(moved, x)
-    if agrees(came, expected, PRECISE):
+        expected, actual = subject.run(plain, x), subject.run(moved, x)
+    if agrees(actual, expected, PRECISE):
         return HOLDS
     setting = "training mode, float64, with other running statistics than expected is for"
-    example = Example(setting, tuple(x.shape), show(x), show(came), show(expected))
+    example = Example(setting, tuple(x.shape), show(x), show(actual), show(expected))
     return fails("the training output depends on the running statistics", "", example)
 
 
@@ -252,20 +254,20 @@ def _left_alone_in_eval(subject: Subject) -> Verdict:
 
 def _kept_as_buffers(subject: Subject) -> Verdict:
     if not subject.states:
-        return does_not_apply("training moves no tensor of it")
+        return does_not_apply("training changes none of its tensors")
     cures = {
         "attribute": "is a plain attribute: not saved in a state dict, not moved by .to(). Use register_buffer",
         "parameter": "is a parameter: an optimizer would train it. Use register_buffer",
         "buffer that is not saved": "is a buffer that is not saved (persistent=False)",
     }
     wrong = {name: state.kind for name, state in subject.states.items() if state.kind != "buffer"}
-    said = [
+    causes = [
         f"{', '.join(names)} {cures[kind]}"
         for kind, names in (
             (kind, [n for n, k in wrong.items() if k == kind]) for kind in dict.fromkeys(wrong.values())
         )
     ]
-    return fails("; and ".join(said)) if said else HOLDS
+    return fails("; and ".join(causes)) if causes else HOLDS
 
 
 def _without_graph(subject: Subject) -> Verdict:
@@ -294,6 +296,11 @@ RUNNING_LAWS = (
     Law(
         "eval leaves buffers", "a forward pass in eval mode changes nothing", "running statistics", _left_alone_in_eval
     ),
-    Law("buffers", "what training moves is a buffer, saved with the layer", "running statistics", _kept_as_buffers),
+    Law(
+        "buffers",
+        "what training changes is a buffer, saved with the layer",
+        "running statistics",
+        _kept_as_buffers,
+    ),
     Law("no graph in buffers", "buffers do not keep a batch's graph alive", "running statistics", _without_graph),
 )

@@ -1,4 +1,4 @@
-"""Laws of the gradient that need no formula: it is the output's slope, and sums to 0 along each invariance."""
+"""Laws of the gradient that need no formula: it is the slope of the output, and sums to 0 along each invariance."""
 
 import torch
 from torch import Tensor, nn
@@ -6,21 +6,22 @@ from torch import Tensor, nn
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
+from bnlab.conformance.known_faults import PRECISE, agrees
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
 from bnlab.conformance.states import tensor_named
 from bnlab.conformance.subject import Subject
-from bnlab.conformance.suspects import PRECISE, agrees
 
 LARGE = 1e3
 """Factor that makes eps negligible beside the variance: 1e-5 beside 1e6."""
 
 SUM_CLOSE = 1e-4
-"""A gradient's sum that should be 0 may be this share of the sum of its absolute values: 1e-7 where float32 rounds,
-1e-11 by eps; a missing term leaves about 1."""
+"""Largest sum of a gradient that should sum to 0, as a share of the sum of its absolute values. Rounding in float32
+leaves 1e-7, eps 1e-11, a missing term about 1."""
 
 STEP = 1e-5
 STEP_CLOSE = 1e-5
-"""Central differences in float64 with this step err by some 1e-10 of the third derivative and 1e-11 of the value."""
+"""Step of central differences, and the largest error allowed. In float64 with this step they err by about 1e-10 of the
+third derivative and 1e-11 of the value."""
 
 
 def _finite_differences(subject: Subject) -> Verdict:
@@ -29,13 +30,13 @@ def _finite_differences(subject: Subject) -> Verdict:
 
 
 def _eval_gradient(subject: Subject) -> Verdict:
-    """Do so in eval mode, where a network is fine-tuned with frozen statistics."""
+    """Do the same in eval mode, which is used for fine-tuning with frozen statistics."""
     return _slopes(subject, training=False)
 
 
 def _slopes(subject: Subject, *, training: bool) -> Verdict:
-    if training and _leans_on_running_statistics(subject):
-        return does_not_apply("its training output leans on running statistics, which the gradient holds constant")
+    if training and _uses_running_statistics(subject):
+        return does_not_apply("its training output uses running statistics, which the gradient takes for constant")
     x = random_input(subject.shape, seed=5)
     with torch.no_grad():
         y = subject.run(_layer(subject, training), x)
@@ -50,11 +51,11 @@ def _slopes(subject: Subject, *, training: bool) -> Verdict:
             v = torch.randn(shape, generator=generator, dtype=torch.float64)
             ahead, behind = (_value(subject, x, g, name, v, step, training) for step in (STEP, -STEP))
             slope = (ahead - behind) / (2 * STEP)
-            came = 0.0 if gradient is None else float((gradient.double() * v).sum())
+            actual = 0.0 if gradient is None else float((gradient.double() * v).sum())
             size = 1.0 if gradient is None else float((gradient.double() * v).abs().sum())
-            if not abs(slope - came) <= STEP_CLOSE * max(size, abs(slope), float(g.abs().sum()) * STEP):
+            if not abs(slope - actual) <= STEP_CLOSE * max(size, abs(slope), float(g.abs().sum()) * STEP):
                 flows = any(value is not None and bool(value.any()) for value in found.values())
-                return _wrong_slope(subject, name, (came, slope), training=training, flows=flows)
+                return _wrong_slope(subject, name, (actual, slope), training=training, flows=flows)
     return HOLDS
 
 
@@ -67,12 +68,12 @@ def _wrong_slope(subject: Subject, name: str, slopes: tuple[float, float], *, tr
         cause = subject.findings.get("gradient cause") or cause
     mode = "" if training else "eval mode, "
     setting = f"{mode}{what} along one random direction, against central differences"
-    came, expected = (show(torch.tensor(slope)) for slope in slopes)
-    return fails(cause, "", Example(setting, subject.shape, None, came, expected))
+    actual, expected = (show(torch.tensor(slope)) for slope in slopes)
+    return fails(cause, "", Example(setting, subject.shape, None, actual, expected))
 
 
 def _layer(subject: Subject, training: bool) -> nn.Module:
-    """Return a layer in a mode; before eval mode it sees a batch: a running variance of 1 would hide a missing root."""
+    """Return a layer in a mode, for eval mode after one training batch: a variance of 1 would hide a missing root."""
     layer = subject.fresh()
     if not training:
         with torch.no_grad():
@@ -90,8 +91,8 @@ def _value(subject: Subject, x: Tensor, g: Tensor, name: str, v: Tensor, step: f
         return float((subject.run(layer, x) * g).sum())
 
 
-def _leans_on_running_statistics(subject: Subject) -> bool:
-    """Return whether the training output changes with what training has seen before."""
+def _uses_running_statistics(subject: Subject) -> bool:
+    """Return whether the training output depends on earlier batches."""
     if subject.claims.formula is not None or not subject.states:
         return False
     x = random_input(subject.shape)
@@ -103,7 +104,7 @@ def _leans_on_running_statistics(subject: Subject) -> bool:
 
 
 def _gradient_sums(subject: Subject) -> Verdict:
-    """Check what follows from an invariance: its generator is orthogonal to the gradient."""
+    """Check that the gradient is orthogonal to each direction in which the output does not change."""
     if not subject.claims.invariances:
         return does_not_apply("it promises no invariance")
     x = LARGE * random_input(subject.shape, seed=6)
@@ -112,23 +113,23 @@ def _gradient_sums(subject: Subject) -> Verdict:
     if dx is None:
         return fails("no gradient reaches the input")
     dx = dx.double()
-    said = []
+    causes = []
     for invariance in sorted(subject.claims.invariances):
         kind, _, change = invariance.partition("_")
         axis = 1 if kind == "channel" else 0
         rows = x.transpose(0, axis).flatten(1)
-        if f"{kind}_shift" in subject.claims.invariances:  # then it may be scaled about any point: about its mean
+        if f"{kind}_shift" in subject.claims.invariances:  # then it may be scaled about its mean
             rows = rows - rows.mean(1, keepdim=True)
         terms = dx.transpose(0, axis).flatten(1) * (1 if change == "shift" else rows)
         share = float((terms.sum(1).abs() / terms.abs().sum(1).clamp(min=1e-300)).max())
         if not share <= SUM_CLOSE:
             statistic = "mean" if change == "shift" else "variance"
             weights = "" if change == "shift" else ", each times its input,"
-            said.append(
+            causes.append(
                 f"the input's gradients of one {kind}{weights} do not sum to 0 ({share:.2g} of their size remains): "
                 f"its way through the {statistic} is missing or wrong"
             )
-    return fails("; and ".join(said)) if said else HOLDS
+    return fails("; and ".join(causes)) if causes else HOLDS
 
 
 _PRECISION = ("training output", "eval output")
@@ -145,6 +146,6 @@ SLOPE_LAWS = (
         _finite_differences,
         (*_PRECISION, *_CAUSE),
     ),
-    Law("eval gradient", "so they are in eval mode", "gradient", _eval_gradient, _PRECISION),
+    Law("eval gradient", "the same in eval mode", "gradient", _eval_gradient, _PRECISION),
     Law("gradient sums", "along each invariance the gradient sums to 0", "gradient", _gradient_sums),
 )

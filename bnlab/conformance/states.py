@@ -1,4 +1,4 @@
-"""What a layer remembers, wherever it keeps it."""
+"""The tensors of a layer: buffers, parameters and plain attributes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,12 +10,12 @@ Kind = Literal["buffer", "buffer that is not saved", "parameter", "attribute"]
 
 @dataclass(frozen=True)
 class State:
-    """One tensor of a layer that is not learned by gradient, at one moment.
+    """One tensor of a layer at one moment.
 
     Attributes:
-        value: A copy.
-        kind: How the layer holds it.
-        has_graph: It was computed from something that asks for a gradient, and keeps all of that alive.
+        value: A copy of the tensor's values.
+        kind: How the layer holds the tensor.
+        has_graph: Whether the tensor holds an autograd graph, and so keeps the batch it was computed from in memory.
     """
 
     value: Tensor
@@ -24,7 +24,7 @@ class State:
 
 
 def states_of(layer: nn.Module) -> dict[str, State]:
-    """Return copies of all tensors of a layer by name, those too that are plain attributes."""
+    """Return copies of all tensors of a layer by name, plain attributes included."""
     found: dict[str, State] = {}
     for path, module in layer.named_modules():
         prefix = f"{path}." if path else ""

@@ -1,11 +1,10 @@
-"""The layer under test: built anew for each look, so that nothing that one law does is seen by the next.
+"""The layer under test. Each law builds it anew, so that no law sees the effects of another.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
 import functools
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,22 +19,23 @@ from bnlab.conformance.states import State, states_of
 from bnlab.errors import ConfigError
 
 CHANNELS = (4, 8, 16, 32, 12, 6, 24, 64)
-"""Numbers of channels that are tried, none of them the size of another axis; layers with groups take some only."""
+"""Numbers of channels to try; none is the size of another axis. Layers with groups accept some of them only."""
 
 ENOUGH = 2
-"""So many that the layer can be built with are compared: with twice as many channels, groups have more than one."""
+"""Stop after this many of `CHANNELS` for which the layer could be built. With the second, which is twice the first, a
+group has more than one channel."""
 
 SCALES = (1.5, 0.5, 2.0, -0.75)
 SHIFTS = (0.25, -1.0, 0.5, 2.0)
-"""What weight and bias are set to, over and over: all different, one negative, short to read."""
+"""Values that weight and bias are set to, repeated over the channels: all different, one negative, short to read."""
 
 
 class LayerError(Exception):
-    """The layer raised; the first line of what it said.
+    """The layer raised an exception.
 
     Attributes:
-        line: That line, with the kind of exception.
-        example: What it was given.
+        line: Type of the exception and the first line of its message.
+        example: The input on which the layer raised; None if it raised without one.
     """
 
     def __init__(self, error: Exception, example: Example | None = None) -> None:
@@ -46,7 +46,7 @@ class LayerError(Exception):
 
 @dataclass(frozen=True)
 class Affine:
-    """The names of a layer's parameters per channel, where it has them."""
+    """Names of a layer's scale and shift per channel; None where it has none."""
 
     scale: str | None
     shift: str | None
@@ -54,16 +54,16 @@ class Affine:
 
 @dataclass
 class Subject:
-    """A layer, and what has been found out about it.
+    """The layer under test, and the findings about it.
 
     Attributes:
-        build: Builds one for a number of channels.
-        claims: What it is held to.
-        num_channels: A number of channels that suits it.
-        shapes: By number of axes, the shape of an input that it takes.
-        refusals: By number of axes, what it said of an input that it does not take.
-        facts: What is worth saying, right or wrong.
-        findings: What one law found out and another needs: how its output comes about.
+        build: Builds the layer for a number of channels.
+        claims: The promises that the laws test.
+        num_channels: A number of channels for which the layer can be built.
+        shapes: Number of axes -> the shape of an input that the layer accepts.
+        refusals: Number of axes -> the layer's error message for an input that it does not accept.
+        facts: Name of a property -> text, for the report.
+        findings: Results that are computed once, and results of one law that other laws read (`Law.relies_on`).
     """
 
     build: Build
@@ -76,51 +76,51 @@ class Subject:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of an input that it takes, an image for preference."""
+        """The shape of an input that the layer accepts: an image if it accepts images."""
         return self.shapes[4] if 4 in self.shapes else self.shapes[max(self.shapes)]
 
     @functools.cached_property
     def options(self) -> dict[str, Any]:
-        """The options of its constructor."""
+        """The options of the layer's constructor, by name."""
         return options_of_constructor(self.build)
 
     @functools.cached_property
     def affine(self) -> Affine:
-        """The names of its scale and its shift."""
+        """The names of the layer's scale and shift."""
         return affine_of(self.fresh(), self.num_channels)
 
     def fresh(
         self, num_channels: int | None = None, dtype: torch.dtype = torch.float64, *, training: bool = True
     ) -> nn.Module:
-        """Return a new layer whose parameters are not at their start.
+        """Return a new layer whose scale and shift differ from their initial values.
 
         Args:
-            num_channels: Its C.
-            dtype: Of parameters and buffers.
-            training: Its mode.
+            num_channels: Number of channels C; None: the subject's.
+            dtype: Data type of parameters and buffers.
+            training: Whether the layer is in training mode, else in eval mode.
 
         Raises:
-            LayerError: It cannot be built, moved or switched.
+            LayerError: Building the layer, or ``.to(dtype)``, or ``.train()`` raised.
         """
         num_channels = num_channels or self.num_channels
         try:
             layer = built(self.build, num_channels).to(dtype)
             layer.train(training)
-            stir(layer, num_channels)
+            set_parameters(layer, num_channels)
         except Exception as error:
             raise LayerError(error) from error
         return layer
 
     def run(self, layer: nn.Module, x: Tensor, *, seed: int = 0) -> Tensor:
-        """Return a layer's output; random numbers that it draws are the same every time.
+        """Return a layer's output; the layer draws the same random numbers in every call.
 
         Args:
-            layer: One of `fresh`.
-            x: Its input.
-            seed: Of torch's random numbers.
+            layer: A layer from `fresh`.
+            x: The input (N, C, *S).
+            seed: Seed of torch's random numbers during the call.
 
         Raises:
-            LayerError: It raised, or gave something else than a tensor.
+            LayerError: The layer raised, or its output is not a tensor.
         """
         mode = "training" if layer.training else "eval"
         setting = f"{mode} mode, {str(x.dtype).removeprefix('torch.')}"
@@ -135,20 +135,20 @@ class Subject:
 
     @functools.cached_property
     def gives_numbers(self) -> bool:
-        """Whether its training output is finite where its input is."""
+        """Whether the training output of a finite input is finite."""
         with torch.no_grad():
             return bool(torch.isfinite(self.run(self.fresh(), random_input(self.shape))).all())
 
     @functools.cached_property
     def draws_random_numbers(self) -> bool:
-        """Whether its training output depends on torch's random numbers."""
+        """Whether the training output depends on torch's random numbers."""
         with torch.no_grad():
-            looks = [self.run(self.fresh(), random_input(self.shape), seed=seed) for seed in (1, 2)]
-        return not torch.equal(*looks)
+            outputs = [self.run(self.fresh(), random_input(self.shape), seed=seed) for seed in (1, 2)]
+        return not torch.equal(*outputs)
 
     @functools.cached_property
     def states(self) -> dict[str, State]:
-        """What training moves without a gradient, wherever it is kept."""
+        """The tensors that training changes without an optimizer, by name."""
         layer = self.fresh()
         before = states_of(layer)
         with torch.no_grad():
@@ -163,14 +163,14 @@ class Subject:
 
 
 def open_subject(build: Build, like: str | None = None) -> Subject:
-    """Return a layer ready to be judged: with the sizes and shapes that it takes found out.
+    """Return the layer under test, with a number of channels and input shapes that it accepts.
 
     Args:
-        build: Builds one for a number of channels.
-        like: The family that it is held against; None: what it declares, else BatchNorm.
+        build: Builds the layer for a number of channels.
+        like: The family of norms whose laws apply; None: the family that the layer declares, else BatchNorm's.
 
     Raises:
-        ConfigError: It cannot be built for any number of channels, or there is no such family.
+        ConfigError: The layer cannot be built for any number of channels, or the family is not known.
     """
     best: Subject | None = None
     refusals: list[Exception] = []
@@ -182,14 +182,14 @@ def open_subject(build: Build, like: str | None = None) -> Subject:
             refusals.append(error)
             continue
         claims = claims_of(layer, like, options_of_constructor(build))
-        subject = _take_in(build, claims, num_channels)
+        subject = _find_shapes(build, claims, num_channels)
         if best is None or len(subject.shapes) > len(best.shapes):
             best = subject
         num_built += 1
         if len(best.shapes) == len(SPACES) or num_built == ENOUGH:
             break
     if best is None:
-        if isinstance(refusals[0], ConfigError):  # one of ours, which says all that there is to say
+        if isinstance(refusals[0], ConfigError):  # bnlab's own message, which says what to change
             raise refusals[0]
         tried = ", ".join(map(str, CHANNELS))
         raise ConfigError(f"the layer cannot be built for any of {tried} channels: {first_line(refusals[0])}")
@@ -197,40 +197,40 @@ def open_subject(build: Build, like: str | None = None) -> Subject:
 
 
 def built(build: Build, num_channels: int) -> nn.Module:
-    """Return a layer whose random numbers at the start are always the same."""
+    """Return a layer, built with the same random numbers every time."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.default_generator.manual_seed(0)  # torch.manual_seed queues work for devices that are not there
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would queue work for absent devices
         return build(num_channels)
 
 
 def call(layer: nn.Module, x: Tensor, *, seed: int = 0) -> Tensor:
-    """Return a layer's output, silently and with the same random numbers every time."""
+    """Return a layer's output, without warnings and with the same random numbers every time."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.default_generator.manual_seed(seed)
         return layer(x)  # type: ignore[no-any-return]
 
 
-def stir(layer: nn.Module, num_channels: int) -> None:
-    """Set a layer's scale and shift to values that tell channels and mistakes apart; move other parameters a little."""
+def set_parameters(layer: nn.Module, num_channels: int) -> None:
+    """Set a layer's scale and shift to values that differ by channel, and change other parameters a little."""
     affine = affine_of(layer, num_channels)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name in {affine.scale, affine.shift}:
-                values = cycle(SCALES if name == affine.scale else SHIFTS, parameter.numel())
+                values = repeated(SCALES if name == affine.scale else SHIFTS, parameter.numel())
                 parameter.copy_(values.view(parameter.shape))
             elif parameter.requires_grad and parameter.numel() == num_channels:
                 parameter.add_(0.1)
 
 
-def cycle(values: tuple[float, ...], count: int) -> Tensor:
-    """Return so many values, repeated where they do not suffice, each time a little larger."""
+def repeated(values: tuple[float, ...], count: int) -> Tensor:
+    """Return ``count`` values: those given, then the same again, a little larger each time."""
     return torch.tensor([values[i % len(values)] + i // len(values) * 0.125 for i in range(count)]).double()
 
 
 def affine_of(layer: nn.Module, num_channels: int) -> Affine:
-    """Return the names of scale and shift: by what they are called, else by what they start at."""
+    """Return the names of scale and shift, found by their names, else by their initial values 1 and 0."""
     found: dict[str, str] = {}
     candidates = {n: p for n, p in layer.named_parameters() if p.requires_grad and p.numel() == num_channels}
     for role, names in _CALLED.items():
@@ -248,32 +248,32 @@ _CALLED = {"scale": {"weight", "gamma", "scale", "g", "gain"}, "shift": {"bias",
 
 
 def first_line(error: Exception) -> str:
-    """Return what an exception says, on one line."""
+    """Return an exception's type and the first line of its message."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
 
 
-def _take_in(build: Build, claims: Claims, num_channels: int) -> Subject:
+def _find_shapes(build: Build, claims: Claims, num_channels: int) -> Subject:
     shapes: dict[int, tuple[int, ...]] = {}
     refusals: dict[int, str] = {}
     for num_axes in (*SPACES, *SPACES):
         if num_axes in shapes:
             continue
         tries = [general_shape(num_axes, num_channels)]
-        takes_images = any(taken > 2 for taken in shapes)  # then what it refuses it was not written for
-        if claims.formula in {"batch", "group"} and not takes_images:  # one axis may be taken for another
+        takes_images = any(taken > 2 for taken in shapes)  # then the layer does not claim to accept what it refuses
+        if claims.formula in {"batch", "group"} and not takes_images:  # it may confuse two axes
             tries.append(square_shape(num_axes, num_channels))
         for shape in tries:
-            said = _said_of(build, num_channels, shape)
-            if said is None:
+            refusal = _refusal_of(build, num_channels, shape)
+            if refusal is None:
                 shapes[num_axes] = shape
                 refusals.pop(num_axes, None)
                 break
-            refusals.setdefault(num_axes, said)
+            refusals.setdefault(num_axes, refusal)
     return Subject(build, claims, num_channels, shapes, refusals)
 
 
-def _said_of(build: Build, num_channels: int, shape: tuple[int, ...]) -> str | None:
-    """Return why a layer does not take a shape, or None if it does. A warning that it is misread is a refusal too."""
+def _refusal_of(build: Build, num_channels: int, shape: tuple[int, ...]) -> str | None:
+    """Return why a layer does not accept a shape, or None if it does. A warning about the shape counts as a refusal."""
     layer = built(build, num_channels)
     try:
         with warnings.catch_warnings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -290,11 +290,10 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 def named_options(subject: Subject, names: tuple[str, ...], layer: nn.Module) -> Any:
-    """Return the first of several attributes, of a layer or a part of it, else of its constructor's options."""
+    """Return the first number among attributes of these names, of a layer or its parts, else among its options."""
     for module in layer.modules():
         for name in names:
             value = getattr(module, name, None)
             if isinstance(value, int | float):
                 return value
-    options: Mapping[str, Any] = subject.options
-    return next((options[name] for name in names if name in options), None)
+    return next((subject.options[name] for name in names if name in subject.options), None)

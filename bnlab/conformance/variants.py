@@ -1,6 +1,6 @@
-"""The formulas that layers are held against, and their wrong relatives: one recipe, turned at one place or two.
+"""The formulas of the families of norms, and wrong variants of them that differ in one or two choices.
 
-Written apart from `bnlab.norms`, in plain tensor arithmetic that runs in float64 and is left to autograd.
+Written independently of `bnlab.norms`, in plain tensor arithmetic in float64, and differentiated by autograd.
 
 Shape letters: N batch, C channels, G groups, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -17,24 +17,26 @@ Over = Literal["channel", "position", "all", "instance", "sample", "pixel", "las
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How an output comes about: each field one choice.
+class Variant:
+    """A normalization formula, correct or wrong; each field is one choice.
 
     Attributes:
         over: Which values share one mean and one variance: those of a ``channel`` over N and S; of a channel and
-            position over N alone; ``all``; of one channel in one sample (``instance``); of one ``sample``; of one
-            ``pixel``, its channels; of one place on the ``last`` axis; the last axis alone (``features``); of one
-            ``group`` of neighboring channels in one sample; of channels c, c+G, c+2G (``interleaved``).
-        source: Where they come from: this ``batch``, the ``running`` buffers, the buffers ``moved`` by this very
-            batch, the batch seen ``before``, or the ``start``: mean 0 and variance 1.
-        center: What is taken away.
-        spread: What the values are divided by the root of.
-        root: How the root is taken.
-        eps: Where eps stands.
+            position over N alone (``position``); ``all``; of one channel in one sample (``instance``); of one
+            ``sample``; of the channels at one position (``pixel``); of one index of the ``last`` axis; the values along
+            the last axis (``features``); of one ``group`` of neighboring channels in one sample; of channels c, c+G,
+            c+2G in one sample (``interleaved``).
+        source: Where mean and variance come from: this ``batch``, the ``running`` buffers, the buffers after this
+            batch has ``moved`` them, the batch ``before`` this one, the ``start`` (mean 0, variance 1), or the running
+            buffers ``swapped``.
+        center: The statistic that is subtracted from the values.
+        spread: The statistic whose root divides the centered values.
+        root: The function applied to the spread before the division.
+        eps: How eps is combined with the spread.
         scale: How the weight enters.
         shift: How the bias enters.
-        along: The axis that weight and bias lie along.
-        held: What the gradient takes for constant.
+        along: The axis of the input along which weight and bias lie.
+        held: The statistics through which no gradient flows.
     """
 
     over: Over = "channel"
@@ -50,16 +52,16 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Ingredients:
-    """What a recipe is applied to.
+class FormulaInputs:
+    """The values that a formula is computed from.
 
     Attributes:
         x: The input (N, C, *S) in float64.
-        weight: Scale (C,), or None.
-        bias: Shift (C,), or None.
-        eps: Added to the variance.
-        num_groups: G, for a formula over groups.
-        statistics: Mean and variance (C,) by source, for what is not taken from the batch.
+        weight: The scale (C,); None: no scale.
+        bias: The shift (C,); None: no shift.
+        eps: The constant that keeps the divisor away from 0, in squared input units.
+        num_groups: G, for formulas over groups; 1 for others.
+        statistics: Source, as in `Variant.source` -> mean and variance (C,).
     """
 
     x: Tensor
@@ -70,12 +72,12 @@ class Ingredients:
     statistics: dict[str, tuple[Tensor, Tensor]]
 
 
-LAWFUL: dict[Formula, Recipe] = {
-    "batch": Recipe(over="channel"),
-    "layer": Recipe(over="sample"),
-    "group": Recipe(over="group"),
-    "instance": Recipe(over="instance"),
-    "rms": Recipe(over="sample", center="none", spread="mean square"),
+CORRECT: dict[Formula, Variant] = {
+    "batch": Variant(over="channel"),
+    "layer": Variant(over="sample"),
+    "group": Variant(over="group"),
+    "instance": Variant(over="instance"),
+    "rms": Variant(over="sample", center="none", spread="mean square"),
 }
 """The formula of each family.
 
@@ -83,45 +85,45 @@ Sources: Ioffe & Szegedy 2015, arXiv:1502.03167; Ba, Kiros & Hinton 2016, arXiv:
 arXiv:1803.08494; Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022; Zhang & Sennrich 2019, arXiv:1910.07467."""
 
 
-def cook(recipe: Recipe, given: Ingredients) -> Tensor:
-    """Return the output that a recipe gives.
+def output_of(variant: Variant, given: FormulaInputs) -> Tensor:
+    """Return the output of a formula.
 
     Args:
-        recipe: Which formula.
-        given: What it is applied to.
+        variant: The formula, correct or wrong.
+        given: The values to compute it from.
 
     Raises:
-        ValueError: The recipe cannot be applied to these: no such statistics, or axes of other sizes.
+        ValueError: The statistics that the formula uses are missing, or the parameters do not fit its axis.
     """
-    if recipe.scale == "before" and given.weight is not None:
-        given = replace(given, x=_affine(replace(recipe, scale="weight", shift="none"), given, given.x))
-    mean, var = _statistics(recipe, given)
-    if recipe.held in {"mean", "both"}:
+    if variant.scale == "before" and given.weight is not None:
+        given = replace(given, x=_affine(replace(variant, scale="weight", shift="none"), given, given.x))
+    mean, var = _statistics(variant, given)
+    if variant.held in {"mean", "both"}:
         mean = mean.detach()
-    if recipe.held in {"variance", "both"}:
+    if variant.held in {"variance", "both"}:
         var = var.detach()
-    return _affine(recipe, given, _divide(recipe, given.x - mean, var, given.eps))
+    return _affine(variant, given, _divide(variant, given.x - mean, var, given.eps))
 
 
-def family_of(recipe: Recipe) -> str | None:
-    """Return the family whose formula this recipe is, if it is one."""
-    plain = replace(recipe, scale="weight", shift="bias")
-    return next((name for name, lawful in LAWFUL.items() if plain == lawful), None)
+def family_of(variant: Variant) -> str | None:
+    """Return the family whose formula this is, or None."""
+    plain = replace(variant, scale="weight", shift="bias")
+    return next((name for name, correct in CORRECT.items() if plain == correct), None)
 
 
-def _statistics(recipe: Recipe, given: Ingredients) -> tuple[Tensor, Tensor]:
+def _statistics(variant: Variant, given: FormulaInputs) -> tuple[Tensor, Tensor]:
     x = given.x
-    if recipe.source != "batch":
-        found = given.statistics.get(recipe.source)
+    if variant.source != "batch":
+        found = given.statistics.get(variant.source)
         if found is None:
-            raise ValueError(f"no statistics {recipe.source}")
+            raise ValueError(f"no statistics {variant.source}")
         shape = (1, -1) + (1,) * (x.dim() - 2)
         mean, var = (value.view(shape) for value in found)
         num_values = x.numel() // x.shape[1]
-        if recipe.spread == "corrected":
+        if variant.spread == "corrected":
             var = var * num_values / max(num_values - 1, 1)
-        return (torch.zeros_like(mean) if recipe.center == "none" else mean), var
-    pieces = _together(x, recipe.over, given.num_groups)
+        return (torch.zeros_like(mean) if variant.center == "none" else mean), var
+    pieces = _together(x, variant.over, given.num_groups)
     mean = pieces.mean(-1, keepdim=True)
     centers = {
         "mean": mean,
@@ -141,13 +143,13 @@ def _statistics(recipe: Recipe, given: Ingredients) -> tuple[Tensor, Tensor]:
         "absolute": distance.abs().mean(-1, keepdim=True).square(),
         "none": torch.ones_like(mean),
     }
-    values = (centers[recipe.center], spreads[recipe.spread])
-    mean, var = (_apart(value.expand_as(pieces), x, recipe.over, given.num_groups) for value in values)
+    values = (centers[variant.center], spreads[variant.spread])
+    mean, var = (_apart(value.expand_as(pieces), x, variant.over, given.num_groups) for value in values)
     return mean, var
 
 
 def _order(x: Tensor, over: Over) -> tuple[list[int], int]:
-    """Return the axes of x, those that do not share a statistic first, and how many these are."""
+    """Return the axes of x, first those along which statistics differ, and the number of these."""
     axes = list(range(x.dim()))
     apart = {
         "channel": [1],
@@ -163,7 +165,7 @@ def _order(x: Tensor, over: Over) -> tuple[list[int], int]:
 
 
 def _together(x: Tensor, over: Over, num_groups: int) -> Tensor:
-    """Return x as rows, each of values that share their statistics.
+    """Return x as rows of values that share their statistics.
 
     Raises:
         ValueError: The groups do not divide the channels.
@@ -178,7 +180,7 @@ def _together(x: Tensor, over: Over, num_groups: int) -> Tensor:
 
 
 def _apart(rows: Tensor, x: Tensor, over: Over, num_groups: int) -> Tensor:
-    """Return rows of `_together` in the shape of x."""
+    """Return the rows of `_together` in the shape of x again."""
     if over in {"group", "interleaved"}:
         grouped = rows.reshape(_grouped(x, over, num_groups).shape)
         return (grouped.transpose(1, 2) if over == "interleaved" else grouped).reshape(x.shape)
@@ -195,21 +197,23 @@ def _grouped(x: Tensor, over: Over, num_groups: int) -> Tensor:
     return x.reshape(num_samples, num_channels // num_groups, num_groups, *space).transpose(1, 2)
 
 
-def _divide(recipe: Recipe, centered: Tensor, var: Tensor, eps: float) -> Tensor:
-    inside = {"inside": eps, "twice": 2 * eps, "both": eps, "squared": eps * eps, "subtracted": -eps}.get(recipe.eps, 0)
-    v = var.clamp(min=eps) if recipe.eps == "floor" else var + inside
-    if recipe.spread == "none":
+def _divide(variant: Variant, centered: Tensor, var: Tensor, eps: float) -> Tensor:
+    inside = {"inside": eps, "twice": 2 * eps, "both": eps, "squared": eps * eps, "subtracted": -eps}.get(
+        variant.eps, 0
+    )
+    v = var.clamp(min=eps) if variant.eps == "floor" else var + inside
+    if variant.spread == "none":
         return centered
-    outside = eps if recipe.eps in {"outside", "both"} else 0.0
-    if recipe.root == "multiplied":
+    outside = eps if variant.eps in {"outside", "both"} else 0.0
+    if variant.root == "multiplied":
         return centered * (v.sqrt() + outside)
-    divisor = {"root": v.sqrt, "none": v.clone, "squared": v.square}[recipe.root]()
+    divisor = {"root": v.sqrt, "none": v.clone, "squared": v.square}[variant.root]()
     return centered / (divisor + outside)
 
 
-def _affine(recipe: Recipe, given: Ingredients, x_hat: Tensor) -> Tensor:
+def _affine(variant: Variant, given: FormulaInputs, x_hat: Tensor) -> Tensor:
     weight_C, bias_C = given.weight, given.bias
-    axis = {"channel": 1, "last": x_hat.dim() - 1, "first": 0}[recipe.along]
+    axis = {"channel": 1, "last": x_hat.dim() - 1, "first": 0}[variant.along]
     shape = [-1 if at == axis else 1 for at in range(x_hat.dim())]
     for value in (weight_C, bias_C):
         if value is not None and value.numel() != x_hat.shape[axis]:
@@ -226,6 +230,6 @@ def _affine(recipe: Recipe, given: Ingredients, x_hat: Tensor) -> Tensor:
         "exponential": weight.exp(),
         "divided": 1 / weight,
         "before": zero + 1,
-    }[recipe.scale]
-    shift = {"bias": bias, "none": zero, "scaled": scale * bias, "twice": 2 * bias, "negative": -bias}[recipe.shift]
+    }[variant.scale]
+    shift = {"bias": bias, "none": zero, "scaled": scale * bias, "twice": 2 * bias, "negative": -bias}[variant.shift]
     return x_hat * scale + shift

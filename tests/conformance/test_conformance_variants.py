@@ -10,19 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnlab.conformance.inputs import random_input, small_input, small_shapes
-from bnlab.conformance.recipes import LAWFUL, Ingredients, Recipe, cook, family_of
-from bnlab.conformance.suspects import IN_TRAINING, Case, agrees, difference, explain
+from bnlab.conformance.known_faults import IN_TRAINING, Case, agrees, difference, explain
+from bnlab.conformance.variants import CORRECT, FormulaInputs, Variant, family_of, output_of
 
 WEIGHT, BIAS = torch.tensor([1.5, 0.5, 2.0, -0.75]).double(), torch.tensor([0.25, -1.0, 0.5, 2.0]).double()
 
 
-def ingredients(shape, eps=1e-3):
-    return Ingredients(random_input(shape), WEIGHT, BIAS, eps, 2, {})
+def formula_inputs(shape, eps=1e-3):
+    return FormulaInputs(random_input(shape), WEIGHT, BIAS, eps, 2, {})
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (5, 4, 3, 2), (5, 4, 3, 2, 2)])
-def test_lawful_recipes_are_torchs_functions(shape):
-    given = ingredients(shape)
+def test_correct_variants_are_torchs_functions(shape):
+    given = formula_inputs(shape)
     x, affine = given.x, (WEIGHT, BIAS, 1e-3)
     expected = {
         "batch": F.batch_norm(x, None, None, WEIGHT, BIAS, training=True, eps=1e-3),
@@ -34,7 +34,7 @@ def test_lawful_recipes_are_torchs_functions(shape):
         expected["instance"] = F.instance_norm(x, weight=WEIGHT, bias=BIAS, eps=1e-3)
     for name, value in expected.items():
         used = replace(given, bias=None) if name == "rms" else given
-        torch.testing.assert_close(cook(LAWFUL[name], used), value, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(output_of(CORRECT[name], used), value, rtol=1e-12, atol=1e-12)
 
 
 AXES = {
@@ -54,8 +54,8 @@ def test_every_choice_of_axes_is_numpys(over):
     x = random_input((5, 4, 3, 2)).numpy()
     mean, var = (getattr(x, name)(AXES[over], keepdims=True) for name in ("mean", "var"))
     expected = (x - mean) / np.sqrt(var + 1e-3)
-    plain = Ingredients(torch.from_numpy(x), None, None, 1e-3, 1, {})
-    np.testing.assert_allclose(cook(Recipe(over=over), plain).numpy(), expected, rtol=1e-11, atol=1e-12)
+    plain = FormulaInputs(torch.from_numpy(x), None, None, 1e-3, 1, {})
+    np.testing.assert_allclose(output_of(Variant(over=over), plain).numpy(), expected, rtol=1e-11, atol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
@@ -66,7 +66,7 @@ def test_groups_are_apart_and_together_again(space, num_samples, over):
     x = random_input((num_samples, 4, *space))
     if x[0].numel() == 4 and over == "group":
         x = x.repeat_interleave(2, 1)[:, :4]
-    y = cook(Recipe(over=over), Ingredients(x, None, None, 1e-12, 2, {}))
+    y = output_of(Variant(over=over), FormulaInputs(x, None, None, 1e-12, 2, {}))
     channels = [(0, 1), (2, 3)] if over == "group" else [(0, 2), (1, 3)]
     for pair in channels:
         rows = x[:, list(pair)].flatten(1)
@@ -74,46 +74,46 @@ def test_groups_are_apart_and_together_again(space, num_samples, over):
         torch.testing.assert_close(y[:, list(pair)].flatten(1), expected)
 
 
-def test_a_recipe_that_cannot_be_applied_is_refused():
-    given = ingredients((5, 4, 3))
-    for recipe in (Recipe(along="last"), Recipe(source="running"), Recipe(over="group")):
+def test_a_variant_that_cannot_be_applied_is_refused():
+    given = formula_inputs((5, 4, 3))
+    for variant in (Variant(along="last"), Variant(source="running"), Variant(over="group")):
         with pytest.raises(ValueError, match=r"do not fit|no statistics|do not divide"):
-            cook(recipe, replace(given, num_groups=3))
+            output_of(variant, replace(given, num_groups=3))
 
 
 def test_detaching_changes_no_value_but_the_gradient():
-    given = ingredients((5, 4, 3))
+    given = formula_inputs((5, 4, 3))
     x = given.x.clone().requires_grad_()
     grads = []
     for held in ("nothing", "mean", "variance", "both"):
-        y = cook(Recipe(held=held), replace(given, x=x))
-        torch.testing.assert_close(y, cook(Recipe(), given))
+        y = output_of(Variant(held=held), replace(given, x=x))
+        torch.testing.assert_close(y, output_of(Variant(), given))
         grads.append(torch.autograd.grad(y.square().sum(), x)[0])
     assert all(difference(a, b) > 1e-3 for i, a in enumerate(grads) for b in grads[:i])
 
 
 OF_BATCH = [
-    suspect
-    for suspect in IN_TRAINING
-    if (turned := replace(LAWFUL["batch"], **suspect.turns)) != LAWFUL["batch"]
+    fault
+    for fault in IN_TRAINING
+    if (turned := replace(CORRECT["batch"], **fault.changes)) != CORRECT["batch"]
     and turned.source == "batch"
     and turned.over not in {"group", "interleaved"}
 ]
 """All but those that need what is not given here, or that change nothing in this family."""
 
 
-@pytest.mark.parametrize("suspect", OF_BATCH, ids=lambda suspect: suspect.cause[-40:])
-def test_a_suspect_explains_what_it_did_itself(suspect):
-    recipe = replace(LAWFUL["batch"], **suspect.turns)
+@pytest.mark.parametrize("fault", OF_BATCH, ids=lambda fault: fault.cause[-40:])
+def test_a_known_fault_explains_its_own_output(fault):
+    variant = replace(CORRECT["batch"], **fault.changes)
     inputs = [scale * random_input(shape) for shape in ((4, 4, 4), (4, 4, 4, 4)) for scale in (1.0, 0.01)]
-    givens = [replace(ingredients((4, 4)), x=x) for x in inputs]
-    found = explain([Case(given, cook(recipe, given)) for given in givens], LAWFUL["batch"], IN_TRAINING)
-    assert found.causes == (suspect.cause,)
+    givens = [replace(formula_inputs((4, 4)), x=x) for x in inputs]
+    found = explain([Case(given, output_of(variant, given)) for given in givens], CORRECT["batch"], IN_TRAINING)
+    assert found.causes == (fault.cause,)
 
 
-def test_a_family_is_recognized_by_its_recipe():
-    assert family_of(Recipe(over="sample", scale="none")) == "layer"
-    assert family_of(Recipe(over="sample", eps="outside")) is None
+def test_a_family_is_recognized_by_its_variant():
+    assert family_of(Variant(over="sample", scale="none")) == "layer"
+    assert family_of(Variant(over="sample", eps="outside")) is None
 
 
 def test_agreement_is_relative_and_never_with_what_is_not_a_number():
