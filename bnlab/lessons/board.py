@@ -1,6 +1,6 @@
-"""The axes as one would draw them on a board: samples down, channels across, one color per statistic.
+"""A table of the input: a row per sample, a column per channel, a color per statistic.
 
-A letter says in black and white what the color says, so that nothing is lost where there is none.
+A letter names the statistic too, for terminals without color.
 """
 
 from rich.style import Style
@@ -10,16 +10,16 @@ from rich.text import Text
 from bnlab.lessons.explanation import Explanation
 
 PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2")
-"""Okabe & Ito's colors, told apart with any kind of color vision (2008, "Color Universal Design")."""
+"""Okabe & Ito's colors, which differ for every kind of color vision (2008, "Color Universal Design")."""
 
 DARK = frozenset({"#0072B2"})
-"""Those on which white letters read better than black ones."""
+"""The colors on which white letters are easier to read than black ones."""
 
 CELL_WIDTH = 7
 WITH_NUMBERS = 9
 ARROW = "  →  "
 TALL = 4
-"""Up to that many samples are drawn two lines high, which is nearer to a square."""
+"""Cells of up to this many samples are two lines high, so that they are nearly square."""
 
 
 def letter_of(index: int) -> str:
@@ -38,9 +38,9 @@ def letter_of(index: int) -> str:
 
 
 def marks(lesson: Explanation) -> dict[int, tuple[str, str]]:
-    """Return for each statistic that is drawn its letter and its color, in the order of reading.
+    """Return number of a statistic -> its letter and color, for those in the drawing, row by row.
 
-    Where there are more statistics than colors, those come again, but never side by side.
+    If there are more statistics than colors, colors are used again, but never in neighboring cells.
     """
     cells = lesson.sharing.cells
     statistics = list(dict.fromkeys(number for row in cells for number in row if number >= 0))
@@ -54,7 +54,7 @@ def marks(lesson: Explanation) -> dict[int, tuple[str, str]]:
 
 
 def draw_board(lesson: Explanation) -> Table:
-    """Draw the samples and channels of the input, colored by statistic; a small one with its numbers, in and out."""
+    """Draw the samples and channels of the input, colored by statistic; small inputs with input and output values."""
     sharing = lesson.sharing
     mark = marks(lesson) if sharing.partition else {0: ("x", PALETTE[0])}
     boards = [lesson.small, lesson.small_output] if lesson.small is not None else [None]

@@ -1,6 +1,6 @@
 """The input as a block of N x C x positions, seen from a corner, with the values of one statistic colored.
 
-As in figure 2 of Wu & He 2018, arXiv:1803.08494. The corner in front is the input's first value.
+As in figure 2 of Wu & He 2018, arXiv:1803.08494. The front corner is the first value of the input.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from bnlab.lessons.explanation import Explanation
 from bnlab.lessons.sharing import spread
 
 MAX_POSITIONS = 4
-"""Positions of one channel that are drawn, one above the other."""
+"""Largest number of positions per channel in the drawing, one above the other."""
 
 COS, SIN = math.cos(math.pi / 6), math.sin(math.pi / 6)
 
@@ -20,11 +20,12 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Face:
-    """One visible side of one value's little cube.
+    """One visible side of the small cube that stands for one value.
 
     Attributes:
-        corners: In units of a cube's edge; the block's front corner is the origin, up is positive.
-        side: ``top``, ``left`` or ``right``.
+        corners: The four corners (x, y) in the drawing, in edges of a small cube. The origin is the front corner of
+            the block; y points up.
+        side: Which side it is: ``top``, ``left`` or ``right``.
         shares: Whether the value belongs to the first statistic.
     """
 
@@ -35,13 +36,13 @@ class Face:
 
 @dataclass(frozen=True)
 class Cube:
-    """The block.
+    """The block of all values that are drawn.
 
     Attributes:
-        faces: All that can be seen of it.
-        num_samples: That are drawn.
-        num_channels: That are drawn.
-        num_positions: That are drawn.
+        faces: The visible sides of the small cubes.
+        num_samples: Number of samples in the drawing.
+        num_channels: Number of channels in the drawing.
+        num_positions: Number of positions per channel in the drawing.
     """
 
     faces: tuple[Face, ...]
@@ -51,7 +52,7 @@ class Cube:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top."""
+        """Left, right, bottom and top end of the block, in the units of `Face.corners`."""
         return (
             -self.num_channels * COS,
             self.num_samples * COS,
@@ -64,15 +65,15 @@ def build_cube(lesson: Explanation) -> Cube:
     """Build the block of a lesson's input."""
     sharing = lesson.sharing
     places = list(itertools.product(*(range(axis.size) for axis in sharing.axes[2:])))
-    shown = [places[i] for i in spread(len(places), MAX_POSITIONS)]
+    drawn = [places[i] for i in spread(len(places), MAX_POSITIONS)]
 
     def shares(row: int, column: int, level: int) -> bool:
         if sharing.partition and not sharing.has_statistics:
             return row == column == level == 0  # an output depends on its own input alone
-        inside = all(i < axis.shared for i, axis in zip(shown[level], sharing.axes[2:], strict=True))
+        inside = all(i < axis.shared for i, axis in zip(drawn[level], sharing.axes[2:], strict=True))
         return inside and sharing.cells[row][column] == sharing.cells[0][0]
 
-    rows, columns, levels = len(sharing.rows), len(sharing.columns), len(shown)
+    rows, columns, levels = len(sharing.rows), len(sharing.columns), len(drawn)
     faces = [
         *(_face("top", n, c, 0, shares(n, c, 0)) for n in range(rows) for c in range(columns)),
         *(_face("left", 0, c, s, shares(0, c, s)) for c in range(columns) for s in range(levels)),
@@ -82,7 +83,7 @@ def build_cube(lesson: Explanation) -> Cube:
 
 
 def project(n: float, c: float, s: float) -> Point:
-    """Return where a point of the block is seen: channels go to the left, samples to the right, positions down."""
+    """Return a point of the block in the drawing: channels go to the left, samples to the right, positions down."""
     return ((n - c) * COS, (n + c) * SIN - s)
 
 

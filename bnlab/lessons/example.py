@@ -1,7 +1,7 @@
-"""A norm worked through with numbers: the values of its first statistic, forward and backward.
+"""A numerical example of a norm: the values of its first statistic, forward and backward.
 
-All is computed in float64. What a layer gives (y, dx) comes from the layer and from autograd through it; what leads
-there (mean, xhat, the terms of dx) comes from the formula that fits, and both are compared.
+All numbers are float64. The output y and the gradient dx come from the layer and from autograd. The steps in between
+(mean, xhat, the terms of dx) come from the formula that fits the layer, and both ways are compared.
 """
 
 import copy
@@ -15,30 +15,30 @@ from bnlab.lessons.formulas import Fit, Term, find_formula
 from bnlab.lessons.sharing import Sharing, first_block, gradient, run_layer, samples_of
 
 MAX_VALUES = 8
-"""Values of the statistic that are shown; more do not fit on a page."""
+"""Largest number of values in the table of an example; more do not fit on a page."""
 
 SMALL_SHAPE = (4, 3)
 SMALL_INPUT = ((1.0, 70.0, 0.3), (9.0, 10.0, 0.9), (3.0, 10.0, 0.1), (3.0, -10.0, 0.3))
-"""Three channels alike but for their scale: mean 4, 20, 0.4 and standard deviation 3, 30, 0.3."""
+"""Three channels of different scale: mean 4, 20, 0.4 and standard deviation 3, 30, 0.3."""
 
 SMALL_GRADIENT = ((1.0, 0.5, -1.0), (-1.0, 1.0, 0.0), (2.0, 0.0, 1.0), (0.0, -0.5, 2.0))
 
 WEIGHTS, BIASES = (2.0, 1.0, 0.5), (-1.0, 0.0, 1.0)
-"""Scales and shifts given to the channels in turn, so that y is not xhat; a new layer has 1 and 0."""
+"""Scales and shifts of the channels in turn, so that y differs from xhat; a new layer has 1 and 0."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """One value of the first statistic on its way forward and back.
+    """One value of the first statistic, with its output and gradients.
 
     Attributes:
-        place: Its index in the input.
-        x: The value.
-        xhat: Normalized; None where no known formula fits.
-        y: The layer's output, training mode.
-        g: The gradient that arrives at y: chosen.
-        h: weight g, 0 where a threshold cuts; None like xhat.
-        terms: The summands of dx; empty where no known formula fits.
+        place: The index of the value in the input.
+        x: The value in the input.
+        xhat: The normalized value; None if no known formula fits the layer.
+        y: The layer's output in training mode.
+        g: The gradient of y, which the lesson chooses.
+        h: The gradient of xhat: weight * g, and 0 where a threshold cuts the output off; None if no known formula fits.
+        terms: The summands of dx; empty if no known formula fits.
         dx: The gradient of x, by autograd through the layer.
     """
 
@@ -54,14 +54,14 @@ class Value:
 
 @dataclass(frozen=True)
 class TermText:
-    """What is said of one summand of dx.
+    """One summand of dx.
 
     Attributes:
-        name: ``itself``, ``mean``, ``spread`` or ``scale``.
-        formula: In letters.
-        meaning: In words.
-        share: Its length over that of dx: how wrong dx is without it, as a share.
-        stopped: The layer's own gradient lacks it: a statistic is a constant to it.
+        name: Name of the summand: ``itself``, ``mean``, ``spread`` or ``scale``.
+        formula: The summand in the letters of `bnlab.lessons.formulas`.
+        meaning: What the summand does, in words.
+        share: Euclidean norm of the summand over that of dx: the relative error of dx without it.
+        stopped: Whether the layer's own gradient lacks the summand, since a statistic is detached.
     """
 
     name: str
@@ -73,20 +73,21 @@ class TermText:
 
 @dataclass(frozen=True)
 class Story:
-    """The formula behind the numbers.
+    """The formula that fits the layer, applied to the first statistic.
 
     Attributes:
-        name: ``standardize``, ``root_mean_square``, ``center``, ``scale`` or ``absolute_deviation``.
-        forward_text: How xhat comes about.
-        backward_text: How dx comes about.
-        statistics: By name, in the order of computing.
-        eps: Added inside the root.
-        floor: The output is cut off below it; None: nowhere.
+        name: Name of the formula: ``standardize``, ``root_mean_square``, ``center``, ``scale`` or
+            ``absolute_deviation``.
+        forward_text: The formula of xhat.
+        backward_text: The formula of dx.
+        statistics: Name -> value, in the order in which they are computed.
+        eps: The constant inside the root.
+        floor: The threshold below which the output is cut off; None: no threshold.
         terms: The summands of dx.
-        forward_gap: Largest difference between formula and layer, over all values of the statistic.
-        backward_gap: The same between the sum of the terms and autograd's dx.
-        sum_dx: Over all values; 0 where a mean is subtracted.
-        sum_dx_xhat: The same of dx xhat; 0 but for eps where a spread is divided by.
+        forward_gap: Largest difference between the formula's output and the layer's, over all values of the statistic.
+        backward_gap: Largest difference between the sum of the terms and autograd's dx.
+        sum_dx: Sum of dx over all values of the statistic; 0 if a mean is subtracted.
+        sum_dx_xhat: Sum of dx * xhat over all values; 0 except for eps if the formula divides by a spread.
     """
 
     name: str
@@ -104,14 +105,14 @@ class Story:
 
 @dataclass(frozen=True)
 class Example:
-    """The first statistic's values, or those of the first channel where no set of values has a statistic of its own.
+    """The values of the first statistic, or of the first channel if no set of values has a statistic of its own.
 
     Attributes:
-        weight: The first channel's scale; None: the layer has none.
-        bias: The first channel's shift; None: the layer has none.
-        num_values: All of them.
-        values: Those that are shown, evenly spaced.
-        story: The formula that fits; None: the layer's own.
+        weight: Scale of the first channel; None: the layer has no scale.
+        bias: Shift of the first channel; None: the layer has no shift.
+        num_values: Number of values of the statistic.
+        values: The values in the table: all, or `MAX_VALUES` of them, evenly spaced.
+        story: The formula that fits; None if no known formula does.
     """
 
     weight: float | None
@@ -122,7 +123,7 @@ class Example:
 
 
 def example_input(shape: tuple[int, ...]) -> Tensor:
-    """Return the input of a lesson: written by hand for the small shape, else drawn and rounded to be read.
+    """Return the input of a lesson: chosen by hand for the small shape, else random and rounded to one decimal.
 
     Example:
         >>> example_input((4, 3))[:, 0]
@@ -137,7 +138,7 @@ def example_input(shape: tuple[int, ...]) -> Tensor:
 
 
 def example_gradient(shape: tuple[int, ...]) -> Tensor:
-    """Return the gradient that arrives at the output of a lesson."""
+    """Return the gradient of the output in a lesson."""
     if shape == SMALL_SHAPE:
         return torch.tensor(SMALL_GRADIENT, dtype=torch.float64)
     numbers = torch.Generator().manual_seed(1)
@@ -150,7 +151,7 @@ def _other_input(shape: tuple[int, ...]) -> Tensor:
 
 
 def set_scale_and_shift(layer: nn.Module) -> None:
-    """Give each channel a scale and a shift that can be told from 1 and 0; layers without keep what they have."""
+    """Set each channel's scale and shift to values other than 1 and 0, if the layer has them."""
     with torch.no_grad():
         for name, choice in (("weight", WEIGHTS), ("bias", BIASES)):
             values = getattr(layer, name, None)
@@ -160,20 +161,20 @@ def set_scale_and_shift(layer: nn.Module) -> None:
 
 
 def work_through(layer: nn.Module, x: Tensor, g: Tensor, sharing: Sharing) -> Example:
-    """Work a norm through.
+    """Return the numerical example of a norm.
 
     Args:
-        layer: In float64; it is not changed.
-        x: The input.
-        g: The gradient that arrives at the output.
-        sharing: Of this layer at this shape.
+        layer: The norm in float64; it is not changed.
+        x: The input (N, C, *S) in float64.
+        g: The gradient of the output, in the shape of x.
+        sharing: The sharing of statistics in this layer at this shape, from `find_sharing`.
     """
     inputs = x.clone().requires_grad_()
     y = run_layer(copy.deepcopy(layer), inputs)
     dx = gradient(y, inputs, g)
     if sharing.partition and sharing.has_statistics:
         mask = first_block(sharing, tuple(x.shape))
-    else:  # one channel stands for what happens to each value by itself
+    else:  # each value is normalized by itself: show one channel
         mask = torch.zeros(x.shape, dtype=torch.bool)
         mask[:, 0] = True
     places = mask.nonzero().tolist()
@@ -220,7 +221,7 @@ class _Block:
 
 
 def _tell(block: _Block, fit: Fit, bias: Tensor) -> tuple[Story, Tensor, Tensor, list[Term]]:
-    """Return the story of a formula that fits, with xhat, h and the terms over the whole block."""
+    """Return the applied formula, with xhat, h and the terms for all values of the statistic."""
     xhat = fit.formula.normalize(block.x, fit.eps)
     guess = block.weight * xhat + bias
     passes = torch.ones_like(guess)
@@ -250,7 +251,7 @@ def _tell(block: _Block, fit: Fit, bias: Tensor) -> tuple[Story, Tensor, Tensor,
 
 
 def _stopped(terms: list[Term], dx: Tensor) -> set[str]:
-    """Return which terms a layer's own gradient lacks; none where no choice of terms explains it."""
+    """Return the terms that a layer's own gradient lacks; none if leaving terms out does not explain it."""
     later = [term.name for term in terms[1:]]
     choices: list[set[str]] = [set(), *({name} for name in later), set(later)]
     for lacking in choices:
@@ -261,7 +262,7 @@ def _stopped(terms: list[Term], dx: Tensor) -> set[str]:
 
 
 def _of(layer: nn.Module, name: str, otherwise: float, x: Tensor) -> Tensor:
-    """Return a layer's scale or shift at each value of the input."""
+    """Return a layer's scale or shift for each value of the input."""
     values = getattr(layer, name, None)
     if not isinstance(values, Tensor) or values.numel() != x.shape[1]:
         return torch.full_like(x, otherwise)
@@ -269,7 +270,7 @@ def _of(layer: nn.Module, name: str, otherwise: float, x: Tensor) -> Tensor:
 
 
 def _eps_guesses(layer: nn.Module) -> list[float]:
-    """Return the layer's eps, or what layers without one usually take."""
+    """Return the layer's eps, or usual values for layers that have no such attribute."""
     eps = getattr(layer, "eps", None)
     if isinstance(eps, float | int | Tensor):
         return [abs(float(eps))]

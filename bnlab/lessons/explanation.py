@@ -1,4 +1,4 @@
-"""`explain`: all that a lesson on one norm says, as numbers and words, before anything is drawn."""
+"""The content of a lesson on one norm, as numbers and words, before it is drawn."""
 
 import copy
 import dataclasses
@@ -24,13 +24,14 @@ from bnlab.lessons.words import Words, read_words
 from bnlab.norms.catalog import build_norm
 
 SHAPES = (SMALL_SHAPE, (8, 3), (2, 8, 2, 2), (2, 8, 4), (2, 8, 2, 2, 2))
-"""Tried in turn where no shape was asked for: some norms need more samples, space, or channels in groups."""
+"""Shapes to try in this order if the user names none: some norms need more samples, positions, or channels."""
 
 MAX_NUMEL = 1 << 21
-"""Values of the input: 16 MiB in float64, of which a lesson holds a dozen; a layer is asked some 20 times."""
+"""Largest number of values in an input: 16 MiB in float64. A lesson holds about 12 such tensors and runs the layer some
+20 times."""
 
 SMALL_COLUMNS = 3
-"""Channels of an input whose numbers are shown one by one, before and after, side by side in 80 columns."""
+"""Inputs of up to this many channels are shown with all values, beside the outputs, in 80 columns."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,16 @@ class Explanation:
     """A lesson on one norm.
 
     Attributes:
-        norm: Its name, or package.module:Class.
-        options: That were asked for.
-        shape: Of the input.
-        words: What its docstring says.
+        norm: Name of the norm in the catalog, or package.module:Class.
+        options: The options that the user gave to its constructor.
+        shape: Shape of the input (N, C, *S).
+        words: The parts of the norm's docstring.
         sharing: Which values share a statistic.
-        small: The whole input, row by row, where it is small enough to be shown.
-        small_output: What the layer makes of it as it is built, with its scale 1 and its shift 0.
-        example: The first statistic worked through.
-        modes: What differs between training and eval mode.
-        transforms_weight: It also puts the weight of the linear map before it through something.
+        small: The whole input, row by row, if it is small enough to be shown; else None.
+        small_output: The output of a new layer for it, with scale 1 and shift 0; None like ``small``.
+        example: The numerical example on the first statistic.
+        modes: The differences between training and eval mode.
+        transforms_weight: Whether the norm also standardizes the weight of the linear map before it.
     """
 
     norm: str
@@ -62,7 +63,7 @@ class Explanation:
     transforms_weight: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON: what is not a finite number is None."""
+        """Return plain values for JSON; numbers that are not finite become None."""
         plain = _finite(dataclasses.asdict(self))
         assert isinstance(plain, dict)
         return plain
@@ -73,11 +74,11 @@ def explain(norm: str, shape: tuple[int, ...] | None = None, options: Mapping[st
 
     Args:
         norm: A name of the catalog, or package.module:Class.
-        shape: (N, C, *S) of the input; None: the smallest of `SHAPES` that the norm can take.
-        options: For the norm's constructor.
+        shape: Shape of the input (N, C, *S); None: the first of `SHAPES` that the norm accepts.
+        options: Options for the norm's constructor; None: its defaults.
 
     Raises:
-        ConfigError: No such norm or option, or the norm cannot take that shape.
+        ConfigError: The norm or an option does not exist, or the norm does not accept the shape.
 
     Example:
         >>> lesson = explain("batch", (4, 8, 4, 4))
@@ -122,7 +123,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
     """Read N,C or N,C,*S.
 
     Raises:
-        ConfigError: It is something else.
+        ConfigError: The text is not 2 to 5 whole numbers above 0.
 
     Example:
         >>> parse_shape("4,8,4,4")
@@ -151,7 +152,7 @@ def _first_that_fits(norm: str, options: Mapping[str, Any]) -> tuple[int, ...]:
         else:
             return shape
     first = next(iter(refusals.values()))
-    if len(refusals) == 1:  # not the shape's fault
+    if len(refusals) == 1:  # the shape is not the reason
         raise first
     raise ConfigError(f"norm={norm} needs a --shape of its own; at --shape 4,3 it says: {first}")
 

@@ -1,9 +1,9 @@
-"""The formulas that a statistic's values can go through, forward and backward, each written out term by term.
+"""The normalization formulas that lessons know, forward and backward, each gradient written as a sum of terms.
 
-A layer is held against them, and the one that gives its output tells its story; what a layer declares is not asked.
+A lesson uses the formula that gives the layer's output, whatever the layer declares.
 
-Letters: x the values that share a statistic, m their number, g the gradient that arrives at the output,
-h = weight g the one that arrives at xhat.
+Letters: x the values that share a statistic, m their number, g the gradient of the output, h = weight * g the gradient
+of xhat.
 """
 
 import math
@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 NORMAL_SPREAD = math.sqrt(math.pi / 2)
-"""A normal value's standard deviation over its mean absolute deviation."""
-
-_SPREAD = "-r · xhat · mean(h · xhat)"
+"""Standard deviation over mean absolute deviation, for the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +23,10 @@ class Term:
     """One summand of the gradient of x.
 
     Attributes:
-        name: How it is called in a table.
-        formula: Written in the letters of this module.
-        meaning: What it takes away, for one who reads it for the first time.
-        values: One per value of the statistic.
+        name: Name of the term: ``itself``, ``mean``, ``spread`` or ``scale``.
+        formula: The term in the letters of this module.
+        meaning: What the term does, for a first reader.
+        values: The term for each value x of the statistic.
     """
 
     name: str
@@ -37,13 +35,25 @@ class Term:
     values: Tensor
 
 
+def _itself(r: float, h: Tensor) -> Term:
+    return Term("itself", "r · h", "the gradient itself", r * h)
+
+
+def _of_mean(r: float, h: Tensor) -> Term:
+    return Term("mean", "-r · mean(h)", "minus what would move the mean", (-r * h.mean()).expand_as(h))
+
+
+def _of_spread(name: str, r: float, xhat: Tensor, h: Tensor) -> Term:
+    return Term(name, "-r · xhat · mean(h · xhat)", f"minus what would move the {name}", -r * xhat * (h * xhat).mean())
+
+
 class Formula(ABC):
-    """What a statistic's values go through: x -> xhat, and h -> dx.
+    """A normalization: x -> xhat, and its gradient: h -> dx.
 
     Attributes:
-        name: Of the formula.
-        forward_text: How xhat comes about.
-        backward_text: How dx comes about.
+        name: Name of the formula, as in `Story.name` of an example.
+        forward_text: The formula of xhat.
+        backward_text: The formula of dx.
     """
 
     name: ClassVar[str]
@@ -52,7 +62,7 @@ class Formula(ABC):
 
     @abstractmethod
     def statistics(self, x: Tensor, eps: float) -> dict[str, float]:
-        """Return what is computed from all values, by name, in the order of computing; ``r`` last."""
+        """Return the statistics of x by name, in the order in which they are computed; ``r`` last."""
 
     @abstractmethod
     def normalize(self, x: Tensor, eps: float) -> Tensor:
@@ -86,16 +96,7 @@ class Standardize(Formula):
     def terms(self, x: Tensor, h: Tensor, eps: float) -> list[Term]:
         """Return the gradient itself, what moves the mean, what moves the spread."""
         xhat, r = self.normalize(x, eps), self.statistics(x, eps)["r"]
-        return [
-            Term("itself", "r · h", "the gradient itself", r * h),
-            Term("mean", "-r · mean(h)", "minus what would move the mean", (-r * h.mean()).expand_as(h)),
-            Term(
-                "spread",
-                "-r · xhat · mean(h · xhat)",
-                "minus what would move the spread",
-                -r * xhat * (h * xhat).mean(),
-            ),
-        ]
+        return [_itself(r, h), _of_mean(r, h), _of_spread("spread", r, xhat, h)]
 
 
 class RootMeanSquare(Formula):
@@ -121,16 +122,11 @@ class RootMeanSquare(Formula):
     def terms(self, x: Tensor, h: Tensor, eps: float) -> list[Term]:
         """Return the gradient itself and what moves the scale."""
         xhat, r = self.normalize(x, eps), self.statistics(x, eps)["r"]
-        return [
-            Term("itself", "r · h", "the gradient itself", r * h),
-            Term(
-                "scale", "-r · xhat · mean(h · xhat)", "minus what would move the scale", -r * xhat * (h * xhat).mean()
-            ),
-        ]
+        return [_itself(r, h), _of_spread("scale", r, xhat, h)]
 
 
 class Center(Formula):
-    """Mean 0, scale as it is."""
+    """Mean 0, and the scale unchanged."""
 
     name = "center"
     forward_text = "xhat = x - mean"
@@ -153,7 +149,7 @@ class Center(Formula):
 
 
 class Scale(Formula):
-    """Variance 1, mean left where it is."""
+    """Variance 1, and the mean not subtracted."""
 
     name = "scale"
     forward_text = "xhat = x · r,   r = 1 / √(var + eps)"
@@ -172,13 +168,13 @@ class Scale(Formula):
         r = self.statistics(x, eps)["r"]
         spread = -r * r * (x - x.mean()) * (h * self.normalize(x, eps)).mean()
         return [
-            Term("itself", "r · h", "the gradient itself", r * h),
+            _itself(r, h),
             Term("spread", "-r² · (x - mean) · mean(h · xhat)", "minus what would move the spread", spread),
         ]
 
 
 class AbsoluteDeviation(Formula):
-    """Mean 0, and the mean absolute deviation in place of the standard one.
+    """Mean 0, divided by the mean absolute deviation in place of the standard deviation.
 
     Source:
         Hoffer et al. 2018, arXiv:1803.01814.
@@ -203,8 +199,8 @@ class AbsoluteDeviation(Formula):
         r = found["r"]
         inner = NORMAL_SPREAD * found["dev"] * r * (sign - sign.mean())
         return [
-            Term("itself", "r · h", "the gradient itself", r * h),
-            Term("mean", "-r · mean(h)", "minus what would move the mean", (-r * h.mean()).expand_as(h)),
+            _itself(r, h),
+            _of_mean(r, h),
             Term(
                 "spread",
                 "-r · k · (s - mean(s)) · mean(h · xhat)",
@@ -222,9 +218,9 @@ class Fit:
     """A formula that gives a layer's output.
 
     Attributes:
-        formula: Which.
-        eps: With what added inside the root.
-        floor: The output is cut off below this value, as by a threshold of the layer's own; None: nowhere.
+        formula: The formula, one of `FORMULAS`.
+        eps: The constant inside the root.
+        floor: The threshold below which the layer cuts its output off; None: no threshold.
     """
 
     formula: Formula
@@ -238,11 +234,11 @@ def find_formula(
     """Return the formula that leads from x to y in every example, or None.
 
     Args:
-        examples: Values x of one statistic and the layer's outputs y for them, in float64; several, since one alone
-            may fit by chance (of a variance of 1 nobody can see whether it was divided by).
-        weight: The scale of each value's channel.
-        bias: Its shift.
-        eps_guesses: Values to try.
+        examples: Values x of one statistic and the layer's outputs y for them, in float64; several, since one
+            may fit by chance (at a variance of 1, a division by it changes nothing).
+        weight: The scale that applies to each value.
+        bias: The shift that applies to each value.
+        eps_guesses: Values of eps to try, in this order.
     """
     for formula in FORMULAS:
         for eps in eps_guesses:
@@ -258,5 +254,5 @@ def find_formula(
 
 
 def _equal(guess: Tensor, y: Tensor) -> bool:
-    """Return whether two outputs are the same in float64; an eps of 1e-5 beside a variance of 1 makes a difference."""
+    """Return whether two outputs are equal in float64; tight enough to notice an eps of 1e-5 at a variance of 1."""
     return bool(torch.allclose(guess, y, rtol=1e-9, atol=1e-9))

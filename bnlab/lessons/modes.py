@@ -1,4 +1,4 @@
-"""What a norm remembers, and how its two modes differ: running statistics, one sample alone, another batch.
+"""Training mode against eval mode: running statistics, one sample alone, another batch.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, L, HW, DHW).
 """
@@ -16,7 +16,7 @@ from bnlab.lessons.formulas import NORMAL_SPREAD
 from bnlab.lessons.sharing import Sharing, gradient, run_layer
 
 MANY_BATCHES = 50
-"""After that many batches at 0.9 kept, 0.5% of the start is left: early enough for the shortest runs."""
+"""After this many batches of which each keeps 0.9, 0.5% of the initial value is left."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class RunningStatistic:
     """One running statistic of the first channel through one training step.
 
     Attributes:
-        name: Of the buffer.
-        before: Where it starts.
-        after: Where the layer moves it to.
-        what: What of the batch it averages, such as ``biased variance``; None: nothing that is known here.
-        batch: That statistic of the batch; None like ``what``.
-        kept: Share of the old value that stays, found out from the numbers; None like ``what``.
+        name: Name of the buffer.
+        before: The value of a new layer.
+        after: The value after the training step.
+        what: The statistic of the batch that the buffer averages, such as ``biased variance``; None if it is not known.
+        batch: The value of that statistic in the batch; None like ``what``.
+        kept: Share of the old value that is kept, computed from the values; None like ``what``.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Alone:
     """The first sample of the batch by itself, in training mode.
 
     Attributes:
-        num_values: What the first statistic then sees.
-        gap: Largest difference from what it gives in the batch; None: refused.
-        refusal: The layer's words, or None.
+        num_values: Number of values that the first statistic then has.
+        gap: Largest difference from the sample's output in the batch; None if the layer refuses one sample.
+        refusal: The layer's error message; None if it accepts one sample.
     """
 
     num_values: int
@@ -60,11 +60,11 @@ class Disguise:
     """A scale and a shift that undo the normalization: weight = sqrt(var + eps), bias = mean.
 
     Attributes:
-        weight: Of the first channel.
-        bias: Of the first channel.
+        weight: The scale of the first channel.
+        bias: The shift of the first channel.
         batch_gap: Largest |y - x| on the batch that the statistics come from.
-        doubled_gap: Largest |y - 2x| when twice the batch comes next.
-        gradient_gap: Largest |dx - g| on the first batch; an identity would have 0.
+        doubled_gap: Largest |y - 2x| on a batch of twice the values.
+        gradient_gap: Largest |dx - g| on the first batch; 0 for an identity.
     """
 
     weight: float
@@ -79,14 +79,15 @@ class Modes:
     """How training and eval mode differ.
 
     Attributes:
-        running: What training moves of the first channel's statistics.
-        y_eval: Eval mode's output for the first value, after one training step on this batch.
-        y_train: Training mode's.
+        running: The running statistics of the first channel that training changes.
+        y_eval: Output of eval mode for the first value, after one training step on this batch.
+        y_train: Output of training mode for the first value.
         gap: Largest difference between the two outputs, over all values.
-        left: Share of the start that is left in the running statistics after `MANY_BATCHES`; None where unknown.
-        alone: One sample by itself.
-        disguise: None where the statistics are not one per channel, or a scale or a shift is missing.
-        random: Training mode draws random numbers; those shown are of one draw.
+        left: Share of the initial value that is left in the running statistics after `MANY_BATCHES`; None if unknown.
+        alone: The first sample by itself.
+        disguise: The scale and shift that undo the norm; None if the statistics are not one per channel, or the layer
+            lacks a scale or a shift.
+        random: Whether training mode draws random numbers.
     """
 
     running: tuple[RunningStatistic, ...]
@@ -103,11 +104,11 @@ def compare_modes(layer: nn.Module, x_NCS: Tensor, g_NCS: Tensor, sharing: Shari
     """Compare a norm's two modes.
 
     Args:
-        layer: In float64, as built; it is not changed.
-        x_NCS: The batch.
-        g_NCS: The gradient that arrives at its output.
-        sharing: Of this layer at this shape.
-        story: The formula that fits, if any.
+        layer: The norm in float64; it is not changed.
+        x_NCS: The batch, in float64.
+        g_NCS: The gradient of the output, in the shape of the batch.
+        sharing: The sharing of statistics in this layer at this shape, from `find_sharing`.
+        story: The formula that fits the layer; None if no known formula does.
     """
     trained = copy.deepcopy(layer)
     with torch.no_grad():
@@ -130,9 +131,9 @@ def compare_modes(layer: nn.Module, x_NCS: Tensor, g_NCS: Tensor, sharing: Shari
 
 
 def _running_statistics(layer: nn.Module, x_NCS: Tensor) -> Iterator[RunningStatistic]:
-    """Find out what each buffer of one value per channel averages, and how much of the old value it keeps.
+    """Find the statistic that each buffer of one value per channel averages, and the share of the old value it keeps.
 
-    Two batches from the same start give two equations per channel, so that a wrong guess cannot fit by chance.
+    Two batches from the same initial value give two equations per channel, so that no wrong statistic fits by chance.
     """
     other_NCS = 1.5 * x_NCS.flip(0) ** 2 / (1 + x_NCS.abs()) - x_NCS  # any other values would do
     before = dict(layer.named_buffers())
@@ -202,7 +203,7 @@ def _alone(layer: nn.Module, x_NCS: Tensor, y_NCS: Tensor, sharing: Sharing) -> 
 
 
 def _disguise(layer: nn.Module, x_NCS: Tensor, g_NCS: Tensor, sharing: Sharing, story: Story | None) -> Disguise | None:
-    """Set the scale and the shift that the article says switch the norm off, and see."""
+    """Set the scale and the shift that undo the norm according to the article, and measure the difference from x."""
     one_per_channel = [axis.shared == (1 if axis.letter == "C" else axis.size) for axis in sharing.axes]
     if story is None or story.name != "standardize" or not all(one_per_channel):
         return None

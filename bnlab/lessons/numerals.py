@@ -1,4 +1,4 @@
-"""How a lesson writes numbers and indices, and how it gets by with few signs."""
+"""How a lesson writes numbers and indices, also in encodings with few signs."""
 
 _PLAIN = str.maketrans(
     {"√": "sqrt", "·": "*", "×": "x", "²": "^2", "π": "pi", "↓": "v", "→": ">", "“": '"', "”": '"', "─": "-"}
@@ -6,7 +6,7 @@ _PLAIN = str.maketrans(
 
 
 def number(value: float) -> str:
-    """Write a number to be read in a sentence.
+    """Write a number for a sentence.
 
     Example:
         >>> number(4.0), number(1 / 3), number(2.3e-16)
@@ -20,7 +20,7 @@ def number(value: float) -> str:
 
 
 def cell(value: float) -> str:
-    """Write a number to stand in a column: four decimals, or one digit and its power of ten; rounding noise is 0.
+    """Write a number for a column of a table: four decimals, or one digit and its power of ten; rounding errors are 0.
 
     Example:
         >>> cell(-1e-16), cell(1 / 3), cell(-4.2e-5), cell(123456.0)
@@ -35,7 +35,7 @@ def cell(value: float) -> str:
 
 
 def legible(text: str, encoding: str) -> str:
-    """Return a text as an encoding can write it: in plain letters where it does not know a sign.
+    """Return a text with plain letters in place of signs, if the encoding cannot write the signs.
 
     Example:
         >>> legible("r = 1 / √(var + eps)", "cp1252")

@@ -28,7 +28,7 @@ from bnlab.lessons.sentences import (
 )
 
 WIDTH = 96
-"""Columns that a page takes at most: longer lines of text are hard to read."""
+"""Largest width of a page in columns: longer lines of text are hard to read."""
 
 TERM_STYLES = ("bold #2B85C5", "bold #D55E00", "bold #009E73")
 """Blue, vermilion and green: each has a contrast of at least 3 both on white and on a terminal's dark gray."""
@@ -101,9 +101,7 @@ def _backward(lesson: Explanation) -> Iterator[RenderableType]:
         table = _table(lesson, ["x", "y", "g", "dx"])
         for value in lesson.example.values:
             table.add_row(place_of(value.place), number(value.x), cell(value.y), number(value.g), cell(value.dx))
-        yield Text(
-            "The way from x to y is the layer's own; dx is what autograd makes of g, the gradient that arrives at y."
-        )
+        yield Text("The layer computes y from x by a formula of its own; dx is autograd's, for the gradient g of y.")
         yield from _paragraphs([parameters_sentence(lesson)], style="dim")
         yield Text()
         yield table
@@ -168,7 +166,7 @@ def _paragraphs(sentences: Iterable[str], style: str = "") -> Iterator[Renderabl
 
 
 def _points(sentences: Iterable[str]) -> Iterator[RenderableType]:
-    """Yield sentences that stand for themselves, one under the other."""
+    """Yield sentences as a list, one under the other."""
     points = Table.grid(padding=(0, 1, 0, 0))
     for sentence in sentences:
         points.add_row("-", Text(sentence))

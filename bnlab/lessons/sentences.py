@@ -1,4 +1,4 @@
-"""What a lesson says in words, with its numbers: the same in the terminal and in a figure."""
+"""The sentences of a lesson, with its numbers, for the terminal and for the figure."""
 
 import math
 
@@ -13,11 +13,11 @@ PYTORCH_VARIANCE = {
 }
 
 ROUNDING = 1e-9
-"""What two ways of computing the same may differ by, in float64, on inputs of these sizes."""
+"""Largest difference between two ways to compute the same number, in float64."""
 
 
 def sharing_sentences(lesson: Explanation) -> list[str]:
-    """Say which axes are reduced, what one statistic sees, and how many there are."""
+    """Say which axes are reduced, how many values a statistic has, and how many statistics there are."""
     sharing = lesson.sharing
     if not sharing.has_statistics:
         said = ["Each output depends on its own input alone: no statistic of this batch enters."]
@@ -64,7 +64,7 @@ def drawing_sentences(lesson: Explanation) -> list[str]:
 
 
 def parameters_sentence(lesson: Explanation) -> str:
-    """Say what the scale and the shift are in this example."""
+    """Say which scale and shift the example uses."""
     example = lesson.example
     have = [(name, value) for name, value in (("weight", example.weight), ("bias", example.bias)) if value is not None]
     if not have:
@@ -76,7 +76,7 @@ def parameters_sentence(lesson: Explanation) -> str:
 
 
 def output_text(lesson: Explanation) -> str:
-    """Write how y comes out of xhat, in letters."""
+    """Return the formula of y from xhat."""
     example = lesson.example
     scale = "weight · " if example.weight is not None else ""
     shift = " + bias" if example.bias is not None else ""
@@ -86,7 +86,7 @@ def output_text(lesson: Explanation) -> str:
 
 
 def gradient_text(lesson: Explanation) -> str:
-    """Write how dx comes about, in letters."""
+    """Return the formula of dx; empty if no known formula fits."""
     story = lesson.example.story
     if story is None:
         return ""
@@ -94,7 +94,7 @@ def gradient_text(lesson: Explanation) -> str:
 
 
 def how_many(lesson: Explanation) -> str:
-    """Say which values a table shows, where it does not show all."""
+    """Say which values a table shows, if it does not show all."""
     example, sharing = lesson.example, lesson.sharing
     if len(example.values) == example.num_values:
         return ""
@@ -103,7 +103,7 @@ def how_many(lesson: Explanation) -> str:
 
 
 def terms_sentences(lesson: Explanation) -> list[str]:
-    """Say what the terms of the gradient do, and what is lost without them."""
+    """Say what the terms of the gradient do, and the error without them."""
     story = lesson.example.story
     if story is None:
         return []
@@ -147,7 +147,7 @@ def running_line(statistic: RunningStatistic) -> str:
 
 
 def running_sentences(lesson: Explanation) -> list[str]:
-    """Say in which sense momentum is meant, and which variance is stored."""
+    """Say which share momentum is, and which variance is stored."""
     running = lesson.modes.running
     said = []
     kept = {statistic.kept for statistic in running if statistic.kept is not None}
@@ -164,7 +164,7 @@ def running_sentences(lesson: Explanation) -> list[str]:
 
 
 def modes_sentences(lesson: Explanation) -> list[str]:
-    """Say how training and eval mode differ on the same values."""
+    """Say how training and eval mode differ on the same input."""
     modes = lesson.modes
     first = place_of((0,) * len(lesson.shape), "y")
     if modes.gap < ROUNDING:
@@ -187,7 +187,7 @@ def modes_sentences(lesson: Explanation) -> list[str]:
 
 
 def fine_print(lesson: Explanation) -> list[str]:
-    """Say what else holds: the disguise of an identity, and the weight of the layer before."""
+    """Say which scale and shift undo the norm, and whether it changes the weight of the layer before."""
     said = []
     disguise = lesson.modes.disguise
     if disguise is not None:

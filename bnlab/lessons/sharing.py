@@ -1,7 +1,7 @@
-"""Which values share a statistic, found out by asking the layer: nothing about norms is listed here.
+"""Which values share a statistic, found by running the layer; nothing here is specific to a kind of norm.
 
-A value's reach is what it is tied to: the outputs that move when it is nudged, and the inputs that the gradient of its
-output arrives at. In a norm, that is the set of values that share its statistics.
+The reach of a value is the set of outputs that change when the value changes, and of inputs that get a gradient from
+its output. In a norm, that is the set of values that share the value's statistics.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, L, HW, DHW).
 """
@@ -16,25 +16,25 @@ from torch import Tensor, nn
 from bnlab.errors import ConfigError
 
 MAX_ROWS, MAX_COLUMNS = 8, 8
-"""Samples and channels that a drawing shows; 8 cells of 7 characters fit into 80 columns."""
+"""Largest number of samples and channels in a drawing; 8 cells of 7 characters fit into 80 columns."""
 
 MAX_DRAWS = 20
-"""Inputs tried until one lets a gradient through: a threshold behind the norm passes about half of them."""
+"""Number of inputs tried until a gradient flows: a threshold behind the norm stops about half of them."""
 
 MAX_SETS = 256
-"""Sets of unequal size that are looked for along one axis before it is called irregular."""
+"""Largest number of sets of unequal size along one axis; with more, the axis counts as irregular."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of the input, as the statistics see it.
+    """One axis of the input, and how statistics use it.
 
     Attributes:
-        letter: N, C, or a spatial one: L; H, W; D, H, W.
-        size: Of the whole axis.
-        shared: How many of its indices the first statistic spans: ``size`` where the axis is reduced, 1 where it is
-            kept, between them where it is cut into groups.
-        num_sets: Into how many sets of indices the axis falls.
+        letter: N, C, or a letter of a spatial axis: L; H, W; D, H, W.
+        size: Number of indices of the axis.
+        shared: Number of indices that belong to the first statistic: ``size`` if the axis is reduced, 1 if it is kept,
+            a number between if it is divided into groups.
+        num_sets: Number of sets of indices that have statistics of their own; 0 if the sets overlap.
     """
 
     letter: str
@@ -48,16 +48,16 @@ class Sharing:
     """Which values share a statistic.
 
     Attributes:
-        axes: One per axis of the input.
-        partition: Each value belongs to exactly one statistic's block. Otherwise an output depends on several sets
-            that cross, and ``cells`` marks those that the first output depends on.
-        num_values: Values that the first statistic sees, or that the first output depends on.
-        num_statistics: Blocks that the input falls into; 0 where an output depends on its own input only.
-        rows: The samples that a drawing shows, evenly spaced.
-        columns: The channels that a drawing shows, evenly spaced.
-        cells: For each row and column the number of its statistic, from 0; -1: none.
-        cells_split: Positions of one cell belong to different statistics.
-        through_gradient: The gradient takes the way through the statistics too; False where they are constants to it.
+        axes: The axes of the input, in order.
+        partition: Whether each value belongs to exactly one statistic. If not, an output depends on several sets of
+            values that overlap, and ``cells`` marks those that the first output depends on.
+        num_values: Number of values of the first statistic, or that the first output depends on.
+        num_statistics: Number of statistics; 0 if an output depends on its own input only.
+        rows: The samples in a drawing, evenly spaced.
+        columns: The channels in a drawing, evenly spaced.
+        cells: For each row and column the number of its statistic, from 0; -1: no statistic.
+        cells_split: Whether the positions of one cell belong to different statistics.
+        through_gradient: Whether the gradient flows through the statistics; False if they are detached.
     """
 
     axes: tuple[Axis, ...]
@@ -77,22 +77,22 @@ class Sharing:
 
 
 def run_layer(layer: nn.Module, x_NCS: Tensor, training: bool = True, seed: int = 0) -> Tensor:
-    """Return a layer's output; the layer moves its buffers, and the caller's random numbers are left alone.
+    """Return a layer's output. The layer updates its buffers; the caller's random state does not change.
 
     Args:
-        layer: In float64.
-        x_NCS: The input.
-        training: Else eval mode.
-        seed: Of a norm that draws noise.
+        layer: The layer in float64.
+        x_NCS: The input (N, C, *S) in float64.
+        training: Whether to run in training mode, else in eval mode.
+        seed: Seed of torch's random numbers during the call.
 
     Raises:
-        ConfigError: The layer cannot take such an input, or answers with another shape.
+        ConfigError: The layer raised, or its output has another shape than the input.
     """
     layer.train(training)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            y_NCS = layer(x_NCS.clone())  # a layer may write into what it is given
+            y_NCS = layer(x_NCS.clone())  # a layer may write into its input
     except ConfigError:
         raise
     except Exception as error:  # somebody's own layer may raise anything
@@ -113,9 +113,9 @@ def gradient(y: Tensor, x: Tensor, g: Tensor | None = None) -> Tensor:
     """Return the gradient of x by autograd; zeros where none arrives.
 
     Args:
-        y: What came out of a layer, or one value of it.
-        x: What went in.
-        g: The gradient that arrives at y; None: 1.
+        y: The output of a layer, or one value of it.
+        x: The input of the layer, which requires a gradient.
+        g: The gradient of y, in its shape; None: 1, for one value.
     """
     if not y.requires_grad:
         return torch.zeros_like(x)
@@ -137,7 +137,7 @@ def letters(num_axes: int) -> tuple[str, ...]:
 
 
 def spread(size: int, at_most: int) -> tuple[int, ...]:
-    """Return indices that stand for a whole axis: all of them, or evenly spaced ones, so that groups keep their share.
+    """Return indices that represent an axis: all, or evenly spaced ones, so that each group is represented equally.
 
     Example:
         >>> spread(3, 8), spread(256, 4)
@@ -148,7 +148,7 @@ def spread(size: int, at_most: int) -> tuple[int, ...]:
 
 
 def samples_of(size: int, at_most: int) -> tuple[int, ...]:
-    """Return indices from a whole range, both ends among them, in uneven steps, so that each axis is met.
+    """Return indices of a range with both ends among them, in uneven steps, so that they vary along every axis.
 
     Example:
         >>> samples_of(3, 8), samples_of(64, 4)
@@ -163,17 +163,17 @@ def find_sharing(layer: nn.Module, shape: tuple[int, ...]) -> Sharing:
 
     Args:
         layer: Any layer (N, C, *S) -> (N, C, *S), in float64; it is not changed.
-        shape: Of the input.
+        shape: Shape of the input (N, C, *S).
 
     Raises:
-        ConfigError: The layer cannot take that shape.
+        ConfigError: The layer does not accept the shape.
     """
-    asked = _Asked(layer, shape)
-    first, through_gradient = asked.reach((0,) * len(shape))
+    prober = _Prober(layer, shape)
+    first, through_gradient = prober.reach((0,) * len(shape))
     indices = [_indices(first, axis) for axis in range(len(shape))]
     labels = None
     if first.sum() == math.prod(len(found) for found in indices):
-        found = [_sets_along(asked, axis, indices[axis]) for axis in range(len(shape))]
+        found = [_sets_along(prober, axis, indices[axis]) for axis in range(len(shape))]
         if all(found):
             labels = [label for label in found if label is not None]
     num_sets = [max(label) + 1 for label in labels] if labels else [0] * len(shape)
@@ -205,52 +205,52 @@ def find_sharing(layer: nn.Module, shape: tuple[int, ...]) -> Sharing:
 
 
 def first_block(sharing: Sharing, shape: tuple[int, ...]) -> Tensor:
-    """Return where the first statistic's values are, as a mask; it begins at the first index of each axis.
+    """Return a mask of the values of the first statistic, which starts at the first index of each axis.
 
     Args:
-        sharing: Of a layer whose statistics partition the input.
-        shape: Of the input.
+        sharing: The sharing of a layer whose statistics partition the input.
+        shape: Shape of the input (N, C, *S).
     """
     mask = torch.zeros(shape, dtype=torch.bool)
     mask[tuple(slice(axis.shared) for axis in sharing.axes)] = True
     return mask
 
 
-class _Asked:
-    """A layer that is asked for the reach of a value, at inputs drawn once."""
+class _Prober:
+    """Finds the reach of values in a layer, with random inputs."""
 
     def __init__(self, layer: nn.Module, shape: tuple[int, ...]) -> None:
         self.layer = copy.deepcopy(layer)
         numbers = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            for parameter in self.layer.parameters():  # a scale that starts at 0 would hide everything
+            for parameter in self.layer.parameters():  # with a scale of 0 nothing would change
                 parameter.add_(0.05 + 0.1 * torch.rand(parameter.shape, generator=numbers, dtype=torch.float64))
         self.numbers = numbers
         self.shape = shape
 
     def reach(self, place: tuple[int, ...]) -> tuple[Tensor, bool]:
-        """Return a mask of what a value is tied to, and whether the gradient finds all of it too."""
+        """Return the reach of a value as a mask, and whether the gradient alone finds all of it."""
         felt = torch.zeros(self.shape, dtype=torch.bool)
         moved = torch.zeros(self.shape, dtype=torch.bool)
         for draw in range(MAX_DRAWS):
             x = torch.randn(self.shape, generator=self.numbers, dtype=torch.float64).requires_grad_()
             y = run_layer(copy.deepcopy(self.layer), x)
-            felt |= gradient(y[place], x) != 0  # no tolerance: what a value does not depend on has exactly 0
+            felt |= gradient(y[place], x) != 0  # no tolerance: where there is no dependence, the gradient is exactly 0
             moved |= self._moved_by(x, y, place)
             if draw >= 1 and felt[place]:
                 break
         itself = torch.zeros_like(felt)
         itself[place] = True
-        hidden = (moved & ~felt & ~itself).nonzero().tolist()[:3]  # what the gradient did not find, if only it should
+        hidden = (moved & ~felt & ~itself).nonzero().tolist()[:3]  # values that the gradient missed
         through = not any(self._moved_by(x, y, tuple(other))[place] for other in hidden)
         return felt | moved | itself, through
 
     def _moved_by(self, x: Tensor, y: Tensor, place: tuple[int, ...]) -> Tensor:
-        """Return which outputs move when one value is nudged."""
-        nudged = x.detach().clone()
-        nudged[place] += 1.5
+        """Return a mask of the outputs that change when one value of the input changes."""
+        changed = x.detach().clone()
+        changed[place] += 1.5
         with torch.no_grad():
-            return run_layer(copy.deepcopy(self.layer), nudged) != y.detach()
+            return run_layer(copy.deepcopy(self.layer), changed) != y.detach()
 
 
 def _indices(mask: Tensor, axis: int) -> tuple[int, ...]:
@@ -258,20 +258,20 @@ def _indices(mask: Tensor, axis: int) -> tuple[int, ...]:
     return tuple(mask.sum(others).nonzero().flatten().tolist())
 
 
-def _sets_along(asked: _Asked, axis: int, first: tuple[int, ...]) -> list[int] | None:
-    """Return for each index of an axis the number of its set, or None where the sets overlap."""
+def _sets_along(prober: _Prober, axis: int, first: tuple[int, ...]) -> list[int] | None:
+    """Return for each index of an axis the number of its set; None if the sets overlap."""
 
     def set_at(index: int) -> tuple[int, ...]:
-        place = [0] * len(asked.shape)
+        place = [0] * len(prober.shape)
         place[axis] = index
-        return _indices(asked.reach(tuple(place))[0], axis)
+        return _indices(prober.reach(tuple(place))[0], axis)
 
-    size, width = asked.shape[axis], len(first)
+    size, width = prober.shape[axis], len(first)
     if first != tuple(range(width)):
         return None
     if width == size:
         return [0] * size
-    if size % width == 0:  # equal sets, side by side: two more looks suffice
+    if size % width == 0:  # probably equal sets, side by side: two more probes suffice
         second, last = tuple(range(width, 2 * width)), tuple(range(size - width, size))
         if set_at(width) == second and set_at(size - 1) == last:
             return [index // width for index in range(size)]
