@@ -34,12 +34,12 @@ class BatchNorm(Norm):
         mean_c = 1/m sum x,    var_c = 1/m sum (x - mean_c)^2,    m = N * prod(S)
         y_c = weight_c * (x - mean_c) / sqrt(var_c + eps) + bias_c
 
-    Training mode uses the batch's own mean and (biased) variance, and moves the running ones:
+    Training mode uses the batch's own mean and (biased) variance, and updates the running ones:
     running = momentum * running + (1 - momentum) * batch. Eval mode uses the running ones, so that a
-    sample's output does not depend on its neighbors. An empty batch passes; it is counted, as in PyTorch, and leaves
-    the running statistics as they are.
+    sample's output does not depend on its neighbors. An empty batch gives an empty output; it is counted, as in
+    PyTorch, and does not change the running statistics.
 
-    Two conventions differ from PyTorch's layer, and both are the article's. ``momentum`` is the share of the
+    Two conventions differ from PyTorch's layer and follow the article. ``momentum`` is the share of the
     *old* running value that is kept: 0.9 here is 0.1 in PyTorch. The running variance averages the *biased*
     batch variance; PyTorch and the paper store the unbiased one (``unbiased_running_var=True``).
 
@@ -51,9 +51,9 @@ class BatchNorm(Norm):
 
     Fails: With few values per channel, since the statistics are then mostly noise: rows (N, C) of batch size 2
     become +1 and -1. In eval mode after few steps, since the running statistics still hold
-    momentum ** steps of their start (mean 0, variance 1). Where the samples of a batch are alike and those of the next
-    differ. In deep plain ReLU nets it makes gradients explode, by pi/(pi - 1) = 1.467 in their square per layer (Yang
-    et al. 2019, arXiv:1902.08129).
+    momentum ** steps of their initial values (mean 0, variance 1). If the samples of one batch are similar and those of
+    the next differ. In deep plain ReLU nets it makes gradients explode, by pi/(pi - 1) = 1.467 in their square per
+    layer (Yang et al. 2019, arXiv:1902.08129).
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -63,11 +63,11 @@ class BatchNorm(Norm):
         affine: Learn a scale (and a shift, unless ``bias=False``) per channel.
         bias: With ``affine``, learn the shift too.
         track_running_stats: Keep running statistics. Without them eval mode uses the batch's own.
-            May be switched later, as an attribute: switched off, the running statistics stay as they are.
+            Can be changed later, as an attribute; while it is false, the running statistics do not change.
         unbiased_running_var: Average m/(m-1) times the batch variance, as PyTorch does.
-        sync: In training mode take the statistics over the batches of all processes of torch.distributed, on GPU or
-            CPU, whatever the share of each; the output, the input's gradient and the buffers are then those of one
-            process with the whole batch. Without torch.distributed it changes nothing.
+        sync: In training mode compute the statistics over the batches of all processes of torch.distributed, on GPU or
+            CPU, with any number of samples in each. Output, input gradient and buffers are then those of one process
+            with the whole batch. Without torch.distributed it has no effect.
 
     Shape:
         (N, C, *S) -> (N, C, *S), same dtype. Statistics are computed in float32 or wider.
@@ -78,8 +78,8 @@ class BatchNorm(Norm):
         num_batches_tracked: (), batches seen in training mode.
 
     Raises:
-        ConfigError: An option out of range, an input of the wrong shape, or exactly one value per channel where
-            the batch's own statistics are used (the variance would be 0, and the output the bias).
+        ConfigError: An option is out of range, the input has the wrong shape, or there is exactly one value per channel
+            where the batch's own statistics are used (the variance would be 0, and the output the bias).
 
     Source:
         Ioffe & Szegedy 2015, arXiv:1502.03167, Algorithms 1 and 2.
@@ -98,7 +98,7 @@ class BatchNorm(Norm):
     invariances: ClassVar[frozenset[Invariance]] = frozenset({"channel_shift", "channel_scale"})
     vectorizable: ClassVar[bool] = True
 
-    _version = 2  # torch's own count: since 2 its state holds num_batches_tracked
+    _version = 2  # torch's version number: from 2 on, the state contains num_batches_tracked
 
     weight: Tensor | None
     bias: Tensor | None
@@ -141,7 +141,7 @@ class BatchNorm(Norm):
 
     @property
     def track_running_stats(self) -> bool:
-        """Whether training mode moves the running statistics; switching it on makes them, if there are none."""
+        """Whether training mode updates the running statistics; setting it to true creates them if there are none."""
         return self._tracks
 
     @track_running_stats.setter
@@ -154,7 +154,7 @@ class BatchNorm(Norm):
             self.num_batches_tracked = torch.tensor(0, device=parameter.device)
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize a batch; in training mode, move the running statistics too."""
+        """Normalize a batch; in training mode, update the running statistics too."""
         check_input(x_NCS, self.num_channels)
         self._check_sizes()
         if not self.training and self.running_mean is not None and self.running_var is not None:
@@ -182,7 +182,7 @@ class BatchNorm(Norm):
         return y_NCS
 
     def _pass_empty(self, x_NCS: Tensor) -> Tensor:
-        """Return an empty batch, with gradients that are all 0; it counts as a batch, as in PyTorch."""
+        """Return an empty output, with gradients that are all 0; it counts as a batch, as in PyTorch."""
         if self.training and self._tracks and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         zero_C = x_NCS.new_zeros(self.num_channels, dtype=wide_dtype(x_NCS.dtype))
@@ -211,20 +211,20 @@ class BatchNorm(Norm):
 
     @classmethod
     def from_torch(cls, module: nn.Module) -> Self:
-        """Return a layer with the outputs, gradients and buffers of a torch layer, now and ever after.
+        """Return a layer with the outputs, gradients and buffers of a torch layer, also in further training.
 
         Args:
-            module: An nn.BatchNorm1d, 2d, 3d or SyncBatchNorm; its state is copied, its momentum turned round.
+            module: An nn.BatchNorm1d, 2d, 3d or SyncBatchNorm. Its state is copied, its momentum converted.
 
         Raises:
-            ConfigError: It is something else, or this is asked of a relative of BatchNorm.
+            ConfigError: The module is something else, or the class is a subclass of BatchNorm.
 
         Example:
             >>> BatchNorm.from_torch(nn.BatchNorm2d(8, momentum=0.1))
             BatchNorm(8, eps=1e-05, momentum=0.9, unbiased_running_var=True)
         """
         if cls is not BatchNorm:
-            raise ConfigError(f"{cls.__name__} has no layer of torch's to be made from: BatchNorm.from_torch has")
+            raise ConfigError(f"{cls.__name__} has no counterpart in torch. Use BatchNorm.from_torch.")
         known = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
         if not isinstance(module, known):
             raise ConfigError(
@@ -251,11 +251,11 @@ class BatchNorm(Norm):
     def to_torch(self, kind: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> nn.BatchNorm2d:
         """Return torch's layer with the same state; in eval mode it gives the same outputs.
 
-        Trained on, it stores the unbiased running variance, as torch does; with ``unbiased_running_var=True`` both
-        stay the same.
+        In further training it stores the unbiased running variance, as torch does; with ``unbiased_running_var=True``
+        both stay the same.
 
         Args:
-            kind: nn.BatchNorm1d, 2d or 3d, by the shape of the input.
+            kind: The class to build, nn.BatchNorm1d, 2d or 3d, which must fit the shape of the input.
         """
         bias = {} if self.bias is not None or self.weight is None else {"bias": False}
         tracks = self.running_mean is not None
@@ -278,7 +278,7 @@ class BatchNorm(Norm):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
-        """Load a state, those of torch before version 2 too: they count no batches."""
+        """Load a state, also of torch layers before version 2, which do not count batches."""
         counted = f"{prefix}num_batches_tracked"
         if local_metadata.get("version", 1) < 2 and counted not in state_dict and self.num_batches_tracked is not None:
             state_dict[counted] = self.num_batches_tracked.clone()

@@ -1,4 +1,4 @@
-"""BatchNorm with a part left out or exchanged: centering alone, scaling alone, no learned scale, another deviation.
+"""BatchNorm with one part removed or replaced: centering only, scaling only, no learned scale, another deviation.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -18,20 +18,20 @@ from bnlab.norms.running_statistics import RunningNorm
 
 
 class BatchCenterOnly(RunningNorm):
-    """Give each channel mean 0 over the batch; leave its scale alone.
+    """Give each channel mean 0 over the batch; do not change its scale.
 
     How much of BatchNorm's effect comes from removing the mean? Followed by `BatchScaleOnly` it is BatchNorm.
 
         y_c = weight_c * (x - mean_c) + bias_c,    mean_c = 1/m sum x,    m = N * prod(S)
 
-    Training mode uses the batch's own mean and moves the running one: running = momentum * running + (1 - momentum) *
+    Training mode uses the batch's own mean and updates the running one: running = momentum * running + (1 - momentum) *
     batch. Eval mode uses the running one.
 
     Axes:
         N and S are reduced; m = N * prod(S) values per mean.
 
     Fails:
-        The scale of the activations is as free as without a norm, so it diverges where a plain network does: the
+        It does not limit the scale of the activations, so it diverges where a plain network does: the
         default network with ReLU at learning rate 1 at step 12 (without a norm at step 9; BatchNorm trains to 0.95
         test accuracy in 600 steps; seed 0).
 
@@ -83,23 +83,23 @@ class BatchCenterOnly(RunningNorm):
 class BatchScaleOnly(RunningNorm):
     """Divide each channel by its standard deviation over the batch; do not center it.
 
-    How much of BatchNorm's effect comes from fixing a channel's scale, with its mean left where it is?
+    How much of BatchNorm's effect comes from fixing the scale of a channel, if its mean does not change?
 
         y_c = weight_c * x / sqrt(var_c + eps) + bias_c,    var_c = 1/m sum (x - mean_c)^2,    m = N * prod(S)
 
-    The mean is taken for the variance alone. (Dividing by the root mean square would remove a part of the mean's
-    effect too: x = mean + small noise would come out as about 1.)
+    The mean is used for the variance only. (Dividing by the root mean square would remove a part of the mean's effect
+    too: x = mean + small noise would give about 1.)
 
-    Training mode uses the batch's own (biased) variance and moves the running one: running = momentum * running + (1 -
-    momentum) * batch. Eval mode uses the running one.
+    Training mode uses the batch's own (biased) variance and updates the running one: running = momentum * running + (1
+    - momentum) * batch. Eval mode uses the running one.
 
     Axes:
         N and S are reduced; m = N * prod(S) values per variance.
 
     Fails:
-        A channel whose mean is large beside its spread comes out large: mean 10 and deviation 0.1 give outputs around
-        100, which saturate a sigmoid. The default network with sigmoid units diverges at learning rate 3 by step 101,
-        where both BatchNorm and no norm at all train (seed 0).
+        A channel whose mean is large compared with its deviation gives large outputs: mean 10 and deviation 0.1 give
+        about 100, which saturate a sigmoid. The default network with sigmoid units diverges at learning rate 3 by step
+        101, where both BatchNorm and no norm at all train (seed 0).
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -140,7 +140,7 @@ class BatchScaleOnly(RunningNorm):
         self.eps = eps
 
     def batch_statistics(self, x_NCS: Tensor) -> dict[str, Tensor]:
-        """Return the variance of each channel, and the mean, which pooling variances over batches takes."""
+        """Return the variance of each channel, and the mean, which is needed to pool variances over batches."""
         mean_C, var_C = channel_moments(x_NCS)
         return {"running_mean": mean_C, "running_var": var_C}
 
@@ -152,22 +152,22 @@ class BatchScaleOnly(RunningNorm):
 class L1BatchNorm(RunningNorm):
     """Normalize by the mean absolute deviation in place of the standard deviation.
 
-    Is the square in BatchNorm's variance needed, or does any measure of spread do?
+    Is the square in BatchNorm's variance needed, or does any measure of spread work?
 
         y_c = weight_c * (x - mean_c) / sqrt(deviation_c^2 + eps) + bias_c
         deviation_c = sqrt(pi / 2) * 1/m sum |x - mean_c|,    m = N * prod(S)
 
     sqrt(pi / 2) = 1.2533 makes the deviation of normal values their standard deviation.
 
-    Training mode uses the batch's own mean and deviation and moves the running ones: running = momentum * running + (1
-    - momentum) * batch. Eval mode uses the running ones.
+    Training mode uses the batch's own mean and deviation and updates the running ones: running = momentum * running +
+    (1 - momentum) * batch. Eval mode uses the running ones.
 
     Axes:
         N and S are reduced; m = N * prod(S) values per mean and deviation.
 
     Fails:
         The output's standard deviation is 1 for normal values only: about 0.92 for uniform ones, 1.13 for Laplace's,
-        sqrt(2 / pi) = 0.80 for +-1. A channel that is 0 but for a share p of its values comes out with a standard
+        sqrt(2 / pi) = 0.80 for +-1. A channel that is 0 except for a share p of its values gets a standard
         deviation of about 0.4 / sqrt(p): 4.0 at p = 0.01, where BatchNorm gives 1.
 
     Args:
@@ -190,7 +190,7 @@ class L1BatchNorm(RunningNorm):
             training mode (its deviation would be 0).
 
     Source:
-        Hoffer, Banner, Golan & Soudry 2018, arXiv:1803.01814, section 4. Where eps stands is ours: in squared units,
+        Hoffer, Banner, Golan & Soudry 2018, arXiv:1803.01814, section 4. The place of eps is ours: in squared units,
         as in the other arms.
 
     Example:
@@ -224,13 +224,13 @@ class L1BatchNorm(RunningNorm):
 
 
 class BatchBiasOnly(BatchNorm):
-    """Normalize as BatchNorm does, with a learned shift but a scale that stays as it is.
+    """Normalize as BatchNorm does, with a learned shift and a fixed scale.
 
-    Is the learned scale needed, where the next linear map can scale as well?
+    Is the learned scale needed, if the next linear map can scale as well?
 
         y_c = scale * (x - mean_c) / sqrt(var_c + eps) + bias_c
 
-    Training mode uses the batch's own mean and (biased) variance, and moves the running ones: running = momentum *
+    Training mode uses the batch's own mean and (biased) variance, and updates the running ones: running = momentum *
     running + (1 - momentum) * batch. Eval mode uses the running ones.
 
     Axes:
@@ -238,12 +238,12 @@ class BatchBiasOnly(BatchNorm):
 
     Fails:
         Before a sigmoid or tanh, which are not homogeneous, no later layer can undo the scale: units stay in the
-        middle of the curve at 1 and in its tails at 4. Where the norm is the last thing in a residual branch, the
-        usual start at scale 0 cannot be learned away from.
+        middle of the curve at scale 1 and in its tails at 4. If the norm is the last layer of a residual branch, the
+        usual start at scale 0 would never change.
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        scale: What every channel is multiplied by, for ever; above 0. 1 in the fast CIFAR-10 trainings of
+        scale: The factor of every channel, which training does not change; above 0. 1 in the fast CIFAR-10 trainings of
             hlb-CIFAR10 and airbench, 1/4 in Page's ResNet-9.
         eps: Added to the variance, inside the root, so in squared input units; above 0.
         momentum: Share of the old running value that is kept, in [0, 1]: 0.9 here is 0.1 in PyTorch. None: the
@@ -274,7 +274,7 @@ class BatchBiasOnly(BatchNorm):
         ['bias']
     """
 
-    formula: ClassVar[Formula | None] = None  # to the letter it has no learned scale
+    formula: ClassVar[Formula | None] = None  # BatchNorm's formula has a learned scale
     vectorizable: ClassVar[bool] = True
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Batch normalization as one differentiable operation, its derivatives made by hand.
+"""Batch normalization as one differentiable operation, with derivatives written by hand.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -30,20 +30,20 @@ from bnlab.norms.moments import (
 
 
 class NormalizeBatch(torch.autograd.Function):
-    """Batch normalization with its derivatives made by hand: fewer passes over memory.
+    """Batch normalization with derivatives written by hand: fewer passes over memory.
 
     With r = 1/sqrt(var + eps), xhat = (x - mean) r and incoming gradients g of y, gm of mean, gv of var:
 
         dbias = sum g,    dweight = sum g xhat
         dx = weight r (g - dbias/m - xhat dweight/m) + gm/m + 2 gv (x - mean)/m
 
-    Per channel that is dx = a g + b (x - mean) + c. It is made of differentiable operations, so it can be
-    differentiated again; mean and var are differentiable outputs (marking them non-differentiable makes the second
+    Per channel that is dx = a g + b (x - mean) + c. All operations are differentiable, so that there
+    are second derivatives; mean and var are differentiable outputs (marking them non-differentiable makes the second
     derivative wrong).
 
-    What does not fit the cache is taken in pieces that do. Channels are independent: where each lies together in
-    memory (images as torch lays them out by default), a piece is a few channels, which stay in the cache from the first
-    sum to the last product. Where channels are innermost (rows, channels_last), a piece is a few samples, and x is
+    Large inputs are processed in pieces that fit the cache. Channels are independent: if the values of a channel are
+    contiguous in memory (images in torch's default layout), a piece is a few channels, which stay in the cache from the
+    first sum to the last product. If channels are innermost (rows, channels_last), a piece is a few samples, and x is
     read once for the sums and once for the result.
 
     Source: the first line is Ioffe & Szegedy 2015, section 3; the closed form is the usual one.
@@ -67,7 +67,7 @@ class NormalizeBatch(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Keep what the derivatives need: the input and the statistics, nothing of x's size besides."""
+        """Save the input and the statistics for the derivatives, and nothing else of x's size."""
         x_NCS, weight_C, bias_C, ctx.eps = inputs
         _, mean_C, var_C = output
         ctx.has_bias = bias_C is not None
@@ -114,14 +114,14 @@ class NormalizeBatch(torch.autograd.Function):
         return narrowed(dy, x_NCS.dtype), dmean_C, dvar_C
 
 
-# torch binds the arguments at each call, by a signature that it derives anew each time unless it is there: 5 of 40 us
+# torch binds the arguments at each call, and derives the signature each time unless it is stored: 5 of 40 us
 NormalizeBatch.forward.__signature__ = inspect.signature(NormalizeBatch.forward)  # type: ignore[attr-defined]
 
 
 def _normalize_piece(
     x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return output, mean and variance of what fits the cache."""
+    """Return output, mean and variance of an input that fits the cache."""
     x = widened(x_NCS)
     axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
     mean_C = x.sum(axes) / num_values
@@ -145,7 +145,7 @@ def _gradients_of_piece(
     grad_mean_C: Tensor | None,
     grad_var_C: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias for what fits the cache."""
+    """Return the gradients of x, weight and bias for an input that fits the cache."""
     g = widened(grad_y)
     centered = widened(x_NCS) - per_channel(mean_C, x_NCS)
     axes = axes_but_channel(x_NCS)
@@ -210,11 +210,11 @@ def _coefficients(
 
 
 def _by_channels(x_NCS: Tensor, *others: Tensor | None) -> list[Iterable[Any]]:
-    """Return x, and what goes with it, cut along the channels into pieces that fit a cache; views, not copies.
+    """Return x and other tensors, divided along the channels into pieces that fit a cache; views, not copies.
 
     Args:
-        x_NCS: (N, C, *S).
-        *others: Of the same shape, or (C,), or None.
+        x_NCS: The input (N, C, *S).
+        *others: Tensors of the same shape or (C,), or None, which stays None in each piece.
     """
     at_once = channels_at_once(x_NCS)
     num_pieces = -(-x_NCS.shape[1] // at_once)
@@ -225,7 +225,7 @@ def _by_channels(x_NCS: Tensor, *others: Tensor | None) -> list[Iterable[Any]]:
 
 
 def _put_together(x_NCS: Tensor, pieces: Iterable[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the whole of what was made of the channels of x: one tensor like x, and two of (C,)."""
+    """Join the results of pieces of the channels of x: one tensor like x, and two of shape (C,)."""
     whole: Tensor | None = None
     done, firsts, seconds = 0, [], []
     for like_x, first_C, second_C in pieces:

@@ -40,17 +40,17 @@ def normalize_batch_by_autograd(
     num_values: int | None = None,
     add_up: Callable[[Tensor], Tensor] = lambda sums: sums,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what `normalize_batch` does, as the article writes it, and leave the backward to autograd.
+    """Compute `normalize_batch` as the article writes it, with a backward by autograd.
 
-    The readable reference, which the fast ones are tested against, and what spans several processes.
+    The readable reference that the fast versions are tested against. It is also used for several processes.
 
     Args:
-        x_NCS: (N, C, *S).
+        x_NCS: The input (N, C, *S).
         weight_C: Scale (C,), or None for 1.
         bias_C: Shift (C,), or None for 0.
         eps: Added to the variance, inside the root.
-        num_values: Values per channel, those of other processes included; None: those of x.
-        add_up: Adds up sums over all processes that share the batch, differentiably.
+        num_values: Number of values per channel in all processes; None: those of x.
+        add_up: Returns the sum of a tensor over all processes that share the batch; differentiable.
 
     Returns:
         As `normalize_batch`.
@@ -72,21 +72,20 @@ def normalize_batch_by_autograd(
 def normalize_batch_for_compilers(
     x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what `normalize_batch` does, in operations that a compiler fuses into few passes, backward too.
+    """Compute `normalize_batch` in operations that a compiler fuses into few passes, in the backward too.
 
     With h, the value of the mean as a constant, the same y and var are
 
         var = 1/m sum (x - h)^2 - (mean - h)^2,    y = (x - h) scale + (bias - (mean - h) scale)
 
-    for any h, so all derivatives are those of the formula, of any order. But x enters by x - h alone, whose derivative
-    is 1: what is left for the backward to sum over x is g and g (x - h), in one pass. Autograd of the article's way
-    of writing sums four times.
+    for any h, so all derivatives are those of the formula, of any order. But x enters as x - h only, whose derivative
+    is 1: the backward sums g and g (x - h) over x, in one pass. Autograd of the article's formula needs four sums.
 
     Args:
-        x_NCS: As in `normalize_batch`.
-        weight_C: As there.
-        bias_C: As there.
-        eps: As there.
+        x_NCS: The input (N, C, *S) with at least one value per channel.
+        weight_C: Scale (C,), or None for 1.
+        bias_C: Shift (C,), or None for 0.
+        eps: Added to the variance, inside the root.
 
     Returns:
         As `normalize_batch`.

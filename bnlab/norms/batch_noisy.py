@@ -18,24 +18,24 @@ from bnlab.norms.options import check_at_least, check_choice, check_switches
 class NoisyBatchNorm(BatchNorm):
     """Normalize as BatchNorm does, then shift and scale every activation by noise that drifts from step to step.
 
-    Does BatchNorm help because it keeps the distributions steady that later layers see? Here they are unsteadier
-    than without a norm.
+    Does BatchNorm help because it keeps the distributions stable that later layers get? Here they are less stable than
+    without a norm.
 
         a = BatchNorm(x),    y = s * a + m
         mu ~ U(-shift_range, shift_range),    sigma ~ U(1, scale_max)             one draw per layer and step
         m ~ U(mu - shift_spread, mu + shift_spread),    s ~ N(sigma, scale_spread^2)     one draw per element
 
-    The noise comes after the learned scale and shift, so the activation function meets it, and no gradient passes into
-    its making.
+    The noise is added after the learned scale and shift, before the activation function. No gradient flows through the
+    random numbers.
 
-    Training mode draws from torch's global random state, anew at every forward pass. Eval mode is BatchNorm's: without
-    noise, by the running statistics (which saw this layer's input, so no noise of its own).
+    Training mode draws new numbers from torch's global random state in every forward pass. Eval mode is BatchNorm's:
+    without noise, with the running statistics (of this layer's input, so without its own noise).
 
     Axes:
         N and S are reduced; m = N * prod(S) values per mean and variance.
 
     Fails:
-        Because the noise is drawn anew at every step, a network's distribution on a fixed batch drifts little between
+        Because every step has new noise, a network's distribution on a fixed batch drifts little between
         far-apart points of training: measure the drift from step to step. In eval mode the next layers' running
         statistics include the noise of training mode, and their inputs do not. ``normalize=false`` stopped the paper's
         VGG from training; in the default network with sigmoid units it does not (600 steps at learning rate 0.3:
@@ -44,8 +44,8 @@ class NoisyBatchNorm(BatchNorm):
     Args:
         num_channels: C, the size of the input's axis 1.
         normalize: Whether there is a BatchNorm before the noise. False: y = s * x + m, without parameters or running
-            statistics: the control that says what the noise does to a plain network. The options eps, momentum and
-            affine then mean nothing.
+            statistics: the control for the effect of the noise on a plain network. The options eps, momentum and
+            affine then have no effect.
         shift_range: Half the width of mu's distribution, in units of the activation, at least 0.
         scale_max: Upper end of sigma's distribution, at least 1.
         shift_spread: Half the width of m's distribution around mu, at least 0.
@@ -115,13 +115,13 @@ class NoisyBatchNorm(BatchNorm):
         self.shift_spread = shift_spread
         self.scale_spread = scale_spread
         self.noise_per = noise_per
-        if not normalize:  # what the class declares is true of it with its norm
+        if not normalize:  # the declarations of the class are those with the norm
             for declaration in ("keeps_running_statistics", "subtracts_mean", "mixes_samples"):
                 setattr(self, declaration, False)
             self.invariances = frozenset()  # type: ignore[misc]
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize a batch; in training mode, move the running statistics and add the noise."""
+        """Normalize a batch; in training mode, update the running statistics and add the noise."""
         check_input(x_NCS, self.num_channels)
         y_NCS = super().forward(x_NCS) if self.normalize else x_NCS
         return self._disturbed(y_NCS) if self.training else y_NCS
@@ -129,7 +129,7 @@ class NoisyBatchNorm(BatchNorm):
     def _disturbed(self, y_NCS: Tensor) -> Tensor:
         num_distributions = self.num_channels if self.noise_per == "channel" else 1
         shape = (1, num_distributions) + (1,) * (y_NCS.dim() - 2)
-        # in float32 whatever the input's type, so that all types meet the same noise
+        # always float32, so that inputs of all types get the same noise
         mu, sigma = (noise.uniform(shape, torch.float32, y_NCS.device) for _ in range(2))
         mu = self.shift_range * (2 * mu - 1)
         sigma = 1 + (self.scale_max - 1) * sigma

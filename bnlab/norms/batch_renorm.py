@@ -1,4 +1,4 @@
-"""Batch renormalization: BatchNorm that trains with what it will be tested with.
+"""Batch renormalization: BatchNorm whose training mode approaches its eval mode.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -17,7 +17,7 @@ from bnlab.norms.running_statistics import before_moving
 
 
 class BatchRenorm(BatchNorm):
-    """Normalize by the batch, then correct towards the running statistics, within limits that open with time.
+    """Normalize by the batch, then correct towards the running statistics, within limits that grow with time.
 
     Does BatchNorm suffer at small batches because training and eval mode compute different functions?
 
@@ -29,9 +29,9 @@ class BatchRenorm(BatchNorm):
     No gradient passes through r and d. Unclipped, r and d cancel the batch's statistics: the output is
     weight * (x - mu) / sigma + bias, while the gradient still is that of a batch norm.
 
-    Training mode: in the first ``warmup_steps`` batches rmax = 1 and dmax = 0, which is BatchNorm to the last bit;
+    Training mode: in the first ``warmup_steps`` batches rmax = 1 and dmax = 0, which is BatchNorm bit for bit;
     after that they grow linearly to ``r_max`` and ``d_max``. mu and sigma are those from before this batch, which
-    then moves them: running = momentum * running + (1 - momentum) * batch. Eval mode is BatchNorm's and uses the
+    then updates them: running = momentum * running + (1 - momentum) * batch. Eval mode is BatchNorm's and uses the
     running statistics; it clips nothing.
 
     Axes:
@@ -40,15 +40,15 @@ class BatchRenorm(BatchNorm):
     Fails:
         Where the running statistics are far off or noisy, r and d carry that into the output, up to their limits: |d|
         = 5 moves a channel by five standard deviations. So warm up for several times 1 / (1 - momentum) batches (10 at
-        0.9: 0.9^50 = 0.005 is what is left of the start), and at small batches raise the momentum. With batches of 2
-        it softens BatchNorm's failure and does not lift it, as the gradient is still that of two values per channel:
-        3,000 steps of the default network with ReLU at learning rate 0.03 end at 0.34 test accuracy with BatchNorm,
-        0.51 here, 0.67 at momentum 0.99, and above 0.9 where nothing depends on the batch (seed 0).
+        0.9: 0.9^50 = 0.005 of the initial value is left), and at small batches raise the momentum. With batches of 2
+        it makes BatchNorm's failure milder and does not remove it, as the gradient is still that of two values per
+        channel: 3,000 steps of the default network with ReLU at learning rate 0.03 end at 0.34 test accuracy with
+        BatchNorm, 0.51 here, 0.67 at momentum 0.99, and above 0.9 where nothing depends on the batch (seed 0).
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        r_max: Largest factor in the end, at least 1. The paper's: 3.
-        d_max: Largest shift in the end, in running standard deviations, at least 0. The paper's: 5.
+        r_max: Largest factor after the ramp, at least 1. The paper's: 3.
+        d_max: Largest shift after the ramp, in running standard deviations, at least 0. The paper's: 5.
         warmup_steps: Batches of plain BatchNorm. The paper's: 5,000.
         r_ramp_steps: Batches from there until rmax is r_max; 0: at once. The paper's: 35,000 (full at 40,000).
         d_ramp_steps: Batches from there until dmax is d_max; 0: at once. The paper's: 20,000 (full at 25,000).
@@ -82,7 +82,7 @@ class BatchRenorm(BatchNorm):
     """
 
     formula: ClassVar[Formula | None] = None
-    invariances: ClassVar[frozenset[Invariance]] = frozenset()  # an unclipped r and d give shift and scale back
+    invariances: ClassVar[frozenset[Invariance]] = frozenset()  # unclipped r and d restore shift and scale
     vectorizable: ClassVar[bool] = True
 
     running_mean: Tensor
@@ -113,7 +113,7 @@ class BatchRenorm(BatchNorm):
         self.d_ramp_steps = d_ramp_steps
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize a batch; in training mode, move the running statistics too."""
+        """Normalize a batch; in training mode, update the running statistics too."""
         if not self.training or x_NCS.numel() == 0:
             return super().forward(x_NCS)
         check_input(x_NCS, self.num_channels)
@@ -135,18 +135,18 @@ class BatchRenorm(BatchNorm):
         mu_C, running_var_C, num_batches = before_moving(self.running_mean, self.running_var, self.num_batches_tracked)
         mean_C, var_C = channel_moments(x_NCS)
         sigma_C = (running_var_C.to(wide) + self.eps).sqrt()
-        # nan_to_num: where a statistic has overflown, inf / inf must not spoil what BatchNorm survives
+        # nan_to_num: after an overflow of a statistic, inf / inf must not give NaN where BatchNorm gives a number
         r_C = ((var_C + self.eps).sqrt() / sigma_C).nan_to_num(1.0)
         d_C = ((mean_C - mu_C.to(wide)) / sigma_C).nan_to_num(0.0)
         r_max, d_max = self.limits(num_batches, wide)
         return torch.clamp(r_C, 1 / r_max, r_max), torch.clamp(d_C, -d_max, d_max)
 
     def limits(self, num_batches: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Return rmax and dmax for the batch that comes after so many.
+        """Return rmax and dmax for the batch after a number of batches.
 
         Args:
-            num_batches: Of any shape; it stays on its device.
-            dtype: In which to return them.
+            num_batches: Number of training batches before, of any shape; the result is on the same device.
+            dtype: Data type of the result.
 
         Example:
             >>> norm = BatchRenorm(1, warmup_steps=50, d_ramp_steps=200)

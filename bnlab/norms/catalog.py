@@ -42,7 +42,7 @@ NORMS = {
 
 
 class NoNorm(Norm):
-    """Pass the input on unchanged: the control arm.
+    """Return the input unchanged: the control arm.
 
     What does a network do without any normalization?
 
@@ -52,10 +52,11 @@ class NoNorm(Norm):
         None.
 
     Fails:
-        Deep networks need an initialization that fits (model.init), and diverge at learning rates that a norm bears.
+        Deep networks need a suitable initialization (model.init), and diverge at learning rates at which networks with
+        a norm train.
 
     Args:
-        num_channels: Ignored; every norm has it.
+        num_channels: Not used; all norms have this argument.
 
     Source:
         Ours.
@@ -82,12 +83,12 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
     Args:
         name: A name of the catalog or of an installed package (``bnlab list norms``), or ``package.module:Class``
             whose constructor takes ``(num_channels, **options)``.
-        num_channels: C, the size of axis 1 of what it will normalize.
-        **options: Passed on to the constructor.
+        num_channels: C, the size of axis 1 of the norm's input.
+        **options: Options for the norm's constructor, unchanged.
 
     Returns:
-        The layer, in training mode. It has the declarations of `Norm`; what a class does not declare has the value
-        that stands there.
+        The layer, in training mode. It has all declarations of `Norm`, with the defaults for those that its class
+        lacks.
 
     Raises:
         ConfigError: No such norm, no such option, or an option out of range.
@@ -152,10 +153,10 @@ def find_norm_class(name: str) -> type[nn.Module]:
 def is_vectorizable(name: str) -> bool:
     """Return whether many runs with a norm can be trained as one program.
 
-    Its class must say so itself: what it is derived from cannot know what it does.
+    Its class must declare it itself: a base class cannot know what a subclass does.
 
     Args:
-        name: As in `build_norm`.
+        name: Name of the norm, as in `build_norm`.
 
     Raises:
         ConfigError: No such norm.

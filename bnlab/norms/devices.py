@@ -1,4 +1,4 @@
-"""Several devices in one process: what a batch that is spread over them does to BatchNorm.
+"""Several devices simulated in one process: BatchNorm on a batch that they share.
 
 Shape letters: N batch, C channels, K devices, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -17,16 +17,16 @@ from bnlab.norms.options import check_whole_at_least
 
 
 class BatchDevices(BatchNorm):
-    """Normalize as K devices do that share a batch: each its own shard, or all together.
+    """Normalize as K devices that share a batch: each its own shard, or all together.
 
-    What does a larger cluster do to BatchNorm, at the same batch size? More devices see fewer samples each.
+    How does the number of devices affect BatchNorm, at the same batch size? With more devices, each has fewer samples.
 
         y = weight_c * (x - mean_kc) / sqrt(var_kc + eps) + bias_c,    statistics over device k's samples and S
 
-    Training mode cuts the batch into K shards in order, sizes equal to within one sample. Without ``sync`` each is
-    normalized by its own statistics, and the running ones follow the *first* device alone, as
-    torch.nn.parallel.DistributedDataParallel does, which hands the first process's buffers to all others. With ``sync``
-    the output is BatchNorm's: the devices' moments are merged. Eval mode is BatchNorm's.
+    Training mode divides the batch into K shards in order, whose sizes differ by at most one sample. Without ``sync``
+    each is normalized by its own statistics, and the running ones follow the *first* device alone, as
+    torch.nn.parallel.DistributedDataParallel does, which copies the first process's buffers to all others. With
+    ``sync`` the output is BatchNorm's: the devices' moments are merged. Eval mode is BatchNorm's.
 
     Axes: over one device's samples and S, one mean and one variance per device and channel; each sees
     N/K * prod(S) values.
@@ -36,7 +36,7 @@ class BatchDevices(BatchNorm):
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        num_devices: K, at least 1.
+        num_devices: K, the number of devices, at least 1.
         sync: Merge the devices' statistics, as torch.nn.SyncBatchNorm does.
         eps: Added to the variance, inside the root; above 0.
         momentum: Share of the old running value that is kept, in [0, 1]: 0.9 here is 0.1 in PyTorch. None: the
@@ -52,7 +52,7 @@ class BatchDevices(BatchNorm):
         num_batches_tracked: (), batches seen in training mode.
 
     Raises:
-        ConfigError: An option out of range, or a device would have no sample, or one value per channel.
+        ConfigError: An option is out of range, or a device would have no sample or one value per channel.
 
     Source:
         Ours, after torch.nn.parallel.DistributedDataParallel (broadcast_buffers) and torch.nn.SyncBatchNorm. What
@@ -82,7 +82,7 @@ class BatchDevices(BatchNorm):
         self.num_devices = num_devices
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize each device's shard; in training mode, move the running statistics too.
+        """Normalize each device's shard; in training mode, update the running statistics too.
 
         Raises:
             ConfigError: The input has the wrong shape, or too few samples for the devices.
@@ -103,7 +103,7 @@ class BatchDevices(BatchNorm):
         return torch.cat([y for y, _, _ in parts])
 
     def samples_per_statistic(self, num_samples: int, num_positions: int) -> int:  # noqa: ARG002
-        """Return how many samples the smallest shard has; all, where the devices merge their statistics."""
+        """Return the number of samples of the smallest shard; of the batch if the devices merge their statistics."""
         return num_samples if self.sync else num_samples // self.num_devices
 
     def extra_repr(self) -> str:

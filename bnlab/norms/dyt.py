@@ -1,4 +1,4 @@
-"""Dynamic tanh: what stands in a norm's place without any statistics.
+"""Dynamic tanh: a replacement of norms without statistics.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -14,33 +14,33 @@ from bnlab.norms.options import check_positive
 
 
 class DynamicTanh(Norm):
-    """Squash every value by a tanh of learned steepness; take no statistics at all.
+    """Apply a tanh of learned steepness to every value; use no statistics at all.
 
-    A trained LayerNorm's outputs, drawn over its inputs, look like a tanh. Is the squashing of outliers all that is
-    needed of it?
+    The outputs of a trained LayerNorm, plotted over its inputs, look like a tanh. Is limiting outliers all that a norm
+    has to do?
 
         y = weight_c * tanh(alpha * x) + bias_c,    alpha one number per layer
 
     Training and eval mode are the same.
 
     Axes:
-        None: every value by itself; alpha is learned, one per layer.
+        None: each value by itself; alpha is learned, one per layer.
 
     Fails:
-        It fixes no scale: an input that grows in training saturates it, and gradients vanish, until alpha has
-        followed. alpha starts right for inputs of about variance 1 (0.5 for vision transformers; the paper takes less
-        for wide language models). Shown as LayerNorm's replacement in transformers and ConvNeXt, not as BatchNorm's in
+        It does not fix a scale: inputs that grow in training saturate it, and gradients vanish until alpha has adapted.
+        The initial alpha suits inputs of about variance 1 (0.5 for vision transformers; the paper uses less for wide
+        language models). Shown as LayerNorm's replacement in transformers and ConvNeXt, not as BatchNorm's in
         nets without shortcuts, and before a sigmoid or tanh it is a second saturation in a row.
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        alpha_init: Where alpha starts, in 1/input units; above 0.
+        alpha_init: Initial value of alpha, in 1/input units; above 0.
 
     Shape:
         (N, C, *S) -> (N, C, *S), same dtype. Computed in float32 or wider, rounded once.
 
     Raises:
-        ConfigError: alpha_init is not above 0, or an input of the wrong shape.
+        ConfigError: alpha_init is not above 0, or the input has the wrong shape.
 
     Source:
         Zhu, Chen, He, LeCun & Liu 2025, arXiv:2503.10622.
@@ -62,7 +62,7 @@ class DynamicTanh(Norm):
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Squash each value by itself."""
+        """Apply the tanh to each value."""
         check_input(x_NCS, self.num_channels)
         squashed = torch.tanh(self.alpha * x_NCS.to(wide_dtype(x_NCS.dtype)))
         y_NCS = squashed * per_channel(self.weight, x_NCS) + per_channel(self.bias, x_NCS)

@@ -19,13 +19,13 @@ from bnlab.norms.options import check_eps, check_switches
 class FilterResponseNorm(Norm):
     """Divide each channel of each sample by its root mean square, then cut it off below at a learned threshold.
 
-    Can a norm do without the batch *and* without the mean, if the nonlinearity learns where its zero is?
+    Can a norm work without the batch *and* without the mean, if the nonlinearity learns its threshold?
 
         y = weight_c * x / sqrt(nu2_nc + |eps|) + bias_c,    nu2_nc = mean of x^2 over S
         z = max(y, tau_c)                                    the thresholded linear unit (TLU)
 
-    Uncentered values would drive a ReLU to one side; the TLU learns its threshold instead. It takes the ReLU's place:
-    where this norm stands before the activation, a network leaves the activation out.
+    Values that are not centered would keep a ReLU on one side of 0; the TLU learns its threshold instead. It replaces
+    the ReLU: if this norm comes before the activation, a network leaves the activation out.
 
     Training and eval mode are the same.
 
@@ -34,15 +34,16 @@ class FilterResponseNorm(Norm):
 
     Fails:
         With one position per channel, on (N, C) or a 1x1 map, x / sqrt(x^2) is the sign of x and its gradient is 0;
-        that is refused, unless eps is learned, which is the paper's way out (then start it well above 1e-6, or it is
-        the sign all the same). Deep nets need a warm-up of the learning rate. At placement=input the threshold cuts off
-        what is below 0: set norm.tlu=false there. A channel near 0 everywhere is blown up, by up to 1/sqrt(eps) = 1000.
+        that is an error, unless eps is learned, as the paper proposes (then start it well above 1e-6, or the output is
+        still the sign). Deep nets need a warm-up of the learning rate. At placement=input the threshold removes
+        values below 0: set norm.tlu=false there. A channel near 0 everywhere is amplified, by up to 1/sqrt(eps) = 1000.
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        eps: Added to the mean square, inside the root, so in squared input units; above 0. The start, if it is learned.
-        learnable_eps: Learn eps, one per layer; its absolute value counts.
-        tlu: Apply the threshold. Without, this is a plain norm, and the network's activation stays.
+        eps: Added to the mean square, inside the root, so in squared input units; above 0. If eps is learned, its
+            initial value.
+        learnable_eps: Learn eps, one per layer; its absolute value is used.
+        tlu: Apply the threshold. If false, this is a plain norm, and the network keeps its activation.
 
     Shape:
         (N, C, *S) -> (N, C, *S) with more than one position (any number with ``learnable_eps``), same dtype. Statistics
@@ -107,8 +108,8 @@ def threshold(y_NCS: Tensor, tau_C: Tensor) -> Tensor:
     """Return max(y, tau) per channel: the thresholded linear unit.
 
     Args:
-        y_NCS: (N, C, *S).
-        tau_C: (C,).
+        y_NCS: The values (N, C, *S).
+        tau_C: The threshold of each channel (C,), in the units of y.
 
     Example:
         >>> threshold(torch.tensor([[1.0, -1.0]]), torch.tensor([0.0, -0.5]))

@@ -1,4 +1,4 @@
-"""Ghost batch normalization: the batch of the statistics apart from the batch of the optimizer.
+"""Ghost batch normalization: statistics over smaller batches than the optimizer's.
 
 Shape letters: N batch, G ghosts, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -16,17 +16,17 @@ from bnlab.norms.options import check_whole_at_least
 
 
 class GhostBatchNorm(BatchNorm):
-    """Cut the batch into ghosts of a few samples each, and normalize every ghost by its own statistics.
+    """Divide the batch into ghosts of a few samples each, and normalize every ghost by its own statistics.
 
-    How much does the size of the batch matter to the statistics, with the optimizer's batch held fixed?
+    How does the number of samples per statistic matter, if the optimizer's batch stays the same?
 
         y = weight_c * (x - mean_gc) / sqrt(var_gc + eps) + bias_c,    statistics over a ghost's samples and S
 
-    Training mode: ghosts are runs of ``ghost_size`` neighbors in the batch; what is left over makes a smaller last
-    ghost, or joins the one before if it would have one value per channel. The running statistics move once per
+    Training mode: a ghost is ``ghost_size`` neighboring samples of the batch. The samples left over are a smaller last
+    ghost, or join the ghost before if they have one value per channel. The running statistics are updated once per
     batch, by the ghosts' moments averaged over samples: running = momentum * running + (1 - momentum) * average.
-    So momentum means the same at every ghost_size. (The paper moves them once per ghost, which forgets faster the
-    more ghosts there are: at 0.9 and 8 ghosts 0.9^8 = 0.43 of the old value is left after one batch.) Eval mode is
+    So momentum means the same at every ghost_size. (The paper updates them once per ghost, so that more ghosts forget
+    faster: at 0.9 and 8 ghosts 0.9^8 = 0.43 of the old value is left after one batch.) Eval mode is
     BatchNorm's. A batch of at most ``ghost_size`` samples is one ghost, and this is BatchNorm to the last bit.
 
     Axes:
@@ -36,10 +36,10 @@ class GhostBatchNorm(BatchNorm):
     Fails:
         The average of the ghosts' (biased) variances leaves out the variance between their means: with m values per
         ghost and channel, independent ones, running_var is (m - 1)/m of the batch's, half of it at m = 2; eval mode
-        then amplifies by up to 1.4. On (N, C) ghosts of 2 are reduced to signs: each value comes out as +1 or -1.
-        Ghosts of 1 sample are InstanceNorm on images, and refused on (N, C). Where the batch is sorted, so are the
-        ghosts. The noise of small ghosts keeps the training loss up: 0.12 against BatchNorm's 0.03 after 600 steps of
-        the default network with ReLU, batches of 60 and ghosts of 16 (test accuracy 0.937 and 0.930; seed 0).
+        then amplifies by up to 1.4. On (N, C) ghosts of 2 lose all but the sign: each output is +1 or -1.
+        Ghosts of 1 sample are InstanceNorm on images, and refused on (N, C). If the batch is sorted, ghosts contain
+        similar samples. The noise of small ghosts keeps the training loss up: 0.12 against BatchNorm's 0.03 after 600
+        steps of the default network with ReLU, batches of 60 and ghosts of 16 (test accuracy 0.937 and 0.930; seed 0).
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -89,7 +89,7 @@ class GhostBatchNorm(BatchNorm):
         self.ghost_size = ghost_size
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize each ghost; in training mode, move the running statistics too."""
+        """Normalize each ghost; in training mode, update the running statistics too."""
         check_input(x_NCS, self.num_channels)
         if not self.training or x_NCS.numel() == 0 or x_NCS.shape[0] <= self.ghost_size:
             return super().forward(x_NCS)
@@ -131,7 +131,7 @@ class GhostBatchNorm(BatchNorm):
         return y_NCS, mean.view(num_ghosts, -1), var.view(num_ghosts, -1)
 
     def samples_per_statistic(self, num_samples: int, num_positions: int) -> int:
-        """Return how many samples the smallest ghost has."""
+        """Return the number of samples of the smallest ghost."""
         return (
             num_samples
             if num_samples <= self.ghost_size
@@ -144,12 +144,12 @@ class GhostBatchNorm(BatchNorm):
 
 
 def ghost_sizes(num_samples: int, ghost_size: int, num_positions: int) -> list[int]:
-    """Return how many samples each ghost of a batch has.
+    """Return the number of samples of each ghost of a batch.
 
     Args:
-        num_samples: N.
-        ghost_size: What most of them have.
-        num_positions: Values per sample and channel. A last ghost of one value joins the one before.
+        num_samples: N, the number of samples in the batch.
+        ghost_size: Number of samples in all ghosts but the last.
+        num_positions: Values per sample and channel. A last ghost with one value joins the ghost before.
 
     Example:
         >>> ghost_sizes(10, 4, 1), ghost_sizes(9, 4, 1), ghost_sizes(9, 4, 49)

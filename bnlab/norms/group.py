@@ -1,4 +1,4 @@
-"""Norms whose statistics stay inside one sample.
+"""Norms whose statistics use one sample only.
 
 Shape letters: N batch, C channels, G groups, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -28,13 +28,13 @@ class GroupNorm(Norm):
         C/G and S, inside one sample: C/G * prod(S) values per statistic.
 
     Fails:
-        Groups of one value make every output the bias, whatever the input, and are refused; torch's layer lets them
-        pass. Groups of two values make every output the bias plus or minus the scale: only an order is left. On (N, C)
-        a group is C/G features of one sample, so that small groups lose most of what the linear map said.
+        With groups of one value every output would be the bias, whatever the input; that is an error here, and accepted
+        by torch's layer. With groups of two values every output is the bias plus or minus the scale: only their order
+        is left. On (N, C) a group is C/G features of one sample, so that small groups lose most of the information.
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        num_groups: G, divides C. 4 divides every default width.
+        num_groups: G, which must divide C. 4 divides every default width.
         eps: Added to the variance, inside the root; above 0.
         affine: Learn a scale and a shift per channel.
 
@@ -106,9 +106,9 @@ class LayerNorm(GroupNorm):
         C and S, inside one sample: C * prod(S) values per statistic.
 
     Fails:
-        On images it mixes channels of different meaning into one mean and one variance: a loud channel quiets all
-        others, and where a whole sample is scaled, its contrast is lost. It does not fix the scale of a single channel,
-        as BatchNorm does: units may die or saturate one by one.
+        On images it mixes channels of different meaning into one mean and one variance: one channel with large
+        values makes all others small, and the contrast of a sample is lost. It does not fix the scale of a single
+        channel, as BatchNorm does: single units may die or saturate.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -150,10 +150,10 @@ class InstanceNorm(GroupNorm):
         S, inside one channel of one sample: prod(S) values per statistic.
 
     Fails:
-        It needs space: on (N, C), or on a 1x1 map, each statistic would see one value and every output would be the
-        bias, so these are refused. A channel's mean and contrast are lost, and what a class is told by may be among
-        them; on the 2x2 maps of a deep net each statistic sees four values. Followed by a mean over the image, every
-        image gives the same features unless a nonlinearity stands between.
+        It needs several positions: on (N, C), or on a 1x1 map, each statistic would have one value and every output
+        would be the bias; that is an error. The mean and the contrast of a channel are lost, which may distinguish
+        classes; on the 2x2 maps of a deep net each statistic has four values. Followed by a mean over the image, every
+        image gives the same features unless a nonlinearity comes between.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -215,8 +215,8 @@ class RMSNorm(Norm):
         C and S, inside one sample: C * prod(S) values per statistic.
 
     Fails:
-        A mean common to all values stays, and takes its share of the scale: with a mean ten times the standard
-        deviation, the output's standard deviation is 0.1. Nothing here moves a unit whose inputs are all negative.
+        A mean common to all values stays, and dominates the scale: with a mean of ten times the standard deviation, the
+        output's standard deviation is 0.1. A unit whose inputs are all negative stays negative.
 
     Args:
         num_channels: C, the size of the input's axis 1.

@@ -1,4 +1,4 @@
-"""The formula of the norms that stay inside one sample, with its gradient.
+"""The formula of the norms that use one sample only, with its gradient.
 
 One formula serves GroupNorm, LayerNorm (one group), InstanceNorm (a group per channel), RMSNorm (one group, not
 centered) and filter response normalization (a group per channel, not centered).
@@ -28,17 +28,17 @@ def normalize_groups(
     """Normalize every sample by its own statistics over groups of channels.
 
     Args:
-        x_NCS: (N, C, *S).
+        x_NCS: The input (N, C, *S).
         weight_C: Scale (C,), or None for 1.
         bias_C: Shift (C,), or None for 0.
-        num_groups: G, divides C.
+        num_groups: G, which must divide C.
         eps: Added to the variance (or mean square), inside the root.
-        centered: Subtract the mean. Without, the mean square stands in the variance's place.
+        centered: Subtract the mean. If false, the mean square replaces the variance.
 
     Returns:
         Output like x, in its type and memory layout.
     """
-    if torch.compiler.is_compiling():  # a compiler fuses the readable formula, and derives its backward, by itself
+    if torch.compiler.is_compiling():  # a compiler fuses the readable formula and derives its backward
         return normalize_groups_by_autograd(x_NCS, weight_C, bias_C, num_groups, eps, centered=centered)
     if not torch.is_grad_enabled():  # autograd's wrapping takes longer than a small layer, under vmap above all
         return _NormalizeGroups.forward(x_NCS, weight_C, bias_C, num_groups, eps, centered)[0]
@@ -55,9 +55,9 @@ def normalize_groups_by_autograd(
     *,
     centered: bool = True,
 ) -> Tensor:
-    """Compute what `normalize_groups` does, as the papers write it, and leave the backward to autograd.
+    """Compute `normalize_groups` as the papers write it, with a backward by autograd.
 
-    The readable reference that the fast one is tested against. ``eps`` may be a tensor here, and learns.
+    The readable reference that the fast version is tested against. ``eps`` may be a tensor here, which gets a gradient.
     """
     x = _in_groups(x_NCS.to(wide_dtype(x_NCS.dtype)), num_groups)  # (N, G, C/G, *S)
     axes = list(range(2, x.dim()))
@@ -81,8 +81,8 @@ class _NormalizeGroups(torch.autograd.Function):
         dbias_c = sum_N p,    dweight_c = sum_N r q
         dx = (r weight) g + (2 gv - r^3 sum_G(weight q)) / K * d + (gm - r sum_G(weight p)) / K
 
-    The last term is the mean's, and is missing where nothing is centered. It is made of differentiable operations, so
-    it can be differentiated again; mean and v are differentiable outputs for that reason.
+    The last term is the mean's, and is missing where nothing is centered. All operations are
+    differentiable, so that there are second derivatives; mean and v are differentiable outputs for that reason.
 
     All sums are taken over positions first and then over a group's channels: fast in both layouts of an image.
 
@@ -240,7 +240,7 @@ def _sum_groups(value_NC: Tensor, num_groups: int) -> Tensor:
 def _spread(value_NG: Tensor, like_NCM: Tensor) -> Tensor:
     """Return one value per group as (N, C, 1), or (N, 1, 1) where one group is all.
 
-    The copies are made: an image with the channels last is read ten times slower against an expanded axis.
+    The values are copied: with the channels last, operations on an expanded axis are ten times slower.
     """
     num_samples, num_groups = value_NG.shape
     num_channels = like_NCM.shape[1]

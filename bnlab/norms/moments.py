@@ -11,7 +11,7 @@ from torch import Tensor
 from bnlab.errors import ConfigError
 
 CHUNK_ELEMENTS = 1 << 18
-"""Elements per pass of the chunked sums: 1 MiB of float32, which stays in a core's L2 cache.
+"""Number of values per piece of a large input: 1 MiB of float32, which stays in a core's L2 cache.
 
 Measured on 2 cores at (256, 32, 32, 32): 2^16 and 2^20 were both slower than 2^18, up to 2x."""
 
@@ -32,18 +32,18 @@ def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
 
 
 def widened(values: Tensor) -> Tensor:
-    """Return values in float32, or wider where they are; the same tensor if it is that already."""
+    """Return values in float32, or in their own type if it is wider; the same tensor if the type does not change."""
     wide = wide_dtype(values.dtype)
     return values if values.dtype == wide else values.to(wide)
 
 
 def narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return values in a type; the same tensor if it is that already."""
+    """Return values in a type; the same tensor if it has this type already."""
     return values if values.dtype == dtype else values.to(dtype)
 
 
 def channels_are_innermost(x_NCS: Tensor) -> bool:
-    """Return whether a position's channels lie side by side in memory: rows (N, C), or images in channels_last."""
+    """Return whether the channels of a position are neighbors in memory: rows (N, C), or images in channels_last."""
     return x_NCS.stride(1) == 1
 
 
@@ -51,30 +51,30 @@ def check_input(x_NCS: Tensor, num_channels: int) -> None:
     """Check that a tensor has the axes that a norm takes statistics over.
 
     Args:
-        x_NCS: What came.
-        num_channels: C, the size that its axis 1 must have.
+        x_NCS: The input of a norm.
+        num_channels: C, the size that axis 1 of the input must have.
 
     Raises:
-        ConfigError: It is not (N, C, *S) of a floating-point type.
+        ConfigError: The input is not (N, C, *S) of a floating-point type.
     """
     if x_NCS.dim() < 2 or x_NCS.shape[1] != num_channels:
         raise ConfigError(
             f"a norm of {num_channels} channels takes (N, {num_channels}) or (N, {num_channels}, *spatial), "
             f"got {tuple(x_NCS.shape)}"
         )
-    if not x_NCS.is_floating_point():  # the output has the input's type, and would be cut to whole numbers
+    if not x_NCS.is_floating_point():  # the output has the input's type: integers would lose its fractions
         raise ConfigError(f"a norm takes a floating-point tensor, got {x_NCS.dtype}. Use x.float().")
 
 
 def check_has_variance(x_NCS: Tensor, num_values: int | None = None) -> None:
-    """Check that each channel has more than one value over the batch and space; none at all passes, as in torch.
+    """Check that each channel has more than one value over batch and positions, or none, which torch accepts too.
 
     Args:
-        x_NCS: What came.
-        num_values: Values per channel, where other processes have some too; None: those of x.
+        x_NCS: The input of a norm.
+        num_values: Number of values per channel in all processes that share the batch; None: those of x.
 
     Raises:
-        ConfigError: Exactly one value per channel.
+        ConfigError: There is exactly one value per channel.
     """
     if (x_NCS.numel() == x_NCS.shape[1]) if num_values is None else num_values == 1:
         raise ConfigError(
@@ -85,12 +85,12 @@ def check_has_variance(x_NCS: Tensor, num_values: int | None = None) -> None:
 
 
 def axes_but_channel(x_NCS: Tensor) -> list[int]:
-    """Return the axes that a statistic per channel is taken over: all but axis 1."""
+    """Return the axes that a statistic per channel reduces: all but axis 1."""
     return [axis for axis in range(x_NCS.dim()) if axis != 1]
 
 
 def chunks(x_NCS: Tensor) -> tuple[Tensor, ...]:
-    """Return x cut along the batch into pieces that fit a cache; views, not copies."""
+    """Return x divided along the batch into pieces that fit a cache; views, not copies."""
     num_samples = x_NCS.shape[0]
     if fits_cache(x_NCS) or num_samples <= 1:
         return (x_NCS,)
@@ -98,19 +98,19 @@ def chunks(x_NCS: Tensor) -> tuple[Tensor, ...]:
 
 
 def fits_cache(x_NCS: Tensor) -> bool:
-    """Return whether all of x is one piece: on the CPU if it is small, elsewhere always (a GPU likes one large one)."""
+    """Return whether x needs no pieces: on the CPU if it is small, on other devices always."""
     return x_NCS.numel() <= CHUNK_ELEMENTS or not x_NCS.is_cpu
 
 
 def channels_at_once(x_NCS: Tensor) -> int:
-    """Return how many channels of x make a piece that fits a cache."""
+    """Return the number of channels of x in a piece that fits a cache."""
     return max(1, CHUNK_ELEMENTS * x_NCS.shape[1] // x_NCS.numel())
 
 
 def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
-    """Return room for a tensor of x's shape, its channels innermost if x's are, of a piece's type.
+    """Return an empty tensor of x's shape and memory layout, of a piece's type.
 
-    Made from a piece of the result, not of x: under vmap the result may have a replica axis that x has not.
+    It is created from a piece of the result, not from x: under vmap the result may have a replica axis that x lacks.
     """
     if channels_are_innermost(x_NCS):
         return piece.new_empty((x_NCS.shape[0], *x_NCS.shape[2:], x_NCS.shape[1])).movedim(-1, 1)
@@ -118,9 +118,9 @@ def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
 
 
 def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor]) -> Tensor:
-    """Return the whole of what was made of `chunks` of x, in x's type and layout.
+    """Return the results of the `chunks` of x as one tensor, in x's type and layout.
 
-    Each piece is copied to its place while it is still in the cache; `torch.cat` would need them all at once.
+    Each piece is copied while it is still in the cache; `torch.cat` would need all pieces at once.
     """
     whole: Tensor | None = None
     done = 0
@@ -140,8 +140,8 @@ def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
 
         mean_c = 1/m sum x,    var_c = 1/m sum (x - mean_c)^2,    m = N * prod(S)
 
-    Two passes, never E[x^2] - E[x]^2, which cancels at large offsets. A large input is taken
-    chunk by chunk, and the chunks' moments are merged as if it had been done at once.
+    Two passes, never E[x^2] - E[x]^2, which cancels at large offsets. A large input is processed piece by piece, and
+    the moments of the pieces are merged exactly.
 
     Args:
         x_NCS: (N, C, *S), at least one value per channel.
@@ -180,7 +180,7 @@ def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
 def affine_map(
     mean_C: Tensor, var_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Return scale and shift, (C,) each, such that normalizing by these statistics is scale * x + shift."""
+    """Return scale and shift, (C,) each, for which scale * x + shift normalizes x by these statistics."""
     scale_C = torch.rsqrt(var_C + eps)
     if weight_C is not None:
         scale_C = scale_C * weight_C
@@ -205,19 +205,19 @@ def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor) -> Tensor:
 
 
 def times_plus(x_NCS: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * x + shift, which broadcast against x."""
+    """Return scale * x + shift, where scale and shift broadcast against x."""
     if channels_are_innermost(x_NCS):
         return torch.addcmul(shift, x_NCS, scale)
-    return x_NCS * scale + shift  # where a factor stays the same along a row, addcmul is not vectorized: 4x slower
+    return x_NCS * scale + shift  # addcmul is not vectorized if a factor is constant along a row: 4x slower
 
 
 def kept_share(momentum: float | None, num_batches_tracked: Tensor, dtype: torch.dtype) -> float | Tensor:
-    """Return the share of the old running value that stays once this batch is counted.
+    """Return the share of the old running value that this batch keeps.
 
     Args:
-        momentum: That share, or None for the plain average over all batches seen.
-        num_batches_tracked: Batches seen, this one included.
-        dtype: Of the running value: a float32 share would blur a float64 average.
+        momentum: The share itself; None: the share of the plain average over all batches.
+        num_batches_tracked: Number of training batches, this one included.
+        dtype: Data type of the running value: a float32 share would make a float64 average inexact.
 
     Example:
         >>> kept_share(None, torch.tensor(4), torch.float32)
@@ -227,13 +227,13 @@ def kept_share(momentum: float | None, num_batches_tracked: Tensor, dtype: torch
 
 
 def update_running(running: Tensor, value: Tensor, kept: float | Tensor) -> None:
-    """Move a running average in place: running = kept * running + (1 - kept) * value.
+    """Update a running average in place: running = kept * running + (1 - kept) * value.
 
     Args:
-        running: The buffer.
-        value: What was seen in this batch, same shape.
-        kept: Share of the old value that stays, in [0, 1]: the article's momentum. A tensor where it
-            depends on the number of batches seen.
+        running: The buffer that holds the running average.
+        value: The statistic of this batch, of the same shape.
+        kept: Share of the old value that is kept, in [0, 1]: the article's momentum. A tensor if it depends on the
+            number of batches.
     """
     # mul_ and add_, not lerp_: lerp_ with a scalar has no vmap rule
     if isinstance(kept, Tensor):

@@ -1,4 +1,4 @@
-"""What every norm says of itself, so that nobody who holds one has to ask for its class."""
+"""The declarations of a norm, which the rest of bnlab reads in place of asking for the norm's class."""
 
 from collections.abc import Callable
 from typing import ClassVar, Literal
@@ -8,33 +8,33 @@ from torch import nn
 Formula = Literal["batch", "group", "layer", "instance", "rms"]
 Invariance = Literal["channel_shift", "channel_scale", "sample_shift", "sample_scale"]
 FreeScale = Literal["rows", "whole"]
-"""What of a weight can be multiplied by a positive number to no effect: each row (unit, channel) by one of its own, or
-all rows by the same."""
+"""Which positive factors of a weight change nothing: a factor of its own for each row (unit, channel), or one factor
+for the whole weight."""
 
 
 class Norm(nn.Module):
     """A layer (N, C, *S) -> (N, C, *S) and its declarations.
 
-    A layer of your own needs none of this: what it does not declare has the value that stands here (`build_norm` sees
-    to it).
+    A layer of your own needs none of these: `build_norm` gives it the defaults below for what it does not declare.
 
     Attributes:
-        keeps_running_statistics: Has buffers that training mode moves and eval mode reads.
-        subtracts_mean: Takes a mean away that a bias of the linear map before it would be part of, so that map goes
-            without.
-        mixes_samples: In training mode a sample's output depends on the other samples of its batch.
-        formula: In training mode it computes this family's formula, to the letter; None: one of its own.
-        invariances: What leaves its training-mode output unchanged, but for eps: adding a constant to
-            a channel (``channel_shift``) or to a sample, multiplying a channel (``channel_scale``) or a sample by a
+        keeps_running_statistics: Whether it has buffers that training mode updates and eval mode reads.
+        subtracts_mean: Whether it subtracts a mean that would contain the bias of the linear map before it. That map
+            is then built without a bias.
+        mixes_samples: Whether in training mode a sample's output depends on the other samples of its batch.
+        formula: The family whose formula it computes exactly in training mode; None: it has a formula of its own.
+        invariances: Changes of the input that leave the training output unchanged, except for eps: adding a constant
+            to a channel (``channel_shift``) or to a sample, multiplying a channel (``channel_scale``) or a sample by a
             positive constant.
-        vectorizable: Many runs with it can be trained as one program (`torch.func.vmap`): it moves buffers in place and
-            puts no others in their place, draws from `bnlab.noise` alone, decides nothing by the values of a tensor,
-            keeps no count in Python, and what one run's values are changes no bit of another's. Not inherited: a
-            subclass may do anything, and says so itself.
-        replaces_activation: Brings a nonlinearity of its own: where it stands before the activation, that is left out.
-        momentum: Share of the old running value that is kept at each step; None: a plain average, or there is none.
-        weight_parametrization: Builds what the weight of the linear map before it goes through, or None. That module
-            says ``ignores_row_scale = True`` if multiplying a row of its input by a positive number changes nothing.
+        vectorizable: Whether many runs with it can be trained as one program (`torch.func.vmap`). It must update
+            buffers in place and not replace them, draw random numbers from `bnlab.noise` only, take no decision by
+            the values of a tensor, keep no count in Python, and let no run's values change a bit of another run's.
+            Not inherited: a subclass may break these rules, so each class declares it itself.
+        replaces_activation: Whether it contains a nonlinearity. A network then leaves out the activation after it.
+        momentum: Share of the old running value that is kept at each step; None: a plain average, or no running value.
+        weight_parametrization: Builds the module that transforms the weight of the linear map before the norm; None:
+            the weight is not transformed. The module declares ``ignores_row_scale = True`` if multiplying a row of the
+            weight by a positive number changes nothing.
     """
 
     keeps_running_statistics: ClassVar[bool] = False
@@ -50,16 +50,16 @@ class Norm(nn.Module):
     weight_parametrization: Callable[[], nn.Module] | None = None
 
     def samples_per_statistic(self, num_samples: int, num_positions: int) -> int:  # noqa: ARG002
-        """Return how many samples of a batch the smallest of its statistics sees, where samples are mixed.
+        """Return the number of samples in the smallest statistic of a batch, for norms that mix samples.
 
         Args:
-            num_samples: N.
-            num_positions: Values per sample and channel.
+            num_samples: N, the number of samples in the batch.
+            num_positions: Number of positions, so of values per sample and channel.
         """
         return num_samples
 
     def kept_per_step(self) -> float | None:
-        """Return the share of the old running value that a step keeps: 1 where it never moves; None as in momentum."""
+        """Return the share of the old running value that a step keeps: 1 if it never changes; None as in momentum."""
         return self.momentum
 
 

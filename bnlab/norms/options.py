@@ -1,4 +1,4 @@
-"""Checks of the options that norms share. Each names the setting, its law and what came."""
+"""Checks of options that several norms have. Each error names the option, its range and the value."""
 
 import math
 from numbers import Real
@@ -7,7 +7,7 @@ from bnlab.errors import ConfigError, nearest_divisors
 
 
 def check_eps(eps: float) -> None:
-    """Check what is added inside the root.
+    """Check the constant inside the root.
 
     Raises:
         ConfigError: eps is not a finite number above 0.
@@ -29,7 +29,7 @@ def check_momentum(momentum: float | None) -> None:
 
 
 def turned_round(momentum: float | None) -> float | None:
-    """Return the share of the new value for that of the old one, or the other way round; None stays None.
+    """Return 1 - momentum: the share of the new value from that of the old one, or the reverse; None stays None.
 
     Example:
         >>> turned_round(0.9)
@@ -39,10 +39,10 @@ def turned_round(momentum: float | None) -> float | None:
 
 
 def check_switches(**switches: bool) -> None:
-    """Check options that are on or off: any text but an empty one would pass for on.
+    """Check options that are true or false: without a check, any text but an empty one would count as true.
 
     Raises:
-        ConfigError: One is neither true nor false.
+        ConfigError: An option is neither true nor false.
     """
     for name, value in switches.items():
         if not isinstance(value, bool):
@@ -50,7 +50,7 @@ def check_switches(**switches: bool) -> None:
 
 
 def check_num_groups(num_groups: int, num_channels: int) -> None:
-    """Check that the channels can be cut into groups of equal size.
+    """Check that the channels can be divided into groups of equal size.
 
     Raises:
         ConfigError: num_groups is not a whole number that divides num_channels.
@@ -68,7 +68,7 @@ def check_positive(**numbers: float) -> None:
     """Check options that are numbers above 0.
 
     Raises:
-        ConfigError: One is not a finite number above 0.
+        ConfigError: An option is not a finite number above 0.
     """
     for name, value in numbers.items():
         if not (_is_number(value) and math.isfinite(value) and value > 0):
@@ -79,7 +79,7 @@ def check_at_least(least: float, **numbers: float) -> None:
     """Check options that are numbers with a smallest value.
 
     Raises:
-        ConfigError: One is not a finite number of that size.
+        ConfigError: An option is not a finite number of at least this size.
     """
     for name, value in numbers.items():
         if not (_is_number(value) and math.isfinite(value) and value >= least):
@@ -87,10 +87,10 @@ def check_at_least(least: float, **numbers: float) -> None:
 
 
 def check_whole_at_least(least: int, **counts: int) -> None:
-    """Check options that count something.
+    """Check options that are counts.
 
     Raises:
-        ConfigError: One is not a whole number of that size.
+        ConfigError: An option is not a whole number of at least this size.
     """
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -101,7 +101,7 @@ def check_choice(choices: tuple[str, ...], **words: str) -> None:
     """Check options that are one of a few words.
 
     Raises:
-        ConfigError: One is another word.
+        ConfigError: An option is another word.
     """
     for name, value in words.items():
         if value not in choices:

@@ -1,4 +1,4 @@
-"""Normalization by the population's statistics, in training mode too.
+"""Normalization by statistics of the population, in training mode too.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -17,33 +17,33 @@ from bnlab.norms.running_statistics import before_moving
 class PopulationBatchNorm(BatchNorm):
     """Normalize by running or frozen statistics in training mode as in eval mode; no gradient through them.
 
-    What is left of BatchNorm without its noise, and without the gradient through its statistics?
+    What remains of BatchNorm without its noise, and without the gradient through its statistics?
 
         y_c = weight_c * (x - running_mean_c) / sqrt(running_var_c + eps) + bias_c
 
     Training mode and eval mode compute the same function, and a sample's output never depends on its neighbors.
-    With ``source=running`` training mode then moves the statistics for the *next* batch: running = momentum *
-    running + (1 - momentum) * batch. With ``source=frozen`` nothing moves them: they are what a loaded state
-    or `precise_batch_stats` has set, and 0 and 1 before that, where the layer only scales and shifts.
+    With ``source=running`` training mode then updates the statistics for the *next* batch: running = momentum *
+    running + (1 - momentum) * batch. With ``source=frozen`` they do not change: a loaded state or
+    `precise_batch_stats` sets them. Before that they are 0 and 1, and the layer only scales and shifts.
 
     Axes:
         N and S are reduced for the running statistics; m = N * prod(S) values per mean and variance.
 
     Fails:
-        The gradient does not know that the statistics follow the weights. A step that shifts or stretches a channel is
-        undone as the statistics catch up, the gradient asks for it again, and weights and biases before the layer grow
-        without a change in the loss (Ioffe & Szegedy 2015, section 2). 600 steps of the default network with ReLU at
-        learning rate 0.1 stall at training loss 0.53 and 0.83 test accuracy (BatchNorm: 0.03 and 0.93), and at 1.0 it
-        diverges within 5 steps; a smaller momentum or learning rate does not help (seed 0). Until the statistics have
-        left their start at 0 and 1 the output is the plain network's. ``frozen`` is an affine map and goes stale as
-        the weights move.
+        The gradient does not know that the statistics follow the weights. A step that shifts or scales a channel has
+        no effect once the statistics have followed; the gradient repeats it, and weights and biases before the layer
+        grow without a change in the loss (Ioffe & Szegedy 2015, section 2). 600 steps of the default network with ReLU
+        at learning rate 0.1 stall at training loss 0.53 and 0.83 test accuracy (BatchNorm: 0.03 and 0.93), and at 1.0
+        it diverges within 5 steps; a smaller momentum or learning rate does not help (seed 0). As long as the
+        statistics are near their initial values 0 and 1, the output is the plain network's. ``frozen`` is an affine
+        map, and its statistics become wrong as the weights change.
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        source: ``running``: averages of the batches seen so far. ``frozen``: what was set before.
+        source: ``running``: averages of the batches so far. ``frozen``: values that were set before.
         eps: Added to the variance, inside the root, so in squared input units; above 0.
         momentum: Share of the old running value that is kept, in [0, 1]: 0.9 here is 0.1 in PyTorch. None: the
-            plain average over all batches seen. Without meaning for ``frozen``.
+            plain average over all batches seen. Not used with ``frozen``.
         affine: Learn a scale and a shift per channel.
 
     Shape:
@@ -52,7 +52,7 @@ class PopulationBatchNorm(BatchNorm):
     Buffers:
         running_mean: (C,), in input units, starts at 0.
         running_var: (C,), biased, in squared input units, starts at 1.
-        num_batches_tracked: (), batches that have moved them.
+        num_batches_tracked: (), batches that have updated them.
 
     Raises:
         ConfigError: An option out of range, an input of the wrong shape, or exactly one value per channel in
@@ -60,8 +60,8 @@ class PopulationBatchNorm(BatchNorm):
 
     Source:
         Ours, as an arm. Population statistics in training: Luo, Wang, Shao & Peng 2019, arXiv:1809.00846 (with an
-        explicit decay of the scale). Frozen ones: Wu & Johnson 2021, arXiv:2105.07576. The growth of what no
-        gradient through the statistics checks: Ioffe & Szegedy 2015, arXiv:1502.03167, section 2.
+        explicit decay of the scale). Frozen ones: Wu & Johnson 2021, arXiv:2105.07576. The growth of weights
+        without a gradient through the statistics: Ioffe & Szegedy 2015, arXiv:1502.03167, section 2.
 
     Example:
         >>> import torch
@@ -75,7 +75,7 @@ class PopulationBatchNorm(BatchNorm):
                 [4.6000]])
     """
 
-    # Within one batch an offset passes through: the linear map before it keeps its bias, which the loss does see.
+    # Within one batch an offset changes the output, so the linear map before it keeps its bias.
     subtracts_mean: ClassVar[bool] = False
     mixes_samples: ClassVar[bool] = False
     formula: ClassVar[Formula | None] = None
@@ -99,11 +99,11 @@ class PopulationBatchNorm(BatchNorm):
         self.source = source
 
     def kept_per_step(self) -> float | None:
-        """Return 1 where the statistics are frozen, else the momentum."""
+        """Return 1 if the statistics are frozen, else the momentum."""
         return 1.0 if self.source == "frozen" else self.momentum
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize a batch by what is known before it; in training mode, move the running statistics after."""
+        """Normalize a batch by the statistics before it; in training mode, update the running statistics afterwards."""
         check_input(x_NCS, self.num_channels)
         self._check_sizes()
         moves = self.training and self.source == "running" and self.track_running_stats

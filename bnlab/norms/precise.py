@@ -1,4 +1,4 @@
-"""Running statistics made precise: those of a whole population of inputs, at the weights as they are.
+"""Precise running statistics: those of a whole population of inputs, at the present weights.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -18,12 +18,12 @@ from bnlab.norms.moments import channel_moments
 
 @dataclass(frozen=True)
 class PooledStatistics:
-    """What `precise_batch_stats` has pooled.
+    """The amount of data behind the statistics that `precise_batch_stats` has set.
 
     Attributes:
-        num_layers: Layers whose running statistics were set.
-        num_batches: Batches that went through the model.
-        num_samples: Samples in them.
+        num_layers: Number of layers whose running statistics were set.
+        num_batches: Number of batches that went through the model.
+        num_samples: Number of samples in these batches.
     """
 
     num_layers: int
@@ -32,45 +32,45 @@ class PooledStatistics:
 
 
 def precise_batch_stats(model: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]]) -> PooledStatistics:
-    """Set every running statistic of a model to that of a population, at the weights as they are.
+    """Set every running statistic of a model to that of a population, at the present weights.
 
-    A running average trails the weights, weighs the last batches most, and remembers its start. Here all batches
-    count alike. With n_b values per channel in batch b, by the law of total variance:
+    A running average lags behind the weights, gives the last batches most weight, and contains its initial value. Here
+    all batches have equal weight. With n_b values per channel in batch b, by the law of total variance:
 
         mean = sum n_b mean_b / sum n_b
         var = sum n_b (var_b + (mean_b - mean)^2) / sum n_b,    var_b biased
 
-    That is the biased variance of all values that the layer has met, whatever their cut into batches, and whatever
-    the layer's momentum or its convention for running variances. Among several processes, each pools its own batches.
+    That is the biased variance of all inputs of the layer, for any division into batches, any momentum and any
+    convention for running variances. Among several processes, each pools its own batches.
 
-    The batches go through in training mode: every layer meets inputs that were normalized by *batch* statistics, as
-    in training. That holds for layers that train with running statistics too (batch_population, batch_renorm): for
-    the time of a batch these are the batch's own. Dropout and noise are on. Batches as in training (same size, in
+    The batches go through in training mode: every layer gets inputs that were normalized by *batch* statistics, as
+    in training. That includes layers that train with running statistics (batch_population, batch_renorm): during a
+    batch, these are the batch's own. Dropout and noise are on. Batches as in training (same size, in
     random order) give the statistics of training; 1,000 to 10,000 samples are enough.
 
-    Takes part: any layer with the buffers running_mean or running_var or both (ours, torch's, anybody's), set to the
-    moments of its *input* per channel, over batch and space; and any that declares a method ``batch_statistics(x)``,
-    which returns buffer -> value for one input; values other than running_var are averaged over batches, weighted
-    by n_b (the deviation of l1_batch is one). A layer that is not reached keeps what it had.
+    Included are all layers with the buffers running_mean or running_var or both (bnlab's, torch's or others), which are
+    set to the moments of the layer's *input* per channel, over batch and positions; and all that have a method
+    ``batch_statistics(x)``, which returns buffer -> value for one input; values other than running_var are averaged
+    over batches, weighted by n_b (the deviation of l1_batch is one). A layer without an input keeps its statistics.
 
     Nothing else changes: not modes, gradients, other buffers or torch's random state; ``num_batches_tracked``
-    neither, since it counts batches of training, which drive the plain average of momentum None and the schedule of
-    batch_renorm. An error leaves the model as it was. Memory: the buffers three times, and one batch.
+    neither, since it counts training batches, for the plain average of momentum None and the schedule of batch_renorm.
+    After an error the model is unchanged. Memory: the buffers three times, and one batch.
 
     Args:
-        model: In any mode; on the device of the inputs.
-        batches: Inputs, or tuples that begin with them, such as (inputs, labels); read once.
+        model: A model in any mode, on the device of the inputs.
+        batches: Batches of inputs, or tuples that begin with the inputs, such as (inputs, labels); read once.
 
     Returns:
-        How much was pooled.
+        The number of layers, batches and samples.
 
     Raises:
-        ConfigError: No batch, no layer with running statistics, none that met a value, or a batch that a layer refuses
-            in training mode, such as a last one of a single sample (DataLoader: drop_last=True).
+        ConfigError: There is no batch, no layer with running statistics, or none that got a value; or a layer refuses a
+            batch in training mode, such as a last one of a single sample (DataLoader: drop_last=True).
 
     Source:
         Wu & Johnson 2021, arXiv:2105.07576, section 3 (PreciseBN). They average batch variances; with the variance of
-        the batch means added, the size of the batches drops out.
+        the batch means added, the result does not depend on the size of the batches.
 
     Example:
         >>> model = nn.Sequential(nn.BatchNorm1d(1))
@@ -93,7 +93,7 @@ def precise_batch_stats(model: nn.Module, batches: Iterable[Tensor | Sequence[Te
     with torch.no_grad(), torch.random.fork_rng(), _training(model), pooling(pools):
         for batch in batches:
             inputs = batch if isinstance(batch, Tensor) else batch[0]
-            functional_call(model, buffers, (inputs,))  # training mode moves these copies, not the model's own
+            functional_call(model, buffers, (inputs,))  # training mode updates these copies
             num_batches += 1
             num_samples += inputs.shape[0]
     reached = {layer: pool for layer, pool in pools.items() if pool.num_values > 0}
@@ -110,11 +110,11 @@ def precise_batch_stats(model: nn.Module, batches: Iterable[Tensor | Sequence[Te
 
 
 class Pool:
-    """Statistics of all inputs that one layer has met.
+    """Statistics of all inputs of one layer.
 
     Attributes:
-        num_values: Values per channel.
-        statistics: Buffer -> its value over all of them.
+        num_values: Number of values per channel so far.
+        statistics: Name of a buffer -> its value over all inputs so far.
     """
 
     def __init__(self) -> None:
@@ -122,20 +122,20 @@ class Pool:
         self.statistics: dict[str, Tensor] = {}
 
     def see(self, x_NCS: Tensor, statistics: dict[str, Tensor]) -> None:
-        """Take another input of the layer.
+        """Add the statistics of another input of the layer.
 
         Args:
-            x_NCS: What came.
-            statistics: Buffer -> its value for this input.
+            x_NCS: The input of the layer (N, C, *S).
+            statistics: Name of a buffer -> its value for this input.
         """
         self.add(statistics, x_NCS.numel() // x_NCS.shape[1])
 
     def add(self, statistics: dict[str, Tensor], num_values: int) -> None:
-        """Take the statistics of another batch.
+        """Add the statistics of another batch.
 
         Args:
-            statistics: Buffer -> value.
-            num_values: Per channel.
+            statistics: Name of a buffer -> its value for this batch.
+            num_values: Number of values per channel in this batch.
         """
         self.num_values += num_values
         share = num_values / self.num_values
@@ -147,10 +147,10 @@ class Pool:
 
 
 def _keeps_running_statistics(layer: nn.Module) -> bool:
-    """Whether a layer has statistics that this page knows how to pool.
+    """Return whether a layer has running statistics that can be pooled.
 
     Raises:
-        ConfigError: It has others, and does not say how they come about.
+        ConfigError: The layer has other running statistics, and no method that computes them.
     """
     own = {name for name, buffer in layer.named_buffers(recurse=False) if buffer is not None}
     if not own:
@@ -171,7 +171,7 @@ def _keeps_running_statistics(layer: nn.Module) -> bool:
 
 
 def is_poolable(layer: nn.Module) -> bool:
-    """Return whether a layer has running statistics that can be pooled, without complaint where it has others."""
+    """Return whether a layer has running statistics that can be pooled; False, not an error, if it has others."""
     with suppress(ConfigError):
         return _keeps_running_statistics(layer)
     return False
@@ -186,7 +186,7 @@ def _statistics_of(layer: nn.Module, x_NCS: Tensor) -> dict[str, Tensor]:
 
 
 def _set_buffers(layer: nn.Module, statistics: dict[str, Tensor]) -> None:
-    """Copy into a layer's buffers what belongs there; a mean that only its variance was taken around does not."""
+    """Copy statistics into the buffers of the same name; those without a buffer are only needed for others."""
     for name, buffer in layer.named_buffers(recurse=False):
         if name in statistics:
             buffer.copy_(statistics[name])
@@ -194,7 +194,7 @@ def _set_buffers(layer: nn.Module, statistics: dict[str, Tensor]) -> None:
 
 @contextmanager
 def _training(model: nn.Module) -> Iterator[None]:
-    """Put a model into training mode; restore each module's own mode on the way out."""
+    """Put a model into training mode; restore the mode of each module at the end."""
     modes = {module: module.training for module in model.modules()}
     model.train()
     try:
@@ -206,12 +206,12 @@ def _training(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def pooling(pools: Mapping[nn.Module, Pool]) -> Iterator[None]:
-    """Pool the input of each layer before it runs, and give the layer this batch's own statistics to run with.
+    """Add the input of each layer to its pool before the layer runs, and set its buffers to this batch's statistics.
 
-    In eval mode too, so that a layer normalizes by batch statistics there.
+    So a layer normalizes by batch statistics in eval mode too.
 
     Args:
-        pools: By layer.
+        pools: Layer -> the pool for its statistics, which is changed in place.
     """
 
     def listen(layer: nn.Module, args: tuple[Tensor, ...], options: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Running statistics: what norms with one of their own share, and how to use one that moves.
+"""The base class of norms with running statistics of their own, and a safe way to read buffers before an update.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -23,9 +23,9 @@ from bnlab.norms.options import check_momentum, check_switches
 
 
 class RunningNorm(Norm, ABC):
-    """Map each channel by statistics of the batch, or in eval mode by their running averages.
+    """Scale and shift each channel by statistics of the batch, or in eval mode by their running averages.
 
-    What a subclass says: the statistics of a batch, where their running averages start, and the map they make.
+    A subclass defines the statistics of a batch, the initial values of their running averages, and scale and center.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -55,14 +55,14 @@ class RunningNorm(Norm, ABC):
 
     @abstractmethod
     def batch_statistics(self, x_NCS: Tensor) -> dict[str, Tensor]:
-        """Return buffer -> (C,), what this batch would set it to, in float32 or wider; differentiable."""
+        """Return name of a buffer -> the statistic of this batch (C,), in float32 or wider; differentiable."""
 
     @abstractmethod
     def scale_and_center(self, statistics: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
-        """Return (C,) each: what to multiply by and what to subtract before; None for 1 and 0."""
+        """Return the factor and the value to subtract before it, (C,) each; None for 1 and 0."""
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize a batch; in training mode, move the running statistics too."""
+        """Normalize a batch; in training mode, update the running statistics too."""
         check_input(x_NCS, self.num_channels)
         wide = wide_dtype(x_NCS.dtype)
         running = {name: getattr(self, name) for name in self.running_starts}
@@ -70,7 +70,7 @@ class RunningNorm(Norm, ABC):
             return self._map(x_NCS, {name: value.to(wide) for name, value in running.items()})
         check_has_variance(x_NCS)
         self.num_batches_tracked.add_(1)
-        if x_NCS.numel() == 0:  # nothing to normalize or to learn: it passes, and all gradients are 0
+        if x_NCS.numel() == 0:  # an empty batch: an empty output, and all gradients are 0
             return self._map(x_NCS, {name: value.to(wide) for name, value in running.items()})
         statistics = self.batch_statistics(x_NCS)
         for name, value in running.items():
@@ -92,11 +92,11 @@ class RunningNorm(Norm, ABC):
 
 
 def before_moving(*buffers: Tensor) -> tuple[Tensor, ...]:
-    """Return copies of buffers, for an output that is made of their values before this forward pass moves them.
+    """Return copies of buffers, for an output that depends on their values before this forward pass updates them.
 
-    A compiled graph that holds both, the use and the move, may compute the use anew in its backward pass, when the
-    values have moved: PyTorch 2.14's then gives a wrong gradient without a word (pytorch/pytorch pull request
-    197039). So the graph ends here: `torch.compile` makes two graphs, and with ``fullgraph=True`` refuses.
+    If a compiled graph contains both the use and the update, its backward pass may compute the use again after the
+    update: PyTorch 2.14 then gives a wrong gradient without an error (pytorch/pytorch pull request 197039). So the
+    graph ends here: `torch.compile` builds two graphs, and raises an error with ``fullgraph=True``.
     """
     copies = tuple(buffer.clone() for buffer in buffers)
     if torch.compiler.is_compiling():

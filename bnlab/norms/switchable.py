@@ -25,27 +25,27 @@ from bnlab.norms.options import check_eps, check_momentum
 class SwitchableNorm(Norm):
     """Normalize by a learned mixture of the statistics of InstanceNorm, LayerNorm and BatchNorm.
 
-    Which axes should a layer be normalized over? Let each layer choose, and read its choice off afterwards.
+    Over which axes should a layer be normalized? Each layer learns it, and the result can be read afterwards.
 
         y = weight_c * (x - mean) / sqrt(var + eps) + bias_c
         mean = p_1 mean_nc + p_2 mean_n + p_3 mean_c,    p = softmax(mean_logits)
         var  = q_1 var_nc + q_2 var_n + q_3 var_c,       q = softmax(var_logits)
 
-    Training mode uses the batch's own mean_c and (biased) var_c, and moves the running ones: running = momentum *
-    running + (1 - momentum) * batch. Eval mode uses the running ones; the other two kinds of statistics come from
-    each sample itself, always.
+    Training mode uses the batch's own mean_c and (biased) var_c, and updates the running ones: running = momentum *
+    running + (1 - momentum) * batch. Eval mode uses the running ones; the other two kinds of statistics are
+    always those of each sample.
 
     ``momentum`` is the share of the *old* running value that is kept: 0.9 here is 0.1 in PyTorch. The authors' code
     keeps 0.997, or averages the statistics of many batches.
 
     Axes:
         S (prod(S) values), C and S (C * prod(S) values) and N and S (N * prod(S) values), mixed. On (N, C) and 1x1
-        maps there is no first kind: the other two share the mixture.
+        maps the first kind does not exist, and the mixture is of the other two.
 
     Fails:
-        It has BatchNorm's troubles with small batches in the share q_3 that it gives to it, one third at the start. The
-        mixture learns at the network's learning rate and may choose before the features have settled. Variance
-        and mean are mixed apart, so that no output has mean 0 and variance 1 over any set of axes.
+        It has BatchNorm's problems with small batches in proportion to the share q_3, which is one third at the start.
+        The mixture learns at the network's learning rate, possibly before the features are useful. Mean and variance
+        have separate mixtures, so that no output has mean 0 and variance 1 over any set of axes.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -100,14 +100,14 @@ class SwitchableNorm(Norm):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize a batch; in training mode, move the running statistics too."""
+        """Normalize a batch; in training mode, update the running statistics too."""
         check_input(x_NCS, self.num_channels)
         x = x_NCS.to(wide_dtype(x_NCS.dtype))
         space = list(range(2, x.dim()))
         has_space = x.shape[2:].numel() > 1
         mean_nc = x.mean(space, keepdim=True) if has_space else x
         var_nc = (x - mean_nc).square().mean(space, keepdim=True) if has_space else torch.zeros_like(x)
-        # The other two out of the first: the mean of the variances, and the variance of the means.
+        # The other two follow from the first: the mean of the variances, plus the variance of the means.
         mean_n = mean_nc.mean(1, keepdim=True)
         var_n = var_nc.mean(1, keepdim=True) + (mean_nc - mean_n).square().mean(1, keepdim=True)
         mean_c, var_c = (per_channel(value_C, x) for value_C in self._statistics_of_batch(x, mean_nc, var_nc))
@@ -122,7 +122,7 @@ class SwitchableNorm(Norm):
             return self.running_mean.to(x.dtype), self.running_var.to(x.dtype)
         check_has_variance(x)
         self.num_batches_tracked.add_(1)
-        if x.numel() == 0:  # nothing to learn from
+        if x.numel() == 0:  # an empty batch changes nothing
             return self.running_mean.to(x.dtype), self.running_var.to(x.dtype)
         mean_C, between_C = channel_moments(mean_nc)
         var_C = var_nc.mean(axes_but_channel(var_nc)) + between_C
@@ -140,7 +140,7 @@ class SwitchableNorm(Norm):
 
 
 def _mixed(logits: Tensor, kinds: list[Tensor], has_space: bool) -> Tensor:
-    """Return the mixture by the softmax of the logits; without space the first kind, the instance's, is left out."""
+    """Return the mixture by the softmax of the logits; with one position without the first kind, the instance's."""
     first = 0 if has_space else 1
     shares = logits[first:].to(kinds[0].dtype).softmax(0)
     mixed = shares[0] * kinds[first]

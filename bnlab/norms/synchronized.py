@@ -1,6 +1,6 @@
 """Sums over all processes that share one batch.
 
-Each process holds a shard of the batch; what the statistics need of the other shards is two sums per channel.
+Each process has a shard of the batch. The statistics need two sums per channel of the other shards.
 """
 
 from typing import Any
@@ -18,11 +18,11 @@ def num_processes() -> int:
 def add_up(sums: Tensor) -> Tensor:
     """Return the sum of a tensor over all processes, differentiably.
 
-    Every process must call it, and so must every backward. The loss that is differentiated is the sum of all
-    processes' losses: each one's result depends on everyone's sums, so its gradient adds up everyone's too.
+    All processes must call it, and run the backward pass. The gradient is that of the sum of all processes' losses,
+    since the result of each process depends on the sums of all.
 
     Args:
-        sums: Of the same shape in every process.
+        sums: The sums of this process, of the same shape in every process.
     """
     total: Tensor = _AddUp.apply(sums)
     return total
@@ -32,8 +32,8 @@ def add_up_count(count: int, device: torch.device) -> int:
     """Return the sum of a whole number over all processes.
 
     Args:
-        count: This process's.
-        device: One that the processes can talk over.
+        count: The number of this process.
+        device: A device that the processes can communicate over.
     """
     total = torch.tensor(count, device=device)
     dist.all_reduce(total)

@@ -1,4 +1,4 @@
-"""Torch's own layers as arms: the references that bnlab's are held against.
+"""Torch's own layers as arms: the references for bnlab's own.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
@@ -15,19 +15,19 @@ from bnlab.norms.options import check_eps, check_momentum, check_switches, turne
 
 
 class TorchBatchNorm(nn.BatchNorm2d):
-    """Run torch's own BatchNorm: the reference arm that bnlab's is held against.
+    """Run torch's own BatchNorm: the reference arm for bnlab's own.
 
     Training mode and eval mode are torch's: normalization by the biased variance, running average of the
-    *unbiased* one. Only the sense of ``momentum`` is turned round, so that a setting means the same in every
-    arm: the share of the *old* running value that is kept (0.9 here is torch's 0.1). Once built, the layer's
-    attribute ``momentum`` is torch's.
+    *unbiased* one. Only ``momentum`` is converted, so that a setting means the same in every arm: the share
+    of the *old* running value that is kept (0.9 here is torch's 0.1). The attribute ``momentum`` of the layer is
+    torch's.
 
     Axes:
         N and S: N * prod(S) values per channel and statistic.
 
     Fails:
-        As `bnlab.norms.batch.BatchNorm`. With few values per channel the running variance is above the variance that
-        training normalized by, by m/(m-1): 7% at 15 values.
+        As `bnlab.norms.batch.BatchNorm`. With few values per channel the running variance is larger than the variance
+        that training normalized by, by a factor of m/(m-1): 7% at 15 values.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -71,14 +71,14 @@ class TorchBatchNorm(nn.BatchNorm2d):
 
 
 class _TorchGroups(GroupNorm):
-    """The kernel that three arms share: torch's group norm, whose affine is per channel."""
+    """The common computation of three arms: torch's group norm, whose affine is per channel."""
 
     def _normalize(self, x_NCS: Tensor) -> Tensor:
         return F.group_norm(x_NCS, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class TorchGroupNorm(_TorchGroups):
-    """Run torch's own GroupNorm: the reference arm that bnlab's is held against.
+    """Run torch's own GroupNorm: the reference arm for bnlab's own.
 
     Training and eval mode are the same.
 
@@ -86,11 +86,12 @@ class TorchGroupNorm(_TorchGroups):
         C/G and S, inside one sample: C/G * prod(S) values per statistic.
 
     Fails:
-        As `bnlab.norms.group.GroupNorm`. Torch's layer gives the bias for groups of one value; this arm refuses them.
+        As `bnlab.norms.group.GroupNorm`. For groups of one value torch's layer returns the bias; this arm raises an
+        error.
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        num_groups: G, divides C.
+        num_groups: G, which must divide C.
         eps: Added to the variance, inside the root; above 0.
         affine: Learn a scale and a shift per channel.
 
@@ -105,7 +106,7 @@ class TorchGroupNorm(_TorchGroups):
 
 
 class TorchLayerNorm(LayerNorm, _TorchGroups):
-    """Run torch's own LayerNorm, affine per channel: the reference arm that bnlab's is held against.
+    """Run torch's own LayerNorm, affine per channel: the reference arm for bnlab's own.
 
     torch.nn.LayerNorm learns a scale per position of an image; this is torch's group norm with one group, which
     computes the same and learns one per channel.
@@ -134,10 +135,10 @@ class TorchLayerNorm(LayerNorm, _TorchGroups):
 
 
 class TorchInstanceNorm(InstanceNorm, _TorchGroups):
-    """Run torch's own kernel for InstanceNorm: the reference arm that bnlab's is held against.
+    """Run torch's own kernel for InstanceNorm: the reference arm for bnlab's own.
 
-    It is torch's group norm with a group per channel: torch.nn.InstanceNorm2d reshapes to a batch norm and, as it
-    stands, has no affine.
+    It is torch's group norm with a group per channel: torch.nn.InstanceNorm2d reshapes to a batch norm and by
+    default has no affine.
 
     Training and eval mode are the same.
 
@@ -145,8 +146,8 @@ class TorchInstanceNorm(InstanceNorm, _TorchGroups):
         S, inside one channel of one sample: prod(S) values per statistic.
 
     Fails:
-        As `bnlab.norms.group.InstanceNorm`. Where the channels lie last, it takes a CPU two to three times as long as
-        ours, and seven in bfloat16.
+        As `bnlab.norms.group.InstanceNorm`. With the channels last, a CPU takes two to three times as long as for
+        bnlab's layer, and seven times in bfloat16.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -164,7 +165,7 @@ class TorchInstanceNorm(InstanceNorm, _TorchGroups):
 
 
 class TorchRMSNorm(RMSNorm):
-    """Run torch's own RMSNorm, with a scale per channel: the reference arm that bnlab's is held against.
+    """Run torch's own RMSNorm, with a scale per channel: the reference arm for bnlab's own.
 
     Training and eval mode are the same.
 
@@ -189,6 +190,6 @@ class TorchRMSNorm(RMSNorm):
     vectorizable: ClassVar[bool] = True
 
     def _normalize(self, x_NCS: Tensor) -> Tensor:
-        # its own weight would be one per position of an image, and of x's type
+        # rms_norm's own weight would have a value per position of an image, and x's type
         y_NCS = F.rms_norm(x_NCS, x_NCS.shape[1:], None, self.eps)
         return y_NCS if self.weight is None else (y_NCS * per_channel(self.weight, x_NCS)).to(x_NCS.dtype)

@@ -1,4 +1,4 @@
-"""Norms of the weights: the linear map before the norm is standardized, row by row, whenever it is used.
+"""Norms of the weights: the linear map before the norm is standardized, row by row, in each forward pass.
 
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW), O outputs and I inputs of a linear
 map, K its kernel.
@@ -31,14 +31,14 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class WeightStandardization(GroupNorm):
     """Standardize the weights of each output of the linear map, and its outputs by GroupNorm.
 
-    GroupNorm leaves single channels free to drift apart, which BatchNorm does not. Can the weights hold them
-    together, so that small batches do as well as large ones?
+    GroupNorm does not fix the scale of single channels, as BatchNorm does. Can the weights fix it, so that small
+    batches train as well as large ones?
 
         w_hat_o = (w_o - mean_o) / sqrt(var_o + eps),    statistics over the I * prod(K) weights of output o
         y = weight_c * (x - mean_ng) / sqrt(var_ng + eps) + bias_c,    x = w_hat * input
 
-    The layer itself is GroupNorm; the network that it stands in has the weights of the linear map before it
-    standardized (``weight_parametrization``). What is trained, decayed and kept in a checkpoint is w, as
+    The layer itself is GroupNorm; the network standardizes the weights of the linear map before it
+    (``weight_parametrization``). Training, weight decay and checkpoints use w, as
     ``linear.parametrizations.weight.original``; ``linear.weight`` is w_hat.
 
     Training and eval mode are the same.
@@ -48,13 +48,13 @@ class WeightStandardization(GroupNorm):
 
     Fails:
         The linear map's outputs have standard deviation sqrt(I * prod(K)): at placement=after a sigmoid or tanh
-        between it and the norm saturates. Weights that start below model.init_std=0.01 have a variance that eps hides,
-        and stay small. Trained weights grow without changing anything, as before BatchNorm, and the effective learning
+        between it and the norm saturates. Weights with model.init_std below 0.01 have a variance smaller than eps, and
+        stay small. Trained weights grow without changing anything, as before BatchNorm, and the effective learning
         rate falls. Built by itself, outside of a network, this is GroupNorm and no more.
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        num_groups: G, divides C. 4 divides every default width.
+        num_groups: G, which must divide C. 4 divides every default width.
         eps: Added to both variances, inside the roots; above 0.
         affine: Learn a scale and a shift per channel.
 
@@ -84,15 +84,15 @@ class WeightStandardization(GroupNorm):
 
 
 class ScaledWeightStandardization(Norm):
-    """Standardize and rescale the weights of each output of the linear map; leave its outputs alone.
+    """Standardize and rescale the weights of each output of the linear map; do not normalize its outputs.
 
     Is a norm of the activations needed, if the weights alone keep mean 0 and variance 1 at the start?
 
         w_hat_o = gain_o * gamma * (w_o - mean_o) / sqrt(max(n * var_o, eps)),    n = I * prod(K) weights of output o
         y = x,    x = w_hat * input + bias
 
-    gamma = 1/sqrt(Var f(z)), z ~ N(0, 1), makes up for the variance that the activation f in front takes away:
-    1.713 for relu. Weights of mean 0 make up for the mean that it adds. gain_o is learned, as is the linear map's bias.
+    gamma = 1/sqrt(Var f(z)), z ~ N(0, 1), corrects the variance for the activation f before the linear map: 1.713 for
+    relu. Weights of mean 0 remove the mean that f adds. gain_o is learned, as is the linear map's bias.
 
     Training and eval mode are the same.
 
@@ -101,14 +101,14 @@ class ScaledWeightStandardization(Norm):
 
     Fails:
         Only the start is normalized: nothing stops activations from growing in training, so that large learning rates
-        diverge where BatchNorm's do not (the paper adds gradient clipping). The first linear map has no activation in
-        front, and comes out with variance gamma^2. Zeros around an image (padding) are not seen by the weights'
-        statistics. Built by itself, outside of a network, it passes its input on.
+        diverge where BatchNorm's do not (the paper adds gradient clipping). The first linear map has no activation
+        before it, and its outputs have variance gamma^2. Zeros around an image (padding) are not part of the weights'
+        statistics. Built by itself, outside of a network, it returns its input.
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        activation: Name of the nonlinearity between the linear maps, which says gamma: the model's.
-        eps: The least n * var_o that is divided by, so that equal weights give 0; above 0.
+        activation: Name of the model's nonlinearity between the linear maps, which determines gamma.
+        eps: Lower bound of the divisor n * var_o, so that equal weights give 0; above 0.
 
     Shape:
         (N, C, *S) -> (N, C, *S), the input itself.
@@ -142,7 +142,7 @@ class ScaledWeightStandardization(Norm):
         )
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Return the input: the weights before it did the work."""
+        """Return the input: only the weights before it are normalized."""
         check_input(x_NCS, self.num_channels)
         return x_NCS
 
@@ -165,7 +165,7 @@ class StandardizedWeight(nn.Module):
         self.eps = eps
 
     def forward(self, weight_OIK: Tensor) -> Tensor:
-        """Return the weights that are used, in place of those that are trained."""
+        """Return the standardized weights, which the linear map uses."""
         d, var_O = _deviations(weight_OIK)
         return (d * torch.rsqrt(var_O + self.eps)).to(weight_OIK.dtype)
 
@@ -174,9 +174,9 @@ class ScaledStandardizedWeight(nn.Module):
     """Give the weights of each output mean 0 and squares that sum to (gain * gamma)^2.
 
     Args:
-        num_outputs: O.
-        gamma: What makes up for the activation in front.
-        eps: The least sum of squares that is divided by.
+        num_outputs: O, the number of outputs of the linear map.
+        gamma: Factor that corrects the variance for the activation before the linear map; above 0.
+        eps: Lower bound of the sum of squares that divides the weights; above 0.
     """
 
     ignores_row_scale: ClassVar[bool] = True
@@ -188,7 +188,7 @@ class ScaledStandardizedWeight(nn.Module):
         self.gain = nn.Parameter(torch.ones(num_outputs))
 
     def forward(self, weight_OIK: Tensor) -> Tensor:
-        """Return the weights that are used, in place of those that are trained."""
+        """Return the standardized weights, which the linear map uses."""
         d, var_O = _deviations(weight_OIK)
         scale_O = self.gamma * torch.rsqrt((var_O * d[0].numel()).clamp(min=self.eps))
         return (d * scale_O * self.gain.view(-1, *(1,) * (d.dim() - 1))).to(weight_OIK.dtype)
@@ -199,7 +199,7 @@ def variance_gain(activation: str) -> float:
     """Return 1/sqrt(Var f(z)) for z ~ N(0, 1), by 2 x 100-point Gauss-Legendre quadrature on both sides of 0.
 
     Args:
-        activation: Name of f.
+        activation: Name of f: sigmoid, tanh, relu, gelu or silu.
 
     Source:
         Brock, De & Smith 2021, arXiv:2101.08692: sqrt(2 / (1 - 1/pi)) for relu.
