@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002  (a fault is often a step that ignores what it is given)
-"""Layers with one fault each, and a healthy one that they are made of.
+"""Layers with one fault each, derived from a healthy one.
 
 Each step of `HealthyBatchNorm` is a method; a fault overrides one. `FAULTS` names for each fault the law that must find
 it, words that the verdict's cause must contain, and the other laws that the fault breaks.
@@ -26,7 +26,7 @@ def axes_of(x: Tensor) -> list[int]:
 
 
 class HealthyBatchNorm(nn.Module):
-    """As somebody would write it: no fault."""
+    """A usual BatchNorm without a fault."""
 
     def __init__(self, num_channels: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class HealthyBatchNorm(nn.Module):
 
 
 class OnlyTrainsOtherwise(HealthyBatchNorm):
-    """A base for faults of training mode alone: eval mode is lawful."""
+    """A base for faults of training mode only: eval mode is correct."""
 
     def eval_forward(self, x: Tensor) -> Tensor:
         mean, var = per_channel(self.running_mean, x), per_channel(self.running_var, x)
@@ -423,7 +423,7 @@ class ManyChannelsWrong(OnlyTrainsOtherwise):
 
 
 class PiecesMergedWrong(OnlyTrainsOtherwise):
-    """Averages the variances of pieces of 32 samples, as one that takes large inputs piece by piece may."""
+    """Averages the variances of pieces of 32 samples, as a layer that processes large inputs piece by piece may."""
 
     def var_of(self, x, mean):
         pieces = x.split(32)

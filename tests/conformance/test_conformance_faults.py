@@ -94,7 +94,7 @@ def test_there_are_faults_of_every_topic():
 
 
 class Functional(nn.Module):
-    """torch's formula behind names of Keras: old share, other shapes, other names."""
+    """torch's formula with Keras' names: momentum is the old share; other shapes, other names."""
 
     def __init__(self, width, epsilon=1e-3, decay=0.99):
         super().__init__()
@@ -134,7 +134,7 @@ def test_a_healthy_layer_is_not_accused(only):
 
 
 def test_the_example_of_a_fault_shows_that_fault_and_no_other():
-    """The layer stores the unbiased variance, which it may."""
+    """The layer also stores the unbiased variance, which is not a fault."""
     example = verdict_of(faults.NotCounted, "running update").example
     assert (example.came, example.expected) == ([0, 0, 0, 0, 0], [0, 1, 2, 3, 4])
 
@@ -203,7 +203,7 @@ class HalfTheRange(faults.OnlyTrainsOtherwise):
 
 
 @pytest.mark.slow
-def test_an_unheard_of_fault_is_said_to_be_unknown_and_shown():
+def test_an_unknown_fault_is_reported_as_unknown_and_shown():
     verdict = verdict_of(HalfTheRange, "training output")
     assert verdict.cause.startswith("no known cause explains it; the largest difference is ")
     x, came = torch.tensor(verdict.example.given), torch.tensor(verdict.example.came)

@@ -91,7 +91,7 @@ def test_a_check_leaves_the_random_numbers_of_the_caller_alone():
 
 
 class SaysTooMuch(Norm):
-    """Scales; claims the rest."""
+    """Only scales; its declarations are false."""
 
     keeps_running_statistics: ClassVar[bool] = True
     subtracts_mean: ClassVar[bool] = True

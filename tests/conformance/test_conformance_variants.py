@@ -1,4 +1,4 @@
-"""The references against NumPy and torch's own functions, since everything else is held against them."""
+"""The reference formulas against NumPy and torch's own functions."""
 
 from dataclasses import replace
 
@@ -99,7 +99,7 @@ OF_BATCH = [
     and turned.source == "batch"
     and turned.over not in {"group", "interleaved"}
 ]
-"""All but those that need what is not given here, or that change nothing in this family."""
+"""All faults except those that need running statistics or groups, or change nothing in this family."""
 
 
 @pytest.mark.parametrize("fault", OF_BATCH, ids=lambda fault: fault.cause[-40:])

@@ -1,4 +1,4 @@
-"""Somebody's own layers, which a lesson must find out about without being told anything."""
+"""A user's own layers, which declare nothing about themselves."""
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class Window(nn.Module):
 
 
 class Failing(nn.Module):
-    """Take nothing."""
+    """Raise an error for any input."""
 
     def __init__(self, num_channels: int) -> None:  # noqa: ARG002
         super().__init__()
@@ -72,7 +72,7 @@ class Failing(nn.Module):
 
 
 class Narrowing(nn.Module):
-    """Give fewer channels than came."""
+    """Return fewer channels than the input has."""
 
     def __init__(self, num_channels: int) -> None:  # noqa: ARG002
         super().__init__()
@@ -82,7 +82,7 @@ class Narrowing(nn.Module):
 
 
 class WithoutGradient(nn.Module):
-    """Give an output that no gradient goes through; start with a scale of 0."""
+    """Return an output without a gradient; start with a scale of 0."""
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class InPlace(nn.Module):
 
 
 class Whitening(nn.Module):
-    """Whiten by a triangular matrix: a value moves outputs that do not feel it the other way round."""
+    """Whiten by a triangular matrix: whether a value affects another depends on their order."""
 
     def __init__(self, num_channels: int) -> None:  # noqa: ARG002
         super().__init__()
@@ -115,7 +115,7 @@ class Whitening(nn.Module):
 
 
 class NotFinite(nn.Module):
-    """Give nothing that is a number."""
+    """Return NaN."""
 
     def __init__(self, num_channels: int) -> None:  # noqa: ARG002
         super().__init__()
@@ -125,7 +125,7 @@ class NotFinite(nn.Module):
 
 
 class Refusing(nn.Module):
-    """Refuse to be built."""
+    """Raise an error in the constructor."""
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()

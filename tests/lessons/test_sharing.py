@@ -87,7 +87,7 @@ def test_a_layer_without_gradient_is_found_out_too() -> None:
 
 @pytest.mark.parametrize("name", NORMS)
 def test_cells_with_one_number_share_and_others_do_not(name: str) -> None:
-    """Nudge one value: exactly the outputs of its cells move. Written apart from the way they are found."""
+    """Change one value: exactly the outputs of its cells change. Independent of the code that finds the cells."""
     shape = (4, 8, 2, 2)
     layer = build_norm(name, 8).double()
     sharing = find_sharing(layer, shape)

@@ -1,7 +1,4 @@
-"""BatchNorm's promises, held against float64 NumPy and against torch's own layer.
-
-The letters S1 to S10 and S24 are those of the claims that the layer's definition makes.
-"""
+"""BatchNorm's promises, compared with float64 NumPy and against torch's own layer."""
 
 import copy
 import pickle
@@ -28,7 +25,7 @@ def draw(*shape, dtype=torch.float64, seed=0):
 
 
 def shuffled(norm, seed=1):
-    """Move a norm's parameters off 1 and 0, where mistakes would not show."""
+    """Set a norm's parameters to values other than 1 and 0, at which mistakes would not show."""
     with torch.no_grad():
         for i, parameter in enumerate(norm.parameters()):
             parameter.copy_(draw(*parameter.shape, seed=seed + i) + 0.5)
@@ -54,7 +51,7 @@ def standardized(x, eps, mean=None, var=None):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("eps", [1e-5, 0.3])
 def test_training_output_is_the_articles_formula(shape, eps):
-    """S1 to S4, S10: biased variance, eps inside the root, one scale and shift per channel, shape kept."""
+    """Biased variance, eps inside the root, one scale and shift per channel, the shape of the input."""
     norm, x = shuffled(BatchNorm(3, eps=eps).double()), 2 * draw(*shape) + 3
     y = norm(x)
     expected = norm.weight.detach().numpy() * standardized(x, eps) + norm.bias.detach().numpy()
@@ -63,14 +60,13 @@ def test_training_output_is_the_articles_formula(shape, eps):
 
 
 def test_eps_inside_the_root_leaves_less_than_unit_variance():
-    """S3: the output's variance is var / (var + eps), not 1."""
+    """The output's variance is var / (var + eps), not 1."""
     x = draw(50, 2)
     var = x.var(0, correction=0)
     torch.testing.assert_close(BatchNorm(2, eps=0.5).double()(x).var(0, correction=0), var / (var + 0.5))
 
 
 def test_fresh_layer_only_standardizes():
-    """S6."""
     norm, x = BatchNorm(3).double(), draw(8, 3)
     assert torch.equal(norm.weight, torch.ones(3, dtype=torch.float64))
     assert torch.equal(norm.bias, torch.zeros(3, dtype=torch.float64))
@@ -78,7 +74,7 @@ def test_fresh_layer_only_standardizes():
 
 
 def test_undoing_the_statistics_is_the_identity_for_that_batch_only():
-    """S5: and even there only forward, since the statistics move with the input and the parameters do not."""
+    """And there only forward: the statistics change with the input, the parameters do not."""
     norm, x, other = BatchNorm(3).double(), (draw(8, 3) * 2 + 1).requires_grad_(), draw(8, 3, seed=5)
     with torch.no_grad():
         norm.weight.copy_((x.var(0, correction=0) + norm.eps).sqrt())
@@ -91,7 +87,7 @@ def test_undoing_the_statistics_is_the_identity_for_that_batch_only():
 
 
 def test_images_are_normalized_as_their_pixels_in_rows():
-    """S10: (N, C, H, W) is (N*H*W, C)."""
+    """(N, C, H, W) is treated as (N*H*W, C)."""
     images, norm = draw(5, 3, 4, 6), shuffled(BatchNorm(3).double())
     by_rows = copy.deepcopy(norm)
     rows = images.permute(0, 2, 3, 1).reshape(-1, 3)
@@ -104,7 +100,7 @@ def test_images_are_normalized_as_their_pixels_in_rows():
 @pytest.mark.parametrize("unbiased", [False, True])
 @pytest.mark.parametrize("momentum", [0.9, 0.99, 0.0, 1.0])
 def test_running_statistics_keep_the_articles_share_of_the_old_value(shape, unbiased, momentum):
-    """S7, S8: momentum is the old value's, and the variance is the biased one unless asked otherwise."""
+    """Momentum is the share of the old value, and the stored variance is the biased one by default."""
     norm = BatchNorm(3, momentum=momentum, unbiased_running_var=unbiased).double()
     mean, var = np.zeros(3), np.ones(3)
     for step in range(3):
@@ -132,7 +128,6 @@ def test_without_momentum_running_statistics_are_the_plain_average_over_batches(
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_eval_output_is_the_formula_with_running_statistics(shape):
-    """S9."""
     norm, x = shuffled(BatchNorm(3).double()), draw(*shape)
     norm.running_mean.copy_(draw(3, seed=8))
     norm.running_var.copy_(draw(3, seed=9).abs() + 0.2)
@@ -162,7 +157,7 @@ def test_training_output_does_depend_on_neighbors():
 
 
 def test_a_single_sample_has_no_batch_statistics():
-    """S24: its variance is 0 and the output the bias, so it is refused; with running statistics it passes."""
+    """Its variance is 0 and the output would be the bias: an error, but not with running statistics."""
     norm = BatchNorm(3)
     with pytest.raises(ConfigError, match="more than one value per channel in training mode"):
         norm(torch.ones(1, 3))
@@ -434,7 +429,7 @@ def test_channels_last_images_keep_their_layout_in_both_modes():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_narrow_parameters_and_buffers_lose_only_their_own_rounding(training):
-    """A layer turned to bfloat16 as a whole still computes in float32."""
+    """A layer converted to bfloat16 still computes in float32."""
     norm = shuffled(BatchNorm(3)).bfloat16().train(training)
     norm.running_mean.fill_(100.0)
     norm.running_var.fill_(0.3)
@@ -554,7 +549,7 @@ def test_a_copy_goes_on_alike_and_apart(duplicate):
 @pytest.mark.parametrize("momentum", [0.9, None])
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_stacked_layers_under_vmap_are_the_separate_layers(shape, momentum, unbiased):
-    """Outputs, buffers and gradients, over steps: this is how a sweep's runs are trained together."""
+    """Outputs, buffers and gradients over several steps, as when the runs of a sweep are trained together."""
     norms = [
         shuffled(BatchNorm(3, momentum=momentum, unbiased_running_var=unbiased).double(), seed=10 * i) for i in range(4)
     ]

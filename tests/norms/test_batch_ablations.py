@@ -1,4 +1,4 @@
-"""BatchNorm with a part left out, held against float64 NumPy."""
+"""BatchNorm with a part left out, compared with float64 NumPy."""
 
 import numpy as np
 import pytest

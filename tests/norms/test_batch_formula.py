@@ -1,4 +1,4 @@
-"""The formula of batch normalization and its gradient, held against autograd and float64."""
+"""The formula of batch normalization and its gradient, compared with autograd and float64."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def parameters(affine, bias, num_channels=3):
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
 @pytest.mark.parametrize("function", [normalize_batch, normalize_batch_for_compilers])
 def test_gradients_of_output_mean_and_variance_are_right_to_float64(shape, affine, bias, check, function):
-    """All three outputs take part: a mean or variance without a gradient would be found here."""
+    """The loss uses all three outputs, so that a mean or variance without a gradient fails."""
     assert check(lambda x, w, b: function(x, w, b, EPS), (draw(*shape), *parameters(affine, bias)))
 
 
@@ -93,7 +93,7 @@ def test_forward_over_reverse_and_vmap_of_forward_are_those_of_the_readable_form
 @pytest.mark.parametrize("stacked", ["x", "weight", "bias", "grad"])
 @pytest.mark.parametrize("innermost", [True, False])
 def test_any_one_of_the_tensors_may_be_stacked_under_vmap(stacked, innermost, monkeypatch):
-    """Whole results are put together in room made in advance, which must have the replicas' axis too."""
+    """Results are copied into an empty tensor, which must have the replicas' axis too."""
     monkeypatch.setattr(moments, "CHUNK_ELEMENTS", 20)
     x = draw(5, 2, 3).detach().movedim(2, 1) if innermost else draw(5, 3, 2).detach()
     tensors = {"x": x, "weight": draw(3).detach(), "bias": draw(3).detach(), "grad": torch.cos(x)}
@@ -227,7 +227,7 @@ def test_a_gradient_that_is_one_number_expanded_is_taken():
 
 
 def test_backward_does_not_walk_through_the_readable_formula(monkeypatch):
-    """Or the comparison of the two would compare one with itself."""
+    """Else the test that compares both ways would compare one with itself."""
 
     def refuse(*_):
         raise AssertionError

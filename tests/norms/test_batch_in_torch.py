@@ -1,4 +1,4 @@
-"""BatchNorm among the tools of PyTorch: compilers, exporters, switches set from outside, other people's state."""
+"""BatchNorm with the tools of PyTorch: compilers, exporters, attributes set from outside, states of other layers."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def outcome(layer, x):
 
 @pytest.fixture
 def eager_graphs():
-    """Compile to a graph that is run op by op: what is tested is that there is one graph, and a right one."""
+    """Compile to a graph that runs operation by operation, to test that there is one graph, and a correct one."""
     torch._dynamo.reset()
     yield {"fullgraph": True, "backend": "aot_eager"}
     torch._dynamo.reset()
@@ -94,7 +94,7 @@ def test_switched_on_tracking_starts_with_mean_0_and_variance_1_in_the_parameter
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_statistic_or_parameter_of_the_wrong_size_is_refused(name, training, size):
-    """One value would broadcast, and be wrong in silence."""
+    """One value would broadcast, and give wrong results without an error."""
     norm = BatchNorm(3).train(training)
     wrong = torch.ones(size)
     setattr(norm, name, nn.Parameter(wrong) if name in {"weight", "bias"} else wrong)
@@ -167,7 +167,7 @@ def test_a_state_of_torch_before_it_counted_batches_loads():
 
 
 def test_only_batch_norm_itself_is_made_from_torchs():
-    with pytest.raises(ConfigError, match=r"GhostBatchNorm has no layer of torch's"):
+    with pytest.raises(ConfigError, match=r"GhostBatchNorm has no counterpart in torch"):
         GhostBatchNorm.from_torch(nn.BatchNorm1d(3))
 
 

@@ -1,4 +1,4 @@
-"""The noise after BatchNorm: its distribution, its control, and where it is not."""
+"""The noise after BatchNorm: its distribution, its control, and the modes without noise."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What every relative of BatchNorm keeps: shapes, types, modes, copies, stacks and gradients.
+"""Tests of all relatives of BatchNorm: shapes, types, modes, copies, stacks and gradients.
 
 Each one's own formula is held against NumPy in a file of its own.
 """
@@ -37,7 +37,7 @@ def build(name, **options):
 
 
 def shuffled(norm, seed=1):
-    """Move parameters and running statistics off 1 and 0, where mistakes would not show."""
+    """Set parameters and running statistics to values other than 1 and 0, at which mistakes would not show."""
     with torch.no_grad():
         for i, parameter in enumerate(norm.parameters()):
             parameter.copy_(draw(*parameter.shape, seed=seed + i) + 0.5)
@@ -84,7 +84,7 @@ def test_statistics_of_half_precision_do_not_overflow(name):
 @pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("momentum", [0.9, None])
 def test_running_statistics_converge_to_the_batchs_and_eval_mode_uses_them(name, momentum):
-    """Fed the same batch for ever, eval mode does what training mode does; ghosts would have to be alike."""
+    """After many steps on the same batch, eval mode gives the output of training mode (ghosts must be equal)."""
     x = 2 * draw(4, 3, 5) + 3
     x = torch.cat([x, x]) if name == "ghost" else x
     options = {"normalize": True, "shift_spread": 0, "scale_spread": 0} if name == "batch_noisy" else {}
@@ -189,10 +189,20 @@ def test_runs_where_there_are_no_numbers(name, training, shape):
     assert (y.shape, y.dtype, y.device.type) == (shape, torch.bfloat16, "meta")
 
 
-@pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("training", [True, False])
+SLOW_TO_COMPILE = {"batch_bias_only", "batch_population", "batch_renorm", "ghost", "l1_batch"}
+"""Norms whose training mode takes half a second or more to compile."""
+
+
+@pytest.mark.parametrize(
+    ("name", "training"),
+    [
+        pytest.param(name, training, marks=[pytest.mark.slow] if training and name in SLOW_TO_COMPILE else [])
+        for training in (True, False)
+        for name in NORMS
+    ],
+)
 def test_compiled_it_gives_the_same_values_gradients_and_statistics(name, training):
-    """Over steps, since a graph might use a buffer's value from after its move. Without the code generator: aot_eager.
+    """Over several steps, since a graph might read a buffer after its update. Without the code generator: aot_eager.
 
     Those that train by running statistics break the graph in two to be right; they are refused by fullgraph=True.
     """

@@ -1,4 +1,4 @@
-"""Batch renormalization, held against Algorithm 1 in float64 NumPy, BatchNorm, and its own eval mode."""
+"""Batch renormalization, compared with Algorithm 1 in float64 NumPy, BatchNorm, and its own eval mode."""
 
 import copy
 
@@ -68,7 +68,7 @@ def test_the_lower_limit_of_r_is_one_over_the_upper():
 @pytest.mark.parametrize("shape", [(6, 3), (6, 3, 4, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_in_the_warm_up_it_is_batch_norm_to_the_last_bit(shape, dtype):
-    """Outputs, gradients and buffers, also on running statistics that are far off; and no longer after it."""
+    """Outputs, gradients and buffers, also with running statistics far from the batch's; not after the warm-up."""
     ours, batch = shuffled(BatchRenorm(3, warmup_steps=3, r_ramp_steps=0, d_ramp_steps=0)), BatchNorm(3)
     batch.load_state_dict(ours.state_dict())
     for step in range(4):

@@ -1,4 +1,4 @@
-"""Several devices in one process, held against as many layers, and against one."""
+"""Several devices in one process, compared with one layer per device, and with a single layer."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Filter response normalization and its threshold, against float64 NumPy and the paper's words."""
+"""Filter response normalization and its threshold, against float64 NumPy and the paper's formulas."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Ghost batch normalization, held against BatchNorm on each ghost by itself, and against float64 NumPy."""
+"""Ghost batch normalization, compared with BatchNorm on each ghost by itself, and against float64 NumPy."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def shuffled(norm):
 
 @pytest.fixture(params=["side by side", "one by one"])
 def way(request, monkeypatch):
-    """Take the ghosts of a small input all at once, or one by one, as those of a large one."""
+    """Normalize all ghosts at once, as for small inputs, or one by one, as for large ones."""
     if request.param == "one by one":
         monkeypatch.setattr(ghost, "CHUNK_ELEMENTS", 0)
 
@@ -92,7 +92,7 @@ def test_ghosts_share_out_every_sample_and_none_has_one_value(num_samples, ghost
 
 
 def test_the_variance_between_ghosts_is_left_out_of_the_running_variance():
-    """The card: half of the population's at 2 values per ghost and channel."""
+    """As the docstring says: half of the population's variance at 2 values per ghost and channel."""
     norm = GhostBatchNorm(1, ghost_size=2, momentum=0.0).double()
     norm(3 * draw(100_000, 1))
     assert norm.running_var.item() == pytest.approx(9 / 2, rel=0.02)
@@ -104,7 +104,7 @@ def test_ghosts_of_two_are_reduced_to_signs():
 
 
 def test_small_and_large_batches_take_different_ways(monkeypatch):
-    """Or the two ways above would be one."""
+    """Else the two ways above would be the same."""
     calls = []
     whole = ghost.normalize_batch
     monkeypatch.setattr(ghost, "normalize_batch", lambda x, *rest: calls.append(x.shape[:2]) or whole(x, *rest))

@@ -1,4 +1,4 @@
-"""Norms that stay inside one sample, held against float64 NumPy and against torch's own layers."""
+"""Norms that use one sample only, compared with float64 NumPy and against torch's own layers."""
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def test_does_what_torchs_layer_does(name, build_theirs, shape):
 
 @pytest.mark.parametrize(("name", "theirs"), [("layer", F.layer_norm), ("rms", F.rms_norm)])
 def test_on_images_layer_and_rms_reduce_over_channels_and_space(name, theirs):
-    """contract.md: with one scale and shift per channel, where torch has one per position."""
+    """With one scale and shift per channel; torch has one per position."""
     norm, x = shuffled(NORMS[name]()), draw(5, 4, 3, 2, dtype=torch.float32)
     expected = theirs(x, (4, 3, 2), eps=1e-5) * norm.weight.view(1, 4, 1, 1)
     expected = expected + norm.bias.view(1, 4, 1, 1) if name == "layer" else expected

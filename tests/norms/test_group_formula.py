@@ -1,4 +1,4 @@
-"""The formula of the norms inside one sample and its gradient, held against autograd and float64."""
+"""The formula of the norms inside one sample and its gradient, compared with autograd and float64."""
 
 import itertools
 
@@ -51,7 +51,7 @@ def values_and_gradients(function, x, weight, bias, num_groups, centered):
 def test_fast_formula_is_the_readable_one_in_value_and_gradient(
     num_groups, centered, shape, chunk_elements, layout, monkeypatch
 ):
-    """Also where the batch is cut into pieces, evenly or not."""
+    """Also if the batch is divided into pieces, of equal size or not."""
     monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
     x = 2 * draw(*shape).detach() + 1
     x = x.to(memory_format=layout) if x.dim() == 4 else x
@@ -157,7 +157,7 @@ def test_nothing_passes_and_its_gradients_are_0(shape):
 @pytest.mark.parametrize("of", ["weight", "bias", "x", "all"])
 @pytest.mark.parametrize("centered", [True, False])
 def test_a_stack_of_any_of_its_inputs_under_vmap_is_the_separate_calls(of, centered):
-    """Layers that share their input, or only their scale: what is not stacked is not batched inside either."""
+    """Layers that share their input, or only their scale: tensors that are not stacked have no replica axis."""
     stacked = {"x": draw(3, 2, 4, 5), "weight": draw(3, 4, seed=1), "bias": draw(3, 4, seed=2)}
     inputs = [value.detach() if of in {name, "all"} else value[0].detach() for name, value in stacked.items()]
     in_dims = tuple(0 if of in {name, "all"} else None for name in stacked)
@@ -209,7 +209,7 @@ def test_forward_over_reverse_and_vmap_of_forward_are_those_of_the_readable_form
 
 
 def test_backward_does_not_walk_through_the_readable_formula(monkeypatch):
-    """Or the comparison of the two would compare one with itself."""
+    """Else the test that compares both ways would compare one with itself."""
 
     def refuse(*_, **__):
         raise AssertionError

@@ -1,4 +1,4 @@
-"""Means and variances per channel, and the checks of what they are taken over."""
+"""Means and variances per channel, and the checks of their inputs."""
 
 import numpy as np
 import pytest

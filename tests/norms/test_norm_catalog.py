@@ -1,4 +1,4 @@
-"""Names, options and own classes: what `norm=...` can be."""
+"""Names, options and own classes: the values of `norm=...`."""
 
 import inspect
 import sys
@@ -65,7 +65,7 @@ def options_of(name):
 
 @pytest.fixture
 def own_module(tmp_path, monkeypatch):
-    """Write a module of the user's into the current directory; leave no trace of it in this process."""
+    """Write a user's module into the current directory, and remove it from this process at the end."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     name = f"own_norms_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(OWN)
@@ -84,7 +84,7 @@ def test_every_name_builds_a_layer_that_runs_and_says_what_it_does(name):
 
 
 def test_promises_of_the_catalog_are_true():
-    """Move the input's mean, and see which outputs follow; train a step, and see which buffers move."""
+    """Shift the input's mean and see which outputs change; train a step and see which buffers change."""
     x = torch.randn(4, 8, 3, 3)
     for name in NORMS:
         norm = build_norm(name, 8)

@@ -50,7 +50,7 @@ def test_statistics_move_as_batch_norms_do():
 
 @pytest.mark.parametrize("source", ["running", "frozen"])
 def test_the_gradient_is_that_of_an_affine_map(source):
-    """It scales by weight / sigma, and knows nothing of mean and variance; BatchNorm's sums to 0 over the batch."""
+    """It is weight / sigma times the output's gradient; BatchNorm's sums to 0 over the batch."""
     norm, x, cotangent = PopulationBatchNorm(2, source=source).double(), draw(6, 2).requires_grad_(), draw(6, 2, seed=1)
     norm.running_var.copy_(torch.tensor([4.0, 0.25]))
     with torch.no_grad():
@@ -77,7 +77,7 @@ def test_frozen_statistics_take_a_batch_of_one_and_running_ones_refuse_it():
 
 
 def test_without_a_gradient_through_the_mean_a_bias_before_it_grows_while_the_loss_stays():
-    """Ioffe & Szegedy 2015, section 2: the statistics undo the step, and the gradient asks for it again."""
+    """Ioffe & Szegedy 2015, section 2: the statistics undo each step, and the gradient repeats it."""
 
     def followed(norm):
         bias, x, course = torch.zeros(1, requires_grad=True), draw(64, 1).float(), []

@@ -1,4 +1,4 @@
-"""Precise running statistics, held against the exact moments of the whole data set in float64 NumPy."""
+"""Precise running statistics, compared with the exact moments of the whole data set in float64 NumPy."""
 
 import copy
 import itertools
@@ -110,7 +110,7 @@ def network(build=lambda: BatchNorm(5), seed=0):
 
 
 def inputs_of_norms_by_hand(model, batches, eps=1e-5):
-    """Walk the net in NumPy, every norm by the statistics of its batch; return the inputs of the three norms."""
+    """Compute the network in NumPy with batch statistics; return the inputs of the three norms."""
     seen = ([], [], [])
     for x in batches:
         z = x.numpy()
@@ -124,7 +124,7 @@ def inputs_of_norms_by_hand(model, batches, eps=1e-5):
 
 @pytest.mark.parametrize("name", RELATIVES)
 def test_layers_of_a_network_meet_inputs_normalized_by_batch_statistics(name):
-    """Also where training mode normalizes by running statistics, which are far off before."""
+    """Also for norms that train with running statistics, which are far from the population's before."""
     model, batches = network(lambda: build_norm(name, 5, **RELATIVES[name])), uneven()
     for norm in (model[1], model[4], model[7]):
         norm.running_mean.fill_(100.0)
@@ -136,7 +136,7 @@ def test_layers_of_a_network_meet_inputs_normalized_by_batch_statistics(name):
 
 
 def test_eval_loss_after_a_short_training_falls_to_that_of_batch_statistics():
-    """Experiment 11: at momentum 0.99 and 20 steps 0.82 of the running statistics still is their start."""
+    """At momentum 0.99 and after 20 steps, 0.82 of the running statistics is still their initial value."""
     model = network(lambda: BatchNorm(5, momentum=0.99))
     x = 3 * draw(512, 3) + 2
     labels = (x[:, 0] > 2).long()
@@ -186,7 +186,7 @@ def test_a_layer_that_is_not_reached_keeps_what_it_had():
 
 
 class Counting(nn.Module):
-    """Somebody's layer with a buffer of its own that moves in training mode, and noise."""
+    """A user's layer with a buffer of its own that training changes, and with noise."""
 
     def __init__(self):
         super().__init__()
@@ -255,7 +255,7 @@ def test_empty_batches_count_for_nothing():
 
 
 class MeanSquare(nn.Module):
-    """Somebody's layer with a statistic of another kind."""
+    """A user's layer with another kind of statistic."""
 
     keeps_running_statistics = True
 
@@ -300,7 +300,7 @@ def test_no_values_are_refused_and_change_nothing(batches, what):
 
 
 def test_statistics_of_single_samples_are_refused():
-    """Their average is no moment of the population, which is what this sets."""
+    """Their average is not a moment of the population."""
     with pytest.raises(ConfigError, match="InstanceNorm1d averages those of single samples"):
         precise_batch_stats(nn.InstanceNorm1d(3, track_running_stats=True), [torch.randn(4, 3, 5)])
 

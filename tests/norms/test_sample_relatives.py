@@ -1,4 +1,4 @@
-"""What every norm outside of the batch family must bear: types, layouts, devices, stacking, copying, compiling."""
+"""Tests of all norms outside the batch family: types, layouts, devices, stacking, copying, compiling."""
 
 import copy
 import pickle

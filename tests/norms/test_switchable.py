@@ -1,4 +1,4 @@
-"""Switchable normalization: its three kinds of statistics against the three norms, its mixture, its running part."""
+"""Switchable normalization: its kinds of statistics against the three norms, its mixture, its running statistics."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_with_all_weight_on_one_kind_it_is_that_norm(kind, alone):
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3, 2)])
 @pytest.mark.parametrize("momentum", [0.9, 0.25, 0.0, 1.0, None])
 def test_running_statistics_move_as_batch_norms_do(shape, momentum):
-    """momentum is the share of the old value, the variance is the biased one: what tests/norms/test_batch.py pins."""
+    """Momentum is the share of the old value, and the stored variance is the biased one, as for BatchNorm."""
     norm, theirs = build(momentum=momentum), BatchNorm(4, momentum=momentum).double()
     for step in range(3):
         x = draw(*shape, seed=step) * (step + 1) + step

@@ -26,7 +26,7 @@ LAYERS = {
     nn.InstanceNorm3d: 6,
     nn.RMSNorm: 6,
 }
-"""Torch's layer -> how many cases there are at least, lest a new torch leaves us testing nothing."""
+"""Torch's layer -> smallest number of cases, so that the test fails if a new torch has none."""
 
 
 def cases(layer_class, training):
@@ -44,7 +44,7 @@ def cases(layer_class, training):
 
 
 def why_not(theirs, x):
-    """Return why ours has no such case, or None."""
+    """Return why bnlab's layer has no such case, or None."""
     if isinstance(theirs, nn.modules.instancenorm._InstanceNorm):
         if x.dim() == theirs._get_no_batch_dim():
             return "no batch axis: a bnlab norm takes (N, C, *S)"
@@ -54,7 +54,7 @@ def why_not(theirs, x):
 
 
 def equivalent(theirs):
-    """Return our layer with their parameters, and the shape in which it takes their input."""
+    """Return bnlab's layer with torch's parameters, and the shape in which it takes the input."""
     shape = None
     if isinstance(theirs, nn.modules.batchnorm._BatchNorm):
         return BatchNorm.from_torch(theirs), shape

@@ -1,4 +1,4 @@
-"""Norms of the weights: what goes through the parametrization, and the gain that makes up for an activation."""
+"""Norms of the weights: the parametrization, and the gain that corrects for an activation."""
 
 import math
 
@@ -107,7 +107,7 @@ def test_gain_of_relu_is_the_papers():
 
 @pytest.mark.parametrize("activation", FUNCTIONS)
 def test_behind_the_activation_a_linear_map_keeps_variance_1(activation):
-    """The claim itself, by simulation: weights of mean 0 and the gain make up for what the activation does."""
+    """By simulation: weights of mean 0 and the gain correct mean and variance for the activation."""
     a = torch.from_numpy(FUNCTIONS[activation](draw(4000, 300).numpy()))
     standardize = ScaledWeightStandardization(200, activation=activation).weight_parametrization().double()
     outputs = a @ standardize(draw(200, 300, seed=1)).T
