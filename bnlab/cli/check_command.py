@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 STYLE_OF = {"holds": "green", "does not hold": "bold red", "does not apply": "dim"}
 
 
-def _names(incomplete: str) -> list[str]:
-    """Return the names of norms that begin so."""
+def complete_norm(incomplete: str) -> list[str]:
+    """Return the names of norms that begin with the word typed so far."""
     return [name for name in known_options(search_folders(None))["norm"] if name.startswith(incomplete)]
 
 
@@ -32,8 +32,8 @@ def check(
         str | None,
         typer.Argument(
             metavar="[NAME | package.module:Class]",
-            help="A norm of `bnlab list norms`, or any layer by the place of its class. None: all norms of bnlab.",
-            autocompletion=_names,
+            help="A norm of `bnlab list norms`, or any layer, as package.module:Class. Without it: all norms of bnlab.",
+            autocompletion=complete_norm,
             show_default=False,
         ),
     ] = None,
@@ -46,7 +46,7 @@ def check(
         typer.Option(
             "--like",
             metavar="batch|layer|group|instance|rms",
-            help="The family whose laws it is held against (what it declares; else batch).",
+            help="The family whose laws apply (default: the family that the layer declares, else batch).",
         ),
     ] = None,
     only: Annotated[
@@ -59,17 +59,17 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Hold a normalization layer, ours or yours, against the laws of its family; name the likely cause of a fault.
+    """Test a normalization layer, bnlab's or your own, against the laws of its family; name likely causes of faults.
 
-    [bold]bnlab check batch[/]: one of bnlab's own
+    [bold]bnlab check batch[/]: a norm of bnlab
 
-    [bold]bnlab check torch.nn:GroupNorm norm.num_groups=2 --like group[/]: somebody else's
+    [bold]bnlab check torch.nn:GroupNorm norm.num_groups=2 --like group[/]: a layer of another library
 
-    [bold]bnlab check my_layers:MyBatchNorm[/]: yours, looked for in the current folder too
+    [bold]bnlab check my_layers:MyBatchNorm[/]: your own, found in the current folder too
 
     [bold]bnlab check my_layers:MyBatchNorm --only "running update"[/]: one law, in a fraction of the time
 
-    Exit code 0 if every law holds, 1 if one does not, 2 if what was typed is wrong.
+    Exit code 0 if every law holds, 1 if one does not, 2 if the input is wrong.
     """
     settings = read_options(options or [])
     from bnlab.conformance.laws import LAWS, check_named
@@ -87,7 +87,7 @@ def check(
 
 
 def _print(reports: "Sequence[Report]", laws: "Sequence[Law]", *, whole: bool, as_json: bool) -> None:
-    """Print one layer, or the whole catalog."""
+    """Print the report of one layer, or of the whole catalog."""
     if as_json:
         rows = [report.as_dict() for report in reports]
         whole_row = {"holds": all(row["holds"] for row in rows), "layers": rows}
@@ -99,10 +99,10 @@ def _print(reports: "Sequence[Report]", laws: "Sequence[Law]", *, whole: bool, a
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:
-    """Return the options that words such as ``norm.eps=1e-3`` set, with the types of YAML.
+    """Return the options in words such as ``norm.eps=1e-3``, with the types of YAML.
 
     Raises:
-        BadParameter: A word of another form.
+        BadParameter: A word has another form.
 
     Example:
         >>> read_options(["norm.num_groups=2", "norm.eps=1e-3", "norm.affine=false"])
@@ -120,7 +120,7 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
 
 def _value_of(text: str) -> Any:
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML takes 1e-3 for a word
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML reads 1e-3 as text
     except (ValueError, yaml.YAMLError):
         pass
     try:
@@ -130,8 +130,8 @@ def _value_of(text: str) -> Any:
 
 
 def _one(report: "Report", laws: "Sequence[Law]") -> list[RenderableType]:
-    """Return what is printed of one layer."""
-    family = f"held against the laws of {report.like} normalization" if report.like else "with a formula of its own"
+    """Return the printed parts of one layer's report."""
+    family = f"tested against the laws of {report.like} normalization" if report.like else "with a formula of its own"
     table = new_table("law", "verdict", "what it says")
     for law in laws:
         verdict = report.verdicts[law.name]
@@ -147,7 +147,7 @@ def _one(report: "Report", laws: "Sequence[Law]") -> list[RenderableType]:
 
 
 def _all(reports: "Sequence[Report]", laws: "Sequence[Law]", out: Console) -> list[RenderableType]:
-    """Return what is printed of the whole catalog: a row per norm, and per topic a mark per law."""
+    """Return the printed parts for the whole catalog: a row per norm, with a mark per law, by topic."""
     marks = ("✓", "✗", "·") if out.encoding.lower().startswith("utf") else ("+", "x", ".")
     mark_of = dict(zip(STYLE_OF, marks, strict=True))
     topics = list(dict.fromkeys(law.topic for law in laws))

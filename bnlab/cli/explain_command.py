@@ -6,17 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnlab.cli.check_command import read_options
+from bnlab.cli.check_command import complete_norm, read_options
 from bnlab.cli.consoles import ERR, OUT
-from bnlab.config.folders import known_options, search_folders
 
 if TYPE_CHECKING:
     from bnlab.lessons.explanation import Explanation
-
-
-def _names(incomplete: str) -> list[str]:
-    """Return the names of norms that begin so."""
-    return [name for name in known_options(search_folders(None))["norm"] if name.startswith(incomplete)]
 
 
 def explain(
@@ -24,8 +18,8 @@ def explain(
         str,
         typer.Argument(
             metavar="NAME | package.module:Class",
-            help="A norm of `bnlab list norms`, or any layer by the place of its class.",
-            autocompletion=_names,
+            help="A norm of `bnlab list norms`, or any layer, as package.module:Class.",
+            autocompletion=complete_norm,
             show_default=False,
         ),
     ],
@@ -36,7 +30,9 @@ def explain(
     shape: Annotated[
         str | None,
         typer.Option(
-            metavar="N,C,...", help="Of the input; without it a small one that the norm can take.", show_default=False
+            metavar="N,C,...",
+            help="Shape of the input. Default: a small shape that the norm accepts.",
+            show_default=False,
         ),
     ] = None,
     svg: Annotated[
@@ -45,7 +41,7 @@ def explain(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")] = False,
 ) -> None:
-    """Explain a norm with numbers: its axes, forward, backward, running statistics, train against eval.
+    """Explain a norm with numbers: axes, forward, backward, running statistics, training against eval mode.
 
     [bold]bnlab explain batch[/]: every number of a small batch
 

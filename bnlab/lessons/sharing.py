@@ -95,7 +95,7 @@ def run_layer(layer: nn.Module, x_NCS: Tensor, training: bool = True, seed: int 
             y_NCS = layer(x_NCS.clone())  # a layer may write into its input
     except ConfigError:
         raise
-    except Exception as error:  # somebody's own layer may raise anything
+    except Exception as error:  # a user's own layer may raise anything
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"{type(layer).__name__} cannot take a float64 input of shape {tuple(x_NCS.shape)}: {said.rstrip('.')}. "
