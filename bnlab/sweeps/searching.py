@@ -272,7 +272,12 @@ class _Searching:
                     typed(one.params), **facts, seed=one.user_attrs.get("seed", 0), value=one.value, pruned_at=pruned_at
                 )
         trials |= {one.shown: one.outcome for one in self.open.values() if one.outcome is not None}
-        reasons = {trial.run: trial.problem for trial in trials.values() if trial.run and trial.problem}
+        reasons: dict[str, str] = {}
+        for trial in trials.values():
+            if trial.run and trial.pruned_at is not None:
+                reasons[trial.run] = f"stopped early after step {trial.pruned_at}"
+            elif trial.run and trial.problem:
+                reasons[trial.run] = trial.problem
         reasons |= self.pool.problems()
         summaries = read_summaries(self.search.folder, self.seeds)
         return SearchResult(SweepResult(self.search.folder, summaries, reasons), dict(sorted(trials.items())), problem)
