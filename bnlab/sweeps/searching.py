@@ -29,7 +29,7 @@ from bnlab.training.interruption import Interruption
 
 @dataclass
 class _OpenTrial:
-    """A trial that has not been told.
+    """A trial of which Optuna has not been told the outcome.
 
     Attributes:
         number: Its number in the study.
@@ -38,8 +38,8 @@ class _OpenTrial:
         config: The config of its run; None where no run can have its settings.
         judge: Says at which step the trial is stopped early; None: it never is.
         reported: Validation losses that the study has, by step.
-        outcome: What is to be told of it; None: not known yet.
-        is_told: Whether it was told by an earlier call, and only the folder of its run has been lost since.
+        outcome: The trial with its outcome, which Optuna is to be told; None: it has not ended.
+        is_told: Whether an earlier call told the outcome, and only the folder of the run has been lost since.
     """
 
     number: int
@@ -139,14 +139,14 @@ class _Searching:
 
     @property
     def _is_stopped(self) -> bool:
-        """Whether no further trial is chosen or told: then it can be continued as if it had not been stopped."""
+        """Whether no trial is chosen and no outcome told any more: then the search can be continued to the same end."""
         return self.interruption.is_asked or self.pool.parts.is_stopped
 
     def _wanted(self) -> list[_OpenTrial]:
         return [one for one in self.open.values() if one.outcome is None]
 
     def _resume(self) -> None:
-        """Take up the trials of earlier calls: those that were not told, and those whose run has been lost."""
+        """Take up the trials of earlier calls that have no outcome, and those whose run has been lost."""
         states = self.study.states
         trials = self.study.trials()
         done = [trial for trial in trials if trial.state.is_finished()]
@@ -247,7 +247,7 @@ class _Searching:
             self.pool.parts.take({"trial": one.shown, **asdict(one.outcome)})
 
     def _tell_first(self) -> bool:
-        """Tell the first trial that has not been told, if it has ended; return whether it has."""
+        """Tell Optuna the outcome of the first open trial, if that has ended; return whether it has."""
         one = self.open[min(self.open)] if self.open else None
         if one is None or one.outcome is None or self._is_stopped:
             return False
