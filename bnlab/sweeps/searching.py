@@ -151,7 +151,8 @@ class _Searching:
         trials = self.study.trials()
         done = [trial for trial in trials if trial.state.is_finished()]
         self.num_waiting = sum(trial.state == states.WAITING for trial in trials)
-        self.num_chosen = len([one for one in trials if "repeats" not in one.user_attrs]) - self.num_waiting
+        chosen = [trial for trial in trials if trial.state != states.WAITING]
+        self.num_chosen = sum("repeats" not in trial.user_attrs for trial in chosen)
         values = [trial.value for trial in done if trial.state == states.COMPLETE]
         if done:
             self.pool.parts.take({"told": len(done), "best": min(values, default=None)})
@@ -179,10 +180,8 @@ class _Searching:
             if self.num_waiting == 0 and self.num_chosen >= self.search.num_trials:
                 return
             number = self.study.choose()
-            if self.num_waiting:
-                self.num_waiting -= 1
-            else:
-                self.num_chosen += 1
+            self.num_waiting = max(0, self.num_waiting - 1)  # those that wait come first
+            self.num_chosen += self.study.root(number) == number
             self._open(number)
 
     def _open(self, number: int, *, is_told: bool = False) -> None:

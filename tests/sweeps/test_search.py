@@ -256,6 +256,19 @@ def test_a_run_that_fails_is_a_failed_trial_and_the_search_continues() -> None:
     assert [trial.chosen for trial in outcomes(again)] == [trial.chosen for trial in outcomes(result)]
 
 
+def test_a_search_that_is_killed_while_it_tries_failures_again_chooses_nothing_new() -> None:
+    failing = run_search(SEARCH, backend=PretendedRuns(fails=["none"]))
+    failed = [trial.run for trial in outcomes(failing) if trial.problem]
+    assert len(failed) > 2
+    with pytest.raises(Killed):
+        run_search(SEARCH, backend=PretendedRuns(killed_after=7))
+    backend = PretendedRuns()
+    again = run_search(SEARCH, backend=backend)
+    assert set(backend.submitted) <= set(failed)
+    assert [trial.run for trial in outcomes(again)] == [trial.run for trial in outcomes(failing)]
+    assert {trial.problem for trial in outcomes(again)} == {None}
+
+
 def test_a_run_that_fails_is_tried_again_as_often_as_asked() -> None:
     backend = PretendedRuns(fails=["none"])
     result = run_search(SEARCH, backend=backend, retries=2)
