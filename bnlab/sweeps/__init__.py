@@ -11,5 +11,6 @@ The way of ``bnlab sweep norm=batch,none seed=0,1``, from its words to its resul
 7. parts_folder: workers write progress, the sweep reads it and shows it between two calls of backend.watch.
 8. A part has ended: the runs' folders say which runs have a result; the others move in the table, and back to 4.
 9. No run is left that may be trained: read the results from the runs' folders.
-A search (search, searching, run_pool) takes the same way from 5 on, with one run per part, chosen by Optuna.
+A search (search, searching, run_pool) takes the same way from 5 on, with one run per part, chosen by Optuna:
+search_words and samplers say how, optuna_study keeps the trials, trials reads their outcomes from the runs' folders.
 """

@@ -2,8 +2,8 @@
 
 A search that was cut off continues from its study and chooses what it would have chosen anyway, because nothing that is
 chosen depends on the time at which results arrive. The sampler of a trial is built anew for it, from the seed and the
-number of the trial, and sees the trials that were told before. The pruner of a trial is built anew, too, and compares
-the trial with those that were told before it was chosen.
+number of the trial, and sees the outcomes that were told before. The pruner of a trial is built anew, too, and compares
+the trial with those whose outcomes were told before it was chosen.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from bnlab.sweeps.samplers import SeededSampler, import_optuna, suggest, typed
 class Judge:
     """Says at which step the pruner stops a trial.
 
-    The trial is compared with the trials that were told before it was chosen, in a study in memory. So the answer
-    depends on its own losses and on theirs, and not on which of several trials in training is faster.
+    The trial is compared with the trials whose outcomes were told before it was chosen, in a study in memory. So the
+    answer depends on its losses and on theirs, and not on which of several trials in training is faster.
 
     Args:
         pruner: A pruner of Optuna's, built for this trial.
         study_name: The name of the study: ``hyperband`` draws the bracket of a trial from it and the trial's number.
-        earlier: The trials with lower numbers, in order; None for one that was not told yet.
+        earlier: The trials with lower numbers, in order; None for a trial whose outcome was not told.
 
     Attributes:
         pruned_at: The step at which the trial is stopped, or None.
@@ -137,11 +137,11 @@ class OptunaStudy:
             return typed({axis.key: suggest(trial, axis) for axis in self._axes})
 
     def judge(self, number: int, told: int) -> Judge | None:
-        """Return who says whether a trial is stopped early; None: it never is.
+        """Return a judge that says whether a trial is stopped early; None: no trial is.
 
         Args:
             number: The number of the trial.
-            told: Trials with a lower number than this had been told when it was chosen.
+            told: The outcomes of all trials with a lower number than this were told when the trial was chosen.
         """
         if self._build_pruner is None:
             return None

@@ -29,7 +29,7 @@ from bnlab.training.interruption import Interruption
 
 @dataclass
 class _OpenTrial:
-    """A trial that has not been told.
+    """A trial of which Optuna has not been told the outcome.
 
     Attributes:
         number: Its number in the study.
@@ -38,8 +38,8 @@ class _OpenTrial:
         config: The config of its run; None where no run can have its settings.
         judge: Says at which step the trial is stopped early; None: it never is.
         reported: Validation losses that the study has, by step.
-        outcome: What is to be told of it; None: not known yet.
-        is_told: Whether it was told by an earlier call, and only the folder of its run has been lost since.
+        outcome: The trial with its outcome, which Optuna is to be told; None: it has not ended.
+        is_told: Whether an earlier call told the outcome, and only the folder of the run has been lost since.
     """
 
     number: int
@@ -139,19 +139,20 @@ class _Searching:
 
     @property
     def _is_stopped(self) -> bool:
-        """Whether no further trial is chosen or told: then it can be continued as if it had not been stopped."""
+        """Whether no trial is chosen and no outcome told any more: then the search can be continued to the same end."""
         return self.interruption.is_asked or self.pool.parts.is_stopped
 
     def _wanted(self) -> list[_OpenTrial]:
         return [one for one in self.open.values() if one.outcome is None]
 
     def _resume(self) -> None:
-        """Take up the trials of earlier calls: those that were not told, and those whose run has been lost."""
+        """Take up the trials of earlier calls that have no outcome, and those whose run has been lost."""
         states = self.study.states
         trials = self.study.trials()
         done = [trial for trial in trials if trial.state.is_finished()]
         self.num_waiting = sum(trial.state == states.WAITING for trial in trials)
-        self.num_chosen = len([one for one in trials if "repeats" not in one.user_attrs]) - self.num_waiting
+        chosen = [trial for trial in trials if trial.state != states.WAITING]
+        self.num_chosen = sum("repeats" not in trial.user_attrs for trial in chosen)
         values = [trial.value for trial in done if trial.state == states.COMPLETE]
         if done:
             self.pool.parts.take({"told": len(done), "best": min(values, default=None)})
@@ -179,10 +180,8 @@ class _Searching:
             if self.num_waiting == 0 and self.num_chosen >= self.search.num_trials:
                 return
             number = self.study.choose()
-            if self.num_waiting:
-                self.num_waiting -= 1
-            else:
-                self.num_chosen += 1
+            self.num_waiting = max(0, self.num_waiting - 1)  # those that wait come first
+            self.num_chosen += self.study.root(number) == number
             self._open(number)
 
     def _open(self, number: int, *, is_told: bool = False) -> None:
@@ -247,7 +246,7 @@ class _Searching:
             self.pool.parts.take({"trial": one.shown, **asdict(one.outcome)})
 
     def _tell_first(self) -> bool:
-        """Tell the first trial that has not been told, if it has ended; return whether it has."""
+        """Tell Optuna the outcome of the first open trial, if that has ended; return whether it has."""
         one = self.open[min(self.open)] if self.open else None
         if one is None or one.outcome is None or self._is_stopped:
             return False
@@ -272,7 +271,12 @@ class _Searching:
                     typed(one.params), **facts, seed=one.user_attrs.get("seed", 0), value=one.value, pruned_at=pruned_at
                 )
         trials |= {one.shown: one.outcome for one in self.open.values() if one.outcome is not None}
-        reasons = {trial.run: trial.problem for trial in trials.values() if trial.run and trial.problem}
+        reasons: dict[str, str] = {}
+        for trial in trials.values():
+            if trial.run and trial.pruned_at is not None:
+                reasons[trial.run] = f"stopped early after step {trial.pruned_at}"
+            elif trial.run and trial.problem:
+                reasons[trial.run] = trial.problem
         reasons |= self.pool.problems()
         summaries = read_summaries(self.search.folder, self.seeds)
         return SearchResult(SweepResult(self.search.folder, summaries, reasons), dict(sorted(trials.items())), problem)

@@ -72,7 +72,6 @@ def test_a_dry_run_says_what_would_be_searched_and_makes_nothing(bnlab_says: Say
     assert "4 trials in" in answer.err
     assert "the best trial will be the luckiest. Give one seed" in answer.err
     assert not Path("runs").exists()
-    assert bnlab_says("sweep", *SEARCH, LR, "--dry-run", "--quiet").err == ""
 
 
 @pytest.mark.slow
@@ -114,6 +113,7 @@ def test_a_line_says_what_became_of_a_trial(capsys: pytest.CaptureFixture[str]) 
     ]
 
 
+@pytest.mark.slow
 def test_a_database_that_is_not_there_is_told_in_one_sentence(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SEARCH, LR, "hydra.sweeper.storage=trials.db")
     assert (answer.status, answer.out) == (2, "")

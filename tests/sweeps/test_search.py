@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from pretended_runs import EVALUATIONS, Killed, PretendedRuns, loss_at
 
-import bnlab
 from bnlab.config.grammar import Axis
-from bnlab.errors import ConfigError, RunBusyError, RunError
+from bnlab.errors import ConfigError, RunBusyError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.sweeps import searching
@@ -22,7 +21,7 @@ from bnlab.sweeps.samplers import OLDEST, PRUNERS
 from bnlab.sweeps.search import JOURNAL, Search
 from bnlab.sweeps.search_words import Method
 from bnlab.sweeps.searching import run_search
-from bnlab.sweeps.trials import SearchResult, Trial, objective
+from bnlab.sweeps.trials import SearchResult, Trial
 
 optuna = pytest.importorskip(
     "optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDEST}: pip install 'bnlab[optuna]'"
@@ -257,6 +256,19 @@ def test_a_run_that_fails_is_a_failed_trial_and_the_search_continues() -> None:
     assert [trial.chosen for trial in outcomes(again)] == [trial.chosen for trial in outcomes(result)]
 
 
+def test_a_search_that_is_killed_while_it_tries_failures_again_chooses_nothing_new() -> None:
+    failing = run_search(SEARCH, backend=PretendedRuns(fails=["none"]))
+    failed = [trial.run for trial in outcomes(failing) if trial.problem]
+    assert len(failed) > 2
+    with pytest.raises(Killed):
+        run_search(SEARCH, backend=PretendedRuns(killed_after=7))
+    backend = PretendedRuns()
+    again = run_search(SEARCH, backend=backend)
+    assert set(backend.submitted) <= set(failed)
+    assert [trial.run for trial in outcomes(again)] == [trial.run for trial in outcomes(failing)]
+    assert {trial.problem for trial in outcomes(again)} == {None}
+
+
 def test_a_run_that_fails_is_tried_again_as_often_as_asked() -> None:
     backend = PretendedRuns(fails=["none"])
     result = run_search(SEARCH, backend=backend, retries=2)
@@ -360,36 +372,6 @@ def test_a_database_that_is_not_there_is_told_in_one_sentence_before_any_folder_
             run_search(replace(SEARCH, method=replace(SEARCH.method, storage=url)), backend=PretendedRuns())
         assert "\n" not in str(refusal.value)
     assert not Path("runs").exists()
-
-
-def folder_of(*words: str) -> RunFolder:
-    return RunFolder(Path(bnlab.train([*QUICK, *words]).folder))
-
-
-def test_the_objective_of_a_run_that_finished_is_its_validation_loss_at_the_end() -> None:
-    folder = folder_of("optim.lr=0.3")
-    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
-    losses = [one["values"]["loss"] for one in lines if one["kind"] == "eval" and one["split"] == "validation"]
-    assert len(losses) > 1
-    assert objective(folder) == losses[-1] < losses[0]
-
-
-def test_the_objective_of_a_run_that_diverged_is_its_loss_at_the_start() -> None:
-    folder = folder_of("optim.lr=1e30", "norm=none")
-    assert folder.read_status() == "diverged"
-    standing = objective(folder_of("optim.lr=1e-30", "norm=none"))  # trained as good as not at all
-    assert objective(folder) == pytest.approx(standing, rel=1e-6)
-
-
-def test_a_run_without_a_number_has_no_objective() -> None:
-    folder = folder_of("optim.lr=1e30", "norm=none")
-    records = folder.path / "metrics.jsonl"
-    lines = records.read_text().splitlines(keepends=True)
-    records.write_text("".join(line for line in lines if '"eval"' not in line))
-    with pytest.raises(RunError, match="the run diverged, and its validation loss at the start is not a number either"):
-        objective(folder)
-    with pytest.raises(RunError, match="the run has no result"):
-        objective(RunFolder(Path("runs/s/nowhere")))
 
 
 def test_what_a_view_is_shown() -> None:

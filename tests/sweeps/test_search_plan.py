@@ -9,7 +9,7 @@ from bnlab.errors import ConfigError
 from bnlab.sweeps.plan import is_search, plan_sweep
 from bnlab.sweeps.samplers import OLDEST, PRUNERS, SAMPLERS, build_pruner, build_sampler
 from bnlab.sweeps.search import Search, plan_search
-from bnlab.sweeps.search_words import Method
+from bnlab.sweeps.search_words import Method, method_of, read_sweeper
 
 pytest.importorskip("optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDEST}: pip install 'bnlab[optuna]'")
 
@@ -70,13 +70,13 @@ def test_a_sweeper_that_is_not_known_is_refused() -> None:
         plan_search([*QUICK, LR, "hydra/sweeper=optnua"])
 
 
+def method(*words: str) -> Method:
+    return method_of(read_sweeper(words)[0])
+
+
 def test_the_words_say_how_a_search_chooses() -> None:
-    assert planned(LR).method == Method("tpe")
-    assert (planned(LR).num_trials, planned(LR).num_at_a_time) == (20, 2)
-    assert planned(LR, jobs=5).num_at_a_time == 5
-    assert planned(LR, "hydra.sweeper.n_jobs=3", jobs=5).num_at_a_time == 3
-    search = planned(
-        LR,
+    assert method("hydra/sweeper=optuna") == Method("tpe")
+    assert method(
         "hydra/sweeper/sampler=nsgaii",
         "hydra.sweeper.sampler.population_size=9",
         "hydra.sweeper.sampler.seed=7",
@@ -85,20 +85,31 @@ def test_the_words_say_how_a_search_chooses() -> None:
         "hydra.sweeper.direction=minimize",
         "hydra.sweeper.storage=sqlite:///trials.db",
         "hydra.sweeper.study_name=mine",
-    )
-    assert search.method == Method(
-        "nsgaii", {"population_size": 9}, 7, "median", {"n_warmup_steps": 50}, "sqlite:///trials.db", "mine"
-    )
+    ) == Method("nsgaii", {"population_size": 9}, 7, "median", {"n_warmup_steps": 50}, "sqlite:///trials.db", "mine")
     assert not Path("trials.db").exists()
-    assert planned(LR, "hydra.sweeper.sampler.seed=null").method.seed == 0
+    assert method("hydra.sweeper.sampler.seed=null").seed == 0
+    assert method("hydra/sweeper/pruner=hyperband", "hydra.sweeper.sampler=random") == Method(
+        "random", pruner="hyperband"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "jobs", "expected"),
+    [([], None, (20, 2)), ([], 5, (20, 5)), (["hydra.sweeper.n_jobs=3", "hydra.sweeper.n_trials=7"], 5, (7, 3))],
+)
+def test_the_words_say_how_many_trials_there_are(words: list[str], jobs: int | None, expected: tuple[int, int]) -> None:
+    search = planned(LR, *words, jobs=jobs)
+    assert (search.num_trials, search.num_at_a_time) == expected
 
 
 def test_an_interval_has_numbers_of_its_settings_own_type() -> None:
     depth, rate = planned("model.depth=interval(1,3)", "optim.lr=interval(1,3)").axes
     assert (depth.values, depth.is_real_interval) == (("1", "3"), False)
     assert (rate.values, rate.is_real_interval) == (("1.0", "3.0"), True)
-    every = planned("model.depth=interval(1,3)", "norm=batch,none", "hydra.sweeper.sampler=grid")
-    assert every.num_trials == 6
+
+
+def test_a_grid_has_no_more_trials_than_combinations() -> None:
+    assert planned("model.depth=interval(1,3)", "norm=batch,none", "hydra.sweeper.sampler=grid").num_trials == 6
 
 
 def test_a_seed_that_is_searched_is_warned_of() -> None:
@@ -106,7 +117,11 @@ def test_a_seed_that_is_searched_is_warned_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("tpe", {"n_startup_trials": 3, "constant_liar": False}), ("cmaes", {"x0": {"optim.lr": 1}})]
+    ("name", "options"),
+    [
+        ("tpe", {"n_startup_trials": 3, "constant_liar": False}),
+        pytest.param("cmaes", {"x0": {"optim.lr": 1}}, marks=pytest.mark.slow),
+    ],
 )
 def test_options_reach_the_sampler(name: str, options: dict[str, Any]) -> None:
     if name == "cmaes":

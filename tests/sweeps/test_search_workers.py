@@ -139,13 +139,16 @@ def test_a_search_that_is_killed_ends_as_one_that_was_not(after: int) -> None:
     words += ["hydra.sweeper.sampler.n_startup_trials=2", "hydra.sweeper.pruner=median"]
     words += ["hydra.sweeper.pruner.n_startup_trials=2", "train.eval_every=20"]
     whole = search(*words, runs="whole")
-    command = [sys.executable, "-m", "bnlab", "sweep", *words_of(*words), "--jobs", "2"]
+    program = "from bnlab.cli.app import main; main()"
+    command = [sys.executable, "-c", program, "sweep", *words_of(*words), "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + PATIENCE_S
         while len(metrics()) < after and time.monotonic() < deadline:
             time.sleep(0.02)
+        assert process.poll() is None
         process.kill()
+    assert len(metrics()) >= after
     continued = search(*words)
     assert outcomes(continued) == outcomes(whole)
     assert [trial.pruned_at for trial in continued.trials.values()] == [one.pruned_at for one in whole.trials.values()]
