@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from fake_sweep import run_folder
-from written_runs import write_runs
+from written_runs import write_planned, write_runs
 
 from bnlab.results.arms import Arm, SweepArms, label_of
 from bnlab.results.sweep import read_sweep
+from bnlab.sweeps.plan import plan_sweep
 
 
 def arms_in(folder: Path) -> SweepArms:
@@ -288,3 +289,13 @@ def test_of_two_runs_with_the_same_settings_the_one_that_ended_enters(tmp_path: 
     (other / "manifest.json").write_text((other / "manifest.json").read_text().replace(', "x": 1', ""))
     (arm,) = arms_in(tmp_path).arms
     assert arm.cells[0].mean("loss").value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("swept", ["norm=batch,none", "seed=0,1"])
+def test_a_sweep_in_training_calls_its_arms_as_the_tables_do(tmp_path: Path, swept: str) -> None:
+    words = ["data=synthetic", swept]
+    folder = write_planned(words, lambda *_: {}, tmp_path / "runs")
+    sweep = plan_sweep(words, tmp_path / "runs")
+    labels = {run.row["run_id"]: arm.label for arm in arms_in(folder).arms for run in arm.cells[0].runs if run.row}
+    assert {name: sweep.arm(name) for name in sweep.configs} == labels
+    assert set(labels.values()) == ({"batch", "none"} if "norm" in swept else {"batch"})
