@@ -1,1 +1,1 @@
-"""Instruments that look at a network without touching it. They measure; they never log, draw or decide."""
+"""Diagnostics: they measure a network without changing it; they never log, draw or decide."""

@@ -115,7 +115,7 @@ def looking_at(model: nn.Module, noise: SameNoise | None = None) -> Iterator[Pas
     """Give passes through a network with its present weights, and leave it unchanged.
 
     Args:
-        model: The network to look at.
+        model: The network that the passes go through.
         noise: Context that fixes the random draws of layers in each pass; None: the draws that torch's random state
             would give next.
     """

@@ -47,7 +47,7 @@ class Saturation(Diagnostic):
         A layer whose norm brings its own nonlinearity (norm=frn) has no separate activation, and is left out.
 
     Source:
-        Bounded activations: Glorot & Bengio 2010 look at the same flat regions by percentiles; the bounds are
+        Bounded activations: Glorot & Bengio 2010 study the same flat regions by percentiles; the bounds are
         Ours. Not to be confused with the "layer saturation" of Richter et al. 2020, which is a rank.
     """
 

@@ -291,7 +291,8 @@ def test_what_is_remembered_survives_a_checkpoint(tmp_path):
     assert look(net, batch, restored) == look(net, batch, memories)
 
 
-def test_runs_that_are_trained_together_go_on_after_a_stop_and_a_loss(tmp_path: Path):
+@pytest.mark.slow
+def test_runs_that_are_trained_together_resume_after_a_stop_and_a_loss(tmp_path: Path):
     words = ["data=digits", "data.limit=120", "model.width=16", "train.batch_size=20", "train.steps=50"]
     words += [f"diagnostics.names=[{','.join(NAMES)}]", "diagnostics.probe_size=100"]
     configs = [compose_run([*words, f"seed={seed}"]) for seed in range(3)]

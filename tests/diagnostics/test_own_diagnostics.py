@@ -60,6 +60,7 @@ def test_the_example_has_no_more_than_fifteen_lines_and_measures_what_it_says(wr
     }
 
 
+@pytest.mark.slow
 def test_in_a_cohort_each_run_has_the_values_that_it_has_alone(write):
     module = write(from_the_docstring())
     words = [*QUICK, f"diagnostics.names=[saturation,'{module}:LargestWeight']", "name=s"]

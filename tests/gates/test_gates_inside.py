@@ -1,5 +1,6 @@
-"""What a release must show of the inside of networks, on real data, three seeds each: the gates H3, H5, H12, H14, H15.
+"""What diagnostics of real trainings must show before a release, on real data with three seeds each.
 
+Exploding and vanishing gradients, drift, collapse of rank, and saturation: with batch normalization and without.
 The bounds lie well away from what ten seeds gave (scripts/bench_results/pilot.json); the recipes stand in conf/sweep.
 """
 

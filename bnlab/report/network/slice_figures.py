@@ -28,19 +28,19 @@ class Slice(Protocol):
 
     @property
     def steps(self) -> Sequence[float]:
-        """A: along the first direction; 1 changes every filter by its own length."""
+        """The steps along the first direction, (A,); a step of 1 changes every filter by its own length."""
 
     @property
     def other_steps(self) -> Sequence[float]:
-        """B: along the second direction; one that is 0 for a line."""
+        """The steps along the second direction, (B,); for a line, a single one that is 0."""
 
     @property
     def train_loss(self) -> FloatArray:
-        """(A, B): each batch normalized by its own statistics."""
+        """The loss at each point, (A, B), with the statistics of each batch."""
 
     @property
     def eval_loss(self) -> FloatArray:
-        """(A, B): with running statistics."""
+        """The loss at each point, (A, B), with running statistics."""
 
 
 MODES = {"train_loss": "training mode: batch statistics", "eval_loss": "eval mode: running statistics"}

@@ -1,4 +1,4 @@
-"""A run's folder written by hand: what its diagnostics said is known, and nothing has been trained."""
+"""Run folders written by hand: the values of their diagnostics are known, and nothing was trained."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -350,14 +350,8 @@ def assert_no_overlap(figure: Figure) -> None:
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-def test_no_two_texts_of_a_figure_overlap(figures: Drawn, runs: int) -> None:
-    assert_no_overlap(figures("gradient_norm", runs=runs))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("runs", [1, 2])
-@pytest.mark.parametrize("names", [*([name] for name in POINTS if name != "gradient_norm"), ["somebodys_own", "still"]])
-def test_no_two_texts_of_any_kind_of_figure_overlap(figures: Drawn, names: list[str], runs: int) -> None:
+@pytest.mark.parametrize("names", [*([name] for name in POINTS), ["somebodys_own", "still"]])
+def test_no_two_texts_of_a_figure_overlap(figures: Drawn, names: list[str], runs: int) -> None:
     assert_no_overlap(figures(*names, runs=runs))
 
 

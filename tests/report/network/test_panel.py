@@ -18,8 +18,8 @@ def curve(*values: float) -> Curve:
 
 def shown_key(folder: Path, curves: dict[str, list[float]], card: Card | None = None) -> Key:
     run = read_measured_run(RunFolder(write_measured_run(folder / "run", {"d": curves})))
-    (needle,) = panel_rows(replace(run, measured={"d": replace(run.measured["d"], card=card)}))
-    return needle.key
+    (row,) = panel_rows(replace(run, measured={"d": replace(run.measured["d"], card=card)}))
+    return row.key
 
 
 def test_a_course_goes_from_the_least_value_to_the_most() -> None:
