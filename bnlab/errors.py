@@ -1,15 +1,15 @@
-"""What can go wrong, as a tree.
+"""All errors of bnlab, as a tree.
 
 ::
 
-    BnlabError                 exit status 2: the user can mend it
+    BnlabError                 exit status 2: the user can correct it
     |-- ConfigError            a setting, an option or a tensor's shape (a ValueError too)
     |-- DataError              a file: missing, damaged, of the wrong shape
-    |-- RunError               exit status 1: a run did not do what it should
+    |-- RunError               exit status 1: a run failed, or cannot be read
     |   `-- RunBusyError            another process is training it
     `-- StudyError             a study file that asks something impossible
 
-Every message has one shape: place, law, what came, cure. It is one to three lines long.
+Every message has the same parts: place, law, actual value, cure. It is one to three lines long.
 """
 
 import difflib
@@ -27,7 +27,7 @@ class ConfigError(BnlabError, ValueError):
 
 
 class DataError(BnlabError):
-    """A data set is missing, damaged, or not what it says it is."""
+    """A data set is missing, damaged, or of another kind than its name says."""
 
 
 class RunError(BnlabError):
@@ -45,11 +45,11 @@ class StudyError(BnlabError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the cure for a misspelled word: its nearest neighbors, or all that is known.
+    """Return the cure for a misspelled word: similar words, or all known words.
 
     Args:
-        word: What came.
-        known: What would have been right.
+        word: The word that the user typed.
+        known: All words that are correct there.
 
     Example:
         >>> did_you_mean("bacth", ["batch", "layer"])
@@ -65,11 +65,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def nearest_divisors(wanted: int, whole: int) -> str:
-    """Return the cure for a number that does not divide another: the two nearest that do.
+    """Return the cure for a number that does not divide another: the two nearest numbers that do.
 
     Args:
-        wanted: What came.
-        whole: What it should divide.
+        wanted: The number that the user gave.
+        whole: The number that it should divide, above 0.
 
     Example:
         >>> nearest_divisors(24, 64)

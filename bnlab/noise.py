@@ -1,9 +1,9 @@
-"""Chance that a network draws while it trains: dropout, norms that add noise.
+"""Random numbers that layers draw during training: dropout, norms that add noise.
 
-A run alone draws from torch's global random state, which its seed has set. Runs that are trained together must each see
-the draws that they would see alone, and vmap's own randomness cannot give them: so a layer asks here, and a cohort
-hands in what each run's own generator gave. A draw is laid out as torch lays tensors out by default, whatever the
-layout of what it disturbs: the same run draws the same in every layout.
+A run alone draws from torch's global random state, which is set from its seed. Each of several stacked runs must get
+the draws that it would get alone, and vmap's own random functions cannot give them. So layers draw through this
+module, and stacked runs supply the numbers from each run's own generator. A draw has torch's default memory layout,
+for any layout of the data, so that a run draws the same numbers in every layout.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ class Draw:
     Attributes:
         kind: ``bernoulli`` (1 with the probability, else 0), ``uniform`` (on [0, 1)) or ``normal`` (of mean 0 and
             variance 1).
-        shape: Of the tensor, for one run.
-        dtype: Of the tensor.
-        probability: Of a 1; without meaning for the others.
+        shape: The shape of the tensor, for one run.
+        dtype: The floating-point type of the tensor.
+        probability: The probability of a 1, in [0, 1]; only ``bernoulli`` uses it.
     """
 
     kind: Literal["bernoulli", "uniform", "normal"]
@@ -36,8 +36,8 @@ class Draw:
         """Fill a tensor, and return it.
 
         Args:
-            room: Contiguous, of this shape and type.
-            generator: Where chance comes from; None: torch's global random state.
+            room: A contiguous tensor of this shape and type.
+            generator: The source of random numbers; None: torch's global random state.
         """
         if self.kind == "bernoulli":
             return room.bernoulli_(self.probability, generator=generator)
@@ -69,39 +69,39 @@ class _Record:
         return torch.ones(draw.shape, dtype=draw.dtype, device=device)
 
 
-_source: _Source | None = None  # a plain global, as torch's random state is: compilers read it as a constant
+_source: _Source | None = None  # a plain global, like torch's random state: compilers read it as a constant
 
 
 def bernoulli(probability: float, shape: Iterable[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return ones with a probability, else zeros, each by itself.
+    """Return independent draws: 1 with a probability, otherwise 0.
 
     Args:
-        probability: Of a 1.
-        shape: Of the tensor.
-        dtype: Of the tensor.
-        device: Of the tensor.
+        probability: The probability of a 1, in [0, 1].
+        shape: The shape of the returned tensor.
+        dtype: The floating-point type of the returned tensor.
+        device: The device of the returned tensor.
     """
     return _drawn(Draw("bernoulli", tuple(shape), dtype, probability), device)
 
 
 def uniform(shape: Iterable[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return numbers from U(0, 1), each by itself.
+    """Return independent draws from U(0, 1).
 
     Args:
-        shape: Of the tensor.
-        dtype: Of the tensor.
-        device: Of the tensor.
+        shape: The shape of the returned tensor.
+        dtype: The floating-point type of the returned tensor.
+        device: The device of the returned tensor.
     """
     return _drawn(Draw("uniform", tuple(shape), dtype), device)
 
 
 def normal(shape: Iterable[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return numbers from N(0, 1), each by itself.
+    """Return independent draws from N(0, 1).
 
     Args:
-        shape: Of the tensor.
-        dtype: Of the tensor.
-        device: Of the tensor.
+        shape: The shape of the returned tensor.
+        dtype: The floating-point type of the returned tensor.
+        device: The device of the returned tensor.
     """
     return _drawn(Draw("normal", tuple(shape), dtype), device)
 
@@ -111,16 +111,16 @@ def _drawn(draw: Draw, device: torch.device) -> Tensor:
         return _source.take(draw, device)
     if draw.kind == "bernoulli":
         return draw.fill(torch.empty(draw.shape, dtype=draw.dtype, device=device))
-    make = torch.rand if draw.kind == "uniform" else torch.randn  # what vmap can make anew for each of its samples
+    make = torch.rand if draw.kind == "uniform" else torch.randn  # vmap can draw these for each of its samples
     return make(draw.shape, dtype=draw.dtype, device=device)
 
 
 @contextlib.contextmanager
 def supplied(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """Let layers take what was drawn for them, in order; torch's random state is left alone.
+    """Give layers these numbers instead of new draws, in order; torch's random state does not change.
 
     Args:
-        tensors: One for each draw that the layers will ask for.
+        tensors: One tensor for each draw that the layers will ask for.
     """
     with _drawing_from(_Supply(tensors)):
         yield
@@ -128,7 +128,7 @@ def supplied(tensors: Iterable[Tensor]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def recorded() -> Iterator[list[Draw]]:
-    """Collect what layers ask for, and give them ones.
+    """Collect the draws that layers ask for, and give them tensors of ones.
 
     Example:
         >>> with recorded() as draws:

@@ -38,7 +38,7 @@ def load_class(
     """Import a class. Its module may also lie in the current folder, unless it is one of bnlab's own.
 
     Args:
-        place: ``package.module:Class``.
+        place: The class, as ``package.module:Class``.
         base: The class that it must be derived from.
         what: What the class is for, as the user wrote it, such as ``norm=my_layers:Mine``; begins every message.
         cure: A sentence that says what to do; ends every message.

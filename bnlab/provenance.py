@@ -1,6 +1,7 @@
-"""Who made a result: versions, hardware, commit, command. Facts for a manifest and for `bnlab doctor`."""
+"""By what a result was computed: versions, hardware, commit, command; for manifests and for `bnlab doctor`."""
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -28,6 +29,11 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Return the version of Python and of each package that can change a result or a picture."""
+    return dict(_versions())
+
+
+@functools.cache  # what this process has imported stays, whatever is installed meanwhile; reading it takes 6 ms
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -38,7 +44,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return what the machine is: processor, cores, memory."""
+    """Return facts about the machine: processor, cores, memory."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
@@ -50,24 +56,24 @@ def hardware() -> dict[str, Any]:
 
 
 def memory_bytes() -> int:
-    """Return how much memory the machine has."""
+    """Return the memory of the machine, in bytes."""
     return int(psutil.virtual_memory().total)
 
 
 def num_usable_cores() -> int:
-    """Return how many logical cores this process may run on."""
+    """Return the number of logical cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def num_physical_cores() -> int:
-    """Return how many cores there are to compute on: physical ones, as far as this process may use them."""
+    """Return the number of physical cores that this process may use."""
     return max(1, min(psutil.cpu_count(logical=False) or 1, num_usable_cores()))
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """Return commit and dirty flag of the checkout that a folder lies in; null where there is none."""
+    """Return commit and dirty flag of the git checkout that contains a folder; both None without a checkout."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -93,7 +99,7 @@ COMMAND = "BNLAB_COMMAND"
 
 
 def command() -> str:
-    """Return the command line of this process, as one would type it; of a worker, that of its sweep."""
+    """Return the command line of this process, quoted for a shell; in a worker, that of its sweep."""
     if COMMAND in os.environ:
         return os.environ[COMMAND]
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "python"

@@ -70,8 +70,8 @@ class EndRecord:
     """The end of a training: the last record of a run that finished or diverged.
 
     Attributes:
-        step: Optimizer steps made.
-        name: ``finished`` or ``diverged``.
+        step: Optimizer steps made until the end.
+        name: The outcome, ``finished`` or ``diverged``.
         values: ``diverged_at_step`` if it diverged.
         run: The position of the run in its cohort, from 0.
     """

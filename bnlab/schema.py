@@ -14,10 +14,10 @@ from bnlab.renamed import current_names
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes 1 ms, Python's 4
 
 MAX_NAME = 100
-"""Letters of a name: file systems take 255 for a folder's, and Windows 260 for all of its path."""
+"""Letters of a name: file systems allow 255 for a folder, and Windows 260 for a whole path."""
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
-"""Names that Windows keeps for devices, whatever stands behind their first dot."""
+"""Names that Windows reserves for devices, with any text after their first dot."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -40,7 +40,7 @@ TrapName = Literal[
     "statistics_not_settled",
     "undecayed_norm",
 ]
-"""What bnlab/traps looks for; the table there says what each is."""
+"""The names of the traps; the table in bnlab/traps says what each is."""
 
 
 class _Config(BaseModel):
@@ -48,7 +48,7 @@ class _Config(BaseModel):
 
 
 class DataConfig(_Config):
-    """Which data set, where it lies, and how it is split and augmented."""
+    """The data set, its place, its splits and its augmentation."""
 
     name: str
     root: str | None
@@ -99,7 +99,7 @@ ModelConfig = Annotated[MLPConfig | CNNConfig, Field(discriminator="name")]
 
 
 class NormConfig(_Config):
-    """Which norm. Its options are whatever its YAML says, and its constructor checks them."""
+    """The norm. Its options are the keys of its YAML file, and its constructor checks them."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
@@ -166,7 +166,7 @@ class ScheduleConfig(_Config):
 
 
 class TrainConfig(_Config):
-    """How long, how much at a time, how exactly, and when it is given up."""
+    """Number of steps, batch size, precision, and when a run counts as diverged."""
 
     epochs: Count | None
     steps: Count | None
@@ -196,12 +196,12 @@ class TrainConfig(_Config):
 
     @property
     def part_size(self) -> int:
-        """Images that go through the network at a time."""
+        """The number of images in one forward pass."""
         return self.batch_size // self.accumulation
 
 
 class MeasureScheduleConfig(_Config):
-    """The steps at which diagnostics look."""
+    """The steps at which diagnostics measure."""
 
     log_spaced: Annotated[int, Field(ge=0)]
     evenly: Annotated[int, Field(ge=0)]
@@ -210,7 +210,7 @@ class MeasureScheduleConfig(_Config):
 
 
 class DiagnosticsConfig(_Config):
-    """What is measured inside the network, on how many images, and when."""
+    """The diagnostics, the number of images that they use, and their steps."""
 
     name: str
     names: list[str]
@@ -234,7 +234,7 @@ class SweepConfig(_Config):
 
 
 class RunConfig(_Config):
-    """All that a run is. Two equal configs give two equal runs."""
+    """All settings of a run. Two equal configs give two equal runs."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=MAX_NAME)] | None
@@ -257,7 +257,7 @@ class RunConfig(_Config):
     def _is_no_device(cls, name: str | None) -> str | None:
         if name is not None and name.partition(".")[0].lower() in RESERVED:
             raise ValueError(
-                f"name={name} cannot be a folder's name on Windows, which keeps it for a device. Try my_{name}"
+                f"name={name} cannot be a folder's name on Windows, which reserves it for a device. Try my_{name}"
             )
         return name
 

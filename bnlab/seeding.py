@@ -1,8 +1,8 @@
-"""One seed in, separate generators out.
+"""Turns one seed into separate random generators.
 
-Every purpose draws from a stream of its own, keyed by name. So a diagnostic that draws cannot move the batch
-order, one arm's extra layer cannot move another layer's initial weights, and the caller's own random state is
-never touched.
+Every purpose has a random stream of its own, with a name. So a diagnostic that draws cannot change the order of
+batches, an extra layer in one arm cannot change the initial weights of other layers, and the caller's random state does
+not change.
 """
 
 import hashlib
@@ -14,8 +14,8 @@ def stream_seed(seed: int, *purpose: str) -> int:
     """Return the seed of one stream: 63 bits out of SHA-256 of the seed and the purpose.
 
     Args:
-        seed: The run's (or the split's) seed.
-        *purpose: What the stream is for, such as ``"init", "hidden1"``.
+        seed: The seed of the run, or of the data split.
+        *purpose: The name of the stream, in parts, such as ``"init", "hidden1"``.
 
     Example:
         >>> stream_seed(0, "order") == stream_seed(0, "order") != stream_seed(1, "order")
@@ -28,10 +28,10 @@ def stream_seed(seed: int, *purpose: str) -> int:
 def generator_for(seed: int, *purpose: str) -> torch.Generator:
     """Return a CPU generator for one purpose of one seed.
 
-    On the CPU whatever the device: then the batches and the initial weights of a run do not depend on it.
+    It is on the CPU, so that batches and initial weights of a run do not depend on the device.
 
     Args:
-        seed: The run's (or the split's) seed.
-        *purpose: What the stream is for, such as ``"init", "hidden1"``.
+        seed: The seed of the run, or of the data split.
+        *purpose: The name of the stream, in parts, such as ``"init", "hidden1"``.
     """
     return torch.Generator().manual_seed(stream_seed(seed, *purpose))

@@ -1,4 +1,4 @@
-"""Shell completion: of overrides (groups, their options, keys, the values that a key can take), and of runs' names."""
+"""Shell completion of overrides (groups, options, keys and their values) and of the names of runs."""
 
 import os
 import typing
@@ -24,13 +24,13 @@ _SECTIONS: dict[str, list[type[BaseModel]]] = {
 
 
 def complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return what the word under the cursor can become.
+    """Return the completions of the word under the cursor.
 
-    bash hands over ``norm=ba`` as three words, zsh and fish as one.
+    bash passes ``norm=ba`` as three words, zsh and fish as one.
 
     Args:
-        ctx: What has been typed before.
-        incomplete: The word so far; empty also where it is bash's ``=``.
+        ctx: The command line before the cursor.
+        incomplete: The word before the cursor; empty also if bash passes ``=`` as a word.
     """
     before = [str(word) for word in ctx.params.get("overrides") or []]
     if _word_under_bashs_cursor() == "=":
@@ -52,10 +52,10 @@ def complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_run(incomplete: str) -> list[str]:
-    """Return the names of sweeps and runs that begin so.
+    """Return the names of sweeps and runs that begin with a word.
 
     Args:
-        incomplete: The word so far.
+        incomplete: The word before the cursor, which may be empty.
     """
     return [name for name in known_names() if name.startswith(incomplete)]
 
@@ -67,7 +67,7 @@ def _word_under_bashs_cursor() -> str:
 
 
 def _values_of(key: str) -> list[str]:
-    """Return the words that a key takes, by its type in the schema."""
+    """Return the words that a key accepts, according to its type in the schema."""
     section, _, name = key.rpartition(".")
     values: list[str] = []
     for model in _SECTIONS.get(section, []):

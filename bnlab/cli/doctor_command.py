@@ -10,9 +10,9 @@ from bnlab.cli.consoles import OUT, new_table, print_rows, print_table
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
-    """Look at this machine: versions, threads, data, disk, and what is wrong.
+    """Check this machine: versions, threads, data, disk.
 
-    [bold]bnlab doctor --json[/] is what to paste into a bug report.
+    Paste the output of [bold]bnlab doctor --json[/] into a bug report.
     """
     rows = [*_versions(), *_machine(), *_data(), *_folders()]
     if not print_rows(rows, as_json, as_csv=False):
@@ -83,7 +83,7 @@ def _data() -> list[dict[str, object]]:
             found = where_found(name)
             must = name in {"mnist_5k", "digits"}
             advice = "" if found else ("reinstall bnlab" if must else "downloaded on first use, or data.root=FOLDER")
-            rows.append(_row(f"data={name}", found or "not here yet", bool(found) or not must, advice))
+            rows.append(_row(f"data={name}", found or "not on this machine yet", bool(found) or not must, advice))
     return rows
 
 

@@ -24,20 +24,21 @@ VERDICTS = {
 
 def rerun(
     run: Annotated[
-        str, typer.Argument(help="A run, by its folder or its name.", autocompletion=complete_run, show_default=False)
+        str, typer.Argument(help="The folder or the name of a run.", autocompletion=complete_run, show_default=False)
     ],
     keep: Annotated[
-        Path | None, typer.Option("--keep", metavar="DIR", help="Keep the repetition there; else it is taken away.")
+        Path | None,
+        typer.Option("--keep", metavar="DIR", help="Keep the repetition in this folder; otherwise it is removed."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Train a run once more and say whether its numbers come out again: [bold]bnlab rerun runs/single/RUN[/].
+    """Train a run once more and compare its numbers: [bold]bnlab rerun runs/single/RUN[/].
 
-    It is repeated from its manifest: config, engine, the cohort it was trained in, device, threads.
+    The repetition uses the manifest of the run: config, engine, cohort, device and number of threads.
 
-    Exit status: 0, bit-identical or the same up to rounding (no loss further away than 1% of the one at the start,
-    no accuracy than two percent); 1, not the same.
+    Exit status: 0, bit-identical or the same up to rounding (no loss differs by more than 1% of the loss at the start,
+    no accuracy by more than two percent); 1, different.
     """
     folder = find_run(run)
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Waiting for torch"):
@@ -85,12 +86,12 @@ def _show(name: str, agreement: "Agreement", kept: str | None) -> None:
                 markup=False,
             )
     if agreement.verdict == "different" and agreement.begins_small:
-        OUT.print("  It begins as rounding does; training magnifies it, the more so the larger the learning rate.")
+        OUT.print("  The first difference is as small as rounding; training magnifies it, more with a larger rate.")
     _print_pairs("figure", agreement.figures)
     if agreement.changed:
         _print_pairs("what has changed", agreement.changed)
     elif agreement.verdict != "identical":
-        OUT.print("Nothing has changed that the manifest knows of: the same program gave other bits.", style="yellow")
+        OUT.print("Nothing in the manifest has changed: the same program computed other bits.", style="yellow")
     if kept is not None:
         OUT.print(kept, style="dim", soft_wrap=True, markup=False)
 

@@ -1,4 +1,4 @@
-"""What is printed when runs are done."""
+"""Prints the results of a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +10,10 @@ from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
 
 USUAL = ("saturation", "dead_fraction", "gradient_norm")
-"""Diagnostics that the table after a run shows, of forty and more."""
+"""The diagnostics, of more than forty, in the table after a run."""
 
 MOST_VERDICTS = 5
-"""Lines after a run; `bnlab show` has all."""
+"""Verdicts printed after a run; `bnlab show` prints all."""
 
 STYLE_OF = {
     "finished": "green",
@@ -25,10 +25,10 @@ STYLE_OF = {
 
 
 def print_summary(summary: RunSummary) -> None:
-    """Print one run: its figures, what happened inside the network, and where it all lies."""
+    """Print one run: its figures, diagnostics of its layers, and its folder."""
     style = STYLE_OF[summary.status]
     ending = f" at step {summary.diverged_at_step}" if summary.diverged_at_step else ""
-    when = " (it was there already; --again trains it anew)" if summary.cached else ""
+    when = " (the result was there already; --again trains the run again)" if summary.cached else ""
     OUT.print(f"\n[bold]{summary.run_id}[/]  [{style}]{summary.status}{ending}[/][dim]{when}[/]", soft_wrap=True)
     figures = new_table("", "accuracy", "loss", right=["accuracy", "loss"])
     figures.add_row("[bold]test[/]", f"[bold]{share(summary.test_accuracy)}[/]", number(summary.test_loss))
@@ -41,7 +41,7 @@ def print_summary(summary: RunSummary) -> None:
 
 
 def _print_layers(folder: RunFolder) -> None:
-    """Print what a few diagnostics said at the start and at the end, layer by layer, and what is out of range."""
+    """Print a few diagnostics at the start and at the end, layer by layer, and the values out of range."""
     first: dict[str, dict[str, float | None]] = {}
     last: dict[str, dict[str, float | None]] = {}
     for record in folder.read_records():
@@ -65,7 +65,7 @@ def _print_layers(folder: RunFolder) -> None:
 
 
 def _few_of(last: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    """Return the diagnostics that the table after a run has room for: the usual ones, else the first of one figure."""
+    """Return the diagnostics for the table after a run: the usual ones, or the first with one value per layer."""
     usual = [name for name in USUAL if name in last]
     plain = [name for name, values in last.items() if not any("/" in key or key == "network" for key in values)]
     return usual or plain[: len(USUAL)]
@@ -95,7 +95,7 @@ def share(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a number; very small and very large ones by their power of ten."""
+    """Return a number as text; very small and very large ones with a power of ten."""
     if value is None:
         return "-"
     return f"{value:.{digits}f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.1e}"

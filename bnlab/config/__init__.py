@@ -1,1 +1,1 @@
-"""From overrides to a checked config, and where the files of conf/ lie."""
+"""Turns overrides into a checked config, and finds the files of conf/."""

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a config, said in our words: place, law, what came, cure."""
+"""Turns pydantic's errors into bnlab's messages: place, law, value, cure."""
 
 import re
 from typing import Any
@@ -9,17 +9,17 @@ from bnlab.errors import did_you_mean
 from bnlab.schema import RunConfig
 
 _UNION_TAGS = {"mlp", "cnn", "sgd", "adam", "adamw"}
-"""Pydantic puts the choice of a union into the place: optim.sgd.lr."""
+"""Pydantic inserts the chosen member of a union into the place of an error: optim.sgd.lr."""
 
 _LAWS = {
     "device": "must be auto, cpu, mps, cuda or cuda:<number>",
     "name": "must be letters, digits, dots, dashes and underscores, since it becomes a folder's name",
 }
-"""Settings whose law pydantic would give as a regular expression."""
+"""Settings whose law pydantic would state as a regular expression."""
 
 
 def say_what_is_wrong(error: ValidationError) -> str:
-    """Return pydantic's first three complaints, a line each."""
+    """Return pydantic's first three errors, one line each."""
     return "\n".join(_line(fault) for fault in error.errors()[:3])
 
 

@@ -1,8 +1,7 @@
 """Overrides -> RunConfig: the only Hydra door for configs.
 
-Hydra composes plain YAML, pydantic checks it, and this module says in one sentence what is wrong. Hydra is
-used through its compose API: its own application start prints to standard output, leaves folders behind and
-answers a typo with eleven lines.
+Hydra composes plain YAML, pydantic checks it, and this module turns errors into one sentence. Hydra is used through
+its compose API: hydra.main prints to standard output, leaves folders behind and answers a typo with eleven lines.
 """
 
 import contextlib
@@ -45,8 +44,8 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
     """Compose and check the config of one run.
 
     Args:
-        overrides: Hydra's grammar without sweeps, such as ``["norm=batch", "optim.lr=0.3"]``.
-        config_dir: A folder of own options, searched after bnlab's.
+        overrides: Words of Hydra's grammar without sweeps, such as ``["norm=batch", "optim.lr=0.3"]``.
+        config_dir: A folder of the user's own options, searched after bnlab's; None: only ./conf, if it exists.
 
     Raises:
         ConfigError: An override is misspelled, or a value breaks a law.
@@ -55,10 +54,10 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
 
 
 def _checked(tree: dict[str, Any]) -> RunConfig:
-    """Return a config that keeps all laws.
+    """Validate a composed config.
 
     Raises:
-        ConfigError: It breaks one.
+        ConfigError: A value breaks a law.
     """
     try:
         return RunConfig.model_validate(tree)
@@ -67,7 +66,7 @@ def _checked(tree: dict[str, Any]) -> RunConfig:
 
 
 class _Composed:
-    """A config of one combination of groups, as Hydra gives it and as plain values."""
+    """The config of one combination of groups, as Hydra returns it and as plain values."""
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
@@ -76,14 +75,14 @@ class _Composed:
 
 
 def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None = None) -> list[RunConfig]:
-    """Compose and check the configs of many runs, composing once per combination of groups: that is what takes time.
+    """Compose and check the configs of many runs. Composing takes 80 ms, so it is done once per combination of groups.
 
     Args:
         combinations: The overrides of each run.
-        config_dir: A folder of own options, searched after bnlab's.
+        config_dir: A folder of the user's own options, searched after bnlab's; None: only ./conf, if it exists.
 
     Raises:
-        ConfigError: As for `compose_run`, of the first run that is wrong.
+        ConfigError: As in `compose_run`, for the first run with an error.
     """
     groups = config_groups(search_folders(config_dir))
     composed: dict[tuple[str, ...], _Composed] = {}
@@ -98,10 +97,10 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
 
 
 def _with_settings(composed: _Composed, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what is composed with some values in place of its own."""
+    """Return a composed config with some of its values replaced."""
     if composed.refers or any(
         "${" in text for text in overrides
-    ):  # a value may follow another: let OmegaConf see to it
+    ):  # a value may refer to another, which OmegaConf resolves
         config = copy.deepcopy(composed.config)
         for text in overrides:
             OmegaConf.update(config, *setting(text), merge=False)
@@ -118,8 +117,8 @@ def compose_tree(overrides: list[str], config_dir: Path | None = None) -> dict[s
     """Compose the config of one run as plain values, not yet checked against the schema.
 
     Args:
-        overrides: Hydra's grammar without sweeps.
-        config_dir: A folder of own options, searched after bnlab's.
+        overrides: Words of Hydra's grammar, without sweeps.
+        config_dir: A folder of the user's own options, searched after bnlab's; None: only ./conf, if it exists.
 
     Raises:
         ConfigError: An override is misspelled, or a value is missing.
@@ -146,10 +145,10 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
     """Return the composed config as YAML, as Hydra's --cfg does.
 
     Args:
-        overrides: Hydra's grammar without sweeps.
-        config_dir: A folder of own options, searched after bnlab's.
-        what: ``job``, ``hydra`` or ``all``.
-        resolve: Replace interpolations by their values.
+        overrides: Words of Hydra's grammar, without sweeps.
+        config_dir: A folder of the user's own options, searched after bnlab's; None: only ./conf, if it exists.
+        what: The part to return: ``job``, ``hydra`` or ``all``.
+        resolve: True replaces interpolations by their values; False keeps them.
 
     Raises:
         ConfigError: An override is misspelled, or ``what`` is none of the three.
@@ -159,16 +158,16 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
     config = _compose(overrides, config_dir, with_hydra=what != "job")
     if what == "hydra":
         config = OmegaConf.masked_copy(config, "hydra")
-        resolve = False  # hydra's own part can be resolved only while hydra runs the job
+        resolve = False  # Hydra's own part can be resolved only while Hydra runs the job
     return OmegaConf.to_yaml(config, resolve=resolve)
 
 
 def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
-    """Return the keys that an arm's YAML has, such as ``norm.eps``; None for a class that has none.
+    """Return the keys in the YAML file of an arm, such as ``norm.eps``; None for a class without such a file.
 
     Args:
-        arm: What ``norm=`` says; empty for the default.
-        config_dir: A folder of own options.
+        arm: The value of ``norm=``; empty for the default.
+        config_dir: A folder of the user's own options; None: only ./conf, if it exists.
     """
     if _is_own_norm(arm, search_folders(config_dir)):
         return None
@@ -178,27 +177,27 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
 
 def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:
     folders = search_folders(config_dir)
-    _refuse_what_one_run_cannot_take(parse_overrides(overrides), folders)
+    _refuse_sweeps_and_new_keys(parse_overrides(overrides), folders)
     arguments = _with_own_norm(overrides, folders) + search_path_words(folders)
     try:
-        with hydra_of_our_own():
+        with initialized_hydra():
             return compose("train", arguments, return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(_find_the_typo(overrides, config_dir) or _first_line(error)) from None
 
 
-def _refuse_what_one_run_cannot_take(overrides: list[Override], folders: list[Path]) -> None:
-    """Refuse what is grammar to Hydra but no config of one run.
+def _refuse_sweeps_and_new_keys(overrides: list[Override], folders: list[Path]) -> None:
+    """Raise if an override is correct in Hydra's grammar but has no meaning for one run.
 
     Raises:
-        ConfigError: Several values, a key added or deleted, or a group set to what is no option's name.
+        ConfigError: Several values, an added or deleted key, or a group without the name of an option.
     """
     groups = config_groups(folders)
     for override in overrides:
         text, key = override.input_line, override.key_or_group
         if override.is_sweep_override():
             if override.is_discrete_sweep():
-                sweep_values(override, None)  # one that has none needs another cure
+                sweep_values(override, None)  # an empty sweep needs another cure
             raise ConfigError(f"{text} gives several values, one run takes one. Add -m to sweep.")
         if override.is_add():
             raise ConfigError(f"{text}: every key is there already, none can be added. Leave out the +.")
@@ -210,19 +209,19 @@ def _refuse_what_one_run_cannot_take(overrides: list[Override], folders: list[Pa
 
 
 @contextlib.contextmanager
-def hydra_of_our_own() -> Iterator[None]:
-    """Initialize Hydra for one composition; a notebook that has it initialized already gets it back."""
+def initialized_hydra() -> Iterator[None]:
+    """Initialize Hydra for one composition, then restore the state of a notebook that had initialized it."""
     theirs = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_folder()), job_name="bnlab", **INITIALIZE_OPTIONS):
             yield
     finally:
-        GlobalHydra.instance().hydra = theirs  # asked for anew: Hydra may have put another instance in place
+        GlobalHydra.instance().hydra = theirs  # not the instance from above: Hydra may have replaced it
 
 
 def search_path_words(folders: list[Path]) -> list[str]:
-    """Return the overrides by which Hydra looks into all folders, bnlab's own first."""
+    """Return the overrides that make Hydra search all folders, bnlab's own first."""
     return [f"hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]"] if folders[1:] else []
 
 
@@ -231,10 +230,10 @@ def _quoted(folder: Path) -> str:
 
 
 def _is_own_norm(arm: str, folders: list[Path]) -> bool:
-    """Whether an arm is somebody's class, by its place or by the name that an installed package gives it.
+    """Return whether an arm is a user's class, given by its place or by a name from an installed package.
 
     Raises:
-        ConfigError: Two packages give a class of theirs that name.
+        ConfigError: Two packages add this name.
     """
     if CLASS_PLACE.match(arm):
         return True
@@ -242,7 +241,7 @@ def _is_own_norm(arm: str, folders: list[Path]) -> bool:
 
 
 def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:
-    """Rewrite norm=package.module:Class, or its installed name, to the arm whose options bnlab cannot know."""
+    """Rewrite norm=package.module:Class, or its installed name, to the arm ``own``, which accepts any options."""
     chosen = [text for text in overrides if text.startswith("norm=")]
     own = [text for text in chosen if _is_own_norm(text.removeprefix("norm="), folders)]
     if not own:
@@ -257,7 +256,7 @@ def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:
 
 
 def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
-    """Return one sentence about the first override that no config knows."""
+    """Return one sentence about the first override with an unknown group, option or key; None: all are known."""
     folders = search_folders(config_dir)
     groups = config_groups(folders)
     with_own_norm = _with_own_norm(overrides, folders) != overrides
@@ -270,14 +269,16 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
             return f"{key}={value} is not known. {cure}"
     choices = [text for text in overrides if text.partition("=")[0] in groups]
     known = config_keys(folders)
-    if choices != overrides:  # else it is the choices themselves that do not compose
+    if choices != overrides:  # otherwise the choices themselves do not compose
         with contextlib.suppress(ConfigError):
             known = dotted_keys(compose_tree(choices, config_dir))
     for override in parse_overrides(overrides):
         key = override.key_or_group
-        if key.startswith("norm.") and with_own_norm:  # its constructor knows
+        if key.startswith("norm.") and with_own_norm:  # its constructor checks them
             continue
-        if key not in groups and not key.startswith("hydra") and key not in known:  # hydra's own keys are its own
+        if (
+            key not in groups and not key.startswith("hydra") and key not in known
+        ):  # keys of Hydra's own are not checked here
             section = [k for k in known if k.startswith(f"{key}.")]
             if section:
                 return f"{override.input_line}: {key} is a section. Set one of its keys: {', '.join(section)}."

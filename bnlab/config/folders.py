@@ -1,4 +1,4 @@
-"""Where conf/ lies, and what its files say of themselves: without Hydra, so that it costs nothing."""
+"""Finds conf/, and reads its files without Hydra, which takes long to import."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from bnlab.errors import ConfigError
 from bnlab.plugins import NORM_PLUGINS
 
 NO_GROUPS = {"sweep", "hydra"}
-"""Folders of conf/ that hold no part of a run's config."""
+"""Folders of conf/ that are not config groups of a run."""
 
 
 def conf_folder() -> Path:
-    """Return the folder of bnlab's own conf/: inside an installed wheel, beside the package in a checkout."""
+    """Return the path of bnlab's own conf/: inside the package in a wheel, beside the package in a checkout."""
     package = Path(__file__).parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
@@ -23,15 +23,15 @@ def search_folders(config_dir: Path | None) -> list[Path]:
     """Return all folders that options are looked up in: bnlab's own, then --config-dir, then ./conf.
 
     Args:
-        config_dir: What --config-dir says, if it was given.
+        config_dir: The value of --config-dir; None: it was not given.
 
     Raises:
-        ConfigError: It is no folder.
+        ConfigError: --config-dir is not a folder.
     """
     if config_dir is not None and not config_dir.is_dir():
-        what = "is not a folder" if config_dir.exists() else "is not there"
+        what = "is not a folder" if config_dir.exists() else "does not exist"
         raise ConfigError(
-            f"--config-dir {config_dir} {what}. Give the folder that holds norm/, optim/ or sweep/ of yours."
+            f"--config-dir {config_dir} {what}. Give the folder that holds your own norm/, optim/ or sweep/."
         )
     folders = [conf_folder()]
     for folder in (config_dir, Path("conf")):
@@ -41,7 +41,7 @@ def search_folders(config_dir: Path | None) -> list[Path]:
 
 
 def config_groups(folders: list[Path]) -> dict[str, list[str]]:
-    """Return the groups that a user chooses from, and each one's options.
+    """Return the config groups and the options of each.
 
     Example:
         >>> config_groups([conf_folder()])["optim"]
@@ -56,19 +56,19 @@ def config_groups(folders: list[Path]) -> dict[str, list[str]]:
 
 
 def known_options(folders: list[Path]) -> dict[str, list[str]]:
-    """Return the groups and all that one can write behind ``<group>=``: files, and the norms of installed packages."""
+    """Return the config groups and all values of ``<group>=``: files, and norms of installed packages."""
     groups = config_groups(folders)
-    norms = [name for name in groups["norm"] if name != "own"]  # it stands for what has no file
+    norms = [name for name in groups["norm"] if name != "own"]  # it stands for norms without a file
     return {**groups, "norm": sorted([*norms, *NORM_PLUGINS.usable_names(groups["norm"])])}
 
 
 def read_option(folders: list[Path], group: str, option: str) -> tuple[str, dict[str, Any]]:
-    """Return what an option's file says in its first comment, and its keys.
+    """Return the first comment of an option's file, and its keys.
 
     Args:
-        folders: Where to look; the first hit counts, as in Hydra.
-        group: A folder, such as ``norm``.
-        option: A file in it, without ``.yaml``.
+        folders: The folders to search; the first that has the file counts, as in Hydra.
+        group: The name of a folder in conf/, such as ``norm``.
+        option: The name of a file in that folder, without ``.yaml``.
     """
     path = next(path for folder in folders if (path := folder / group / f"{option}.yaml").exists())
     text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The grammar of overrides: Hydra's, with one function of ours. Parses words; composes nothing."""
+"""The grammar of overrides: Hydra's, with the function `logspace` added. Parses words; composes nothing."""
 
 import functools
 import itertools
@@ -21,7 +21,7 @@ DIGITS = 6
 """Significant digits of a logspace: 0.00316228 can be read and typed, 0.0031622776601683794 cannot."""
 
 _PLAIN = re.compile(r"[\w.:+-]+")
-"""A value that is one of a list as it stands: no function, no list, no quotes."""
+"""A simple value: no function, no list, no quotes."""
 
 
 Number = Union[int, float]  # noqa: UP007  (Hydra looks at annotations to check arguments, and knows this form only)
@@ -31,12 +31,12 @@ def logspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
     """Return the sweep over num values from start to stop, both included, with a constant ratio between neighbors.
 
     Args:
-        start: The first, above 0.
-        stop: The last, above 0.
-        num: How many, at least 2.
+        start: The first value, above 0.
+        stop: The last value, above 0.
+        num: The number of values, at least 2.
 
     Raises:
-        ValueError: It is no such sweep.
+        ValueError: An argument is out of range.
 
     Example:
         >>> logspace(0.1, 10, 3).list
@@ -73,9 +73,9 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
         try:
             parsed.append(_parser().parse_override(text))
         except (OverrideParseException, HydraException) as error:
-            if isinstance(error.__cause__, ValueError | TypeError):  # a function, called with what it cannot take
+            if isinstance(error.__cause__, ValueError | TypeError):  # a function got a wrong argument
                 raise ConfigError(f"{text}: {error.__cause__}.") from None
-            raise ConfigError(_what_does_not_parse(text, str(error))) from None
+            raise ConfigError(_parse_error(text, str(error))) from None
         if text.endswith("=") and text.count("=") == 1:
             raise ConfigError(f"{text} has no value. Write one behind the equals sign, or leave {text} out.")
     return parsed
@@ -85,19 +85,19 @@ def as_words(overrides: Sequence[str]) -> list[str]:
     """Return overrides as a list.
 
     Raises:
-        ConfigError: They are one text, whose letters would be taken for words.
+        ConfigError: The overrides are one text instead of a list.
     """
     if isinstance(overrides, str):
         raise ConfigError(f"overrides must be a list of words, got the text {overrides!r}. Write {overrides.split()}.")
     return list(overrides)
 
 
-def _what_does_not_parse(text: str, said: str) -> str:
+def _parse_error(text: str, said: str) -> str:
     """Return one sentence about a word that Hydra's grammar cannot read.
 
     Args:
-        text: The word.
-        said: What Hydra says of it.
+        text: The word that does not parse.
+        said: Hydra's error message for it.
     """
     key, equals, value = text.partition("=")
     unknown = re.search(r"Unknown function '(\w+)'", said)
@@ -114,7 +114,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 def _fault_of_a_list(value: str) -> str | None:
-    """Return what is wrong with the commas and brackets of a value, and the cure; None: nothing is.
+    """Return the mistake in the commas and brackets of a value, and the cure; None: there is no mistake.
 
     Example:
         >>> _fault_of_a_list("batch,none,")
@@ -122,7 +122,7 @@ def _fault_of_a_list(value: str) -> str | None:
         >>> _fault_of_a_list("range(0,3")
         'a bracket is not closed. Write ) behind it.'
     """
-    bare = re.sub(r"""(['"])(?:\\.|(?!\1).)*\1""", "x", value)  # what stands in quotes is no list
+    bare = re.sub(r"""(['"])(?:\\.|(?!\1).)*\1""", "x", value)  # text in quotes is no list
     if "'" in bare or '"' in bare:
         return "a quote is not closed. Close it, or put a backslash before it."
     expected: list[str] = []
@@ -141,13 +141,13 @@ def _fault_of_a_list(value: str) -> str | None:
 
 
 def refuse_a_key_given_twice(parsed: Sequence[Override]) -> None:
-    """Raise where two words say different things of one key: the last would win, and nobody would hear of the other.
+    """Raise if two words set one key to different values: otherwise the first would be ignored silently.
 
     Args:
-        parsed: Overrides, with sweeps or without.
+        parsed: Parsed overrides, with sweeps or without.
 
     Raises:
-        ConfigError: Two of them do.
+        ConfigError: A key is given twice.
     """
     word_of: dict[str, str] = {}
     for override in parsed:
@@ -162,14 +162,14 @@ def refuse_a_key_given_twice(parsed: Sequence[Override]) -> None:
 
 
 def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
-    """Return the settings that one override sweeps over; a plain one gives itself alone.
+    """Return one override per value that an override sweeps over; a plain override is returned alone.
 
     Args:
-        override: A parsed override.
-        config_dir: A folder of own options, for ``glob``.
+        override: An override of one key, as `parse_overrides` returns it.
+        config_dir: A folder of the user's own options, which ``glob`` searches too; None: only ./conf, if it exists.
 
     Raises:
-        ConfigError: It sweeps over an interval, which has no end of values, or over nothing.
+        ConfigError: The override is an interval, which has infinitely many values, or has no values.
 
     Example:
         >>> sweep_values(parse_overrides(["seed=range(3)"])[0], None)
@@ -195,14 +195,14 @@ def sweep_values(override: Override, config_dir: Path | None) -> list[str]:
 
 
 def _values_in_order(override: Override) -> list[str]:
-    """Return the values of a choice or a range, as one would type them.
+    """Return the values of a choice or a range, as a user would type them.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are no values.
     """
     text, key = override.input_line, override.get_key_element()
     try:
-        # Hydra escapes the colon of package.module:Class, as if it would read it once more
+        # Hydra escapes the colon of package.module:Class, as if to parse the value again
         values = [value.replace("\\:", ":") for value in override.sweep_string_iterator()]
     except (ValueError, HydraException):
         raise ConfigError(
@@ -272,7 +272,7 @@ def search_axis(override: Override, config_dir: Path | None) -> Axis | None:
 
 @functools.cache
 def setting(text: str) -> tuple[str, Any]:
-    """Return the key and the value, as what it is, of an override that gives one value.
+    """Return the key and the typed value of an override with one value.
 
     Example:
         >>> setting("optim.lr=0.1"), setting("train.eval_every=null")

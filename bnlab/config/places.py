@@ -1,4 +1,4 @@
-"""Where a setting is at home: for a sentence about one that stands in the wrong place."""
+"""Finds the group of a setting, for a message about a setting that is written in the wrong place."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from bnlab.errors import did_you_mean
 
 
 def where_it_is_one(key: str, known: list[str], overrides: list[str], folders: list[Path]) -> str:
-    """Return the rest of a sentence about a key that is no setting: where it would be one, or what was meant.
+    """Return the end of a sentence about a key that is no setting: with which option it is one, or a similar key.
 
     Args:
-        key: What came.
-        known: All dotted keys of the config that was composed.
-        overrides: What was asked for.
-        folders: Where options are looked up.
+        key: The key that the user typed, dotted or not.
+        known: All dotted keys of the composed config.
+        overrides: All words that the user typed.
+        folders: The folders in which options are searched.
     """
     group, _, name = key.partition(".")
     options = config_groups(folders).get(group, [])

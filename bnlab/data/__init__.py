@@ -1,1 +1,1 @@
-"""Data sets as tensors: where they come from, how they are split, and how batches are made of them."""
+"""Data sets as tensors: their sources, their splits, and their batches."""

@@ -1,4 +1,4 @@
-"""What every source gives: images and labels as NumPy arrays, checked before anything is spent on them."""
+"""The result of every source: images and labels as NumPy arrays, checked before they are used."""
 
 from dataclasses import dataclass
 
@@ -26,12 +26,12 @@ class Arrays:
 
 @dataclass(frozen=True)
 class SourceData:
-    """A data set as it lies on disk.
+    """A data set as it is on disk.
 
     Attributes:
-        train: What training and validation images are drawn from; the test images too, if there is no ``test``.
-        test: The official test set, where there is one.
-        found_in: Where it was read from, for people.
+        train: The images from which training and validation images are drawn; test images too, if ``test`` is None.
+        test: The official test set; None: there is none.
+        found_in: The folder, file or package that it was read from, for display.
     """
 
     train: Arrays
@@ -43,9 +43,9 @@ def checked(images: NDArray[np.generic], labels: NDArray[np.generic], place: str
     """Check images and labels, and return them.
 
     Args:
-        images: What should be images.
-        labels: What should be labels.
-        place: File or data set, named in the message.
+        images: An array to be used as images.
+        labels: An array to be used as labels.
+        place: The file or data set, which the message names.
 
     Raises:
         DataError: Wrong shapes, types or values.
@@ -108,7 +108,7 @@ def check_classes(train: Arrays, test: Arrays | None, place: str) -> int:
     Args:
         train: All images that are not official test images.
         test: The official test images, where there are some.
-        place: File or data set, named in the message.
+        place: The file or data set, which the message names.
 
     Raises:
         DataError: Fewer than two classes, a gap in the labels, or a test label out of range.
@@ -138,8 +138,8 @@ def check_all_trained(train: Arrays, num_classes: int, place: str) -> None:
 
     Args:
         train: The training images that are left after validation and test images are drawn.
-        num_classes: Of the whole set.
-        place: File or data set, named in the message.
+        num_classes: The number of classes of the whole data set.
+        place: The file or data set, which the message names.
 
     Raises:
         DataError: A class has none.
@@ -156,7 +156,7 @@ def check_same_shape(train: Arrays, test: Arrays, place: str) -> None:
     """Check that training and test images are of one shape.
 
     Raises:
-        DataError: They differ.
+        DataError: The shapes differ.
     """
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Fetches files with their checksums: only whole and right ones ever bear their names."""
+"""Downloads files and verifies their checksums: a file gets its name only when it is complete and correct."""
 
 import http.client
 import socket
@@ -11,7 +11,7 @@ from filelock import FileLock
 from bnlab.errors import DataError
 
 _STALL_S = 30
-"""Seconds without a byte after which a download is given up: longer than any server thinks, shorter than patience."""
+"""Seconds without a byte after which a download is given up: longer than servers take to answer."""
 
 _FAILED = (OSError, RuntimeError, http.client.HTTPException)
 """What a download raises: urllib's errors are OSErrors, torchvision's word for a wrong checksum is RuntimeError."""
@@ -19,12 +19,12 @@ _FAILED = (OSError, RuntimeError, http.client.HTTPException)
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to be fetched.
+    """A file to be downloaded.
 
     Attributes:
-        name: It bears in the folder.
-        md5: Its checksum.
-        addresses: Where it lies, tried in turn.
+        name: The name of the file in the folder.
+        md5: The MD5 checksum of the whole file, in hexadecimal digits.
+        addresses: URLs of the file, tried in turn.
     """
 
     name: str
@@ -33,14 +33,14 @@ class RemoteFile:
 
 
 def fetch(name: str, files: list[RemoteFile], folder: Path) -> None:
-    """Fetch files into a folder; what is there and right is kept, so running again resumes.
+    """Download files into a folder; correct files in it are kept, so a second call downloads only the rest.
 
     torchvision shows the progress on standard error. A second process that wants the same files waits.
 
     Args:
-        name: Of the data set, for the message.
-        files: What to fetch.
-        folder: Where to.
+        name: The name of the data set, for the message.
+        files: The files to download, in order.
+        folder: The folder that gets the files; it is made if missing.
 
     Raises:
         DataError: A file cannot be fetched from any of its addresses, or not be written.

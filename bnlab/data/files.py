@@ -21,7 +21,7 @@ from bnlab.data.arrays import Arrays, checked
 from bnlab.errors import DataError
 
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError, RuntimeError, MemoryError)
-"""What Python's readers of compressed files raise on damaged ones: each its own, and none says so in its manual."""
+"""The errors that Python's readers of compressed files raise for damaged files. Their manuals do not list them."""
 
 _WRITE_ANEW = "Write it with np.savez(path, images=..., labels=...), numbers only."
 _MAX_AXES = 4
@@ -32,7 +32,7 @@ def read_idx(path: Path) -> NDArray[np.generic]:
     """Read one IDX file, gzipped or not.
 
     Args:
-        path: Of the file; gzipped if its name ends in ``.gz``.
+        path: The file, which is gzipped if its name ends in ``.gz``.
 
     Raises:
         DataError: It cannot be read, is truncated, or is not an IDX file.
@@ -68,7 +68,7 @@ def find_idx(folder: Path) -> list[Path] | None:
     """Return training images, training labels, test images and test labels, or None unless all four are there.
 
     Args:
-        folder: Where they may lie, under the names of the MNIST page, gzipped or not.
+        folder: The folder to search for the file names of the MNIST page, gzipped or not.
     """
     paths = []
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
@@ -85,7 +85,7 @@ def read_npz(path: Path) -> Arrays:
     """Read ``images`` and ``labels`` from an NPZ file; nothing in it is executed.
 
     Args:
-        path: Of the file; other arrays in it are ignored.
+        path: The NPZ file; other arrays in it are ignored.
 
     Raises:
         DataError: It cannot be read, lacks an array, or an array is of the wrong shape or type.
@@ -113,10 +113,10 @@ def read_cifar(root: Path, folder: str, archive: str, lists: list[list[list[str]
     """Read CIFAR's Python batches from their folder or, unless all are there, straight from the archive.
 
     Args:
-        root: Where folder or archive may lie.
-        folder: Name of the unpacked folder.
-        archive: Name of the ``.tar.gz``.
-        lists: For each split its [file name, MD5] pairs. Only files whose MD5 is right are unpickled.
+        root: The folder that may contain the unpacked folder or the archive.
+        folder: The name of the unpacked folder.
+        archive: The name of the ``.tar.gz`` file.
+        lists: For each split its [file name, MD5] pairs. Only files with the right MD5 are unpickled.
 
     Returns:
         One Arrays per split, or None where neither folder nor archive is there.

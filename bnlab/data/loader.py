@@ -1,4 +1,4 @@
-"""Batches out of tensors: index selections, with their own generators, augmented as whole batches.
+"""Batches from tensors: selected by index, with generators of their own, and augmented as whole batches.
 
 Shape letters: B batch, C channels, H height, W width.
 """
@@ -23,10 +23,10 @@ class Batches:
     the same images in the same order, mirrored and shifted alike.
 
     Args:
-        split: What to draw from.
-        batch_size: Images per batch.
-        config: Which augmentation.
-        seed: The run's.
+        split: The images and labels to draw from.
+        batch_size: The number of images per batch, at most that of the split.
+        config: The augmentation: ``flip`` and ``crop_padding``.
+        seed: The seed of the run, which decides order and augmentation.
 
     Raises:
         ConfigError: A batch larger than the split, or augmentation that does not suit the images.
@@ -62,12 +62,12 @@ class Batches:
         self._position = 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images, labels), for ever, going on from wherever the stream stands."""
+        """Yield (images, labels) without end, from the current position of the stream."""
         while True:
             yield self.take(self.next_indices())
 
     def next_indices(self) -> Tensor:
-        """Return which images come next, (B,), on the images' device; an epoch's last partial batch is dropped."""
+        """Return the indices of the next batch, (B,), on the images' device; epochs end without a partial batch."""
         if self._position == len(self._epoch):
             self._begin_epoch()
         self._position += 1
@@ -75,7 +75,7 @@ class Batches:
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return (images, labels) of a batch, augmented by the stream's next draws if that is wanted."""
-        images = self.split.images[indices]  # keeps channels_last, as index_select does not
+        images = self.split.images[indices]  # keeps the channels_last layout; index_select does not
         if self.augments:
             images = augmented(images, self.flip, self.crop_padding, self._augmentation_generator)
         return images, self.split.labels[indices]
@@ -87,7 +87,7 @@ class Batches:
         self._epoch, self._position = epoch.to(self.split.images.device).unbind(), 0
 
     def state(self) -> dict[str, Any]:
-        """Return where the stream stands: tensors and plain values."""
+        """Return the position of the stream: tensors and plain values."""
         return {
             "order": self._order_before,
             "position": self._position if self._epoch else None,
@@ -95,7 +95,7 @@ class Batches:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from where another stream of the same seed stood."""
+        """Continue from the position of another stream of the same seed."""
         self._order_generator.set_state(state["order"])
         self._order_before = state["order"]
         self._augmentation_generator.set_state(state["augmentation"])
@@ -109,10 +109,10 @@ def augmented(images_BCHW: Tensor, flip: bool, crop_padding: int, generator: tor
     """Return images mirrored with probability 1/2 and shifted by up to crop_padding pixels, each by itself.
 
     Args:
-        images_BCHW: A batch; what is shifted in from outside is 0, the mean color after normalization.
-        flip: Mirror left and right.
-        crop_padding: Largest shift, in pixels.
-        generator: Where chance comes from; on the CPU, so that a batch does not depend on the device.
+        images_BCHW: A batch; pixels shifted in from outside are 0, the mean color after normalization.
+        flip: True mirrors half of the images left to right.
+        crop_padding: The largest shift in each direction, in pixels.
+        generator: The source of random numbers, on the CPU, so that a batch does not depend on the device.
     """
     num_images, _, height, width = images_BCHW.shape
     span = 2 * crop_padding + 1

@@ -1,4 +1,4 @@
-"""A data set, opened once and kept: the runs of a sweep share it."""
+"""Opens a data set once: the runs of a sweep share it."""
 
 import functools
 import os
@@ -10,15 +10,15 @@ from bnlab.schema import DataConfig
 
 
 def open_data(config: DataConfig) -> DataSet:
-    """Read, split and normalize a data set, or return it if it was the last that was opened.
+    """Read, split and normalize a data set; the last one is kept and returned again.
 
     Args:
-        config: Which one, where, how split.
+        config: The name of the data set, its place, and how it is split.
     """
-    # a notebook may point elsewhere, or write its file anew: then it is another data set
+    # a notebook may change BNLAB_DATA or rewrite the file: then it is another data set
     return _opened(config, os.environ.get("BNLAB_DATA"), data_fingerprint(config))
 
 
-@functools.lru_cache(maxsize=1)  # not more: CIFAR-10 takes a gigabyte
+@functools.lru_cache(maxsize=1)  # only one: CIFAR-10 takes a gigabyte
 def _opened(config: DataConfig, root: str | None, fingerprint: str | None) -> DataSet:  # noqa: ARG001
     return split_source(open_source(config), config)

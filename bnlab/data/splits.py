@@ -17,11 +17,11 @@ _NO_CONTRAST = 1e-6
 
 @dataclass(frozen=True)
 class Split:
-    """One split, whole, on one device.
+    """One split on one device.
 
     Attributes:
         images: (N, C, H, W) or (N, D), float32, normalized.
-        labels: (N,), int64.
+        labels: (N,), int64, classes from 0.
     """
 
     images: Tensor
@@ -31,7 +31,7 @@ class Split:
         return len(self.labels)
 
     def to(self, device: torch.device, channels_last: bool) -> "Split":
-        """Return the split on a device, its images laid out as convolutions want them if so asked."""
+        """Return the split on a device, with images in channels-last layout if ``channels_last`` is true."""
         layout = torch.channels_last if channels_last and self.images.dim() == 4 else torch.contiguous_format
         return Split(self.images.to(device=device, memory_format=layout), self.labels.to(device))
 
@@ -41,11 +41,11 @@ class DataSet:
     """A data set, ready to be trained on.
 
     Attributes:
-        train: What is learned.
-        validation: What choices are made by.
-        test: Looked at once, at the end.
-        num_classes: Of all splits.
-        found_in: Where it was read from.
+        train: The images that the network is trained on.
+        validation: The images for choices, such as the learning rate.
+        test: The images that are evaluated once, at the end.
+        num_classes: The number of classes, the same in all splits.
+        found_in: The folder, file or package that it was read from, for display.
     """
 
     train: Split
@@ -74,15 +74,15 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
     channel, are those of the training images that are left.
 
     Args:
-        source: Images and labels.
-        config: Shares, seed and limit.
+        source: The images and labels as read from disk.
+        config: The shares of validation and test images, the seed of the split, and the limit.
 
     Raises:
         ConfigError: Shares that do not go with the set, or with each other.
         DataError: There are too few images, or labels that do not fit.
     """
     place = f"data={config.name}" if config.path is None else config.path
-    random = np.random.RandomState(config.split_seed)  # its streams are frozen for good (NumPy NEP 19)
+    random = np.random.RandomState(config.split_seed)  # NumPy guarantees that its streams never change (NEP 19)
     rest, test = source.train, source.test
     num_classes = check_classes(rest, test, place)
     share_of = len(rest.labels)
@@ -138,9 +138,9 @@ def stratified_choice(labels: NDArray[np.int64], num_chosen: int, random: np.ran
     remainders.
 
     Args:
-        labels: (N,), from 0.
-        num_chosen: How many, at most N.
-        random: Where chance comes from.
+        labels: (N,), classes from 0.
+        num_chosen: The number of examples to choose, at most N.
+        random: The source of random numbers; it advances.
 
     Source:
         The method of largest remainders (Hamilton's). Written out, and not scikit-learn's train_test_split, since

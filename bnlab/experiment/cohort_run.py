@@ -104,7 +104,7 @@ class _Training:
     Attributes:
         members: The runs of the cohort, in order.
         missing: The positions of the runs that have no result yet. Only these are recorded.
-        engine: ``sequential`` or ``vectorized``.
+        engine: ``sequential`` for one run alone, ``vectorized`` for stacked runs.
         checked: What `check` found for the first config; it holds for all.
         start: The checkpoint to resume from; None: training begins at step 0.
         warnings: Texts for the runs' log.txt.

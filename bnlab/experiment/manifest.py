@@ -23,7 +23,7 @@ def manifests_of(checked: "Checked", configs: Sequence[RunConfig], engine: str) 
     Args:
         checked: What `check` found for the first config.
         configs: The settings of all runs, in order.
-        engine: ``sequential`` or ``vectorized``.
+        engine: ``sequential`` for one run alone, ``vectorized`` for stacked runs.
     """
     data = checked.data
     sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}

@@ -29,7 +29,7 @@ class RunObserver:
         """Return a logger for a run that is about to be trained, or None for no logger. It is closed when the run ends.
 
         Args:
-            config: The run's settings.
+            config: The settings of the run.
             run_id: The name of the run's folder.
             plan: At which steps the run is logged, evaluated and measured, and how many steps it has.
         """

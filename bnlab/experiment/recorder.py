@@ -26,7 +26,7 @@ class Member:
     """One run of a cohort.
 
     Attributes:
-        config: The run's settings.
+        config: The settings of the run.
         folder: Where the run is recorded.
         swept: For a run of a sweep, the dotted keys that differ between the sweep's runs; None: a single run.
     """

@@ -25,7 +25,7 @@ def origin_of(members: Sequence[Member], engine: str) -> dict[str, Any]:
 
     Args:
         members: The whole cohort, in order.
-        engine: ``sequential`` or ``vectorized``.
+        engine: ``sequential`` for one run alone, ``vectorized`` for stacked runs.
     """
     versions = provenance.versions()
     return {
@@ -52,7 +52,7 @@ def find_start(
     Args:
         members: The whole cohort, in order.
         missing: The positions of the runs that have no result yet.
-        engine: ``sequential`` or ``vectorized``.
+        engine: ``sequential`` for one run alone, ``vectorized`` for stacked runs.
         checked: What `check` found for the first config.
         on_warning: Called with one sentence for each checkpoint that cannot be used.
     """

@@ -70,7 +70,7 @@ def train_one(
     """Train one run, or return its result if it has one; an interrupted run resumes from its last checkpoint.
 
     Args:
-        config: The run's settings.
+        config: The settings of the run.
         sweep_folder: The folder that holds the run's own folder.
         again: Train the run from the beginning even if it is finished.
         observer: Receives warnings and the step of resumption, and opens a logger; None: nobody is told.

@@ -25,20 +25,22 @@ def build_model(
     build_norm: BuildNorm,
     placement: Placement,
 ) -> Network:
-    """Build a network on torch's current default device; its weights are not yet those of any seed.
+    """Build a network on torch's current default device; its weights are not yet drawn from a seed.
 
     Args:
-        config: Which one, how deep, how wide.
-        input_shape: (C, H, W) or (D,).
-        num_classes: Logits per image.
-        build_norm: Number of channels -> norm: the arm.
-        placement: Where the norms stand.
+        config: The kind of network, its depth, width and activation.
+        input_shape: The shape of one image: (C, H, W) or (D,).
+        num_classes: The number of logits per image.
+        build_norm: A function from the number of channels to a norm; it is the arm.
+        placement: ``before`` or ``after`` each activation, or ``input`` for one norm of the input.
 
     Raises:
         ConfigError: The input does not suit the model, or the norm does not suit a layer.
     """
     blocks = BlockBuilder(build_norm, placement, config.activation, config.dropout)
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; the caller must not notice
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # torch's layers draw weights when built; the caller's random state must stay
         return MODELS[config.name](config, input_shape, num_classes, blocks)
 
 
@@ -46,9 +48,9 @@ def build_network(config: RunConfig, input_shape: tuple[int, ...], num_classes: 
     """Build the network of a run, as `build_model` does, with the norm that its config names.
 
     Args:
-        config: Of the run.
-        input_shape: (C, H, W) or (D,).
-        num_classes: Logits per image.
+        config: The settings of the run; model, norm and placement are used.
+        input_shape: The shape of one image: (C, H, W) or (D,).
+        num_classes: The number of logits per image.
     """
     build_norm = functools.partial(build_norm_by_name, config.norm.name, **config.norm.options)
     return build_model(config.model, input_shape, num_classes, build_norm, config.placement)

@@ -17,16 +17,16 @@ def initialize_weights(
 ) -> None:
     """Draw every linear map's weights from N(0, std^2), and set every bias to 0.
 
-    A weight that goes through a parametrization gets the same draws: they are what is trained, not what comes out.
+    A weight with a parametrization gets the same draws, as its trained values.
     The output layer has no activation behind it, so that ``auto`` and ``he`` use lecun's std there.
 
     Args:
-        linears: Linear maps by role.
+        linears: The linear maps of the network by role.
         scheme: ``he`` sqrt(2/fan_in), ``lecun`` sqrt(1/fan_in), ``glorot`` sqrt(2/(fan_in + fan_out)), or ``auto``:
             he for relu, gelu and silu, lecun for sigmoid and tanh.
-        std: For all weights, whatever the scheme; None: by the scheme.
-        activation: What follows each linear map but the last.
-        seed: The run's.
+        std: The standard deviation of all weights, above 0; None: the scheme decides.
+        activation: The activation after each linear map except the last.
+        seed: The seed of the run; each role has its own random stream.
 
     Source:
         LeCun et al. 1998, "Efficient BackProp". Glorot & Bengio 2010. He et al. 2015 (arXiv 1502.01852).

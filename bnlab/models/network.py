@@ -1,4 +1,4 @@
-"""What every network offers to those who train and watch it: its layers by role."""
+"""The interface of all networks for training and diagnostics: their layers by role."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class NoActivation(nn.Module):
-    """Pass the input on: it stands where a norm that brings its own nonlinearity replaces the activation."""
+    """Pass the input on, in place of an activation that the norm's own nonlinearity replaces."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the input."""
@@ -35,8 +35,8 @@ class NoActivation(nn.Module):
 class Dropout(nn.Dropout):
     """Set each value to 0 with probability p in training mode, and multiply the others by 1/(1 - p).
 
-    Torch's layer, with the same draws for the same random state, but for where they come from: `bnlab.noise`, so that
-    runs which are trained together each see those of their own seed.
+    Torch's layer, with the same draws for the same random state. The draws come from `bnlab.noise`, so that each of
+    several stacked runs gets the draws of its own seed.
 
     Args:
         p: Probability of a 0, in [0, 1).
@@ -57,14 +57,13 @@ class Block(nn.Module):
 
     Args:
         linear: A matrix product or a convolution; both are linear maps.
-        norm: Of the linear map's output, or of the activation's.
-        activation: The nonlinearity; never in place, so that whoever watches sees what went in. None where the norm
-            brings its own.
-        norm_first: Whether the norm stands before the activation.
-        dropout: Of the activation's output, or None.
+        norm: Normalizes the output of the linear map, or that of the activation.
+        activation: The nonlinearity; never in place, so that a hook can see its input. None: the norm has its own.
+        norm_first: True puts the norm before the activation, False after it.
+        dropout: The dropout layer after the activation; None: no dropout.
 
     Attributes:
-        activation_replaced: The norm brings a nonlinearity of its own, and the activation does nothing.
+        activation_replaced: True if the norm has a nonlinearity of its own, and the activation does nothing.
     """
 
     def __init__(
@@ -103,11 +102,11 @@ class Network(nn.Module):
     Args:
         body: Modules by name, run in order; blocks may stand inside nn.Sequential.
         output: The last linear map, to one logit per class.
-        input_norm: What stands before everything, or None.
+        input_norm: The norm of the network's input; None: the input is not normalized.
     """
 
     channels_last: ClassVar[bool] = False
-    """Whether images should be laid out with the channels last, which convolutions run faster on."""
+    """Whether images should have the channels-last layout, in which convolutions are faster."""
 
     def __init__(self, body: "OrderedDict[str, nn.Module]", output: nn.Linear, input_norm: nn.Module | None) -> None:
         super().__init__()
@@ -130,41 +129,41 @@ class Network(nn.Module):
 
     @property
     def norms(self) -> dict[str, nn.Module]:
-        """Norms by role; ``input`` if one stands before everything."""
+        """Norms by role; ``input`` is the norm of the network's input, if it has one."""
         first = {"input": self.input} if hasattr(self, "input") else {}
         return {**first, **{role: block.norm for role, block in self.blocks.items()}}
 
     @property
     def activations(self) -> dict[str, nn.Module]:
-        """Activations by role; a `NoActivation` where the norm brings its own."""
+        """Activations by role; a `NoActivation` where the norm has its own."""
         return {role: block.activation for role, block in self.blocks.items()}
 
     @property
     def replaced_activations(self) -> frozenset[str]:
-        """Roles whose activation is left out, because the norm brings a nonlinearity of its own."""
+        """Roles without an activation, because the norm has a nonlinearity of its own."""
         return frozenset(role for role, block in self.blocks.items() if block.activation_replaced)
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights of the linear maps by role: those that are trained, which may not be those that are used."""
+        """The trained weights of the linear maps by role; a parametrization may compute other weights from them."""
         return {role: trained_weight(linear) for role, linear in self.linears.items()}
 
     @property
     def scale_invariant_weights(self) -> dict[str, FreeScale]:
-        """By role, what of the weights can be multiplied by a positive number, to no effect but for eps.
+        """By role, which part of the weights can be multiplied by a positive number without effect, except through eps.
 
         ``rows``, each by a number of its own, where the norm right behind the linear map takes the scale of each
         channel away, or where the weights go through a parametrization that does; ``whole`` where the norm takes the
         scale of each sample away. A bias between them forbids it, unless the norm takes that away too: before `rms`,
         say, weights and bias are free together, and the weights alone are not. Behind a relu it would hold as well, for
-        it passes a scale on; but a norm that stands there leaves the linear map its bias. Nothing is tried out: what no
-        norm declares is not in here, though it may hold (`batch_renorm` while it clips nothing).
+        it passes a scale on; but a norm that stands there leaves the linear map its bias. Only declarations
+        of norms count: a scale may be free without a declaration (`batch_renorm` while it clips nothing).
         """
         free = {role: _free_scale(block) for role, block in self.blocks.items()}
         return {role: scale for role, scale in free.items() if scale is not None}
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the output layer sees, (N, features)."""
+        """Return the input of the output layer, (N, features)."""
         if hasattr(self, "input"):
             x = self.input(x)
         for name in self.body_names:
@@ -177,16 +176,17 @@ class Network(nn.Module):
 
 
 class BlockBuilder:
-    """Builds blocks that differ in their linear map only.
+    """Builds blocks that differ only in their linear map.
 
-    The linear map has a bias, unless a norm right behind it takes the mean away. Its weights go through what the norm
-    declares as its ``weight_parametrization``; a norm that ``replaces_activation`` and stands before it does so.
+    The linear map has a bias, unless the norm right after it subtracts the mean. Its weights go through the norm's
+    ``weight_parametrization``, if it declares one. A norm that ``replaces_activation`` does so only before the
+    activation.
 
     Args:
-        build_norm: The arm.
-        placement: Where the norms stand.
-        activation: Name of the nonlinearity.
-        dropout: Share of units set to 0 after each activation, in [0, 1); 0: no layer is added.
+        build_norm: A function from the number of channels to a norm; it is the arm.
+        placement: ``before`` or ``after`` each activation, or ``input`` for one norm of the input.
+        activation: The name of the nonlinearity, as in ``model.activation``.
+        dropout: The share of units set to 0 after each activation, in [0, 1); 0: no layer is added.
     """
 
     def __init__(self, build_norm: BuildNorm, placement: Placement, activation: str, dropout: float = 0.0) -> None:
@@ -206,17 +206,17 @@ class BlockBuilder:
         return self._block(nn.Conv2d(num_inputs, num_outputs, 3, padding=1, bias=bias), norm)
 
     def input_norm(self, num_channels: int) -> nn.Module | None:
-        """Return the norm of the input, where that is the placement."""
+        """Return the norm of the network's input; None unless the placement is ``input``."""
         return self.build_norm(num_channels) if self.placement == "input" else None
 
     def _norm_and_bias(self, num_channels: int) -> tuple[nn.Module, bool]:
         if self.placement == "input":
-            return NoNorm(num_channels), True  # in every arm, and it declares what a norm must
+            return NoNorm(num_channels), True  # the same in every arm; NoNorm has all declarations of a norm
         norm = self.build_norm(num_channels)
         return norm, self.placement == "after" or not norm.subtracts_mean
 
     def _block(self, linear: nn.Module, norm: nn.Module) -> Block:
-        declared = cast("Norm", norm)  # of whatever class: build_norm sees to it that it has all declarations
+        declared = cast("Norm", norm)  # of any class: build_norm adds missing declarations
         if declared.weight_parametrization is not None:
             register_parametrization(linear, "weight", declared.weight_parametrization())
         norm_first = self.placement != "after"
@@ -238,10 +238,10 @@ def _free_scale(block: Block) -> FreeScale | None:
 
 
 def trained_weight(linear: nn.Module) -> Tensor:
-    """Return the weight that is trained; where it goes through a parametrization, ``linear.weight`` is what comes out.
+    """Return the weight that is trained. With a parametrization, ``linear.weight`` is computed from it.
 
     Args:
-        linear: A linear map.
+        linear: A linear map of the network, with a parametrization or without.
     """
     if is_parametrized(linear, "weight"):
         linear = linear.get_submodule("parametrizations.weight")

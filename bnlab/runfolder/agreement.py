@@ -1,4 +1,4 @@
-"""Whether two trainings of one run gave the same numbers, and how far apart they are if not."""
+"""Compares two trainings of one run: whether their numbers are the same, and otherwise how far apart."""
 
 import itertools
 import math
@@ -10,27 +10,28 @@ from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import flatten
 
 BEGINNING = 1e-4
-"""Relative, of the values at the first step at which any differ: float32 rounds to 6e-8, and a few steps magnify that.
-Another seed, option or formula differs by 1e-2 and more at once."""
+"""Largest relative difference at the first step with any difference that still counts as rounding: float32 rounds to
+6e-8, and a few steps magnify that. Another seed, option or formula differs by 1e-2 and more at once."""
 
 LOSS_TOLERANCE = 1e-2
-"""Of the loss at the start. Training magnifies rounding without end: 2 threads in place of 1 moved losses of an MLP by
-1e-4 of that in 3,000 steps, and those of a CNN by 2e-2 in 150, where BatchNorm's running statistics were new."""
+"""Largest difference of a loss, as a share of the loss at the start. Training magnifies rounding without end: with 2
+threads instead of 1, losses of an MLP differed by 1e-4 of that after 3,000 steps, and those of a CNN by 2e-2 after 150,
+when BatchNorm's running statistics were new."""
 
 SHARE_TOLERANCE = 2e-2
-"""Of shares: ten of 500 images."""
+"""Largest difference of a share: ten of 500 images."""
 
 SHARES = frozenset({"accuracy", "saturation", "dead_fraction"})
-"""What lies between 0 and 1: as a value's name, or as a diagnostic's."""
+"""Names of values, or of diagnostics, between 0 and 1."""
 
 FIGURES = (
     *("status", "steps", "diverged_at_step", "test_accuracy", "test_loss"),
     *("validation_accuracy", "validation_loss", "train_loss"),
 )
-"""Of a summary, all but the clock's."""
+"""The figures of a summary, without wall-clock times."""
 
 MADE_BY = ("schema_version", "git", "versions", "hardware", "device", "threads", "engine", "data")
-"""Of a manifest: what may make numbers differ."""
+"""The keys of a manifest that may explain different numbers."""
 
 Verdict = Literal["identical", "rounding", "different"]
 
@@ -40,10 +41,11 @@ class Difference:
     """One value that is not the same in two records.
 
     Attributes:
-        step: Of the records.
-        what: Of them: ``train loss``, ``validation accuracy``, ``saturation hidden1``; ``record`` for a whole one.
-        before: The value in the first; None: it has none.
-        after: The value in the second; None: it has none.
+        step: The step of both records.
+        what: The name of the value: ``train loss``, ``validation accuracy``, ``saturation hidden1``; ``record`` if the
+            whole records differ.
+        before: The value in the first training; None: it is missing there.
+        after: The value in the second training; None: it is missing there.
     """
 
     step: int
@@ -53,40 +55,40 @@ class Difference:
 
     @property
     def absolute(self) -> float:
-        """The distance; infinite where one of them is no number."""
+        """The absolute difference; infinite if one of the values is no number."""
         if not all(isinstance(value, (int, float)) for value in (self.before, self.after)):
             return math.inf
         return float(abs(self.before - self.after))
 
     @property
     def relative(self) -> float:
-        """The distance as a share of the larger one; infinite where one of them is no number."""
+        """The difference as a share of the larger value; infinite if one of the values is no number."""
         return self.absolute if math.isinf(self.absolute) else self.absolute / max(abs(self.before), abs(self.after))
 
     @property
     def is_loss(self) -> bool:
-        """Whether it is one of a loss."""
+        """Whether the value is a loss."""
         return self.what.endswith(" loss")
 
     @property
     def is_share(self) -> bool:
-        """Whether it is one of a share, which counts images or units, and so cannot begin small."""
+        """Whether the value is a share, which counts images or units, so that its first difference cannot be small."""
         return not SHARES.isdisjoint(self.what.split())
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two trainings of one run, held against each other.
+    """The result of comparing two trainings of one run.
 
     Attributes:
         verdict: ``identical``: the same values in the same records. ``rounding``: the same records; at the first step
-            at which any differ, they do so by as little as rounding does, and no loss and no share goes far away later.
-            Gradient norms follow the weights, and may go further. ``different``: anything else.
-        num_records: Of the first.
-        first: The first difference, or None.
-        largest_loss: The largest difference of a loss, relatively; None: there is none.
-        figures: Final figure -> the first one's, the second one's.
-        changed: What may be the cause, by dotted key of the manifest -> the first one's, the second one's.
+            with a difference, all differences are as small as rounding, and no loss and no share differs much later.
+            Gradient norms follow the weights, and may differ more. ``different``: anything else.
+        num_records: The number of records in the first training.
+        first: The first difference; None: there is no difference.
+        largest_loss: The largest relative difference of a loss; None: no loss differs.
+        figures: Final figure -> its value in the first and in the second training.
+        changed: Possible causes: dotted key of the manifest -> its value in the first and in the second training.
     """
 
     verdict: Verdict
@@ -103,16 +105,16 @@ class Agreement:
 
     @property
     def begins_small(self) -> bool:
-        """Whether the first difference is of the size of rounding, whatever became of it."""
+        """Whether the first difference is as small as rounding, even if later ones are not."""
         return self.first is not None and self.first.relative <= BEGINNING
 
 
 def compare(before: RunFolder, after: RunFolder) -> Agreement:
-    """Hold two trainings of one run against each other, record by record.
+    """Compare two trainings of one run, record by record.
 
     Args:
-        before: Its folder.
-        after: The folder of the repetition.
+        before: The folder of the first training.
+        after: The folder of the second training.
 
     Raises:
         RunError: A file is missing or damaged.
@@ -122,7 +124,7 @@ def compare(before: RunFolder, after: RunFolder) -> Agreement:
         difference for one, other in itertools.zip_longest(records, repeated) for difference in _differences(one, other)
     ]
     losses = [difference for difference in differences if difference.is_loss]
-    summaries, manifests = [[read(one) for one in (before, after)] for read in (RunFolder.read_summary, _making)]
+    summaries, manifests = [[read(one) for one in (before, after)] for read in (RunFolder.read_summary, _origin)]
     return Agreement(
         _verdict(differences, _first_loss(records)),
         len(records),
@@ -154,7 +156,7 @@ def _first_loss(records: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
-    """Return in which values two records differ; the whole records, if they are not of the same thing."""
+    """Return the values in which two records differ; the whole records, if their kind, step or name differ."""
     names = [record and (record["kind"], record["step"], record["split"], record["name"]) for record in (before, after)]
     if before is None or after is None or names[0] != names[1]:
         step = (before or after or {})["step"]
@@ -171,6 +173,6 @@ def _called(record: Mapping[str, Any]) -> str:
     return str(record["name"] or record["split"])
 
 
-def _making(folder: RunFolder) -> dict[str, Any]:
+def _origin(folder: RunFolder) -> dict[str, Any]:
     manifest = folder.read_manifest()
     return flatten({key: manifest.get(key) for key in MADE_BY})

@@ -1,4 +1,4 @@
-"""Where figures lie: in a run's folder, in a sweep's, and in one of their own where they show several runs.
+"""The paths of figures: in the folder of a run or sweep, or in a folder of their own if they show several runs.
 
 ::
 
@@ -15,32 +15,32 @@ from pathlib import Path
 FIGURES, COMPARISONS = "figures", "comparisons"
 
 _MOST_LETTERS = 60
-"""Of a comparison's name: longer ones are cut, and their hash tells them apart."""
+"""Letters of a comparison's name. Longer names are cut, and a hash makes them unique."""
 
 
 def run_figure_path(run: Path, name: str, kind: str) -> Path:
     """Return the path of a figure of one run.
 
     Args:
-        run: The run's folder.
-        name: Of the figure, mostly a diagnostic's.
-        kind: ``svg`` or ``png``.
+        run: The folder of the run.
+        name: The name of the figure, usually that of a diagnostic.
+        kind: The file name extension, ``svg`` or ``png``.
     """
     return run / FIGURES / f"{name}.{kind}"
 
 
 def forget_figures(run: Path) -> None:
-    """Take away the figures of a run that is trained anew: they show another one."""
+    """Remove the figures of a run that is trained again: they show the earlier training."""
     shutil.rmtree(run / FIGURES, ignore_errors=True)
 
 
 def comparison_folder(root: Path, names: Sequence[str], run_ids: Sequence[str]) -> Path:
-    """Return where figures of several runs lie; equal runs have the same place.
+    """Return the folder for figures of several runs; the same runs have the same folder.
 
     Args:
         root: The folder of all runs.
-        names: What was asked for, as short as can be.
-        run_ids: The runs.
+        names: The names of the runs as the user gave them, shortened.
+        run_ids: The ids of the runs, in order.
 
     Example:
         >>> comparison_folder(Path("runs"), ["batch", "none"], ["a", "b"]).as_posix()
@@ -52,5 +52,5 @@ def comparison_folder(root: Path, names: Sequence[str], run_ids: Sequence[str]) 
 
 
 def comparison_path(folder: Path, name: str, kind: str) -> Path:
-    """Return where one figure of a comparison lies."""
+    """Return the path of one figure of a comparison."""
     return folder / f"{name}.{kind}"

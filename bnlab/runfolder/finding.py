@@ -1,4 +1,4 @@
-"""Where runs lie: by folder, or by the name of a run or of a sweep."""
+"""Finds runs: by folder, or by the name of a run or of a sweep."""
 
 import difflib
 import os
@@ -10,7 +10,7 @@ from bnlab.runfolder.folder import RunFolder
 
 
 def runs_root(given: Path | None = None) -> Path:
-    """Return the folder that runs go to: the given one, else BNLAB_RUNS, else ./runs."""
+    """Return the folder of all runs: the given one, else BNLAB_RUNS, else ./runs."""
     return (given or Path(os.environ.get("BNLAB_RUNS") or "runs")).absolute()
 
 
@@ -18,10 +18,11 @@ def find_folder(given: str | Path | None = None) -> Path:
     """Return the folder to read from: a path, or the name of a sweep or of a run among all runs.
 
     Args:
-        given: A folder that is there; else a name looked up in BNLAB_RUNS, else ./runs; None: that folder itself.
+        given: An existing folder, or a name that is searched in BNLAB_RUNS, else in ./runs; None: the folder of all
+            runs.
 
     Raises:
-        ConfigError: There is no such folder and no such name, or there are several runs of that name.
+        ConfigError: No folder and no run has this name, or several runs have it.
     """
     if given is None or Path(given).is_dir():
         return runs_root(Path(given) if given else None)
@@ -39,7 +40,7 @@ def find_folder(given: str | Path | None = None) -> Path:
     if places:
         listed = ", ".join(map(str, places))
         raise ConfigError(f"{name} is in {len(places)} places. Give the folder of one: {listed}")
-    cure = "There are no runs yet: bnlab train makes one."
+    cure = "There are no runs yet: bnlab train trains one."
     if sweeps:
         near = difflib.get_close_matches(name, {*sweeps, *(path.name for path in runs)})
         cure = did_you_mean(name, near or sweeps)
@@ -50,10 +51,10 @@ def find_run(given: str | Path) -> RunFolder:
     """Return one run.
 
     Args:
-        given: Its folder or its name; or those of a folder with one run in it.
+        given: The folder or the name of the run, or of a sweep with a single run.
 
     Raises:
-        ConfigError: There is no such run, or there are several.
+        ConfigError: No run is found, or several are.
     """
     folder = find_folder(given)
     runs = find_run_folders(folder)
@@ -74,7 +75,7 @@ def known_names() -> list[str]:
 
 
 def _sweep_folders(root: Path) -> dict[str, Path]:
-    """Return the folders in which runs may lie, by name."""
+    """Return the folders that may contain runs, by name."""
     return {path.name: path for path in sorted(root.iterdir()) if _may_hold_runs(path)} if root.is_dir() else {}
 
 
@@ -83,7 +84,7 @@ def _every_run(root: Path) -> list[Path]:
 
 
 def _may_hold_runs(path: Path) -> bool:
-    if path.name == COMPARISONS:  # figures, unless somebody calls a sweep so
+    if path.name == COMPARISONS:  # figures, unless a sweep has this name
         return (path / "sweep.json").exists()
     return path.is_dir() and not path.name.startswith(".")
 

@@ -1,4 +1,4 @@
-"""One run on disk: written whole or line by line, locked while it trains, read back by anybody."""
+"""One run on disk: files written whole or line by line, a lock while it trains, and readers for all of them."""
 
 import contextlib
 import json
@@ -20,15 +20,15 @@ from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 
 PATIENCE_S = 0.25
-"""Seconds that a lock is waited for: whoever lists runs holds that of a run that was cut off, for a moment, to see
-whether a process does. Without patience one start in eight failed beside a process that did nothing but look."""
+"""Seconds to wait for a lock: a process that lists runs takes the lock of an interrupted run for a moment, to see
+whether another process holds it. Without waiting, one start in eight failed beside a process that only listed runs."""
 
 
 class RunFolder:
     """One run on disk.
 
     Args:
-        path: Its folder, which need not be there yet.
+        path: The folder of the run, which need not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,32 +38,32 @@ class RunFolder:
 
     @property
     def log_path(self) -> Path:
-        """Where the run's messages go."""
+        """The file of the run's log messages."""
         return self.path / "log.txt"
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where its weights are."""
+        """The file of the run's weights."""
         return self.path / "checkpoint.pt"
 
     @property
     def previous_checkpoint_path(self) -> Path:
-        """Where the checkpoint before the last one is, while it trains."""
+        """The file of the checkpoint before the last one, while the run trains."""
         return self.path / "checkpoint.previous.pt"
 
     @property
     def cohort_state_path(self) -> Path:
-        """Where the training state of a finished run is, while the run is trained along with its cohort."""
+        """The file of a finished run's training state, while the run is trained along with its cohort."""
         return self.path / "cohort_state.pt"
 
     @property
     def previous_cohort_state_path(self) -> Path:
-        """Where the training state before that one is."""
+        """The file of the training state before that one."""
         return self.path / "cohort_state.previous.pt"
 
     @property
     def cohort_state_paths(self) -> list[Path]:
-        """All places where a training state of a finished run may be, the newest last.
+        """All files that may hold a training state of a finished run, the newest last.
 
         Versions before 2026-11-29 wrote company.pt; cohorts that they left unfinished resume from it.
         """
@@ -83,9 +83,9 @@ class RunFolder:
         """Hold the run's lock; begin with an empty folder; keep an older finished result until there is a new one.
 
         Args:
-            config: Written to config.yaml.
+            config: The settings of the run, written to config.yaml.
             manifest: Written to manifest.json, with status ``running``.
-            resume_at: A step: leave the folder as it was then, and go on in it.
+            resume_at: The step to resume from: records after it are removed. None: the folder is emptied.
 
         Raises:
             RunBusyError: Another process is training this run.
@@ -103,7 +103,7 @@ class RunFolder:
                 yield
             finally:
                 for file in self._open_files.values():
-                    with contextlib.suppress(OSError):  # a full disk: whoever wrote has been told
+                    with contextlib.suppress(OSError):  # a full disk: the write has raised already
                         file.close()
                 self._open_files.clear()
                 self._settle()
@@ -114,20 +114,20 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         forget_figures(self.path)
         for file in self.path.iterdir():
-            if file.suffix != ".damaged":  # a checkpoint that somebody may want to look at
+            if file.suffix != ".damaged":  # a checkpoint that a user may want to look at
                 file.unlink()
 
     def _cut_back(self, step: int) -> None:
-        """Take away what was recorded after a step."""
+        """Remove the records after a step."""
         forget_figures(self.path)
         (self.path / "summary.json").unlink(missing_ok=True)
         for name in ("metrics.jsonl", "timings.jsonl"):
             self._write(name, lines_up_to(self.path / name, step))
 
     def _settle(self) -> None:
-        """Give an older result its place back, or drop it, by whether there is a new one.
+        """Move an older result back if there is no new one; otherwise remove it.
 
-        The older one's log then goes on with that of the attempt: nothing else tells why it came to nothing.
+        The log of the failed attempt is appended to the older log: nothing else says why it failed.
         """
         if not self._set_aside.exists():
             return
@@ -143,12 +143,12 @@ class RunFolder:
 
     @property
     def _set_aside(self) -> Path:
-        # among the locks: a folder that came and went would be taken away under another run's feet
+        # among the locks, because a folder beside the runs could be taken for a run
         return self._lock_path().with_suffix(".replaced")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock that says a process is alive; more than once, if need be.
+        """Hold the lock that shows that a process trains this run; nested calls are allowed.
 
         Raises:
             RunBusyError: Another process holds it.
@@ -164,7 +164,7 @@ class RunFolder:
                 ) from None
         try:
             if self._lock.lock_counter == 1:
-                self._settle()  # a process may have died before it could
+                self._settle()  # a process may have died before it did this
             yield
         finally:
             self._lock.release()
@@ -174,7 +174,7 @@ class RunFolder:
         return self.path.parent / ".locks" / f"{self.path.name}.lock"
 
     def is_locked(self) -> bool:
-        """Whether a process trains this run now."""
+        """Return whether a process trains this run now."""
         lock = self._lock_path()
         if not lock.exists():
             return False
@@ -185,7 +185,7 @@ class RunFolder:
             return True
 
     def append(self, record: Record) -> None:
-        """Append a record to its file: the clock's to timings.jsonl, all others to metrics.jsonl."""
+        """Append a record to its file: timing records to timings.jsonl, all others to metrics.jsonl."""
         name = "timings.jsonl" if record.kind == "timing" else "metrics.jsonl"
         if name not in self._open_files:
             self._open_files[name] = (self.path / name).open("a", encoding="utf-8", newline="\n")
@@ -197,7 +197,7 @@ class RunFolder:
         self._write("manifest.json", json.dumps({"schema_version": SCHEMA_VERSION, **manifest}, indent=1))
 
     def write_summary(self, summary: RunSummary) -> None:
-        """Write summary.json; where the folder lies is left to whoever reads it, since folders move."""
+        """Write summary.json, without the path of the folder, since folders can be moved."""
         facts = summary.as_dict()
         del facts["folder"], facts["cached"]
         self._write("summary.json", json.dumps(facts, indent=1))
@@ -223,7 +223,7 @@ class RunFolder:
         return manifest
 
     def read_status(self) -> Status:
-        """Return how a run stands; failed where it left no manifest."""
+        """Return the status of the run; ``failed`` if it has no readable manifest."""
         try:
             status: Status = self.read_manifest()["status"]
         except (RunError, KeyError):
@@ -231,11 +231,11 @@ class RunFolder:
         return status
 
     def read_summary(self) -> dict[str, Any]:
-        """Return summary.json, or nothing where the run did not come that far."""
+        """Return summary.json, or an empty dictionary if the run has none."""
         return self._read_json("summary.json") if (self.path / "summary.json").exists() else {}
 
     def read_finished(self) -> RunSummary | None:
-        """Return the result of a run that came to its end, finished or diverged; else None."""
+        """Return the result of a run that finished or diverged; otherwise None."""
         try:
             status = self.read_manifest()["status"]
             if status not in {"finished", "diverged"}:
@@ -245,7 +245,7 @@ class RunFolder:
             return None
 
     def result_stamp(self) -> tuple[int, int] | None:
-        """Return what tells the result that is there from any other of the same run; None where there is none."""
+        """Return a mark that distinguishes this result from any other of the same run; None if there is no result."""
         if self.read_finished() is None:
             return None
         try:
@@ -258,7 +258,7 @@ class RunFolder:
         """Return config.yaml as plain values, unchecked: it may be older than today's schema.
 
         Raises:
-            RunError: It is not there, or damaged.
+            RunError: The file is missing or damaged.
         """
         try:
             config: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
@@ -267,12 +267,12 @@ class RunFolder:
         return config
 
     def read_records(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines of metrics.jsonl as dictionaries; a last line cut off by a crash is left out.
+        """Yield the lines of metrics.jsonl as dictionaries; an incomplete last line is left out.
 
         Diagnostics have their names of today, whatever they were called when the run was trained.
 
         Raises:
-            RunError: A line that was written whole is damaged; those before it have been yielded.
+            RunError: A complete line is damaged; the lines before it have been yielded.
         """
         return map(current_record, read_lines(self.path / "metrics.jsonl"))
 
@@ -285,10 +285,10 @@ class RunFolder:
         return read_new_lines(self.path / "metrics.jsonl", start)
 
     def read_timings(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines of timings.jsonl as dictionaries; a last line cut off by a crash is left out.
+        """Yield the lines of timings.jsonl as dictionaries; an incomplete last line is left out.
 
         Raises:
-            RunError: A line that was written whole is damaged; those before it have been yielded.
+            RunError: A complete line is damaged; the lines before it have been yielded.
         """
         return read_lines(self.path / "timings.jsonl")
 
@@ -296,7 +296,7 @@ class RunFolder:
         """Return one of the folder's JSON files.
 
         Raises:
-            RunError: It is not there, or damaged.
+            RunError: The file is missing or damaged.
         """
         try:
             facts: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a run is called: a name that says what matters first, and a hash of all that can change its numbers."""
+"""The id of a run: a name with the most important settings, and a hash of all that can change its numbers."""
 
 import hashlib
 import json
@@ -12,17 +12,16 @@ from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.schema import DataConfig, RunConfig
 
 SCHEMA_VERSION = 1
-"""Of the files, and of the numbers: raised whenever the same config would no longer give the same ones."""
+"""The version of the files and of the numbers: increased when the same config would give other numbers."""
 
 _fingerprints: dict[Path, tuple[tuple[int, ...], str]] = {}
-"""Files of data that this process has read: how they looked then, and their SHA-256."""
+"""Data files that this process has read -> their size and times, and their SHA-256."""
 
 
 def run_id(config: RunConfig) -> str:
-    """Return the name of a run's folder: what a reader looks for first, then a hash of all that matters.
+    """Return the name of a run's folder: the most important settings, then a hash of all that can change its numbers.
 
-    The hash covers whatever can change the numbers and nothing else, so that the same config finds its results
-    again.
+    The hash covers nothing else, so that the same config finds its results again.
 
     Raises:
         DataError: ``data.path`` cannot be read.
@@ -43,10 +42,10 @@ def run_id(config: RunConfig) -> str:
 
 
 def data_fingerprint(config: DataConfig) -> str | None:
-    """Return the SHA-256 of the file that data.path names; None for the data sets that go by a name.
+    """Return the SHA-256 of the file that data.path names; None for data sets with a name.
 
-    A file is read once per process, as long as its size and its times are what they were: every run of a sweep asks
-    for it, more than once.
+    A file is read once per process while its size and its times stay the same: every run of a sweep needs the value,
+    more than once.
 
     Raises:
         DataError: The file cannot be read.

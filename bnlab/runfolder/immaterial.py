@@ -1,4 +1,4 @@
-"""The settings of a run that cannot change a number of it."""
+"""The settings of a run that cannot change its numbers."""
 
 IMMATERIAL = frozenset(
     {
@@ -6,4 +6,4 @@ IMMATERIAL = frozenset(
         *("sweep.engine", "data.root", "train.checkpoint_every", "diagnostics.tensorboard"),
     }
 )
-"""Dotted keys. A run's id leaves them out, no arm of a sweep is told by them, no table of hyperparameters has them."""
+"""Dotted keys. They are not in a run's id, they do not define arms, and tables of hyperparameters leave them out."""

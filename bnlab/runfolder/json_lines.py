@@ -13,13 +13,13 @@ from bnlab.records import Record
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a file as dictionaries; nothing, if it is not there; a last line cut off is left out.
+    """Yield the lines of a file as dictionaries. An incomplete last line is left out.
 
     Args:
-        path: Of the file.
+        path: The file to read; a missing file has no lines.
 
     Raises:
-        RunError: A line that was written whole is damaged; those before it have been yielded.
+        RunError: A complete line is damaged; the lines before it have been yielded.
     """
     whole_lines = _whole_lines(path)
     try:  # one call for all lines takes half the time of a call for each
@@ -32,13 +32,13 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_first_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a file as `read_lines` does, each when it is asked for: the rest of the file is not read.
+    """Yield the lines of a file as `read_lines` does, but read only as much of the file as is requested.
 
     Args:
-        path: Of the file.
+        path: The file to read; a missing file has no lines.
 
     Raises:
-        RunError: A line that was written whole is damaged.
+        RunError: A complete line is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -74,11 +74,11 @@ def read_new_lines(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
 
 
 def lines_up_to(path: Path, step: int) -> str:
-    """Return the lines of a file that tell of no step after one; what cannot be read is left out.
+    """Return the lines of a file for steps up to one; unreadable lines are left out.
 
     Args:
-        path: Of the file, which need not be there.
-        step: The last one.
+        path: The file to read, which need not exist.
+        step: The last step whose lines are returned.
     """
     lines = _whole_lines(path).decode(encoding="utf-8", errors="replace").splitlines()
     return "".join(f"{line}\n" for line in lines if _step_of(line) <= step)
@@ -88,7 +88,7 @@ def _read_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     """Return one line.
 
     Raises:
-        RunError: It is damaged.
+        RunError: The line is damaged.
     """
     try:
         facts: dict[str, Any] = json.loads(line)
@@ -107,12 +107,16 @@ def _whole_lines(path: Path) -> bytes:
 def _step_of(line: str) -> float:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, LookupError, TypeError):  # a power failure left something else; only the clock's lines
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+    ):  # damaged by a power failure; only timings can be: metrics are checked before
         return math.inf
 
 
 def record_line(record: Record) -> str:
-    """Return a record as one line of JSON; what JSON cannot say stands as null, and beside it in words.
+    """Return a record as one line of JSON; NaN and infinity are null, and named under ``nonfinite``.
 
     Example:
         >>> from bnlab.records import StepRecord

@@ -1,4 +1,4 @@
-"""What is logged while a run trains: into its log.txt."""
+"""Writes log messages to a run's log.txt while it trains."""
 
 import contextlib
 import logging
@@ -9,23 +9,23 @@ _log = logging.getLogger("bnlab")
 
 
 class _LogFile(logging.FileHandler):
-    """A log file whose own trouble stays out of sight: of a full disk one is told by whoever writes the records."""
+    """A log file that ignores its own errors: a full disk is reported when records are written."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
-        """Say nothing, where logging would print a traceback for every message."""
+        """Ignore the error; logging would print a traceback for every message."""
 
     def close(self) -> None:
-        """Close it; what could not be written is lost."""
+        """Close the file; text that could not be written is lost."""
         with contextlib.suppress(OSError):
             super().close()
 
 
 @contextlib.contextmanager
 def collecting_messages(path: Path) -> Iterator[None]:
-    """Append what the logger ``bnlab`` is told meanwhile to a file.
+    """Append the messages of the logger ``bnlab`` to a file, while the context lasts.
 
     Args:
-        path: Of the file.
+        path: The log file; it is made if missing.
     """
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -1,4 +1,4 @@
-"""Places that cannot be written to: said in a sentence, before work is done for them."""
+"""Reports in one sentence that a folder cannot be written to, before any work is done."""
 
 import contextlib
 import tempfile
@@ -10,13 +10,13 @@ from bnlab.errors import ConfigError
 
 @contextlib.contextmanager
 def saying_where_it_cannot_write(folder: Path) -> Iterator[None]:
-    """Turn what the system says of a place that cannot be written to into a sentence with a cure.
+    """Turn an error of the operating system into a sentence with a cure.
 
     Args:
-        folder: The place.
+        folder: The folder that is written to, which the message names.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: The folder cannot be written to.
     """
     try:
         yield
@@ -28,10 +28,10 @@ def saying_where_it_cannot_write(folder: Path) -> Iterator[None]:
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that a sweep's folder can be made and written to; nothing is left behind.
+    """Check that a sweep's folder can be created and written to; nothing is created.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: The folder cannot be created or written to.
     """
     with saying_where_it_cannot_write(folder):
         there = next(path for path in (folder, *folder.parents) if path.exists())

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from bnlab.config.compose import hydra_of_our_own
+from bnlab.config.compose import initialized_hydra
 from bnlab.config.folders import conf_folder, dotted_keys
 from bnlab.config.grammar import parse_overrides
 from bnlab.errors import ConfigError, did_you_mean
@@ -159,7 +159,7 @@ def compose_launch(words: Sequence[str]) -> DictConfig:
         ConfigError: There is no such launcher, or it has no such setting.
     """
     try:
-        with hydra_of_our_own():
+        with initialized_hydra():
             return compose("launch", list(words), return_hydra_config=True)
     except MissingConfigException as error:
         group, _, name = str(error.missing_cfg_file).rpartition("/")

@@ -97,7 +97,7 @@ class SingleRun(Cohort):
         schedule: Step (from 0) -> factor on ``lr``.
         accumulation: The number of equal parts that a batch is cut into; 1: the batch stays whole.
         clip_norm: The largest norm of the whole gradient; a longer one is scaled down. None: no clipping.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, or ``bfloat16`` for autocast.
         diagnostics: The diagnostics to measure, in order.
         probe: The fixed held-out batch, and training batches, that all diagnostics get.
     """

@@ -10,7 +10,7 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     """Return the context for forward passes of a precision: autocast for bfloat16, otherwise one that does nothing.
 
     Args:
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, or ``bfloat16`` for autocast.
         device: The device of the model.
     """
     if precision == "bfloat16":

@@ -1,8 +1,8 @@
-"""Traps: settings and networks that run, and measure something else than was meant. Found before any training.
+"""Traps: settings and networks that run, but measure something else than intended. They are found before training.
 
-Below, what ``bnlab train`` says of each. A warning is legal and probably not meant: it is printed once, kept in the
-run's log.txt, and left out where ``accept=[<name>]`` says that it *is* meant. An error cannot work: exit status 2, and
-no folder is made. What has no name here is refused by the layer, or by the config, that cannot work.
+The table shows what ``bnlab train`` reports. A warning is for a legal setting that is probably a mistake: it is printed
+once and written to the run's log.txt. ``accept=[<name>]`` says that the setting is intended, and silences the warning.
+An error cannot work: exit status 2, and no folder is made. Errors without a name are raised by the layer or the config.
 
 ======================================================  =======  =========================  ==========================
 what                                                    is       name                       cure
@@ -13,11 +13,11 @@ InstanceNorm on (N, C), or on maps of 1x1               error    (the layer), on
 GroupNorm with one channel per group on (N, C)          error    (the layer), one_value     fewer groups
 groups, or parts of a batch, that do not divide         error    (the layer, the config)    the nearest divisors
 fewer than 8 values per statistic of the batch          warning  few_values                 a larger batch
-a bias whose whole effect the norm takes away           warning  bias_before_norm           subtracts_mean = True
-weight decay, unsaid whether on norms too               warning  undecayed_norm             optim.decay_norm_and_bias
+a bias whose whole effect the norm removes              warning  bias_before_norm           subtracts_mean = True
+weight decay, not said whether on norms too             warning  undecayed_norm             optim.decay_norm_and_bias
 norm.momentum below 0.5                                 warning  small_momentum             PyTorch's 0.1 is 0.9 here
 too few steps for norm.momentum                         warning  statistics_not_settled     a smaller norm.momentum
-a layer that overwrites what another one gave, with     warning  in_place                   not in place
+a layer that overwrites the output of another, with     warning  in_place                   not in place
 diagnostics on
 a layer that overwrites the images                      error    in_place                   not in place
 dropout, then BatchNorm                                 warning  dropout_before_batch_norm  model.dropout=0

@@ -1,6 +1,6 @@
-"""What is known of a norm by its declarations or, for torch's own layers, by their class.
+"""Facts about a norm, from its declarations or, for torch's own layers, from their class.
 
-torch's layers declare nothing, so that here, and here alone, a class is asked for.
+torch's layers declare nothing, so this module, and no other, checks for classes.
 """
 
 import math
@@ -21,12 +21,12 @@ class NormFacts:
     """A norm at its place in a network, in training mode.
 
     Attributes:
-        kind: Its formula's family; ``own``: none of them.
-        values_per_statistic: How many values a mean or a mean square is taken over; None: not known.
-        removes_channel_shift: A constant added to a channel changes nothing.
-        mixes_samples: A sample's output depends on the other samples of its batch.
-        keeps_running_statistics: Eval mode reads what training mode has averaged.
-        kept: Share of the old running value that a step keeps; None: a plain average, or none at all.
+        kind: The family of its formula; ``own``: another formula.
+        values_per_statistic: The number of values in a mean or a mean square; None: unknown.
+        removes_channel_shift: Whether a constant added to a channel has no effect.
+        mixes_samples: Whether a sample's output depends on the other samples of its batch.
+        keeps_running_statistics: Whether eval mode uses averages from training mode.
+        kept: The share of the old running value that a step keeps, in [0, 1]; None: a plain average, or no average.
     """
 
     kind: Kind
@@ -38,13 +38,13 @@ class NormFacts:
 
 
 def facts_of(module: nn.Module, shape: tuple[int, ...]) -> NormFacts | None:
-    """Return what is known of a norm, or None where a module is none that is known.
+    """Return facts about a norm; None if a module is no known norm.
 
-    A norm that is frozen, in eval mode while its network trains, takes no statistics: nothing is a trap there.
+    A frozen norm, in eval mode while its network trains, computes no statistics, so it has no traps: None too.
 
     Args:
-        module: Any.
-        shape: Of its input.
+        module: Any module of a network.
+        shape: The shape of the module's input.
     """
     if not module.training or len(shape) < 2 or 0 in shape:
         return None
@@ -79,7 +79,7 @@ def _declared(norm: Any, shape: tuple[int, ...]) -> NormFacts:
     }
     said = {name: getattr(norm, name, getattr(Norm, name)) for name in DECLARATIONS}
     num_samples, kept = shape[0], None
-    if isinstance(norm, Norm):  # another class's momentum may be the share of the new value
+    if isinstance(norm, Norm):  # in another class, momentum may be the share of the new value
         positions = per_sample // shape[1]
         num_samples, kept = norm.samples_per_statistic(num_samples, positions), norm.kept_per_step()
     own = num_samples * per_sample // shape[1] if said["mixes_samples"] else None

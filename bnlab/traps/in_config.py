@@ -1,4 +1,4 @@
-"""Traps in the config of a run, beside those that its network shows in one forward pass."""
+"""Traps in the config of a run, in addition to those that one forward pass of its network shows."""
 
 from dataclasses import dataclass
 
@@ -24,20 +24,20 @@ from bnlab.traps.trap import FEW_VALUES, LARGEST_START_SHARE, SMALL_MOMENTUM, Tr
 from bnlab.traps.watching import NormUse, Pass
 
 LARGE_BYTES = 2**30
-"""Of weights, gradients and the optimizer's state, from which a network is called large: a thousand times the default
-CNN's. Most that come near it come by a doubling of the channels that nobody counted through."""
+"""Bytes of weights, gradients and the optimizer's state from which a network is called large: a thousand times those of
+the default CNN. Most such networks come from a doubling of channels whose total size was not computed."""
 
 
 def find_traps(config: RunConfig, model: Network, seen: Pass, num_steps: int) -> list[Trap]:
-    """Return what is probably not meant in a config that passes every check; errors first.
+    """Return the traps in a config that passes all other checks; errors first.
 
-    What ``accept`` names is left out.
+    Warnings that ``accept`` names are left out.
 
     Args:
-        config: Of the run.
-        model: Its network.
-        seen: What one of its batches showed, one part of it where there is accumulation.
-        num_steps: Of the whole run.
+        config: The settings of the run.
+        model: The network of the run.
+        seen: The observations of one forward pass, over one part of a batch if there is accumulation.
+        num_steps: The number of optimizer steps of the whole run.
     """
     traps = [
         *one_value(seen),
@@ -57,12 +57,12 @@ def find_traps(config: RunConfig, model: Network, seen: Pass, num_steps: int) ->
 
 
 def weigh(config: RunConfig, model: nn.Module, memory_bytes: int) -> list[Trap]:
-    """Find a network that takes more memory than was thought, before it is built with its weights.
+    """Find a network that needs much memory, before it is built with its weights.
 
     Args:
-        config: Of the run.
-        model: Its network, on any device: ``meta`` costs nothing.
-        memory_bytes: Of the device that it will be trained on.
+        config: The settings of the run.
+        model: The network on any device; on ``meta`` it takes no memory.
+        memory_bytes: The memory of the device that it will be trained on.
     """
     optim = config.optim
     states = 2 if optim.name != "sgd" else int(optim.momentum > 0)
@@ -84,13 +84,13 @@ def weigh(config: RunConfig, model: nn.Module, memory_bytes: int) -> list[Trap]:
 
 def _in_place(config: RunConfig, seen: Pass) -> list[Trap]:
     place = f"norm={config.norm.name}"
-    if seen.input_overwritten:  # what the network is given may be a view of the whole data set
-        return [Trap("in_place", "error", f"{place} overwrites the images that it is given. Let it work on x.clone().")]
+    if seen.input_overwritten:  # the images may be a view of the whole data set
+        return [Trap("in_place", "error", f"{place} overwrites its input images. Let it work on x.clone().")]
     if not (seen.overwritten and config.diagnostics.names):
         return []
     message = (
         f"{place} with diagnostics={config.diagnostics.name}: the output of {some_of(seen.overwritten)} is overwritten "
-        f"({who_overwrites(seen)}), and what is measured there is not what it was. Let it work on x.clone()."
+        f"({who_overwrites(seen)}), so that diagnostics measure other values there. Let it work on x.clone()."
     )
     return [Trap("in_place", "warning", message)]
 
@@ -110,7 +110,7 @@ def _hidden_name(config: RunConfig) -> list[Trap]:
 
 
 def _kept_share(seen: Pass) -> float | None:
-    """Return the share of the old running statistics that each pass keeps; None: a plain average, or none at all."""
+    """Return the share of the old running statistics that each pass keeps; None: a plain average, or no average."""
     facts = next((use.facts for use in seen.norms if use.facts.keeps_running_statistics), None)
     return facts.kept if facts else None
 
@@ -119,7 +119,7 @@ def _small_momentum(config: RunConfig, seen: Pass) -> list[Trap]:
     kept = _kept_share(seen)
     if kept is None or kept >= SMALL_MOMENTUM:
         return []
-    if config.norm.name not in NORMS:  # one of torch's layers as it is, whose momentum has torch's sense
+    if config.norm.name not in NORMS:  # one of torch's layers, whose momentum has torch's meaning
         return small_momentum(seen)
     message = (
         f"norm.momentum is the share of the OLD running value that is kept, got {kept:g}: eval mode sees little more "
@@ -134,14 +134,14 @@ def _not_settled(config: RunConfig, seen: Pass, num_steps: int) -> list[Trap]:
         return []
     if kept == 1:
         message = (
-            f"norm={config.norm.name} never moves its running statistics: what eval mode uses is the start, mean 0 and "
-            "variance 1, unless somebody sets them (bnlab.norms.precise_batch_stats, or a state dict)."
+            f"norm={config.norm.name} never changes its running statistics: eval mode uses the initial ones, mean 0 "
+            "and variance 1, unless they are set by other means (bnlab.norms.precise_batch_stats, or a state dict)."
         )
         return [Trap("statistics_not_settled", "warning", message)]
     largest = int(1000 * LARGEST_START_SHARE ** (1 / num_updates)) / 1000
     message = (
-        f"norm={config.norm.name} keeps {kept:g} of its running statistics at each of {num_updates} updates: in the "
-        f"end {kept**num_updates:.0%} of what eval mode uses is the start, mean 0 and variance 1."
+        f"norm={config.norm.name} keeps {kept:g} of its running statistics at each of {num_updates} updates: at "
+        f"the end, eval mode uses {kept**num_updates:.0%} of the initial ones, mean 0 and variance 1."
     )
     cure = f"norm.momentum={largest:g} or below" if config.norm.name in NORMS else f"keep at most {largest:g}"
     return [Trap("statistics_not_settled", "warning", f"{message} Train longer, or {cure}.")]
@@ -154,7 +154,7 @@ def _few_values(config: RunConfig, seen: Pass) -> list[Trap]:
     fewest = min(use.facts.values_per_statistic or FEW_VALUES for use in uses)
     own = [f"norm.{key}" for key in ("ghost_size", "num_devices") if key in config.norm.options]
     cure = f"Change {own[0]}" if own else "Use a larger train.batch_size"
-    signs = ", and on (N, C) two values come out as +1 and -1 whatever they were" if fewest == 2 else ""
+    signs = ", and on (N, C) two values always become +1 and -1" if fewest == 2 else ""
     message = (
         f"norm={config.norm.name} takes statistics over {fewest} values per channel in {some_of(u.role for u in uses)} "
         f"({config.train.part_size} images at a time): below {FEW_VALUES} their noise costs accuracy{signs}. "
@@ -164,7 +164,7 @@ def _few_values(config: RunConfig, seen: Pass) -> list[Trap]:
 
 
 def _values_of(use: NormUse, num_samples: int) -> int | None:
-    """Return how many values a norm's statistics would be taken over in a batch of another size."""
+    """Return the number of values per statistic of a norm in a batch of another size."""
     facts = facts_of(use.module, (num_samples, *use.shape[1:]))
     return facts.values_per_statistic if facts else None
 
@@ -184,16 +184,16 @@ def _accumulation(config: RunConfig, seen: Pass, model: Network) -> list[Trap]:
 
 @dataclass(frozen=True)
 class _Behavior:
-    """What somebody's own norm does, whatever it declares."""
+    """The actual behavior of a user's own norm, whatever it declares."""
 
     mixes_samples: bool = False
     removes_channel_shift: bool = False
 
 
 def _behavior(config: RunConfig, seen: Pass, model: Network) -> _Behavior:
-    """Try out a norm that is not of the catalog: add a constant to each channel, and replace a sample.
+    """Test a norm that is not in the catalog: add a constant to each channel, and replace a sample.
 
-    Its random numbers, where it draws any, are the same each time.
+    Its random numbers, if it draws any, are the same each time.
     """
     norm = next(iter(model.norms.values()))
     shape = next((use.shape for use in seen.norms if use.module is norm), None)
@@ -217,14 +217,14 @@ def _behavior(config: RunConfig, seen: Pass, model: Network) -> _Behavior:
             mixes_samples=not torch.allclose(y[:-1], neighbor[:-1], atol=1e-3),
             removes_channel_shift=says_anything and torch.allclose(y, shifted, atol=1e-3),
         )
-    except Exception:  # it need not take any numbers; a search for traps stops no run that works
+    except Exception:  # it may reject these numbers; a search for traps must not stop a run that works
         return _Behavior()
 
 
 def _bias_before_norm(config: RunConfig, seen: Pass, model: Network) -> list[Trap]:
     message = (
-        f"norm={config.norm.name} takes each channel's mean away and does not say so: the linear maps before it keep a "
-        "bias that changes nothing. Write subtracts_mean = True in its class."
+        f"norm={config.norm.name} subtracts each channel's mean without declaring it: the linear maps before it keep a "
+        "bias without effect. Write subtracts_mean = True in its class."
     )
     if bias_before_norm(seen):
         return [Trap("bias_before_norm", "warning", message)]
@@ -242,10 +242,10 @@ def _undecayed_norm(config: RunConfig, model: Network) -> list[Trap]:
     if not (optim.weight_decay > 0 and optim.decay_norm_and_bias is None and has_parameters):
         return []
     message = (
-        f"optim.weight_decay={optim.weight_decay:g} with norm={config.norm.name}: it is not said whether the norm's "
+        f"optim.weight_decay={optim.weight_decay:g} with norm={config.norm.name}: it is not set whether the norm's "
         "parameters and biases decay too; here they do not, with PyTorch's optimizers they do."
     )
-    return [Trap("undecayed_norm", "warning", f"{message} Say optim.decay_norm_and_bias=false, or true.")]
+    return [Trap("undecayed_norm", "warning", f"{message} Set optim.decay_norm_and_bias=false, or true.")]
 
 
 def _with_norm(config: RunConfig, trap: Trap) -> Trap:

@@ -1,4 +1,4 @@
-"""What a trap is."""
+"""The type of a trap, and the limits that define some."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ FEW_VALUES = 8
 """Values per channel below which a statistic of the batch is called few.
 
 Wu & He 2018 (arXiv:1803.08494): on ImageNet, at 2 images per batch, BatchNorm's error is 10.6 points above GroupNorm's.
-On (N, C) two values come out as +1 and -1, whatever they were."""
+On (N, C) two values always become +1 and -1."""
 
 SMALL_MOMENTUM = 0.5
 """Share of the old running value below which the two senses of momentum were probably mixed up: PyTorch's usual 0.1 and
 0.01 are 0.9 and 0.99 here."""
 
 LARGEST_START_SHARE = 0.05
-"""Share of the starting statistics, mean 0 and variance 1, that a run may end with."""
+"""Largest share of the initial statistics, mean 0 and variance 1, that may be left at the end of a run."""
 
 
 @dataclass(frozen=True)
 class Trap:
-    """Something that runs, or would, and is probably not what was meant.
+    """A setting or network that runs, but is probably a mistake; or one that cannot work.
 
     Attributes:
-        name: What ``accept`` calls it.
+        name: The name of the trap, as in ``accept``.
         severity: ``warning``: legal; ``error``: it cannot work.
-        message: One sentence or two: place, law, what came, cure.
+        message: One or two sentences: place, law, actual value, cure.
     """
 
     name: TrapName

@@ -1,4 +1,4 @@
-"""A network is tried out before anything is spent on it: without its weights, on batches of the sizes to come."""
+"""Tests a network before training: without its weights, on batches of the sizes that training will use."""
 
 from dataclasses import dataclass
 
@@ -20,11 +20,11 @@ from bnlab.traps.watching import Pass, watch
 
 @dataclass(frozen=True)
 class Trial:
-    """What came out of trying a network.
+    """The result of testing a network.
 
     Attributes:
-        flop: Floating-point operations of the forward pass, of one part of a batch where there is accumulation.
-        warnings: What is legal and probably not meant.
+        flop: Floating-point operations of the forward pass, over one part of a batch if there is accumulation.
+        warnings: One or two sentences for each trap that is a warning.
     """
 
     flop: float
@@ -34,17 +34,17 @@ class Trial:
 def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int) -> Trial:
     """Push one batch through a network, and look for traps.
 
-    On the meta device, which has shapes but no numbers, and so costs nothing. Somebody's own layer may need
-    numbers: it is tried on the CPU.
+    This happens on the meta device, which has shapes but no numbers, and so costs next to nothing. A user's own layer
+    may need numbers: it is tested on the CPU.
 
     Args:
-        config: Of the run.
-        data: Of the run.
-        num_steps: Of the run.
-        memory_bytes: Of the device that it will be trained on.
+        config: The settings of the run.
+        data: The three splits of the run.
+        num_steps: The number of optimizer steps of the run.
+        memory_bytes: The memory of the device that it will be trained on.
 
     Raises:
-        ConfigError: The batch does not go through, or a trap leaves no way to train.
+        ConfigError: The network cannot process a batch, or a trap is an error.
     """
     with torch.device("meta"):
         heavy = weigh(
@@ -69,10 +69,10 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
 
 
 def _refuse(traps: list[Trap]) -> None:
-    """Stop at a trap that leaves no way to train.
+    """Raise if a trap is an error.
 
     Raises:
-        ConfigError: There is one.
+        ConfigError: A trap is an error.
     """
     for trap in traps:
         if trap.severity == "error":
@@ -80,10 +80,10 @@ def _refuse(traps: list[Trap]) -> None:
 
 
 def _refuse_what_failed(config: RunConfig, seen: Pass, shape: tuple[int, ...]) -> None:
-    """Say why a batch did not go through.
+    """Raise if the network could not process the batch.
 
     Raises:
-        ConfigError: It did not.
+        ConfigError: The forward pass failed; the message says why.
     """
     if seen.error is None:
         return
@@ -96,10 +96,10 @@ def _refuse_what_failed(config: RunConfig, seen: Pass, shape: tuple[int, ...]) -
 
 
 def _try_backward(config: RunConfig, model: nn.Module, x: Tensor) -> None:
-    """Find out whether a gradient comes back through a network that overwrites what its layers gave.
+    """Test the backward pass of a network that overwrites outputs of its layers.
 
     Raises:
-        ConfigError: What was overwritten is needed.
+        ConfigError: The backward pass needs an overwritten value.
     """
     with leaving_no_trace(model):
         try:
@@ -114,10 +114,10 @@ def _try_backward(config: RunConfig, model: nn.Module, x: Tensor) -> None:
 
 
 def _try_single_images(config: RunConfig, data: DataSet, model: nn.Module) -> None:
-    """Try what evaluations and diagnostics will push through, where that is one image by itself.
+    """Test a batch of one image, if evaluations or diagnostics will use one.
 
     Raises:
-        ConfigError: The norm needs more.
+        ConfigError: The norm cannot process a single image.
     """
     sizes = {name: len(getattr(data, name)) for name in ("validation", "test")}
     places = [
@@ -133,6 +133,5 @@ def _try_single_images(config: RunConfig, data: DataSet, model: nn.Module) -> No
                 model.train(in_training_mode)(torch.zeros(1, *data.input_shape))
             except Exception as error:
                 raise ConfigError(
-                    f"norm={config.norm.name} cannot take {place}, which is one image by itself. {cure}, or use "
-                    "norm=layer."
+                    f"norm={config.norm.name} cannot take {place}, which is a single image. {cure}, or use norm=layer."
                 ) from error

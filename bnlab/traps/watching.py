@@ -1,4 +1,4 @@
-"""One forward pass, watched: which norm sees what, out of which layer, and who overwrites what another one gave."""
+"""Observes one forward pass: the input of each norm, the layer it comes from, and which layers overwrite outputs."""
 
 import contextlib
 import functools
@@ -22,15 +22,15 @@ _DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, 
 
 @dataclass(frozen=True)
 class NormUse:
-    """A norm at work.
+    """A norm in a forward pass.
 
     Attributes:
-        role: The module's name.
-        module: The norm.
-        facts: What is known of it.
-        shape: Of its input.
-        biased_map: The linear map, with a bias, whose output is its input and goes nowhere else; or None.
-        dropout: Where dropout was that its input comes out of, by whatever way; or None.
+        role: The name of the module in the network.
+        module: The norm itself, a module of the network.
+        facts: Its kind, and the number of values per statistic.
+        shape: The shape of its input.
+        biased_map: The linear map with a bias whose output is used by this norm alone; None: there is none.
+        dropout: The last dropout layer that its input has passed through, directly or not; None: there is none.
     """
 
     role: str
@@ -43,14 +43,14 @@ class NormUse:
 
 @dataclass
 class Pass:
-    """What a forward pass in training mode showed.
+    """The observations of a forward pass in training mode.
 
     Attributes:
-        norms: In the order in which they ran.
-        overwritten: Layers whose output did not stay as it was.
-        overwriters: Layers that changed their input; what no layer did was the code between them, such as ``x += y``.
-        input_overwritten: The network's own input did not stay as it was.
-        error: What ended the pass, if anything did.
+        norms: The norms in the order in which they ran.
+        overwritten: Layers whose output was changed later.
+        overwriters: Layers that changed their input. Other changes come from code between layers, such as ``x += y``.
+        input_overwritten: Whether the network's own input was changed.
+        error: The error that ended the pass; None: the pass was complete.
     """
 
     norms: list[NormUse] = field(default_factory=list)
@@ -61,20 +61,20 @@ class Pass:
 
 
 def watch(model: nn.Module, *inputs: Any) -> Pass:
-    """Run a network once, in training mode and without gradients, leaving no trace in it or in its input.
+    """Run a network once, in training mode and without gradients; network and input do not change.
 
     Args:
-        model: On any device; on ``meta`` it costs next to nothing.
-        *inputs: What it takes; one small batch.
+        model: The network, on any device; on ``meta`` the pass costs next to nothing.
+        *inputs: The arguments of the network: one small batch.
     """
     seen = Pass()
     names = {module: name or type(module).__name__ for name, module in model.named_modules()}
     watcher = _Watcher(names, seen)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))  # in it a tensor does not count its changes
+        stack.enter_context(torch.inference_mode(False))  # in inference mode a tensor does not count its changes
         stack.enter_context(torch.no_grad())
         stack.enter_context(leaving_no_trace(model))
-        stack.enter_context(warnings.catch_warnings(action="ignore"))  # torch's own, on what is a trap
+        stack.enter_context(warnings.catch_warnings(action="ignore"))  # torch warns of some traps too
         copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]
         before = [value._version for value in copies if isinstance(value, Tensor)]
         for module in names:
@@ -95,7 +95,7 @@ def watch(model: nn.Module, *inputs: Any) -> Pass:
 class _Watcher(TorchFunctionMode):
     """Follows tensors through modules and through the functions between them.
 
-    A tensor that matters is kept until the end, so that its identity is not given to another one.
+    Tensors of interest are kept until the end, so that Python does not reuse their ids.
     """
 
     def __init__(self, names: Mapping[nn.Module, str], seen: Pass) -> None:
@@ -106,8 +106,8 @@ class _Watcher(TorchFunctionMode):
         self.norms: list[tuple[nn.Module, NormFacts, Tensor, str | None]] = []
         self.outputs: list[tuple[str, Tensor, int]] = []
         self.biased_maps: dict[int, str] = {}
-        self.used_elsewhere: set[int] = set()  # by anything but a norm that removes a channel's shift
-        self.num_removing = 0  # of such norms, those running now
+        self.used_elsewhere: set[int] = set()  # by anything except a norm that removes a channel's shift
+        self.num_removing = 0  # the number of such norms running now
         self.dropped: dict[int, str] = {}
         self.kept: list[Tensor] = []
 
@@ -116,7 +116,7 @@ class _Watcher(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         results = list(_tensors(result))
-        if results:  # else it only asked for a shape or a type
+        if results:  # otherwise it only read a shape or a type
             given = list(_tensors((args, kwargs)))
             if not self.num_removing:
                 self.used_elsewhere.update(id(tensor) for tensor in given)
@@ -146,15 +146,15 @@ class _Watcher(TorchFunctionMode):
         if isinstance(module, _LINEAR_MAPS) and module.bias is not None and results:
             self.kept.append(results[0])
             self.biased_maps[id(results[0])] = self.names[module]
-            self.used_elsewhere.discard(id(results[0]))  # an earlier tensor's, gone by now
-        if any(True for _ in module.children()):  # what is in it has been seen already
+            self.used_elsewhere.discard(id(results[0]))  # the id of an earlier tensor, deleted by now
+        if any(True for _ in module.children()):  # its children were observed already
             return
         if any(tensor._version != version for tensor, version in given):
             self.seen.overwriters.append(self.names[module])
         self.outputs.extend((self.names[module], tensor, tensor._version) for tensor in results)
 
     def conclude(self, output: Any) -> None:
-        """Draw the conclusions that only the end of the pass allows."""
+        """Add the observations that are complete only at the end of the pass."""
         self.used_elsewhere.update(id(tensor) for tensor in _tensors(output))
         self.seen.overwritten.extend(name for name, tensor, version in self.outputs if tensor._version != version)
         for module, facts, tensor, dropout in self.norms:

@@ -1,6 +1,6 @@
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,28 @@ from bnlab.runfolder.identity import run_id
 from bnlab.training.interruption import SIGNALS, Interruption
 
 Say = Callable[..., Any]
-QUICK = ["data=synthetic", "train.steps=60", "train.log_every=5", "model.width=16"]
+QUICK = [
+    *["data=synthetic", "train.steps=60", "train.log_every=5", "model.width=8"],
+    *["diagnostics.schedule.log_spaced=0", "diagnostics.schedule.evenly=3"],
+]
 NUMBERS = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, name)]
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_handled() -> Iterator[None]:
+    """Set the usual handlers, whatever the process that started the tests ignores."""
+    usual = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(NUMBERS, signal.SIG_DFL)}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    left = {number: signal.getsignal(number) for number in usual}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert left == usual
 
 
 @pytest.fixture
 def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Let a signal come when a step is recorded."""
+    """Raise a signal when a step is recorded."""
     take = Recorder.take
 
     def arrange(step: int, number: int) -> None:
@@ -40,8 +55,9 @@ def metrics(runs: Path) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_signal_that_announces_an_end_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(
+def test_a_signal_that_announces_an_end_leaves_a_checkpoint_and_the_same_command_resumes_from_it(
     bnlab_says: Say, signal_at: Callable[[int, int], None], tmp_path: Path, number: int
 ) -> None:
     bnlab_says("train", "-q", *QUICK, "--runs", str(tmp_path / "whole"))
@@ -82,7 +98,8 @@ def test_ctrl_c_stops_at_once_and_leaves_no_checkpoint_that_was_not_asked_for(
     assert not list(tmp_path.rglob("checkpoint*.pt"))
 
 
-def test_a_run_that_was_cut_off_together_with_others_does_not_go_on_alone(bnlab_says: Say, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_run_that_was_interrupted_together_with_others_does_not_resume_alone(bnlab_says: Say, tmp_path: Path) -> None:
     configs = [compose_run([*QUICK, f"seed={seed}"]) for seed in (0, 1)]
     members = [Member(config, RunFolder(tmp_path / "runs" / "single" / run_id(config))) for config in configs]
     interruption = Interruption()
@@ -98,7 +115,8 @@ def test_a_run_that_was_cut_off_together_with_others_does_not_go_on_alone(bnlab_
     assert bnlab_says("train", "-q", "--again", *QUICK, "seed=1").status == 0
 
 
-def test_a_run_that_was_begun_by_the_vectorized_engine_goes_on_with_it(bnlab_says: Say, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_run_that_was_begun_by_the_vectorized_engine_resumes_with_it(bnlab_says: Say, tmp_path: Path) -> None:
     config = compose_run(QUICK)
     whole = Member(config, RunFolder(tmp_path / "whole" / run_id(config)))
     run_cohort([whole], "vectorized")

@@ -16,7 +16,10 @@ from bnlab.runfolder.identity import run_id
 from bnlab.training.interruption import Interruption
 
 Say = Callable[..., Any]
-QUICK = ["data=synthetic", "train.steps=30", "model.width=16", "train.log_every=5", "accept=[statistics_not_settled]"]
+QUICK = [
+    *["data=synthetic", "train.steps=30", "model.width=8", "train.log_every=5", "accept=[statistics_not_settled]"],
+    *["diagnostics.schedule.log_spaced=0", "diagnostics.schedule.evenly=2"],
+]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,11 @@ def content(folder: Path) -> dict[Path, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["norm=batch_noisy", "model.dropout=0.2"], ["train.checkpoint_every=7"], ["threads=2"]]
+    "words",
+    [
+        ["norm=batch_noisy", "model.dropout=0.2"],
+        *(pytest.param(words, marks=pytest.mark.slow) for words in ([], ["train.checkpoint_every=7"], ["threads=2"])),
+    ],
 )
 def test_a_run_repeated_on_the_same_machine_is_bit_identical_and_is_left_alone(
     bnlab_says: Say, tmp_path: Path, words: list[str]
@@ -65,7 +72,8 @@ def test_a_run_is_known_by_its_name_too_and_json_has_all_there_is_to_say(bnlab_s
     assert (facts["first_difference"], facts["folder"], facts["changed"]) == (None, None, {})
 
 
-def test_a_run_that_does_not_come_out_again_is_status_1_with_the_first_difference(bnlab_says: Say) -> None:
+@pytest.mark.slow
+def test_a_run_with_other_numbers_is_status_1_with_the_first_difference(bnlab_says: Say) -> None:
     folder = trained(bnlab_says)
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if '"kind": "step"' in line)
@@ -91,6 +99,7 @@ def test_a_run_that_does_not_come_out_again_is_status_1_with_the_first_differenc
     assert bnlab_says("rerun", "-q", str(folder)).out == ""
 
 
+@pytest.mark.slow
 def test_the_repetition_can_be_kept_but_not_in_the_runs_own_place(bnlab_says: Say, tmp_path: Path) -> None:
     folder = trained(bnlab_says)
     answer = bnlab_says("rerun", str(folder), "--keep", str(tmp_path / "kept"))
@@ -106,6 +115,7 @@ def test_the_repetition_can_be_kept_but_not_in_the_runs_own_place(bnlab_says: Sa
     assert content(folder) == before
 
 
+@pytest.mark.slow
 def test_a_run_of_a_cohort_is_repeated_in_its_cohort(bnlab_says: Say, tmp_path: Path) -> None:
     words = [["seed=0", "optim.lr=0.1"], ["seed=1", "optim.lr=0.1"], ["seed=0", "optim.lr=0.3"]]
     configs = [compose_run([*QUICK, *own]) for own in words]
@@ -168,7 +178,7 @@ def test_of_a_name_that_two_sweeps_have_none_is_repeated(bnlab_says: Say) -> Non
     assert bnlab_says("rerun", "-q", str(other)).status == 0
 
 
-def test_a_run_that_was_cut_off_has_nothing_to_compare_with(bnlab_says: Say, tmp_path: Path) -> None:
+def test_an_unfinished_run_has_nothing_to_compare_with(bnlab_says: Say, tmp_path: Path) -> None:
     config = compose_run(QUICK)
     folder = RunFolder(tmp_path / "runs" / "single" / run_id(config))
     interruption = Interruption()

@@ -11,7 +11,10 @@ from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 
 Say = Callable[..., Any]
-QUICK = ["data=synthetic", "train.steps=30", "model.width=16"]
+QUICK = [
+    *["data=synthetic", "train.steps=30", "model.width=16"],
+    *["diagnostics.schedule.log_spaced=0", "diagnostics.schedule.evenly=3"],
+]
 KEYS = [
     *["run_id", "status", "folder", "seed", "test_accuracy", "test_loss", "validation_accuracy", "validation_loss"],
     *["train_loss", "steps", "duration_s", "cached", "diverged_at_step"],
@@ -49,6 +52,7 @@ def test_what_is_not_finite_is_null_in_json_and_divergence_is_status_1(bnlab_say
     assert (answer.status, facts["status"], facts["train_loss"]) == (1, "diverged", None)
 
 
+@pytest.mark.slow
 def test_m_gives_one_object_per_run_in_order_and_divergence_is_a_result_there(bnlab_says: Say, tmp_path: Path) -> None:
     answer = bnlab_says("train", "-m", "--json", *QUICK, "norm=none", "optim.lr=0.1,1e4", "seed=range(2)")
     runs = [json.loads(line) for line in answer.out.splitlines()]
@@ -62,12 +66,14 @@ def test_m_gives_one_object_per_run_in_order_and_divergence_is_a_result_there(bn
     assert json.loads((folder / "sweep.json").read_text())["runs"] == [run["run_id"] for run in runs]
 
 
+@pytest.mark.slow
 def test_m_prints_one_table(bnlab_says: Say) -> None:
     answer = bnlab_says("train", "-m", *QUICK, "norm=batch,none", "name=two")
     assert "2 runs: 2 finished" in answer.out
     assert all(arm in answer.out for arm in ("batch", "none"))
 
 
+@pytest.mark.slow
 def test_a_norms_option_applies_where_it_exists_and_one_warning_names_the_others(bnlab_says: Say) -> None:
     answer = bnlab_says("train", "-m", "--json", *QUICK, "norm=batch,group,none", "norm.num_groups=2")
     assert len(answer.out.splitlines()) == 3

@@ -35,7 +35,7 @@ from bnlab.errors import ConfigError
         (f"name={'a' * 101}", "name must have 100 characters at most, got 101. Shorten it."),
         ("name=123", """name must be text, got 123. Quotes make it text: "name='123'"."""),
         ("name=true", """name must be text, got true. Quotes make it text: "name='true'"."""),
-        ("name=NUL", "name=NUL cannot be a folder's name on Windows, which keeps it for a device. Try my_NUL."),
+        ("name=NUL", "name=NUL cannot be a folder's name on Windows, which reserves it for a device. Try my_NUL."),
         ("name=com1.old", "name=com1.old cannot be a folder's name on Windows"),
         ("device=gpu", "device must be auto, cpu, mps, cuda or cuda:<number>, got gpu"),
     ],
@@ -57,6 +57,7 @@ def test_an_option_of_another_norm_is_named_with_the_norms_that_have_it() -> Non
         compose_run(["norm.num_groups=4"])
 
 
+@pytest.mark.slow
 def test_every_option_of_every_group_composes() -> None:
     for group, options in config_groups([conf_folder()]).items():
         if group in {"budget", "tuning"}:
@@ -108,9 +109,9 @@ def test_own_options_are_found_in_config_dir_and_in_conf_here(tmp_path: Path) ->
         compose_run(["optim=slwo"], tmp_path / "mine")
 
 
-def test_a_config_dir_that_is_no_folder_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_config_dir_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    for name, what in (("nowhere", "is not there"), ("file", "is not a folder")):
+    for name, what in (("nowhere", "does not exist"), ("file", "is not a folder")):
         with pytest.raises(ConfigError, match=f"^--config-dir {tmp_path / name} {what}\\. Give the folder that holds"):
             compose_run(["norm=none"], tmp_path / name)
 

@@ -38,6 +38,7 @@ def cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 # --- carried by packages
 
 
+@pytest.mark.slow
 def test_mnist_5k_is_equal_to_mlxtends_own_reader() -> None:
     source = open_source(data_config("mnist_5k"))
     images, labels = mnist_data()

@@ -339,6 +339,7 @@ def test_shares_that_do_not_go_together_or_with_the_set_are_named() -> None:
 # --- real data
 
 
+@pytest.mark.slow
 def test_real_mnist_is_normalized_by_54_000_images_of_its_own(real_data: Path) -> None:
     config = data_config("mnist", root=str(real_data))
     data = split_source(open_source(config), config)

@@ -53,7 +53,7 @@ def test_a_name_that_is_not_there_is_told_which_are(runs: Path, find, given: str
 
 def test_before_the_first_run_one_is_told_how_to_make_it(runs: Path) -> None:
     for _ in range(2):
-        with pytest.raises(ConfigError, match=r"There are no runs yet: bnlab train makes one\.$"):
+        with pytest.raises(ConfigError, match=r"There are no runs yet: bnlab train trains one\.$"):
             find_run("a-run")
         runs.mkdir(exist_ok=True)
 

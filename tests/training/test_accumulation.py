@@ -14,7 +14,7 @@ from bnlab.config.compose import compose_run
 from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check
 
-QUICK = ["data=synthetic", "train.steps=40", "model.width=16", "train.log_every=10", "accept=[accumulation]"]
+QUICK = ["data=synthetic", "train.steps=20", "model.width=16", "train.log_every=10", "accept=[accumulation]"]
 
 
 def steps_in_float64(num_steps: int, *words: str) -> dict[str, torch.Tensor]:
@@ -29,13 +29,16 @@ def steps_in_float64(num_steps: int, *words: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("norm", ["none", "layer", "group", "rms"])
-@pytest.mark.parametrize("parts", [2, 5, 60])
+@pytest.mark.parametrize(
+    "parts", [pytest.param(2, id="2"), *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 60))]
+)
 def test_without_statistics_of_the_batch_parts_give_the_same_weights(norm: str, parts: int) -> None:
-    whole, in_parts = (steps_in_float64(40, f"norm={norm}", f"train.accumulation={n}") for n in (1, parts))
+    whole, in_parts = (steps_in_float64(20, f"norm={norm}", f"train.accumulation={n}") for n in (1, parts))
     for name, value in whole.items():
         torch.testing.assert_close(in_parts[name], value, atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_whole_run_in_parts_ends_with_the_same_weights() -> None:
     ends = []
     for parts in (1, 4):

@@ -14,17 +14,19 @@ NUMBERS = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, nam
 
 
 @pytest.fixture(autouse=True)
-def _handlers_come_back() -> Iterator[None]:
-    before = [signal.getsignal(number) for number in NUMBERS]
+def _signals_are_handled() -> Iterator[None]:
+    """Set the usual handlers, whatever the process that started the tests ignores."""
+    usual = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(NUMBERS, signal.SIG_DFL)}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    left = [signal.getsignal(number) for number in NUMBERS]
-    for number, handler in zip(NUMBERS, before, strict=True):
+    left = {number: signal.getsignal(number) for number in usual}
+    for number, handler in before.items():
         signal.signal(number, handler)
-    assert left == before
+    assert left == usual
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_signal_asks_to_stop_once_however_often_it_comes_and_kills_nobody(number: int) -> None:
+def test_a_signal_requests_a_stop_once_even_if_it_comes_twice_and_does_not_kill(number: int) -> None:
     with interruptible() as interruption:
         assert not interruption.is_asked
         signal.raise_signal(number)
@@ -46,7 +48,7 @@ def test_ctrl_c_is_left_alone() -> None:
     assert not interruption.is_asked
 
 
-def test_a_handler_that_was_there_is_called_afterwards_once_and_is_there_again() -> None:
+def test_a_previous_handler_is_called_once_at_the_end_and_restored() -> None:
     called: list[str] = []
 
     def handler(number: int, frame: object) -> None:  # noqa: ARG001
@@ -64,7 +66,7 @@ def test_a_handler_that_was_there_is_called_afterwards_once_and_is_there_again()
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_handler_that_was_there_is_called_though_the_run_failed() -> None:
+def test_a_previous_handler_is_called_even_if_the_run_failed() -> None:
     def requeue(number: int, frame: object) -> None:  # noqa: ARG001
         raise SystemExit(7)
 
@@ -82,7 +84,7 @@ def test_a_handler_that_was_there_is_called_though_the_run_failed() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_one_inside_another_tells_the_outer_one() -> None:
+def test_an_inner_context_passes_the_signal_to_the_outer_one() -> None:
     with interruptible() as outer:
         with interruptible() as inner:
             signal.raise_signal(signal.SIGTERM)
@@ -91,7 +93,7 @@ def test_one_inside_another_tells_the_outer_one() -> None:
         assert outer.is_asked
 
 
-def test_what_is_ignored_stays_ignored() -> None:
+def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         with interruptible() as interruption:

@@ -133,7 +133,7 @@ def test_one_image_left_over_in_an_evaluation_is_found_before_the_training(train
 def test_a_norm_that_overwrites_the_images_is_refused(train: Callable[..., Answer], own: str, tmp_path: Path) -> None:
     answer = train(*QUICK, f"norm={own}:Overwriting", "placement=input")
     assert answer.status == 2
-    assert "overwrites the images that it is given. Let it work on x.clone()" in answer.err
+    assert "overwrites its input images. Let it work on x.clone()" in answer.err
     assert not (tmp_path / "runs").exists()
 
 
@@ -152,7 +152,7 @@ WARNED = [
     ("few_values", ["norm=group", "norm.num_groups=8"], "of 2 values per statistic"),
     ("bias_before_norm", ["norm=torch.nn:BatchNorm1d"], "Write subtracts_mean = True in its class"),
     ("bias_before_norm", ["norm=OWN:Centered"], "Write subtracts_mean = True in its class"),
-    ("undecayed_norm", ["optim.weight_decay=0.1"], "Say optim.decay_norm_and_bias=false, or true"),
+    ("undecayed_norm", ["optim.weight_decay=0.1"], "Set optim.decay_norm_and_bias=false, or true"),
     ("small_momentum", ["norm.momentum=0.1"], "PyTorch's 0.1 is norm.momentum=0.9 here"),
     ("small_momentum", ["norm=batch_torch", "norm.momentum=0.01"], "PyTorch's 0.01 is norm.momentum=0.99 here"),
     (
@@ -160,9 +160,9 @@ WARNED = [
         ["norm=torch.nn:BatchNorm1d", "norm.momentum=0.9"],
         "PyTorch's momentum is the share of the NEW",
     ),
-    ("statistics_not_settled", ["norm.momentum=0.99"], "74% of what eval mode uses is the start"),
-    ("statistics_not_settled", ["norm.momentum=1"], "norm=batch never moves its running statistics"),
-    ("statistics_not_settled", ["norm=batch_population", "norm.source=frozen"], "never moves its running statistics"),
+    ("statistics_not_settled", ["norm.momentum=0.99"], "eval mode uses 74% of the initial ones"),
+    ("statistics_not_settled", ["norm.momentum=1"], "norm=batch never changes its running statistics"),
+    ("statistics_not_settled", ["norm=batch_population", "norm.source=frozen"], "never changes its running statistics"),
     ("in_place", ["norm=OWN:Overwriting"], "Let it work on x.clone()"),
     ("dropout_before_batch_norm", ["model.dropout=0.5"], "dropout (hidden1.dropout) before hidden2.norm, hidden3.norm"),
     ("dropout_before_batch_norm", ["model.dropout=0.5", "model.depth=1", "placement=after"], "before hidden1.norm"),
@@ -228,7 +228,7 @@ def test_what_is_meant_is_trained_without_a_word(own: str, words: list[str]) -> 
         ["norm=group"],
         ["model=cnn"],
         ["model=cnn", "data=mnist"],
-        ["model=cnn", "data=cifar10", "train.precision=bfloat16"],
+        pytest.param(["model=cnn", "data=cifar10", "train.precision=bfloat16"], marks=pytest.mark.slow),
         ["data=mnist"],
         ["model.activation=sigmoid", "model.depth=5", "model.init_std=1", "optim.lr=1"],
         ["norm=layer", "data=digits", "train.epochs=5"],
@@ -253,7 +253,8 @@ def test_every_norm_of_the_catalog_trains_without_a_word_by_default(norm: str, m
     assert check(compose_run(words)).warnings == []
 
 
-def test_equal_warnings_of_a_sweep_are_said_once(train: Callable[..., Answer]) -> None:
+@pytest.mark.slow
+def test_equal_warnings_of_a_sweep_are_printed_once(train: Callable[..., Answer]) -> None:
     answer = train("-m", "--json", *QUICK, "norm=batch,layer", "seed=0,1,2", "train.batch_size=4")
     assert answer.status == 0
     assert len(answer.warnings) == 1

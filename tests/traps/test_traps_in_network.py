@@ -225,7 +225,7 @@ def test_few_values_are_counted_over_batch_and_space(
 def test_two_values_come_out_as_signs_whatever_they_were() -> None:
     y = nn.GroupNorm(3, 6)(torch.randn(8, 6))
     torch.testing.assert_close(y.abs(), torch.ones(8, 6), atol=0.1, rtol=0)
-    assert "come out as +1 and -1" in found(nn.GroupNorm(3, 6), torch.randn(8, 6))["few_values"]
+    assert "always become +1 and -1" in found(nn.GroupNorm(3, 6), torch.randn(8, 6))["few_values"]
 
 
 def test_instance_norm_1d_takes_a_batch_of_rows_for_one_sample() -> None:
@@ -347,7 +347,7 @@ def test_the_norm_inside_of_a_norm_is_seen_and_what_goes_round_it() -> None:
 
 
 def test_an_example_that_does_not_go_through_is_an_error_with_the_reason() -> None:
-    with pytest.raises(ConfigError, match="the network cannot take the example, so nothing can be said of it: mat1"):
+    with pytest.raises(ConfigError, match="the network cannot process the example, so it cannot be checked: mat1"):
         find_traps_in(nn.Linear(5, 6), torch.randn(4, 7))
 
 

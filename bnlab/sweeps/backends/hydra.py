@@ -15,7 +15,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
-from bnlab.config.compose import hydra_of_our_own
+from bnlab.config.compose import initialized_hydra
 from bnlab.sweeps.backends.backend import END_WITHIN_S, PartEnded, in_one_line
 from bnlab.sweeps.parts import part_path
 from bnlab.sweeps.worker import train_part
@@ -63,7 +63,7 @@ class HydraBackend:
     def _launch(self, parts: Sequence[Path]) -> None:
         theirs = HydraConfig.instance().cfg
         try:
-            with contextlib.redirect_stdout(sys.stderr), hydra_of_our_own():  # standard output is for results
+            with contextlib.redirect_stdout(sys.stderr), initialized_hydra():  # standard output is for results
                 self._launch_by_hydra(parts)
         except Exception as error:  # a launcher's own: a worker that was killed, a cluster that is gone
             self._deaths[threading.current_thread()] = in_one_line(error)
