@@ -17,6 +17,13 @@ QUICK = ["data=digits", "data.limit=200", "train.steps=30", "diagnostics=none", 
 SIX = [*QUICK, "norm=none,layer", "optim.lr=0.01,0.1,1", "name=six"]
 
 
+@pytest.fixture(autouse=True)
+def _hasty_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimate how long a sweep takes by a step or two."""
+    monkeypatch.setattr("bnlab.sweeps.time_estimate.TRIED_S", 0.01)
+
+
+@pytest.mark.slow
 def test_a_sweep_prints_its_cells_and_the_best_learning_rate_of_each_arm(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SIX, "seed=0,1", "--jobs", "1")
     assert answer.status == 0
@@ -43,6 +50,7 @@ def test_a_dashboard_that_cannot_be_written_is_a_warning_after_the_result(
     assert "Traceback" not in answer.err
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes_and_makes_nothing(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SIX, "--dry-run")
     assert answer.status == 0

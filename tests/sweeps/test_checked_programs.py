@@ -52,10 +52,11 @@ def counting_builds(build: Callable[..., Any], counted: Counter[str]) -> Callabl
     return call
 
 
-@pytest.mark.parametrize("engine", ["vectorized", "sequential"])
+@pytest.mark.parametrize("engine", [pytest.param("vectorized", marks=pytest.mark.slow), "sequential"])
 def test_a_sweep_checks_each_program_once_and_builds_a_model_for_each_run_and_four_more_for_each_program(
     calls: Counter[str], engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bnlab.sweeps.time_estimate.TRIED_S", 0.01)
     monkeypatch.setattr("bnlab.sweeps.time_estimate.PATIENCE_S", 1000.0)  # each program is tried, on a slow machine too
     assert run([*FOUR_RUNS, f"sweep.engine={engine}"], SweepOptions(jobs=1)) == 0
     assert calls["check"] == 2
@@ -64,6 +65,7 @@ def test_a_sweep_checks_each_program_once_and_builds_a_model_for_each_run_and_fo
     assert calls["build"] == 2 * 2 + estimated + 4
 
 
+@pytest.mark.slow
 def test_configs_that_differ_in_what_a_check_looks_at_are_checked_one_by_one(calls: Counter[str]) -> None:
     checks = CheckedPrograms()
     words = ["data=digits", "data.limit=200", "train.steps=5", "model.width=8"]

@@ -12,7 +12,7 @@ from fake_backend import FakeBackend
 
 from bnlab.experiment.cohort_run import run_experiment
 from bnlab.runfolder.folder import RunFolder
-from bnlab.sweeps.backends.local import end_workers
+from bnlab.sweeps.backends.local import LocalBackend, end_workers
 from bnlab.sweeps.execute import SweepResult, execute, run_sweep
 from bnlab.sweeps.plan import plan_sweep, prepared
 from bnlab.sweeps.progress import Say
@@ -47,25 +47,34 @@ def metrics() -> dict[str, bytes]:
 
 
 def test_the_same_sweep_again_trains_only_what_is_missing() -> None:
-    assert counts(run_sweep([*QUICK, "seed=0,1,2"], jobs=1)) == {"finished": 3}
+    words = [*QUICK, "norm=none", "seed=0,1,2", "sweep.engine=sequential"]
+    assert counts(run_sweep(words, jobs=1)) == {"finished": 3}
     kept = metrics()
-    gone, changed, _ = sorted(Path("runs/s").glob("batch*"))
+    gone, changed, _ = sorted(Path("runs/s").glob("none*"))
     shutil.rmtree(gone)
     (changed / "metrics.jsonl").write_text("touched\n")
-    again = run_sweep([*QUICK, "seed=0,1,2"], jobs=1)
+    again = run_sweep(words, jobs=1)
     assert all(summary.cached for summary in again.summaries)
     assert metrics() == {**kept, changed.name: b"touched\n"}
 
 
-def test_runs_that_are_trained_by_workers_equal_those_of_one_process() -> None:
-    run_sweep([*QUICK, "seed=0,1,2", "norm=batch,none"], jobs=1)
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_runs_that_are_trained_by_workers_equal_those_of_one_process(num_workers: int) -> None:
+    words = [*QUICK, "seed=0,1", "norm=batch,none"]
+    run_sweep(words, jobs=1)
     alone = metrics()
     shutil.rmtree("runs")
-    assert counts(run_sweep([*QUICK, "seed=0,1,2", "norm=batch,none"], jobs=2)) == {"finished": 6}
+    if num_workers == 1:
+        planned = prepared(plan_sweep(words))
+        result = execute(planned, planned.missing(), backend=LocalBackend(1))
+    else:
+        result = run_sweep(words, jobs=num_workers)
+    assert counts(result) == {"finished": 4}
     assert metrics() == alone
     assert not list(Path("runs/s").glob(".parts*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_failing_run_stops_no_other_and_is_tried_again_by_the_next_call(jobs: int) -> None:
     Path("trouble.txt").write_text("raise")
@@ -224,6 +233,7 @@ def test_a_sweep_that_is_cut_off_cancels_its_parts(ends: "str | type[BaseExcepti
     assert not list(Path("runs/s").glob(".parts*"))
 
 
+@pytest.mark.slow
 def test_only_those_that_failed_are_trained_if_that_is_asked() -> None:
     Path("trouble.txt").write_text("raise")
     words = [*QUICK, *TROUBLE, "seed=0,1"]
@@ -245,7 +255,7 @@ def test_a_run_that_kills_its_worker_is_given_up_and_the_others_finish() -> None
 
 
 @pytest.mark.parametrize("gone", [BrokenPipeError, SystemExit, ZeroDivisionError])
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_view_that_nobody_sees_any_more_ends_neither_the_sweep_nor_the_watch(
     gone: type[BaseException], jobs: int
 ) -> None:
@@ -278,6 +288,7 @@ def test_a_run_that_another_process_trains_is_waited_for() -> None:
     assert counts(result) == {"finished": 2}
 
 
+@pytest.mark.slow
 def test_a_cohort_that_was_cut_off_goes_on_as_it_was_when_the_sweep_has_grown() -> None:
     words = ["model.width=8", "train.checkpoint_every=5", "sweep.engine=vectorized"]
     sweep(*words, "seed=0,1,2", jobs=1)

@@ -131,9 +131,18 @@ def test_logspace_has_both_ends_and_a_constant_ratio() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["norm=batch,group,my.layers:Mine", "optim.lr=0.1,1", "norm.eps=1e-3,1e-4", "seed=range(2)"],
-        ["model=mlp,cnn", "data=digits,mnist", "optim=sgd,adam", "model.activation=tanh,relu"],
-        ["train.eval_every=null,10", "model.init_std=0.1,null", "diagnostics.schedule.at=[1],[2]"],
+        pytest.param(
+            ["norm=batch,group,my.layers:Mine", "optim.lr=0.1,1", "norm.eps=1e-3,1e-4", "seed=range(2)"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["model=mlp,cnn", "data=digits,mnist", "optim=sgd,adam", "model.activation=tanh,relu"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["train.eval_every=null,10", "model.init_std=0.1,null", "diagnostics.schedule.at=[1],[2]"],
+            marks=pytest.mark.slow,
+        ),
         ["loggers=[],[tensorboard]", "schedule.name=cosine,step", "data.flip=true,false"],
     ],
 )

@@ -47,6 +47,7 @@ def wait_until_in_training(sweep_folder: Path, number: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_each_part_is_trained_and_returned_once_by_workers_that_stay() -> None:
     begin_workers(2)
     before = workers()
@@ -80,6 +81,7 @@ def test_a_worker_that_is_killed_ends_all_parts_and_the_next_ones_have_new_worke
     assert watch_all(backend, 1) == [PartEnded(parts[0], None)]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_without_a_part_is_replaced() -> None:
     begin_workers(2)
     for worker in workers():
