@@ -54,7 +54,7 @@ class _Supply:
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         self._tensors = iter(tensors)
 
-    def take(self, draw: Draw, device: torch.device) -> Tensor:  # noqa: ARG002  (it lies where its maker put it)
+    def take(self, draw: Draw, device: torch.device) -> Tensor:  # noqa: ARG002  (a supplied tensor is on its device already)
         tensor = next(self._tensors)
         assert tuple(tensor.shape) == draw.shape
         return tensor

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from interrupted_runs import assert_equal
@@ -18,11 +19,11 @@ from interrupted_runs import assert_equal
 from bnlab.config.compose import compose_run
 from bnlab.errors import RunError
 from bnlab.experiment.cohort_run import run_cohort
-from bnlab.experiment.recorder import Member
+from bnlab.experiment.recorder import Member, Recorder
 from bnlab.runfolder.folder import RunFolder
 from bnlab.training.checkpoint import read_checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork to keep it quick")]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork, which keeps these tests quick")
 
 NUM_KILLS = 20
 NORMS = ["norm=batch", "norm=batch_noisy", "norm=none"]
@@ -128,11 +129,40 @@ def check_kills(place: Path, arms: list[list[str]], engine: str, norm: str, step
     assert len(points) > 5
 
 
+def test_a_run_killed_right_after_a_checkpoint_ends_with_the_same_bits(tmp_path: Path) -> None:
+    words = ("train.steps=30", "train.checkpoint_every=10", "diagnostics=none")
+    whole, pieces = members(tmp_path / "whole", [[]], *words), members(tmp_path / "pieces", [[]], *words)
+    train(whole, "sequential")
+    child = os.fork()
+    if child == 0:
+        try:
+            Recorder.keep_state = _keep_state_and_die  # type: ignore[method-assign]
+            train(pieces, "sequential")
+        finally:
+            os._exit(1)
+    _, how = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(how)
+    assert pieces[0].folder.read_status() == "interrupted"
+    train(pieces, "sequential")
+    assert resumed_at(pieces[0]) == [10]
+    assert_equal(pieces[0].folder, whole[0].folder)
+
+
+def _keep_state_and_die(recorder: Recorder, step: int, state: dict[str, Any]) -> None:
+    _keep_state(recorder, step, state)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+_keep_state = Recorder.keep_state
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(norm: str, tmp_path: Path) -> None:
     check_kills(tmp_path, [[]], "sequential", norm, 6000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_cohort_killed_twenty_times_ends_as_if_it_had_not_been(norm: str, tmp_path: Path) -> None:
     arms = [["seed=0"], ["seed=1", "optim.lr=0.3"], ["seed=2", "optim.lr=1e4"], ["seed=0", "optim.lr=0.01"]]
