@@ -159,11 +159,11 @@ _keep_state = Recorder.keep_state
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(norm: str, tmp_path: Path) -> None:
-    check_kills(tmp_path, [[]], "sequential", norm, 6000)
+    check_kills(tmp_path, [[]], "sequential", norm, 3000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_cohort_killed_twenty_times_ends_as_if_it_had_not_been(norm: str, tmp_path: Path) -> None:
     arms = [["seed=0"], ["seed=1", "optim.lr=0.3"], ["seed=2", "optim.lr=1e4"], ["seed=0", "optim.lr=0.01"]]
-    check_kills(tmp_path, arms, "vectorized", norm, 3000)
+    check_kills(tmp_path, arms, "vectorized", norm, 1500)
