@@ -33,7 +33,7 @@ RangeTest = Annotated[
     bool, typer.Option("--range-test", help="A quick screen instead: one run per arm and seed, with a rising LR.")
 ]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per physical core).")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]

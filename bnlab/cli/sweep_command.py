@@ -30,7 +30,7 @@ Jobs = Annotated[
         "-j",
         min=1,
         metavar="N",
-        help="Processes (default: one per core); of a cluster, its jobs; of a search, its trials at a time.",
+        help="Processes (default: one per physical core); on a cluster: jobs; in a search: trials at a time.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
@@ -61,7 +61,7 @@ def sweep(
 
     [bold]bnlab sweep hydra/sweeper=optuna 'optim.lr=tag(log, interval(1e-3, 10))'[/]: Optuna chooses, one run per trial
 
-    The same command again fills in what is missing, failed or was cut off. Quote what has brackets, for the shell.
+    The same command again trains the runs that are missing, failed or were interrupted. Quote words with brackets.
     """
     from bnlab.sweeps.plan import is_search
 
@@ -151,7 +151,7 @@ def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
     left = len([name for name in missing if sweep.run_folder(name).read_finished() is None])
     say_warning(
         f"interrupted; {left} of {len(sweep.configs)} runs are missing. What was recorded is in {sweep.folder}; "
-        "the same command goes on from there"
+        "the same command continues from there"
     )
 
 
