@@ -281,6 +281,7 @@ def test_checkpoints_are_written_on_the_way_when_asked_for() -> None:
     assert torch.load(folder.checkpoint_path, weights_only=True)["step"] == 40
 
 
+@pytest.mark.slow
 def test_gradient_clipping_and_bfloat16_change_the_training() -> None:
     short = ["train.steps=10", "loggers=[]"]
     plain = run(*short).train_loss

@@ -96,6 +96,7 @@ def test_a_wrong_option_gets_a_cure(install: Callable[..., str]) -> None:
         check(compose_run([*QUICK, "norm=halved", "norm.shrae=1"]))
 
 
+@pytest.mark.slow
 def test_sweeps_take_the_name_and_glob_knows_it(install: Callable[..., str]) -> None:
     install(halved="MODULE:Halved")
     grid = expand([*QUICK, "norm=halved,none", "norm.share=0.1,0.2"])

@@ -27,6 +27,7 @@ def _sweep(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "runs", tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_a_sweep_is_compared_in_a_table_and_figures_that_no_reader_of_runs_takes_for_a_run(bnlab_says: Say) -> None:
     answer = bnlab_says("compare", "mine")
     assert answer.status == 0

@@ -95,6 +95,7 @@ class Centered(nn.Module):
     assert "dx = h - mean(h)" in answer.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_terminal_of_few_signs_gets_plain_letters(encoding: str) -> None:
     program = "import sys; sys.argv = ['bnlab', 'explain', 'batch']\nfrom bnlab.cli.app import main\nmain()"
@@ -108,6 +109,7 @@ def test_a_terminal_of_few_signs_gets_plain_letters(encoding: str) -> None:
     assert "?" not in done.stdout.decode(encoding)
 
 
+@pytest.mark.slow
 def test_colors_can_be_switched_off_and_on() -> None:
     for name, colored in (("NO_COLOR", False), ("FORCE_COLOR", True)):
         program = "import sys; sys.argv = ['bnlab', 'explain', 'batch']\nfrom bnlab.cli.app import main\nmain()"
@@ -128,6 +130,7 @@ def test_help_does_not_wait_for_torch_or_matplotlib() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_a_lesson_without_a_figure_does_not_wait_for_matplotlib() -> None:
     program = (
         "import sys; sys.argv = ['bnlab', 'explain', 'batch']\nfrom bnlab.cli.app import main\n"

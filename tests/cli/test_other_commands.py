@@ -92,6 +92,7 @@ def test_help_and_list_do_not_wait_for_torch(words: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_shown_without_waiting_for_torch(bnlab_says: Say) -> None:
     words = ["train", "data=synthetic", "train.steps=20"]
     bnlab_says(*words)

@@ -129,6 +129,7 @@ def test_a_run_that_was_cut_off_and_looked_at_can_be_trained_again(bnlab_says: S
     assert not (run / "figures").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["show", "RUN"], ["compare", "RUN", "OTHER"]])
 def test_nothing_waits_for_torch(run: Path, command: list[str]) -> None:
     (other,) = [path.name for path in run.parent.glob("none-*")]

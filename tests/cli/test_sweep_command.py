@@ -64,6 +64,7 @@ def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes_and_makes_noth
     assert len(list(Path("runs/six").glob("[nl]*"))) == 5
 
 
+@pytest.mark.slow
 def test_json_prints_every_run_in_the_order_swept(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SIX, "--json", "--quiet", "--jobs", "1")
     runs = [json.loads(line) for line in answer.out.splitlines()]

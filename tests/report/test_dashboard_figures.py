@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from written_runs import write_runs
 
 from bnlab.report.dashboard import write_dashboard
 
 
+@pytest.mark.slow
 def test_a_sweep_over_a_grid_leaves_its_figure(tmp_path: Path) -> None:
     paths = write_dashboard(write_runs(tmp_path, lambda *_: {}))
     assert [path.name for path in paths] == ["lr-sensitivity.svg", "lr-sensitivity.png"]

@@ -91,6 +91,7 @@ def kill_while_it_trains(folder: RunFolder, tmp_path: Path) -> Iterator[Start]:
         process.join()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_until_the_first_dies(folder: RunFolder, kill_while_it_trains: Start) -> None:
     kill = kill_while_it_trains()
     assert folder.read_manifest()["status"] == "running"
@@ -149,6 +150,7 @@ def test_the_log_of_an_attempt_that_fails_is_kept_with_the_result_that_stays(fol
     assert folder.log_path.read_text() == "the first\nthe second\n"
 
 
+@pytest.mark.slow
 def test_a_result_survives_a_kill_while_it_is_trained_anew(folder: RunFolder, kill_while_it_trains: Start) -> None:
     with folder.opened_for_training(compose_run([]), {}):
         finished(folder, 0.5)

@@ -197,6 +197,7 @@ def test_a_sweep_whose_parts_do_not_begin_ends_with_the_reason() -> None:
     assert len(backend.batches) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_by_a_signal_to_its_worker_is_submitted_again_and_does_not_count_as_a_death() -> None:
     planned = prepared(plan_sweep([*QUICK, "norm=none", "seed=0"]))
     (name,) = planned.configs
@@ -327,6 +328,7 @@ def test_runs_that_were_cut_off_one_by_one_go_on_so_though_they_would_now_be_tra
     assert all(RunFolder(path).read_manifest()["resumed"] for path in cut_off)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_wanted_alone_does_not_overwrite_what_was_cut_off() -> None:
     words = ["train.checkpoint_every=5", "norm=none", "seed=0,1,2"]
     interruption = Interruption()

@@ -18,6 +18,7 @@ def test_the_last_word_changes_fastest() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_choice_range_and_glob_are_hydras() -> None:
     assert [c.optim.lr for c in expand(["optim.lr=choice(0.5,2)"]).configs] == [0.5, 2.0]
     assert [c.seed for c in expand(["seed=range(1,9,4)"]).configs] == [1, 5]
