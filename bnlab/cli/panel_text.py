@@ -111,7 +111,8 @@ def _ends(values: Sequence[float], unit: str) -> str:
 def print_verdicts(rows: Sequence[PanelRow]) -> None:
     """Print each verdict in words, then how many diagnostics are out of range."""
     verdicts = [verdict for row in rows for verdict in row.verdicts]
-    known = [row for row in rows if row.measured.card is not None and row.measured.card.healthy]
+    # a diagnostic without a range is out of it where its value is not a number
+    known = [row for row in rows if row.verdicts or (row.measured.card is not None and row.measured.card.healthy)]
     for verdict in verdicts:
         OUT.print(_sentence(verdict), highlight=False)
     rest = len(rows) - len(known)

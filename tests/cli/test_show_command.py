@@ -110,6 +110,17 @@ def test_wrong_input_gets_a_sentence_and_status_2(
     assert 1 <= len(answer.err.strip().splitlines()) <= 3
 
 
+def test_values_that_are_no_numbers_are_counted_among_those_out_of_range(bnlab_says: Say, run: Path) -> None:
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for record in records:
+        if record["kind"] == "diagnostic":
+            record["nonfinite"] = dict.fromkeys(record["values"], "nan")
+            record["values"] = dict.fromkeys(record["values"])
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    out = bnlab_says("show", run.name, "--no-figures").out
+    assert "Out of range at the last measured step: 3 of 3." in out
+
+
 def test_without_a_run_the_usage_is_said(bnlab_says: Say) -> None:
     assert bnlab_says("show").status == 2
 
