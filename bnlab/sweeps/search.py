@@ -22,7 +22,7 @@ from bnlab.sweeps.cohorts import program
 from bnlab.sweeps.grid import expand, sweep_name
 from bnlab.sweeps.launcher_words import launcher_settings
 from bnlab.sweeps.optuna_study import OptunaStudy, forget_study, open_storage
-from bnlab.sweeps.samplers import KEEPS_ITS_SEED, NEEDS_LISTS, SeededSampler, build_pruner, build_sampler, choices
+from bnlab.sweeps.samplers import NEEDS_LISTS, choices
 from bnlab.sweeps.search_words import Method, count, method_of, read_sweeper
 from bnlab.sweeps.sweep_files import with_file
 
@@ -82,13 +82,7 @@ class Search:
         storage = open_storage(method.storage, self.journal)
         if again:
             forget_study(name, storage)
-        sampler = SeededSampler(
-            lambda seed: build_sampler(method.sampler, method.sampler_options, seed, self.axes),
-            method.seed,
-            keeps_its_seed=method.sampler in KEEPS_ITS_SEED,
-        )
-        pruner = None if method.pruner == "none" else lambda: build_pruner(method.pruner, method.pruner_options)
-        return OptunaStudy(name, storage, sampler, pruner, self.axes)
+        return OptunaStudy(name, storage, method, self.axes)
 
     def _study_name(self) -> str:
         digits = sweep_name(self.overrides)  # several searches may share a folder, if they share a name

@@ -179,7 +179,7 @@ class _Searching:
         while len(self.open) < self.search.num_at_a_time and not self._is_stopped:
             if self.num_waiting == 0 and self.num_chosen >= self.search.num_trials:
                 return
-            number = self.study.choose()
+            number = self.study.begin()
             self.num_waiting = max(0, self.num_waiting - 1)  # those that wait come first
             self.num_chosen += self.study.root(number) == number
             self._open(number)

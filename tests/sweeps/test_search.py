@@ -185,7 +185,7 @@ def test_a_search_continues_from_any_line_of_its_journal_with_each_sampler(
     if sampler == "cmaes":
         pytest.importorskip("cmaes", reason="no cmaes: pip install 'bnlab[optuna]'")
     momentum = Axis("optim.momentum", ("0.1", "0.9"), is_interval=True)
-    continued_from_each_line(Method(sampler, options), [RATE, momentum, NORM], every=1 if sampler == "random" else 3)
+    continued_from_each_line(Method(sampler, options), [RATE, momentum, NORM], every=1)
 
 
 @pytest.mark.slow

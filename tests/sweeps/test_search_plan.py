@@ -45,7 +45,7 @@ def planned(*words: str, jobs: int | None = None) -> Search:
         ([LR, "hydra/sweeper/sampler=tpee"], "hydra.sweeper.sampler=tpee is not known. Did you mean tpe"),
         ([LR, "hydra/sweeper/sampler=motpe"], "hydra.sweeper.sampler=motpe is not known. Did you mean tpe"),
         ([LR, "hydra.sweeper.sampler.n_startup_trial=3"], "Did you mean n_startup_trials"),
-        ([LR, "hydra.sweeper.sampler.n_startup_trials=x"], "n_startup_trials must be a whole number, got x"),
+        ([LR, "hydra.sweeper.sampler.n_startup_trials=x"], "n_startup_trials must be a valid integer, got x"),
         ([LR, "hydra.sweeper.sampler.gamma=3"], "hydra.sweeper.sampler.gamma is not a setting"),
         ([LR, "hydra/sweeper/sampler=grid"], "sampler=grid tries every combination, and optim.lr is an interval"),
         ([LR, "hydra.sweeper.pruner=medain"], "hydra.sweeper.pruner=medain is not known. Did you mean median"),
