@@ -277,14 +277,8 @@ class _Execution:
             self.states.refuse(names, death)
 
     def _take(self, line: dict[str, Any]) -> None:
-        """Move runs by a line of progress."""
-        self._move("step", line.get("steps", {}))
-        self._move("find busy", line.get("busy", []))
-        if line.get("ended", {}).get("status") == "interrupted":
-            self.states.move("interrupt", line["ended"]["run_id"])
-        for name in line.get("refused", []):
-            if self.states.fail(name, line["reason"]) and self.on_error == "stop":
-                self.folder.stop()
+        if self.states.take(line) and self.on_error == "stop":
+            self.folder.stop()
 
     def result(self) -> SweepResult:
         """Return the outcome, as the runs' folders tell it."""

@@ -64,16 +64,12 @@ def build_pruner(name: str, options: Mapping[str, Any]) -> Any:
 
     Args:
         name: A key of `PRUNERS`.
-        options: Arguments of its class, by name. That of ``patient`` takes another pruner by its name.
+        options: Arguments of its class, by name.
 
     Raises:
         ConfigError: There is no such pruner or option, or an option has a value that the pruner cannot take.
     """
-    given, more = dict(options), {}
-    if name == "patient":
-        wrapped = given.pop("wrapped_pruner", None)
-        more["wrapped_pruner"] = None if wrapped is None else build_pruner(str(wrapped), {})
-    return _build("pruner", name, given, more)
+    return _build("pruner", name, options, {"wrapped_pruner": None} if name == "patient" else {})
 
 
 def build_sampler(name: str, options: Mapping[str, Any], seed: int, axes: Sequence[Axis]) -> Any:
