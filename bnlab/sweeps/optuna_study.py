@@ -243,10 +243,3 @@ def _cut_off_half_a_line(journal: Path) -> None:
     with contextlib.suppress(FileNotFoundError), journal.open("r+b") as file:
         written = file.read()
         file.truncate(written.rfind(b"\n") + 1)
-
-
-def forget_study(name: str, storage: Any) -> None:
-    """Delete a study, if there is one."""
-    optuna = import_optuna()
-    with contextlib.suppress(KeyError):
-        optuna.delete_study(study_name=name, storage=storage)

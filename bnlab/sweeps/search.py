@@ -21,8 +21,8 @@ from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
 from bnlab.sweeps.grid import expand, sweep_name
 from bnlab.sweeps.launcher_words import launcher_settings
-from bnlab.sweeps.optuna_study import OptunaStudy, forget_study, open_storage
-from bnlab.sweeps.samplers import NEEDS_LISTS, choices
+from bnlab.sweeps.optuna_study import OptunaStudy, open_storage
+from bnlab.sweeps.samplers import NEEDS_LISTS, choices, import_optuna
 from bnlab.sweeps.search_words import Method, count, method_of, read_sweeper
 from bnlab.sweeps.sweep_files import with_file
 
@@ -81,7 +81,8 @@ class Search:
             )
         storage = open_storage(method.storage, self.journal)
         if again:
-            forget_study(name, storage)
+            with contextlib.suppress(KeyError):  # there is none
+                import_optuna().delete_study(study_name=name, storage=storage)
         return OptunaStudy(name, storage, method, self.axes)
 
     def _study_name(self) -> str:
