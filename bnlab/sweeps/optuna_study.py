@@ -91,7 +91,7 @@ class OptunaStudy:
             ConfigError: They were chosen from other settings.
         """
         ours = {axis.key: None if axis.is_interval else axis.values for axis in self._axes}
-        trials: list[Any] = self._study.trials
+        trials: list[Any] = self._study.get_trials(deepcopy=False)
         for trial in trials:
             theirs = {key: getattr(one, "choices", None) for key, one in trial.distributions.items()}
             is_whole = trial.state.is_finished() and trial.params

@@ -73,7 +73,8 @@ class Search:
             ConfigError: The storage cannot be reached, or the study has trials of another search.
         """
         method = self.method
-        name = method.study_name or self._study_name()
+        digits = sweep_name(self.overrides)  # several searches may share a folder, if they share a name
+        name = method.study_name or (digits if self.folder.name == digits else f"{self.folder.name}-{digits}")
         if again and method.storage is not None:
             raise ConfigError(
                 f"--again would delete the study {name} from {method.storage}. Delete it yourself, or give another "
@@ -84,10 +85,6 @@ class Search:
             with contextlib.suppress(KeyError):  # there is none
                 import_optuna().delete_study(study_name=name, storage=storage)
         return OptunaStudy(name, storage, method, self.axes)
-
-    def _study_name(self) -> str:
-        digits = sweep_name(self.overrides)  # several searches may share a folder, if they share a name
-        return digits if self.folder.name == digits else f"{self.folder.name}-{digits}"
 
 
 @contextlib.contextmanager
