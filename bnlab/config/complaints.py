@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from bnlab.errors import did_you_mean
 from bnlab.schema import RunConfig
@@ -21,6 +21,21 @@ _LAWS = {
 def say_what_is_wrong(error: ValidationError) -> str:
     """Return pydantic's first three errors, one line each."""
     return "\n".join(_line(fault) for fault in error.errors()[:3])
+
+
+def type_fault(value: Any, adapter: TypeAdapter[Any]) -> str | None:
+    """Return what is wrong with a value, such as ``must be a valid integer, got x.``; None: it has the right type.
+
+    Args:
+        value: The value as YAML reads it. It is not converted: a text is no number, and true is none either.
+        adapter: The type that the value must have.
+    """
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        laws = dict.fromkeys(fault["msg"].removeprefix("Input should be ") for fault in error.errors())
+        return f"must be {' or '.join(laws)}, got {value}."
+    return None
 
 
 def _line(fault: Any) -> str:

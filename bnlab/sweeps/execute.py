@@ -125,8 +125,7 @@ def execute(
         KeyboardInterrupt: It was cut off; what was recorded is kept.
     """
     write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
-    began = provenance.now() if again else ""
-    execution = _Execution(sweep, wanted, jobs, on_error, retries, began, view, interruption, backend)
+    execution = _Execution(sweep, wanted, jobs, on_error, retries, again, view, interruption, backend)
     if wanted:  # a finished sweep may lie where nobody can write
         with execution.folder, contextlib.ExitStack() as stack:
             if execution.backend is not None:
@@ -145,7 +144,7 @@ class _Execution:
         jobs: int | None,
         on_error: OnError,
         retries: int,
-        began: str,
+        again: bool,
         view: SweepView | None,
         interruption: Interruption | None,
         backend: Backend | None,
@@ -155,11 +154,12 @@ class _Execution:
         self.jobs = _num_jobs(jobs)
         self.on_error = on_error
         self.retries = retries
-        self.began = began
+        self.again = again
+        self.results_before = {name: sweep.run_folder(name).result_stamp() for name in wanted} if again else {}
         self.interruption = interruption or Interruption()
         self.backend = backend or (open_backend(sweep.launcher, self.jobs) if sweep.launcher else None)
         self.folder = PartsFolder(sweep.folder, self._take, view)
-        self.resumed = [(cohort, ids_of(cohort)) for cohort in sweep.cut_off if not began]
+        self.resumed = [(cohort, ids_of(cohort)) for cohort in sweep.cut_off if not again]
         self.planned = [(cohort, ids_of(cohort)) for cohort in sweep.cohorts]
         self.states = RunStates(self._with_resumed(wanted), retries)
 
@@ -201,10 +201,7 @@ class _Execution:
         self._move("find result", [name for name in names if not self._has_no_result(name)])
 
     def _has_no_result(self, name: str) -> bool:
-        folder = self.sweep.run_folder(name)
-        if folder.read_finished() is None:
-            return True
-        return str(folder.read_manifest().get("ended", "")) < self.began
+        return self.sweep.run_folder(name).result_stamp() in {None, self.results_before.get(name)}
 
     def _next_cohorts(self) -> tuple[list[PlannedCohort], bool]:
         """Return the cohorts to train next, and whether one of them is suspected to kill its worker.
@@ -236,7 +233,7 @@ class _Execution:
         is_stopped_at_once = self.on_error == "stop" and self.retries == 0
         runs_of: dict[Path, list[str]] = {}
         for some in cut_into_parts(cohorts, self.jobs, one_per_job):
-            part = Part(some, self.sweep.folder, self.sweep.swept, bool(self.began), is_stopped_at_once)
+            part = Part(some, self.sweep.folder, self.sweep.swept, self.again, is_stopped_at_once)
             ids = [name for cohort in some for name in map(run_id, cohort.configs)]
             runs_of[self.folder.write(part)] = [name for name in ids if self.states.move("submit", name)]
         backend = self._backend_for(len(runs_of), is_suspected)
@@ -277,14 +274,8 @@ class _Execution:
             self.states.refuse(names, death)
 
     def _take(self, line: dict[str, Any]) -> None:
-        """Move runs by a line of progress."""
-        self._move("step", line.get("steps", {}))
-        self._move("find busy", line.get("busy", []))
-        if line.get("ended", {}).get("status") == "interrupted":
-            self.states.move("interrupt", line["ended"]["run_id"])
-        for name in line.get("refused", []):
-            if self.states.fail(name, line["reason"]) and self.on_error == "stop":
-                self.folder.stop()
+        if self.states.take(line) and self.on_error == "stop":
+            self.folder.stop()
 
     def result(self) -> SweepResult:
         """Return the outcome, as the runs' folders tell it."""

@@ -11,7 +11,9 @@ from hydra import compose
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter
 
+from bnlab.config.complaints import type_fault
 from bnlab.config.compose import initialized_hydra
 from bnlab.config.folders import conf_folder, dotted_keys
 from bnlab.config.grammar import parse_overrides
@@ -27,14 +29,6 @@ _NEEDS = {
 
 _PLUGINS = {"ray_aws": "hydra-ray-launcher"}
 """Launcher of Hydra's that bnlab has no backend for -> what brings it."""
-
-_KINDS: dict[type, tuple[str, tuple[type, ...]]] = {
-    bool: ("true or false", (bool,)),
-    int: ("a whole number", (int,)),
-    float: ("a number", (int, float)),
-    list: ("a list", (list,)),
-}
-"""Type of a default value -> how a message calls it, and the types that fit."""
 
 
 def open_backend(words: Sequence[str], num_jobs: int) -> Backend:
@@ -143,9 +137,9 @@ def _set(config: DictConfig, override: Override) -> None:
     default = OmegaConf.select(config, key)
     if default is None and key not in (known := dotted_keys(OmegaConf.to_container(config))) and not override.is_add():  # type: ignore[arg-type]
         raise ConfigError(f"hydra.launcher.{key} is not a setting. {did_you_mean(key, known)}")
-    kind, types = _KINDS.get(list if OmegaConf.is_list(default) else type(default), ("", ()))
-    if types and value is not None and type(value) not in types:
-        raise ConfigError(f"hydra.launcher.{key} must be {kind}, got {value}.")
+    kind = list if OmegaConf.is_list(default) else type(default)
+    if kind in {bool, int, float, list} and value is not None and (fault := type_fault(value, TypeAdapter(kind))):
+        raise ConfigError(f"hydra.launcher.{key} {fault}")
     OmegaConf.update(config, key, value)
 
 

@@ -7,15 +7,17 @@ the trial with those whose outcomes were told before it was chosen.
 """
 
 import contextlib
+import hashlib
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bnlab.config.grammar import Axis
 from bnlab.errors import ConfigError
-from bnlab.sweeps.samplers import SeededSampler, import_optuna, suggest, typed
+from bnlab.sweeps.samplers import build_pruner, build_sampler, import_optuna, suggest, typed
+from bnlab.sweeps.search_words import Method
 
 
 class Judge:
@@ -63,26 +65,22 @@ class OptunaStudy:
     Args:
         name: The name of the study.
         storage: A storage of Optuna's.
-        sampler: Chooses the settings of a trial.
-        build_pruner: Returns the pruner for a trial, built anew; None: no trial is stopped early.
+        method: The sampler that chooses the settings, and the pruner that stops trials.
         axes: The settings that are chosen.
     """
 
-    def __init__(
-        self,
-        name: str,
-        storage: Any,
-        sampler: SeededSampler,
-        build_pruner: Callable[[], Any] | None,
-        axes: Sequence[Axis],
-    ) -> None:
+    def __init__(self, name: str, storage: Any, method: Method, axes: Sequence[Axis]) -> None:
         self._optuna = import_optuna()
         self.states = self._optuna.trial.TrialState
-        self._build_pruner = build_pruner
+        self._method = method
         self._axes = axes
         self._storage = storage
         self._study = self._optuna.create_study(
-            study_name=name, storage=storage, sampler=sampler, load_if_exists=True, direction="minimize"
+            study_name=name,
+            storage=storage,
+            sampler=self._optuna.samplers.RandomSampler(),  # chooses nothing: see `chosen`
+            load_if_exists=True,
+            direction="minimize",
         )
         self._id = storage.get_study_id_from_name(name)
 
@@ -93,7 +91,7 @@ class OptunaStudy:
             ConfigError: They were chosen from other settings.
         """
         ours = {axis.key: None if axis.is_interval else axis.values for axis in self._axes}
-        trials: list[Any] = self._study.trials
+        trials: list[Any] = self._study.get_trials(deepcopy=False)
         for trial in trials:
             theirs = {key: getattr(one, "choices", None) for key, one in trial.distributions.items()}
             is_whole = trial.state.is_finished() and trial.params
@@ -104,37 +102,62 @@ class OptunaStudy:
                 )
         return trials
 
-    def choose(self) -> int:
-        """Begin a trial; return its number."""
-        if self._build_pruner is not None:
-            self._study.pruner = self._build_pruner()  # hyperband samples by brackets; it remembers their number
-        trial = self._study.ask()
-        self._suggest(trial)
-        number: int = trial.number
+    def begin(self) -> int:
+        """Begin a trial; return its number. Trials that wait to be tried again come first."""
+        number: int = self._study.ask().number
         return number
 
     def chosen(self, number: int) -> dict[str, str]:
-        """Return the settings of a trial that was begun as one would type them.
+        """Return the settings of a trial as one would type them; those that have no value yet get it now.
 
-        Those that have no value, since the search was killed before they had, get it now.
+        Settings that are sampled by themselves have a seed each: a trial of which a kill left only some settings gets
+        the others that it would have got.
 
         Args:
             number: The number of a trial that has not been told.
         """
-        params = self._storage.get_trial(self._id_of(number)).params
+        begun = self._storage.get_trial(self._id_of(number))
+        params = begun.params
         if params.keys() >= {axis.key for axis in self._axes}:
             return typed(params)
-        return self._suggest(self._optuna.trial.Trial(self._study, self._id_of(number)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an experimental part of a sampler
+            chooser = self._optuna.load_study(
+                study_name=self._study.study_name,
+                storage=self._storage,
+                pruner=self._build_pruner(),  # hyperband samples by brackets, and remembers their number
+            )
+            # nsgaii keeps the parents of a generation, and reads them in another order: only what is read counts
+            for _ in range(2 if self._method.sampler.startswith("nsga") else 1):
+                chooser.sampler = self._build_sampler(number)
+                trial = self._optuna.trial.Trial(chooser, self._id_of(number))
+                together = {} if "fixed_params" in begun.system_attrs else trial.relative_params
+            for axis in self._axes:
+                if axis.key not in together:
+                    chooser.sampler = self._build_sampler(number, axis.key)
+                params[axis.key] = suggest(trial, axis)
+        return typed({axis.key: params[axis.key] for axis in self._axes})
+
+    def _build_sampler(self, number: int, key: str = "") -> Any:
+        """Return a sampler for a trial, or for one setting of it.
+
+        The choices of ``grid`` and ``qmc`` are one sequence: the seed of the search gives its order, the number of the
+        trial a place in it.
+        """
+        method = self._method
+        seed = method.seed
+        if method.sampler != "grid" and (key or method.sampler != "qmc"):
+            digest = hashlib.sha256(f"{seed}/{number}/{key}".encode()).digest()
+            seed = int.from_bytes(digest[:4], "big")  # all that numpy's generator takes
+        return build_sampler(method.sampler, method.sampler_options, seed, self._axes)
+
+    def _build_pruner(self) -> Any:
+        return build_pruner(self._method.pruner, self._method.pruner_options)
 
     def root(self, number: int) -> int:
         """Return the number of the first trial with the settings of a trial that repeats it; else its own number."""
         first: int = self._storage.get_trial(self._id_of(number)).user_attrs.get("repeats", number)
         return first
-
-    def _suggest(self, trial: Any) -> dict[str, str]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an experimental part of a sampler
-            return typed({axis.key: suggest(trial, axis) for axis in self._axes})
 
     def judge(self, number: int, told: int) -> Judge | None:
         """Return a judge that says whether a trial is stopped early; None: no trial is.
@@ -143,7 +166,7 @@ class OptunaStudy:
             number: The number of the trial.
             told: The outcomes of all trials with a lower number than this were told when the trial was chosen.
         """
-        if self._build_pruner is None:
+        if self._method.pruner == "none":
             return None
         trials = self._study.trials[:number]
         earlier = [trial if trial.number < told and trial.state.is_finished() else None for trial in trials]
@@ -220,10 +243,3 @@ def _cut_off_half_a_line(journal: Path) -> None:
     with contextlib.suppress(FileNotFoundError), journal.open("r+b") as file:
         written = file.read()
         file.truncate(written.rfind(b"\n") + 1)
-
-
-def forget_study(name: str, storage: Any) -> None:
-    """Delete a study, if there is one."""
-    optuna = import_optuna()
-    with contextlib.suppress(KeyError):
-        optuna.delete_study(study_name=name, storage=storage)

@@ -153,16 +153,8 @@ class RunPool:
         return bool(self._states.those_in(SUBMITTED, among=[run]))
 
     def _take(self, line: dict[str, Any]) -> None:
-        """Take a line of progress; see `Say`."""
-        for run in line.get("steps", {}):
-            self._states.move("step", run)
-            self._num_steps[run] = line["of"]
-        for run in line.get("busy", []):
-            self._states.move("find busy", run)
-        if line.get("ended", {}).get("status") == "interrupted":
-            self._states.move("interrupt", line["ended"]["run_id"])
-        for run in line.get("refused", []):
-            self._states.fail(run, line["reason"])
+        self._states.take(line)
+        self._num_steps |= dict.fromkeys(line.get("steps", {}), line.get("of", 0))
 
     def close(self, *, at_once: bool = False) -> None:
         """Stop the runs that are in training, and give the backend back.

@@ -1,8 +1,9 @@
 """The table of run states of a sweep in training: which state each run is in, and what moves it to another."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
+from typing import Any
 
 MOST_DEATHS = 3
 """Times that a run may be in training when its worker dies, before it is given up."""
@@ -107,6 +108,21 @@ class RunStates:
         if can:
             self._states[name] = after
         return can
+
+    def take(self, line: Mapping[str, Any]) -> bool:
+        """Move runs by a line of progress; return whether a run failed that is not tried again.
+
+        Args:
+            line: A line of progress, as `Say` takes it.
+        """
+        for name in line.get("steps", {}):
+            self.move("step", name)
+        for name in line.get("busy", []):
+            self.move("find busy", name)
+        if line.get("ended", {}).get("status") == "interrupted":
+            self.move("interrupt", line["ended"]["run_id"])
+        are_over = [self.fail(name, line["reason"]) for name in line.get("refused", [])]
+        return any(are_over)
 
     def fail(self, name: str, reason: str) -> bool:
         """Count a failure of a run; return whether it is not tried again."""

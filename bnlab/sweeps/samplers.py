@@ -1,13 +1,15 @@
 """Optuna's samplers and pruners by name, and how a sampler chooses the settings of a trial."""
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from bnlab.config.complaints import type_fault
 from bnlab.config.grammar import DIGITS, Axis
 from bnlab.errors import ConfigError, did_you_mean
 
@@ -38,20 +40,6 @@ PRUNERS = {
 NEEDS_LISTS = frozenset({"grid", "brute_force"})
 """Samplers that try every combination once, and so cannot choose from an interval of real numbers."""
 
-KEEPS_ITS_SEED = frozenset({"grid", "qmc"})
-"""Samplers whose choices are one sequence: the seed gives its order, the number of the trial a place in it."""
-
-_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "int": (int, "a whole number"),
-    "float": ((int, float), "a number"),
-    "bool": (bool, "true or false"),
-    "str": (str, "a word"),
-    "None": (type(None), "null"),
-    "NoneType": (type(None), "null"),
-    "dict[str, Any]": (dict, "a table such as {optim.lr: 0.1}"),
-}
-"""Annotation in Optuna -> what YAML reads such a value as, and its name in a message."""
-
 
 def import_optuna() -> Any:
     """Return the package.
@@ -76,16 +64,12 @@ def build_pruner(name: str, options: Mapping[str, Any]) -> Any:
 
     Args:
         name: A key of `PRUNERS`.
-        options: Arguments of its class, by name. That of ``patient`` takes another pruner by its name.
+        options: Arguments of its class, by name.
 
     Raises:
         ConfigError: There is no such pruner or option, or an option has a value that the pruner cannot take.
     """
-    given, more = dict(options), {}
-    if name == "patient":
-        wrapped = given.pop("wrapped_pruner", None)
-        more["wrapped_pruner"] = None if wrapped is None else build_pruner(str(wrapped), {})
-    return _build("pruner", name, given, more)
+    return _build("pruner", name, options, {"wrapped_pruner": None} if name == "patient" else {})
 
 
 def build_sampler(name: str, options: Mapping[str, Any], seed: int, axes: Sequence[Axis]) -> Any:
@@ -154,71 +138,13 @@ def _check_option(word: str, name: str, option: str, value: Any, parameters: Map
     Raises:
         ConfigError: There is no such option, or it has a value of a wrong type.
     """
-    types = {one: _types_of(parameter) for one, parameter in parameters.items() if _types_of(parameter)}
+    types = {one: TypeAdapter(parameter.annotation) for one, parameter in parameters.items()}
+    types = {one: adapter for one, adapter in types.items() if adapter.pydantic_complete}  # others take Python objects
     if option not in types:
         cure = did_you_mean(option, types) if types else "It has no options."
         raise ConfigError(f"{word}.{option} is not a setting of {word}={name}. {cure}")
-    is_of_a_type = any(
-        isinstance(value, _TYPES[one][0]) and (one == "bool" or not isinstance(value, bool)) for one in types[option]
-    )
-    if not is_of_a_type:
-        law = " or ".join(dict.fromkeys(_TYPES[one][1] for one in types[option]))
-        raise ConfigError(f"{word}.{option} must be {law}, got {value}.")
-
-
-def _types_of(parameter: inspect.Parameter) -> list[str]:
-    """Return the types of an option that can be typed on the command line; none where it takes Python objects."""
-    annotation = parameter.annotation
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    types = [one.strip() for one in text.split("|")]
-    return types if set(types) <= set(_TYPES) else []
-
-
-class SeededSampler:
-    """A sampler whose choice for a trial depends on the seed, the number of the trial and the study alone.
-
-    It has the methods of Optuna's ``BaseSampler``, and hands each call on to a sampler that is built for the trial.
-    A setting that is sampled by itself has a seed by itself: so a trial of which a kill left only some settings gets
-    the others that it would have got.
-
-    Args:
-        build: Returns a sampler of Optuna's for a seed.
-        seed: The seed of the search.
-        keeps_its_seed: Whether every trial is chosen with the seed of the search itself.
-    """
-
-    def __init__(self, build: Callable[[int], Any], seed: int, *, keeps_its_seed: bool = False) -> None:
-        self._build = build
-        self._seed = seed
-        self._keeps_its_seed = keeps_its_seed
-        self._of_trial: Any = None
-
-    def before_trial(self, study: Any, trial: Any) -> None:
-        """Build the sampler of a trial."""
-        seed = self._seed if self._keeps_its_seed else self._seed_of(trial.number)
-        self._of_trial = self._build(seed)
-        self._of_trial.before_trial(study, trial)
-
-    def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
-        """Return the settings that are sampled together."""
-        return self._of_trial.infer_relative_search_space(study, trial)
-
-    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
-        """Sample settings together."""
-        return self._of_trial.sample_relative(study, trial, search_space)
-
-    def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
-        """Sample one setting by itself."""
-        in_order = "grid_id" in trial.system_attrs  # a grid samples each setting so, and its order is its seed's
-        sampler = self._of_trial if in_order else self._build(self._seed_of(trial.number, name))
-        return sampler.sample_independent(study, trial, name, distribution)
-
-    def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
-        """Do nothing: Optuna's samplers only check constraints here, or stop a loop that is not used."""
-
-    def _seed_of(self, number: int, name: str = "") -> int:
-        digest = hashlib.sha256(f"{self._seed}/{number}/{name}".encode()).digest()
-        return int.from_bytes(digest[:4], "big")  # all that numpy's generator takes
+    if fault := type_fault(value, types[option]):
+        raise ConfigError(f"{word}.{option} {fault}")
 
 
 def suggest(trial: Any, axis: Axis) -> Any:

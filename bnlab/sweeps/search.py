@@ -21,8 +21,8 @@ from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
 from bnlab.sweeps.grid import expand, sweep_name
 from bnlab.sweeps.launcher_words import launcher_settings
-from bnlab.sweeps.optuna_study import OptunaStudy, forget_study, open_storage
-from bnlab.sweeps.samplers import KEEPS_ITS_SEED, NEEDS_LISTS, SeededSampler, build_pruner, build_sampler, choices
+from bnlab.sweeps.optuna_study import OptunaStudy, open_storage
+from bnlab.sweeps.samplers import NEEDS_LISTS, choices, import_optuna
 from bnlab.sweeps.search_words import Method, count, method_of, read_sweeper
 from bnlab.sweeps.sweep_files import with_file
 
@@ -73,7 +73,8 @@ class Search:
             ConfigError: The storage cannot be reached, or the study has trials of another search.
         """
         method = self.method
-        name = method.study_name or self._study_name()
+        digits = sweep_name(self.overrides)  # several searches may share a folder, if they share a name
+        name = method.study_name or (digits if self.folder.name == digits else f"{self.folder.name}-{digits}")
         if again and method.storage is not None:
             raise ConfigError(
                 f"--again would delete the study {name} from {method.storage}. Delete it yourself, or give another "
@@ -81,18 +82,9 @@ class Search:
             )
         storage = open_storage(method.storage, self.journal)
         if again:
-            forget_study(name, storage)
-        sampler = SeededSampler(
-            lambda seed: build_sampler(method.sampler, method.sampler_options, seed, self.axes),
-            method.seed,
-            keeps_its_seed=method.sampler in KEEPS_ITS_SEED,
-        )
-        pruner = None if method.pruner == "none" else lambda: build_pruner(method.pruner, method.pruner_options)
-        return OptunaStudy(name, storage, sampler, pruner, self.axes)
-
-    def _study_name(self) -> str:
-        digits = sweep_name(self.overrides)  # several searches may share a folder, if they share a name
-        return digits if self.folder.name == digits else f"{self.folder.name}-{digits}"
+            with contextlib.suppress(KeyError):  # there is none
+                import_optuna().delete_study(study_name=name, storage=storage)
+        return OptunaStudy(name, storage, method, self.axes)
 
 
 @contextlib.contextmanager

@@ -17,12 +17,10 @@ SEED = 0
 MOST_SEED = 2**32 - 1
 """The largest seed that numpy takes."""
 
-_NO_PLACE = {
-    "params": "what is searched is said by words such as optim.lr=interval(0.1,1)",
-    "search_space": "what is searched is said by words such as optim.lr=interval(0.1,1)",
-    "custom_search_space": "what is searched is said by words such as optim.lr=interval(0.1,1)",
-    "max_failure_rate": "a search continues after a failure, unless you give --on-error stop",
-}
+_NO_PLACE = dict.fromkeys(
+    ("params", "search_space", "custom_search_space"),
+    "what is searched is said by words such as optim.lr=interval(0.1,1)",
+) | {"max_failure_rate": "a search continues after a failure, unless you give --on-error stop"}
 """Settings of Hydra's own plugin for Optuna, and what bnlab has in their place."""
 
 

@@ -114,8 +114,6 @@ class _Searching:
         self.open: dict[int, _OpenTrial] = {}
         self.seeds: dict[str, int] = {}
         self.losses: dict[str, ValidationLosses] = {}
-        self.num_chosen = 0
-        self.num_waiting = 0
 
     def search_on(self) -> str | None:
         """Make trials until there are enough; return why the search ended before that, or None."""
@@ -150,13 +148,10 @@ class _Searching:
         states = self.study.states
         trials = self.study.trials()
         done = [trial for trial in trials if trial.state.is_finished()]
-        self.num_waiting = sum(trial.state == states.WAITING for trial in trials)
-        chosen = [trial for trial in trials if trial.state != states.WAITING]
-        self.num_chosen = sum("repeats" not in trial.user_attrs for trial in chosen)
         values = [trial.value for trial in done if trial.state == states.COMPLETE]
         if done:
             self.pool.parts.take({"told": len(done), "best": min(values, default=None)})
-        if len(done) == len(trials) and self.num_chosen >= self.search.num_trials:
+        if len(done) == len(trials) and not self._is_one_left():
             self._repeat_failures(done)
         for trial in trials:
             run = trial.user_attrs.get("run")
@@ -172,17 +167,19 @@ class _Searching:
         for trial in last.values():
             if trial.state == self.study.states.FAIL and trial.params:
                 self.study.repeat(trial.number)
-                self.num_waiting += 1
 
     def _choose(self) -> None:
         """Choose trials, as many as may be in training at a time."""
         while len(self.open) < self.search.num_at_a_time and not self._is_stopped:
-            if self.num_waiting == 0 and self.num_chosen >= self.search.num_trials:
+            if not self._is_one_left():
                 return
-            number = self.study.choose()
-            self.num_waiting = max(0, self.num_waiting - 1)  # those that wait come first
-            self.num_chosen += self.study.root(number) == number
-            self._open(number)
+            self._open(self.study.begin())
+
+    def _is_one_left(self) -> bool:
+        """Whether a trial is left that has not begun: of the search, or one that waits to be tried again."""
+        trials = self.study.trials()
+        is_waiting = any(trial.state == self.study.states.WAITING for trial in trials)
+        return is_waiting or sum("repeats" not in trial.user_attrs for trial in trials) < self.search.num_trials
 
     def _open(self, number: int, *, is_told: bool = False) -> None:
         """Take up a trial: find out which run has its settings."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bnlab.errors import RunError
 from bnlab.records import as_record
+from bnlab.results.outcomes import read_outcomes
 from bnlab.runfolder.folder import RunFolder
 from bnlab.sweeps.execute import SweepResult
 
@@ -57,27 +58,26 @@ class SearchResult:
 
 
 def objective(folder: RunFolder) -> float:
-    """Return what a search minimizes: the validation loss at the end of a run, and at the start if the run diverged.
+    """Return what a search minimizes: the loss of a run's outcome, as all tables have it.
 
-    So a run that diverged is as good as one that has learned nothing. Its last loss would tell a search about the step
-    at which it was stopped.
+    It is the validation loss at the end of a run, and at the start if the run diverged or ended worse than it began.
+    So such a run is as good as one that has learned nothing. Its last loss would tell a search about the step at which
+    it was stopped.
 
     Args:
         folder: The folder of the run.
 
     Raises:
-        RunError: The run has no result, or no loss that is a number.
+        RunError: The run has no result, or its records do not tell its start.
     """
     result = folder.read_finished()
     if result is None:
         raise RunError("the run has no result.")
-    if result.status == "finished" and result.validation_loss is not None and math.isfinite(result.validation_loss):
-        return result.validation_loss
-    evaluations = (as_record(facts) for facts in folder.read_records() if facts["kind"] == "eval")
-    start = next((one.values["loss"] for one in evaluations if one.split == "validation"), math.nan)
-    if math.isfinite(start):
-        return start
-    raise RunError(f"the run {result.status}, and its validation loss at the start is not a number either.")
+    row = {**result.as_dict(), "folder": folder.path}
+    run = read_outcomes({0.0: row}, result.seed)[0.0]
+    if run.outcome is None:
+        raise RunError(f"the run {result.status}, and has no outcome: {run.reason}.")
+    return run.outcome.loss
 
 
 class ValidationLosses:

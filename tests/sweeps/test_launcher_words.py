@@ -109,11 +109,11 @@ def test_a_launcher_that_is_not_installed_gives_the_extra_that_brings_it(
         (["hydra/launcher=jobilb"], r"hydra/launcher=jobilb is not known. Did you mean joblib\?"),
         (["hydra/lancher=joblib"], r"hydra/lancher is not a choice of Hydra's. Did you mean hydra/launcher\b"),
         (["hydra.launcher.n_job=2"], r"hydra.launcher.n_job is not a setting. Did you mean n_jobs\b"),
-        (["hydra.launcher.n_jobs=two"], r"hydra.launcher.n_jobs must be a whole number, got two\.$"),
+        (["hydra.launcher.n_jobs=two"], r"hydra.launcher.n_jobs must be a valid integer, got two\.$"),
         (["hydra.launcher.n_jobs=1,2"], r"hydra.launcher.n_jobs=1,2: a setting of a launcher has one value\.$"),
         (["hydra.launcher=joblib"], "hydra.launcher=joblib: .* is a section. Write hydra/launcher=joblib."),
         (["hydra/launcher=slurm", "hydra.launcher.partiton=cpu"], "hydra.launcher.partiton is .* mean partition"),
-        (["hydra/launcher=slurm", "hydra.launcher.setup=exit"], r"hydra.launcher.setup must be a list, got exit\.$"),
+        (["hydra/launcher=slurm", "hydra.launcher.setup=exit"], r"hydra.launcher.setup must be a valid list, got exit"),
         (["hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=1"], "hydra.launcher.ray.remote.num_gpus is not"),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_search_ends_with_its_trials_and_the_best_of_them() -> None:
     assert list(result.trials) == list(range(6))
     for trial in outcomes(result):
         config = config_of([f"{key}={value}" for key, value in trial.chosen.items()])
-        assert trial.value == loss_at(config, 100)
+        assert trial.value == min(loss_at(config, 0), loss_at(config, 100))
         assert (trial.problem, trial.pruned_at) == (None, None)
     assert result.best is not None
     assert result.trials[result.best].value == min(trial.value or math.inf for trial in outcomes(result))
@@ -185,7 +185,7 @@ def test_a_search_continues_from_any_line_of_its_journal_with_each_sampler(
     if sampler == "cmaes":
         pytest.importorskip("cmaes", reason="no cmaes: pip install 'bnlab[optuna]'")
     momentum = Axis("optim.momentum", ("0.1", "0.9"), is_interval=True)
-    continued_from_each_line(Method(sampler, options), [RATE, momentum, NORM], every=1 if sampler == "random" else 3)
+    continued_from_each_line(Method(sampler, options), [RATE, momentum, NORM], every=1)
 
 
 @pytest.mark.slow

@@ -36,12 +36,26 @@ def test_the_objective_of_a_run_that_diverged_is_its_loss_at_the_start() -> None
     assert objective(folder) == pytest.approx(standing, rel=1e-6)
 
 
+def test_the_objective_of_a_run_that_ended_worse_than_it_began_is_its_loss_at_the_start() -> None:
+    folder = folder_of("optim.lr=0.3")
+    records = folder.path / "metrics.jsonl"
+    lines = [json.loads(line) for line in records.read_text().splitlines()]
+    start = next(one for one in lines if one["kind"] == "eval" and one["split"] == "validation")
+    start["values"]["loss"] = 0.25  # less than the run comes to
+    records.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    result = folder.read_finished()
+    assert result is not None
+    assert result.status == "finished"
+    assert result.validation_loss is not None
+    assert result.validation_loss > 0.25 == objective(folder)
+
+
 def test_a_run_without_a_number_has_no_objective() -> None:
     folder = folder_of("optim.lr=1e30", "norm=none")
     records = folder.path / "metrics.jsonl"
     lines = records.read_text().splitlines(keepends=True)
     records.write_text("".join(line for line in lines if '"eval"' not in line))
-    with pytest.raises(RunError, match="the run diverged, and its validation loss at the start is not a number either"):
+    with pytest.raises(RunError, match="the run diverged, and has no outcome: its records do not tell the loss at the"):
         objective(folder)
     with pytest.raises(RunError, match="the run has no result"):
         objective(RunFolder(Path("runs/s/nowhere")))

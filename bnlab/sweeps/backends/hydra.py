@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
@@ -99,5 +100,4 @@ def quoted(text: str) -> str:
         ("'it\\'s'", "'a \\${b}'")
     """
     no_interpolation = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-    no_end = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), no_interpolation)
-    return f"'{no_end}'"
+    return QuotedString(no_interpolation, Quote.single).with_quotes()
