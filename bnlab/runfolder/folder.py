@@ -15,7 +15,7 @@ from bnlab.records import Record, RunSummary, Status
 from bnlab.renamed import current_record
 from bnlab.runfolder.figure_paths import forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION
-from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
+from bnlab.runfolder.json_lines import lines_up_to, read_json_object, read_lines, read_new_lines, record_line
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 
@@ -217,7 +217,7 @@ class RunFolder:
         Raises:
             RunError: There is no manifest, or it is damaged.
         """
-        manifest = self._read_json("manifest.json")
+        manifest = read_json_object(self.path / "manifest.json")
         if manifest.get("status") == "running" and not self.is_locked():
             manifest["status"] = "interrupted"
         return manifest
@@ -232,7 +232,7 @@ class RunFolder:
 
     def read_summary(self) -> dict[str, Any]:
         """Return summary.json, or an empty dictionary if the run has none."""
-        return self._read_json("summary.json") if (self.path / "summary.json").exists() else {}
+        return read_json_object(self.path / "summary.json") if (self.path / "summary.json").exists() else {}
 
     def read_finished(self) -> RunSummary | None:
         """Return the result of a run that finished or diverged; otherwise None."""
@@ -240,7 +240,7 @@ class RunFolder:
             status = self.read_manifest()["status"]
             if status not in {"finished", "diverged"}:
                 return None
-            return RunSummary(**self._read_json("summary.json"), folder=str(self.path), cached=True)
+            return RunSummary(**read_json_object(self.path / "summary.json"), folder=str(self.path), cached=True)
         except (RunError, KeyError, TypeError):
             return None
 
@@ -253,6 +253,13 @@ class RunFolder:
         except OSError:
             return None
         return facts.st_ino, facts.st_mtime_ns
+
+    def manifest_stamp(self) -> int | None:
+        """Return a mark that changes when the manifest is written, as it is when training begins; None: there is none."""
+        try:
+            return (self.path / "manifest.json").stat().st_mtime_ns
+        except OSError:
+            return None
 
     def read_config(self) -> dict[str, Any]:
         """Return config.yaml as plain values, unchecked: it may be older than today's schema.
@@ -291,17 +298,3 @@ class RunFolder:
             RunError: A complete line is damaged; the lines before it have been yielded.
         """
         return read_lines(self.path / "timings.jsonl")
-
-    def _read_json(self, name: str) -> dict[str, Any]:
-        """Return one of the folder's JSON files.
-
-        Raises:
-            RunError: The file is missing or damaged.
-        """
-        try:
-            facts: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / name} cannot be read: {error}") from error
-        if not isinstance(facts, dict):
-            raise RunError(f"{self.path / name} cannot be read: it holds no JSON object")
-        return facts

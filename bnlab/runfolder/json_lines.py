@@ -134,3 +134,21 @@ def record_line(record: Record) -> str:
     if odd:
         facts["nonfinite"] = odd
     return json.dumps(facts)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Args:
+        path: The file, such as manifest.json.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise RunError(f"{path} cannot be read: it holds no JSON object")
+    return facts

@@ -162,6 +162,7 @@ class _Execution:
         self.resumed = [(cohort, ids_of(cohort)) for cohort in sweep.cut_off if not again]
         self.planned = [(cohort, ids_of(cohort)) for cohort in sweep.cohorts]
         self.states = RunStates(self._with_resumed(wanted), retries)
+        self.manifests_before: dict[str, int | None] = {}
 
     def _with_resumed(self, wanted: Sequence[str]) -> list[str]:
         """Return the wanted runs, and those that must be resumed before them: see `_allowed`."""
@@ -232,6 +233,7 @@ class _Execution:
         one_per_job = self.backend is not None and self.backend.has_process_per_part and self.wanted_jobs is not None
         is_stopped_at_once = self.on_error == "stop" and self.retries == 0
         runs_of: dict[Path, list[str]] = {}
+        self.manifests_before = {name: self.sweep.run_folder(name).manifest_stamp() for name in self.sweep.configs}
         for some in cut_into_parts(cohorts, self.jobs, one_per_job):
             part = Part(some, self.sweep.folder, self.sweep.swept, self.again, is_stopped_at_once)
             ids = [name for cohort in some for name in map(run_id, cohort.configs)]
@@ -265,6 +267,8 @@ class _Execution:
                 death = part.death or death
                 self._find_results(runs_of[part.part])
                 for name in runs_of[part.part]:
+                    if part.death is not None and self._has_begun(name):
+                        self.states.move("step", name)  # its worker died before it told of a step
                     self.states.lose(name, part.death)
             if self.interruption.is_asked and self.folder.halt():
                 backend.cancel()
@@ -272,6 +276,10 @@ class _Execution:
         names = [name for names in runs_of.values() for name in names]
         if self.states.those_in(SUBMITTED, among=names) == names and not self._is_over():
             self.states.refuse(names, death)
+
+    def _has_begun(self, name: str) -> bool:
+        """Whether a worker has opened the folder of a run since the batch was submitted."""
+        return self.sweep.run_folder(name).manifest_stamp() != self.manifests_before[name]
 
     def _take(self, line: dict[str, Any]) -> None:
         if self.states.take(line) and self.on_error == "stop":

@@ -186,6 +186,27 @@ def test_of_several_suspects_each_is_trained_alone_and_the_one_that_kills_its_wo
     assert result.reasons == {killer: "its worker was lost: it was killed"}
 
 
+def test_a_run_that_kills_its_worker_before_it_tells_of_a_step_is_found_and_the_others_finish() -> None:
+    planned = prepared(plan_sweep([*QUICK, "sweep.engine=sequential", "norm=none", "seed=0,1,2"]))
+    killer, *others = planned.configs
+
+    def happens(runs: list[str], say: Say) -> str | None:  # noqa: ARG001  (it dies too soon)
+        if killer in runs:
+            planned.run_folder(killer).path.mkdir(parents=True, exist_ok=True)
+            planned.run_folder(killer).write_manifest({"status": "running", "started": str(len(backend.batches))})
+        if killer in runs or len(backend.batches) == 1:  # at first the workers of all runs are killed with it
+            return "it was killed"
+        for name in runs:
+            run_experiment(planned.configs[name], planned.run_folder(name))
+        return None
+
+    backend = FakeBackend(happens)
+    result = execute(planned, list(planned.configs), jobs=3, backend=backend)
+    assert backend.batches[1:] == [[[name] for name in others], [[killer]], [[killer]]]
+    assert counts(result) == {"finished": 2, "interrupted": 1}
+    assert result.reasons == {killer: "its worker was lost: it was killed"}
+
+
 def test_a_sweep_whose_parts_do_not_begin_ends_with_the_reason() -> None:
     planned = prepared(plan_sweep([*QUICK, "norm=none", "seed=0,1"]))
     backend = FakeBackend(lambda _, __: "no such partition")
