@@ -255,7 +255,7 @@ class RunFolder:
         return facts.st_ino, facts.st_mtime_ns
 
     def manifest_stamp(self) -> int | None:
-        """Return a mark that changes when the manifest is written, as it is when training begins; None: there is none."""
+        """Return a mark that changes when the manifest is written, as when training begins; None: there is none."""
         try:
             return (self.path / "manifest.json").stat().st_mtime_ns
         except OSError:

@@ -76,11 +76,11 @@ def launcher_settings(words: tuple[str, ...]) -> dict[str, Any]:
         ConfigError: There is no such launcher, it has no such setting, a value has a wrong type, or a package that it
             needs is not installed.
     """
-    name, folders, settings = "joblib", [conf_folder()], []
+    chosen, folders, settings, others = list[str](), [conf_folder()], list[Override](), list[str]()
     for override in parse_overrides(list(words)):
         key, value = override.key_or_group, override.value()
         if key == "hydra/launcher":
-            name = str(value)
+            chosen.append(str(value))
         elif key == "hydra.searchpath":
             folders += [Path(str(folder).removeprefix("file://")) for folder in value]  # type: ignore[union-attr]
         elif key == "hydra.launcher":
@@ -91,10 +91,20 @@ def launcher_settings(words: tuple[str, ...]) -> dict[str, Any]:
             raise ConfigError(
                 f"{key} is not a choice of Hydra's. {did_you_mean(key, ['hydra/launcher', 'hydra/sweeper'])}"
             )
+        elif not key.startswith("hydra/"):
+            others.append(key)
+    if len(chosen) > 1:
+        both = " and ".join(f"hydra/launcher={one}" for one in chosen)
+        raise ConfigError(f"hydra/launcher is given twice: {both}. Give one of them.")
+    name = chosen[0] if chosen else "joblib"
     config = _own_settings(name, folders)
     if config is None:
         compose_launch(words)
         return {"backend": "hydra"}
+    for key in others:
+        if key.startswith("hydra.sweeper."):
+            raise ConfigError(f"{key} has no effect without hydra/sweeper=optuna. Add that word, or leave {key} out.")
+        raise ConfigError(f"{key} has no effect on a sweep. {did_you_mean(key, ['hydra.launcher'])}")
     for override in settings:
         _set(config, override)
     package, extra = _NEEDS.get(config.backend, ("hydra", ""))

@@ -115,6 +115,12 @@ def test_a_launcher_that_is_not_installed_gives_the_extra_that_brings_it(
         (["hydra/launcher=slurm", "hydra.launcher.partiton=cpu"], "hydra.launcher.partiton is .* mean partition"),
         (["hydra/launcher=slurm", "hydra.launcher.setup=exit"], r"hydra.launcher.setup must be a valid list, got exit"),
         (["hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=1"], "hydra.launcher.ray.remote.num_gpus is not"),
+        (["hydra.launcer.partition=cpu"], r"hydra.launcer.partition has no effect .* Did you mean hydra.launcher\?"),
+        (["hydra.sweeper.n_trials=3"], "hydra.sweeper.n_trials has no effect without hydra/sweeper=optuna. Add"),
+        (
+            ["hydra/launcher=slurm", "hydra/launcher=ray"],
+            "hydra/launcher is given twice: .*slurm and hydra/launcher=ray",
+        ),
     ],
 )
 def test_a_word_about_the_launcher_that_is_wrong_stops_the_sweep_before_it_begins(words: list[str], said: str) -> None:
