@@ -43,9 +43,21 @@ def train(cohort: Sequence[Member], engine: str) -> None:
     run_cohort([Member(member.config, RunFolder(member.folder.path)) for member in cohort], engine)
 
 
-def killed_after(seconds: float | None, work: Callable[[], object]) -> tuple[bool, float]:
-    """Do some work in a process that is killed after some time; return whether it was killed, and its lifetime."""
+def killed_after(
+    seconds: float | None, work: Callable[[], object], has_progressed: Callable[[], bool] = lambda: True
+) -> tuple[bool, float]:
+    """Do some work in a process that is killed some time after it has progressed.
+
+    Args:
+        seconds: From the moment of progress to the kill; None: it is not killed.
+        work: What the process does.
+        has_progressed: Asked every millisecond until it says so; without it, the time counts from the beginning.
+
+    Returns:
+        Whether it was killed, and its lifetime in seconds.
+    """
     began = time.perf_counter()
+    progressed: float | None = None
     child = os.fork()
     if child == 0:
         status = 1
@@ -58,8 +70,9 @@ def killed_after(seconds: float | None, work: Callable[[], object]) -> tuple[boo
             os._exit(status)
     done, how = 0, 0
     try:
-        while not done and (seconds is None or time.perf_counter() - began < seconds):
+        while not done and (seconds is None or progressed is None or time.perf_counter() - progressed < seconds):
             done, how = os.waitpid(child, os.WNOHANG)
+            progressed = time.perf_counter() if progressed is None and has_progressed() else progressed
             time.sleep(0.001)
     finally:  # also when this test is interrupted, or fails
         if not done:
@@ -82,6 +95,13 @@ def checkpoint_steps(member: Member) -> set[int]:
     return steps
 
 
+def stamp_of_checkpoint(member: Member) -> int | None:
+    try:
+        return member.folder.checkpoint_path.stat().st_mtime_ns
+    except FileNotFoundError:  # none yet, or being replaced
+        return None
+
+
 def resumed_at(member: Member) -> list[int]:
     try:
         return [one["step"] for one in member.folder.read_manifest().get("resumed", [])]
@@ -92,13 +112,24 @@ def resumed_at(member: Member) -> list[int]:
 def kill_and_resume(
     cohort: list[Member], engine: str, lifetime_s: float, num_kills: int, randomly: random.Random
 ) -> tuple[int, list[int]]:
-    """Kill a cohort up to this many times, and let it finish; return the number of kills and the resumed steps."""
+    """Kill a cohort up to this many times, and let it finish; return the number of kills and the resumed steps.
+
+    Every other life is counted from its first new checkpoint on, so that the runs progress on a busy machine too; the
+    lives between may end before they have begun to train.
+    """
     resumed_from: list[int] = []
     for num_killed in range(num_kills):
         wanted = [member for member in cohort if member.folder.read_finished() is None]
-        kept = set.intersection(*map(checkpoint_steps, wanted)) if wanted else set()
-        before = len(resumed_at(wanted[0])) if wanted else 0
-        was_killed, _ = killed_after(randomly.uniform(0.05, lifetime_s), lambda: train(cohort, engine))
+        if not wanted:  # the last process was killed after its runs had ended
+            return num_killed, resumed_from
+        kept = set.intersection(*map(checkpoint_steps, wanted))
+        before = len(resumed_at(wanted[0]))
+        old = stamp_of_checkpoint(wanted[0])
+        was_killed, _ = killed_after(
+            randomly.uniform(0.05, lifetime_s),
+            lambda: train(cohort, engine),
+            lambda: num_killed % 2 == 0 or stamp_of_checkpoint(wanted[0]) != old,  # noqa: B023
+        )
         if not was_killed:
             return num_killed, resumed_from
         now = resumed_at(wanted[0])

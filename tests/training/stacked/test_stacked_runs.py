@@ -133,7 +133,7 @@ def test_any_program(drawn: dict[str, object]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_augmented_images_are_those_of_the_seed(model: str) -> None:
-    words = [f"model={model}", "model.width=4", "model.depth=2", "data.flip=true", "data.crop_padding=1"]
+    words = [f"model={model}", "model.width=4", "model.depth=3", "data.flip=true", "data.crop_padding=1"]
     assert largest_difference([*words, "diagnostics=none", "norm=batch"], num_steps=8) < 1e-8
 
 
