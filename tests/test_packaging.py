@@ -89,6 +89,7 @@ def test_the_public_names_of_the_contract_resolve() -> None:
         bnlab.trian  # noqa: B018
 
 
+@pytest.mark.slow
 def test_the_readmes_own_norm_trains(tmp_path: Path) -> None:
     import bnlab  # noqa: PLC0415
 

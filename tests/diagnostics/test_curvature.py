@@ -105,7 +105,12 @@ def far_from_zero(net, inputs):
 @pytest.mark.parametrize("placement", ["before", "after"])
 @pytest.mark.parametrize(
     ("model", "norm"),
-    [(m, n) for m in ("mlp", "cnn") for n in sorted(NORMS_OF_ALL) if m == "cnn" or n not in NEED_SPACE],
+    [
+        pytest.param(m, n, marks=[pytest.mark.slow] * (m == "cnn" and n not in {"batch", *NEED_SPACE}))
+        for m in ("mlp", "cnn")
+        for n in sorted(NORMS_OF_ALL)
+        if m == "cnn" or n not in NEED_SPACE
+    ],
 )
 def test_the_second_derivative_is_that_of_the_gradient_in_every_norm_and_calculus(model, norm, placement):
     """By central differences; once and again, for one graph serves many products. A small step: l1_batch has kinks."""

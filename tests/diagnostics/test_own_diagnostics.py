@@ -139,6 +139,7 @@ def test_what_is_no_scalar_tensor_fails_the_run_with_one_sentence(write, result,
         assert all("Mine.measure must return" in reason for reason in done.reasons.values())
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_is_measured_too(write):
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     example = next(text for text in readme.split("```python")[1:] if "LargestWeight" in text).partition("```")[0]

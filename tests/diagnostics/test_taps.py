@@ -24,8 +24,14 @@ MODELS = {
         name="cnn", depth=2, width=4, num_stages=2, activation="relu", dropout=0.0, init="auto", init_std=None
     ),
 }
+QUICK_IN_CNN = {"batch", "frn", "instance"}
+"""Norms whose quick tests have a convolutional net too: the others' are those of a perceptron."""
+
 CASES = [  # each norm in both placements and both modes; of one norm the modes swap places with those of the next
-    (model, norm, placement, (placement == "before") == (number % 2 == 0))
+    pytest.param(
+        *(model, norm, placement, (placement == "before") == (number % 2 == 0)),
+        marks=[pytest.mark.slow] * (model == "cnn" and norm not in QUICK_IN_CNN),
+    )
     for model, (number, norm), placement in itertools.product(MODELS, enumerate(NORMS), ["before", "after"])
     if model == "cnn" or norm not in {"frn", "instance", "instance_torch"}
 ]

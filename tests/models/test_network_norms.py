@@ -170,6 +170,7 @@ def test_the_gain_is_that_of_the_models_activation():
     assert config.norm.options["activation"] == "relu"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [*OF_WEIGHTS, "frn"])
 def test_a_run_is_trained_watched_and_loaded(norm):
     words = ["data=synthetic", "train.steps=6", "model=cnn", "model.width=8", "train.log_every=1", f"norm={norm}"]
