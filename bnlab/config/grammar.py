@@ -245,7 +245,7 @@ def search_axis(override: Override, config_dir: Path | None) -> Axis | None:
     """Return the values that an override lets a search choose from; None where it gives one value.
 
     Args:
-        override: A parsed override.
+        override: One override, parsed, such as that of ``optim.lr=interval(0.01, 1)``.
         config_dir: A folder of own options, for ``glob``.
 
     Raises:
