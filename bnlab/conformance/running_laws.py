@@ -262,10 +262,8 @@ def _kept_as_buffers(subject: Subject) -> Verdict:
     }
     wrong = {name: state.kind for name, state in subject.states.items() if state.kind != "buffer"}
     causes = [
-        f"{', '.join(names)} {cures[kind]}"
-        for kind, names in (
-            (kind, [n for n, k in wrong.items() if k == kind]) for kind in dict.fromkeys(wrong.values())
-        )
+        f"{', '.join(name for name, its_kind in wrong.items() if its_kind == kind)} {cures[kind]}"
+        for kind in dict.fromkeys(wrong.values())
     ]
     return fails("; and ".join(causes)) if causes else HOLDS
 
@@ -296,11 +294,6 @@ RUNNING_LAWS = (
     Law(
         "eval leaves buffers", "a forward pass in eval mode changes nothing", "running statistics", _left_alone_in_eval
     ),
-    Law(
-        "buffers",
-        "what training changes is a buffer, saved with the layer",
-        "running statistics",
-        _kept_as_buffers,
-    ),
+    Law("buffers", "what training changes is a buffer, saved with the layer", "running statistics", _kept_as_buffers),
     Law("no graph in buffers", "buffers do not keep a batch's graph alive", "running statistics", _without_graph),
 )
