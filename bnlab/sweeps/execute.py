@@ -250,9 +250,9 @@ class _Execution:
     def _backend_for(self, num_parts: int, is_suspected: bool) -> Backend:
         if self.backend is not None:
             return self.backend
-        if is_suspected or min(self.jobs, num_parts) > 1:
+        if is_suspected or self.states.has_deaths or min(self.jobs, num_parts) > 1:
             return open_backend([], self.jobs)
-        # a worker would have to import torch again
+        # a worker would have to import torch again; after a death, any run left may be one that kills its process
         return ThisProcess(self.folder.take, self.interruption, self.sweep.checks)
 
     def _watch(self, backend: Backend, runs_of: dict[Path, list[str]]) -> None:

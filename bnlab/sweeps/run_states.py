@@ -60,6 +60,7 @@ class RunStates:
 
     Attributes:
         reasons: Run id -> why the run has no result, as far as that is known.
+        has_deaths: Whether a worker has died.
     """
 
     def __init__(self, names: Iterable[str], retries: int) -> None:
@@ -69,6 +70,7 @@ class RunStates:
         self._deaths: Counter[str] = Counter()
         self._refusals = 0
         self.reasons: dict[str, str] = {}
+        self.has_deaths = False
 
     def add(self, names: Iterable[str]) -> None:
         """Add runs to the table that are not in it; they are waiting.
@@ -134,6 +136,7 @@ class RunStates:
 
     def lose(self, name: str, death: str | None) -> None:
         """Count a death of the worker that had a run in training."""
+        self.has_deaths |= death is not None
         if self.move("lose", name):
             self._deaths[name] += 1
             self.reasons[name] = ": ".join(["its worker was lost", *([death] if death else [])])

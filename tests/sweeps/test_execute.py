@@ -186,6 +186,23 @@ def test_of_several_suspects_each_is_trained_alone_and_the_one_that_kills_its_wo
     assert result.reasons == {killer: "its worker was lost: it was killed"}
 
 
+def test_after_the_death_of_a_worker_a_run_left_alone_is_not_trained_in_the_process_of_the_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planned = prepared(plan_sweep([*QUICK, "sweep.engine=sequential", "norm=none", "seed=0,1"]))
+    killer, untouched = planned.configs
+
+    def happens(runs: list[str], say: Say) -> str | None:
+        if runs == [killer]:
+            say({"steps": {killer: 1}})
+        return "it was killed" if len(backend.batches) == 1 or runs == [killer] else None
+
+    backend = FakeBackend(happens)
+    monkeypatch.setattr("bnlab.sweeps.execute.open_backend", lambda *_: backend)
+    execute(planned, list(planned.configs), jobs=2)
+    assert backend.batches[:2] == [[[killer], [untouched]], [[untouched]]]
+
+
 def test_a_run_that_kills_its_worker_before_it_tells_of_a_step_is_found_and_the_others_finish() -> None:
     planned = prepared(plan_sweep([*QUICK, "sweep.engine=sequential", "norm=none", "seed=0,1,2"]))
     killer, *others = planned.configs
