@@ -20,6 +20,9 @@ NEED_SPACE = {"instance", "instance_torch", "frn", "switchable"}
 MEASURED = ["diagnostics=full", "diagnostics.schedule.every=4", "diagnostics.heavy_schedule.every=6"]
 MEASURED += ["diagnostics.probe_size=64", "diagnostics.population_size=120"]
 
+SHORT = ["train.steps=6", "model.depth=1", "train.eval_every=3"]
+SHORT += ["diagnostics.schedule.every=3", "diagnostics.heavy_schedule.every=3"]
+
 GRID = [
     (model, norm, engine)
     for model, norm, engine in itertools.product(MODELS, NORMS, ["sequential", "vectorized"])
@@ -58,7 +61,7 @@ def test_training_is_the_same_to_the_bit() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "norm", "engine"), GRID)
 def test_training_is_the_same_to_the_bit_with_any_norm(model: str, norm: str, engine: str) -> None:
-    check(model, norm, engine)
+    check(model, norm, engine, *SHORT)
 
 
 SETTINGS = {
