@@ -50,7 +50,8 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
     Raises:
         ConfigError: An override is misspelled, or a value breaks a law.
     """
-    return _checked(compose_tree(overrides, config_dir))
+    _refuse_sweeps_and_new_keys(parse_overrides(overrides), search_folders(config_dir))
+    return compose_grid([overrides], config_dir)[0]
 
 
 def _checked(tree: dict[str, Any]) -> RunConfig:
@@ -74,8 +75,50 @@ class _Composed:
         self.tree = _plain(config)
 
 
+_composed: dict[tuple[Any, ...], _Composed] = {}
+"""What has been composed in this process, by the state of the files, the chosen options and the keys with a value."""
+
+MOST_KEPT = 500
+"""Compositions that are kept; each takes about 50 kB."""
+
+
+class _Options:
+    """The config options that exist now, and what has been composed of them.
+
+    Args:
+        config_dir: A folder of the user's own options; None: only ./conf, if it exists.
+    """
+
+    def __init__(self, config_dir: Path | None) -> None:
+        folders = search_folders(config_dir)
+        paths = [path for folder in folders for path in sorted(folder.glob("**/*.yaml"))]
+        self._files = [(str(path), mark.st_mtime_ns, mark.st_size) for path in paths for mark in [path.stat()]]
+        self._config_dir = config_dir
+        self._is_own_norm = functools.cache(functools.partial(_is_own_norm, folders=folders))
+        self.groups = config_groups(folders)
+
+    def compose(self, overrides: Sequence[str]) -> _Composed:
+        """Compose, which takes 60 ms, or return what was composed of the same files, options and keys before.
+
+        Args:
+            overrides: The words of one run. The values that they give to keys are those of any run of this kind.
+
+        Raises:
+            ConfigError: As in `compose_run`.
+        """
+        pairs = [text.partition("=") for text in overrides]
+        chosen = [text if pair[0] in self.groups else pair[0] for text, pair in zip(overrides, pairs, strict=True)]
+        are_own = [self._is_own_norm(arm) for key, _, arm in pairs if key == "norm"]
+        kind = (*self._files, *chosen, *are_own)
+        if kind not in _composed:
+            if len(_composed) >= MOST_KEPT:
+                _composed.clear()
+            _composed[kind] = _Composed(_compose(list(overrides), self._config_dir))
+        return _composed[kind]
+
+
 def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None = None) -> list[RunConfig]:
-    """Compose and check the configs of many runs. Composing takes 80 ms, so it is done once per combination of groups.
+    """Compose and check the configs of many runs, once per combination of config options.
 
     Args:
         combinations: The overrides of each run.
@@ -84,33 +127,33 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
     Raises:
         ConfigError: As in `compose_run`, for the first run with an error.
     """
-    groups = config_groups(search_folders(config_dir))
-    composed: dict[tuple[str, ...], _Composed] = {}
+    options = _Options(config_dir)
     configs = []
     for overrides in combinations:
-        shape = tuple(text if text.partition("=")[0] in groups else text.partition("=")[0] for text in overrides)
-        if shape not in composed:
-            composed[shape] = _Composed(_compose(list(overrides), config_dir))
-        own = [text for text in overrides if text.partition("=")[0] not in groups]
-        configs.append(_checked(_with_settings(composed[shape], own)))
+        composed = options.compose(overrides)
+        own = [text for text in overrides if text.partition("=")[0] not in options.groups]
+        configs.append(_checked(_with_settings(composed, own)))
     return configs
 
 
 def _with_settings(composed: _Composed, overrides: Sequence[str]) -> dict[str, Any]:
     """Return a composed config with some of its values replaced."""
-    if composed.refers or any(
-        "${" in text for text in overrides
-    ):  # a value may refer to another, which OmegaConf resolves
+    settings = [setting(text) for text in overrides]
+    if composed.refers or any(not _is_plain(value) for _, value in settings):
         config = copy.deepcopy(composed.config)
-        for text in overrides:
-            OmegaConf.update(config, *setting(text), merge=False)
+        for key, value in settings:
+            OmegaConf.update(config, key, value, merge=isinstance(value, dict))
         return _plain(config)
     tree = copy.deepcopy(composed.tree)  # twenty times as fast
-    for text in overrides:
-        key, value = setting(text)
+    for key, value in settings:
         *sections, name = key.split(".")
         functools.reduce(operator.getitem, sections, tree)[name] = copy.deepcopy(value)
     return tree
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value replaces that of its key, and is no reference, no missing value and no section."""
+    return not isinstance(value, dict) and "${" not in str(value) and value != "???"
 
 
 def compose_tree(overrides: list[str], config_dir: Path | None = None) -> dict[str, Any]:
@@ -171,8 +214,8 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
     """
     if _is_own_norm(arm, search_folders(config_dir)):
         return None
-    tree = compose_tree([f"norm={arm}"] if arm else [], config_dir)
-    return {f"norm.{key}" for key in tree["norm"] if key != "name"}
+    composed = _Options(config_dir).compose([f"norm={arm}"] if arm else [])
+    return {f"norm.{key}" for key in composed.tree["norm"] if key != "name"}
 
 
 def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:

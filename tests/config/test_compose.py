@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,36 @@ def test_a_missing_key_and_a_key_too_many_are_errors(tmp_path: Path) -> None:
 def test_settings_that_exclude_each_other_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose_run(overrides)
+
+
+def test_what_was_composed_before_is_composed_anew_when_a_file_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "norm").mkdir()
+    file = tmp_path / "norm" / "mine.yaml"
+    file.write_text("name: batch\neps: 1.0e-3\n")
+    assert compose_run(["norm=mine"], tmp_path).as_dict()["norm"]["eps"] == 1e-3
+    assert compose_run(["norm=mine", "norm.eps=1"], tmp_path).as_dict()["norm"]["eps"] == 1
+    assert compose_run(["norm=mine"], tmp_path).as_dict()["norm"]["eps"] == 1e-3
+    file.write_text("name: batch\neps: 1.0e-10\n")
+    assert compose_run(["norm=mine"], tmp_path).as_dict()["norm"]["eps"] == 1e-10
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("optim.lr=1,2", "gives several values"),
+        ("optim.lr=fast", "optim.lr"),
+        ("optim.lr=???", "optim.lr has no value yet"),
+        ("optim.lr=[1", "not closed"),
+    ],
+)
+def test_a_wrong_value_is_refused_as_well_where_a_right_one_was_composed_before(wrong: str, message: str) -> None:
+    assert compose_run(["optim.lr=0.5"]).optim.lr == 0.5
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        compose_run([wrong])
+
+
+def test_a_section_in_braces_changes_the_keys_in_it_and_no_others() -> None:
+    config = compose_run(["train={steps: 7, log_every: 3}", "diagnostics.schedule={at: [2]}"])
+    expected = compose_run(["train.steps=7", "train.log_every=3", "diagnostics.schedule.at=[2]"])
+    assert config == expected
+    assert compose_run(["train={steps: 9, log_every: 3}", "diagnostics.schedule={at: [2]}"]).train.steps == 9
