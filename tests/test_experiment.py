@@ -2,7 +2,7 @@ import json
 import logging
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from bnlab.experiment.checking import check
 from bnlab.experiment.cohort_run import run_experiment
 from bnlab.experiment.observer import RunObserver
 from bnlab.runfolder.folder import RunFolder
+from bnlab.seeding import stream_seed
 
 QUICK = [
     *["data=synthetic", "train.steps=60", "model.width=16", "train.log_every=10"],
@@ -316,3 +317,34 @@ def test_noise_drawn_in_training_comes_from_the_seed_and_the_callers_random_stat
     run("norm=batch_noisy", "train.steps=10", again=True)
     assert (Path(first.folder) / "metrics.jsonl").read_bytes() == metrics
     assert run("norm=batch_noisy", "train.steps=10", "seed=1").train_loss != first.train_loss
+
+
+def test_validation_and_checkpoints_come_as_often_as_they_are_asked_for() -> None:
+    asked = ["train.eval_every=7", "train.checkpoint_every=9", "train.log_every=3"]
+    plan = check(compose_run([*QUICK, *asked])).plan
+    assert (plan.eval_every, plan.checkpoint_every, plan.log_every) == (7, 9, 3)
+    found = check(compose_run([*QUICK, "train.eval_every=null"]))
+    assert found.plan.eval_every == len(found.data.train.images) // found.plan.batch_size
+
+
+class Listening(torch.nn.Module):
+    """Keep the seed that torch's random state was set to."""
+
+    heard: ClassVar[set[int]] = set()
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(num_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.heard.add(torch.initial_seed())
+        return x * self.scale
+
+
+def test_each_seed_draws_noise_of_its_own() -> None:
+    seeds = []
+    for seed in (0, 1):
+        run(f"norm={__name__}:Listening", "train.steps=2", f"seed={seed}", "diagnostics=none")
+        seeds.append(stream_seed(seed, "noise"))
+    assert Listening.heard >= set(seeds)

@@ -11,7 +11,7 @@ from torch import nn
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
-from bnlab.diagnostics.measuring import measure_all
+from bnlab.diagnostics.measuring import looking_at, measure_all
 from bnlab.diagnostics.taps import leaving_no_trace, tapped
 from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_model, seed_weights
@@ -109,6 +109,14 @@ def test_a_batch_norms_next_step_is_the_same_whether_or_not_somebody_looked(norm
     measure_all(build_diagnostics(["saturation"]), looked, looked, probe())
     assert torch.equal(looked(images(3)), alone(images(3)))
     assert all(torch.equal(a, b) for a, b in zip(looked.buffers(), alone.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("norm", ["batch", "batch_torch"])
+def test_a_pass_in_training_mode_moves_no_statistics_that_a_later_pass_reads(norm):
+    with looking_at(network("mlp", norm)) as passes:
+        before = passes.logits(images(9), training=False)
+        passes.logits(images(9) + 3)
+        assert torch.equal(passes.logits(images(9), training=False), before)
 
 
 class Fails(nn.Module):

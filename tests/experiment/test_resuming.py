@@ -1,5 +1,6 @@
 """A run that is interrupted at each of its checkpoints, and resumed each time, equals the run that was not."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from interrupted_runs import QUICK, assert_equal, composed, trained_in_one_go
 
+from bnlab import provenance
 from bnlab.config.folders import conf_folder
 from bnlab.experiment.cohort_run import run_experiment
 from bnlab.experiment.recorder import Recorder
@@ -49,6 +51,17 @@ def check(words: list[str], train_in_pieces: Callable[..., Any]) -> None:
     assert config.train.checkpoint_every is not None
     assert steps == list(range(config.train.checkpoint_every, config.train.steps, config.train.checkpoint_every))
     assert_equal(pieces, trained_in_one_go(config))
+
+
+def test_a_resumed_run_says_when_it_was_started_first(
+    train_in_pieces: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = (f"2020-01-01T00:00:{second:02}+00:00" for second in itertools.count())
+    monkeypatch.setattr(provenance, "now", lambda: next(times))
+    folder, steps = train_in_pieces([*QUICK, "diagnostics=none", "train.checkpoint_every=20"])
+    assert steps == [20]
+    assert folder.read_manifest()["started"] < folder.read_manifest()["resumed"][0]["at"]
+    assert folder.read_manifest()["started"] == "2020-01-01T00:00:00+00:00"
 
 
 def test_a_resumed_run_has_the_same_bits(train_in_pieces: Callable[..., Any]) -> None:

@@ -73,6 +73,13 @@ def test_below_the_threshold_only_the_threshold_learns():
     assert not x.grad.any()
 
 
+def test_at_the_threshold_too_only_the_threshold_learns():
+    norm, x = FilterResponseNorm(1), torch.tensor([[[1.0, 0.0, 0.0]]])
+    (norm(x) * torch.tensor([0.0, 1.0, 1.0])).sum().backward()
+    assert norm.tau.grad.item() == 2
+    assert not norm.bias.grad.any()
+
+
 def test_at_the_start_it_is_the_relu_of_the_normalized_input():
     x = draw(5, 4, 6).float()
     plain = FilterResponseNorm(4, tlu=False)

@@ -67,6 +67,11 @@ def test_a_perceptron(norm: str) -> None:
     assert largest_difference([*words_for(norm), "model.depth=1"], num_steps=10) < 1e-8
 
 
+def test_a_perceptron_whose_batches_are_divided() -> None:
+    words = ["norm=none", "model.depth=1", "train.accumulation=2", "diagnostics=none"]
+    assert largest_difference(words, THREE[:2], num_steps=2) < 1e-8
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", [norm for norm in VECTORIZABLE if norm not in NEED_SPACE])
 def test_a_perceptron_with_any_norm(norm: str) -> None:
