@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,8 @@ from bnlab.report import dashboard as dashboard_report
 from bnlab.results.sweep import write_sweep
 
 Say = Callable[..., Any]
+PATIENCE_S = 120.0
 QUICK = ["data=synthetic", "model.width=16", "train.steps=20"]
-
-
-def heeding_ctrl_c() -> None:
-    """Take back what a shell does to commands in the background: they, and all they start, ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def free_port() -> int:
@@ -34,25 +30,14 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the dashboard in a process of its own; end it after the test."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def begin(*words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "bnlab.cli.app", "dashboard", *words]
-        pipe = subprocess.PIPE
-        processes.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heeding_ctrl_c))
-        return processes[-1]
-
-    yield begin
-    for process in processes:
-        process.kill()
-        process.communicate()
+def start(started: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
+    """Start the dashboard in a process of its own; it ends with the test."""
+    return lambda *words: started(sys.executable, "-m", "bnlab.cli.app", "dashboard", *words)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, err
 
 
@@ -87,10 +72,10 @@ def test_a_sweep_is_shown_by_its_name_with_its_arms_and_the_pages_to_look_at(
 ) -> None:
     process = start("mine", "--port", "0")
     address = line_of(process)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     runs: list[str] = []
     while "arms/batch" not in runs and time.monotonic() < deadline:
-        with urllib.request.urlopen(f"{address}data/runs", timeout=20) as answer:
+        with urllib.request.urlopen(f"{address}data/runs", timeout=PATIENCE_S) as answer:
             runs = json.loads(answer.read())
         time.sleep(0.1)
     assert set(runs) == {".", "arms/batch", next(sweep.glob("batch-*")).name}
@@ -166,6 +151,6 @@ def test_a_port_that_is_taken_gets_one_line(sweep: Path, start: Callable[..., su
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         process = start(str(sweep), "--port", str(listener.getsockname()[1]))
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, err.count("\n")) == (2, 1)
     assert "already in use. Leave --port out" in err

@@ -106,23 +106,13 @@ def num_records(place: Path) -> int:
     return sum(len(path.read_text().splitlines()) for path in place.glob("runs/single/*/metrics.jsonl"))
 
 
-def handle_sigint() -> None:
-    """Handle SIGINT in a child process, even if this one ignores it, as commands in the background of a shell do."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.slow
-def test_ctrl_c_ends_a_training_with_130_and_keeps_its_records(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bnlab.cli.app", "train", "data=synthetic", "train.steps=1000000"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=handle_sigint, **pipes) as process:
-        try:
-            while num_records(tmp_path) <= 3 and process.poll() is None:
-                time.sleep(0.05)
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=120)
-        finally:  # also when this test is interrupted, or fails
-            process.kill()
+def test_ctrl_c_ends_a_training_with_130_and_keeps_its_records(tmp_path: Path, started: Callable[..., Any]) -> None:
+    process = started(sys.executable, "-m", "bnlab.cli.app", "train", "data=synthetic", "train.steps=1000000")
+    while num_records(tmp_path) <= 3 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "interrupted" in err

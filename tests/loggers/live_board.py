@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 30.0
+from processes import processes_that_end
+
+PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,14 @@ class Board:
 
     def get(self, route: str, **query: str) -> Any:
         words = f"?{urllib.parse.urlencode(query)}" if query else ""
-        with urllib.request.urlopen(f"{self.address}{route}{words}", timeout=20) as answer:
+        with urllib.request.urlopen(f"{self.address}{route}{words}", timeout=PATIENCE_S) as answer:
             return json.loads(answer.read())
 
     def post(self, route: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(
             f"{self.address}{route}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return json.loads(answer.read())
 
     def wait_for(self, route: str, is_there: Callable[[Any], object], **query: str) -> Any:
@@ -74,9 +76,7 @@ def live_tensorboard(root: Path, *, in_python: bool = False) -> Iterator[Board]:
         program = "from pathlib import Path; from bnlab.loggers.tensorboard.serving import serve\n"
         program += f"print(serve(Path({str(root)!r}), 0), flush=True); input()"
     command = [sys.executable, "-c", program]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    with processes_that_end() as start:
+        process = start(*command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
         yield Board(process.stdout.readline().strip())
-        process.kill()
