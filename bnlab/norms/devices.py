@@ -17,13 +17,13 @@ from bnlab.norms.options import check_whole_at_least
 
 
 class BatchDevices(BatchNorm):
-    """Normalize as K devices that share a batch: each its own shard, or all together.
+    """Normalize as K devices that share a batch: each its own part, or all together.
 
     How does the number of devices affect BatchNorm, at the same batch size? With more devices, each has fewer samples.
 
         y = weight_c * (x - mean_kc) / sqrt(var_kc + eps) + bias_c,    statistics over device k's samples and S
 
-    Training mode divides the batch into K shards in order, whose sizes differ by at most one sample. Without ``sync``
+    Training mode divides the batch into K parts in order, whose sizes differ by at most one sample. Without ``sync``
     each is normalized by its own statistics, and the running ones follow the *first* device alone, as
     torch.nn.parallel.DistributedDataParallel does, which copies the first process's buffers to all others. With
     ``sync`` the output is BatchNorm's: the devices' moments are merged. Eval mode is BatchNorm's.
@@ -82,7 +82,7 @@ class BatchDevices(BatchNorm):
         self.num_devices = num_devices
 
     def forward(self, x_NCS: Tensor) -> Tensor:
-        """Normalize each device's shard; in training mode, update the running statistics too.
+        """Normalize each device's part; in training mode, update the running statistics too.
 
         Raises:
             ConfigError: The input has the wrong shape, or too few samples for the devices.
@@ -95,15 +95,15 @@ class BatchDevices(BatchNorm):
                 f"norm.num_devices must be at most the batch size, got {self.num_devices} devices for "
                 f"{x_NCS.shape[0]} samples"
             )
-        shards = torch.tensor_split(x_NCS, self.num_devices)
-        check_has_variance(shards[-1])  # the smallest
-        parts = [normalize_batch(shard, self.weight, self.bias, self.eps) for shard in shards]
-        _, mean_C, var_C = parts[0]
-        self._update_running_statistics(mean_C, var_C, num_values=shards[0].numel() // self.num_channels)
-        return torch.cat([y for y, _, _ in parts])
+        parts = torch.tensor_split(x_NCS, self.num_devices)
+        check_has_variance(parts[-1])  # the smallest
+        normalized = [normalize_batch(part, self.weight, self.bias, self.eps) for part in parts]
+        _, mean_C, var_C = normalized[0]
+        self._update_running_statistics(mean_C, var_C, num_values=parts[0].numel() // self.num_channels)
+        return torch.cat([y for y, _, _ in normalized])
 
     def samples_per_statistic(self, num_samples: int, num_positions: int) -> int:  # noqa: ARG002
-        """Return the number of samples of the smallest shard; of the batch if the devices merge their statistics."""
+        """Return the number of samples of the smallest part; of the batch if the devices merge their statistics."""
         return num_samples if self.sync else num_samples // self.num_devices
 
     def extra_repr(self) -> str:

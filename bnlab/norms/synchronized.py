@@ -1,6 +1,6 @@
 """Sums over all processes that share one batch.
 
-Each process has a shard of the batch. The statistics need two sums per channel of the other shards.
+Each process has a part of the batch. The statistics need two sums per channel of the other processes' parts.
 """
 
 from typing import Any
