@@ -57,7 +57,7 @@ def compare(
     """
     from bnlab.report.network.comparison import compared_as_dict, find_compared, folder_of_comparison
     from bnlab.report.network.labels import label_runs
-    from bnlab.runfolder.figure_paths import comparison_path
+    from bnlab.runfolder.figure_paths import figure_path
 
     labeled = label_runs(find_compared(runs, where or []))
     slices = [name for name in diagnostic or [] if name in SLICES]
@@ -66,7 +66,7 @@ def compare(
     if not as_json:
         _print(labeled, chosen)
     folder = out.absolute() if out is not None else folder_of_comparison(runs, labeled)
-    paths = [] if no_figures else draw_all(labeled, lambda name, kind: comparison_path(folder, name, kind), chosen)
+    paths = [] if no_figures else draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), chosen)
     for name in slices:
         paths += _draw_slices(labeled, name, folder)
     if as_json:
@@ -81,12 +81,12 @@ def _draw_slices(labeled: "Sequence[LabeledRun]", which: str, folder: Path) -> l
     from bnlab.report.network.labels import shared_settings
     from bnlab.report.network.slice_figures import draw_slice_1d, draw_slice_2d
     from bnlab.report.style import paper, save
-    from bnlab.runfolder.figure_paths import comparison_path
+    from bnlab.runfolder.figure_paths import figure_path
 
     found = {each.label: slice_run(each.run.folder, is_plane=which == "slices_2d") for each in labeled}
     with paper():
         figure = (draw_slice_2d if which == "slices_2d" else draw_slice_1d)(found, shared_settings(labeled))
-        return save(figure, lambda kind: comparison_path(folder, which, kind), "Choose another folder by --out.")
+        return save(figure, lambda kind: figure_path(folder, which, kind), "Choose another folder by --out.")
 
 
 def _checked(name: str, labeled: "Sequence[LabeledRun]") -> str:

@@ -135,14 +135,3 @@ def _likelihood(key: str, values: Mapping[str, Sequence[str]]) -> tuple[int, boo
 
 def _plain(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def figure_path(folder: Path, name: str, kind: str) -> Path:
-    """Return the path of a sweep's figure.
-
-    Args:
-        folder: The folder of the sweep.
-        name: The figure's name, such as ``lr-sensitivity``.
-        kind: The format, ``svg`` or ``png``.
-    """
-    return folder / f"{name}.{kind}"

@@ -3,6 +3,7 @@
 ::
 
     runs/<sweep or "single">/<run id>/figures/<diagnostic>.svg    what one run looks like inside
+    runs/<sweep>/<figure>.svg                                     what a sweep found, such as lr-sensitivity
     runs/comparisons/<name>/<diagnostic>.svg                      several runs on the same axes
 """
 
@@ -51,6 +52,12 @@ def comparison_folder(root: Path, names: Sequence[str], run_ids: Sequence[str]) 
     return root / COMPARISONS / f"{words or 'runs'}-{digest}"
 
 
-def comparison_path(folder: Path, name: str, kind: str) -> Path:
-    """Return the path of one figure of a comparison."""
+def figure_path(folder: Path, name: str, kind: str) -> Path:
+    """Return the path of a figure of several runs.
+
+    Args:
+        folder: The folder of a sweep or of a comparison.
+        name: The name of the figure, such as ``lr-sensitivity`` or a diagnostic.
+        kind: The file name extension, ``svg`` or ``png``.
+    """
     return folder / f"{name}.{kind}"

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 from bnlab.report.lr_sensitivity.summary import ArmSensitivity, SweepSensitivity
 from bnlab.report.palette import COLORS, DASHES, INK, LARGE, LINE, MARKERS, OUTSIDE, QUIET, SMALL, USUAL
 from bnlab.report.style import frame, new_figure, paper, save
-from bnlab.results.sweep import figure_path
+from bnlab.runfolder.figure_paths import figure_path
 from bnlab.stats.response import Metric, ResponseCurve
 from bnlab.stats.trainable import LOSS_SHARE
 
