@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from bnlab.cli.consoles import OUT, ROOMY, new_table
+from bnlab.cli.consoles import OUT, ROOMY, new_console, new_table
 from bnlab.config.folders import known_options, search_folders
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _print(reports: "Sequence[Report]", laws: "Sequence[Law]", *, whole: bool, a
         whole_row = {"holds": all(row["holds"] for row in rows), "layers": rows}
         typer.echo(json.dumps(whole_row if whole else rows[0]))
         return
-    out = OUT if OUT.is_terminal else Console(file=sys.stdout, width=ROOMY, highlight=False)
+    out = OUT if OUT.is_terminal else new_console(file=sys.stdout, width=ROOMY)
     for part in _all(reports, laws, out) if whole else _one(reports[0], laws):
         out.print(part)
 

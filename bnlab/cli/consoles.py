@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +13,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-OUT = Console(highlight=False)
+
+def new_console(**options: Any) -> Console:
+    """Return a console that guesses at no word's color, and shows colors on a dumb terminal if FORCE_COLOR says so.
+
+    Args:
+        **options: Options of rich's console.
+    """
+    is_forced = bool(os.environ.get("FORCE_COLOR")) and os.environ.get("TERM") in {"dumb", "unknown"}
+    return Console(highlight=False, color_system="standard" if is_forced else "auto", **options)
+
+
+OUT = new_console()
 """Results."""
 
-ERR = Console(stderr=True, highlight=False)
+ERR = new_console(stderr=True)
 """Progress, warnings, errors."""
 
 ROOMY = 160
@@ -56,7 +68,7 @@ def print_table(table: Table) -> None:
     if OUT.is_terminal:
         OUT.print(table)
     else:
-        Console(file=sys.stdout, width=ROOMY, highlight=False).print(table)
+        new_console(file=sys.stdout, width=ROOMY).print(table)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool, columns: Sequence[str] = ()) -> bool:

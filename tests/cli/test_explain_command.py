@@ -110,10 +110,14 @@ def test_a_terminal_of_few_signs_gets_plain_letters(encoding: str) -> None:
 
 
 @pytest.mark.slow
-def test_colors_can_be_switched_off_and_on() -> None:
+@pytest.mark.parametrize("terminal", ["dumb", "xterm-256color", None])
+def test_colors_can_be_switched_off_and_on(terminal: str | None) -> None:
     for name, colored in (("NO_COLOR", False), ("FORCE_COLOR", True)):
         program = "import sys; sys.argv = ['bnlab', 'explain', 'batch']\nfrom bnlab.cli.app import main\nmain()"
-        environment = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "FORCE_COLOR"}}
+        environment = {
+            key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "FORCE_COLOR", "TERM"}
+        }
+        environment |= {} if terminal is None else {"TERM": terminal}
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, check=True, env={**environment, name: "1"}
         )
