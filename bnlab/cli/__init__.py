@@ -1,1 +1,1 @@
-"""The Typer door: parses, calls one function, prints."""
+"""The commands: each parses what is typed, calls one function, and prints its result. The only room with Typer."""

@@ -1,4 +1,4 @@
-"""Overrides -> RunConfig: the only Hydra door for configs.
+"""Overrides -> RunConfig: the only module that has Hydra compose them.
 
 Hydra composes plain YAML, pydantic checks it, and this module turns errors into one sentence. Hydra is used through
 its compose API: hydra.main prints to standard output, leaves folders behind and answers a typo with eleven lines.
