@@ -3,10 +3,12 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
+import contextlib
 import functools
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ from bnlab.conformance.claims import Claims, claims_of
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import SPACES, general_shape, random_input, square_shape
 from bnlab.conformance.layer_building import Build, options_of_constructor
-from bnlab.conformance.states import State, states_of
+from bnlab.conformance.states import State, changed, states_of
 from bnlab.errors import ConfigError
 
 CHANNELS = (4, 8, 16, 32, 12, 6, 24, 64)
@@ -28,6 +30,9 @@ group has more than one channel."""
 SCALES = (1.5, 0.5, 2.0, -0.75)
 SHIFTS = (0.25, -1.0, 0.5, 2.0)
 """Values that weight and bias are set to, repeated over the channels: all different, one negative, short to read."""
+
+
+Found = TypeVar("Found")
 
 
 class LayerError(Exception):
@@ -51,6 +56,11 @@ class Affine:
     scale: str | None
     shift: str | None
 
+    @property
+    def names(self) -> list[str]:
+        """The names of those that the layer has."""
+        return [name for name in (self.scale, self.shift) if name is not None]
+
 
 @dataclass
 class Subject:
@@ -72,7 +82,7 @@ class Subject:
     shapes: dict[int, tuple[int, ...]]
     refusals: dict[int, str]
     facts: dict[str, str] = field(default_factory=dict)
-    findings: dict[str, Any] = field(default_factory=dict)
+    findings: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,12 +121,22 @@ class Subject:
             raise LayerError(error) from error
         return layer
 
+    def trained(self) -> nn.Module:
+        """Return a new layer after one training batch."""
+        layer = self.fresh()
+        self.run(layer, random_input(self.shape, 4))
+        return layer
+
+    def output(self, x: Tensor, *, training: bool = True, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+        """Return the output of a new layer; the arguments are those of `fresh` and `run`."""
+        return self.run(self.fresh(dtype=dtype, training=training), x, seed=seed)
+
     def run(self, layer: nn.Module, x: Tensor, *, seed: int = 0) -> Tensor:
         """Return a layer's output; the layer draws the same random numbers in every call.
 
         Args:
             layer: A layer from `fresh`.
-            x: The input (N, C, *S).
+            x: The input (N, C, *S). The output has a graph only if the input requires a gradient.
             seed: Seed of torch's random numbers during the call.
 
         Raises:
@@ -126,7 +146,8 @@ class Subject:
         setting = f"{mode} mode, {str(x.dtype).removeprefix('torch.')}"
         example = functools.partial(Example, setting, tuple(x.shape), came=None, expected=None)
         try:
-            y = call(layer, x, seed=seed)
+            with _quietly(seed), torch.set_grad_enabled(x.requires_grad):
+                y = layer(x)
         except Exception as error:
             raise LayerError(error, example(given=None if x.is_meta else show(x))) from error
         if not isinstance(y, Tensor):
@@ -136,30 +157,34 @@ class Subject:
     @functools.cached_property
     def gives_numbers(self) -> bool:
         """Whether the training output of a finite input is finite."""
-        with torch.no_grad():
-            return bool(torch.isfinite(self.run(self.fresh(), random_input(self.shape))).all())
+        return bool(torch.isfinite(self.output(random_input(self.shape))).all())
 
     @functools.cached_property
     def draws_random_numbers(self) -> bool:
         """Whether the training output depends on torch's random numbers."""
-        with torch.no_grad():
-            outputs = [self.run(self.fresh(), random_input(self.shape), seed=seed) for seed in (1, 2)]
-        return not torch.equal(*outputs)
+        return not torch.equal(*(self.output(random_input(self.shape), seed=seed) for seed in (1, 2)))
 
     @functools.cached_property
     def states(self) -> dict[str, State]:
         """The tensors that training changes without an optimizer, by name."""
         layer = self.fresh()
         before = states_of(layer)
-        with torch.no_grad():
-            for seed in (1, 2):
-                self.run(layer, random_input(self.shape, seed))
-        after = states_of(layer)
-        return {
-            name: state
-            for name, state in after.items()
-            if name not in before or not _same(before[name].value, state.value)
-        }
+        for seed in (1, 2):
+            self.run(layer, random_input(self.shape, seed))
+        return changed(before, states_of(layer))
+
+
+def once(find: Callable[[Subject], Found]) -> Callable[[Subject], Found]:
+    """Let a function of a subject keep its result among the findings, and compute it only once."""
+
+    @functools.wraps(find)
+    def look_up(subject: Subject) -> Found:
+        if find not in subject.findings:
+            subject.findings[find] = find(subject)
+        found: Found = subject.findings[find]
+        return found
+
+    return look_up
 
 
 def open_subject(build: Build, like: str | None = None) -> Subject:
@@ -198,18 +223,17 @@ def open_subject(build: Build, like: str | None = None) -> Subject:
 
 def built(build: Build, num_channels: int) -> nn.Module:
     """Return a layer, built with the same random numbers every time."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.default_generator.manual_seed(0)  # torch.manual_seed would queue work for absent devices
+    with _quietly(seed=0):
         return build(num_channels)
 
 
-def call(layer: nn.Module, x: Tensor, *, seed: int = 0) -> Tensor:
-    """Return a layer's output, without warnings and with the same random numbers every time."""
+@contextlib.contextmanager
+def _quietly(seed: int) -> Iterator[None]:
+    """Let random numbers begin at a seed, and leave the caller's alone; show no warnings."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.default_generator.manual_seed(seed)
-        return layer(x)  # type: ignore[no-any-return]
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would queue work for absent devices
+        yield
 
 
 def set_parameters(layer: nn.Module, num_channels: int) -> None:
@@ -276,22 +300,17 @@ def _refusal_of(build: Build, num_channels: int, shape: tuple[int, ...]) -> str 
     """Return why a layer does not accept a shape, or None if it does. A warning about the shape counts as a refusal."""
     layer = built(build, num_channels)
     try:
-        with warnings.catch_warnings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with _quietly(seed=0), torch.no_grad():
             warnings.filterwarnings("error", message=".*input's size.*")
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
             y = layer(random_input(shape).float())
     except Exception as error:
         return first_line(error)
     return None if isinstance(y, Tensor) and y.shape == shape else f"the output has another shape than {shape}"
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.equal(a, b)
-
-
-def named_options(subject: Subject, names: tuple[str, ...], layer: nn.Module) -> Any:
+def named_options(subject: Subject, *names: str) -> Any:
     """Return the first number among attributes of these names, of a layer or its parts, else among its options."""
-    for module in layer.modules():
+    for module in subject.fresh().modules():
         for name in names:
             value = getattr(module, name, None)
             if isinstance(value, int | float):

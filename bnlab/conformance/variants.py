@@ -5,12 +5,14 @@ Written independently of `bnlab.norms`, in plain tensor arithmetic in float64, a
 Shape letters: N batch, C channels, G groups, S any number of spatial axes (none, W, HW, DHW).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from bnlab.conformance.inputs import along
 from bnlab.norms.norm import Formula
 
 Over = Literal["channel", "position", "all", "instance", "sample", "pixel", "last", "features", "group", "interleaved"]
@@ -117,33 +119,31 @@ def _statistics(variant: Variant, given: FormulaInputs) -> tuple[Tensor, Tensor]
         found = given.statistics.get(variant.source)
         if found is None:
             raise ValueError(f"no statistics {variant.source}")
-        shape = (1, -1) + (1,) * (x.dim() - 2)
-        mean, var = (value.view(shape) for value in found)
+        mean, var = (along(1, value, x.dim()) for value in found)
         num_values = x.numel() // x.shape[1]
         if variant.spread == "corrected":
             var = var * num_values / max(num_values - 1, 1)
         return (torch.zeros_like(mean) if variant.center == "none" else mean), var
     pieces = _together(x, variant.over, given.num_groups)
     mean = pieces.mean(-1, keepdim=True)
-    centers = {
-        "mean": mean,
-        "none": torch.zeros_like(mean),
-        "sum": pieces.sum(-1, keepdim=True),
-        "median": pieces.median(-1, keepdim=True).values,
-    }
-    distance = pieces - mean
     count = pieces.shape[-1]
-    square = distance.square().sum(-1, keepdim=True)
-    spreads = {
-        "biased": square / count,
-        "unbiased": square / (count - 1) if count > 1 else torch.full_like(square, torch.nan),
-        "corrected": square / max(count - 1, 1),
-        "mean square": pieces.square().mean(-1, keepdim=True),
-        "sum": square,
-        "absolute": distance.abs().mean(-1, keepdim=True).square(),
-        "none": torch.ones_like(mean),
+    square = (pieces - mean).square().sum(-1, keepdim=True)
+    centers = {
+        "mean": lambda: mean,
+        "none": lambda: torch.zeros_like(mean),
+        "sum": lambda: pieces.sum(-1, keepdim=True),
+        "median": lambda: pieces.median(-1, keepdim=True).values,
     }
-    values = (centers[variant.center], spreads[variant.spread])
+    spreads = {
+        "biased": lambda: square / count,
+        "unbiased": lambda: square / (count - 1) if count > 1 else torch.full_like(square, torch.nan),
+        "corrected": lambda: square / max(count - 1, 1),
+        "mean square": lambda: pieces.square().mean(-1, keepdim=True),
+        "sum": lambda: square,
+        "absolute": lambda: (pieces - mean).abs().mean(-1, keepdim=True).square(),
+        "none": lambda: torch.ones_like(mean),
+    }
+    values = (centers[variant.center](), spreads[variant.spread]())
     mean, var = (_apart(value.expand_as(pieces), x, variant.over, given.num_groups) for value in values)
     return mean, var
 
@@ -214,22 +214,22 @@ def _divide(variant: Variant, centered: Tensor, var: Tensor, eps: float) -> Tens
 def _affine(variant: Variant, given: FormulaInputs, x_hat: Tensor) -> Tensor:
     weight_C, bias_C = given.weight, given.bias
     axis = {"channel": 1, "last": x_hat.dim() - 1, "first": 0}[variant.along]
-    shape = [-1 if at == axis else 1 for at in range(x_hat.dim())]
     for value in (weight_C, bias_C):
         if value is not None and value.numel() != x_hat.shape[axis]:
             raise ValueError("the parameters do not fit this axis")
-    zero = x_hat.new_zeros(())
-    weight = (zero + 1) if weight_C is None else weight_C.view(shape)
-    bias = zero if bias_C is None else bias_C.view(shape)
-    scale = {
-        "weight": weight,
-        "none": zero + 1,
-        "one plus": 1 + weight,
-        "squared": weight.square(),
-        "absolute": weight.abs(),
-        "exponential": weight.exp(),
-        "divided": 1 / weight,
-        "before": zero + 1,
-    }[variant.scale]
-    shift = {"bias": bias, "none": zero, "scaled": scale * bias, "twice": 2 * bias, "negative": -bias}[variant.shift]
-    return x_hat * scale + shift
+    one = x_hat.new_ones(())
+    weight = one if weight_C is None else along(axis, weight_C, x_hat.dim())
+    bias = 0 * one if bias_C is None else along(axis, bias_C, x_hat.dim())
+    scales: dict[str, Callable[[], Tensor]] = {
+        "weight": lambda: weight,
+        "none": lambda: one,
+        "one plus": lambda: 1 + weight,
+        "squared": weight.square,
+        "absolute": weight.abs,
+        "exponential": weight.exp,
+        "divided": weight.reciprocal,
+        "before": lambda: one,
+    }
+    scale = scales[variant.scale]()
+    factors: dict[str, Tensor | float] = {"bias": 1, "none": 0, "scaled": scale, "twice": 2, "negative": -1}
+    return x_hat * scale + factors[variant.shift] * bias
