@@ -49,9 +49,10 @@ def eps_of(subject: Subject) -> float:
 
 
 def inputs_of(subject: Subject) -> list[Tensor]:
-    """Return the test inputs of a formula: small ones from the smallest up, the same with tiny values, random ones.
+    """Return the test inputs of a formula: small ones from the smallest up, ones with tiny values, random ones.
 
-    The tiny values are about sqrt(eps), so that eps is about as large as the variance.
+    The tiny values are about sqrt(eps), so that eps is about as large as the variance. They have the smallest and the
+    largest of the small shapes, for each number of axes.
     """
     groups = _num_groups(subject) if subject.claims.formula == "group" else 1
     unit = next((c for c in range(groups, subject.num_channels, groups) if can_be_built(subject, c)), None)
@@ -62,7 +63,9 @@ def inputs_of(subject: Subject) -> list[Tensor]:
         shapes += [s for s in small_shapes(num_axes, unit, square=square) if can_be_built(subject, s[1])]
     shapes = sorted((s for s in shapes if _values_per_statistic(subject, s) > 1), key=lambda s: torch.Size(s).numel())
     small = [small_input(shape) for shape in shapes]
-    tiny = [x * (0.5 * eps_of(subject) ** 0.5) for x in small]
+    smallest, largest = ({x.dim(): x for x in inputs} for inputs in (reversed(small), small))
+    ends = sorted([*smallest.values(), *largest.values()], key=Tensor.numel)
+    tiny = [x * (0.5 * eps_of(subject) ** 0.5) for x in ends]
     return [*small, *tiny, *(random_input(shape) for shape in subject.shapes.values())]
 
 
