@@ -144,14 +144,14 @@ class Subject:
         """
         mode = "training" if layer.training else "eval"
         setting = f"{mode} mode, {str(x.dtype).removeprefix('torch.')}"
-        example = functools.partial(Example, setting, tuple(x.shape), came=None, expected=None)
+        example = Example(setting, tuple(x.shape), None if x.is_meta else show(x))
         try:
             with _quietly(seed), torch.set_grad_enabled(x.requires_grad):
                 y = layer(x)
         except Exception as error:
-            raise LayerError(error, example(given=None if x.is_meta else show(x))) from error
+            raise LayerError(error, example) from error
         if not isinstance(y, Tensor):
-            raise LayerError(TypeError(f"the output is not a tensor but {type(y).__name__}"), example(given=show(x)))
+            raise LayerError(TypeError(f"the output is not a tensor but {type(y).__name__}"), example)
         return y
 
     @functools.cached_property
@@ -197,9 +197,8 @@ def open_subject(build: Build, like: str | None = None) -> Subject:
     Raises:
         ConfigError: The layer cannot be built for any number of channels, or the family is not known.
     """
-    best: Subject | None = None
+    subjects: list[Subject] = []
     refusals: list[Exception] = []
-    num_built = 0
     for num_channels in CHANNELS:
         try:
             layer = built(build, num_channels)
@@ -207,18 +206,15 @@ def open_subject(build: Build, like: str | None = None) -> Subject:
             refusals.append(error)
             continue
         claims = claims_of(layer, like, options_of_constructor(build))
-        subject = _find_shapes(build, claims, num_channels)
-        if best is None or len(subject.shapes) > len(best.shapes):
-            best = subject
-        num_built += 1
-        if len(best.shapes) == len(SPACES) or num_built == ENOUGH:
-            break
-    if best is None:
-        if isinstance(refusals[0], ConfigError):  # bnlab's own message, which says what to change
-            raise refusals[0]
-        tried = ", ".join(map(str, CHANNELS))
-        raise ConfigError(f"the layer cannot be built for any of {tried} channels: {first_line(refusals[0])}")
-    return best
+        subjects.append(_find_shapes(build, claims, num_channels))
+        if len(subjects) == ENOUGH or len(subjects[-1].shapes) == len(SPACES):
+            return max(subjects, key=lambda subject: len(subject.shapes))
+    if subjects:
+        return subjects[0]
+    if isinstance(refusals[0], ConfigError):  # bnlab's own message, which says what to change
+        raise refusals[0]
+    tried = ", ".join(map(str, CHANNELS))
+    raise ConfigError(f"the layer cannot be built for any of {tried} channels: {first_line(refusals[0])}")
 
 
 def built(build: Build, num_channels: int) -> nn.Module:
@@ -250,22 +246,21 @@ def set_parameters(layer: nn.Module, num_channels: int) -> None:
 
 def repeated(values: tuple[float, ...], count: int) -> Tensor:
     """Return ``count`` values: those given, then the same again, a little larger each time."""
-    return torch.tensor([values[i % len(values)] + i // len(values) * 0.125 for i in range(count)]).double()
+    index = torch.arange(count)
+    return torch.tensor(values).double()[index % len(values)] + 0.125 * (index // len(values))
 
 
 def affine_of(layer: nn.Module, num_channels: int) -> Affine:
     """Return the names of scale and shift, found by their names, else by their initial values 1 and 0."""
-    found: dict[str, str] = {}
     candidates = {n: p for n, p in layer.named_parameters() if p.requires_grad and p.numel() == num_channels}
-    for role, names in _CALLED.items():
-        for name in candidates:
-            if name.rpartition(".")[2] in names:
-                found.setdefault(role, name)
+    found = {
+        role: next((name for name in candidates if name.rpartition(".")[2] in names), None)
+        for role, names in _CALLED.items()
+    }
     for role, start in (("scale", 1.0), ("shift", 0.0)):
-        for name, parameter in candidates.items():
-            if role not in found and name not in found.values() and bool((parameter == start).all()):
-                found[role] = name
-    return Affine(found.get("scale"), found.get("shift"))
+        unused = [n for n, p in candidates.items() if n not in found.values() and bool((p == start).all())]
+        found[role] = found[role] or next(iter(unused), None)
+    return Affine(**found)
 
 
 _CALLED = {"scale": {"weight", "gamma", "scale", "g", "gain"}, "shift": {"bias", "beta", "shift", "b"}}
