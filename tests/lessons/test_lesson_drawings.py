@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from rich.console import Console
 
 from bnlab.errors import ConfigError
-from bnlab.lessons.board import PALETTE, letter_of, marks
+from bnlab.lessons.board import PALETTE, letters, marks
 from bnlab.lessons.cube import build_cube
 from bnlab.lessons.example import Value
 from bnlab.lessons.explanation import Explanation, explain
@@ -76,7 +76,8 @@ def test_one_statistic_has_one_color_and_its_neighbors_have_others(name: str, sh
 
 
 def test_letters_go_on_after_z() -> None:
-    assert [letter_of(index) for index in (0, 25, 26, 51, 52, 63)] == ["A", "Z", "AA", "AZ", "BA", "BL"]
+    first = list(itertools.islice(letters(), 703))
+    assert [first[index] for index in (0, 25, 26, 51, 52, 63, 702)] == ["A", "Z", "AA", "AZ", "BA", "BL", "AAA"]
 
 
 @pytest.mark.parametrize(
