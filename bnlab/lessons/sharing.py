@@ -94,7 +94,7 @@ def run_layer(layer: nn.Module, x_NCS: Tensor, training: bool = True, seed: int 
     layer.train(training)
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would queue work for absent devices
             y_NCS = layer(x_NCS.clone())  # a layer may write into its input
     except ConfigError:
         raise
