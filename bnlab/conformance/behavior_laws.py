@@ -28,7 +28,9 @@ def _takes_inputs(subject: Subject) -> Verdict:
     names = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
     taken = [names[num_axes] for num_axes in sorted(subject.shapes)]
     refused = [f"{names[num_axes]} refused: {line}" for num_axes, line in sorted(subject.refusals.items())]
-    if taken and not subject.gives_numbers:
+    if taken:
+        subject.findings["gives numbers"] = bool(torch.isfinite(subject.output(random_input(subject.shape))).all())
+    if taken and not subject.findings["gives numbers"]:
         example = Example("training mode, float64, ordinary random values", subject.shape)
         return fails("its output is not a number, or infinite, where its input is ordinary", example)
     if taken:

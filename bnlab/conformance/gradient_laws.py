@@ -49,22 +49,27 @@ OF_INPUT: tuple[tuple[str, Alternative], ...] = (
     ("the input's gradient has the wrong sign", lambda variant, seen: -_of("x", variant, seen.given)),
 )
 
-OF_WEIGHT: tuple[tuple[str, Alternative], ...] = (
-    ("the weight's gradient is missing", lambda variant, seen: torch.zeros_like(_of("weight", variant, seen.given))),
-    ("the weight's gradient is a mean, not a sum", lambda variant, seen: _of("weight", variant, seen.given) / _m(seen)),
+
+def _of_parameter(of: str) -> tuple[tuple[str, Alternative], ...]:
+    return (
+        (f"the {of}'s gradient is missing", lambda variant, seen: torch.zeros_like(_of(of, variant, seen.given))),
+        (f"the {of}'s gradient is a mean, not a sum", lambda variant, seen: _of(of, variant, seen.given) / _m(seen)),
+        (f"the {of}'s gradient has the wrong sign", lambda variant, seen: -_of(of, variant, seen.given)),
+    )
+
+
+OF_WEIGHT = (
+    *_of_parameter("weight"),
     (
         "the weight's gradient is taken with the input in place of the normalized input",
         lambda _, seen: _per_channel(seen.g * seen.given.x),
     ),
     ("the weight's gradient is that of the bias", lambda _, seen: _per_channel(seen.g)),
-    ("the weight's gradient has the wrong sign", lambda variant, seen: -_of("weight", variant, seen.given)),
 )
 
-OF_BIAS: tuple[tuple[str, Alternative], ...] = (
-    ("the bias's gradient is missing", lambda variant, seen: torch.zeros_like(_of("bias", variant, seen.given))),
-    ("the bias's gradient is a mean, not a sum", lambda variant, seen: _of("bias", variant, seen.given) / _m(seen)),
+OF_BIAS = (
+    *_of_parameter("bias"),
     ("the bias's gradient is that of the weight", lambda variant, seen: _of("weight", variant, seen.given)),
-    ("the bias's gradient has the wrong sign", lambda variant, seen: -_of("bias", variant, seen.given)),
 )
 
 

@@ -79,20 +79,21 @@ class Case:
 
 
 def _over(axes: str) -> list[KnownFault]:
-    return [
-        KnownFault(f"{axes}: each position by itself, over the batch axis alone", {"over": "position"}),
-        KnownFault(f"{axes}: over all axes, channels included", {"over": "all"}),
-        KnownFault(f"{axes}: per sample and channel, as InstanceNorm's", {"over": "instance"}),
-        KnownFault(f"{axes}: per sample, as LayerNorm's", {"over": "sample"}),
-        KnownFault(f"{axes}: over the channels of each position", {"over": "pixel"}),
-        KnownFault(f"{axes}: the last axis is taken for the channels", {"over": "last", "along": "last"}),
-        KnownFault(f"{axes}: kept for the last axis, not for the channels", {"over": "last"}),
-        KnownFault(f"{axes}: over the last axis alone", {"over": "features"}),
-        KnownFault(f"{axes}: over the last axis alone, as torch.nn.LayerNorm", {"over": "features", "along": "last"}),
-        KnownFault(f"{axes}: per channel over the batch, as BatchNorm's", {"over": "channel"}),
-        KnownFault(f"{axes}: per group, as GroupNorm's", {"over": "group"}),
-        KnownFault(f"{axes}: the groups are channels c, c+G, c+2G, not neighbors", {"over": "interleaved"}),
-    ]
+    wrong: dict[str, dict[str, Any]] = {
+        "each position by itself, over the batch axis alone": {"over": "position"},
+        "over all axes, channels included": {"over": "all"},
+        "per sample and channel, as InstanceNorm's": {"over": "instance"},
+        "per sample, as LayerNorm's": {"over": "sample"},
+        "over the channels of each position": {"over": "pixel"},
+        "the last axis is taken for the channels": {"over": "last", "along": "last"},
+        "kept for the last axis, not for the channels": {"over": "last"},
+        "over the last axis alone": {"over": "features"},
+        "over the last axis alone, as torch.nn.LayerNorm": {"over": "features", "along": "last"},
+        "per channel over the batch, as BatchNorm's": {"over": "channel"},
+        "per group, as GroupNorm's": {"over": "group"},
+        "the groups are channels c, c+G, c+2G, not neighbors": {"over": "interleaved"},
+    }
+    return [KnownFault(f"{axes}: {where}", {**changes, "source": "batch"}) for where, changes in wrong.items()]
 
 
 WRONG_AXES = _over("the statistics are taken over the wrong axes")
@@ -170,6 +171,7 @@ IN_EVAL = [
     *ROOT[1:],
     *EPS,
     *AFFINE,
+    *_over("eval mode uses statistics of the input at hand: the statistics are taken over the wrong axes"),
 ]
 
 HELD = [

@@ -1,8 +1,8 @@
 """Laws and verdicts: plain values, which can be printed, written as JSON and compared."""
 
-import math
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bnlab.conformance.examples import Example
@@ -81,20 +81,14 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; numbers that are not finite become text."""
         laws = [
-            {
-                "law": name,
-                "status": verdict.status,
-                "reason": verdict.reason or None,
-                "cause": verdict.cause,
-                "example": None if verdict.example is None else dict(vars(verdict.example)),
-            }
+            {"law": name, **asdict(verdict), "reason": verdict.reason or None}
             for name, verdict in self.verdicts.items()
         ]
         return {
             "layer": self.layer,
             "like": self.like,
             "holds": not self.failures,
-            "laws": _finite(laws),
+            "laws": json.loads(json.dumps(laws), parse_constant=lambda name: str(float(name))),
             "facts": self.facts,
         }
 
@@ -121,11 +115,3 @@ def only_if(condition: bool, otherwise: str) -> None:
     """
     if not condition:
         raise NotApplicableError(otherwise)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -68,7 +68,7 @@ def check(build: Build, name: str, like: str | None = None, only: Collection[str
     first, *others = LAWS if only is None else [LAWS[0], *_with_what_they_rely_on(only)]
     subject = open_subject(build, like)
     verdicts = {first.name: _judge(first, subject)}
-    runs = bool(subject.shapes) and _gives_numbers(subject)
+    runs = subject.findings.get("gives numbers", False)
     skipped = Verdict("does not apply", "it gives no numbers" if subject.shapes else "it takes no input")
     verdicts |= {law.name: _judge(law, subject) if runs else skipped for law in others}
     if runs:
@@ -84,24 +84,15 @@ def _with_what_they_rely_on(names: Collection[str]) -> list[Law]:
     Raises:
         ConfigError: A name is not that of a law.
     """
-    known = {law.name: law for law in LAWS}
-    wanted: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
+    known = [law.name for law in LAWS]
+    for name in names:
         if name not in known:
             raise ConfigError(f"there is no law '{name}'. {did_you_mean(name, known)}")
-        if name not in wanted:
-            wanted.add(name)
-            waiting += known[name].relies_on
+    wanted = set(names)
+    for law in reversed(LAWS):  # a law relies on laws before it
+        if law.name in wanted:
+            wanted.update(law.relies_on)
     return [law for law in LAWS[1:] if law.name in wanted]
-
-
-def _gives_numbers(subject: Subject) -> bool:
-    try:
-        return subject.gives_numbers
-    except LayerError:
-        return False
 
 
 def _judge(law: Law, subject: Subject) -> Verdict:

@@ -155,11 +155,6 @@ class Subject:
         return y
 
     @functools.cached_property
-    def gives_numbers(self) -> bool:
-        """Whether the training output of a finite input is finite."""
-        return bool(torch.isfinite(self.output(random_input(self.shape))).all())
-
-    @functools.cached_property
     def draws_random_numbers(self) -> bool:
         """Whether the training output depends on torch's random numbers."""
         return not torch.equal(*(self.output(random_input(self.shape), seed=seed) for seed in (1, 2)))

@@ -2,12 +2,13 @@
 
 import copy
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnlab.errors import ConfigError
 from bnlab.lessons.example import (
@@ -64,8 +65,7 @@ class Explanation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; numbers that are not finite become None."""
-        plain = _finite(dataclasses.asdict(self))
-        assert isinstance(plain, dict)
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)), parse_constant=lambda _: None)
         return plain
 
 
@@ -93,7 +93,7 @@ def explain(norm: str, shape: tuple[int, ...] | None = None, options: Mapping[st
             f"--shape must have at most {MAX_NUMEL:,} values, got {math.prod(shape):,}. "
             "A smaller batch or image shows the same."
         )
-    layer = _build(norm, shape, options)
+    layer = build_norm(norm, shape[1], **options).double()
     sharing = find_sharing(layer, shape)
     x, g = example_input(shape), example_gradient(shape)
     is_small = len(shape) == 2 and shape[0] <= MAX_ROWS and shape[1] <= SMALL_COLUMNS
@@ -138,15 +138,11 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def _build(norm: str, shape: tuple[int, ...], options: Mapping[str, Any]) -> nn.Module:
-    return build_norm(norm, shape[1], **options).double()
-
-
 def _first_that_fits(norm: str, options: Mapping[str, Any]) -> tuple[int, ...]:
     refusals: dict[str, ConfigError] = {}
     for shape in SHAPES:
         try:
-            run_layer(_build(norm, shape, options), example_input(shape))
+            run_layer(build_norm(norm, shape[1], **options).double(), example_input(shape))
         except ConfigError as error:
             refusals.setdefault(str(error), error)
         else:
@@ -159,11 +155,3 @@ def _first_that_fits(norm: str, options: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _rows(values_NC: Tensor) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in values_NC.tolist())
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -115,9 +115,9 @@ def _draw_block(axes: Axes, lesson: Explanation) -> None:
             linewidths=0.8,
         )
     )
-    left, right, bottom, top = cube.bounds
-    middle, half = (left + right) / 2, max(right - left, MIN_SPAN) / 2
-    axes.set(xlim=(middle - half, middle + half), ylim=(bottom, top), aspect="equal")
+    block = axes.dataLim
+    middle, half = (block.x0 + block.x1) / 2, max(block.width, MIN_SPAN) / 2
+    axes.set(xlim=(middle - half, middle + half), ylim=block.intervaly, aspect="equal")
     names = lesson.sharing.axes
     floor = cube.num_positions
     labels = [
