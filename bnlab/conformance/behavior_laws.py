@@ -36,7 +36,7 @@ def _takes_inputs(subject: Subject) -> Verdict:
     if taken:
         subject.facts["takes"] = ", ".join(taken)
         for num_axes, shape in subject.shapes.items():
-            if num_axes in subject.refusals or (num_axes > 2 and len(set(shape)) == 1):
+            if num_axes > 2 and len(set(shape)) == 1:
                 return fails(f"it runs on {names[num_axes]} only if all axes have the same size: it confuses two axes")
         if refused:
             subject.facts["does not take"] = ", ".join(names[num_axes] for num_axes in sorted(subject.refusals))
@@ -80,10 +80,8 @@ def _deterministic(subject: Subject) -> Verdict:
 
 
 def _eval_neighbors(subject: Subject) -> Verdict:
-    only_if(
-        subject.claims.keeps_running_statistics or not subject.claims.mixes_samples,
-        "it mixes samples and keeps no running statistics: eval mode mixes them too",
-    )
+    never_mixes = subject.claims.keeps_running_statistics or not subject.claims.mixes_samples
+    only_if(never_mixes, "it mixes samples and keeps no running statistics: eval mode mixes them too")
     return _neighbors(subject, training=False)
 
 
@@ -237,8 +235,18 @@ BEHAVIOR_LAWS = (
     Law("input", "it takes (N, C) or (N, C, *S) and gives the same shape", "output", _takes_inputs),
     Law("declarations", "the declarations of its class are true", "behavior", _declarations),
     Law("invariances", "the output ignores shifts and scales as promised", "behavior", _invariances),
-    Law("neighbors in eval", "in eval mode samples do not depend on each other", "behavior", _eval_neighbors),
-    Law("neighbors in training", "nor in training mode, unless it mixes samples", "behavior", _training_neighbors),
+    Law(
+        "neighbors in eval",
+        "in eval mode samples do not depend on each other",
+        "behavior",
+        _eval_neighbors,
+    ),
+    Law(
+        "neighbors in training",
+        "nor in training mode, unless it mixes samples",
+        "behavior",
+        _training_neighbors,
+    ),
     Law("order", "the order of the samples does not matter", "behavior", _order),
     Law("affine", "weight and bias of a channel move that channel alone", "behavior", _affine_per_channel),
     Law(

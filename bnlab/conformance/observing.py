@@ -8,13 +8,14 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bnlab.conformance.affine import affine_of, repeated
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import random_input, small_input, small_shapes
 from bnlab.conformance.known_faults import PRECISE, Case, Explanation, Result, agrees, difference
 from bnlab.conformance.law_results import NotApplicableError, Verdict, fails
 from bnlab.conformance.running_fit import roles_of
 from bnlab.conformance.states import tensor_named
-from bnlab.conformance.subject import LayerError, Subject, affine_of, built, named_options, once, repeated
+from bnlab.conformance.subject import LayerError, Subject, built, named_options, once
 from bnlab.conformance.variants import CORRECT, FormulaInputs, Variant, output_of
 
 MEANS, VARIANCES = (0.5, -1.0, 2.0, 0.25), (0.25, 4.0, 2.25, 1.5625)

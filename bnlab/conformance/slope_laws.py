@@ -1,5 +1,7 @@
 """Laws of the gradient that need no formula: it is the slope of the output, and sums to 0 along each invariance."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -24,17 +26,11 @@ STEP_CLOSE = 1e-5
 third derivative and 1e-11 of the value."""
 
 
-def _finite_differences(subject: Subject) -> Verdict:
-    """Compare with central differences along random directions, for the input and all parameters at once."""
-    return _slopes(subject, training=True)
-
-
-def _eval_gradient(subject: Subject) -> Verdict:
-    """Do the same in eval mode, which is used for fine-tuning with frozen statistics."""
-    return _slopes(subject, training=False)
-
-
 def _slopes(subject: Subject, *, training: bool) -> Verdict:
+    """Compare with central differences along random directions, for the input and all parameters.
+
+    Eval mode counts too: it is used for fine-tuning with frozen statistics.
+    """
     only_if(
         not training or not _uses_running_statistics(subject),
         "its training output uses running statistics, which the gradient takes for constant",
@@ -139,9 +135,9 @@ SLOPE_LAWS = (
         "finite differences",
         "all gradients are those of the layer's own output",
         "gradient",
-        _finite_differences,
+        functools.partial(_slopes, training=True),
         (*_PRECISION, *_CAUSE),
     ),
-    Law("eval gradient", "the same in eval mode", "gradient", _eval_gradient, _PRECISION),
+    Law("eval gradient", "the same in eval mode", "gradient", functools.partial(_slopes, training=False), _PRECISION),
     Law("gradient sums", "along each invariance the gradient sums to 0", "gradient", _gradient_sums),
 )

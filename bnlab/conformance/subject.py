@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bnlab.conformance.affine import Affine, affine_of, set_parameters
 from bnlab.conformance.claims import Claims, claims_of
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import SPACES, general_shape, random_input, square_shape
@@ -26,11 +27,6 @@ CHANNELS = (4, 8, 16, 32, 12, 6, 24, 64)
 ENOUGH = 2
 """Stop after this many of `CHANNELS` for which the layer could be built. With the second, which is twice the first, a
 group has more than one channel."""
-
-SCALES = (1.5, 0.5, 2.0, -0.75)
-SHIFTS = (0.25, -1.0, 0.5, 2.0)
-"""Values that weight and bias are set to, repeated over the channels: all different, one negative, short to read."""
-
 
 Found = TypeVar("Found")
 
@@ -47,19 +43,6 @@ class LayerError(Exception):
         self.line = first_line(error)
         self.example = example
         super().__init__(self.line)
-
-
-@dataclass(frozen=True)
-class Affine:
-    """Names of a layer's scale and shift per channel; None where it has none."""
-
-    scale: str | None
-    shift: str | None
-
-    @property
-    def names(self) -> list[str]:
-        """The names of those that the layer has."""
-        return [name for name in (self.scale, self.shift) if name is not None]
 
 
 @dataclass
@@ -227,40 +210,6 @@ def _quietly(seed: int) -> Iterator[None]:
         yield
 
 
-def set_parameters(layer: nn.Module, num_channels: int) -> None:
-    """Set a layer's scale and shift to values that differ by channel, and change other parameters a little."""
-    affine = affine_of(layer, num_channels)
-    with torch.no_grad():
-        for name, parameter in layer.named_parameters():
-            if name in {affine.scale, affine.shift}:
-                values = repeated(SCALES if name == affine.scale else SHIFTS, parameter.numel())
-                parameter.copy_(values.view(parameter.shape))
-            elif parameter.requires_grad and parameter.numel() == num_channels:
-                parameter.add_(0.1)
-
-
-def repeated(values: tuple[float, ...], count: int) -> Tensor:
-    """Return ``count`` values: those given, then the same again, a little larger each time."""
-    index = torch.arange(count)
-    return torch.tensor(values).double()[index % len(values)] + 0.125 * (index // len(values))
-
-
-def affine_of(layer: nn.Module, num_channels: int) -> Affine:
-    """Return the names of scale and shift, found by their names, else by their initial values 1 and 0."""
-    candidates = {n: p for n, p in layer.named_parameters() if p.requires_grad and p.numel() == num_channels}
-    found = {
-        role: next((name for name in candidates if name.rpartition(".")[2] in names), None)
-        for role, names in _CALLED.items()
-    }
-    for role, start in (("scale", 1.0), ("shift", 0.0)):
-        unused = [n for n, p in candidates.items() if n not in found.values() and bool((p == start).all())]
-        found[role] = found[role] or next(iter(unused), None)
-    return Affine(**found)
-
-
-_CALLED = {"scale": {"weight", "gamma", "scale", "g", "gain"}, "shift": {"bias", "beta", "shift", "b"}}
-
-
 def first_line(error: Exception) -> str:
     """Return an exception's type and the first line of its message."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
@@ -269,9 +218,7 @@ def first_line(error: Exception) -> str:
 def _find_shapes(build: Build, claims: Claims, num_channels: int) -> Subject:
     shapes: dict[int, tuple[int, ...]] = {}
     refusals: dict[int, str] = {}
-    for num_axes in (*SPACES, *SPACES):
-        if num_axes in shapes:
-            continue
+    for num_axes in SPACES:
         tries = [general_shape(num_axes, num_channels)]
         takes_images = any(taken > 2 for taken in shapes)  # then the layer does not claim to accept what it refuses
         if claims.formula in {"batch", "group"} and not takes_images:  # it may confuse two axes
