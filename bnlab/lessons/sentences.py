@@ -1,6 +1,6 @@
 """The sentences of a lesson, with its numbers, for the terminal and for the figure."""
 
-import math
+from collections.abc import Sequence
 
 from bnlab.lessons.explanation import Explanation
 from bnlab.lessons.modes import MANY_BATCHES, RunningStatistic
@@ -29,11 +29,11 @@ def sharing_sentences(lesson: Explanation) -> list[str]:
             f"The output {place_of((0,) * len(lesson.shape), 'y')} is tied to {sharing.num_values} values, "
             "marked: they fall into no separate sets that share one statistic each."
         ]
-    reduced = [_reduced(axis) for axis in sharing.axes if axis.shared > 1]
+    spanned = [axis for axis in sharing.axes if axis.shared > 1]
+    reduced, shares = zip(*map(_reduced, spanned), strict=True)
     kept = [axis.letter for axis in sharing.axes if axis.shared == 1]
     said = [f"Averaged over {_listed(reduced)}." + (f" Kept apart: {_listed(kept)}." if kept else "")]
-    spanned = [axis for axis in sharing.axes if axis.shared > 1]
-    product = "·".join(_share_of(axis) for axis in spanned)
+    product = "·".join(shares)
     factors = f" = {'·'.join(str(axis.shared) for axis in spanned)}" if len(spanned) > 1 else ""
     per = [_one_per(axis) for axis in sharing.axes if axis.num_sets > 1]
     many = f"there are {sharing.num_statistics:,}, one per {_listed(per)}" if per else "there is only this one"
@@ -107,6 +107,9 @@ def terms_sentences(lesson: Explanation) -> list[str]:
     story = lesson.example.story
     if story is None:
         return []
+    stopped = [f"({1 + i}) {term.name}" for i, term in enumerate(story.terms) if term.stopped]
+    if stopped:
+        return [f"This layer's own gradient lacks {_listed(stopped)}: the statistic is detached, a constant to it."]
     said = [
         f"Their sum is autograd's dx: over all {lesson.example.num_values:,} values the largest difference is "
         f"{number(story.backward_gap)}."
@@ -114,15 +117,10 @@ def terms_sentences(lesson: Explanation) -> list[str]:
         else f"Their sum is not autograd's dx (off by up to {number(story.backward_gap)}): this layer's gradient is "
         "not that of its output."
     ]
-    stopped = [term for term in story.terms if term.stopped]
-    if stopped:
-        names = _listed([f"({1 + i}) {t.name}" for i, t in enumerate(story.terms) if t.stopped])
-        said = [f"This layer's own gradient lacks {names}: the statistic is detached, a constant to it."]
     taken = {term.name for term in story.terms}
-    if stopped:
-        return said
     if "mean" in taken:
-        said.append(f"dx sums to {number(_rounded(story.sum_dx))}: adding a constant to all these x changes nothing.")
+        total = 0.0 if abs(story.sum_dx) <= ROUNDING else story.sum_dx
+        said.append(f"dx sums to {number(total)}: adding a constant to all these x changes nothing.")
     stretching = "nor does stretching them" if "mean" in taken else "stretching these x changes nothing"
     if taken & {"spread", "scale"} and story.name not in {"scale", "absolute_deviation"}:
         said.append(f"dx · xhat sums to {number(story.sum_dx_xhat)}, 0 but for eps: {stretching}.")
@@ -219,25 +217,21 @@ def _alone(lesson: Explanation) -> list[str]:
     return [f"{said}.{itself}"]
 
 
-def _reduced(axis: Axis) -> str:
-    if axis.shared == axis.size:
-        return axis.letter
-    equal = axis.shared * axis.num_sets == axis.size
-    return f"{axis.letter} in {axis.num_sets} groups" + (f" of {axis.shared}" if equal else "")
-
-
-def _share_of(axis: Axis) -> str:
-    if axis.shared == axis.size:
-        return axis.letter
-    equal = axis.shared * axis.num_sets == axis.size
-    return f"{axis.letter}/{axis.num_sets}" if equal else f"{axis.shared} of {axis.letter}"
+def _reduced(axis: Axis) -> tuple[str, str]:
+    """Return how an axis is reduced, in words, and the share of it that one statistic sees."""
+    letter, shared, num_sets = axis.letter, axis.shared, axis.num_sets
+    if shared == axis.size:
+        return letter, letter
+    if shared * num_sets == axis.size:
+        return f"{letter} in {num_sets} groups of {shared}", f"{letter}/{num_sets}"
+    return f"{letter} in {num_sets} groups", f"{shared} of {letter}"
 
 
 def _one_per(axis: Axis) -> str:
     return axis.letter if axis.shared == 1 else f"group of {axis.letter}"
 
 
-def _listed(words: list[str]) -> str:
+def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -245,7 +239,3 @@ def _times(share: float) -> str:
     if share > 100:
         return f"{share:.0e} times"
     return f"{share:.0%} of" if share >= 0.01 else "less than 1% of"
-
-
-def _rounded(value: float) -> float:
-    return 0.0 if math.isclose(value, 0, abs_tol=ROUNDING) else value
