@@ -81,21 +81,19 @@ def _wrong_share(subject: Subject, name: str, move: Move) -> list[str]:
     momentum = _momentum(subject)
     if move.counts_the_start:
         return [_start_counted(name)]
+    if move.is_cumulative and momentum is not None:
+        return [f"{name} is the plain average of all batches, though momentum is {momentum:g}"]
     if move.is_cumulative:
-        return (
-            [] if momentum is None else [f"{name} is the plain average of all batches, though momentum is {momentum:g}"]
-        )
+        return []
     if not move.is_constant:
         shares = ", ".join(f"{share:.3g}" for share in move.taken)
         return [f"the share by which {name} moves changes from batch to batch: {shares}"]
-    if not move.adds_up:
-        if abs(move.taken[0] - 1) < NEAR and abs(move.kept[-1] + move.taken[-1] - 1) < NEAR:
-            return [f"the first batch replaces the starting value of {name}"]
-        if abs(move.kept[-1] - 1) < NEAR:
-            return [f"{name} only grows: the old value is kept whole, and {move.share:.4g} of the new one added"]
-        return [f"the shares of {name} do not add up to 1: {move.kept[-1]:.4g} old and {move.share:.4g} new"]
-    if abs(move.taken[0] - move.share) > NEAR:
+    if abs(move.taken[0] - move.share) > NEAR and abs(move.kept[-1] + move.share - 1) < NEAR:
         return [f"the first batch replaces the starting value of {name}"]
+    if not move.adds_up and abs(move.kept[-1] - 1) < NEAR:
+        return [f"{name} only grows: the old value is kept whole, and {move.share:.4g} of the new one added"]
+    if not move.adds_up:
+        return [f"the shares of {name} do not add up to 1: {move.kept[-1]:.4g} old and {move.share:.4g} new"]
     if momentum is None:
         return []
     shares_meant = (momentum, 1 - momentum)

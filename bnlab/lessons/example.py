@@ -177,7 +177,7 @@ def work_through(layer: nn.Module, x: Tensor, g: Tensor, sharing: Sharing) -> Ex
     inputs = x.clone().requires_grad_()
     y = run_layer(copy.deepcopy(layer), inputs)
     dx = gradient(y, inputs, g)
-    shares = sharing.partition and sharing.has_statistics
+    shares = sharing.num_statistics > 0
     mask = torch.zeros(x.shape, dtype=torch.bool)
     if shares:  # the first statistic starts at the first index of each axis
         mask[tuple(slice(axis.shared) for axis in sharing.axes)] = True

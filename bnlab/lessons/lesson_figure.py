@@ -143,7 +143,7 @@ def _draw_block(axes: Axes, lesson: Explanation) -> None:
 
 def _sharing(lesson: Explanation) -> list[Artist]:
     colored = "Blue: the values that share one statistic."
-    if not lesson.sharing.partition or not lesson.sharing.has_statistics:
+    if not lesson.sharing.num_statistics:
         colored = f"Blue: what {place_of((0,) * len(lesson.shape), 'y')} depends on."
     drawn = [said for said in drawing_sentences(lesson) if "drawn" in said]
     return [

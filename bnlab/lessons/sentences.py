@@ -49,7 +49,7 @@ def sharing_sentences(lesson: Explanation) -> list[str]:
 def drawing_sentences(lesson: Explanation) -> list[str]:
     """Say how to read a drawing of the axes."""
     axes, sharing = lesson.sharing.axes, lesson.sharing
-    said = ["Cells with one letter share a statistic."] if sharing.partition and sharing.has_statistics else []
+    said = ["Cells with one letter share a statistic."] if sharing.num_statistics else []
     if len(axes) > 2:
         sizes = " × ".join(str(axis.size) for axis in axes[2:])
         said.append(f"Each cell holds the {' × '.join(axis.letter for axis in axes[2:])} = {sizes} positions.")
@@ -98,7 +98,7 @@ def how_many(lesson: Explanation) -> str:
     example, sharing = lesson.example, lesson.sharing
     if len(example.values) == example.num_values:
         return ""
-    whose = "this statistic's" if sharing.partition and sharing.has_statistics else "the first channel's"
+    whose = "this statistic's" if sharing.num_statistics else "the first channel's"
     return f"{len(example.values)} of {whose} {example.num_values:,} values, evenly spaced."
 
 
@@ -205,7 +205,7 @@ def _alone(lesson: Explanation) -> list[str]:
     if alone.gap is not None and alone.gap < ROUNDING:
         return ["One sample alone gives what it gives in the batch: samples do not mix."]
     itself = ""
-    if sharing.partition and sharing.has_statistics and alone.num_values == 1 and lesson.example.story is not None:
+    if sharing.num_statistics and alone.num_values == 1 and lesson.example.story is not None:
         itself = " Each value would be its own mean: xhat = 0 and y = bias, whatever x is."
         if lesson.example.story.name != "standardize":
             itself = " Its statistic would see one value, itself."
