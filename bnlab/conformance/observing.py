@@ -80,19 +80,19 @@ def formula_inputs(subject: Subject, layer: nn.Module, x: Tensor) -> FormulaInpu
     )
     start = torch.zeros(num_channels).double(), torch.ones(num_channels).double()
     found = {"start": start}
-    running = running_of(subject, layer, num_channels)
+    running = _running_of(subject, layer)
     if running is not None:
         found |= {"running": running, "swapped": (running[1], running[0])}
     return FormulaInputs(x, weight, bias, eps_of(subject), _num_groups(subject), found)
 
 
-def running_of(subject: Subject, layer: nn.Module, num_channels: int) -> tuple[Tensor, Tensor] | None:
+def _running_of(subject: Subject, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
     """Return copies of a layer's running mean and variance (C,); None if it has none."""
     names = roles_of(subject)
     if names is None:
         return None
-    values = [tensor_named(layer, name).double().reshape(-1).clone() for name in names]
-    return (values[0], values[1]) if all(value.numel() == num_channels for value in values) else None
+    mean, var = (tensor_named(layer, name).double().reshape(-1).clone() for name in names)
+    return mean, var
 
 
 def observe_training(subject: Subject) -> list[Case]:
@@ -109,7 +109,7 @@ def observe_training(subject: Subject) -> list[Case]:
 
 def add_moved(subject: Subject, layer: nn.Module, given: FormulaInputs) -> None:
     """Add to a formula's inputs the running statistics of a layer, if it has them, after a training batch."""
-    moved = running_of(subject, layer, given.x.shape[1])
+    moved = _running_of(subject, layer)
     if moved is not None:
         given.statistics["moved"] = moved
 
@@ -123,7 +123,7 @@ def observe_eval(subject: Subject) -> list[Case]:
         if subject.claims.keeps_running_statistics:
             subject.run(layer, seen)
         is_tiny = float(x.abs().max()) < TINY * eps_of(subject) ** 0.5
-        set_running(subject, layer, x.shape[1], variance=eps_of(subject) if is_tiny else 1.0)
+        set_running(subject, layer, variance=eps_of(subject) if is_tiny else 1.0)
         layer.eval()
         given = formula_inputs(subject, layer, x)
         given.statistics["before"] = moments(seen)
@@ -131,21 +131,18 @@ def observe_eval(subject: Subject) -> list[Case]:
     return cases
 
 
-def set_running(subject: Subject, layer: nn.Module, num_channels: int, variance: float = 1.0) -> None:
+def set_running(subject: Subject, layer: nn.Module, variance: float = 1.0) -> None:
     """Set a layer's running mean and variance, if it has them, to values that no test batch has.
 
     Args:
         subject: The findings about this kind of layer, which name its buffers.
         layer: The layer whose buffers are set.
-        num_channels: The layer's number of channels C.
         variance: Scale of the values: the variances are about this, the means about its square root.
     """
-    if running_of(subject, layer, num_channels) is None:
-        return
     pairs = ((MEANS, variance**0.5), (VARIANCES, variance))
-    for name, (values, size) in zip(roles_of(subject) or (), pairs, strict=True):
+    for name, (values, size) in zip(roles_of(subject) or (), pairs, strict=False):
         tensor = tensor_named(layer, name)
-        tensor.copy_((size * repeated(values, num_channels)).view(tensor.shape))
+        tensor.copy_((size * repeated(values, tensor.numel())).view(tensor.shape))
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -217,7 +217,7 @@ def _ignored_in_training(subject: Subject) -> Verdict:
     _names_of(subject)
     x = small_input((2, subject.num_channels, *(2,) * (min(subject.shapes) - 2)))
     moved = subject.fresh()
-    set_running(subject, moved, subject.num_channels)
+    set_running(subject, moved)
     expected, actual = subject.output(x), subject.run(moved, x)
     if agrees(actual, expected, PRECISE):
         return HOLDS

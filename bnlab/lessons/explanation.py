@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from bnlab.docstrings import formula_of, read_docstring
 from bnlab.errors import ConfigError
 from bnlab.lessons.example import (
     SMALL_SHAPE,
@@ -21,7 +22,6 @@ from bnlab.lessons.example import (
 )
 from bnlab.lessons.modes import Modes, compare_modes
 from bnlab.lessons.sharing import MAX_ROWS, Sharing, find_sharing, run_layer
-from bnlab.lessons.words import Words, read_words
 from bnlab.norms.catalog import build_norm
 
 SHAPES = (SMALL_SHAPE, (8, 3), (2, 8, 2, 2), (2, 8, 4), (2, 8, 2, 2, 2))
@@ -33,6 +33,26 @@ MAX_NUMEL = 1 << 21
 
 SMALL_COLUMNS = 3
 """Inputs of up to this many channels are shown with all values, beside the outputs, in 80 columns."""
+
+
+SECTIONS = ("Axes", "Fails", "Source")
+
+
+@dataclass(frozen=True)
+class Words:
+    """The parts of a norm's docstring that a lesson shows.
+
+    Attributes:
+        class_name: Name of the layer's class.
+        summary: The first sentence; empty where the class has no docstring of its own.
+        formula: The lines of the first indented paragraph.
+        sections: Those of `SECTIONS` that the docstring has, each as one line of text.
+    """
+
+    class_name: str
+    summary: str
+    formula: tuple[str, ...]
+    sections: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,22 @@ def explain(norm: str, shape: tuple[int, ...] | None = None, options: Mapping[st
         modes=compare_modes(layer, x, g, sharing, example.story),
         transforms_weight=layer.weight_parametrization is not None,
     )
+
+
+def read_words(norm_class: type[nn.Module]) -> Words:
+    """Read a norm's docstring.
+
+    Args:
+        norm_class: A norm of bnlab or any other layer.
+
+    Example:
+        >>> from bnlab.norms.batch import BatchNorm
+        >>> read_words(BatchNorm).formula[-1]
+        'y_c = weight_c * (x - mean_c) / sqrt(var_c + eps) + bias_c'
+    """
+    said = read_docstring(norm_class.__doc__)
+    sections = {name: " ".join(said.sections[name].split()) for name in SECTIONS if said.sections.get(name)}
+    return Words(norm_class.__name__, said.summary, formula_of(said.about), sections)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
