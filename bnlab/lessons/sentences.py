@@ -40,7 +40,7 @@ def sharing_sentences(lesson: Explanation) -> list[str]:
     said.append(f"One statistic sees {product}{factors} = {sharing.num_values:,} values; {many}.")
     if not sharing.through_gradient:
         said.append(
-            "Not all of these values get a gradient through the statistic: it is detached, or hangs on few of "
+            "Not all of these values get a gradient through the statistic: it is detached, or depends on few of "
             "them, as a maximum does."
         )
     return said
@@ -126,7 +126,7 @@ def terms_sentences(lesson: Explanation) -> list[str]:
         said.append(f"dx · xhat sums to {number(story.sum_dx_xhat)}, 0 but for eps: {stretching}.")
     statistics = {"mean": "mean", "spread": "variance", "scale": "mean square"}
     losses = [f"without the {statistics[t.name]}'s term by {_times(t.share)} its length" for t in story.terms[1:]]
-    said.append(f"Were a statistic detached, dx would be off: {', '.join(losses)}.")
+    said.append(f"If a statistic were detached, dx would be off: {', '.join(losses)}.")
     if story.name == "standardize" and lesson.example.num_values == 2:
         said.append("Of two values xhat is -1 and 1, whatever they are: no gradient is left but for eps.")
     return said
@@ -180,7 +180,7 @@ def modes_sentences(lesson: Explanation) -> list[str]:
         if modes.left:
             said.append(f"After {MANY_BATCHES} batches {modes.left:.1%} of the start would be left in them.")
     if modes.random:
-        said.append("Training mode draws random numbers: those above are one draw's.")
+        said.append("Training mode draws random numbers: those above are of one draw.")
     return [*said, *_alone(lesson)]
 
 
@@ -191,8 +191,8 @@ def fine_print(lesson: Explanation) -> list[str]:
     if disguise is not None:
         said.append(
             f"weight = √(var + eps) = {number(disguise.weight)} and bias = mean = {number(disguise.bias)} give this "
-            f"batch back (|y - x| up to {number(disguise.batch_gap)}), but forward only and this batch only: fed 2x, "
-            f"the layer still answers x, off by up to {number(disguise.doubled_gap)}; and dx is not g, off by up to "
+            f"batch back (|y - x| up to {number(disguise.batch_gap)}), but forward only and this batch only: for 2x "
+            f"the layer still gives x, off by up to {number(disguise.doubled_gap)}; and dx is not g, off by up to "
             f"{number(disguise.gradient_gap)}."
         )
     if lesson.transforms_weight:
