@@ -314,6 +314,37 @@ def test_faults_of_a_backward_written_by_hand_are_found():
     assert set(report.failures) == {"input gradient", "parameter gradients", "finite differences", "gradient sums"}
 
 
+class DoubledBias(torch.autograd.Function):
+    """Adds the bias; its gradient is twice as large."""
+
+    @staticmethod
+    def forward(ctx, x, bias):  # noqa: ARG004
+        return x + faults.per_channel(bias, x)
+
+    @staticmethod
+    def backward(ctx, g):  # noqa: ARG004
+        return g, 2 * g.sum(faults.axes_of(g))
+
+
+class ShiftAlone(nn.Module):
+    """Has no scale, so that the bias's gradient cannot be compared with the weight's."""
+
+    def __init__(self, num_channels):
+        super().__init__()
+        self.eps, self.bias = 1e-5, nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x):
+        axes = faults.axes_of(x)
+        mean, var = x.mean(axes, keepdim=True), x.var(axes, correction=0, keepdim=True)
+        return DoubledBias.apply((x - mean) / (var + self.eps).sqrt(), self.bias)
+
+
+def test_a_wrong_gradient_of_a_shift_without_a_scale_is_found():
+    verdict = verdict_of(ShiftAlone, "parameter gradients")
+    assert verdict.status == "does not hold"
+    assert verdict.cause.startswith("no known cause explains it")
+
+
 def interleaved(x, num_groups, eps):
     num_samples, num_channels, *space = x.shape
     grouped = x.reshape(num_samples, num_channels // num_groups, num_groups, -1).transpose(1, 2)
