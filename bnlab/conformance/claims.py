@@ -1,13 +1,13 @@
 """What a layer promises: by its own declarations, or as a member of a family of norms."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import nn
 
 from bnlab.errors import ConfigError, did_you_mean
-from bnlab.norms.norm import DECLARATIONS, Formula, Invariance, Norm
+from bnlab.norms.norm import Formula, Invariance, Norm
 
 _ANY_CHANNEL: frozenset[Invariance] = frozenset({"channel_shift", "channel_scale"})
 _ANY_SAMPLE: frozenset[Invariance] = frozenset({"sample_shift", "sample_scale"})
@@ -73,12 +73,5 @@ def claims_of(layer: nn.Module, like: str | None, options: Mapping[str, Any]) ->
 
 
 def _declared(layer: nn.Module) -> Claims:
-    says = {name: getattr(layer, name, getattr(Norm, name)) for name in DECLARATIONS}
-    return Claims(
-        says["formula"],
-        says["keeps_running_statistics"],
-        says["mixes_samples"],
-        says["subtracts_mean"],
-        says["invariances"],
-        declared=True,
-    )
+    names = [field.name for field in fields(Claims) if field.name != "declared"]
+    return Claims(**{name: getattr(layer, name, getattr(Norm, name)) for name in names}, declared=True)

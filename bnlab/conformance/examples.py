@@ -20,10 +20,10 @@ class Example:
     """
 
     setting: str
-    shape: tuple[int, ...]
-    given: Any
-    came: Any
-    expected: Any
+    shape: tuple[int, ...] = ()
+    given: Any = None
+    came: Any = None
+    expected: Any = None
 
 
 MOST_VALUES = 24

@@ -7,25 +7,20 @@ from bnlab.conformance.known_faults import (
     IN_EVAL,
     IN_TRAINING,
     SINGLE,
-    WRONG_AXES,
     Case,
     Explanation,
     KnownFault,
     agrees,
     explain,
 )
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply
+from bnlab.conformance.law_results import HOLDS, Law, Verdict
 from bnlab.conformance.observing import correct_variant, observe_eval, observe_training, verdict_of
 from bnlab.conformance.subject import Subject
 from bnlab.conformance.variants import Variant, family_of
 
-OWN_FORMULA = "it has a formula of its own"
-
 
 def _training_output(subject: Subject) -> Verdict:
     correct = correct_variant(subject)
-    if correct is None:
-        return does_not_apply(OWN_FORMULA)
     cases = observe_training(subject)
     found = explain(cases, correct, IN_TRAINING)
     subject.findings["output"] = found
@@ -34,29 +29,18 @@ def _training_output(subject: Subject) -> Verdict:
 
 def _eval_output(subject: Subject) -> Verdict:
     correct = correct_variant(subject)
-    if correct is None:
-        return does_not_apply(OWN_FORMULA)
     faults: list[KnownFault] = IN_TRAINING
     if subject.claims.keeps_running_statistics:
         correct = replace(correct, source="running")
-        faults = [*IN_EVAL, *WRONG_AXES_OF_BATCH]
+        faults = IN_EVAL
     cases = observe_eval(subject)
     found = explain(cases, correct, faults)
     verdict = _verdict(subject, cases, correct, found, "eval mode")
-    if found is None and subject.claims.keeps_running_statistics and _is_as_in_training(subject, cases):
-        return replace(verdict, cause=f"eval mode gives the output of training mode: {BATCH_IN_EVAL.cause}")
+    if found is None and subject.claims.keeps_running_statistics:
+        pairs = zip(cases, observe_training(subject), strict=True)
+        if all(agrees(case.actual, trained.actual, SINGLE) for case, trained in pairs):
+            return replace(verdict, cause=f"eval mode gives the output of training mode: {BATCH_IN_EVAL.cause}")
     return verdict
-
-
-def _is_as_in_training(subject: Subject, cases: list[Case]) -> bool:
-    trained = [case.actual for case in observe_training(subject)]
-    return all(agrees(case.actual, actual, SINGLE) for case, actual in zip(cases, trained, strict=True))
-
-
-WRONG_AXES_OF_BATCH = [
-    KnownFault(f"eval mode uses statistics of the input at hand: {fault.cause}", {**fault.changes, "source": "batch"})
-    for fault in WRONG_AXES
-]
 
 
 def _verdict(subject: Subject, cases: list[Case], correct: Variant, found: Explanation | None, mode: str) -> Verdict:

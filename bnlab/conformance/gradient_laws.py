@@ -3,18 +3,21 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bnlab.conformance.affine import affine_of
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import small_input
-from bnlab.conformance.known_faults import HELD, PRECISE, SINGLE, Case, agrees, difference, explain
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
-from bnlab.conformance.observing import cause_of, correct_variant, example_of, formula_inputs, inputs_of, running_of
-from bnlab.conformance.subject import LayerError, Subject, affine_of
+from bnlab.conformance.known_faults import HELD, SINGLE, Case, Explanation, agrees, explain
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, only_if
+from bnlab.conformance.observing import add_moved, explanation_of_output, formula_inputs, inputs_of, verdict_of
+from bnlab.conformance.subject import LayerError, Subject, once
 from bnlab.conformance.variants import FormulaInputs, Variant, output_of
 
 
@@ -29,6 +32,8 @@ class Gradients:
     bias: Tensor | None
 
 
+UNEXPLAINED = "nothing explains the output; see finite differences"
+
 Alternative = Callable[[Variant, Gradients], Tensor]
 
 OF_INPUT: tuple[tuple[str, Alternative], ...] = (
@@ -36,191 +41,160 @@ OF_INPUT: tuple[tuple[str, Alternative], ...] = (
     ("the output's gradient is passed on to the input as it is", lambda _, seen: seen.g),
     (
         "the weight is missing in the input's gradient",
-        lambda variant, seen: _of_input(replace(variant, scale="none"), seen.given),
+        lambda variant, seen: _of("x", replace(variant, scale="none"), seen.given),
     ),
     (
         "the gradient through the variance has the factor 1/(m-1) of an unbiased variance, the output 1/m",
         lambda variant, seen: _with_unbiased_slope(variant, seen),
     ),
-    ("the input's gradient has the wrong sign", lambda variant, seen: -_of_input(variant, seen.given)),
+    ("the input's gradient has the wrong sign", lambda variant, seen: -_of("x", variant, seen.given)),
 )
 
-OF_WEIGHT: tuple[tuple[str, Alternative], ...] = (
-    ("the weight's gradient is missing", lambda variant, seen: torch.zeros_like(_of("weight", variant, seen.given))),
-    ("the weight's gradient is a mean, not a sum", lambda variant, seen: _of("weight", variant, seen.given) / _m(seen)),
+
+def _of_parameter(of: str) -> tuple[tuple[str, Alternative], ...]:
+    return (
+        (f"the {of}'s gradient is missing", lambda variant, seen: torch.zeros_like(_of(of, variant, seen.given))),
+        (f"the {of}'s gradient is a mean, not a sum", lambda variant, seen: _of(of, variant, seen.given) / _m(seen)),
+        (f"the {of}'s gradient has the wrong sign", lambda variant, seen: -_of(of, variant, seen.given)),
+    )
+
+
+OF_WEIGHT = (
+    *_of_parameter("weight"),
     (
         "the weight's gradient is taken with the input in place of the normalized input",
         lambda _, seen: _per_channel(seen.g * seen.given.x),
     ),
     ("the weight's gradient is that of the bias", lambda _, seen: _per_channel(seen.g)),
-    ("the weight's gradient has the wrong sign", lambda variant, seen: -_of("weight", variant, seen.given)),
 )
 
-OF_BIAS: tuple[tuple[str, Alternative], ...] = (
-    ("the bias's gradient is missing", lambda variant, seen: torch.zeros_like(_of("bias", variant, seen.given))),
-    ("the bias's gradient is a mean, not a sum", lambda variant, seen: _of("bias", variant, seen.given) / _m(seen)),
+OF_BIAS = (
+    *_of_parameter("bias"),
     ("the bias's gradient is that of the weight", lambda variant, seen: _of("weight", variant, seen.given)),
-    ("the bias's gradient has the wrong sign", lambda variant, seen: -_of("bias", variant, seen.given)),
 )
 
 
-def gradient_given(shape: Sequence[int]) -> Tensor:
+@functools.lru_cache(maxsize=32)  # every formula that is tried needs it again
+def gradient_given(shape: tuple[int, ...]) -> Tensor:
     """Return the gradient of the output: small numbers without a pattern that a norm could cancel."""
-    return torch.remainder(small_input(tuple(shape)).square() + 2 * small_input(tuple(shape)), 5) - 1.5
+    x = small_input(shape)
+    return torch.remainder(x.square() + 2 * x, 5) - 1.5
 
 
-def backward(subject: Subject, layer: nn.Module, x: Tensor, g: Tensor) -> dict[str, Tensor | None]:
-    """Return the gradients of sum(g * y) for the input ("x") and each parameter by name; None if none arrives.
+def backward(subject: Subject, layer: nn.Module, x: Tensor, g: Tensor) -> tuple[Tensor, dict[str, Tensor | None]]:
+    """Return the output y, and the gradients of sum(g * y) for the input ("x") and each parameter by name.
+
+    A gradient is None if none arrives.
 
     Raises:
         LayerError: The forward or the backward pass raised.
     """
     x = x.clone().requires_grad_()
     y = subject.run(layer, x)
-    names = {name: parameter for name, parameter in layer.named_parameters() if parameter.requires_grad}
+    leaves = {"x": x} | {name: leaf for name, leaf in layer.named_parameters() if leaf.requires_grad}
     if not y.requires_grad:
-        return {"x": None, **dict.fromkeys(names)}
+        return y, dict.fromkeys(leaves)
     try:
-        found = torch.autograd.grad((y * g.to(y.dtype)).sum(), [x, *names.values()], allow_unused=True)
+        found = torch.autograd.grad(y, list(leaves.values()), g.to(y.dtype), allow_unused=True)
     except Exception as error:
-        raise LayerError(error, Example("backward pass", tuple(x.shape), show(x), None, None)) from error
-    return dict(zip(["x", *names], found, strict=True))
+        setting = f"backward pass, {str(x.dtype).removeprefix('torch.')}"
+        raise LayerError(error, Example(setting, tuple(x.shape), show(x))) from error
+    return y.detach(), dict(zip(leaves, found, strict=True))
 
 
+def with_gradient(of: str, variant: Variant, given: FormulaInputs) -> tuple[Tensor, Tensor]:
+    """Return a formula's output, and the gradient of one of its inputs.
+
+    Args:
+        of: The input: "x", "weight" or "bias".
+        variant: The formula, correct or wrong.
+        given: The values to compute it from.
+    """
+    value = getattr(given, of)
+    leaf = (torch.ones(given.x.shape[1]).double() if value is None else value.clone()).requires_grad_()
+    changes: dict[str, Any] = {of: leaf}
+    y = output_of(variant, replace(given, **changes))
+    if not y.requires_grad:
+        return y, torch.zeros_like(leaf)
+    g = gradient_given(tuple(given.x.shape))
+    (slope,) = torch.autograd.grad(y, leaf, g, allow_unused=True, materialize_grads=True)
+    return y.detach(), slope
+
+
+def _of(of: str, variant: Variant, given: FormulaInputs) -> Tensor:
+    return with_gradient(of, variant, given)[1]
+
+
+@once
 def _observe(subject: Subject) -> list[Gradients]:
-    if "gradients" not in subject.findings:
-        seen = []
-        for x in inputs_of(subject):
-            layer = subject.fresh(x.shape[1])
-            given, g = formula_inputs(subject, layer, x), gradient_given(x.shape)
-            found = backward(subject, layer, x, g)
-            affine = affine_of(layer, x.shape[1])
-            moved = running_of(subject, layer, x.shape[1])
-            if moved is not None:
-                given.statistics["moved"] = moved
-            of = {role: None if name is None else found.get(name) for role, name in vars(affine).items()}
-            weight_C, bias_C = (None if v is None else v.reshape(-1).double() for v in (of["scale"], of["shift"]))
-            seen.append(Gradients(given, g, found["x"], weight_C, bias_C))
-        subject.findings["gradients"] = seen
-    gradients: list[Gradients] = subject.findings["gradients"]
-    return gradients
+    seen = []
+    for x in inputs_of(subject):
+        layer = subject.fresh(x.shape[1])
+        given, g = formula_inputs(subject, layer, x), gradient_given(tuple(x.shape))
+        _, found = backward(subject, layer, x, g)
+        add_moved(subject, layer, given)
+        affine = affine_of(layer, x.shape[1])
+        weight, bias = (None if name is None else found[name] for name in (affine.scale, affine.shift))
+        seen.append(Gradients(given, g, found["x"], weight, bias))
+    return seen
 
 
 def _input_gradient(subject: Subject) -> Verdict:
-    variant, refusal = _variant_of_output(subject)
-    if variant is None:
-        return does_not_apply(refusal)
-    seen = _observe(subject)
-    cases = [_case(one, _or_zero(one.x, one.given.x), variant, _of_input) for one in seen]
-    return _verdict(subject, cases, seen, variant, _of_input, OF_INPUT)
+    return _verdict(subject, "x", explanation_of_output(subject, UNEXPLAINED), OF_INPUT)
 
 
 def _parameter_gradients(subject: Subject) -> Verdict:
-    variant, refusal = _variant_of_output(subject)
-    if variant is None:
-        return does_not_apply(refusal)
-    seen = _observe(subject)
-    verdicts = []
-    if seen[0].given.weight is not None:
-        of_weight = _result_of("weight")
-        cases = [_case(one, _or_zero(one.weight, one.given.weight), variant, of_weight) for one in seen]
-        verdicts.append(_verdict(subject, cases, seen, variant, of_weight, OF_WEIGHT))
-    if seen[0].given.bias is not None:
-        of_bias = _result_of("bias")
-        cases = [_case(one, _or_zero(one.bias, one.given.bias), variant, of_bias) for one in seen]
-        verdicts.append(_verdict(subject, cases, seen, variant, of_bias, OF_BIAS))
-    if not verdicts:
-        return does_not_apply("it has no parameters per channel")
+    output = explanation_of_output(subject, UNEXPLAINED)
+    only_if(bool(subject.affine.names), "it has no parameters per channel")
+    verdicts = [
+        _verdict(subject, of, output, alternatives)
+        for of, name, alternatives in (
+            ("weight", subject.affine.scale, OF_WEIGHT),
+            ("bias", subject.affine.shift, OF_BIAS),
+        )
+        if name is not None
+    ]
     wrong = [verdict for verdict in verdicts if verdict.status != "holds"]
     if not wrong:
         return HOLDS
     return replace(wrong[0], cause="; and ".join(verdict.cause or "" for verdict in wrong))
 
 
-def _variant_of_output(subject: Subject) -> tuple[Variant | None, str]:
-    """Return the formula that explains the output, so that its faults are not reported twice; or why none does."""
-    if correct_variant(subject) is None:
-        return None, "it has a formula of its own"
-    found = subject.findings.get("output")
-    if found is None or found.only_where_it_fails:
-        return None, "nothing explains the output; see finite differences"
-    variant: Variant = found.variant
-    return variant, ""
-
-
-def _case(one: Gradients, actual: Tensor, variant: Variant, result: Callable[[Variant, FormulaInputs], Tensor]) -> Case:
-    """Return a case, with the size of the gradient at constant statistics, in which nothing cancels."""
-    scale = float(result(replace(variant, held="both"), one.given).abs().max())
-    return Case(one.given, actual, max(scale, float(one.g.abs().max())) if result is not _of_input else scale)
-
-
 def _verdict(
-    subject: Subject,
-    cases: list[Case],
-    seen: list[Gradients],
-    variant: Variant,
-    result: Callable[[Variant, FormulaInputs], Tensor],
-    alternatives: Sequence[tuple[str, Alternative]],
+    subject: Subject, of: str, output: Explanation, alternatives: Sequence[tuple[str, Alternative]]
 ) -> Verdict:
+    seen, variant, result = _observe(subject), output.variant, functools.partial(_of, of)
+    cases = [_case(one, of, variant) for one in seen]
     found = explain(cases, variant, HELD, result)
     if found is not None and not found.causes:
-        own = subject.findings["output"].causes
-        return (
-            Verdict("holds", "it is the gradient of the layer's own output, which is not the formula's")
-            if own
-            else HOLDS
-        )
-    pairs = [(case, result(variant, case.given)) for case in cases]
-    wrong = [(case, e) for case, e in pairs if not agrees(case.actual, e, PRECISE, case.scale)]
-    visible = [(case, e) for case, e in wrong if difference(case.actual, e) > 1e-3 * float(e.abs().max())]
-    case, expected = (visible or wrong)[0]
-    cause = cause_of(found, difference(case.actual, expected), tuple(case.given.x.shape))
-    for text, alternative in () if found is not None else alternatives:
-        if all(
-            agrees(case.actual, alternative(variant, one), SINGLE, case.scale)
-            for case, one in zip(cases, seen, strict=True)
-        ):
-            cause = text
+        own = "it is the gradient of the layer's own output, which is not the formula's"
+        return Verdict("holds", own) if output.causes else HOLDS
+    verdict = verdict_of(cases, variant, found, "training mode", result)
+    for cause, alternative in () if found is not None else alternatives:
+        pairs = zip(cases, seen, strict=True)
+        if all(agrees(case.actual, alternative(variant, one), SINGLE, case.scale) for case, one in pairs):
+            verdict = replace(verdict, cause=cause)
             break
-    subject.findings.setdefault("gradient cause", cause)
-    g = show(gradient_given(case.given.x.shape))
-    example = example_of(case.given, case.actual, expected, "training mode")
-    return fails(cause, "", replace(example, setting=f"{example.setting}, gradient of the output {g}"))
+    subject.findings.setdefault("gradient cause", verdict.cause)
+    assert verdict.example is not None
+    g = show(gradient_given(verdict.example.shape))
+    example = replace(verdict.example, setting=f"{verdict.example.setting}, gradient of the output {g}")
+    return replace(verdict, example=example)
 
 
-def _of_input(variant: Variant, given: FormulaInputs) -> Tensor:
-    x = given.x.clone().requires_grad_()
-    y = output_of(variant, replace(given, x=x))
-    g = gradient_given(x.shape)
-    if not y.requires_grad:
-        return torch.zeros_like(x)
-    return torch.autograd.grad((y * g).sum(), x)[0]
-
-
-def _of(parameter: str, variant: Variant, given: FormulaInputs) -> Tensor:
-    value = given.weight if parameter == "weight" else given.bias
-    if value is None:
-        raise ValueError(f"there is no {parameter}")
-    leaf = value.clone().requires_grad_()
-    y = output_of(variant, replace(given, weight=leaf) if parameter == "weight" else replace(given, bias=leaf))
-    if not y.requires_grad:
-        return torch.zeros_like(leaf)
-    return torch.autograd.grad((y * gradient_given(given.x.shape)).sum(), leaf)[0]
-
-
-def _result_of(parameter: str) -> Callable[[Variant, FormulaInputs], Tensor]:
-    return lambda variant, given: _of(parameter, variant, given)
+def _case(one: Gradients, of: str, variant: Variant) -> Case:
+    """Return a case, with the size of the gradient at constant statistics, in which nothing cancels."""
+    constant = _of(of, replace(variant, held="both"), one.given)
+    scale = float(constant.abs().max())
+    actual = getattr(one, of)
+    actual = torch.zeros_like(constant) if actual is None else actual.double().view_as(constant)
+    return Case(one.given, actual, scale if of == "x" else max(scale, float(one.g.abs().max())))
 
 
 def _with_unbiased_slope(variant: Variant, seen: Gradients) -> Tensor:
-    whole = _of_input(variant, seen.given)
-    without = _of_input(replace(variant, held="variance"), seen.given)
+    whole = _of("x", variant, seen.given)
+    without = _of("x", replace(variant, held="variance"), seen.given)
     return without + (whole - without) * (_m(seen) / max(_m(seen) - 1, 1))
-
-
-def _or_zero(value: Tensor | None, like: Tensor | None) -> Tensor:
-    assert like is not None
-    return torch.zeros_like(like) if value is None else value
 
 
 def _per_channel(values: Tensor) -> Tensor:

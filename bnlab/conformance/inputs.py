@@ -27,10 +27,19 @@ def random_input(shape: tuple[int, ...], seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(shape, generator=generator, dtype=torch.float64)
     for axis in (0, 1):
-        size = [-1 if at == axis else 1 for at in range(len(shape))]
-        steps = torch.arange(shape[axis], dtype=torch.float64).view(size)
+        steps = steps_along(axis, shape)
         x = x * (1 + 0.3 * steps) + 0.5 * torch.cos(steps + 1)
     return x
+
+
+def steps_along(axis: int, shape: tuple[int, ...]) -> Tensor:
+    """Return 0, 1, 2, ... along an axis of a shape, with as many axes."""
+    return along(axis, torch.arange(shape[axis], dtype=torch.float64), len(shape))
+
+
+def along(axis: int, values: Tensor, num_axes: int) -> Tensor:
+    """Return values along one of several axes; the others have size 1."""
+    return values.view([-1 if at == axis else 1 for at in range(num_axes)])
 
 
 def small_input(shape: tuple[int, ...]) -> Tensor:

@@ -4,6 +4,7 @@ A known fault changes fields of the correct formula. It explains a layer if the 
 in every case. Pairs and triples of faults are tried after single ones, so that a layer with several is explained too.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -19,6 +20,10 @@ PRECISE = 1e-9
 
 SINGLE = 3e-5
 """The same for a layer that computes in float32 even for float64 inputs: 250 roundings."""
+
+
+Result = Callable[[Variant, FormulaInputs], Tensor]
+"""Function that computes a quantity from a formula: its output, or a gradient of it."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +79,21 @@ class Case:
 
 
 def _over(axes: str) -> list[KnownFault]:
-    return [
-        KnownFault(f"{axes}: each position by itself, over the batch axis alone", {"over": "position"}),
-        KnownFault(f"{axes}: over all axes, channels included", {"over": "all"}),
-        KnownFault(f"{axes}: per sample and channel, as InstanceNorm's", {"over": "instance"}),
-        KnownFault(f"{axes}: per sample, as LayerNorm's", {"over": "sample"}),
-        KnownFault(f"{axes}: over the channels of each position", {"over": "pixel"}),
-        KnownFault(f"{axes}: the last axis is taken for the channels", {"over": "last", "along": "last"}),
-        KnownFault(f"{axes}: kept for the last axis, not for the channels", {"over": "last"}),
-        KnownFault(f"{axes}: over the last axis alone", {"over": "features"}),
-        KnownFault(f"{axes}: over the last axis alone, as torch.nn.LayerNorm", {"over": "features", "along": "last"}),
-        KnownFault(f"{axes}: per channel over the batch, as BatchNorm's", {"over": "channel"}),
-        KnownFault(f"{axes}: per group, as GroupNorm's", {"over": "group"}),
-        KnownFault(f"{axes}: the groups are channels c, c+G, c+2G, not neighbors", {"over": "interleaved"}),
-    ]
+    wrong: dict[str, dict[str, Any]] = {
+        "each position by itself, over the batch axis alone": {"over": "position"},
+        "over all axes, channels included": {"over": "all"},
+        "per sample and channel, as InstanceNorm's": {"over": "instance"},
+        "per sample, as LayerNorm's": {"over": "sample"},
+        "over the channels of each position": {"over": "pixel"},
+        "the last axis is taken for the channels": {"over": "last", "along": "last"},
+        "kept for the last axis, not for the channels": {"over": "last"},
+        "over the last axis alone": {"over": "features"},
+        "over the last axis alone, as torch.nn.LayerNorm": {"over": "features", "along": "last"},
+        "per channel over the batch, as BatchNorm's": {"over": "channel"},
+        "per group, as GroupNorm's": {"over": "group"},
+        "the groups are channels c, c+G, c+2G, not neighbors": {"over": "interleaved"},
+    }
+    return [KnownFault(f"{axes}: {where}", {**changes, "source": "batch"}) for where, changes in wrong.items()]
 
 
 WRONG_AXES = _over("the statistics are taken over the wrong axes")
@@ -165,6 +171,7 @@ IN_EVAL = [
     *ROOT[1:],
     *EPS,
     *AFFINE,
+    *_over("eval mode uses statistics of the input at hand: the statistics are taken over the wrong axes"),
 ]
 
 HELD = [
@@ -183,11 +190,9 @@ def agrees(actual: Tensor, expected: Tensor, precision: float, scale: float = 0.
         precision: Largest difference allowed, as a share of the largest expected value.
         scale: A size to use in place of the largest expected value if it is larger.
     """
-    if actual.shape != expected.shape or not bool(torch.isfinite(actual).all() and torch.isfinite(expected).all()):
-        return False
     if expected.numel():
         scale = max(scale, expected.abs().max().item())
-    return difference(actual, expected) <= precision * scale + 1e-300
+    return scale < math.inf and difference(actual, expected) <= precision * scale + 1e-300
 
 
 def difference(actual: Tensor, expected: Tensor) -> float:
@@ -200,10 +205,7 @@ def difference(actual: Tensor, expected: Tensor) -> float:
 
 
 def explain(
-    cases: Sequence[Case],
-    correct: Variant,
-    faults: Sequence[KnownFault],
-    result: Callable[[Variant, FormulaInputs], Tensor] = output_of,
+    cases: Sequence[Case], correct: Variant, faults: Sequence[KnownFault], result: Result = output_of
 ) -> Explanation | None:
     """Return the formula that gives the layer's result in every case: the correct one, or one with up to three faults.
 
@@ -246,10 +248,7 @@ def _together(correct: Variant, faults: Sequence[KnownFault], count: int) -> Ite
 
 
 def _first(
-    cases: Sequence[Case],
-    candidates: Iterable[tuple[Variant, tuple[str, ...]]],
-    precision: float,
-    result: Callable[[Variant, FormulaInputs], Tensor],
+    cases: Sequence[Case], candidates: Iterable[tuple[Variant, tuple[str, ...]]], precision: float, result: Result
 ) -> Explanation | None:
     for variant, causes in candidates:  # the last case is the largest and excludes most candidates
         if all(_gives(variant, case, precision, result) for case in reversed(cases)):
@@ -257,16 +256,11 @@ def _first(
     return None
 
 
-def _gives(variant: Variant, case: Case, precision: float, result: Callable[[Variant, FormulaInputs], Tensor]) -> bool:
+def _gives(variant: Variant, case: Case, precision: float, result: Result) -> bool:
     try:
         expected = result(variant, case.given)
     except ValueError:
         return False
-    if case.actual.shape != expected.shape:
-        return False
-    finite = torch.isfinite(expected)
-    if not torch.equal(finite, torch.isfinite(case.actual)):
-        return False
-    return agrees(
-        case.actual[finite], expected[finite], precision, case.scale
-    )  # the root of a negative number explains a NaN
+    finite = torch.isfinite(expected)  # the root of a negative number explains a NaN
+    same = torch.equal(finite, torch.isfinite(case.actual))
+    return same and agrees(case.actual[finite], expected[finite], precision, case.scale)

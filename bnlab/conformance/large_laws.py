@@ -3,6 +3,8 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
+import bisect
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,11 +12,11 @@ import torch
 from torch import Tensor
 
 from bnlab.conformance.examples import Example
-from bnlab.conformance.gradient_laws import gradient_given
-from bnlab.conformance.inputs import general_shape
-from bnlab.conformance.known_faults import HELD, IN_TRAINING, Explanation, agrees, difference
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
-from bnlab.conformance.observing import can_be_built, correct_variant, formula_inputs, running_of
+from bnlab.conformance.gradient_laws import backward, gradient_given, with_gradient
+from bnlab.conformance.inputs import general_shape, steps_along
+from bnlab.conformance.known_faults import HELD, IN_TRAINING, agrees, difference
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails
+from bnlab.conformance.observing import add_moved, can_be_built, explanation_of_output, formula_inputs, moments
 from bnlab.conformance.subject import LayerError, Subject
 from bnlab.conformance.variants import FormulaInputs, Variant, output_of
 
@@ -22,9 +24,14 @@ LARGE_CLOSE = 1e-4
 """Largest error allowed, as a share of the largest value. Sums of 10^4 float32 values err by about 1e-6, sums that miss
 a part of the batch by 1e-2."""
 
-SPACES: Mapping[int, tuple[int, ...]] = {2: (), 3: (324,), 4: (18, 18), 5: (3, 9, 12)}
-NUM_SAMPLES: Mapping[int, int] = {2: 1100, 3: 70, 4: 70, 5: 70}
-CHANNELS: Mapping[int, tuple[int, ...]] = {2: (520, 512, 40, 32), 3: (24, 32), 4: (24, 32), 5: (24, 32)}
+SIZES: Mapping[int, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
+    2: (1100, (520, 512, 40, 32), ()),
+    3: (70, (24, 32), (324,)),
+    4: (70, (24, 32), (18, 18)),
+    5: (70, (24, 32), (3, 9, 12)),
+}
+"""Number of axes -> the smallest number of samples, numbers of channels to try, sizes of the spatial axes."""
+
 MANY_VALUES = 1 << 19
 """Large inputs have more values than this. bnlab's layers work on pieces of 2^18 values: of three pieces, a wrong start
 of the third shows too."""
@@ -34,11 +41,40 @@ PIECES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
+class _Attempt:
+    """A layer in training mode and float32 beside the formula of its output on small inputs, for one kind of input."""
+
+    subject: Subject
+    variant: Variant
+    channels_last: bool
+
+    def results(self, shape: tuple[int, ...]) -> "_Results":
+        """Return the results for an input of a shape.
+
+        Raises:
+            LayerError: The forward or the backward pass raised.
+        """
+        layer = self.subject.fresh(shape[1], torch.float32)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        x, g = (values.contiguous(memory_format=layout) for values in (large_input(shape), gradient_given(shape)))
+        given = formula_inputs(self.subject, layer, x.double().contiguous())
+        y, found = backward(self.subject, layer, x, g)
+        add_moved(self.subject, layer, given)
+        output, slope = with_gradient("x", self.variant, given)
+        actual, expected, scales = {"output": y}, {"output": output}, {"output": 0.0}
+        if "gradient cause" not in self.subject.findings:  # else it is wrong on small inputs too
+            constant = with_gradient("x", replace(self.variant, held="both"), given)[1]
+            actual["input gradient"] = torch.zeros_like(x) if found["x"] is None else found["x"]
+            expected["input gradient"] = slope
+            scales["input gradient"] = float(constant.abs().max())
+        return _Results(given, actual, expected, scales)
+
+
+@dataclass(frozen=True)
 class _Results:
     """A layer's results for one large input, and the correct ones."""
 
     given: FormulaInputs
-    g: Tensor
     actual: dict[str, Tensor]
     expected: dict[str, Tensor]
     scales: dict[str, float]
@@ -46,23 +82,20 @@ class _Results:
     @property
     def wrong(self) -> list[str]:
         """Those of "output" and "input gradient" that are wrong."""
-        return [
-            what
-            for what, actual in self.actual.items()
-            if not agrees(actual, self.expected[what], LARGE_CLOSE, self.scales[what])
-        ]
+        return [what for what, expected in self.expected.items() if not self.gives(what, expected)]
+
+    def gives(self, what: str, expected: Tensor) -> bool:
+        """Return whether the layer's result is this one."""
+        return agrees(self.actual[what], expected, LARGE_CLOSE, self.scales[what])
 
 
 def _large_input(subject: Subject) -> Verdict:
-    if correct_variant(subject) is None:
-        return does_not_apply("it has a formula of its own")
-    found: Explanation | None = subject.findings.get("output")
-    if found is None or found.only_where_it_fails:
-        return does_not_apply("nothing explains the output of small inputs")
+    found = explanation_of_output(subject, "nothing explains the output of small inputs")
     for shape, channels_last in _inputs(subject):
-        results = _results_for(subject, found.variant, shape, channels_last=channels_last)
+        attempt = _Attempt(subject, found.variant, channels_last)
+        results = attempt.results(shape)
         if results.wrong:
-            return _verdict(subject, found.variant, results, channels_last=channels_last)
+            return _verdict(attempt, results)
     return HOLDS
 
 
@@ -71,116 +104,71 @@ def _inputs(subject: Subject) -> Iterator[tuple[tuple[int, ...], bool]]:
     for num_axes, shape in subject.shapes.items():
         if num_axes > 2 and len(set(shape)) == 1:
             continue  # the law "input" reports this fault
-        suiting = (c for c in CHANNELS[num_axes] if can_be_built(subject, c))
-        num_channels = next(suiting, subject.num_channels)
-        values_per_sample = num_channels * torch.Size(SPACES[num_axes]).numel()
-        num_samples = max(NUM_SAMPLES[num_axes], MANY_VALUES // values_per_sample + 1)
-        large = (num_samples, num_channels, *SPACES[num_axes])
-        yield large, False
-        if num_axes == 4:
-            yield large, True
+        num_samples, channels, space = SIZES[num_axes]
+        num_channels = next((c for c in channels if can_be_built(subject, c)), subject.num_channels)
+        num_samples = max(num_samples, MANY_VALUES // (num_channels * math.prod(space)) + 1)
+        for channels_last in (False, True) if num_axes == 4 else (False,):
+            yield (num_samples, num_channels, *space), channels_last
 
 
 def large_input(shape: tuple[int, ...]) -> Tensor:
     """Return float32 values; each channel and each sample has its own mean and scale, all of similar size."""
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     for axis in (0, 1):
-        steps = torch.arange(shape[axis]).view([-1 if at == axis else 1 for at in range(len(shape))])
+        steps = steps_along(axis, shape).float()
         x = x * (1.25 + 0.75 * torch.cos(steps)) + 0.5 * torch.sin(steps + 1)
     return x
 
 
-def _results_for(subject: Subject, variant: Variant, shape: tuple[int, ...], *, channels_last: bool) -> _Results:
-    """Return a layer's results in training mode and float32, and those of the formula in float64.
-
-    Raises:
-        LayerError: The forward or the backward pass raised.
-    """
-    layer = subject.fresh(shape[1], torch.float32)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    x, g = (values.float().contiguous(memory_format=layout) for values in (large_input(shape), gradient_given(shape)))
-    given = formula_inputs(subject, layer, x.double().contiguous())
-    leaf = x.clone().requires_grad_()
-    y = subject.run(layer, leaf)
-    actual = {"output": y.detach()}
-    moved = running_of(subject, layer, shape[1])
-    if moved is not None:
-        given.statistics["moved"] = moved
-    if "gradient cause" not in subject.findings:  # else it is wrong on small inputs too
-        actual["input gradient"] = _slope(y, leaf, g)
-    expected = _expected(variant, given, g)
-    held = _expected(replace(variant, held="both"), given, g)["input gradient"]
-    return _Results(given, g, actual, expected, {"output": 0.0, "input gradient": float(held.abs().max())})
-
-
-def _slope(y: Tensor, x: Tensor, g: Tensor) -> Tensor:
-    if not y.requires_grad:
-        return torch.zeros_like(x)
-    try:
-        (found,) = torch.autograd.grad(y, x, g.to(y.dtype), allow_unused=True, materialize_grads=True)
-    except Exception as error:
-        raise LayerError(error, Example("backward pass, float32", tuple(x.shape), None, None, None)) from error
-    return found
-
-
-def _expected(variant: Variant, given: FormulaInputs, g: Tensor) -> dict[str, Tensor]:
-    x = given.x.clone().requires_grad_()
-    y = output_of(variant, replace(given, x=x))
-    return {"output": y.detach(), "input gradient": _slope(y, x, g)}
-
-
-def _verdict(subject: Subject, variant: Variant, results: _Results, *, channels_last: bool) -> Verdict:
-    what = results.wrong[0]
-    smallest = _smallest(subject, variant, tuple(results.given.x.shape), what, channels_last=channels_last)
+def _verdict(attempt: _Attempt, results: _Results) -> Verdict:
+    what, shape = results.wrong[0], tuple(results.given.x.shape)
     gap = difference(results.actual[what], results.expected[what])
-    layout = ", in channels_last" if channels_last else ""
+    layout, default = (" in channels_last", ", and in the default layout") if attempt.channels_last else ("", "")
+    smallest = _smallest(attempt, shape, what)
     setting = (
-        f"training mode, float32{layout}: the smallest such input that was found; on one of shape "
-        f"{tuple(results.given.x.shape)} the largest error of the {what} is {gap:.2g}"
+        f"training mode, float32{layout and ','}{layout}: the smallest such input that was found; on one of shape "
+        f"{shape} the largest error of the {what} is {gap:.2g}"
     )
-    cause = f"the {what} is right on small inputs{', and in the default layout' if channels_last else ''}; "
-    cause += f"on large ones{' in channels_last' if channels_last else ''} {_cause(subject, variant, results, what)}"
-    return fails(f"{cause}{_grown(subject, smallest)}", "", Example(setting, smallest, None, None, None))
+    cause = f"the {what} is right on small inputs{default}; on large ones{layout} {_cause(attempt, results, what)}"
+    return fails(f"{cause}{_grown(attempt.subject, smallest)}", Example(setting, smallest))
 
 
-def _cause(subject: Subject, variant: Variant, results: _Results, what: str) -> str:
+def _cause(attempt: _Attempt, results: _Results, what: str) -> str:
     """Return a known fault, a wrong use of pieces of the batch, or the channels or samples that are wrong."""
-    faults = IN_TRAINING if what == "output" else HELD
-    candidates = [(fault.cause, replace(variant, **fault.changes), results.given) for fault in faults]
-    if subject.claims.formula == "batch" and what == "output":
-        candidates += _of_pieces(variant, results.given)
-    for cause, turned, given in candidates:
+    is_output = what == "output"
+    candidates = [
+        (fault.cause, replace(attempt.variant, **fault.changes), results.given)
+        for fault in (IN_TRAINING if is_output else HELD)
+    ]
+    if attempt.subject.claims.formula == "batch" and is_output:
+        candidates += _of_pieces(attempt.variant, results.given)
+    for cause, variant, given in candidates:
         try:
-            result = output_of(turned, given) if what == "output" else _expected(turned, given, results.g)[what]
+            result = output_of(variant, given) if is_output else with_gradient("x", variant, given)[1]
         except ValueError:
             continue
-        if agrees(results.actual[what], result, LARGE_CLOSE, results.scales[what]):
+        if results.gives(what, result):
             return cause
     return _place(results, what)
 
 
 def _of_pieces(variant: Variant, given: FormulaInputs) -> Iterator[tuple[str, Variant, FormulaInputs]]:
     """Yield faults of layers that compute statistics piece by piece: a cause, the formula and its statistics."""
-    x, axes = given.x, [axis for axis in range(given.x.dim()) if axis != 1]
-    by_buffer = replace(variant, source="before")
+    x, by_buffer = given.x, replace(variant, source="before")
     for size in (size for size in PIECES if size < len(x)):
         pieces = torch.split(x, size)
         shares = torch.tensor([len(piece) / len(x) for piece in pieces]).double()
-        spread = (shares[:, None] * torch.stack([piece.var(axes, correction=0) for piece in pieces])).sum(0)
+        spread = shares @ torch.stack([moments(piece)[1] for piece in pieces])
         choices = {
-            f"the statistics are those of the first {size} samples alone": _moments(x[:size], axes),
-            f"the statistics are those of the last piece of {size} samples alone": _moments(pieces[-1], axes),
+            f"the statistics are those of the first {size} samples alone": moments(x[:size]),
+            f"the statistics are those of the last piece of {size} samples alone": moments(pieces[-1]),
             f"the variances of pieces of {size} samples are averaged, and the spread of their means is left out": (
-                x.mean(axes),
+                moments(x)[0],
                 spread,
             ),
         }
-        for cause, moments in choices.items():
-            yield cause, by_buffer, replace(given, statistics={"before": moments})
-
-
-def _moments(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
-    return x.mean(axes), x.var(axes, correction=0)
+        for cause, statistics in choices.items():
+            yield cause, by_buffer, replace(given, statistics={"before": statistics})
 
 
 def _place(results: _Results, what: str) -> str:
@@ -195,31 +183,20 @@ def _place(results: _Results, what: str) -> str:
     return "no known cause explains it"
 
 
-def _smallest(
-    subject: Subject, variant: Variant, shape: tuple[int, ...], what: str, *, channels_last: bool
-) -> tuple[int, ...]:
+def _smallest(attempt: _Attempt, shape: tuple[int, ...], what: str) -> tuple[int, ...]:
     """Return the smallest shape on which the result is still wrong: axis by axis, and not below that of other laws."""
-    seen = general_shape(len(shape), subject.num_channels)
-    for axis in range(len(shape)):
-        low, high = min(seen[axis], shape[axis]), shape[axis]
-        while low < high:
-            middle = (low + high) // 2
-            tried = (*shape[:axis], middle, *shape[axis + 1 :])
-            if _is_wrong(subject, variant, tried, what, channels_last=channels_last):
-                high = middle
-            else:
-                low = middle + 1
-        shape = (*shape[:axis], high, *shape[axis + 1 :])
+
+    def is_wrong(tried: tuple[int, ...]) -> bool:
+        try:
+            return what in attempt.results(tried).wrong
+        except (LayerError, ValueError):
+            return False
+
+    seen = general_shape(len(shape), attempt.subject.num_channels)
+    for axis, size in enumerate(shape):
+        smaller = [(*shape[:axis], middle, *shape[axis + 1 :]) for middle in range(min(seen[axis], size), size)]
+        shape = [*smaller, shape][bisect.bisect_left(smaller, True, key=is_wrong)]
     return shape
-
-
-def _is_wrong(subject: Subject, variant: Variant, shape: tuple[int, ...], what: str, *, channels_last: bool) -> bool:
-    if not can_be_built(subject, shape[1]):
-        return False
-    try:
-        return what in _results_for(subject, variant, shape, channels_last=channels_last).wrong
-    except (LayerError, ValueError):
-        return False
 
 
 def _grown(subject: Subject, smallest: tuple[int, ...]) -> str:

@@ -1,8 +1,8 @@
 """Laws and verdicts: plain values, which can be printed, written as JSON and compared."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bnlab.conformance.examples import Example
@@ -32,6 +32,10 @@ class Verdict:
 HOLDS = Verdict("holds")
 
 
+class NotApplicableError(Exception):
+    """A law does not apply to the layer, for the reason that the message states."""
+
+
 @dataclass(frozen=True)
 class Law:
     """One law that a layer is tested against.
@@ -40,7 +44,7 @@ class Law:
         name: Two or three words, unique among all laws; the key of the verdict in a report.
         says: The law as one line of text.
         topic: The column of the catalog's table that shows the law's mark.
-        judge: Returns the verdict on a layer, "does not apply" included.
+        judge: Returns the verdict on a layer; raises `NotApplicableError` or `LayerError` where there is none.
         relies_on: The laws whose findings `judge` reads, by name. They must be judged before this law. All laws also
             rely on the law "input", which need not be listed.
     """
@@ -77,37 +81,37 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; numbers that are not finite become text."""
         laws = [
-            {
-                "law": name,
-                "status": verdict.status,
-                "reason": verdict.reason or None,
-                "cause": verdict.cause,
-                "example": None if verdict.example is None else dict(vars(verdict.example)),
-            }
+            {"law": name, **asdict(verdict), "reason": verdict.reason or None}
             for name, verdict in self.verdicts.items()
         ]
         return {
             "layer": self.layer,
             "like": self.like,
             "holds": not self.failures,
-            "laws": _finite(laws),
+            "laws": json.loads(json.dumps(laws), parse_constant=lambda name: str(float(name))),
             "facts": self.facts,
         }
 
 
-def fails(cause: str, reason: str = "", example: Example | None = None) -> Verdict:
+def fails(cause: str, example: Example | None = None) -> Verdict:
     """Return the verdict that a law does not hold."""
-    return Verdict("does not hold", reason, cause, example)
+    return Verdict("does not hold", "", cause, example)
 
 
-def does_not_apply(reason: str) -> Verdict:
-    """Return the verdict that a law does not apply."""
-    return Verdict("does not apply", reason)
+def fails_if(causes: Sequence[str]) -> Verdict:
+    """Return the verdict that a law does not hold, for all of these causes; without a cause it holds."""
+    return fails("; and ".join(causes)) if causes else HOLDS
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+def only_if(condition: bool, otherwise: str) -> None:
+    """End the test of a law that does not apply to the layer.
+
+    Args:
+        condition: Whether the law applies.
+        otherwise: The reason why it does not apply, if so.
+
+    Raises:
+        NotApplicableError: The condition is false.
+    """
+    if not condition:
+        raise NotApplicableError(otherwise)

@@ -7,7 +7,7 @@ from bnlab.conformance.behavior_laws import BEHAVIOR_LAWS
 from bnlab.conformance.formula_laws import FORMULA_LAWS
 from bnlab.conformance.gradient_laws import GRADIENT_LAWS
 from bnlab.conformance.large_laws import LARGE_LAWS
-from bnlab.conformance.law_results import Law, Report, Verdict, does_not_apply, fails
+from bnlab.conformance.law_results import Law, NotApplicableError, Report, Verdict, fails
 from bnlab.conformance.layer_building import Build, builder
 from bnlab.conformance.number_laws import NUMBER_LAWS
 from bnlab.conformance.observing import eps_of
@@ -68,11 +68,13 @@ def check(build: Build, name: str, like: str | None = None, only: Collection[str
     first, *others = LAWS if only is None else [LAWS[0], *_with_what_they_rely_on(only)]
     subject = open_subject(build, like)
     verdicts = {first.name: _judge(first, subject)}
-    runs = bool(subject.shapes) and _gives_numbers(subject)
-    skipped = does_not_apply("it gives no numbers" if subject.shapes else "it takes no input")
+    runs = subject.findings.get("gives numbers", False)
+    skipped = Verdict("does not apply", "it gives no numbers" if subject.shapes else "it takes no input")
     verdicts |= {law.name: _judge(law, subject) if runs else skipped for law in others}
     if runs:
-        _add_facts(subject)
+        subject.facts["affine"] = ", ".join(subject.affine.names) or "none"
+        if subject.claims.formula is not None:
+            eps_of(subject)  # adds it to the facts, if no law has asked for it
     return Report(name, subject.claims.formula, verdicts, subject.facts)
 
 
@@ -82,35 +84,21 @@ def _with_what_they_rely_on(names: Collection[str]) -> list[Law]:
     Raises:
         ConfigError: A name is not that of a law.
     """
-    known = {law.name: law for law in LAWS}
-    wanted: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
+    known = [law.name for law in LAWS]
+    for name in names:
         if name not in known:
             raise ConfigError(f"there is no law '{name}'. {did_you_mean(name, known)}")
-        if name not in wanted:
-            wanted.add(name)
-            waiting += known[name].relies_on
+    wanted = set(names)
+    for law in reversed(LAWS):  # a law relies on laws before it
+        if law.name in wanted:
+            wanted.update(law.relies_on)
     return [law for law in LAWS[1:] if law.name in wanted]
-
-
-def _gives_numbers(subject: Subject) -> bool:
-    try:
-        return subject.gives_numbers
-    except LayerError:
-        return False
 
 
 def _judge(law: Law, subject: Subject) -> Verdict:
     try:
         return law.judge(subject)
     except LayerError as crash:
-        return fails(f"it crashes: {crash.line}", "", crash.example)
-
-
-def _add_facts(subject: Subject) -> None:
-    names = [name for name in vars(subject.affine).values() if name is not None]
-    subject.facts["affine"] = ", ".join(names) or "none"
-    if subject.claims.formula is not None:
-        eps_of(subject)
+        return fails(f"it crashes: {crash.line}", crash.example)
+    except NotApplicableError as reason:
+        return Verdict("does not apply", str(reason))

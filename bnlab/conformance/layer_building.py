@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -47,39 +48,33 @@ def builder(name: str, options: Mapping[str, Any]) -> Build:
     if missing:
         words = " ".join(f"norm.{key}=<value>" for key in missing)
         raise ConfigError(f"{name} needs more than the number of channels. Add {words} to the command.")
-    if parameters[channels].kind in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}:
-        return lambda num_channels: norm_class(num_channels, **options)
-    return functools.partial(_build, norm_class, channels, dict(options))
+    by_place = parameters[channels].kind in {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}
+    return _Builder(norm_class, None if by_place else channels, dict(options))
 
 
 def options_of_constructor(build: Build) -> dict[str, Any]:
     """Return the constructor's options with the values that a build uses: those given, else the defaults."""
-    call = build
-    given: dict[str, Any] = {}
-    while isinstance(call, functools.partial):
-        given = {**call.keywords, **given}
-        if call.func is _build:
-            given = {**call.args[2], **given}
-            call = call.args[0]
-        else:
-            call = call.func
-    try:
-        parameters = inspect.signature(call).parameters
-    except (TypeError, ValueError):
-        return given
-    defaults = {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}
-    return {**defaults, **given}
+    call, given = (build.norm_class, build.options) if isinstance(build, _Builder) else (build, {})
+    parameters = inspect.signature(call).parameters
+    return {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty} | given
 
 
-def with_option(build: Build, key: str, value: object) -> Build | None:
-    """Return a function that builds the same layer with one option changed; None if there is no such option."""
-    if key not in options_of_constructor(build):
-        return None
-    if isinstance(build, functools.partial) and build.func is _build:
-        norm_class, channels, options = build.args
-        return functools.partial(_build, norm_class, channels, {**options, key: value})
+def with_option(build: Build, key: str, value: object) -> Build:
+    """Return a function that builds the same layer with one option of its constructor changed."""
+    if isinstance(build, _Builder):
+        return replace(build, options={**build.options, key: value})
     return functools.partial(build, **{key: value})
 
 
-def _build(norm_class: type[nn.Module], channels: str, options: dict[str, Any], num_channels: int) -> nn.Module:
-    return norm_class(**{channels: num_channels}, **options)
+@dataclass(frozen=True)
+class _Builder:
+    """Builds a layer of a class; the number of channels has a name, or is the first argument (None)."""
+
+    norm_class: type[nn.Module]
+    channels: str | None
+    options: dict[str, Any]
+
+    def __call__(self, num_channels: int) -> nn.Module:
+        if self.channels is None:
+            return self.norm_class(num_channels, **self.options)
+        return self.norm_class(**{self.channels: num_channels}, **self.options)

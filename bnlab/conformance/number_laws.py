@@ -7,7 +7,7 @@ from bnlab.conformance.examples import Example, show
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
 from bnlab.conformance.known_faults import difference
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, only_if
 from bnlab.conformance.states import states_of
 from bnlab.conformance.subject import LayerError, Subject
 
@@ -28,23 +28,19 @@ HALVES = (torch.float16, torch.bfloat16)
 def _large_offset(subject: Subject) -> Verdict:
     x = (random_input(subject.shape, 7) + OFFSET).float()
     training = not subject.draws_random_numbers
-    with torch.no_grad():
-        expected = subject.run(subject.fresh(training=training), x.double())
-        actual = subject.run(subject.fresh(dtype=torch.float32, training=training), x)
+    expected = subject.output(x.double(), training=training)
+    actual = subject.output(x, dtype=torch.float32, training=training)
     gap = difference(actual, expected)
     if gap <= OFFSET_CLOSE * float(expected.abs().max()):
         return HOLDS
     setting = f"float32, random values around {OFFSET:g}; largest error {gap:.2g}"
-    example = Example(setting, tuple(x.shape), None, None, None)
-    return fails(_cause_of_offset(subject, training), "", example)
+    return fails(_cause_of_offset(subject, training), Example(setting, subject.shape))
 
 
 def _cause_of_offset(subject: Subject, training: bool) -> str:
     """Return the cause. In float64 an offset of 1e7 harms E[x^2] - E[x]^2 as 1e4 does in float32, and nothing else."""
     x = random_input(subject.shape, 7)
-    with torch.no_grad():
-        plain = subject.run(subject.fresh(training=training), x)
-        shifted = subject.run(subject.fresh(training=training), x + 1e7)
+    plain, shifted = (subject.output(values, training=training) for values in (x, x + 1e7))
     if subject.claims.subtracts_mean is not False and difference(plain, shifted) > 1e-4 * float(plain.abs().max()):
         return "the variance is taken as E[x^2] - E[x]^2, which cancels at large offsets"
     return "float32 loses digits at large offsets: subtract the mean before the values are squared or scaled"
@@ -59,9 +55,8 @@ def _low_precision(subject: Subject) -> Verdict:
     for dtype in HALVES:
         for what, wide in inputs.items():
             x = wide.to(dtype)
-            with torch.no_grad():
-                expected = subject.run(subject.fresh(training=training), x.double())
-                actual = _in_half(subject, x, training)
+            expected = subject.output(x.double(), training=training)
+            actual = _in_half(subject, x, training)
             wrong = _wrong_in_half(actual, expected, dtype)
             if wrong == ROUNDED and subject.claims.formula == "instance" and not subject.claims.declared:
                 subject.facts["low precision"] = (
@@ -72,8 +67,8 @@ def _low_precision(subject: Subject) -> Verdict:
                 setting = (
                     f"{str(dtype).removeprefix('torch.')}, {what}; largest error {difference(actual, expected):.2g}"
                 )
-                first = first or Example(setting, tuple(x.shape), None, None, None)
-    return fails(OVERFLOWN if OVERFLOWN in causes else causes[0], "", first) if causes else HOLDS
+                first = first or Example(setting, subject.shape)
+    return fails(OVERFLOWN if OVERFLOWN in causes else causes[0], first) if causes else HOLDS
 
 
 def _wrong_in_half(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> str | None:
@@ -92,16 +87,15 @@ def _wrong_in_half(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> str 
 def _in_half(subject: Subject, x: Tensor, training: bool) -> Tensor:
     """Return the output for a half-precision input, with float32 parameters if the layer accepts that."""
     try:
-        return subject.run(subject.fresh(dtype=torch.float32, training=training), x)
+        return subject.output(x, dtype=torch.float32, training=training)
     except LayerError:
-        return subject.run(subject.fresh(dtype=x.dtype, training=training), x)
+        return subject.output(x, dtype=x.dtype, training=training)
 
 
 def _output_type(subject: Subject) -> Verdict:
     for dtype in (torch.float64, torch.float32, *HALVES):
         x = random_input(subject.shape).to(dtype)
-        with torch.no_grad():
-            y = subject.run(subject.fresh(dtype=dtype), x) if dtype not in HALVES else _in_half(subject, x, True)
+        y = subject.output(x, dtype=dtype) if dtype not in HALVES else _in_half(subject, x, True)
         if y.dtype != dtype:
             names = [str(name).removeprefix("torch.") for name in (y.dtype, dtype)]
             return fails(f"the output is {names[0]} for a {names[1]} input. Return y.to(x.dtype)")
@@ -110,57 +104,44 @@ def _output_type(subject: Subject) -> Verdict:
 
 def _constant_input(subject: Subject) -> Verdict:
     x = torch.full(subject.shape, 2.0, dtype=torch.float64)
-    with torch.no_grad():
-        y = subject.run(subject.fresh(), x)
-    what = "output"
-    wrong = not bool(torch.isfinite(y).all())
-    if not wrong:
-        found = backward(subject, subject.fresh(), x, gradient_given(x.shape))
-        what = "gradient"
-        wrong = any(gradient is not None and not bool(torch.isfinite(gradient).all()) for gradient in found.values())
-    if not wrong:
+    y, found = backward(subject, subject.fresh(), x, gradient_given(subject.shape))
+    if not bool(torch.isfinite(y).all()):
+        what, cause = "output", "a variance of 0 gives a division by 0"
+    elif all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in found.values()):
         return HOLDS
-    cause = (
-        "a variance of 0 gives a division by 0"
-        if what == "output"
-        else "the root's slope at a variance of 0 is infinite"
-    )
-    return fails(
-        f"{cause}: eps must stand inside the root",
+    else:
+        what, cause = "gradient", "the root's slope at a variance of 0 is infinite"
+    return Verdict(
+        "does not hold",
         f"the {what} is not finite where all values are equal",
-        Example("training mode, float64, all values 2", subject.shape, None, None, None),
+        f"{cause}: eps must stand inside the root",
+        Example("training mode, float64, all values 2", subject.shape),
     )
 
 
 def _one_value(subject: Subject) -> Verdict:
-    if subject.claims.formula not in {"batch", "instance"}:
-        return does_not_apply("its statistics do not need more than one value per channel")
-    num_axes = min(subject.shapes)
-    x = torch.full((1, subject.num_channels, *(1,) * (num_axes - 2)), 3.0, dtype=torch.float64)
-    layer = subject.fresh()
+    needs_more = subject.claims.formula in {"batch", "instance"}
+    only_if(needs_more, "its statistics do not need more than one value per channel")
+    x = torch.full((1, subject.num_channels, *(1,) * (min(subject.shapes) - 2)), 3.0, dtype=torch.float64)
     try:
-        with torch.no_grad():
-            y = subject.run(layer, x)
+        y = subject.output(x)
     except LayerError:
         return HOLDS
-    example = Example("training mode, float64", tuple(x.shape), show(x), show(y), None)
     return fails(
         "one value per channel is its own mean, so the output is the bias whatever the input: raise an error",
-        "",
-        example,
+        Example("training mode, float64", tuple(x.shape), show(x), show(y)),
     )
 
 
 def _empty_batch(subject: Subject) -> Verdict:
-    if subject.claims.formula != "batch" and not subject.claims.declared:
-        return does_not_apply("only BatchNorm and bnlab's own norms promise it")
+    promised = subject.claims.formula == "batch" or subject.claims.declared
+    only_if(promised, "only BatchNorm and bnlab's own norms promise it")
     x = torch.empty((0, *subject.shape[1:]), dtype=torch.float64)
     layer = subject.fresh()
-    with torch.no_grad():
-        try:
-            y = subject.run(layer, x)
-        except LayerError as crash:
-            return fails(f"an empty batch is refused, which torch's layer accepts: {crash.line}", "", crash.example)
+    try:
+        y = subject.run(layer, x)
+    except LayerError as crash:
+        return fails(f"an empty batch is refused, which torch's layer accepts: {crash.line}", crash.example)
     if y.shape != x.shape:
         return fails(f"an empty batch gives an output of shape {tuple(y.shape)}")
     spoiled = [name for name, state in states_of(layer).items() if not bool(torch.isfinite(state.value).all())]

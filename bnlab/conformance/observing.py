@@ -8,13 +8,14 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bnlab.conformance.affine import affine_of, repeated
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import random_input, small_input, small_shapes
-from bnlab.conformance.known_faults import PRECISE, Case, Explanation, agrees, difference
-from bnlab.conformance.law_results import Verdict, fails
+from bnlab.conformance.known_faults import PRECISE, Case, Explanation, Result, agrees, difference
+from bnlab.conformance.law_results import NotApplicableError, Verdict, fails
 from bnlab.conformance.running_fit import roles_of
 from bnlab.conformance.states import tensor_named
-from bnlab.conformance.subject import LayerError, Subject, affine_of, built, named_options, repeated
+from bnlab.conformance.subject import LayerError, Subject, built, named_options, once
 from bnlab.conformance.variants import CORRECT, FormulaInputs, Variant, output_of
 
 MEANS, VARIANCES = (0.5, -1.0, 2.0, 0.25), (0.25, 4.0, 2.25, 1.5625)
@@ -31,28 +32,28 @@ TINY = 10
 """Inputs whose largest value is below this many sqrt(eps) test whether eps enters correctly."""
 
 
+@once
 def eps_of(subject: Subject) -> float:
     """Return the eps of a layer: its attribute, its option, or a measured value; add it to the facts."""
-    if "eps" not in subject.findings:
-        value = named_options(subject, ("eps", "epsilon", "variance_epsilon"), subject.fresh())
-        text = f"{value:g}" if value is not None else ""
-        if value is None and "eps" in subject.options:  # torch.nn.RMSNorm's None
-            value = torch.finfo(torch.float64).eps
-            text = "None: the smallest step from 1 of the input's type"
-        if value is None:
-            value = _measured_eps(subject)
-            text = f"{value or 0:.3g}, measured; the layer has no attribute eps"
-        if value is None or value <= 0:
-            value, text = USUAL_EPS, f"not found; taken to be {USUAL_EPS:g}"
-        subject.findings["eps"] = float(value)
-        subject.facts["eps"] = text
-    return float(subject.findings["eps"])
+    value = named_options(subject, "eps", "epsilon", "variance_epsilon")
+    text = f"{value:g}" if value is not None else ""
+    if value is None and "eps" in subject.options:  # torch.nn.RMSNorm's None
+        value = torch.finfo(torch.float64).eps
+        text = "None: the smallest step from 1 of the input's type"
+    if value is None:
+        value = _measured_eps(subject)
+        text = f"{value or 0:.3g}, measured; the layer has no attribute eps"
+    if value is None or value <= 0:
+        value, text = USUAL_EPS, f"not found; taken to be {USUAL_EPS:g}"
+    subject.facts["eps"] = text
+    return float(value)
 
 
 def inputs_of(subject: Subject) -> list[Tensor]:
-    """Return the test inputs of a formula: small ones from the smallest up, the same with tiny values, random ones.
+    """Return the test inputs of a formula: small ones from the smallest up, ones with tiny values, random ones.
 
-    The tiny values are about sqrt(eps), so that eps is about as large as the variance.
+    The tiny values are about sqrt(eps), so that eps is about as large as the variance. They have the smallest and the
+    largest of the small shapes, for each number of axes.
     """
     groups = _num_groups(subject) if subject.claims.formula == "group" else 1
     unit = next((c for c in range(groups, subject.num_channels, groups) if can_be_built(subject, c)), None)
@@ -63,7 +64,9 @@ def inputs_of(subject: Subject) -> list[Tensor]:
         shapes += [s for s in small_shapes(num_axes, unit, square=square) if can_be_built(subject, s[1])]
     shapes = sorted((s for s in shapes if _values_per_statistic(subject, s) > 1), key=lambda s: torch.Size(s).numel())
     small = [small_input(shape) for shape in shapes]
-    tiny = [x * (0.5 * eps_of(subject) ** 0.5) for x in small]
+    smallest, largest = ({x.dim(): x for x in inputs} for inputs in (reversed(small), small))
+    ends = sorted([*smallest.values(), *largest.values()], key=Tensor.numel)
+    tiny = [x * (0.5 * eps_of(subject) ** 0.5) for x in ends]
     return [*small, *tiny, *(random_input(shape) for shape in subject.shapes.values())]
 
 
@@ -72,24 +75,24 @@ def formula_inputs(subject: Subject, layer: nn.Module, x: Tensor) -> FormulaInpu
     num_channels = x.shape[1]
     affine = affine_of(layer, num_channels)
     weight, bias = (
-        None if name is None else tensor_named(layer, name).detach().double().reshape(-1).clone()
+        None if name is None else tensor_named(layer, name).double().reshape(-1).clone()
         for name in (affine.scale, affine.shift)
     )
     start = torch.zeros(num_channels).double(), torch.ones(num_channels).double()
     found = {"start": start}
-    running = running_of(subject, layer, num_channels)
+    running = _running_of(subject, layer)
     if running is not None:
         found |= {"running": running, "swapped": (running[1], running[0])}
     return FormulaInputs(x, weight, bias, eps_of(subject), _num_groups(subject), found)
 
 
-def running_of(subject: Subject, layer: nn.Module, num_channels: int) -> tuple[Tensor, Tensor] | None:
+def _running_of(subject: Subject, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
     """Return copies of a layer's running mean and variance (C,); None if it has none."""
     names = roles_of(subject)
     if names is None:
         return None
-    values = [tensor_named(layer, name).detach().double().reshape(-1).clone() for name in names]
-    return (values[0], values[1]) if all(value.numel() == num_channels for value in values) else None
+    mean, var = (tensor_named(layer, name).double().reshape(-1).clone() for name in names)
+    return mean, var
 
 
 def observe_training(subject: Subject) -> list[Case]:
@@ -98,13 +101,17 @@ def observe_training(subject: Subject) -> list[Case]:
     for x in inputs_of(subject):
         layer = subject.fresh(x.shape[1])
         given = formula_inputs(subject, layer, x)
-        with torch.no_grad():
-            actual = subject.run(layer, x.clone())
-        moved = running_of(subject, layer, x.shape[1])
-        if moved is not None:
-            given.statistics["moved"] = moved
+        actual = subject.run(layer, x.clone())
+        add_moved(subject, layer, given)
         cases.append(Case(given, actual))
     return cases
+
+
+def add_moved(subject: Subject, layer: nn.Module, given: FormulaInputs) -> None:
+    """Add to a formula's inputs the running statistics of a layer, if it has them, after a training batch."""
+    moved = _running_of(subject, layer)
+    if moved is not None:
+        given.statistics["moved"] = moved
 
 
 def observe_eval(subject: Subject) -> list[Case]:
@@ -113,68 +120,68 @@ def observe_eval(subject: Subject) -> list[Case]:
     for x in inputs_of(subject):
         layer = subject.fresh(x.shape[1])
         seen = random_input(tuple(x.shape), seed=3)
-        with torch.no_grad():
-            if subject.claims.keeps_running_statistics:
-                subject.run(layer, seen)
-            is_tiny = float(x.abs().max()) < TINY * eps_of(subject) ** 0.5
-            set_running(subject, layer, x.shape[1], variance=eps_of(subject) if is_tiny else 1.0)
-            layer.eval()
-            given = formula_inputs(subject, layer, x)
-            axes = [axis for axis in range(x.dim()) if axis != 1]
-            given.statistics["before"] = (seen.mean(axes), seen.var(axes, correction=0))
-            cases.append(Case(given, subject.run(layer, x.clone())))
+        if subject.claims.keeps_running_statistics:
+            subject.run(layer, seen)
+        is_tiny = float(x.abs().max()) < TINY * eps_of(subject) ** 0.5
+        set_running(subject, layer, variance=eps_of(subject) if is_tiny else 1.0)
+        layer.eval()
+        given = formula_inputs(subject, layer, x)
+        given.statistics["before"] = moments(seen)
+        cases.append(Case(given, subject.run(layer, x.clone())))
     return cases
 
 
-def set_running(subject: Subject, layer: nn.Module, num_channels: int, variance: float = 1.0) -> None:
+def set_running(subject: Subject, layer: nn.Module, variance: float = 1.0) -> None:
     """Set a layer's running mean and variance, if it has them, to values that no test batch has.
 
     Args:
         subject: The findings about this kind of layer, which name its buffers.
         layer: The layer whose buffers are set.
-        num_channels: The layer's number of channels C.
         variance: Scale of the values: the variances are about this, the means about its square root.
     """
-    if running_of(subject, layer, num_channels) is None:
-        return
     pairs = ((MEANS, variance**0.5), (VARIANCES, variance))
-    for name, (values, size) in zip(roles_of(subject) or (), pairs, strict=True):
+    for name, (values, size) in zip(roles_of(subject) or (), pairs, strict=False):
         tensor = tensor_named(layer, name)
-        with torch.no_grad():
-            tensor.copy_((size * repeated(values, num_channels)).view(tensor.shape))
+        tensor.copy_((size * repeated(values, tensor.numel())).view(tensor.shape))
 
 
-def expected_of(case: Case, correct: Variant) -> Tensor | None:
-    """Return the formula's output; None if the layer has no running statistics that the formula needs."""
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the biased variance (C,) of each channel."""
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    return x.mean(axes), x.var(axes, correction=0)
+
+
+def verdict_of(
+    cases: list[Case], correct: Variant, found: Explanation | None, mode: str, result: Result = output_of
+) -> Verdict:
+    """Return the verdict on a wrong result: the likely cause, and the smallest input that shows the fault clearly.
+
+    Args:
+        cases: Results of the layer, the smallest input first.
+        correct: The formula that the layer should have.
+        found: The formula that gives the layer's results; None if none does.
+        mode: The layer's mode, as text.
+        result: Function that computes the compared quantity from a formula: its output, or a gradient of it.
+    """
     try:
-        return output_of(correct, case.given)
+        pairs = [(case, result(correct, case.given)) for case in cases]
     except ValueError:
-        return None
-
-
-def verdict_of(cases: list[Case], correct: Variant, found: Explanation | None, mode: str) -> Verdict:
-    """Return the verdict on a wrong formula: the likely cause, and the smallest input that shows the fault clearly."""
-    pairs = [(case, expected_of(case, correct)) for case in cases]
-    wrong = [(c, e) for c, e in pairs if e is None or not agrees(c.actual, e, PRECISE, c.scale)]
-    visible = [(c, e) for c, e in wrong if e is None or difference(c.actual, e) > VISIBLE * float(e.abs().max())]
+        cause = "no running mean and variance are found, which the formula needs" if found is None else found.cause
+        return fails(cause, _example_of(cases[0], None, mode))
+    wrong = [(c, e) for c, e in pairs if not agrees(c.actual, e, PRECISE, c.scale)]
+    visible = [(c, e) for c, e in wrong if difference(c.actual, e) > VISIBLE * float(e.abs().max())]
     case, expected = (visible or wrong)[0]
-    gap = difference(case.actual, expected) if expected is not None else float("nan")
-    example = example_of(case.given, case.actual, expected, mode)
-    return fails(cause_of(found, gap, tuple(case.given.x.shape)), "", example)
-
-
-def cause_of(found: Explanation | None, gap: float, shape: tuple[int, ...]) -> str:
-    """Return the likely cause, or say that none is known."""
     if found is not None:
-        return found.cause
-    if math.isnan(gap):
-        return "no running mean and variance are found, which the formula needs"
-    return f"no known cause explains it; the largest difference is {gap:.3g}, on an input of shape {shape}"
+        cause = found.cause
+    else:
+        gap, shape = difference(case.actual, expected), tuple(case.given.x.shape)
+        cause = f"no known cause explains it; the largest difference is {gap:.3g}, on an input of shape {shape}"
+    return fails(cause, _example_of(case, expected, mode))
 
 
-def example_of(given: FormulaInputs, actual: Tensor, expected: Tensor | None, mode: str) -> Example:
+def _example_of(case: Case, expected: Tensor | None, mode: str) -> Example:
     """Return an example on which the layer and the formula differ."""
-    words = [mode, "float64"]
+    given, words = case.given, [mode, "float64"]
     for name, value in (("weight", given.weight), ("bias", given.bias)):
         if value is not None:
             words.append(f"{name} {show(value)}")
@@ -182,29 +189,46 @@ def example_of(given: FormulaInputs, actual: Tensor, expected: Tensor | None, mo
     if mode == "eval mode" and "running" in given.statistics:
         mean, var = given.statistics["running"]
         words.append(f"running mean {show(mean)}, variance {show(var)}")
-    return Example(", ".join(words), tuple(given.x.shape), show(given.x), show(actual), show(expected))
+    return Example(", ".join(words), tuple(given.x.shape), show(given.x), show(case.actual), show(expected))
 
 
-def correct_variant(subject: Subject) -> Variant | None:
-    """Return the formula of a layer's family; None if the layer has a formula of its own."""
-    return None if subject.claims.formula is None else CORRECT[subject.claims.formula]
+def correct_variant(subject: Subject) -> Variant:
+    """Return the formula of a layer's family.
+
+    Raises:
+        NotApplicableError: The layer has a formula of its own.
+    """
+    if subject.claims.formula is None:
+        raise NotApplicableError("it has a formula of its own")
+    return CORRECT[subject.claims.formula]
+
+
+def explanation_of_output(subject: Subject, otherwise: str) -> Explanation:
+    """Return the formula that explains the training output, so that its faults are not reported twice.
+
+    Args:
+        subject: The layer, after the law of the training output.
+        otherwise: The reason why a law does not apply, if nothing explains the output.
+
+    Raises:
+        NotApplicableError: The layer has a formula of its own, or nothing explains its output.
+    """
+    correct_variant(subject)
+    found: Explanation | None = subject.findings.get("output")
+    if found is None or found.only_where_it_fails:
+        raise NotApplicableError(otherwise)
+    return found
 
 
 def _values_per_statistic(subject: Subject, shape: tuple[int, ...]) -> int:
-    positions = torch.Size(shape[2:]).numel()
-    if subject.claims.formula == "batch":
-        return shape[0] * positions
-    if subject.claims.formula == "instance":
-        return positions
-    if subject.claims.formula == "group":
-        return shape[1] // _num_groups(subject) * positions
-    return shape[1] * positions
+    num_samples, num_channels, *space = shape
+    shared = {"batch": num_samples, "instance": 1, "group": num_channels // _num_groups(subject)}
+    return shared.get(subject.claims.formula or "", num_channels) * math.prod(space)
 
 
+@once
 def _num_groups(subject: Subject) -> int:
-    if "num_groups" not in subject.findings:
-        subject.findings["num_groups"] = int(named_options(subject, ("num_groups", "groups"), subject.fresh()) or 1)
-    return int(subject.findings["num_groups"])
+    return int(named_options(subject, "num_groups", "groups") or 1)
 
 
 def can_be_built(subject: Subject, num_channels: int) -> bool:
@@ -243,8 +267,7 @@ def _divisor(subject: Subject, size: float) -> Tensor:
     x[::2] *= -1
     layer = subject.fresh()
     given = affine_of(layer, subject.num_channels)
-    with torch.no_grad():
-        y_C = subject.run(layer, x)[1].reshape(subject.num_channels, -1)[:, 0]
-        weight = 1.0 if given.scale is None else float(tensor_named(layer, given.scale).reshape(-1)[0])
-        bias = 0.0 if given.shift is None else float(tensor_named(layer, given.shift).reshape(-1)[0])
+    y_C = subject.run(layer, x)[1].reshape(subject.num_channels, -1)[:, 0]
+    weight = 1.0 if given.scale is None else float(tensor_named(layer, given.scale).reshape(-1)[0])
+    bias = 0.0 if given.shift is None else float(tensor_named(layer, given.shift).reshape(-1)[0])
     return x[1].reshape(subject.num_channels, -1)[0, 0] * weight / (y_C[0] - bias)

@@ -11,26 +11,12 @@ from torch import Tensor
 
 from bnlab.conformance.inputs import random_input
 from bnlab.conformance.states import states_of
-from bnlab.conformance.subject import Subject
+from bnlab.conformance.subject import Subject, once
 
 NUM_BATCHES = 4
 CLOSE = 1e-9
 CLOSE_IN_SINGLE = 1e-4
 """Largest error of a fitted update, as a share of the values; the second for buffers that stay in float32."""
-
-STATISTICS = (
-    "mean",
-    "biased variance",
-    "unbiased variance",
-    "biased standard deviation",
-    "unbiased standard deviation",
-    "mean square",
-    "root mean square",
-    "sum",
-    "sum of squared deviations",
-    "inverse standard deviation",
-    "mean absolute deviation",
-)
 
 
 @dataclass(frozen=True)
@@ -38,7 +24,7 @@ class Move:
     """The update rule of one tensor: new = kept * old + taken * statistic, batch by batch.
 
     Attributes:
-        statistic: The statistic of the batch, one of `STATISTICS`.
+        statistic: The statistic of the batch, by its name in `statistics_of`.
         kept: Share of the old value, one number per batch.
         taken: Share of the statistic, one number per batch.
     """
@@ -70,12 +56,16 @@ class Move:
     @property
     def is_cumulative(self) -> bool:
         """Whether the tensor is the plain average over all batches."""
-        return self.adds_up and all(abs(new - 1 / t) < CLOSE_IN_SINGLE for t, new in enumerate(self.taken, 1))
+        return self._averages(1)
 
     @property
     def counts_the_start(self) -> bool:
         """Whether the tensor is the plain average over the starting value and all batches."""
-        return self.adds_up and all(abs(new - 1 / (t + 1)) < CLOSE_IN_SINGLE for t, new in enumerate(self.taken, 1))
+        return self._averages(2)
+
+    def _averages(self, first: int) -> bool:
+        """Return whether the share of a batch is 1 over its number, where the first batch has this number."""
+        return self.adds_up and all(abs(new - 1 / t) < CLOSE_IN_SINGLE for t, new in enumerate(self.taken, first))
 
 
 @dataclass(frozen=True)
@@ -91,24 +81,19 @@ class History:
     batches: list[dict[str, Tensor]]
 
 
+@once
 def record(subject: Subject) -> History:
     """Return the history of a layer's tensors over a few training batches."""
-    key = "history"
-    if key not in subject.findings:
-        layer = subject.fresh()
-        states = [states_of(layer)]
-        batches = []
-        with torch.no_grad():
-            for seed in range(NUM_BATCHES):
-                x = random_input(subject.shape, seed + 10)
-                batches.append(statistics_of(x))
-                subject.run(layer, x)
-                states.append(states_of(layer))
-        names = [name for name in states[-1] if all(name in state for state in states)]
-        values = {name: [state[name].value for state in states] for name in names}
-        subject.findings[key] = History(values, batches)
-    history: History = subject.findings[key]
-    return history
+    layer = subject.fresh()
+    states = [states_of(layer)]
+    batches = []
+    for seed in range(NUM_BATCHES):
+        x = random_input(subject.shape, seed + 10)
+        batches.append(statistics_of(x))
+        subject.run(layer, x)
+        states.append(states_of(layer))
+    names = [name for name in states[-1] if all(name in state for state in states)]
+    return History({name: [state[name].value for state in states] for name in names}, batches)
 
 
 def statistics_of(x: Tensor) -> dict[str, Tensor]:
@@ -117,32 +102,42 @@ def statistics_of(x: Tensor) -> dict[str, Tensor]:
     mean_C = rows_C.mean(1)
     biased_C, unbiased_C = rows_C.var(1, correction=0), rows_C.var(1, correction=1)
     square_C = rows_C.square().mean(1)
-    values = (
-        mean_C,
-        biased_C,
-        unbiased_C,
-        biased_C.sqrt(),
-        unbiased_C.sqrt(),
-        square_C,
-        square_C.sqrt(),
-        rows_C.sum(1),
-        biased_C * rows_C.shape[1],
-        biased_C.rsqrt(),
-        (rows_C - mean_C[:, None]).abs().mean(1),
-    )
-    return dict(zip(STATISTICS, values, strict=True))
+    return {
+        "mean": mean_C,
+        "biased variance": biased_C,
+        "unbiased variance": unbiased_C,
+        "biased standard deviation": biased_C.sqrt(),
+        "unbiased standard deviation": unbiased_C.sqrt(),
+        "mean square": square_C,
+        "root mean square": square_C.sqrt(),
+        "sum": rows_C.sum(1),
+        "sum of squared deviations": biased_C * rows_C.shape[1],
+        "inverse standard deviation": biased_C.rsqrt(),
+        "mean absolute deviation": (rows_C - mean_C[:, None]).abs().mean(1),
+    }
 
 
+@once
 def roles_of(subject: Subject) -> tuple[str, str] | None:
     """Return the names of the tensors that hold the running mean and the running variance; None if there are none.
 
     They are found by their names, else by how training moves them.
     """
-    key = "roles"
-    if key not in subject.findings:
-        subject.findings[key] = _roles(subject)
-    names: tuple[str, str] | None = subject.findings[key]
-    return names
+    history = record(subject)
+    candidates = [
+        name
+        for name, values in history.values.items()
+        if values[0].numel() == subject.num_channels
+        and values[0].is_floating_point()
+        and name not in subject.affine.names
+    ]
+    mean = _called(candidates, ("mean", "mu", "avg"))
+    var = _called(candidates, ("var", "sigma", "std", "sq"))
+    if mean is None or var is None:
+        moves = {name: move_of(history, name) for name in candidates}
+        mean = mean or next((n for n, move in moves.items() if move and move.statistic == "mean"), None)
+        var = var or next((n for n, move in moves.items() if move and n != mean and "varia" in move.statistic), None)
+    return None if mean is None or var is None else (mean, var)
 
 
 def move_of(history: History, name: str) -> Move | None:
@@ -152,7 +147,8 @@ def move_of(history: History, name: str) -> Move | None:
     """
     values = [value.double().reshape(-1) for value in history.values[name]]
     for close in (CLOSE, CLOSE_IN_SINGLE):
-        moves = [move for move in (_move_by(history, values, statistic, close) for statistic in STATISTICS) if move]
+        found = (_move_by(history, values, statistic, close) for statistic in history.batches[0])
+        moves = [move for move in found if move is not None]
         if moves:
             best = min(moves, key=lambda move: move.excess)
             return best if best.adds_up else moves[0]
@@ -176,9 +172,7 @@ def _fit(old_C: Tensor, new_C: Tensor, seen_C: Tensor, close: float) -> tuple[fl
 
     If the old value is zero, its share cannot be measured and is taken to be 1 - taken.
     """
-    if old_C.numel() < 3:
-        return None
-    if not bool(torch.isfinite(new_C).all()):
+    if old_C.numel() < 3 or not bool(torch.isfinite(new_C).all()):
         return None
     blind = not bool(old_C.any())
     columns = seen_C[:, None] if blind else torch.stack([old_C, seen_C], 1)
@@ -189,24 +183,6 @@ def _fit(old_C: Tensor, new_C: Tensor, seen_C: Tensor, close: float) -> tuple[fl
     if blind:
         return 1 - float(shares[0]), float(shares[0])
     return float(shares[0]), float(shares[1])
-
-
-def _roles(subject: Subject) -> tuple[str, str] | None:
-    history = record(subject)
-    candidates = [
-        name
-        for name, values in history.values.items()
-        if values[0].numel() == subject.num_channels and values[0].is_floating_point()
-    ]
-    affine = {subject.affine.scale, subject.affine.shift}
-    candidates = [name for name in candidates if name not in affine]
-    mean = _called(candidates, ("mean", "mu", "avg"))
-    var = _called(candidates, ("var", "sigma", "std", "sq"))
-    if mean is None or var is None:
-        moves = {name: move_of(history, name) for name in candidates}
-        mean = mean or next((n for n, move in moves.items() if move and move.statistic == "mean"), None)
-        var = var or next((n for n, move in moves.items() if move and n != mean and "varia" in move.statistic), None)
-    return None if mean is None or var is None else (mean, var)
 
 
 def _called(names: Sequence[str], words: Sequence[str]) -> str | None:

@@ -1,15 +1,17 @@
 """Laws of the running statistics: how training updates them, that eval mode does not, and where they are kept."""
 
+from dataclasses import replace
+
 import torch
 
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import random_input, small_input
 from bnlab.conformance.known_faults import PRECISE, agrees
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
+from bnlab.conformance.law_results import HOLDS, Law, NotApplicableError, Verdict, fails, fails_if, only_if
 from bnlab.conformance.layer_building import with_option
-from bnlab.conformance.observing import set_running
+from bnlab.conformance.observing import correct_variant, set_running
 from bnlab.conformance.running_fit import History, Move, move_of, record, roles_of
-from bnlab.conformance.states import states_of
+from bnlab.conformance.states import changed, states_of
 from bnlab.conformance.subject import LayerError, Subject, named_options
 
 NEAR = 1e-4
@@ -24,14 +26,13 @@ NONE_KEPT = "it keeps no running statistics"
 
 
 def _move(subject: Subject) -> Verdict:
-    if not subject.claims.keeps_running_statistics:
-        return does_not_apply(NONE_KEPT)
-    history = record(subject)
+    only_if(subject.claims.keeps_running_statistics, NONE_KEPT)
+    history, names = record(subject), roles_of(subject)
     if not subject.states:
-        return fails("training moves nothing: the running statistics are never updated", "", _still(subject, history))
+        example = None if names is None else _moved_example(history, names, [None, None])
+        return fails("training moves nothing: the running statistics are never updated", example)
     if subject.claims.formula != "batch":
         return HOLDS
-    names = roles_of(subject)
     if names is None:
         return fails("no running mean and variance per channel are found among the layer's tensors")
     moves = [move_of(history, name) for name in names]
@@ -40,7 +41,7 @@ def _move(subject: Subject) -> Verdict:
     if causes:
         only_the_count = causes == _wrong_count(history)
         example = _counted_example(history) if only_the_count else _moved_example(history, names, moves)
-        return fails("; and ".join(causes), "", example)
+        return replace(fails_if(causes), example=example)
     mean, var = moves
     assert mean is not None
     assert var is not None
@@ -79,22 +80,20 @@ def _wrong_share(subject: Subject, name: str, move: Move) -> list[str]:
     """Return the faults in the shares of old and new value; momentum may be either, as in bnlab or in PyTorch."""
     momentum = _momentum(subject)
     if move.counts_the_start:
-        return [f"the starting value is counted: batch t moves {name} by 1/(t+1), not 1/t"]
+        return [_start_counted(name)]
+    if move.is_cumulative and momentum is not None:
+        return [f"{name} is the plain average of all batches, though momentum is {momentum:g}"]
     if move.is_cumulative:
-        return (
-            [] if momentum is None else [f"{name} is the plain average of all batches, though momentum is {momentum:g}"]
-        )
+        return []
     if not move.is_constant:
         shares = ", ".join(f"{share:.3g}" for share in move.taken)
         return [f"the share by which {name} moves changes from batch to batch: {shares}"]
-    if not move.adds_up:
-        if abs(move.taken[0] - 1) < NEAR and abs(move.kept[-1] + move.taken[-1] - 1) < NEAR:
-            return [f"the first batch replaces the starting value of {name}"]
-        if abs(move.kept[-1] - 1) < NEAR:
-            return [f"{name} only grows: the old value is kept whole, and {move.share:.4g} of the new one added"]
-        return [f"the shares of {name} do not add up to 1: {move.kept[-1]:.4g} old and {move.share:.4g} new"]
-    if abs(move.taken[0] - move.share) > NEAR:
+    if abs(move.taken[0] - move.share) > NEAR and abs(move.kept[-1] + move.share - 1) < NEAR:
         return [f"the first batch replaces the starting value of {name}"]
+    if not move.adds_up and abs(move.kept[-1] - 1) < NEAR:
+        return [f"{name} only grows: the old value is kept whole, and {move.share:.4g} of the new one added"]
+    if not move.adds_up:
+        return [f"the shares of {name} do not add up to 1: {move.kept[-1]:.4g} old and {move.share:.4g} new"]
     if momentum is None:
         return []
     shares_meant = (momentum, 1 - momentum)
@@ -105,6 +104,10 @@ def _wrong_share(subject: Subject, name: str, move: Move) -> list[str]:
     if abs(move.share - 1) < NEAR:
         return [f"momentum is not applied to {name}: each batch replaces it"]
     return [f"{name} moves by a share of {move.share:.4g} per batch, momentum is {momentum:g}"]
+
+
+def _start_counted(name: str) -> str:
+    return f"the starting value is counted: batch t moves {name} by 1/(t+1), not 1/t"
 
 
 def _wrong_start(history: History, names: tuple[str, str]) -> list[str]:
@@ -119,24 +122,28 @@ def _wrong_start(history: History, names: tuple[str, str]) -> list[str]:
 
 
 def _wrong_count(history: History) -> list[str]:
-    for name, values in history.values.items():
-        if name.rpartition(".")[2] == COUNT:
-            counts = [int(value) for value in values]
-            if counts != list(range(counts[0], counts[0] + len(counts))):
-                return [f"{name} does not count the batches: {counts}"]
-    return []
+    return [
+        f"{name} does not count the batches: {came}"
+        for name, (came, expected) in _counts(history).items()
+        if came != expected
+    ]
+
+
+def _counts(history: History) -> dict[str, tuple[list[int], list[int]]]:
+    """Return the values of the layer's counts of batches, by name, and the correct ones."""
+    values = {name: list(map(int, seen)) for name, seen in history.values.items() if name.rpartition(".")[2] == COUNT}
+    return {name: (came, list(range(came[0], came[0] + len(came)))) for name, came in values.items()}
 
 
 def _counted_example(history: History) -> Example:
-    values = next(values for name, values in history.values.items() if name.rpartition(".")[2] == COUNT)
-    counts = [int(value) for value in values]
-    setting = f"{COUNT} before the first of {len(counts) - 1} random batches and after each"
-    return Example(setting, (), None, counts, list(range(counts[0], counts[0] + len(counts))))
+    came, expected = next(pair for pair in _counts(history).values() if pair[0] != pair[1])
+    setting = f"{COUNT} before the first of {len(came) - 1} random batches and after each"
+    return Example(setting, came=came, expected=expected)
 
 
 def _momentum(subject: Subject) -> float | None:
-    value = named_options(subject, ("momentum", "decay"), subject.fresh())
-    return value if isinstance(value, int | float) else None
+    value: float | None = named_options(subject, "momentum", "decay")
+    return value
 
 
 def _sense(subject: Subject, move: Move) -> str:
@@ -150,11 +157,6 @@ def _sense(subject: Subject, move: Move) -> str:
     if abs(move.share - momentum) < NEAR:
         return f"{momentum:g} is the share of the new value, as in PyTorch"
     return f"{momentum:g} is the share of the old value that is kept, as in bnlab and the article"
-
-
-def _still(subject: Subject, history: History) -> Example | None:
-    names = roles_of(subject)
-    return None if names is None else _moved_example(history, names, [None, None])
 
 
 def _moved_example(history: History, names: tuple[str, str], moves: list[Move | None]) -> Example:
@@ -179,93 +181,81 @@ def _moved_example(history: History, names: tuple[str, str], moves: list[Move | 
 
 
 def _cumulative(subject: Subject) -> Verdict:
-    if not subject.claims.keeps_running_statistics:
-        return does_not_apply(NONE_KEPT)
-    if subject.claims.formula != "batch":
-        return does_not_apply("it has a formula of its own")
-    if subject.findings.get("moves are wrong", True):
-        return does_not_apply("see running update")
-    build = with_option(subject.build, "momentum", None)
-    if build is None:
-        return does_not_apply("its constructor has no option momentum")
-    twin = Subject(build, subject.claims, subject.num_channels, subject.shapes, subject.refusals)
+    only_if(subject.claims.keeps_running_statistics, NONE_KEPT)
+    only_if(subject.claims.formula == "batch", "it has a formula of its own")
+    only_if(not subject.findings.get("moves are wrong", True), "see running update")
+    only_if("momentum" in subject.options, "its constructor has no option momentum")
+    twin = replace(subject, build=with_option(subject.build, "momentum", None), findings={})
     try:
         history = record(twin)
     except LayerError as crash:
-        return does_not_apply(f"it does not take momentum=None: {crash.line}")
-    names = roles_of(twin)
+        raise NotApplicableError(f"it does not take momentum=None: {crash.line}") from crash
+    moves = {name: move_of(history, name) for name in _names_of(twin)}
+    return fails_if(
+        [_not_cumulative(name, move) for name, move in moves.items() if move is None or not move.is_cumulative]
+    )
+
+
+def _names_of(subject: Subject) -> tuple[str, str]:
+    names = roles_of(subject)
     if names is None:
-        return does_not_apply("no running mean and variance are found")
-    moves = [move_of(history, name) for name in names]
-    causes = [
-        _not_cumulative(name, move)
-        for name, move in zip(names, moves, strict=True)
-        if move is None or not move.is_cumulative
-    ]
-    return fails("; and ".join(causes)) if causes else HOLDS
+        raise NotApplicableError("no running mean and variance are found")
+    return names
 
 
 def _not_cumulative(name: str, move: Move | None) -> str:
     if move is not None and move.counts_the_start:
-        return f"the starting value is counted: batch t moves {name} by 1/(t+1), not 1/t"
+        return _start_counted(name)
     if move is not None and move.is_constant and move.adds_up:
         return f"momentum=None is ignored: every batch moves {name} by a share of {move.share:.4g}"
     return f"{name} is not the plain average of all batches"
 
 
 def _ignored_in_training(subject: Subject) -> Verdict:
-    if not subject.claims.keeps_running_statistics:
-        return does_not_apply(NONE_KEPT)
-    if subject.claims.formula is None:
-        return does_not_apply("it has a formula of its own")
-    if roles_of(subject) is None:
-        return does_not_apply("no running mean and variance are found")
-    x = small_input((2, subject.num_channels, *(2,) * (len(min(subject.shapes.values(), key=len)) - 2)))
-    plain, moved = subject.fresh(), subject.fresh()
-    set_running(subject, moved, subject.num_channels)
-    with torch.no_grad():
-        expected, actual = subject.run(plain, x), subject.run(moved, x)
+    only_if(subject.claims.keeps_running_statistics, NONE_KEPT)
+    correct_variant(subject)
+    _names_of(subject)
+    x = small_input((2, subject.num_channels, *(2,) * (min(subject.shapes) - 2)))
+    moved = subject.fresh()
+    set_running(subject, moved)
+    expected, actual = subject.output(x), subject.run(moved, x)
     if agrees(actual, expected, PRECISE):
         return HOLDS
     setting = "training mode, float64, with other running statistics than expected is for"
     example = Example(setting, tuple(x.shape), show(x), show(actual), show(expected))
-    return fails("the training output depends on the running statistics", "", example)
+    return fails("the training output depends on the running statistics", example)
 
 
 def _left_alone_in_eval(subject: Subject) -> Verdict:
     layer = subject.fresh()
     x = random_input(subject.shape)
-    with torch.no_grad():
-        subject.run(layer, x)
-        layer.eval()
-        before = states_of(layer)
-        subject.run(layer, x + 1)
-    after = states_of(layer)
-    changed = [n for n in after if n not in before or not torch.equal(before[n].value, after[n].value)]
-    if not changed:
+    subject.run(layer, x)
+    layer.eval()
+    before = states_of(layer)
+    subject.run(layer, x + 1)
+    moved = changed(before, states_of(layer))
+    if not moved:
         return HOLDS
-    name = changed[0]
-    was = before[name].value if name in before else None
-    example = Example(
-        f"{name} before and after a forward pass in eval mode", (), None, show(after[name].value), show(was)
-    )
-    return fails(f"eval mode updates {', '.join(changed)}", "", example)
+    name, state = next(iter(moved.items()))
+    was = show(before[name].value) if name in before else None
+    example = Example(f"{name} before and after a forward pass in eval mode", came=show(state.value), expected=was)
+    return fails(f"eval mode updates {', '.join(moved)}", example)
 
 
 def _kept_as_buffers(subject: Subject) -> Verdict:
-    if not subject.states:
-        return does_not_apply("training changes none of its tensors")
+    only_if(bool(subject.states), "training changes none of its tensors")
     cures = {
         "attribute": "is a plain attribute: not saved in a state dict, not moved by .to(). Use register_buffer",
         "parameter": "is a parameter: an optimizer would train it. Use register_buffer",
         "buffer that is not saved": "is a buffer that is not saved (persistent=False)",
     }
     wrong = {name: state.kind for name, state in subject.states.items() if state.kind != "buffer"}
-    causes = [
-        f"{', '.join(name for name, its_kind in wrong.items() if its_kind == kind)} {cures[kind]}"
-        for kind in dict.fromkeys(wrong.values())
-    ]
-    return fails("; and ".join(causes)) if causes else HOLDS
+    return fails_if(
+        [
+            f"{', '.join(name for name, its_kind in wrong.items() if its_kind == kind)} {cures[kind]}"
+            for kind in dict.fromkeys(wrong.values())
+        ]
+    )
 
 
 def _without_graph(subject: Subject) -> Verdict:

@@ -1,5 +1,7 @@
 """Laws of the gradient that need no formula: it is the slope of the output, and sums to 0 along each invariance."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,7 @@ from bnlab.conformance.examples import Example, show
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
 from bnlab.conformance.known_faults import PRECISE, agrees
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, does_not_apply, fails
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, fails_if, only_if
 from bnlab.conformance.states import tensor_named
 from bnlab.conformance.subject import Subject
 
@@ -24,26 +26,21 @@ STEP_CLOSE = 1e-5
 third derivative and 1e-11 of the value."""
 
 
-def _finite_differences(subject: Subject) -> Verdict:
-    """Compare with central differences along random directions, for the input and all parameters at once."""
-    return _slopes(subject, training=True)
-
-
-def _eval_gradient(subject: Subject) -> Verdict:
-    """Do the same in eval mode, which is used for fine-tuning with frozen statistics."""
-    return _slopes(subject, training=False)
-
-
 def _slopes(subject: Subject, *, training: bool) -> Verdict:
-    if training and _uses_running_statistics(subject):
-        return does_not_apply("its training output uses running statistics, which the gradient takes for constant")
+    """Compare with central differences along random directions, for the input and all parameters.
+
+    Eval mode counts too: it is used for fine-tuning with frozen statistics.
+    """
+    only_if(
+        not training or not _uses_running_statistics(subject),
+        "its training output uses running statistics, which the gradient takes for constant",
+    )
     x = random_input(subject.shape, seed=5)
-    with torch.no_grad():
-        y = subject.run(_layer(subject, training), x)
-    if y.dtype != torch.float64 or torch.equal(y, y.float().double()) or "precision" in subject.facts:
-        return does_not_apply("it does not compute in float64")
-    g = gradient_given(x.shape)
-    found = backward(subject, _layer(subject, training), x, g)
+    g = gradient_given(subject.shape)
+    y = subject.run(_layer(subject, training), x)
+    in_single = y.dtype != torch.float64 or torch.equal(y, y.float().double()) or "precision" in subject.facts
+    only_if(not in_single, "it does not compute in float64")
+    _, found = backward(subject, _layer(subject, training), x, g)
     generator = torch.Generator().manual_seed(0)
     for name, gradient in found.items():
         shape = x.shape if name == "x" else tensor_named(subject.fresh(), name).shape
@@ -69,26 +66,24 @@ def _wrong_slope(subject: Subject, name: str, slopes: tuple[float, float], *, tr
     mode = "" if training else "eval mode, "
     setting = f"{mode}{what} along one random direction, against central differences"
     actual, expected = (show(torch.tensor(slope)) for slope in slopes)
-    return fails(cause, "", Example(setting, subject.shape, None, actual, expected))
+    return fails(cause, Example(setting, subject.shape, None, actual, expected))
 
 
 def _layer(subject: Subject, training: bool) -> nn.Module:
     """Return a layer in a mode, for eval mode after one training batch: a variance of 1 would hide a missing root."""
     layer = subject.fresh()
     if not training:
-        with torch.no_grad():
-            subject.run(layer, random_input(subject.shape, seed=3))
+        subject.run(layer, random_input(subject.shape, seed=3))
     return layer.train(training)
 
 
 def _value(subject: Subject, x: Tensor, g: Tensor, name: str, v: Tensor, step: float, training: bool) -> float:
     layer = _layer(subject, training)
-    with torch.no_grad():
-        if name == "x":
-            x = x + step * v
-        else:
-            tensor_named(layer, name).add_(step * v)
-        return float((subject.run(layer, x) * g).sum())
+    if name == "x":
+        x = x + step * v
+    else:
+        tensor_named(layer, name).add_(step * v)
+    return float((subject.run(layer, x) * g).sum())
 
 
 def _uses_running_statistics(subject: Subject) -> bool:
@@ -97,19 +92,16 @@ def _uses_running_statistics(subject: Subject) -> bool:
         return False
     x = random_input(subject.shape)
     layer = subject.fresh()
-    with torch.no_grad():
-        first = subject.run(layer, x)
-        subject.run(layer, 3 * x + 1)
-        return not agrees(subject.run(layer, x), first, PRECISE)
+    first = subject.run(layer, x)
+    subject.run(layer, 3 * x + 1)
+    return not agrees(subject.run(layer, x), first, PRECISE)
 
 
 def _gradient_sums(subject: Subject) -> Verdict:
     """Check that the gradient is orthogonal to each direction in which the output does not change."""
-    if not subject.claims.invariances:
-        return does_not_apply("it promises no invariance")
+    only_if(bool(subject.claims.invariances), "it promises no invariance")
     x = LARGE * random_input(subject.shape, seed=6)
-    g = gradient_given(x.shape)
-    dx = backward(subject, subject.fresh(), x, g)["x"]
+    dx = backward(subject, subject.fresh(), x, gradient_given(subject.shape))[1]["x"]
     if dx is None:
         return fails("no gradient reaches the input")
     dx = dx.double()
@@ -129,7 +121,7 @@ def _gradient_sums(subject: Subject) -> Verdict:
                 f"the input's gradients of one {kind}{weights} do not sum to 0 ({share:.2g} of their size remains): "
                 f"its way through the {statistic} is missing or wrong"
             )
-    return fails("; and ".join(causes)) if causes else HOLDS
+    return fails_if(causes)
 
 
 _PRECISION = ("training output", "eval output")
@@ -143,9 +135,9 @@ SLOPE_LAWS = (
         "finite differences",
         "all gradients are those of the layer's own output",
         "gradient",
-        _finite_differences,
+        functools.partial(_slopes, training=True),
         (*_PRECISION, *_CAUSE),
     ),
-    Law("eval gradient", "the same in eval mode", "gradient", _eval_gradient, _PRECISION),
+    Law("eval gradient", "the same in eval mode", "gradient", functools.partial(_slopes, training=False), _PRECISION),
     Law("gradient sums", "along each invariance the gradient sums to 0", "gradient", _gradient_sums),
 )

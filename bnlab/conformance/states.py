@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 Kind = Literal["buffer", "buffer that is not saved", "parameter", "attribute"]
@@ -25,29 +26,33 @@ class State:
 
 def states_of(layer: nn.Module) -> dict[str, State]:
     """Return copies of all tensors of a layer by name, plain attributes included."""
+    saved = layer.state_dict()
     found: dict[str, State] = {}
+    for name, value in layer.named_buffers():
+        found[name] = _copy(value, "buffer" if name in saved else "buffer that is not saved")
+    for name, value in layer.named_parameters():
+        found[name] = _copy(value, "parameter")
     for path, module in layer.named_modules():
-        prefix = f"{path}." if path else ""
-        not_saved = module._non_persistent_buffers_set
-        for name, value in module.__dict__["_buffers"].items():
-            if value is not None:
-                kind: Kind = "buffer that is not saved" if name in not_saved else "buffer"
-                found[prefix + name] = _copy(value, kind)
-        for name, value in module.__dict__["_parameters"].items():
-            if value is not None:
-                found[prefix + name] = _copy(value, "parameter")
         for name, value in vars(module).items():
             if isinstance(value, Tensor):
-                found[prefix + name] = _copy(value, "attribute")
+                found[f"{path}.{name}".removeprefix(".")] = _copy(value, "attribute")
     return found
 
 
+def changed(before: dict[str, State], after: dict[str, State]) -> dict[str, State]:
+    """Return the tensors, as they are afterwards, that are new or have other values than before."""
+    return {
+        name: state
+        for name, state in after.items()
+        if name not in before or not torch.equal(before[name].value, state.value)
+    }
+
+
 def tensor_named(layer: nn.Module, name: str) -> Tensor:
-    """Return a layer's tensor by its dotted name."""
+    """Return a layer's tensor by its dotted name, without its graph: what is written into it changes the layer."""
     path, _, last = name.rpartition(".")
-    value = getattr(layer.get_submodule(path), last)
-    assert isinstance(value, Tensor)
-    return value
+    value: Tensor = getattr(layer.get_submodule(path), last)
+    return value.detach()
 
 
 def _copy(value: Tensor, kind: Kind) -> State:

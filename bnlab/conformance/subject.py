@@ -3,19 +3,22 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
+import contextlib
 import functools
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from bnlab.conformance.affine import Affine, affine_of, set_parameters
 from bnlab.conformance.claims import Claims, claims_of
 from bnlab.conformance.examples import Example, show
 from bnlab.conformance.inputs import SPACES, general_shape, random_input, square_shape
 from bnlab.conformance.layer_building import Build, options_of_constructor
-from bnlab.conformance.states import State, states_of
+from bnlab.conformance.states import State, changed, states_of
 from bnlab.errors import ConfigError
 
 CHANNELS = (4, 8, 16, 32, 12, 6, 24, 64)
@@ -25,9 +28,7 @@ ENOUGH = 2
 """Stop after this many of `CHANNELS` for which the layer could be built. With the second, which is twice the first, a
 group has more than one channel."""
 
-SCALES = (1.5, 0.5, 2.0, -0.75)
-SHIFTS = (0.25, -1.0, 0.5, 2.0)
-"""Values that weight and bias are set to, repeated over the channels: all different, one negative, short to read."""
+Found = TypeVar("Found")
 
 
 class LayerError(Exception):
@@ -42,14 +43,6 @@ class LayerError(Exception):
         self.line = first_line(error)
         self.example = example
         super().__init__(self.line)
-
-
-@dataclass(frozen=True)
-class Affine:
-    """Names of a layer's scale and shift per channel; None where it has none."""
-
-    scale: str | None
-    shift: str | None
 
 
 @dataclass
@@ -72,7 +65,7 @@ class Subject:
     shapes: dict[int, tuple[int, ...]]
     refusals: dict[int, str]
     facts: dict[str, str] = field(default_factory=dict)
-    findings: dict[str, Any] = field(default_factory=dict)
+    findings: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,12 +104,22 @@ class Subject:
             raise LayerError(error) from error
         return layer
 
+    def trained(self) -> nn.Module:
+        """Return a new layer after one training batch."""
+        layer = self.fresh()
+        self.run(layer, random_input(self.shape, 4))
+        return layer
+
+    def output(self, x: Tensor, *, training: bool = True, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+        """Return the output of a new layer; the arguments are those of `fresh` and `run`."""
+        return self.run(self.fresh(dtype=dtype, training=training), x, seed=seed)
+
     def run(self, layer: nn.Module, x: Tensor, *, seed: int = 0) -> Tensor:
         """Return a layer's output; the layer draws the same random numbers in every call.
 
         Args:
             layer: A layer from `fresh`.
-            x: The input (N, C, *S).
+            x: The input (N, C, *S). The output has a graph only if the input requires a gradient.
             seed: Seed of torch's random numbers during the call.
 
         Raises:
@@ -124,42 +127,42 @@ class Subject:
         """
         mode = "training" if layer.training else "eval"
         setting = f"{mode} mode, {str(x.dtype).removeprefix('torch.')}"
-        example = functools.partial(Example, setting, tuple(x.shape), came=None, expected=None)
+        example = Example(setting, tuple(x.shape), None if x.is_meta else show(x))
         try:
-            y = call(layer, x, seed=seed)
+            with _quietly(seed), torch.set_grad_enabled(x.requires_grad):
+                y = layer(x)
         except Exception as error:
-            raise LayerError(error, example(given=None if x.is_meta else show(x))) from error
+            raise LayerError(error, example) from error
         if not isinstance(y, Tensor):
-            raise LayerError(TypeError(f"the output is not a tensor but {type(y).__name__}"), example(given=show(x)))
+            raise LayerError(TypeError(f"the output is not a tensor but {type(y).__name__}"), example)
         return y
-
-    @functools.cached_property
-    def gives_numbers(self) -> bool:
-        """Whether the training output of a finite input is finite."""
-        with torch.no_grad():
-            return bool(torch.isfinite(self.run(self.fresh(), random_input(self.shape))).all())
 
     @functools.cached_property
     def draws_random_numbers(self) -> bool:
         """Whether the training output depends on torch's random numbers."""
-        with torch.no_grad():
-            outputs = [self.run(self.fresh(), random_input(self.shape), seed=seed) for seed in (1, 2)]
-        return not torch.equal(*outputs)
+        return not torch.equal(*(self.output(random_input(self.shape), seed=seed) for seed in (1, 2)))
 
     @functools.cached_property
     def states(self) -> dict[str, State]:
         """The tensors that training changes without an optimizer, by name."""
         layer = self.fresh()
         before = states_of(layer)
-        with torch.no_grad():
-            for seed in (1, 2):
-                self.run(layer, random_input(self.shape, seed))
-        after = states_of(layer)
-        return {
-            name: state
-            for name, state in after.items()
-            if name not in before or not _same(before[name].value, state.value)
-        }
+        for seed in (1, 2):
+            self.run(layer, random_input(self.shape, seed))
+        return changed(before, states_of(layer))
+
+
+def once(find: Callable[[Subject], Found]) -> Callable[[Subject], Found]:
+    """Let a function of a subject keep its result among the findings, and compute it only once."""
+
+    @functools.wraps(find)
+    def look_up(subject: Subject) -> Found:
+        if find not in subject.findings:
+            subject.findings[find] = find(subject)
+        found: Found = subject.findings[find]
+        return found
+
+    return look_up
 
 
 def open_subject(build: Build, like: str | None = None) -> Subject:
@@ -172,9 +175,8 @@ def open_subject(build: Build, like: str | None = None) -> Subject:
     Raises:
         ConfigError: The layer cannot be built for any number of channels, or the family is not known.
     """
-    best: Subject | None = None
+    subjects: list[Subject] = []
     refusals: list[Exception] = []
-    num_built = 0
     for num_channels in CHANNELS:
         try:
             layer = built(build, num_channels)
@@ -182,69 +184,30 @@ def open_subject(build: Build, like: str | None = None) -> Subject:
             refusals.append(error)
             continue
         claims = claims_of(layer, like, options_of_constructor(build))
-        subject = _find_shapes(build, claims, num_channels)
-        if best is None or len(subject.shapes) > len(best.shapes):
-            best = subject
-        num_built += 1
-        if len(best.shapes) == len(SPACES) or num_built == ENOUGH:
-            break
-    if best is None:
-        if isinstance(refusals[0], ConfigError):  # bnlab's own message, which says what to change
-            raise refusals[0]
-        tried = ", ".join(map(str, CHANNELS))
-        raise ConfigError(f"the layer cannot be built for any of {tried} channels: {first_line(refusals[0])}")
-    return best
+        subjects.append(_find_shapes(build, claims, num_channels))
+        if len(subjects) == ENOUGH or len(subjects[-1].shapes) == len(SPACES):
+            return max(subjects, key=lambda subject: len(subject.shapes))
+    if subjects:
+        return subjects[0]
+    if isinstance(refusals[0], ConfigError):  # bnlab's own message, which says what to change
+        raise refusals[0]
+    tried = ", ".join(map(str, CHANNELS))
+    raise ConfigError(f"the layer cannot be built for any of {tried} channels: {first_line(refusals[0])}")
 
 
 def built(build: Build, num_channels: int) -> nn.Module:
     """Return a layer, built with the same random numbers every time."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.default_generator.manual_seed(0)  # torch.manual_seed would queue work for absent devices
+    with _quietly(seed=0):
         return build(num_channels)
 
 
-def call(layer: nn.Module, x: Tensor, *, seed: int = 0) -> Tensor:
-    """Return a layer's output, without warnings and with the same random numbers every time."""
+@contextlib.contextmanager
+def _quietly(seed: int) -> Iterator[None]:
+    """Let random numbers begin at a seed, and leave the caller's alone; show no warnings."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.default_generator.manual_seed(seed)
-        return layer(x)  # type: ignore[no-any-return]
-
-
-def set_parameters(layer: nn.Module, num_channels: int) -> None:
-    """Set a layer's scale and shift to values that differ by channel, and change other parameters a little."""
-    affine = affine_of(layer, num_channels)
-    with torch.no_grad():
-        for name, parameter in layer.named_parameters():
-            if name in {affine.scale, affine.shift}:
-                values = repeated(SCALES if name == affine.scale else SHIFTS, parameter.numel())
-                parameter.copy_(values.view(parameter.shape))
-            elif parameter.requires_grad and parameter.numel() == num_channels:
-                parameter.add_(0.1)
-
-
-def repeated(values: tuple[float, ...], count: int) -> Tensor:
-    """Return ``count`` values: those given, then the same again, a little larger each time."""
-    return torch.tensor([values[i % len(values)] + i // len(values) * 0.125 for i in range(count)]).double()
-
-
-def affine_of(layer: nn.Module, num_channels: int) -> Affine:
-    """Return the names of scale and shift, found by their names, else by their initial values 1 and 0."""
-    found: dict[str, str] = {}
-    candidates = {n: p for n, p in layer.named_parameters() if p.requires_grad and p.numel() == num_channels}
-    for role, names in _CALLED.items():
-        for name in candidates:
-            if name.rpartition(".")[2] in names:
-                found.setdefault(role, name)
-    for role, start in (("scale", 1.0), ("shift", 0.0)):
-        for name, parameter in candidates.items():
-            if role not in found and name not in found.values() and bool((parameter == start).all()):
-                found[role] = name
-    return Affine(found.get("scale"), found.get("shift"))
-
-
-_CALLED = {"scale": {"weight", "gamma", "scale", "g", "gain"}, "shift": {"bias", "beta", "shift", "b"}}
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would queue work for absent devices
+        yield
 
 
 def first_line(error: Exception) -> str:
@@ -255,9 +218,7 @@ def first_line(error: Exception) -> str:
 def _find_shapes(build: Build, claims: Claims, num_channels: int) -> Subject:
     shapes: dict[int, tuple[int, ...]] = {}
     refusals: dict[int, str] = {}
-    for num_axes in (*SPACES, *SPACES):
-        if num_axes in shapes:
-            continue
+    for num_axes in SPACES:
         tries = [general_shape(num_axes, num_channels)]
         takes_images = any(taken > 2 for taken in shapes)  # then the layer does not claim to accept what it refuses
         if claims.formula in {"batch", "group"} and not takes_images:  # it may confuse two axes
@@ -276,22 +237,17 @@ def _refusal_of(build: Build, num_channels: int, shape: tuple[int, ...]) -> str 
     """Return why a layer does not accept a shape, or None if it does. A warning about the shape counts as a refusal."""
     layer = built(build, num_channels)
     try:
-        with warnings.catch_warnings(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with _quietly(seed=0), torch.no_grad():
             warnings.filterwarnings("error", message=".*input's size.*")
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
             y = layer(random_input(shape).float())
     except Exception as error:
         return first_line(error)
     return None if isinstance(y, Tensor) and y.shape == shape else f"the output has another shape than {shape}"
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.equal(a, b)
-
-
-def named_options(subject: Subject, names: tuple[str, ...], layer: nn.Module) -> Any:
+def named_options(subject: Subject, *names: str) -> Any:
     """Return the first number among attributes of these names, of a layer or its parts, else among its options."""
-    for module in layer.modules():
+    for module in subject.fresh().modules():
         for name in names:
             value = getattr(module, name, None)
             if isinstance(value, int | float):

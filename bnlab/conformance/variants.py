@@ -5,12 +5,15 @@ Written independently of `bnlab.norms`, in plain tensor arithmetic in float64, a
 Shape letters: N batch, C channels, G groups, S any number of spatial axes (none, W, HW, DHW).
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from bnlab.conformance.inputs import along
 from bnlab.norms.norm import Formula
 
 Over = Literal["channel", "position", "all", "instance", "sample", "pixel", "last", "features", "group", "interleaved"]
@@ -117,84 +120,76 @@ def _statistics(variant: Variant, given: FormulaInputs) -> tuple[Tensor, Tensor]
         found = given.statistics.get(variant.source)
         if found is None:
             raise ValueError(f"no statistics {variant.source}")
-        shape = (1, -1) + (1,) * (x.dim() - 2)
-        mean, var = (value.view(shape) for value in found)
+        mean, var = (along(1, value, x.dim()) for value in found)
         num_values = x.numel() // x.shape[1]
         if variant.spread == "corrected":
             var = var * num_values / max(num_values - 1, 1)
         return (torch.zeros_like(mean) if variant.center == "none" else mean), var
-    pieces = _together(x, variant.over, given.num_groups)
-    mean = pieces.mean(-1, keepdim=True)
+    values = _grouped(x, variant.over, given.num_groups)[..., None]  # so that some axis can always be reduced
+    axes = [*_reduced(variant.over, x.dim()), values.dim() - 1]
+    count = math.prod(values.shape[axis] for axis in axes)
+    mean = values.mean(axes, keepdim=True)
+    square = (values - mean).square().sum(axes, keepdim=True)
     centers = {
-        "mean": mean,
-        "none": torch.zeros_like(mean),
-        "sum": pieces.sum(-1, keepdim=True),
-        "median": pieces.median(-1, keepdim=True).values,
+        "mean": lambda: mean,
+        "none": lambda: torch.zeros_like(mean),
+        "sum": lambda: values.sum(axes, keepdim=True),
+        "median": lambda: _median(values, axes),
     }
-    distance = pieces - mean
-    count = pieces.shape[-1]
-    square = distance.square().sum(-1, keepdim=True)
     spreads = {
-        "biased": square / count,
-        "unbiased": square / (count - 1) if count > 1 else torch.full_like(square, torch.nan),
-        "corrected": square / max(count - 1, 1),
-        "mean square": pieces.square().mean(-1, keepdim=True),
-        "sum": square,
-        "absolute": distance.abs().mean(-1, keepdim=True).square(),
-        "none": torch.ones_like(mean),
+        "biased": lambda: square / count,
+        "unbiased": lambda: square / (count - 1) if count > 1 else torch.full_like(square, torch.nan),
+        "corrected": lambda: square / max(count - 1, 1),
+        "mean square": lambda: values.square().mean(axes, keepdim=True),
+        "sum": lambda: square,
+        "absolute": lambda: (values - mean).abs().mean(axes, keepdim=True).square(),
+        "none": lambda: torch.ones_like(mean),
     }
-    values = (centers[variant.center], spreads[variant.spread])
-    mean, var = (_apart(value.expand_as(pieces), x, variant.over, given.num_groups) for value in values)
-    return mean, var
+    center, spread = (
+        found.expand_as(values)[..., 0] for found in (centers[variant.center](), spreads[variant.spread]())
+    )
+    if variant.over == "interleaved":
+        center, spread = center.transpose(1, 2), spread.transpose(1, 2)
+    return center.reshape(x.shape), spread.reshape(x.shape)
 
 
-def _order(x: Tensor, over: Over) -> tuple[list[int], int]:
-    """Return the axes of x, first those along which statistics differ, and the number of these."""
-    axes = list(range(x.dim()))
-    apart = {
-        "channel": [1],
-        "position": axes[1:],
-        "all": [],
-        "instance": [0, 1],
-        "sample": [0],
-        "pixel": [0, *axes[2:]],
-        "last": axes[-1:],
-        "features": axes[:-1],
+def _reduced(over: Over, num_axes: int) -> list[int]:
+    """Return the axes along which statistics are taken: those of x, or of x as (N, G, C/G, *S) for groups."""
+    axes = list(range(num_axes))
+    return {
+        "channel": [0, *axes[2:]],
+        "position": [0],
+        "all": axes,
+        "instance": axes[2:],
+        "sample": axes[1:],
+        "pixel": [1],
+        "last": axes[:-1],
+        "features": axes[-1:],
+        "group": [*axes[2:], num_axes],
+        "interleaved": [*axes[2:], num_axes],
     }[over]
-    return [*apart, *(axis for axis in axes if axis not in apart)], len(apart)
 
 
-def _together(x: Tensor, over: Over, num_groups: int) -> Tensor:
-    """Return x as rows of values that share their statistics.
+def _grouped(x: Tensor, over: Over, num_groups: int) -> Tensor:
+    """Return x, as (N, G, C/G, *S) for statistics over groups.
 
     Raises:
         ValueError: The groups do not divide the channels.
     """
-    if over in {"group", "interleaved"}:
-        if x.shape[1] % num_groups:
-            raise ValueError("groups do not divide the channels")
-        return _grouped(x, over, num_groups).flatten(2)
-    order, num_apart = _order(x, over)
-    sizes = [x.shape[axis] for axis in order[:num_apart]] or [1]
-    return x.permute(order).reshape(*sizes, -1)
-
-
-def _apart(rows: Tensor, x: Tensor, over: Over, num_groups: int) -> Tensor:
-    """Return the rows of `_together` in the shape of x again."""
-    if over in {"group", "interleaved"}:
-        grouped = rows.reshape(_grouped(x, over, num_groups).shape)
-        return (grouped.transpose(1, 2) if over == "interleaved" else grouped).reshape(x.shape)
-    order, _ = _order(x, over)
-    back = [order.index(axis) for axis in range(x.dim())]
-    return rows.reshape([x.shape[axis] for axis in order]).permute(back)
-
-
-def _grouped(x: Tensor, over: Over, num_groups: int) -> Tensor:
-    """Return x as (N, G, C/G, *S)."""
-    num_samples, num_channels, *space = x.shape
+    if over not in {"group", "interleaved"}:
+        return x
+    if x.shape[1] % num_groups:
+        raise ValueError("groups do not divide the channels")
+    num_samples, _, *space = x.shape
     if over == "group":
-        return x.reshape(num_samples, num_groups, num_channels // num_groups, *space)
-    return x.reshape(num_samples, num_channels // num_groups, num_groups, *space).transpose(1, 2)
+        return x.reshape(num_samples, num_groups, -1, *space)
+    return x.reshape(num_samples, -1, num_groups, *space).transpose(1, 2)
+
+
+def _median(values: Tensor, axes: list[int]) -> Tensor:
+    kept = [axis for axis in range(values.dim()) if axis not in axes]
+    median = values.permute(*kept, *axes).flatten(len(kept)).median(-1).values
+    return median.view([1 if axis in axes else size for axis, size in enumerate(values.shape)])
 
 
 def _divide(variant: Variant, centered: Tensor, var: Tensor, eps: float) -> Tensor:
@@ -214,22 +209,22 @@ def _divide(variant: Variant, centered: Tensor, var: Tensor, eps: float) -> Tens
 def _affine(variant: Variant, given: FormulaInputs, x_hat: Tensor) -> Tensor:
     weight_C, bias_C = given.weight, given.bias
     axis = {"channel": 1, "last": x_hat.dim() - 1, "first": 0}[variant.along]
-    shape = [-1 if at == axis else 1 for at in range(x_hat.dim())]
     for value in (weight_C, bias_C):
         if value is not None and value.numel() != x_hat.shape[axis]:
             raise ValueError("the parameters do not fit this axis")
-    zero = x_hat.new_zeros(())
-    weight = (zero + 1) if weight_C is None else weight_C.view(shape)
-    bias = zero if bias_C is None else bias_C.view(shape)
-    scale = {
-        "weight": weight,
-        "none": zero + 1,
-        "one plus": 1 + weight,
-        "squared": weight.square(),
-        "absolute": weight.abs(),
-        "exponential": weight.exp(),
-        "divided": 1 / weight,
-        "before": zero + 1,
-    }[variant.scale]
-    shift = {"bias": bias, "none": zero, "scaled": scale * bias, "twice": 2 * bias, "negative": -bias}[variant.shift]
-    return x_hat * scale + shift
+    one = x_hat.new_ones(())
+    weight = one if weight_C is None else along(axis, weight_C, x_hat.dim())
+    bias = 0 * one if bias_C is None else along(axis, bias_C, x_hat.dim())
+    scales: dict[str, Callable[[], Tensor]] = {
+        "weight": lambda: weight,
+        "none": lambda: one,
+        "one plus": lambda: 1 + weight,
+        "squared": weight.square,
+        "absolute": weight.abs,
+        "exponential": weight.exp,
+        "divided": weight.reciprocal,
+        "before": lambda: one,
+    }
+    scale = scales[variant.scale]()
+    factors: dict[str, Tensor | float] = {"bias": 1, "none": 0, "scaled": scale, "twice": 2, "negative": -1}
+    return x_hat * scale + factors[variant.shift] * bias

@@ -3,6 +3,10 @@
 A letter names the statistic too, for terminals without color.
 """
 
+import itertools
+import string
+from collections.abc import Iterator
+
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -17,24 +21,15 @@ DARK = frozenset({"#0072B2"})
 
 CELL_WIDTH = 7
 WITH_NUMBERS = 9
-ARROW = "  →  "
+ARROW = "  → "
 TALL = 4
 """Cells of up to this many samples are two lines high, so that they are nearly square."""
 
 
-def letter_of(index: int) -> str:
-    """Return a statistic's letter.
-
-    Example:
-        >>> letter_of(0), letter_of(25), letter_of(26)
-        ('A', 'Z', 'AA')
-    """
-    word = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        word = chr(ord("A") + rest) + word
-    return word
+def letters() -> Iterator[str]:
+    """Yield A to Z, then AA, AB and so on."""
+    for length in itertools.count(1):
+        yield from map("".join, itertools.product(string.ascii_uppercase, repeat=length))
 
 
 def marks(lesson: Explanation) -> dict[int, tuple[str, str]]:
@@ -43,14 +38,16 @@ def marks(lesson: Explanation) -> dict[int, tuple[str, str]]:
     If there are more statistics than colors, colors are used again, but never in neighboring cells.
     """
     cells = lesson.sharing.cells
-    statistics = list(dict.fromkeys(number for row in cells for number in row if number >= 0))
-    if len(statistics) <= len(PALETTE):
-        return {number: (letter_of(index), PALETTE[index]) for index, number in enumerate(statistics)}
-    found: dict[int, tuple[str, str]] = {}
-    for down, row in enumerate(dict.fromkeys(cells)):
-        for across, number in enumerate(dict.fromkeys(row)):
-            found[number] = (letter_of(statistics.index(number)), PALETTE[(3 * down + across) % len(PALETTE)])
-    return found
+    letter_of = dict(
+        zip(dict.fromkeys(number for row in cells for number in row if number >= 0), letters(), strict=False)
+    )
+    if len(letter_of) <= len(PALETTE):
+        return dict(zip(letter_of, zip(letter_of.values(), PALETTE, strict=False), strict=True))
+    return {
+        number: (letter_of[number], PALETTE[(3 * down + across) % len(PALETTE)])
+        for down, row in enumerate(dict.fromkeys(cells))
+        for across, number in enumerate(dict.fromkeys(row))
+    }
 
 
 def draw_board(lesson: Explanation) -> Table:
@@ -58,29 +55,21 @@ def draw_board(lesson: Explanation) -> Table:
     sharing = lesson.sharing
     mark = marks(lesson) if sharing.partition else {0: ("x", PALETTE[0])}
     boards = [lesson.small, lesson.small_output] if lesson.small is not None else [None]
-    width = CELL_WIDTH if lesson.small is None else WITH_NUMBERS
-    headings = [Text(f"c={c}".center(width)) for c in sharing.columns]
-    table = Table(box=None, padding=(0, 0), pad_edge=False, show_header=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
     table.add_column(justify="right", width=9)
-    table.add_column(width=1)
-    for index in range(len(boards)):
-        for _ in sharing.columns:
-            table.add_column(width=width + 1)
-        if index < len(boards) - 1:
-            table.add_column(width=len(ARROW))
-    if len(boards) == 2:
-        blank = [Text()] * (len(sharing.columns) - 1)
-        x, y = (Text(f"  {name}", "bold") for name in ("x", "y"))
-        table.add_row(Text(), Text(), x, *blank, Text(), y, *blank)
-    table.add_row(Text("N ↓  C →", style="bold"), Text(), *headings, *([Text(), *headings] if len(boards) == 2 else []))
-    tall = len(sharing.rows) <= TALL and lesson.small is None
+
+    def add(label: Text, cells: list[list[Text]], between: str = "") -> None:
+        first, *second = cells
+        table.add_row(label, *first, *(cell for board in second for cell in (Text(between), *board)))
+
+    if lesson.small is not None:
+        add(Text(), [[Text(f"  {name}", "bold"), *[Text()] * (len(sharing.columns) - 1)] for name in "xy"])
+    width = CELL_WIDTH if lesson.small is None else WITH_NUMBERS
+    add(Text("N ↓  C →", "bold"), [[Text(f"c={c}".center(width)) for c in sharing.columns]] * len(boards))
+    height = 2 if len(sharing.rows) <= TALL and lesson.small is None else 1
     for row, n in enumerate(sharing.rows):
-        drawn: list[Text] = []
-        for board in boards:
-            arrow = ARROW if row == len(sharing.rows) // 2 else ""
-            drawn += [Text(arrow)] if drawn else []
-            drawn += _row(lesson, row, mark, board, 2 if tall else 1)
-        table.add_row(Text(f"n={n}"), Text(), *drawn)
+        cells = [_row(lesson, row, mark, board, height) for board in boards]
+        add(Text(f"n={n}"), cells, ARROW if row == len(sharing.rows) // 2 else "")
     return table
 
 

@@ -15,6 +15,9 @@ MAX_POSITIONS = 4
 
 COS, SIN = math.cos(math.pi / 6), math.sin(math.pi / 6)
 
+SIDES = {"top": (0, 1), "left": (1, 2), "right": (0, 2)}
+"""The axes of the block, of N, C and positions, that span each of its visible sides."""
+
 Point = tuple[float, float]
 
 
@@ -29,7 +32,7 @@ class Face:
         shares: Whether the value belongs to the first statistic.
     """
 
-    corners: tuple[Point, Point, Point, Point]
+    corners: tuple[Point, ...]
     side: str
     shares: bool
 
@@ -50,16 +53,6 @@ class Cube:
     num_channels: int
     num_positions: int
 
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top end of the block, in the units of `Face.corners`."""
-        return (
-            -self.num_channels * COS,
-            self.num_samples * COS,
-            -float(self.num_positions),
-            (self.num_channels + self.num_samples) * SIN,
-        )
-
 
 def build_cube(lesson: Explanation) -> Cube:
     """Build the block of a lesson's input."""
@@ -73,13 +66,13 @@ def build_cube(lesson: Explanation) -> Cube:
         inside = all(i < axis.shared for i, axis in zip(drawn[level], sharing.axes[2:], strict=True))
         return inside and sharing.cells[row][column] == sharing.cells[0][0]
 
-    rows, columns, levels = len(sharing.rows), len(sharing.columns), len(drawn)
-    faces = [
-        *(_face("top", n, c, 0, shares(n, c, 0)) for n in range(rows) for c in range(columns)),
-        *(_face("left", 0, c, s, shares(0, c, s)) for c in range(columns) for s in range(levels)),
-        *(_face("right", n, 0, s, shares(n, 0, s)) for n in range(rows) for s in range(levels)),
-    ]
-    return Cube(tuple(faces), rows, columns, levels)
+    sizes = (len(sharing.rows), len(sharing.columns), len(drawn))
+    faces = tuple(
+        Face(_corners(place, *spanned), side, shares(*place))
+        for side, spanned in SIDES.items()
+        for place in itertools.product(*(range(size if axis in spanned else 1) for axis, size in enumerate(sizes)))
+    )
+    return Cube(faces, *sizes)
 
 
 def project(n: float, c: float, s: float) -> Point:
@@ -87,11 +80,7 @@ def project(n: float, c: float, s: float) -> Point:
     return ((n - c) * COS, (n + c) * SIN - s)
 
 
-def _face(side: str, n: int, c: int, s: int, shares: bool) -> Face:
-    corners = {
-        "top": ((n, c, s), (n + 1, c, s), (n + 1, c + 1, s), (n, c + 1, s)),
-        "left": ((n, c, s), (n, c + 1, s), (n, c + 1, s + 1), (n, c, s + 1)),
-        "right": ((n, c, s), (n + 1, c, s), (n + 1, c, s + 1), (n, c, s + 1)),
-    }[side]
-    first, second, third, fourth = (project(*corner) for corner in corners)
-    return Face((first, second, third, fourth), side, shares)
+def _corners(place: tuple[int, ...], first: int, second: int) -> tuple[Point, ...]:
+    """Return the corners of the side of a small cube that two axes span."""
+    steps: tuple[dict[int, int], ...] = ({}, {first: 1}, {first: 1, second: 1}, {second: 1})
+    return tuple(project(*(at + step.get(axis, 0) for axis, at in enumerate(place))) for step in steps)

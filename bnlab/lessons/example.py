@@ -6,13 +6,14 @@ All numbers are float64. The output y and the gradient dx come from the layer an
 
 import copy
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from bnlab.lessons.formulas import Fit, Term, find_formula
-from bnlab.lessons.sharing import Sharing, first_block, gradient, run_layer, samples_of
+from bnlab.lessons.sharing import Sharing, gradient, run_layer, samples_of
 
 MAX_VALUES = 8
 """Largest number of values in the table of an example; more do not fit on a page."""
@@ -131,23 +132,28 @@ def example_input(shape: tuple[int, ...]) -> Tensor:
     """
     if shape == SMALL_SHAPE:
         return torch.tensor(SMALL_INPUT, dtype=torch.float64)
-    numbers = torch.Generator().manual_seed(0)
-    scale = _per_channel(torch.tensor([2.0, 5.0, 1.0], dtype=torch.float64), shape)
-    offset = _per_channel(torch.tensor([4.0, -3.0, 1.0, 0.0], dtype=torch.float64), shape)
-    return (torch.randn(shape, generator=numbers, dtype=torch.float64) * scale + offset).round(decimals=1)
+    scale = _per_channel((2.0, 5.0, 1.0), shape)
+    offset = _per_channel((4.0, -3.0, 1.0, 0.0), shape)
+    return (_random(shape, seed=0) * scale + offset).round(decimals=1)
 
 
 def example_gradient(shape: tuple[int, ...]) -> Tensor:
     """Return the gradient of the output in a lesson."""
     if shape == SMALL_SHAPE:
         return torch.tensor(SMALL_GRADIENT, dtype=torch.float64)
-    numbers = torch.Generator().manual_seed(1)
-    return torch.randn(shape, generator=numbers, dtype=torch.float64).round(decimals=1)
+    return _random(shape, seed=1).round(decimals=1)
 
 
-def _other_input(shape: tuple[int, ...]) -> Tensor:
-    numbers = torch.Generator().manual_seed(2)
-    return 1 + 3 * torch.randn(shape, generator=numbers, dtype=torch.float64)
+def _random(shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _repeated(values: tuple[float, ...], count: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)[torch.arange(count) % len(values)]
+
+
+def _per_channel(values: tuple[float, ...], shape: tuple[int, ...]) -> Tensor:
+    return _repeated(values, shape[1]).view(-1, *(1 for _ in shape[2:]))
 
 
 def set_scale_and_shift(layer: nn.Module) -> None:
@@ -156,8 +162,7 @@ def set_scale_and_shift(layer: nn.Module) -> None:
         for name, choice in (("weight", WEIGHTS), ("bias", BIASES)):
             values = getattr(layer, name, None)
             if isinstance(values, nn.Parameter) and values.dim() >= 1:
-                flat = [choice[i % len(choice)] for i in range(values.numel())]
-                values.copy_(torch.tensor(flat, dtype=values.dtype).view_as(values))
+                values.copy_(_repeated(choice, values.numel()).view_as(values))
 
 
 def work_through(layer: nn.Module, x: Tensor, g: Tensor, sharing: Sharing) -> Example:
@@ -172,22 +177,24 @@ def work_through(layer: nn.Module, x: Tensor, g: Tensor, sharing: Sharing) -> Ex
     inputs = x.clone().requires_grad_()
     y = run_layer(copy.deepcopy(layer), inputs)
     dx = gradient(y, inputs, g)
-    if sharing.partition and sharing.has_statistics:
-        mask = first_block(sharing, tuple(x.shape))
+    shares = sharing.num_statistics > 0
+    mask = torch.zeros(x.shape, dtype=torch.bool)
+    if shares:  # the first statistic starts at the first index of each axis
+        mask[tuple(slice(axis.shared) for axis in sharing.axes)] = True
     else:  # each value is normalized by itself: show one channel
-        mask = torch.zeros(x.shape, dtype=torch.bool)
         mask[:, 0] = True
     places = mask.nonzero().tolist()
-    block = _Block(x[mask], y.detach()[mask], g[mask], dx[mask], _of(layer, "weight", 1.0, x)[mask])
-    bias = _of(layer, "bias", 0.0, x)[mask]
+    block = _Block(
+        *(values[mask] for values in (x, y.detach(), g, dx, _of(layer, "weight", 1.0, x), _of(layer, "bias", 0.0, x)))
+    )
     fit = None
-    if sharing.partition and sharing.has_statistics:
-        other = _other_input(tuple(x.shape))
+    if shares:
+        other = 1 + 3 * _random(tuple(x.shape), seed=2)
         with torch.no_grad():
             other_y = run_layer(copy.deepcopy(layer), other)
         examples = [(block.x, block.y), (other[mask], other_y[mask])]
-        fit = find_formula(examples, block.weight, bias, _eps_guesses(layer))
-    story, xhat, h, terms = _tell(block, fit, bias) if fit else (None, None, None, [])
+        fit = find_formula(examples, block.weight, block.bias, _eps_guesses(layer))
+    story, xhat, h, terms = _tell(block, fit) if fit else (None, None, None, [])
     values = tuple(
         Value(
             place=tuple(places[i]),
@@ -201,10 +208,9 @@ def work_through(layer: nn.Module, x: Tensor, g: Tensor, sharing: Sharing) -> Ex
         )
         for i in samples_of(len(places), MAX_VALUES)
     )
-    has = {name: isinstance(getattr(layer, name, None), Tensor) for name in ("weight", "bias")}
     return Example(
-        weight=float(block.weight[0]) if has["weight"] else None,
-        bias=float(bias[0]) if has["bias"] else None,
+        weight=float(block.weight[0]) if isinstance(getattr(layer, "weight", None), Tensor) else None,
+        bias=float(block.bias[0]) if isinstance(getattr(layer, "bias", None), Tensor) else None,
         num_values=len(places),
         values=values,
         story=story,
@@ -218,47 +224,47 @@ class _Block:
     g: Tensor
     dx: Tensor
     weight: Tensor
+    bias: Tensor
 
 
-def _tell(block: _Block, fit: Fit, bias: Tensor) -> tuple[Story, Tensor, Tensor, list[Term]]:
+def _tell(block: _Block, fit: Fit) -> tuple[Story, Tensor, Tensor, list[Term]]:
     """Return the applied formula, with xhat, h and the terms for all values of the statistic."""
-    xhat = fit.formula.normalize(block.x, fit.eps)
-    guess = block.weight * xhat + bias
-    passes = torch.ones_like(guess)
-    if fit.floor is not None:
-        passes, guess = (guess > fit.floor).to(guess.dtype), guess.clamp(min=fit.floor)
-    h = block.weight * block.g * passes
-    terms = fit.formula.terms(block.x, h, fit.eps)
+    formula, eps = fit.formula, fit.eps
+    xhat = formula.normalize(block.x, eps)
+    guess = block.weight * xhat + block.bias
+    floor = -math.inf if fit.floor is None else fit.floor
+    h = block.weight * block.g * (guess > floor)
+    terms = formula.terms(block.x, h, eps)
     stopped = _stopped(terms, block.dx)
-    reached = sum((term.values for term in terms if term.name not in stopped), torch.zeros_like(h))
-    length = float(sum((term.values for term in terms), torch.zeros_like(h)).norm()) or 1.0
+    length = float(_sum_of(terms).norm()) or 1.0
     story = Story(
-        name=fit.formula.name,
-        forward_text=fit.formula.forward_text,
-        backward_text=fit.formula.backward_text,
-        statistics=fit.formula.statistics(block.x, fit.eps),
-        eps=fit.eps,
+        name=formula.name,
+        forward_text=formula.forward_text,
+        backward_text=formula.backward_text,
+        statistics=formula.statistics(block.x, eps),
+        eps=eps,
         floor=fit.floor,
         terms=tuple(
             TermText(t.name, t.formula, t.meaning, float(t.values.norm()) / length, t.name in stopped) for t in terms
         ),
-        forward_gap=float((guess - block.y).abs().max()),
-        backward_gap=float((reached - block.dx).abs().max()),
+        forward_gap=float((guess.clamp(min=floor) - block.y).abs().max()),
+        backward_gap=float((_sum_of(terms, stopped) - block.dx).abs().max()),
         sum_dx=float(block.dx.sum()),
         sum_dx_xhat=float((block.dx * xhat).sum()),
     )
     return story, xhat, h, terms
 
 
+def _sum_of(terms: list[Term], lacking: Collection[str] = ()) -> Tensor:
+    return sum((term.values for term in terms if term.name not in lacking), torch.zeros(()))
+
+
 def _stopped(terms: list[Term], dx: Tensor) -> set[str]:
     """Return the terms that a layer's own gradient lacks; none if leaving terms out does not explain it."""
     later = [term.name for term in terms[1:]]
     choices: list[set[str]] = [set(), *({name} for name in later), set(later)]
-    for lacking in choices:
-        reached = sum((term.values for term in terms if term.name not in lacking), torch.zeros_like(dx))
-        if torch.allclose(reached, dx, rtol=1e-9, atol=1e-9):
-            return lacking
-    return set()
+    fitting = (names for names in choices if torch.allclose(_sum_of(terms, names), dx, rtol=1e-9, atol=1e-9))
+    return next(fitting, set())
 
 
 def _of(layer: nn.Module, name: str, otherwise: float, x: Tensor) -> Tensor:
@@ -275,8 +281,3 @@ def _eps_guesses(layer: nn.Module) -> list[float]:
     if isinstance(eps, float | int | Tensor):
         return [abs(float(eps))]
     return [1e-5, 1e-6, 1e-8, 1e-12, torch.finfo(torch.float64).eps, 0.0]
-
-
-def _per_channel(choice: Tensor, shape: tuple[int, ...]) -> Tensor:
-    values = choice.repeat(math.ceil(shape[1] / len(choice)))[: shape[1]]
-    return values.view(1, -1, *(1 for _ in shape[2:]))

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bnlab.docstrings import formula_of, read_docstring
 from bnlab.errors import ConfigError
 from bnlab.lessons.example import (
     SMALL_SHAPE,
@@ -20,7 +22,6 @@ from bnlab.lessons.example import (
 )
 from bnlab.lessons.modes import Modes, compare_modes
 from bnlab.lessons.sharing import MAX_ROWS, Sharing, find_sharing, run_layer
-from bnlab.lessons.words import Words, read_words
 from bnlab.norms.catalog import build_norm
 
 SHAPES = (SMALL_SHAPE, (8, 3), (2, 8, 2, 2), (2, 8, 4), (2, 8, 2, 2, 2))
@@ -32,6 +33,26 @@ MAX_NUMEL = 1 << 21
 
 SMALL_COLUMNS = 3
 """Inputs of up to this many channels are shown with all values, beside the outputs, in 80 columns."""
+
+
+SECTIONS = ("Axes", "Fails", "Source")
+
+
+@dataclass(frozen=True)
+class Words:
+    """The parts of a norm's docstring that a lesson shows.
+
+    Attributes:
+        class_name: Name of the layer's class.
+        summary: The first sentence; empty where the class has no docstring of its own.
+        formula: The lines of the first indented paragraph.
+        sections: Those of `SECTIONS` that the docstring has, each as one line of text.
+    """
+
+    class_name: str
+    summary: str
+    formula: tuple[str, ...]
+    sections: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -64,8 +85,7 @@ class Explanation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; numbers that are not finite become None."""
-        plain = _finite(dataclasses.asdict(self))
-        assert isinstance(plain, dict)
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)), parse_constant=lambda _: None)
         return plain
 
 
@@ -93,7 +113,7 @@ def explain(norm: str, shape: tuple[int, ...] | None = None, options: Mapping[st
             f"--shape must have at most {MAX_NUMEL:,} values, got {math.prod(shape):,}. "
             "A smaller batch or image shows the same."
         )
-    layer = _build(norm, shape, options)
+    layer = build_norm(norm, shape[1], **options).double()
     sharing = find_sharing(layer, shape)
     x, g = example_input(shape), example_gradient(shape)
     is_small = len(shape) == 2 and shape[0] <= MAX_ROWS and shape[1] <= SMALL_COLUMNS
@@ -119,6 +139,22 @@ def explain(norm: str, shape: tuple[int, ...] | None = None, options: Mapping[st
     )
 
 
+def read_words(norm_class: type[nn.Module]) -> Words:
+    """Read a norm's docstring.
+
+    Args:
+        norm_class: A norm of bnlab or any other layer.
+
+    Example:
+        >>> from bnlab.norms.batch import BatchNorm
+        >>> read_words(BatchNorm).formula[-1]
+        'y_c = weight_c * (x - mean_c) / sqrt(var_c + eps) + bias_c'
+    """
+    said = read_docstring(norm_class.__doc__)
+    sections = {name: " ".join(said.sections[name].split()) for name in SECTIONS if said.sections.get(name)}
+    return Words(norm_class.__name__, said.summary, formula_of(said.about), sections)
+
+
 def parse_shape(text: str) -> tuple[int, ...]:
     """Read N,C or N,C,*S.
 
@@ -138,15 +174,11 @@ def parse_shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def _build(norm: str, shape: tuple[int, ...], options: Mapping[str, Any]) -> nn.Module:
-    return build_norm(norm, shape[1], **options).double()
-
-
 def _first_that_fits(norm: str, options: Mapping[str, Any]) -> tuple[int, ...]:
     refusals: dict[str, ConfigError] = {}
     for shape in SHAPES:
         try:
-            run_layer(_build(norm, shape, options), example_input(shape))
+            run_layer(build_norm(norm, shape[1], **options).double(), example_input(shape))
         except ConfigError as error:
             refusals.setdefault(str(error), error)
         else:
@@ -159,11 +191,3 @@ def _first_that_fits(norm: str, options: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _rows(values_NC: Tensor) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in values_NC.tolist())
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,9 +7,8 @@ of xhat.
 """
 
 import math
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +34,50 @@ class Term:
     values: Tensor
 
 
+@dataclass(frozen=True)
+class Formula:
+    """A normalization: x -> xhat, and its gradient: h -> dx.
+
+    Attributes:
+        name: Name of the formula, as in `Story.name` of an example.
+        forward_text: The formula of xhat.
+        backward_text: The formula of dx.
+        statistics: x, eps -> the statistics of x by name, in the order in which they are computed; ``r`` last.
+        normalize: x, eps -> xhat.
+        summands: x, xhat, h, statistics -> the summands of dx, signs included.
+    """
+
+    name: str
+    forward_text: str
+    backward_text: str
+    statistics: Callable[[Tensor, float], dict[str, float]]
+    normalize: Callable[[Tensor, float], Tensor]
+    summands: Callable[[Tensor, Tensor, Tensor, dict[str, float]], list[Term]]
+
+    def terms(self, x: Tensor, h: Tensor, eps: float) -> list[Term]:
+        """Return the summands of dx for the gradient h of xhat."""
+        return self.summands(x, self.normalize(x, eps), h, self.statistics(x, eps))
+
+
+def _variance(x: Tensor, eps: float) -> dict[str, float]:
+    var = float(x.var(correction=0))
+    return {"mean": float(x.mean()), "var": var, "r": 1 / math.sqrt(var + eps)}
+
+
+def _mean_square(x: Tensor, eps: float) -> dict[str, float]:
+    ms = float(x.square().mean())
+    return {"ms": ms, "r": 1 / math.sqrt(ms + eps)}
+
+
+def _absolute_deviation(x: Tensor, eps: float) -> dict[str, float]:
+    deviation = NORMAL_SPREAD * float((x - x.mean()).abs().mean())
+    return {"mean": float(x.mean()), "dev": deviation, "r": 1 / math.sqrt(deviation**2 + eps)}
+
+
+def _std(x: Tensor, eps: float) -> Tensor:
+    return (x.var(correction=0) + eps).sqrt()
+
+
 def _itself(r: float, h: Tensor) -> Term:
     return Term("itself", "r · h", "the gradient itself", r * h)
 
@@ -47,170 +90,67 @@ def _of_spread(name: str, r: float, xhat: Tensor, h: Tensor) -> Term:
     return Term(name, "-r · xhat · mean(h · xhat)", f"minus what would move the {name}", -r * xhat * (h * xhat).mean())
 
 
-class Formula(ABC):
-    """A normalization: x -> xhat, and its gradient: h -> dx.
-
-    Attributes:
-        name: Name of the formula, as in `Story.name` of an example.
-        forward_text: The formula of xhat.
-        backward_text: The formula of dx.
-    """
-
-    name: ClassVar[str]
-    forward_text: ClassVar[str]
-    backward_text: ClassVar[str]
-
-    @abstractmethod
-    def statistics(self, x: Tensor, eps: float) -> dict[str, float]:
-        """Return the statistics of x by name, in the order in which they are computed; ``r`` last."""
-
-    @abstractmethod
-    def normalize(self, x: Tensor, eps: float) -> Tensor:
-        """Return xhat."""
-
-    @abstractmethod
-    def terms(self, x: Tensor, h: Tensor, eps: float) -> list[Term]:
-        """Return the summands of dx, signs included."""
+def _of_variance(r: float, x: Tensor, xhat: Tensor, h: Tensor) -> Term:
+    values = -r * r * (x - x.mean()) * (h * xhat).mean()
+    return Term("spread", "-r² · (x - mean) · mean(h · xhat)", "minus what would move the spread", values)
 
 
-class Standardize(Formula):
-    """Mean 0 and variance 1: BatchNorm, LayerNorm, GroupNorm, InstanceNorm.
-
-    Source:
-        Ioffe & Szegedy 2015, arXiv:1502.03167, section 3; the closed form is the usual one.
-    """
-
-    name = "standardize"
-    forward_text = "xhat = (x - mean) · r,   r = 1 / √(var + eps)"
-    backward_text = "dx = r · ( h - mean(h) - xhat · mean(h · xhat) ),   h = weight · g"
-
-    def statistics(self, x: Tensor, eps: float) -> dict[str, float]:
-        """Return mean, biased variance and r."""
-        var = float(x.var(correction=0))
-        return {"mean": float(x.mean()), "var": var, "r": 1 / math.sqrt(var + eps)}
-
-    def normalize(self, x: Tensor, eps: float) -> Tensor:
-        """Return (x - mean) r."""
-        return (x - x.mean()) / (x.var(correction=0) + eps).sqrt()
-
-    def terms(self, x: Tensor, h: Tensor, eps: float) -> list[Term]:
-        """Return the gradient itself, what moves the mean, what moves the spread."""
-        xhat, r = self.normalize(x, eps), self.statistics(x, eps)["r"]
-        return [_itself(r, h), _of_mean(r, h), _of_spread("spread", r, xhat, h)]
+def _of_deviation(found: dict[str, float], x: Tensor, xhat: Tensor, h: Tensor) -> Term:
+    sign, r = (x - x.mean()).sign(), found["r"]
+    inner = NORMAL_SPREAD * found["dev"] * r * (sign - sign.mean())  # dr/ddev = -r^3 dev
+    meaning = "minus what would move the spread; k = √(π/2) · dev · r"
+    return Term("spread", "-r · k · (s - mean(s)) · mean(h · xhat)", meaning, -r * inner * (h * xhat).mean())
 
 
-class RootMeanSquare(Formula):
-    """Mean square 1, not centered: RMSNorm, FRN.
-
-    Source:
-        Zhang & Sennrich 2019, arXiv:1910.07467.
-    """
-
-    name = "root_mean_square"
-    forward_text = "xhat = x · r,   r = 1 / √(ms + eps),   ms = mean of x²"
-    backward_text = "dx = r · ( h - xhat · mean(h · xhat) ),   h = weight · g"
-
-    def statistics(self, x: Tensor, eps: float) -> dict[str, float]:
-        """Return the mean square and r."""
-        ms = float(x.square().mean())
-        return {"ms": ms, "r": 1 / math.sqrt(ms + eps)}
-
-    def normalize(self, x: Tensor, eps: float) -> Tensor:
-        """Return x r."""
-        return x / (x.square().mean() + eps).sqrt()
-
-    def terms(self, x: Tensor, h: Tensor, eps: float) -> list[Term]:
-        """Return the gradient itself and what moves the scale."""
-        xhat, r = self.normalize(x, eps), self.statistics(x, eps)["r"]
-        return [_itself(r, h), _of_spread("scale", r, xhat, h)]
-
-
-class Center(Formula):
-    """Mean 0, and the scale unchanged."""
-
-    name = "center"
-    forward_text = "xhat = x - mean"
-    backward_text = "dx = h - mean(h),   h = weight · g"
-
-    def statistics(self, x: Tensor, eps: float) -> dict[str, float]:  # noqa: ARG002
-        """Return the mean; nothing is rescaled, so r is 1."""
-        return {"mean": float(x.mean()), "r": 1.0}
-
-    def normalize(self, x: Tensor, eps: float) -> Tensor:  # noqa: ARG002
-        """Return x - mean."""
-        return x - x.mean()
-
-    def terms(self, x: Tensor, h: Tensor, eps: float) -> list[Term]:  # noqa: ARG002
-        """Return the gradient itself and what moves the mean."""
-        return [
+FORMULAS = (
+    Formula(
+        "standardize",
+        "xhat = (x - mean) · r,   r = 1 / √(var + eps)",
+        "dx = r · ( h - mean(h) - xhat · mean(h · xhat) ),   h = weight · g",
+        _variance,
+        lambda x, eps: (x - x.mean()) / _std(x, eps),
+        lambda _, xhat, h, of: [_itself(of["r"], h), _of_mean(of["r"], h), _of_spread("spread", of["r"], xhat, h)],
+    ),
+    Formula(
+        "root_mean_square",
+        "xhat = x · r,   r = 1 / √(ms + eps),   ms = mean of x²",
+        "dx = r · ( h - xhat · mean(h · xhat) ),   h = weight · g",
+        _mean_square,
+        lambda x, eps: x / (x.square().mean() + eps).sqrt(),
+        lambda _, xhat, h, of: [_itself(of["r"], h), _of_spread("scale", of["r"], xhat, h)],
+    ),
+    Formula(
+        "center",
+        "xhat = x - mean",
+        "dx = h - mean(h),   h = weight · g",
+        lambda x, _: {"mean": float(x.mean()), "r": 1.0},
+        lambda x, _: x - x.mean(),
+        lambda _x, _xhat, h, _: [
             Term("itself", "h", "the gradient itself", h),
             Term("mean", "-mean(h)", "minus what would move the mean", (-h.mean()).expand_as(h)),
-        ]
-
-
-class Scale(Formula):
-    """Variance 1, and the mean not subtracted."""
-
-    name = "scale"
-    forward_text = "xhat = x · r,   r = 1 / √(var + eps)"
-    backward_text = "dx = r · ( h - (x - mean) · r · mean(h · xhat) ),   h = weight · g"
-
-    def statistics(self, x: Tensor, eps: float) -> dict[str, float]:
-        """Return mean, biased variance and r."""
-        return Standardize().statistics(x, eps)
-
-    def normalize(self, x: Tensor, eps: float) -> Tensor:
-        """Return x r."""
-        return x / (x.var(correction=0) + eps).sqrt()
-
-    def terms(self, x: Tensor, h: Tensor, eps: float) -> list[Term]:
-        """Return the gradient itself and what moves the spread."""
-        r = self.statistics(x, eps)["r"]
-        spread = -r * r * (x - x.mean()) * (h * self.normalize(x, eps)).mean()
-        return [
-            _itself(r, h),
-            Term("spread", "-r² · (x - mean) · mean(h · xhat)", "minus what would move the spread", spread),
-        ]
-
-
-class AbsoluteDeviation(Formula):
-    """Mean 0, divided by the mean absolute deviation in place of the standard deviation.
-
-    Source:
-        Hoffer et al. 2018, arXiv:1803.01814.
-    """
-
-    name = "absolute_deviation"
-    forward_text = "xhat = (x - mean) · r,   r = 1 / √(dev² + eps),   dev = √(π/2) · mean of |x - mean|"
-    backward_text = "dx = r · ( h - mean(h) - k · (s - mean(s)) · mean(h · xhat) ),   s = sign(x - mean)"
-
-    def statistics(self, x: Tensor, eps: float) -> dict[str, float]:
-        """Return mean, deviation and r."""
-        deviation = NORMAL_SPREAD * float((x - x.mean()).abs().mean())
-        return {"mean": float(x.mean()), "dev": deviation, "r": 1 / math.sqrt(deviation**2 + eps)}
-
-    def normalize(self, x: Tensor, eps: float) -> Tensor:
-        """Return (x - mean) r."""
-        return (x - x.mean()) * self.statistics(x, eps)["r"]
-
-    def terms(self, x: Tensor, h: Tensor, eps: float) -> list[Term]:
-        """Return the gradient itself, what moves the mean, what moves the spread; dr/ddev = -r^3 dev."""
-        found, sign = self.statistics(x, eps), (x - x.mean()).sign()
-        r = found["r"]
-        inner = NORMAL_SPREAD * found["dev"] * r * (sign - sign.mean())
-        return [
-            _itself(r, h),
-            _of_mean(r, h),
-            Term(
-                "spread",
-                "-r · k · (s - mean(s)) · mean(h · xhat)",
-                "minus what would move the spread; k = √(π/2) · dev · r",
-                -r * inner * (h * self.normalize(x, eps)).mean(),
-            ),
-        ]
-
-
-FORMULAS: tuple[Formula, ...] = (Standardize(), RootMeanSquare(), Center(), Scale(), AbsoluteDeviation())
+        ],
+    ),
+    Formula(
+        "scale",
+        "xhat = x · r,   r = 1 / √(var + eps)",
+        "dx = r · ( h - (x - mean) · r · mean(h · xhat) ),   h = weight · g",
+        _variance,
+        lambda x, eps: x / _std(x, eps),
+        lambda x, xhat, h, of: [_itself(of["r"], h), _of_variance(of["r"], x, xhat, h)],
+    ),
+    Formula(
+        "absolute_deviation",
+        "xhat = (x - mean) · r,   r = 1 / √(dev² + eps),   dev = √(π/2) · mean of |x - mean|",
+        "dx = r · ( h - mean(h) - k · (s - mean(s)) · mean(h · xhat) ),   s = sign(x - mean)",
+        _absolute_deviation,
+        lambda x, eps: (x - x.mean()) * _absolute_deviation(x, eps)["r"],
+        lambda x, xhat, h, of: [_itself(of["r"], h), _of_mean(of["r"], h), _of_deviation(of, x, xhat, h)],
+    ),
+)
+"""The formulas of: BatchNorm, LayerNorm, GroupNorm and InstanceNorm (Ioffe & Szegedy 2015, arXiv:1502.03167, section 3;
+the closed form of the gradient is the usual one); RMSNorm and FRN (Zhang & Sennrich 2019, arXiv:1910.07467); BatchNorm
+that only centers; BatchNorm that only divides; BatchNorm with the mean absolute deviation (Hoffer et al. 2018,
+arXiv:1803.01814)."""
 
 
 @dataclass(frozen=True)

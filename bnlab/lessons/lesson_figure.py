@@ -13,12 +13,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, OffsetBox, TextArea, VPacker
-from matplotlib.patches import Polygon
-from matplotlib.transforms import Bbox
 
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.lessons.cube import build_cube, project
@@ -109,13 +107,17 @@ def _head(lesson: Explanation) -> list[Artist]:
 
 def _draw_block(axes: Axes, lesson: Explanation) -> None:
     cube = build_cube(lesson)
-    for face in cube.faces:
-        color = (SHARED if face.shares else OTHERS)[face.side]
-        line = "#FFFFFF" if face.shares else "#AEB8BE"
-        axes.add_patch(Polygon(face.corners, facecolor=color, edgecolor=line, linewidth=0.8))
-    left, right, bottom, top = cube.bounds
-    middle, half = (left + right) / 2, max(right - left, MIN_SPAN) / 2
-    axes.set(xlim=(middle - half, middle + half), ylim=(bottom, top), aspect="equal")
+    axes.add_collection(
+        PolyCollection(
+            [face.corners for face in cube.faces],
+            facecolors=[(SHARED if face.shares else OTHERS)[face.side] for face in cube.faces],
+            edgecolors=["#FFFFFF" if face.shares else "#AEB8BE" for face in cube.faces],
+            linewidths=0.8,
+        )
+    )
+    block = axes.dataLim
+    middle, half = (block.x0 + block.x1) / 2, max(block.width, MIN_SPAN) / 2
+    axes.set(xlim=(middle - half, middle + half), ylim=block.intervaly, aspect="equal")
     names = lesson.sharing.axes
     floor = cube.num_positions
     labels = [
@@ -141,7 +143,7 @@ def _draw_block(axes: Axes, lesson: Explanation) -> None:
 
 def _sharing(lesson: Explanation) -> list[Artist]:
     colored = "Blue: the values that share one statistic."
-    if not lesson.sharing.partition or not lesson.sharing.has_statistics:
+    if not lesson.sharing.num_statistics:
         colored = f"Blue: what {place_of((0,) * len(lesson.shape), 'y')} depends on."
     drawn = [said for said in drawing_sentences(lesson) if "drawn" in said]
     return [
@@ -166,13 +168,11 @@ def _numbers(lesson: Explanation) -> list[Artist]:
     if how_many(lesson):
         lines.append(_text(how_many(lesson), 10, color=QUIET))
     if story is not None:
-        names: list[Artist] = [
-            _Cell(f"({i + 1})\u2003{term.formula}", 11, TERMS[i]) for i, term in enumerate(story.terms)
-        ]
-        meanings: list[Artist] = [_Cell(term.meaning, 11, INK) for term in story.terms]
+        names = [_text(f"({i + 1})  {term.formula}", 11, color=TERMS[i]) for i, term in enumerate(story.terms)]
+        meanings = [_text(term.meaning, 11) for term in story.terms]
         lines += [
             _text(gradient_text(lesson), 12.5, weight="bold"),
-            HPacker(children=[_stack(names), _stack(meanings)], pad=0, sep=40),
+            HPacker(children=[_stack(names, 3), _stack(meanings, 3)], align="bottom", pad=0, sep=40),
         ]
     return [line for line in lines if not (isinstance(line, TextArea) and not line.get_text())]
 
@@ -193,23 +193,13 @@ def _table(lesson: Explanation) -> OffsetBox:
     columns["dx"] = [cell(value.dx) for value in values]
     drawn: list[Artist] = []
     for heading, texts in columns.items():
-        color = colors.get(heading, INK)
-        cells: list[Artist] = [_Cell(heading, 11.5, color, "bold"), *(_Cell(text, 11, color) for text in texts)]
-        drawn.append(VPacker(children=cells, align="right", pad=0, sep=9))
-    return HPacker(children=drawn, pad=0, sep=16 if story is not None else 60)
-
-
-class _Cell(TextArea):
-    """One line of text that is as high as any other of its font, so that the rows of several columns are level."""
-
-    def __init__(self, text: str, size: float, color: str, weight: str = "normal") -> None:
-        self.font = FontProperties(size=size, weight=weight)
-        super().__init__(text, textprops={"fontproperties": self.font, "color": color})
-
-    def get_bbox(self, renderer: RendererBase) -> Bbox:
-        """Return the extent of the text: its own width, and the height and descent of the font."""
-        _, height, descent = renderer.get_text_width_height_descent("[lp]", self.font, ismath=False)
-        return Bbox.from_bounds(0, -descent, super().get_bbox(renderer).width, height)
+        color = {"color": colors.get(heading, INK)}
+        cells: list[Artist] = [
+            TextArea(heading, textprops={"fontsize": 11.5, "weight": "bold", **color}),
+            TextArea("\n".join(texts), textprops={"fontsize": 11, "linespacing": 1.7, "ma": "right", **color}),
+        ]
+        drawn.append(VPacker(children=cells, align="right", pad=0, sep=5))
+    return HPacker(children=drawn, align="bottom", pad=0, sep=16 if story is not None else 60)
 
 
 def _sentences(lesson: Explanation) -> list[Artist]:
@@ -227,8 +217,8 @@ def _text(text: str, size: float, width: int = 1000, color: str = INK, weight: s
     )
 
 
-def _stack(boxes: Sequence[Artist]) -> VPacker:
-    return VPacker(children=list(boxes), align="left", pad=0, sep=8)
+def _stack(boxes: Sequence[Artist], sep: float = 7) -> VPacker:
+    return VPacker(children=list(boxes), align="left", pad=0, sep=sep)
 
 
 def _put(axes: Axes, boxes: Sequence[Artist]) -> None:

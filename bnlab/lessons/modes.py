@@ -136,35 +136,29 @@ def _running_statistics(layer: nn.Module, x_NCS: Tensor) -> Iterator[RunningStat
     Two batches from the same initial value give two equations per channel, so that no wrong statistic fits by chance.
     """
     other_NCS = 1.5 * x_NCS.flip(0) ** 2 / (1 + x_NCS.abs()) - x_NCS  # any other values would do
-    before = dict(layer.named_buffers())
-    after = {}
-    for name, batch_NCS in (("first", x_NCS), ("other", other_NCS)):
+    after = []
+    for batch_NCS in (x_NCS, other_NCS):
         moved = copy.deepcopy(layer)
         with torch.no_grad():
             run_layer(moved, batch_NCS)
-        after[name] = dict(moved.named_buffers())
+        after.append(dict(moved.named_buffers()))
     guesses = [_batch_statistics(batch_NCS) for batch_NCS in (x_NCS, other_NCS)]
-    for name, start in before.items():
+    for name, start in layer.named_buffers():
         if not start.is_floating_point() or start.numel() != x_NCS.shape[1]:
             continue
         begun = start.flatten().repeat(2)
-        ended = torch.cat([after["first"][name].flatten(), after["other"][name].flatten()])
+        ended = torch.cat([buffers[name].flatten() for buffers in after])
         if torch.equal(begun, ended):
             continue
-        what, kept = None, None
-        for guess in guesses[0]:
-            batch_values = torch.cat([found[guess] for found in guesses])
-            share = _share_kept(begun, batch_values, ended)
-            if share is not None:
-                what, kept = guess, share
-                break
+        shares = {what: _share_kept(begun, torch.cat([found[what] for found in guesses]), ended) for what in guesses[0]}
+        what = next((what for what, share in shares.items() if share is not None), None)
         yield RunningStatistic(
             name=name,
-            before=float(start.flatten()[0]),
-            after=float(after["first"][name].flatten()[0]),
+            before=float(begun[0]),
+            after=float(ended[0]),
             what=what,
             batch=float(guesses[0][what][0]) if what else None,
-            kept=kept,
+            kept=shares[what] if what else None,
         )
 
 

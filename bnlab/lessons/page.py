@@ -1,6 +1,7 @@
 """A lesson as a page for the terminal."""
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -32,6 +33,10 @@ WIDTH = 96
 
 TERM_STYLES = ("bold #2B85C5", "bold #D55E00", "bold #009E73")
 """Blue, vermilion and green: each has a contrast of at least 3 both on white and on a terminal's dark gray."""
+
+
+Columns = dict[str, Callable[[Value], RenderableType]]
+"""Heading of a column -> what it shows of a value."""
 
 
 def draw_page(lesson: Explanation) -> RenderableType:
@@ -82,11 +87,9 @@ def _forward(lesson: Explanation) -> Iterator[RenderableType]:
     yield Text.assemble(("Statistic A:  ", "bold"), found, (f"    (eps = {story.eps:g})", "dim"))
     yield from _paragraphs([parameters_sentence(lesson)], style="dim")
     yield Text()
-    table = _table(lesson, ["x", "xhat", "y"])
-    for value in lesson.example.values:
-        table.add_row(place_of(value.place), number(value.x), _or_blank(value.xhat), cell(value.y))
-    yield table
-    yield from _how_many(lesson)
+    yield from _table(
+        lesson, {"x": lambda v: number(v.x), "xhat": lambda v: cell(v.xhat or 0.0), "y": lambda v: cell(v.y)}
+    )
 
 
 def _backward_title(lesson: Explanation) -> str:
@@ -98,14 +101,18 @@ def _backward_title(lesson: Explanation) -> str:
 def _backward(lesson: Explanation) -> Iterator[RenderableType]:
     story = lesson.example.story
     if story is None:
-        table = _table(lesson, ["x", "y", "g", "dx"])
-        for value in lesson.example.values:
-            table.add_row(place_of(value.place), number(value.x), cell(value.y), number(value.g), cell(value.dx))
         yield Text("The layer computes y from x by a formula of its own; dx is autograd's, for the gradient g of y.")
         yield from _paragraphs([parameters_sentence(lesson)], style="dim")
         yield Text()
-        yield table
-        yield from _how_many(lesson)
+        yield from _table(
+            lesson,
+            {
+                "x": lambda v: number(v.x),
+                "y": lambda v: cell(v.y),
+                "g": lambda v: number(v.g),
+                "dx": lambda v: cell(v.dx),
+            },
+        )
         return
     yield Text(gradient_text(lesson))
     legend = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
@@ -113,22 +120,22 @@ def _backward(lesson: Explanation) -> Iterator[RenderableType]:
         legend.add_row(Text(f"({index + 1})", TERM_STYLES[index]), term.formula, term.meaning)
     yield legend
     yield Text()
-    names = [f"({index + 1})" for index in range(len(story.terms))]
-    table = _table(lesson, ["g", "h", *names, "sum", "autograd"], dict(zip(names, TERM_STYLES, strict=False)))
-    stopped = [term.stopped for term in story.terms]
-    for value in lesson.example.values:
-        table.add_row(
-            place_of(value.place),
-            number(value.g),
-            _or_blank(value.h),
-            *(cell(term) for term in value.terms),
-            cell(_sum_of(value, stopped)),
-            Text(cell(value.dx), "bold"),
-        )
-    yield table
-    yield from _how_many(lesson)
+    terms = {f"({index + 1})": _written_term(index) for index in range(len(story.terms))}
+    reached = [not term.stopped for term in story.terms]
+    columns: Columns = {
+        "g": lambda v: number(v.g),
+        "h": lambda v: cell(v.h or 0.0),
+        **terms,
+        "sum": lambda v: cell(sum(itertools.compress(v.terms, reached))),
+        "autograd": lambda v: Text(cell(v.dx), "bold"),
+    }
+    yield from _table(lesson, columns, dict(zip(terms, TERM_STYLES, strict=False)))
     yield Text()
     yield from _points(terms_sentences(lesson))
+
+
+def _written_term(index: int) -> Callable[[Value], RenderableType]:
+    return lambda value: cell(value.terms[index])
 
 
 def _running(lesson: Explanation) -> Iterator[RenderableType]:
@@ -145,17 +152,17 @@ def _fine_print(lesson: Explanation) -> Iterator[RenderableType]:
             yield Text.assemble((f"{name}: ", "bold"), (lesson.words.sections[name], "dim"))
 
 
-def _table(lesson: Explanation, columns: list[str], styles: dict[str, str] | None = None) -> Table:
+def _table(lesson: Explanation, columns: Columns, styles: Mapping[str, str] = {}) -> Iterator[RenderableType]:
+    """Yield a table with a row for each value, and how many of the values it shows."""
     gap = 2 if len(lesson.shape) == 2 else 1  # longer indices leave less room
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, gap), show_edge=False)
     table.add_column("value", style="dim", no_wrap=True)
     for name in columns:
-        style = (styles or {}).get(name, "")
+        style = styles.get(name, "")
         table.add_column(name, justify="right", style=style.removeprefix("bold "), header_style=style, no_wrap=True)
-    return table
-
-
-def _how_many(lesson: Explanation) -> Iterator[RenderableType]:
+    for value in lesson.example.values:
+        table.add_row(place_of(value.place), *(write(value) for write in columns.values()))
+    yield table
     yield from _paragraphs([how_many(lesson)], style="dim")
 
 
@@ -172,11 +179,3 @@ def _points(sentences: Iterable[str]) -> Iterator[RenderableType]:
         points.add_row("-", Text(sentence))
     if points.row_count:
         yield points
-
-
-def _sum_of(value: Value, stopped: list[bool]) -> float:
-    return sum(term for term, lacks in zip(value.terms, stopped, strict=True) if not lacks)
-
-
-def _or_blank(value: float | None) -> str:
-    return "" if value is None else cell(value)

@@ -1,6 +1,6 @@
 """The sentences of a lesson, with its numbers, for the terminal and for the figure."""
 
-import math
+from collections.abc import Sequence
 
 from bnlab.lessons.explanation import Explanation
 from bnlab.lessons.modes import MANY_BATCHES, RunningStatistic
@@ -29,18 +29,18 @@ def sharing_sentences(lesson: Explanation) -> list[str]:
             f"The output {place_of((0,) * len(lesson.shape), 'y')} is tied to {sharing.num_values} values, "
             "marked: they fall into no separate sets that share one statistic each."
         ]
-    reduced = [_reduced(axis) for axis in sharing.axes if axis.shared > 1]
+    spanned = [axis for axis in sharing.axes if axis.shared > 1]
+    reduced, shares = zip(*map(_reduced, spanned), strict=True)
     kept = [axis.letter for axis in sharing.axes if axis.shared == 1]
     said = [f"Averaged over {_listed(reduced)}." + (f" Kept apart: {_listed(kept)}." if kept else "")]
-    spanned = [axis for axis in sharing.axes if axis.shared > 1]
-    product = "·".join(_share_of(axis) for axis in spanned)
+    product = "·".join(shares)
     factors = f" = {'·'.join(str(axis.shared) for axis in spanned)}" if len(spanned) > 1 else ""
     per = [_one_per(axis) for axis in sharing.axes if axis.num_sets > 1]
     many = f"there are {sharing.num_statistics:,}, one per {_listed(per)}" if per else "there is only this one"
     said.append(f"One statistic sees {product}{factors} = {sharing.num_values:,} values; {many}.")
     if not sharing.through_gradient:
         said.append(
-            "Not all of these values get a gradient through the statistic: it is detached, or hangs on few of "
+            "Not all of these values get a gradient through the statistic: it is detached, or depends on few of "
             "them, as a maximum does."
         )
     return said
@@ -49,7 +49,7 @@ def sharing_sentences(lesson: Explanation) -> list[str]:
 def drawing_sentences(lesson: Explanation) -> list[str]:
     """Say how to read a drawing of the axes."""
     axes, sharing = lesson.sharing.axes, lesson.sharing
-    said = ["Cells with one letter share a statistic."] if sharing.partition and sharing.has_statistics else []
+    said = ["Cells with one letter share a statistic."] if sharing.num_statistics else []
     if len(axes) > 2:
         sizes = " × ".join(str(axis.size) for axis in axes[2:])
         said.append(f"Each cell holds the {' × '.join(axis.letter for axis in axes[2:])} = {sizes} positions.")
@@ -98,7 +98,7 @@ def how_many(lesson: Explanation) -> str:
     example, sharing = lesson.example, lesson.sharing
     if len(example.values) == example.num_values:
         return ""
-    whose = "this statistic's" if sharing.partition and sharing.has_statistics else "the first channel's"
+    whose = "this statistic's" if sharing.num_statistics else "the first channel's"
     return f"{len(example.values)} of {whose} {example.num_values:,} values, evenly spaced."
 
 
@@ -107,6 +107,9 @@ def terms_sentences(lesson: Explanation) -> list[str]:
     story = lesson.example.story
     if story is None:
         return []
+    stopped = [f"({1 + i}) {term.name}" for i, term in enumerate(story.terms) if term.stopped]
+    if stopped:
+        return [f"This layer's own gradient lacks {_listed(stopped)}: the statistic is detached, a constant to it."]
     said = [
         f"Their sum is autograd's dx: over all {lesson.example.num_values:,} values the largest difference is "
         f"{number(story.backward_gap)}."
@@ -114,21 +117,16 @@ def terms_sentences(lesson: Explanation) -> list[str]:
         else f"Their sum is not autograd's dx (off by up to {number(story.backward_gap)}): this layer's gradient is "
         "not that of its output."
     ]
-    stopped = [term for term in story.terms if term.stopped]
-    if stopped:
-        names = _listed([f"({1 + i}) {t.name}" for i, t in enumerate(story.terms) if t.stopped])
-        said = [f"This layer's own gradient lacks {names}: the statistic is detached, a constant to it."]
     taken = {term.name for term in story.terms}
-    if stopped:
-        return said
     if "mean" in taken:
-        said.append(f"dx sums to {number(_rounded(story.sum_dx))}: adding a constant to all these x changes nothing.")
+        total = 0.0 if abs(story.sum_dx) <= ROUNDING else story.sum_dx
+        said.append(f"dx sums to {number(total)}: adding a constant to all these x changes nothing.")
     stretching = "nor does stretching them" if "mean" in taken else "stretching these x changes nothing"
     if taken & {"spread", "scale"} and story.name not in {"scale", "absolute_deviation"}:
         said.append(f"dx · xhat sums to {number(story.sum_dx_xhat)}, 0 but for eps: {stretching}.")
     statistics = {"mean": "mean", "spread": "variance", "scale": "mean square"}
     losses = [f"without the {statistics[t.name]}'s term by {_times(t.share)} its length" for t in story.terms[1:]]
-    said.append(f"Were a statistic detached, dx would be off: {', '.join(losses)}.")
+    said.append(f"If a statistic were detached, dx would be off: {', '.join(losses)}.")
     if story.name == "standardize" and lesson.example.num_values == 2:
         said.append("Of two values xhat is -1 and 1, whatever they are: no gradient is left but for eps.")
     return said
@@ -182,7 +180,7 @@ def modes_sentences(lesson: Explanation) -> list[str]:
         if modes.left:
             said.append(f"After {MANY_BATCHES} batches {modes.left:.1%} of the start would be left in them.")
     if modes.random:
-        said.append("Training mode draws random numbers: those above are one draw's.")
+        said.append("Training mode draws random numbers: those above are of one draw.")
     return [*said, *_alone(lesson)]
 
 
@@ -193,8 +191,8 @@ def fine_print(lesson: Explanation) -> list[str]:
     if disguise is not None:
         said.append(
             f"weight = √(var + eps) = {number(disguise.weight)} and bias = mean = {number(disguise.bias)} give this "
-            f"batch back (|y - x| up to {number(disguise.batch_gap)}), but forward only and this batch only: fed 2x, "
-            f"the layer still answers x, off by up to {number(disguise.doubled_gap)}; and dx is not g, off by up to "
+            f"batch back (|y - x| up to {number(disguise.batch_gap)}), but forward only and this batch only: for 2x "
+            f"the layer still gives x, off by up to {number(disguise.doubled_gap)}; and dx is not g, off by up to "
             f"{number(disguise.gradient_gap)}."
         )
     if lesson.transforms_weight:
@@ -207,7 +205,7 @@ def _alone(lesson: Explanation) -> list[str]:
     if alone.gap is not None and alone.gap < ROUNDING:
         return ["One sample alone gives what it gives in the batch: samples do not mix."]
     itself = ""
-    if sharing.partition and sharing.has_statistics and alone.num_values == 1 and lesson.example.story is not None:
+    if sharing.num_statistics and alone.num_values == 1 and lesson.example.story is not None:
         itself = " Each value would be its own mean: xhat = 0 and y = bias, whatever x is."
         if lesson.example.story.name != "standardize":
             itself = " Its statistic would see one value, itself."
@@ -219,25 +217,21 @@ def _alone(lesson: Explanation) -> list[str]:
     return [f"{said}.{itself}"]
 
 
-def _reduced(axis: Axis) -> str:
-    if axis.shared == axis.size:
-        return axis.letter
-    equal = axis.shared * axis.num_sets == axis.size
-    return f"{axis.letter} in {axis.num_sets} groups" + (f" of {axis.shared}" if equal else "")
-
-
-def _share_of(axis: Axis) -> str:
-    if axis.shared == axis.size:
-        return axis.letter
-    equal = axis.shared * axis.num_sets == axis.size
-    return f"{axis.letter}/{axis.num_sets}" if equal else f"{axis.shared} of {axis.letter}"
+def _reduced(axis: Axis) -> tuple[str, str]:
+    """Return how an axis is reduced, in words, and the share of it that one statistic sees."""
+    letter, shared, num_sets = axis.letter, axis.shared, axis.num_sets
+    if shared == axis.size:
+        return letter, letter
+    if shared * num_sets == axis.size:
+        return f"{letter} in {num_sets} groups of {shared}", f"{letter}/{num_sets}"
+    return f"{letter} in {num_sets} groups", f"{shared} of {letter}"
 
 
 def _one_per(axis: Axis) -> str:
     return axis.letter if axis.shared == 1 else f"group of {axis.letter}"
 
 
-def _listed(words: list[str]) -> str:
+def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -245,7 +239,3 @@ def _times(share: float) -> str:
     if share > 100:
         return f"{share:.0e} times"
     return f"{share:.0%} of" if share >= 0.01 else "less than 1% of"
-
-
-def _rounded(value: float) -> float:
-    return 0.0 if math.isclose(value, 0, abs_tol=ROUNDING) else value

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
 
+LETTERS = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
+"""Number of axes -> the letter of each."""
+
 MAX_ROWS, MAX_COLUMNS = 8, 8
 """Largest number of samples and channels in a drawing; 8 cells of 7 characters fit into 80 columns."""
 
@@ -91,7 +94,7 @@ def run_layer(layer: nn.Module, x_NCS: Tensor, training: bool = True, seed: int 
     layer.train(training)
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would queue work for absent devices
             y_NCS = layer(x_NCS.clone())  # a layer may write into its input
     except ConfigError:
         raise
@@ -121,19 +124,6 @@ def gradient(y: Tensor, x: Tensor, g: Tensor | None = None) -> Tensor:
         return torch.zeros_like(x)
     (dx,) = torch.autograd.grad(y, x, g, allow_unused=True)
     return torch.zeros_like(x) if dx is None else dx
-
-
-def letters(num_axes: int) -> tuple[str, ...]:
-    """Return the letter of each axis.
-
-    Example:
-        >>> letters(4)
-        ('N', 'C', 'H', 'W')
-    """
-    known = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
-    if num_axes in known:
-        return tuple(known[num_axes])
-    return ("N", "C", *(f"S{i}" for i in range(1, num_axes - 1)))
 
 
 def spread(size: int, at_most: int) -> tuple[int, ...]:
@@ -171,49 +161,30 @@ def find_sharing(layer: nn.Module, shape: tuple[int, ...]) -> Sharing:
     prober = _Prober(layer, shape)
     first, through_gradient = prober.reach((0,) * len(shape))
     indices = [_indices(first, axis) for axis in range(len(shape))]
-    labels = None
-    if first.sum() == math.prod(len(found) for found in indices):
-        found = [_sets_along(prober, axis, indices[axis]) for axis in range(len(shape))]
-        if all(found):
-            labels = [label for label in found if label is not None]
-    num_sets = [max(label) + 1 for label in labels] if labels else [0] * len(shape)
-    axes = tuple(
-        Axis(letter, size, len(spanned), number)
-        for letter, size, spanned, number in zip(letters(len(shape)), shape, indices, num_sets, strict=True)
-    )
-    rows, columns = spread(shape[0], MAX_ROWS), spread(shape[1], MAX_COLUMNS)
     num_values = int(first.sum())
-    if labels and num_values > 1:
-        positions = math.prod(num_sets[2:])
-        cells = tuple(tuple((labels[0][n] * num_sets[1] + labels[1][c]) * positions for c in columns) for n in rows)
-    elif labels:
-        cells = tuple(tuple(-1 for _ in columns) for _ in rows)
-    else:
-        inside = first.flatten(2).any(2) if first.dim() > 2 else first
-        cells = tuple(tuple(0 if inside[n, c] else -1 for c in columns) for n in rows)
+    labels = None  # for each axis, the number of the set of each index
+    if num_values == math.prod(map(len, indices)):
+        found = [_sets_along(prober, axis, indices[axis]) for axis in range(len(shape))]
+        labels = found if all(found) else None
+    num_sets = [max(label) + 1 for label in labels] if labels else [0] * len(shape)
+    rows, columns = spread(shape[0], MAX_ROWS), spread(shape[1], MAX_COLUMNS)
+
+    def statistic_at(n: int, c: int) -> int:
+        if labels is None:
+            return 0 if bool(first[n, c].any()) else -1
+        return (labels[0][n] * num_sets[1] + labels[1][c]) * math.prod(num_sets[2:]) if num_values > 1 else -1
+
     return Sharing(
-        axes=axes,
+        axes=tuple(map(Axis, LETTERS[len(shape)], shape, map(len, indices), num_sets)),
         partition=labels is not None,
         num_values=num_values,
         num_statistics=math.prod(num_sets) if labels and num_values > 1 else 0,
         rows=rows,
         columns=columns,
-        cells=cells,
+        cells=tuple(tuple(statistic_at(n, c) for c in columns) for n in rows),
         cells_split=any(number > 1 for number in num_sets[2:]),
         through_gradient=through_gradient,
     )
-
-
-def first_block(sharing: Sharing, shape: tuple[int, ...]) -> Tensor:
-    """Return a mask of the values of the first statistic, which starts at the first index of each axis.
-
-    Args:
-        sharing: The sharing of a layer whose statistics partition the input.
-        shape: Shape of the input (N, C, *S).
-    """
-    mask = torch.zeros(shape, dtype=torch.bool)
-    mask[tuple(slice(axis.shared) for axis in sharing.axes)] = True
-    return mask
 
 
 class _Prober:
@@ -258,8 +229,8 @@ def _indices(mask: Tensor, axis: int) -> tuple[int, ...]:
     return tuple(mask.sum(others).nonzero().flatten().tolist())
 
 
-def _sets_along(prober: _Prober, axis: int, first: tuple[int, ...]) -> list[int] | None:
-    """Return for each index of an axis the number of its set; None if the sets overlap."""
+def _sets_along(prober: _Prober, axis: int, first: tuple[int, ...]) -> list[int]:
+    """Return for each index of an axis the number of its set; nothing if the sets overlap."""
 
     def set_at(index: int) -> tuple[int, ...]:
         place = [0] * len(prober.shape)
@@ -268,20 +239,19 @@ def _sets_along(prober: _Prober, axis: int, first: tuple[int, ...]) -> list[int]
 
     size, width = prober.shape[axis], len(first)
     if first != tuple(range(width)):
-        return None
+        return []
     if width == size:
         return [0] * size
     if size % width == 0:  # probably equal sets, side by side: two more probes suffice
         second, last = tuple(range(width, 2 * width)), tuple(range(size - width, size))
         if set_at(width) == second and set_at(size - 1) == last:
             return [index // width for index in range(size)]
-    labels = dict.fromkeys(first, 0)
+    labels = [0] * width
     for number in range(1, MAX_SETS):
-        begin = len(labels)
-        if begin == size:
-            return [labels[index] for index in range(size)]
-        found = set_at(begin)
-        if found != tuple(range(begin, begin + len(found))):
-            return None
-        labels.update(dict.fromkeys(found, number))
-    return None
+        if len(labels) == size:
+            return labels
+        found = set_at(len(labels))
+        if found != tuple(range(len(labels), len(labels) + len(found))):
+            return []
+        labels += [number] * len(found)
+    return []

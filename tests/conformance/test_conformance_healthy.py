@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnlab.conformance.laws import LAWS, check, check_named
+from bnlab.conformance.laws import check, check_named
 from bnlab.conformance.layer_building import builder
 from bnlab.errors import ConfigError
 from bnlab.norms.batch import BatchNorm
@@ -34,24 +34,30 @@ TORCH = [
 ]
 
 
-WITHOUT_AND_WITH_LARGE_INPUTS = pytest.mark.parametrize(
-    "only",
-    [pytest.param(faults.QUICK_LAWS, id="quick"), pytest.param(None, id="all", marks=pytest.mark.slow)],
-)
-
-
-@WITHOUT_AND_WITH_LARGE_INPUTS
 @pytest.mark.parametrize(("name", "like", "options"), TORCH)
-def test_torchs_layers_keep_the_laws_of_their_family(name, like, options, only):
-    assert check_named(f"torch.nn:{name}", options, like, only).failures == {}
+def test_torchs_layers_keep_the_laws_of_their_family(name, like, options):
+    assert check_named(f"torch.nn:{name}", options, like, faults.QUICK_LAWS).failures == {}
 
 
-@WITHOUT_AND_WITH_LARGE_INPUTS
 @pytest.mark.parametrize("name", NORMS)
-def test_every_norm_of_the_catalog_keeps_what_it_promises(name, only):
-    report = check_named(name, only=only)
+def test_every_norm_of_the_catalog_keeps_what_it_promises(name):
+    report = check_named(name, only=faults.QUICK_LAWS)
     assert {law: verdict.cause for law, verdict in report.failures.items()} == {}
-    assert list(report.verdicts) == (only or [law.name for law in LAWS])
+    assert list(report.verdicts) == faults.QUICK_LAWS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["torch", "catalog"])
+def test_layers_keep_the_law_of_large_inputs(kind):
+    layers = {
+        "torch": [(f"torch.nn:{name}", options, like) for name, like, options in TORCH],
+        "catalog": [(name, {}, None) for name in NORMS],
+    }
+    failures = {}
+    for name, options, like in layers[kind]:
+        report = check_named(name, options, like, ["large input"])
+        failures |= {(name, law): verdict.cause for law, verdict in report.failures.items()}
+    assert failures == {}
 
 
 @pytest.mark.parametrize(

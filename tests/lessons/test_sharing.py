@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bnlab.errors import ConfigError
-from bnlab.lessons.sharing import Sharing, find_sharing, first_block, run_layer, samples_of, spread
+from bnlab.lessons.sharing import Sharing, find_sharing, run_layer, samples_of, spread
 from bnlab.norms.catalog import NORMS, build_norm
 
 SPANS: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], int]] = {
@@ -114,11 +114,6 @@ def test_the_layer_and_the_callers_random_numbers_are_left_alone() -> None:
     assert torch.equal(drawn, torch.rand(3))
     assert all(torch.equal(layer.state_dict()[key], value) for key, value in before.items())
     assert not layer.training
-
-
-def test_the_first_block_is_where_the_first_statistic_looks() -> None:
-    mask = first_block(shared("group", (2, 4, 2), num_groups=2), (2, 4, 2))
-    assert mask.nonzero().tolist() == [[0, c, s] for c in range(2) for s in range(2)]
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 9, 64, 100])

@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from bnlab.lessons.words import read_words
+from bnlab.lessons.explanation import read_words
 from bnlab.norms.batch import BatchNorm
 from bnlab.norms.catalog import NORMS, find_norm_class
 
