@@ -12,7 +12,7 @@ from watched import by_unit, seen
 import bnlab.diagnostics.by_unit as module
 from bnlab.diagnostics.by_unit import bounded, means_by_unit, zero_or_nan
 
-SMALL = settings(max_examples=150, deadline=None, database=None, derandomize=True)
+SMALL = settings(max_examples=150, deadline=None, database=None)
 
 
 def drawn(*shape, seed=0):

@@ -17,7 +17,7 @@ def test_first_and_last_are_measured_even_if_nothing_is_asked_for():
     assert steps(100) == [0, 100]
 
 
-@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+@settings(max_examples=200, deadline=None, database=None)
 @given(
     num_steps=st.integers(1, 5000),
     log_spaced=st.integers(0, 60),

@@ -205,7 +205,7 @@ def laid_out(x, layout):
     return x.repeat_interleave(2, 0)[::2] if layout == "every second" else x
 
 
-@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+@settings(max_examples=100, deadline=None, database=None)
 @given(
     num_samples=st.integers(1, 6),
     num_channels=st.integers(1, 4),

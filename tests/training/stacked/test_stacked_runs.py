@@ -134,7 +134,7 @@ def check_a_program(drawn: dict[str, object]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawn=SETTINGS)
 def test_any_program(drawn: dict[str, object]) -> None:
     check_a_program(drawn)
