@@ -79,7 +79,7 @@ class SweepProgress:
         ended = line.get("ended")
         if ended and ended["run_id"] in self.arm_of:
             self._end(ended)
-        return [f"{', '.join(line['refused'][:3])}: {line['reason']}"] if "refused" in line else []
+        return [f"{', '.join(line['failed'][:3])}: {line['reason']}"] if "failed" in line else []
 
     def _end(self, ended: Mapping[str, Any]) -> None:
         name = ended["run_id"]

@@ -19,7 +19,7 @@ SAID_EVERY_S = 0.5
 
 Say = Callable[[dict[str, Any]], None]
 """Takes a line: ``{"steps": {run id: step}, "of": number of steps}``, ``{"ended": a RunSummary as a dict}``,
-``{"refused": [run id], "reason": str}`` for runs that failed, or ``{"busy": [run id]}`` for runs that another process
+``{"failed": [run id], "reason": str}`` for runs that failed, or ``{"busy": [run id]}`` for runs that another process
 trains."""
 
 

@@ -137,7 +137,7 @@ def train_cohorts(
             say({"busy": list(folders)})
         except BnlabError as error:
             without = [name for name, folder in folders.items() if folder.result_stamp() in {None, older.get(name)}]
-            say({"refused": without, "reason": str(error)})
+            say({"failed": without, "reason": str(error)})
             if part.stop_on_error:
                 (folder / STOP).touch()
 

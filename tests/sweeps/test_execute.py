@@ -103,7 +103,7 @@ def test_asked_to_stop_at_a_failure_it_does_so_when_the_run_has_been_tried_again
 
     class View:
         def take(self, line: dict[str, object]) -> None:
-            if "refused" in line:
+            if "failed" in line:
                 said.append(str(line["reason"]))
                 if len(said) == num_failures:
                     Path("trouble.txt").unlink()
@@ -119,7 +119,7 @@ def test_a_run_that_fails_is_tried_again_as_often_as_asked() -> None:
 
     class View:
         def take(self, line: dict[str, object]) -> None:
-            if "refused" in line:
+            if "failed" in line:
                 said.append(str(line["reason"]))
                 if len(said) == 2:
                     Path("trouble.txt").unlink()
@@ -138,7 +138,7 @@ def test_a_run_that_fails_when_it_is_trained_anew_is_tried_once_and_keeps_its_re
 
     class View:
         def take(self, line: dict[str, object]) -> None:
-            tries.append(line.get("refused", []))
+            tries.append(line.get("failed", []))
 
     planned = prepared(plan_sweep(words))
     result = execute(planned, planned.missing(again=True), jobs=1, again=True, view=View())
@@ -156,9 +156,7 @@ def test_a_run_that_fails_and_then_kills_its_worker_each_time_is_given_up() -> N
     names = list(planned.configs)
 
     def happens(runs: list[str], say: Say) -> str | None:
-        say(
-            {"refused": runs, "reason": "it failed"} if len(backend.batches) == 1 else {"steps": dict.fromkeys(runs, 1)}
-        )
+        say({"failed": runs, "reason": "it failed"} if len(backend.batches) == 1 else {"steps": dict.fromkeys(runs, 1)})
         return None if len(backend.batches) == 1 else "it was killed"
 
     backend = FakeBackend(happens)

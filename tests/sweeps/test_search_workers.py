@@ -20,8 +20,8 @@ import pytest
 from bnlab.runfolder.folder import RunFolder
 from bnlab.sweeps.backends.local import end_workers
 from bnlab.sweeps.samplers import OLDEST
-from bnlab.sweeps.search import plan_search
-from bnlab.sweeps.searching import run_search
+from bnlab.sweeps.search_execution import run_search
+from bnlab.sweeps.search_plan import plan_search
 from bnlab.sweeps.trials import SearchResult
 from bnlab.training.interruption import Interruption
 

@@ -23,8 +23,8 @@ from bnlab.sweeps.grid import expand, sweep_name
 from bnlab.sweeps.launcher_words import launcher_settings
 from bnlab.sweeps.optuna_study import OptunaStudy, open_storage
 from bnlab.sweeps.samplers import NEEDS_LISTS, choices, import_optuna
-from bnlab.sweeps.search_words import Method, count, method_of, read_sweeper
 from bnlab.sweeps.sweep_files import with_file
+from bnlab.sweeps.sweeper_words import Method, count, method_of, read_sweeper
 
 JOURNAL = "search.journal"
 """Name of the file in a sweep's folder that keeps the trials, unless the user names a database."""

@@ -15,12 +15,12 @@ from bnlab.config.grammar import Axis
 from bnlab.errors import ConfigError, RunBusyError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
-from bnlab.sweeps import searching
+from bnlab.sweeps import search_execution
 from bnlab.sweeps.grid import expand_one
 from bnlab.sweeps.samplers import OLDEST, PRUNERS
-from bnlab.sweeps.search import JOURNAL, Search
-from bnlab.sweeps.search_words import Method
-from bnlab.sweeps.searching import run_search
+from bnlab.sweeps.search_execution import run_search
+from bnlab.sweeps.search_plan import JOURNAL, Search
+from bnlab.sweeps.sweeper_words import Method
 from bnlab.sweeps.trials import SearchResult, Trial
 
 optuna = pytest.importorskip(
@@ -57,7 +57,7 @@ PRUNER_OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra takes a tenth of a second for each config, and the disk as long for the lines of each trial."""
-    monkeypatch.setattr(searching, "expand_one", config_of)
+    monkeypatch.setattr(search_execution, "expand_one", config_of)
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
@@ -291,7 +291,7 @@ def test_settings_that_make_no_config_are_a_failed_trial(monkeypatch: pytest.Mon
             raise ConfigError("these do not go together.")
         return config_of(overrides)
 
-    monkeypatch.setattr(searching, "expand_one", refuse)
+    monkeypatch.setattr(search_execution, "expand_one", refuse)
     result = run_search(SEARCH, backend=PretendedRuns())
     assert {trial.problem for trial in outcomes(result) if trial.chosen["norm"] == "none"} == {
         "these do not go together."
