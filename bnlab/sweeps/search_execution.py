@@ -52,7 +52,7 @@ def run_search(
         backend: Trains the runs; None: the one that the words of the search name.
 
     Raises:
-        KeyboardInterrupt: It was cut off; the records so far are kept.
+        KeyboardInterrupt: It was interrupted; the records up to then are kept.
         ConfigError: The storage of the trials cannot be reached, or has trials of another search.
         RunBusyError: Another process executes a search in this folder.
     """

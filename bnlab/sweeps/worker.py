@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from bnlab.errors import BnlabError, RunBusyError
 from bnlab.experiment.observer import RunObserver
-from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
@@ -148,8 +147,8 @@ def train_cohort(
     say: Say,
     interruption: Interruption | None = None,
     checks: "CheckedPrograms | None" = None,
-) -> list[RunSummary]:
-    """Train the runs of a cohort that have no result; return the outcomes of all its runs.
+) -> None:
+    """Train the runs of a cohort that have no result.
 
     Raises:
         RunBusyError: Another process trains one of its runs.
@@ -160,7 +159,7 @@ def train_cohort(
 
     checked = None if checks is None else checks.check(cohort.configs[0])
     members = [Member(config, RunFolder(part.sweep_folder / run_id(config)), part.swept) for config in cohort.configs]
-    return run_cohort(
+    run_cohort(
         members,
         cohort.engine,
         again=part.again,

@@ -30,7 +30,7 @@ _NEEDED = ("bnlab.experiment.cohort_run",)
 """Modules that a worker imports, in two seconds, before it can train."""
 
 _pools: dict[int, ProcessPoolExecutor] = {}
-"""Number of workers -> the workers, as long as they live."""
+"""Number of workers -> the workers, as long as they live: at most one pool, since idle workers fill the memory."""
 
 _in_training = threading.Lock()
 """Held by a worker as long as it trains a part."""
@@ -43,6 +43,9 @@ def begin_workers(num_jobs: int) -> None:
         num_jobs: How many workers; `LocalBackend` with the same number uses them.
     """
     if num_jobs not in _pools:
+        while _pools:  # of another number: idle, or of another thread's sweep, whose parts are trained to their end
+            _, other = _pools.popitem()
+            other.shutdown(wait=True)
         pool = ProcessPoolExecutor(num_jobs, timeout=IDLE_S, initializer=_prepare, initargs=(os.getpid(),))
         _pools[num_jobs] = pool
         with _ctrl_c_postponed():  # it would leave a worker behind that the pool does not know yet
