@@ -16,8 +16,8 @@ from bnlab.training.loop import Plan
 class CheckedPrograms:
     """Checks the first config that it is given of each kind, and takes the same for granted of the others.
 
-    Configs are of one kind if nothing but the seed, the learning rate and the initial weights differs. For one sweep: code
-    and data may change before the next one.
+    Configs are of one kind if nothing but the seed, the learning rate and the initial weights differs. It serves one
+    sweep: code and data may change before the next one.
     """
 
     def __init__(self) -> None:

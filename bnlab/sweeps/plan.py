@@ -146,8 +146,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
 def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
     """Return a sweep with its cohorts, after checking that each of its programs will work.
 
-    Of the runs of one program, which differ in numbers only, the first one is checked: of the cohorts that were cut off,
-    if there are any, else of those that are planned now.
+    Of the runs of one program, which differ in numbers only, the first one is checked: of the cohorts that were cut
+    off, if there are any, else of those that are planned now.
 
     Args:
         sweep: A sweep from `plan_sweep`.
