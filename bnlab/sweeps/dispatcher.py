@@ -44,7 +44,7 @@ class Dispatcher:
         folder: The folder by which the workers and this process tell each other things.
         states: The state of each run that was added.
         num_steps: Run id -> the number of steps after which it is finished, of runs whose training has begun.
-        obstacle: Why no run begins, in one line: it is useless to submit any more. None: runs begin.
+        obstacle: Why no run begins, in one line: it is useless to submit any further one. None: runs begin.
     """
 
     def __init__(
@@ -200,6 +200,7 @@ class Dispatcher:
         unbegun = self.states.those_in(SUBMITTED, among=deaths)
         if is_stopped or len(unbegun) < len(deaths):
             self._unbegun.clear()
+            self.obstacle = None
         else:
             self._count_unbegun(unbegun, deaths)
         self.states.move("try again", *self.states.those_in(SUBMITTED, INTERRUPTED, among=deaths))

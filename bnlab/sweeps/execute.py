@@ -114,9 +114,9 @@ def execute(
         KeyboardInterrupt: It was interrupted; the records up to then are kept.
     """
     write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
-    is_stopped = on_error == "stop"
+    stops_on_error = on_error == "stop"
     dispatcher = Dispatcher(
-        sweep.folder, sweep.swept, again=again, retries=retries, stops_on_error=is_stopped, view=view
+        sweep.folder, sweep.swept, again=again, retries=retries, stops_on_error=stops_on_error, view=view
     )
     if wanted:  # a finished sweep may lie where nobody can write
         with dispatcher:

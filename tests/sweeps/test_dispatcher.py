@@ -18,7 +18,7 @@ NAMES = [run_id(cohort.configs[0]) for cohort in (FIRST, SECOND)]
 
 @pytest.fixture
 def dispatcher() -> Dispatcher:
-    dispatcher = Dispatcher(Path("runs/s"), [], retries=1)
+    dispatcher = Dispatcher(Path("runs/s"), [], retries=9)
     dispatcher.add(NAMES)
     return dispatcher
 
@@ -44,8 +44,11 @@ def test_a_run_that_does_not_begin_twice_is_an_obstacle_unless_another_run_began
         for cohorts in ([FIRST], [SECOND], [FIRST]):
             train(dispatcher, cohorts, backend)
             assert dispatcher.obstacle is None
-        train(dispatcher, [FIRST], backend)
-    assert dispatcher.obstacle == "no such partition"
+        train(dispatcher, [FIRST, SECOND], backend)  # the first one ends before the second
+        assert dispatcher.obstacle is None
+        for obstacle in (None, "no such partition"):
+            train(dispatcher, [FIRST], backend)
+            assert dispatcher.obstacle == obstacle
     assert dispatcher.states.reasons[NAMES[0]] == "it could not begin: no such partition"
 
 
