@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.parts import Part, halt_path
@@ -149,7 +148,7 @@ class Dispatcher:
         waiting = [
             (min(map(num_deaths, names)), cohort)
             for cohort in cohorts
-            if (names := self.states.those_in(WAITING, among=_runs_of(cohort)))
+            if (names := self.states.those_in(WAITING, among=cohort.run_ids))
         ]
         unsuspected = [cohort for deaths, cohort in waiting if deaths == 0]
         if unsuspected or not waiting or self.is_training:
@@ -166,7 +165,7 @@ class Dispatcher:
         self._backend = backend
         files = []
         for cohorts in parts:
-            names = self.states.those_in(WAITING, among=[name for cohort in cohorts for name in _runs_of(cohort)])
+            names = self.states.those_in(WAITING, among=[name for cohort in cohorts for name in cohort.run_ids])
             self.states.move("submit", *names)
             part = Part(cohorts, self._sweep_folder, self._swept, self._again, self._worker_stops_all)
             files.append(self.folder.write(part))
@@ -211,7 +210,3 @@ class Dispatcher:
             self.states.give_reason(name, "it could not begin", deaths[name])
             if self._unbegun[name] >= MOST_UNBEGUN:
                 self.obstacle = deaths[name] or "the backend ends parts before a run begins"
-
-
-def _runs_of(cohort: PlannedCohort) -> list[str]:
-    return [run_id(config) for config in cohort.configs]

@@ -16,7 +16,7 @@ from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher
 from bnlab.sweeps.launcher_words import open_backend
 from bnlab.sweeps.parts import cut_into_parts
 from bnlab.sweeps.parts_folder import read_summaries
-from bnlab.sweeps.plan import Sweep, ids_of, plan_sweep, prepared
+from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
 from bnlab.sweeps.progress import SweepView
 from bnlab.sweeps.run_states import BUSY, NOT_FINAL
 from bnlab.training.interruption import Interruption
@@ -140,8 +140,8 @@ class _Execution:
         backend: Backend | None,
     ) -> None:
         self.sweep = sweep
-        self.resumed = [(cohort, ids_of(cohort)) for cohort in resumed]
-        self.planned = [(cohort, ids_of(cohort)) for cohort in sweep.cohorts]
+        self.resumed = [(cohort, set(cohort.run_ids)) for cohort in resumed]
+        self.planned = [(cohort, set(cohort.run_ids)) for cohort in sweep.cohorts]
         self.dispatcher = dispatcher
         self.states = dispatcher.states
         self.interruption = interruption

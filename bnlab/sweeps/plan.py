@@ -76,7 +76,7 @@ class Sweep:
         left = set(names)
         found = []
         for cohort in [*self.cut_off, *self.cohorts]:
-            if brought := left & ids_of(cohort):
+            if brought := left & set(cohort.run_ids):
                 left -= brought
                 found.append((cohort, brought))
         return found
@@ -95,11 +95,6 @@ class Sweep:
     def _stands(self, name: str) -> str | None:
         folder = self.run_folder(name)
         return folder.read_status() if folder.path.exists() else None
-
-
-def ids_of(cohort: PlannedCohort) -> set[str]:
-    """Return the ids of a cohort's runs."""
-    return {run_id(config) for config in cohort.configs}
 
 
 def is_search(words: Sequence[str], config_dir: Path | None = None) -> bool:
@@ -197,4 +192,4 @@ def _cut_off(sweep: Sweep, planned: Sequence[PlannedCohort]) -> list[PlannedCoho
 
 
 def _key(cohort: PlannedCohort) -> tuple[str, ...]:
-    return (cohort.engine, *map(run_id, cohort.configs))
+    return (cohort.engine, *cohort.run_ids)

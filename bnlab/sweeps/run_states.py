@@ -17,13 +17,12 @@ class RunState(Enum):
     TRAINING = "is in training"
     BUSY = "is trained by another process, or was a moment ago"
     INTERRUPTED = "was stopped by a signal, and has a checkpoint"
-    LOST = "was in training when its worker died"
     FINISHED = "has its result"
     FAILED = "failed as often as it may be tried"
     GIVEN_UP = "was lost as often as it may be tried"
 
 
-WAITING, SUBMITTED, TRAINING, BUSY, INTERRUPTED, LOST, FINISHED, FAILED, GIVEN_UP = RunState
+WAITING, SUBMITTED, TRAINING, BUSY, INTERRUPTED, FINISHED, FAILED, GIVEN_UP = RunState
 
 FINAL = frozenset((FINISHED, FAILED, GIVEN_UP))
 """States that a run does not leave as long as the sweep is in training."""
@@ -39,9 +38,9 @@ _MOVES: dict[str, tuple[frozenset[RunState], RunState]] = {
     "interrupt":         (frozenset((SUBMITTED, TRAINING)),                INTERRUPTED),
     "fail":              (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   WAITING),
     "fail for good":     (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   FAILED),
-    "lose":              (frozenset((TRAINING,)),                          LOST),
-    "try again":         (frozenset((SUBMITTED, BUSY, INTERRUPTED, LOST)), WAITING),
-    "give up":           (frozenset((LOST,)),                              GIVEN_UP),
+    "lose":              (frozenset((TRAINING,)),                          WAITING),
+    "lose for good":     (frozenset((TRAINING,)),                          GIVEN_UP),
+    "try again":         (frozenset((SUBMITTED, BUSY, INTERRUPTED)),       WAITING),
     "find result":       (NOT_FINAL,                                       FINISHED),
 }  # fmt: skip
 """Every way from one state to another. What happens to a run in another state than these changes nothing: a line of
@@ -135,10 +134,10 @@ class RunStates:
             death: Why the worker died, in one line; None: it ended, and the run has no result.
         """
         self.has_deaths |= death is not None
-        if self.move("lose", name):
+        is_last = self._deaths[name] + 1 >= MOST_DEATHS
+        if self.move("lose for good" if is_last else "lose", name):
             self._deaths[name] += 1
             self.give_reason(name, "its worker was lost", death)
-            self.move("give up" if self._deaths[name] >= MOST_DEATHS else "try again", name)
 
     def give_reason(self, name: str, what: str, cause: str | None) -> None:
         """Note why a run has no result.

@@ -7,13 +7,12 @@ import pytest
 from fake_backend import FakeBackend
 
 from bnlab.config.compose import compose_run
-from bnlab.runfolder.identity import run_id
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.dispatcher import Dispatcher
 from bnlab.sweeps.progress import Say
 
 FIRST, SECOND = (PlannedCohort("sequential", (compose_run(["data=digits", f"seed={seed}"]),)) for seed in (0, 1))
-NAMES = [run_id(cohort.configs[0]) for cohort in (FIRST, SECOND)]
+NAMES = [*FIRST.run_ids, *SECOND.run_ids]
 
 
 @pytest.fixture

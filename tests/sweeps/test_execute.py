@@ -13,7 +13,7 @@ from bnlab.experiment.cohort_run import run_experiment
 from bnlab.runfolder.folder import RunFolder
 from bnlab.sweeps.backends.local import LocalBackend, end_workers
 from bnlab.sweeps.execute import SweepResult, execute, run_sweep
-from bnlab.sweeps.plan import ids_of, plan_sweep, prepared
+from bnlab.sweeps.plan import plan_sweep, prepared
 from bnlab.sweeps.progress import Say
 from bnlab.training.interruption import Interruption
 
@@ -361,8 +361,8 @@ def test_a_run_that_was_cut_off_alone_goes_on_so_before_it_may_be_trained_with_o
     (cut_off,) = [path.parent.name for path in Path("runs/s").glob("none*/checkpoint.pt")]
     planned = prepared(plan_sweep([*QUICK, *words]))
     together = list(planned.configs)
-    assert [ids_of(cohort) for cohort in planned.cohorts] == [set(together)]
-    assert [ids_of(cohort) for cohort in planned.cut_off] == [{cut_off}]
+    assert [list(cohort.run_ids) for cohort in planned.cohorts] == [together]
+    assert [cohort.run_ids for cohort in planned.cut_off] == [(cut_off,)]
     assert prepared(plan_sweep([*QUICK, *words]), again=True).cut_off == []
 
     def happens(runs: list[str], say: Say) -> str | None:

@@ -10,7 +10,6 @@ from bnlab.sweeps.run_states import (
     FINISHED,
     GIVEN_UP,
     INTERRUPTED,
-    LOST,
     MOST_DEATHS,
     SUBMITTED,
     TRAINING,
@@ -49,7 +48,7 @@ def after(*happened: str) -> RunState:
         (["submit", "find busy"], BUSY),
         (["submit", "step", "interrupt"], INTERRUPTED),
         (["submit", "step", "interrupt", "step"], TRAINING),  # the cluster put its job into the queue again
-        (["submit", "step", "lose"], LOST),
+        (["submit", "step", "lose"], WAITING),
         (["submit", "lose"], SUBMITTED),  # it has not begun: something else killed the worker
         (["step"], WAITING),  # a line of progress that comes late
         (["submit", "try again"], WAITING),
@@ -61,7 +60,7 @@ def test_what_happens_moves_a_run(happened: list[str], state: RunState) -> None:
 
 
 def test_a_run_in_a_final_state_stays_there() -> None:
-    for first in (["find result"], ["submit", "fail for good"], ["submit", "step", "lose", "give up"]):
+    for first in (["find result"], ["submit", "fail for good"], ["submit", "step", "lose for good"]):
         for later in _MOVES:
             assert after(*first, later) in FINAL
             assert after(*first, later) is after(*first)
