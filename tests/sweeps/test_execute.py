@@ -64,6 +64,7 @@ def trained_by_one_process(*words: str) -> dict[str, bytes]:
     return alone
 
 
+@pytest.mark.slow
 def test_runs_that_are_trained_by_a_worker_equal_those_of_one_process() -> None:
     words = ["norm=batch,none", "sweep.engine=sequential"]
     alone = trained_by_one_process(*words)
