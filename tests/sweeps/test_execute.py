@@ -80,7 +80,7 @@ def test_a_run_that_kills_its_worker_is_given_up_and_the_others_finish() -> None
     assert counts(result) == {"finished": 1, "interrupted": 1}
     assert all("its worker was lost" in reason for reason in result.reasons.values())
     Path("trouble.txt").unlink()
-    assert counts(sweep(*TROUBLE, backend=LocalBackend(1))) == {"finished": 2}
+    assert counts(sweep(*TROUBLE, jobs=2)) == {"finished": 2}
 
 
 @pytest.mark.slow
