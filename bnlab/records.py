@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
+ENDED: frozenset[Status] = frozenset(("finished", "diverged"))
+"""Statuses of a run that has a result. A run of any other status may still be trained to one."""
+
 SplitName = Literal["train", "validation", "test"]
 
 

@@ -15,7 +15,7 @@ from bnlab.cli.sweep_figures import leave_dashboard, say_where
 from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bnlab.sweeps.search import Search
+    from bnlab.sweeps.search_plan import Search
     from bnlab.sweeps.trials import SearchResult
 
 
@@ -26,8 +26,8 @@ def search(words: list[str], options: SweepOptions) -> int:
         ConfigError: ``--only`` is given, and a search has no list of its runs.
     """
     from bnlab.runfolder.writable import check_writable
-    from bnlab.sweeps.search import plan_search
-    from bnlab.sweeps.searching import run_search
+    from bnlab.sweeps.search_execution import run_search
+    from bnlab.sweeps.search_plan import plan_search
     from bnlab.training.interruption import interruptible
 
     if options.only is not None:

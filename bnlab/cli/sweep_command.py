@@ -9,6 +9,7 @@ import typer
 from bnlab.cli.command_options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.consoles import ERR, counted, duration, say_warning
 from bnlab.cli.sweep_figures import leave_dashboard, say_where
+from bnlab.records import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +118,7 @@ def run(
     figures = leave_dashboard(result) if missing else []
     if show_result is None:
         say_where(figures, options)
-    are_all_there = all(summary.status in {"finished", "diverged"} for summary in result.summaries)
+    are_all_there = all(summary.status in ENDED for summary in result.summaries)
     return 0 if are_all_there and not result.reasons else 1
 
 

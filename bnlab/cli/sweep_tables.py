@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnlab.cli.consoles import OUT, counted, new_table, print_table
 from bnlab.cli.summary_text import STYLE_OF, number, share
+from bnlab.records import ENDED
 
 if TYPE_CHECKING:
     from bnlab.records import RunSummary
@@ -21,8 +22,6 @@ MOST_CELLS = 40
 MOST_TROUBLES = 20
 WHY = {"interrupted": "cut off", "missing": "not begun"}
 """Reasons by status, for runs without a reason of their own."""
-
-ENDED_WELL = ("finished", "diverged")
 
 
 def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
@@ -101,14 +100,14 @@ def _means(cell: "Cell", *, with_validation: bool) -> list[str]:
 
 
 def _print_troubles(result: "SweepResult", failed_anew: set[str]) -> None:
-    troubles = [one for one in result.summaries if one.status not in ENDED_WELL or one.run_id in failed_anew]
+    troubles = [one for one in result.summaries if one.status not in ENDED or one.run_id in failed_anew]
     if not troubles:
         return
     table = new_table("run", "status", "why")
     for summary in troubles[:MOST_TROUBLES]:
         outcome = _outcome(summary)
         why = result.reasons.get(summary.run_id, WHY.get(outcome, ""))
-        told = f"{outcome} before" if summary.status in ENDED_WELL else outcome
+        told = f"{outcome} before" if summary.status in ENDED else outcome
         table.add_row(summary.run_id, _styled(told, outcome), why)
     print_table(table)
     if troubles[MOST_TROUBLES:]:

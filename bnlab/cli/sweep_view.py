@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnlab.cli.consoles import duration
+from bnlab.records import ENDED
 
 if TYPE_CHECKING:
     from bnlab.sweeps.plan import Sweep
@@ -25,8 +26,6 @@ MOST_ARMS = 12
 
 PLAIN_EVERY_S = 10.0
 """Seconds between two lines in a file or a pipe."""
-
-ENDED_WELL = {"finished", "diverged"}
 
 
 class _Arm:
@@ -79,12 +78,12 @@ class SweepProgress:
         ended = line.get("ended")
         if ended and ended["run_id"] in self.arm_of:
             self._end(ended)
-        return [f"{', '.join(line['refused'][:3])}: {line['reason']}"] if "refused" in line else []
+        return [f"{', '.join(line['failed'][:3])}: {line['reason']}"] if "failed" in line else []
 
     def _end(self, ended: Mapping[str, Any]) -> None:
         name = ended["run_id"]
         arm = self.arms[self.arm_of[name]]
-        if ended["status"] in ENDED_WELL or ended["status"] == "failed":
+        if ended["status"] in ENDED or ended["status"] == "failed":
             arm.statuses[name] = ended["status"]
         accuracy = ended.get("validation_accuracy")
         if ended["status"] == "finished" and accuracy is not None and (arm.best is None or accuracy > arm.best[0]):

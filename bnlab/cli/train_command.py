@@ -11,7 +11,7 @@ from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
 from bnlab.cli.summary_text import print_summary
 from bnlab.errors import RunError
 from bnlab.experiment.observer import RunObserver
-from bnlab.records import RunSummary
+from bnlab.records import ENDED, RunSummary
 
 if TYPE_CHECKING:
     from bnlab.loggers.logger import Logger
@@ -93,7 +93,7 @@ def _train_and_print(
         return 130
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
-    elif not quiet and summary.status in {"finished", "diverged"}:  # else the error was printed above
+    elif not quiet and summary.status in ENDED:  # else the error was printed above
         print_summary(summary)
     if summary.status == "interrupted" and interruption.is_asked:
         if not quiet:

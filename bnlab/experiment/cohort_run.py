@@ -17,7 +17,7 @@ from bnlab.experiment.recorder import FinishedMember, Member, Recorder
 from bnlab.experiment.resuming import find_start, origin_of
 from bnlab.loggers.logger import Logger
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
-from bnlab.records import Record, RunSummary, Status, as_record
+from bnlab.records import ENDED, Record, RunSummary, Status, as_record
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.messages import collecting_messages
 from bnlab.runfolder.writable import saying_where_it_cannot_write
@@ -91,7 +91,7 @@ def run_cohort(
                 observer.on_resumed(start.step)
             training = _Training(members, missing, engine, checked, start, warnings)
             results |= _train_and_record(training, observer, interruption)
-            if all(result and result.status in {"finished", "diverged"} for result in results.values()):
+            if all(result and result.status in ENDED for result in results.values()):
                 for member in members:
                     member.folder.forget_checkpoints()
     return [result for result in results.values() if result is not None]

@@ -11,7 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from bnlab.errors import RunBusyError, RunError
-from bnlab.records import Record, RunSummary, Status
+from bnlab.records import ENDED, Record, RunSummary, Status
 from bnlab.renamed import current_record
 from bnlab.runfolder.figure_paths import forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION
@@ -238,7 +238,7 @@ class RunFolder:
         """Return the result of a run that finished or diverged; otherwise None."""
         try:
             status = self.read_manifest()["status"]
-            if status not in {"finished", "diverged"}:
+            if status not in ENDED:
                 return None
             return RunSummary(**read_json_object(self.path / "summary.json"), folder=str(self.path), cached=True)
         except (RunError, KeyError, TypeError):

@@ -2,15 +2,27 @@
 
 The way of ``bnlab sweep norm=batch,none seed=0,1``, from its words to its results:
 
-1. grid: words with several values -> one config per run. sweep_files: ``sweep=NAME`` stands for the words of a file.
-2. plan: run ids -> which runs have a result, which are missing, and how they are trained. checked_programs: once each.
-3. cohorts: runs that differ in numbers only are trained together; cohorts that were cut off are resumed as they were.
-4. execute: the table of run_states says which cohorts are next. parts: cohorts -> files, one for each worker.
-5. launcher_words: ``hydra/launcher=NAME`` -> a backend. backends: local, slurm, ray, hydra, this_process.
-6. backend.submit(parts): a worker starts, reads its part and trains it, as `bnlab train` trains one run.
-7. parts_folder: workers write progress, the sweep reads it and shows it between two calls of backend.watch.
-8. A part has ended: the runs' folders say which runs have a result; the others move in the table, and back to 4.
-9. No run is left that may be trained: read the results from the runs' folders.
-A search (search, searching, run_pool) takes the same way from 5 on, with one run per part, chosen by Optuna:
-search_words and samplers say how, optuna_study keeps the trials, trials reads their outcomes from the runs' folders.
+1. sweep_files puts the words of a file in place of ``sweep=NAME``; launcher_words takes the words about the launcher
+   apart; grid makes one config of each combination of the values that are left.
+2. plan: run id -> config, as a `Sweep`. The runs' folders say which runs have a result; the others are missing.
+3. cohorts: runs of one program, which differ in numbers only, are trained together where that is faster, at most 8 in a
+   cohort. Any other run is a cohort by itself. Cohorts of an earlier call that left checkpoints are resumed as they
+   were. checked_programs: the first run of each program is checked before anything is trained.
+4. execute chooses the cohorts of the next batch: all with a run that is waiting. Those with a run that may have killed
+   its worker come last, one at a time. It cuts them into parts (a cohort of several runs, or a few single runs), and
+   chooses the backend: the one that ``hydra/launcher=NAME`` names; else, for one part, this process, as long as no
+   worker has died; else worker processes of this machine (local).
+5. dispatcher writes each part into a file in the sweep's folder (parts_folder), hands the files to the backend, and
+   looks four times a second for progress and for parts that have ended. run_states: the table of what each run does.
+6. backends: local, slurm, ray, hydra and this_process do no more than have each file trained by a worker.
+7. worker trains the cohorts of a part one after another, as `bnlab train` trains one run, and appends lines of progress
+   to a file of its own. Files beside the part ask it to begin no further run, or to stop with a checkpoint.
+8. When a part has ended, the dispatcher asks the runs' folders. A run with a result is done. A run that failed waits
+   again if it may be retried. A run that was in training when its worker died waits again, until the third death. A run
+   that had not begun waits again. When all parts of the batch have ended: back to 4, until no run is waiting.
+9. The results are read from the runs' folders.
+
+A search (search_plan, search_execution) has the same dispatcher, backends and workers. It submits the run of each trial
+as a part of its own, as soon as Optuna has chosen it. sweeper_words and samplers say how trials are chosen,
+optuna_study keeps them, trials reads their outcomes from the runs' folders.
 """

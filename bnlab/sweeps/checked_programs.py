@@ -14,13 +14,17 @@ from bnlab.training.loop import Plan
 
 
 class CheckedPrograms:
-    """Checks one config of each program, once. For one sweep: code and data may change before the next one."""
+    """Checks the first config that it is given of each kind, and takes the same for granted of the others.
+
+    Configs are of one kind if nothing but the seed, the learning rate and the initial weights differs. It serves one
+    sweep: code and data may change before the next one.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, Callable[[DataSet], Checked]] = {}
 
     def check(self, config: RunConfig) -> Checked:
-        """Check that a config can be trained, unless another one of its kind was checked before.
+        """Check that a config can be trained, unless one of its kind was checked before.
 
         Args:
             config: The config of a run.

@@ -4,12 +4,14 @@ So the same sweep has the same cohorts on every machine and at any time, however
 and however many workers there are: the float32 bits of a run depend on the size of its cohort.
 """
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from bnlab.errors import ConfigError
+from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
 
 Engine = Literal["vectorized", "sequential"]
@@ -43,6 +45,11 @@ class PlannedCohort:
 
     engine: Engine
     configs: tuple[RunConfig, ...]
+
+    @functools.cached_property
+    def run_ids(self) -> tuple[str, ...]:
+        """The ids of its runs, in their order."""
+        return tuple(map(run_id, self.configs))
 
 
 def plan_cohorts(configs: Sequence[RunConfig], vectorizable: Callable[[str], bool]) -> list[PlannedCohort]:

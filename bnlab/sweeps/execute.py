@@ -1,36 +1,25 @@
-"""Trains what is missing of a sweep: a backend gets parts, until nothing is missing or nothing moves.
+"""Trains what is missing of a sweep, batch after batch, until nothing is missing or no run may be tried any more."""
 
-Which runs have a result is known from their folders alone, never from what a backend says: a killed worker, a lost
-machine or a second sweep beside this one need no case of their own. What is still missing is submitted again.
-"""
-
-import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bnlab import provenance
 from bnlab.records import RunSummary
 from bnlab.results.sweep import write_sweep
-from bnlab.runfolder.identity import run_id
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.backends.this_process import ThisProcess
 from bnlab.sweeps.cohorts import MOST_TOGETHER, PlannedCohort, program
+from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher
 from bnlab.sweeps.launcher_words import open_backend
-from bnlab.sweeps.parts import Part, cut_into_parts
-from bnlab.sweeps.parts_folder import PartsFolder, read_summaries
-from bnlab.sweeps.plan import Sweep, ids_of, plan_sweep, prepared
+from bnlab.sweeps.parts import cut_into_parts
+from bnlab.sweeps.parts_folder import read_summaries
+from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
 from bnlab.sweeps.progress import SweepView
-from bnlab.sweeps.run_states import BUSY, INTERRUPTED, NOT_FINAL, SUBMITTED, WAITING, RunStates
+from bnlab.sweeps.run_states import BUSY, NOT_FINAL
 from bnlab.training.interruption import Interruption
-
-LOOK_EVERY_S = 0.25
-"""Seconds between two looks at the progress of the workers."""
-
-BUSY_S = 1.0
-"""Seconds between two looks at runs that another process trains."""
 
 OnError = Literal["continue", "stop"]
 
@@ -122,47 +111,57 @@ def execute(
         backend: Trains the parts, whatever ``sweep.launcher`` says; None: the backend that it says.
 
     Raises:
-        KeyboardInterrupt: It was cut off; what was recorded is kept.
+        KeyboardInterrupt: It was interrupted; the records up to then are kept.
     """
     write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
-    execution = _Execution(sweep, wanted, jobs, on_error, retries, again, view, interruption, backend)
+    stops_on_error = on_error == "stop"
+    dispatcher = Dispatcher(
+        sweep.folder, sweep.swept, again=again, retries=retries, stops_on_error=stops_on_error, view=view
+    )
     if wanted:  # a finished sweep may lie where nobody can write
-        with execution.folder, contextlib.ExitStack() as stack:
-            if execution.backend is not None:
-                stack.callback(execution.backend.close)
-            execution.train()
-    return execution.result()
+        with dispatcher:
+            resumed = [] if again else sweep.cut_off
+            _Execution(sweep, resumed, dispatcher, interruption or Interruption(), jobs, backend).train(wanted)
+    seeds = {name: config.seed for name, config in sweep.configs.items()}
+    reasons = {name: why for name, why in dispatcher.states.reasons.items() if not dispatcher.has_result(name)}
+    return SweepResult(sweep.folder, read_summaries(sweep.folder, seeds), reasons)
 
 
 class _Execution:
-    """One execution of a sweep: its table of run states, and the batches of parts that follow from it."""
+    """Chooses which cohorts of a sweep are trained next, and by which backend."""
 
     def __init__(
         self,
         sweep: Sweep,
-        wanted: Sequence[str],
+        resumed: Sequence[PlannedCohort],
+        dispatcher: Dispatcher,
+        interruption: Interruption,
         jobs: int | None,
-        on_error: OnError,
-        retries: int,
-        again: bool,
-        view: SweepView | None,
-        interruption: Interruption | None,
         backend: Backend | None,
     ) -> None:
         self.sweep = sweep
-        self.wanted_jobs = jobs
+        self.resumed = [(cohort, set(cohort.run_ids)) for cohort in resumed]
+        self.planned = [(cohort, set(cohort.run_ids)) for cohort in sweep.cohorts]
+        self.dispatcher = dispatcher
+        self.states = dispatcher.states
+        self.interruption = interruption
         self.jobs = _num_jobs(jobs)
-        self.on_error = on_error
-        self.retries = retries
-        self.again = again
-        self.results_before = {name: sweep.run_folder(name).result_stamp() for name in wanted} if again else {}
-        self.interruption = interruption or Interruption()
         self.backend = backend or (open_backend(sweep.launcher, self.jobs) if sweep.launcher else None)
-        self.folder = PartsFolder(sweep.folder, self._take, view)
-        self.resumed = [(cohort, ids_of(cohort)) for cohort in sweep.cut_off if not again]
-        self.planned = [(cohort, ids_of(cohort)) for cohort in sweep.cohorts]
-        self.states = RunStates(self._with_resumed(wanted), retries)
-        self.manifests_before: dict[str, int | None] = {}
+        self.one_part_per_job = jobs is not None and self.backend is not None and self.backend.has_process_per_part
+
+    def train(self, wanted: Sequence[str]) -> None:
+        """Train batch after batch, until no run is left that may be trained."""
+        self.dispatcher.add(self._with_resumed(wanted))
+        while not self._is_over():
+            self.dispatcher.look_at_folders()
+            cohorts = self.dispatcher.may_begin(self._allowed())
+            if cohorts:
+                self._train_batch(cohorts)
+            is_busy = bool(self.states.those_in(BUSY))
+            if not cohorts and not is_busy:
+                return
+            if is_busy and not self._is_over():
+                time.sleep(BUSY_S)  # if the other process dies, its runs become free
 
     def _with_resumed(self, wanted: Sequence[str]) -> list[str]:
         """Return the wanted runs, and those that must be resumed before them: see `_allowed`."""
@@ -171,122 +170,34 @@ class _Execution:
         names |= {name for _, ids in self.resumed if not ids.isdisjoint(overwritten) for name in ids}
         return [name for name in self.sweep.configs if name in names]
 
-    def train(self) -> None:
-        """Train batch after batch, until no run is left that may be trained."""
-        while not self._is_over():
-            self._look_at_folders()
-            cohorts, is_suspected = self._next_cohorts()
-            if cohorts:
-                self._train_batch(cohorts, is_suspected)
-            busy = self.states.those_in(BUSY)
-            if not cohorts and not busy:
-                return
-            if busy and not self._is_over():
-                time.sleep(BUSY_S)  # if the other process dies, its runs become free
-            self._move("try again", busy)
-
     def _is_over(self) -> bool:
-        return self.folder.is_stopped or self.interruption.is_asked
+        return self.dispatcher.folder.is_stopped or self.interruption.is_asked or self.dispatcher.obstacle is not None
 
-    def _move(self, happened: str, names: Iterable[str]) -> None:
-        for name in names:
-            self.states.move(happened, name)
-
-    def _look_at_folders(self) -> None:
-        """Find results, which another process may have written, and runs that another process trains."""
-        self._find_results(self.states.those_in(WAITING))
-        locked = [name for name in self.states.those_in(WAITING) if self.sweep.run_folder(name).is_locked()]
-        self._move("find busy", locked)
-
-    def _find_results(self, names: Iterable[str]) -> None:
-        self._move("find result", [name for name in names if not self._has_no_result(name)])
-
-    def _has_no_result(self, name: str) -> bool:
-        return self.sweep.run_folder(name).result_stamp() in {None, self.results_before.get(name)}
-
-    def _next_cohorts(self) -> tuple[list[PlannedCohort], bool]:
-        """Return the cohorts to train next, and whether one of them is suspected to kill its worker.
-
-        A cohort whose worker died waits until all others are done. It is then trained alone.
-        """
-        allowed = [(cohort, self.states.those_in(WAITING, among=ids)) for cohort, ids in self._allowed()]
-        fewest = min((self.states.num_deaths(name) for _, names in allowed for name in names), default=0)
-        cohorts = [cohort for cohort, names in allowed if fewest in map(self.states.num_deaths, names)]
-        return (cohorts[:1], True) if fewest else (cohorts, False)
-
-    def _allowed(self) -> list[tuple[PlannedCohort, set[str]]]:
+    def _allowed(self) -> list[PlannedCohort]:
         """Return the cohorts that may be trained now, no two of which have a run in common.
 
         The one rule about resumed cohorts: a cohort that was cut off is resumed as it was, before any other cohort with
         one of its runs begins. The other cohort would overwrite its checkpoint.
         """
-        allowed: list[tuple[PlannedCohort, set[str]]] = []
+        allowed: list[PlannedCohort] = []
         taken: set[str] = set()
         for cohort, ids in self.resumed:
             if self.states.those_in(*NOT_FINAL, among=ids):
-                allowed += [(cohort, ids)] if ids.isdisjoint(taken) else []
+                allowed += [cohort] if ids.isdisjoint(taken) else []
                 taken |= ids
-        return allowed + [(cohort, ids) for cohort, ids in self.planned if ids.isdisjoint(taken)]
+        return allowed + [cohort for cohort, ids in self.planned if ids.isdisjoint(taken)]
 
-    def _train_batch(self, cohorts: Sequence[PlannedCohort], is_suspected: bool) -> None:
-        """Have some cohorts trained, and wait for them."""
-        one_per_job = self.backend is not None and self.backend.has_process_per_part and self.wanted_jobs is not None
-        is_stopped_at_once = self.on_error == "stop" and self.retries == 0
-        runs_of: dict[Path, list[str]] = {}
-        self.manifests_before = {name: self.sweep.run_folder(name).manifest_stamp() for name in self.sweep.configs}
-        for some in cut_into_parts(cohorts, self.jobs, one_per_job):
-            part = Part(some, self.sweep.folder, self.sweep.swept, self.again, is_stopped_at_once)
-            ids = [name for cohort in some for name in map(run_id, cohort.configs)]
-            runs_of[self.folder.write(part)] = [name for name in ids if self.states.move("submit", name)]
-        backend = self._backend_for(len(runs_of), is_suspected)
-        try:
-            self._watch(backend, runs_of)
-        except BaseException:  # Ctrl-C, for one
-            self.folder.halt()
-            backend.cancel(at_once=True)
-            raise
-        self._move("try again", self.states.those_in(SUBMITTED, INTERRUPTED))
+    def _train_batch(self, cohorts: Sequence[PlannedCohort]) -> None:
+        """Have some cohorts trained, and wait for them, or until training should stop."""
+        parts = cut_into_parts(cohorts, self.jobs, self.one_part_per_job)
+        self.dispatcher.submit(parts, self._backend_for(len(parts)))
+        while self.dispatcher.is_training and not (self.interruption.is_asked and self.dispatcher.folder.halt()):
+            self.dispatcher.watch()
 
-    def _backend_for(self, num_parts: int, is_suspected: bool) -> Backend:
+    def _backend_for(self, num_parts: int) -> Backend:
         if self.backend is not None:
             return self.backend
-        if is_suspected or self.states.has_deaths or min(self.jobs, num_parts) > 1:
+        if self.states.has_deaths or min(self.jobs, num_parts) > 1:
             return open_backend([], self.jobs)
         # a worker would have to import torch again; after a death, any run left may be one that kills its process
-        return ThisProcess(self.folder.take, self.interruption, self.sweep.checks)
-
-    def _watch(self, backend: Backend, runs_of: dict[Path, list[str]]) -> None:
-        """Submit parts, and watch them until they have ended, or until training should stop."""
-        backend.submit(list(runs_of))
-        left, death = set(runs_of), None
-        while left:
-            ended = backend.watch(LOOK_EVERY_S)
-            self.folder.look()
-            for part in ended:
-                left.remove(part.part)
-                death = part.death or death
-                self._find_results(runs_of[part.part])
-                for name in runs_of[part.part]:
-                    if part.death is not None and self._has_begun(name):
-                        self.states.move("step", name)  # its worker died before it told of a step
-                    self.states.lose(name, part.death)
-            if self.interruption.is_asked and self.folder.halt():
-                backend.cancel()
-                return
-        names = [name for names in runs_of.values() for name in names]
-        if self.states.those_in(SUBMITTED, among=names) == names and not self._is_over():
-            self.states.refuse(names, death)
-
-    def _has_begun(self, name: str) -> bool:
-        """Whether a worker has opened the folder of a run since the batch was submitted."""
-        return self.sweep.run_folder(name).manifest_stamp() != self.manifests_before[name]
-
-    def _take(self, line: dict[str, Any]) -> None:
-        if self.states.take(line) and self.on_error == "stop":
-            self.folder.stop()
-
-    def result(self) -> SweepResult:
-        """Return the outcome, as the runs' folders tell it."""
-        seeds = {name: config.seed for name, config in self.sweep.configs.items()}
-        reasons = {name: why for name, why in self.states.reasons.items() if self._has_no_result(name)}
-        return SweepResult(self.sweep.folder, read_summaries(self.sweep.folder, seeds), reasons)
+        return ThisProcess(self.dispatcher.folder.take, self.interruption, self.sweep.checks)

@@ -15,8 +15,8 @@ from bnlab.results.sweep import swept_keys
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 
-_NOT_IN_THE_NAME = ("hydra/", "hydra.", "device=", "sweep.engine=", "name=")
-"""Overrides that do not change the name of a sweep: where and how it runs, and the name itself."""
+_NOT_IN_THE_NAME = ("device=", "sweep.engine=", "name=")
+"""Words of the config that do not change the name of a sweep: where and how it runs, and the name itself."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
 from bnlab.config.complaints import type_fault
-from bnlab.config.compose import initialized_hydra
-from bnlab.config.folders import conf_folder, dotted_keys
+from bnlab.config.compose import initialized_hydra, search_path_words
+from bnlab.config.folders import conf_folder, dotted_keys, search_folders
 from bnlab.config.grammar import parse_overrides
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.sweeps.backends.backend import Backend
@@ -29,6 +29,34 @@ _NEEDS = {
 
 _PLUGINS = {"ray_aws": "hydra-ray-launcher"}
 """Launcher of Hydra's that bnlab has no backend for -> what brings it."""
+
+
+def apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words of the config, and the words about the launcher and the sweeper.
+
+    Example:
+        >>> apart(["norm=batch", "hydra/launcher=slurm", "+hydra.launcher.setup=[]"])
+        (['norm=batch'], ['hydra/launcher=slurm', '+hydra.launcher.setup=[]'])
+    """
+    of_hydra = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
+    return [text for text in words if text not in of_hydra], of_hydra
+
+
+def checked_launcher(words: Sequence[str], config_dir: Path | None) -> list[str]:
+    """Return the words about the launcher, with the folders in which its file may lie; empty: there are none.
+
+    Args:
+        words: The words about the launcher.
+        config_dir: A folder with the user's own options; None: bnlab's conf/ and ./conf alone.
+
+    Raises:
+        ConfigError: As for `launcher_settings`.
+    """
+    if not words:
+        return []
+    launcher = [*words, *search_path_words(search_folders(config_dir))]
+    launcher_settings(tuple(launcher))
+    return launcher
 
 
 def open_backend(words: Sequence[str], num_jobs: int) -> Backend:

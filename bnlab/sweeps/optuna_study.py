@@ -17,7 +17,7 @@ from typing import Any
 from bnlab.config.grammar import Axis
 from bnlab.errors import ConfigError
 from bnlab.sweeps.samplers import build_pruner, build_sampler, import_optuna, suggest, typed
-from bnlab.sweeps.search_words import Method
+from bnlab.sweeps.sweeper_words import Method
 
 
 class Judge:

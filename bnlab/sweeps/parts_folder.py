@@ -87,12 +87,16 @@ class PartsFolder:
         """Whether no further run begins: the sweep called `stop` or `halt`, or a worker stopped it after a failure."""
         return self._is_stopped or (self.path / STOP).exists()
 
-    def stop(self) -> bool:
-        """Let no further run begin. Return whether the workers can see it: on a full disk they cannot, for now."""
-        return self._leave(STOP)
+    def stop(self) -> None:
+        """Let no further run begin. On a full disk the workers cannot see it, for now."""
+        self._leave(STOP)
 
     def halt(self) -> bool:
-        """Stop training after the step that is being made, with a checkpoint. Return whether the workers can see it."""
+        """Stop training after the step that is being made, with a checkpoint.
+
+        Returns:
+            Whether the workers can see it: on a full disk they cannot, for now.
+        """
         return self._leave(STOP) and self._leave(HALT)
 
     def _leave(self, name: str) -> bool:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnlab.config.compose import search_path_words
-from bnlab.config.folders import search_folders
 from bnlab.config.grammar import as_words
 from bnlab.errors import BnlabError, ConfigError
 from bnlab.results.arms import LEARNING_RATE, arm_keys, label_of
@@ -19,7 +17,7 @@ from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
 from bnlab.sweeps.grid import expand
-from bnlab.sweeps.launcher_words import launcher_settings
+from bnlab.sweeps.launcher_words import apart, checked_launcher
 from bnlab.sweeps.sweep_files import with_file
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ class Sweep:
         left = set(names)
         found = []
         for cohort in [*self.cut_off, *self.cohorts]:
-            if brought := left & ids_of(cohort):
+            if brought := left & set(cohort.run_ids):
                 left -= brought
                 found.append((cohort, brought))
         return found
@@ -97,11 +95,6 @@ class Sweep:
     def _stands(self, name: str) -> str | None:
         folder = self.run_folder(name)
         return folder.read_status() if folder.path.exists() else None
-
-
-def ids_of(cohort: PlannedCohort) -> set[str]:
-    """Return the ids of a cohort's runs."""
-    return {run_id(config) for config in cohort.configs}
 
 
 def is_search(words: Sequence[str], config_dir: Path | None = None) -> bool:
@@ -136,14 +129,10 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         ConfigError: The config of a run is wrong.
         DataError: The file that data.path names cannot be read.
     """
-    words = with_file(as_words(overrides), config_dir)
-    launcher = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
-    words = [text for text in words if text not in launcher]
-    if is_search(launcher):
+    words, of_hydra = apart(with_file(as_words(overrides), config_dir))
+    if is_search(of_hydra):
         raise ConfigError("hydra/sweeper=...: a search goes by bnlab sweep alone, one run per trial.")
-    if launcher:
-        launcher += search_path_words(search_folders(config_dir))
-        launcher_settings(tuple(launcher))
+    launcher = checked_launcher(of_hydra, config_dir)
     grid = expand(words, config_dir)
     configs = {run_id(config): config for config in grid.configs}
     return Sweep(runs_root(runs) / grid.name, words, configs, grid.swept, launcher, grid.warnings)
@@ -152,7 +141,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
 def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
     """Return a sweep with its cohorts, after checking that each of its programs will work.
 
-    One config of each program is checked: the others differ in numbers only.
+    Of the runs of one program, which differ in numbers only, the first one is checked: of the cohorts that were cut
+    off, if there are any, else of those that are planned now.
 
     Args:
         sweep: A sweep from `plan_sweep`.
@@ -167,10 +157,12 @@ def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
     checks = CheckedPrograms()
     cohorts = plan_cohorts(list(sweep.configs.values()), _is_vectorizable)
     cut_off = [] if again else _cut_off(sweep, cohorts)
-    programs = {program(cohort.configs[0]): cohort.configs[0] for cohort in [*cut_off, *cohorts]}
-    warnings = dict.fromkeys(warning for config in programs.values() for warning in checks.check(config).warnings)
-    warnings = dict.fromkeys([*sweep.warnings, *warnings])
-    return dataclasses.replace(sweep, cohorts=cohorts, cut_off=cut_off, checks=checks, warnings=list(warnings))
+    first_of: dict[str, RunConfig] = {}
+    for cohort in [*cut_off, *cohorts]:
+        first_of.setdefault(program(cohort.configs[0]), cohort.configs[0])
+    found = [warning for config in first_of.values() for warning in checks.check(config).warnings]
+    warnings = list(dict.fromkeys([*sweep.warnings, *found]))
+    return dataclasses.replace(sweep, cohorts=cohorts, cut_off=cut_off, checks=checks, warnings=warnings)
 
 
 def _is_vectorizable(norm: str) -> bool:
@@ -200,4 +192,4 @@ def _cut_off(sweep: Sweep, planned: Sequence[PlannedCohort]) -> list[PlannedCoho
 
 
 def _key(cohort: PlannedCohort) -> tuple[str, ...]:
-    return (cohort.engine, *map(run_id, cohort.configs))
+    return (cohort.engine, *cohort.run_ids)

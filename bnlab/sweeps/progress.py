@@ -18,9 +18,18 @@ SAID_EVERY_S = 0.5
 """Seconds between two lines about the steps of a run: to write a line takes 50 us, to show it longer."""
 
 Say = Callable[[dict[str, Any]], None]
-"""Takes a line: ``{"steps": {run id: step}, "of": number of steps}``, ``{"ended": a RunSummary as a dict}``,
-``{"refused": [run id], "reason": str}`` for runs that failed, or ``{"busy": [run id]}`` for runs that another process
-trains."""
+"""Takes a line of progress. Workers say
+
+- ``{"steps": {run id: step}, "of": number of steps}``,
+- ``{"ended": a RunSummary as a dict}``,
+- ``{"failed": [run id], "reason": one sentence}``,
+- ``{"busy": [run id]}`` for runs that another process trains.
+
+A search adds, for its view alone,
+
+- ``{"told": trials that have ended, "best": lowest objective or None}``, of earlier calls,
+- ``{"trial": number of a trial that has ended, ...}`` with the attributes of `Trial`.
+"""
 
 
 class SweepView(Protocol):

@@ -8,9 +8,6 @@ from typing import Any
 MOST_DEATHS = 3
 """Times that a run may be in training when its worker dies, before it is given up."""
 
-MOST_REFUSALS = 2
-"""Times that no run of a batch begins, before the sweep is given up: the launcher or the cluster is not set up."""
-
 
 class RunState(Enum):
     """Where a run stands."""
@@ -20,13 +17,12 @@ class RunState(Enum):
     TRAINING = "is in training"
     BUSY = "is trained by another process, or was a moment ago"
     INTERRUPTED = "was stopped by a signal, and has a checkpoint"
-    LOST = "was in training when its worker died"
     FINISHED = "has its result"
     FAILED = "failed as often as it may be tried"
     GIVEN_UP = "was lost as often as it may be tried"
 
 
-WAITING, SUBMITTED, TRAINING, BUSY, INTERRUPTED, LOST, FINISHED, FAILED, GIVEN_UP = RunState
+WAITING, SUBMITTED, TRAINING, BUSY, INTERRUPTED, FINISHED, FAILED, GIVEN_UP = RunState
 
 FINAL = frozenset((FINISHED, FAILED, GIVEN_UP))
 """States that a run does not leave as long as the sweep is in training."""
@@ -42,9 +38,9 @@ _MOVES: dict[str, tuple[frozenset[RunState], RunState]] = {
     "interrupt":         (frozenset((SUBMITTED, TRAINING)),                INTERRUPTED),
     "fail":              (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   WAITING),
     "fail for good":     (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   FAILED),
-    "lose":              (frozenset((TRAINING,)),                          LOST),
-    "try again":         (frozenset((SUBMITTED, BUSY, INTERRUPTED, LOST)), WAITING),
-    "give up":           (NOT_FINAL,                                       GIVEN_UP),
+    "lose":              (frozenset((TRAINING,)),                          WAITING),
+    "lose for good":     (frozenset((TRAINING,)),                          GIVEN_UP),
+    "try again":         (frozenset((SUBMITTED, BUSY, INTERRUPTED)),       WAITING),
     "find result":       (NOT_FINAL,                                       FINISHED),
 }  # fmt: skip
 """Every way from one state to another. What happens to a run in another state than these changes nothing: a line of
@@ -55,7 +51,6 @@ class RunStates:
     """The state of each run, and how often it failed and was lost.
 
     Args:
-        names: The ids of the runs that are wanted.
         retries: How often a run that failed is tried again.
 
     Attributes:
@@ -63,23 +58,23 @@ class RunStates:
         has_deaths: Whether a worker has died.
     """
 
-    def __init__(self, names: Iterable[str], retries: int) -> None:
-        self._states = dict.fromkeys(names, WAITING)
+    def __init__(self, retries: int) -> None:
+        self._states: dict[str, RunState] = {}
         self._retries = retries
         self._failures: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
-        self._refusals = 0
         self.reasons: dict[str, str] = {}
         self.has_deaths = False
 
-    def add(self, names: Iterable[str]) -> None:
-        """Add runs to the table that are not in it; they are waiting.
+    def add(self, names: Iterable[str]) -> list[str]:
+        """Add runs that are waiting to the table; return those that were not in it before.
 
         Args:
-            names: The ids of runs that are wanted too.
+            names: The ids of runs that are wanted.
         """
-        for name in names:
-            self._states.setdefault(name, WAITING)
+        new = [name for name in names if name not in self._states]
+        self._states |= dict.fromkeys(new, WAITING)
+        return new
 
     def num_deaths(self, name: str) -> int:
         """Return how often a worker died that had a run in training."""
@@ -95,21 +90,20 @@ class RunStates:
         names = self._states if among is None else among
         return [name for name in names if self._states.get(name) in states]
 
-    def move(self, happened: str, name: str) -> bool:
-        """Move a run to its next state.
+    def move(self, happened: str, *names: str) -> list[str]:
+        """Move runs to their next states.
 
         Args:
             happened: A key of the table of moves.
-            name: Run id; one that is not in the table is left out.
+            names: Run ids; one that is not in the table is left out.
 
         Returns:
-            Whether the run was in a state where this can happen.
+            The runs that were in a state where this can happen.
         """
         before, after = _MOVES[happened]
-        can = self._states.get(name) in before
-        if can:
-            self._states[name] = after
-        return can
+        moved = [name for name in names if self._states.get(name) in before]
+        self._states |= dict.fromkeys(moved, after)
+        return moved
 
     def take(self, line: Mapping[str, Any]) -> bool:
         """Move runs by a line of progress; return whether a run failed that is not tried again.
@@ -117,13 +111,11 @@ class RunStates:
         Args:
             line: A line of progress, as `Say` takes it.
         """
-        for name in line.get("steps", {}):
-            self.move("step", name)
-        for name in line.get("busy", []):
-            self.move("find busy", name)
+        self.move("step", *line.get("steps", {}))
+        self.move("find busy", *line.get("busy", []))
         if line.get("ended", {}).get("status") == "interrupted":
             self.move("interrupt", line["ended"]["run_id"])
-        are_over = [self.fail(name, line["reason"]) for name in line.get("refused", [])]
+        are_over = [self.fail(name, line["reason"]) for name in line.get("failed", [])]
         return any(are_over)
 
     def fail(self, name: str, reason: str) -> bool:
@@ -135,18 +127,24 @@ class RunStates:
         return self._states.get(name) is FAILED
 
     def lose(self, name: str, death: str | None) -> None:
-        """Count a death of the worker that had a run in training."""
-        self.has_deaths |= death is not None
-        if self.move("lose", name):
-            self._deaths[name] += 1
-            self.reasons[name] = ": ".join(["its worker was lost", *([death] if death else [])])
-            self.move("give up" if self._deaths[name] >= MOST_DEATHS else "try again", name)
+        """Count a death of the worker that had a run in training.
 
-    def refuse(self, names: Iterable[str], death: str | None) -> None:
-        """Count a batch of which no run began; after `MOST_REFUSALS` give up all runs."""
-        self._refusals += 1
-        for name in names:
-            self.reasons[name] = ": ".join(["it could not begin", *([death] if death else [])])
-        if self._refusals >= MOST_REFUSALS:
-            for name in self._states:
-                self.move("give up", name)
+        Args:
+            name: Run id; nothing is counted of a run that was not in training.
+            death: Why the worker died, in one line; None: it ended, and the run has no result.
+        """
+        self.has_deaths |= death is not None
+        is_last = self._deaths[name] + 1 >= MOST_DEATHS
+        if self.move("lose for good" if is_last else "lose", name):
+            self._deaths[name] += 1
+            self.give_reason(name, "its worker was lost", death)
+
+    def give_reason(self, name: str, what: str, cause: str | None) -> None:
+        """Note why a run has no result.
+
+        Args:
+            name: Run id.
+            what: What happened to the run.
+            cause: Why that happened, in one line; None: nobody knows.
+        """
+        self.reasons[name] = what if cause is None else f"{what}: {cause}"

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bnlab.errors import RunError
 from bnlab.records import as_record
 from bnlab.results.outcomes import read_outcomes
 from bnlab.runfolder.folder import RunFolder
+from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.execute import SweepResult
+from bnlab.sweeps.optuna_study import Judge
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,31 @@ class Trial:
     value: float | None = None
     problem: str | None = None
     pruned_at: int | None = None
+
+
+@dataclass
+class OpenTrial:
+    """A trial of which Optuna has not been told the outcome.
+
+    Attributes:
+        number: Its number in the study.
+        shown: Its number for the user: that of the first trial which it repeats, or its own.
+        trial: Its settings and its run.
+        cohort: Its run, alone; None where no run can have its settings.
+        judge: Says at which step the trial is stopped early; None: it never is.
+        reported: Validation losses that the study has, by step.
+        outcome: The trial with its outcome, which Optuna is to be told; None: it has not ended.
+        is_told: Whether an earlier call told the outcome, and only the folder of the run has been lost since.
+    """
+
+    number: int
+    shown: int
+    trial: Trial
+    cohort: PlannedCohort | None = None
+    judge: Judge | None = None
+    reported: dict[int, float] = field(default_factory=dict)
+    outcome: Trial | None = None
+    is_told: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING
 
 from bnlab.errors import BnlabError, RunBusyError
 from bnlab.experiment.observer import RunObserver
-from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
-from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.parts import HALT, STOP, SURROUNDINGS, Part, halt_path, read_part
 from bnlab.sweeps.progress import ProgressFile, Say, StepsView
 from bnlab.training.interruption import Interruption, interruptible
@@ -126,48 +123,31 @@ def train_cohorts(
         interruption: Asked after each step whether training should stop, with a checkpoint; None: nobody asks for it.
         checks: What was found for the programs of the sweep; None: each cohort is checked.
     """
+    from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415
+    from bnlab.experiment.recorder import Member  # noqa: PLC0415  (they import torch; planning need not wait for it)
+
     for cohort in part.cohorts:
         if (folder / STOP).exists() or (interruption is not None and interruption.is_asked):
             return
-        folders = {name: RunFolder(part.sweep_folder / name) for name in map(run_id, cohort.configs)}
+        folders = {name: RunFolder(part.sweep_folder / name) for name in cohort.run_ids}
         older = {name: folder.result_stamp() for name, folder in folders.items()} if part.again else {}
+        members = [Member(*run, part.swept) for run in zip(cohort.configs, folders.values(), strict=True)]
         try:
-            train_cohort(cohort, part, say, interruption, checks)
+            run_cohort(
+                members,
+                cohort.engine,
+                again=part.again,
+                observer=_ProgressObserver(say),
+                interruption=interruption,
+                checked=None if checks is None else checks.check(cohort.configs[0]),
+            )
         except RunBusyError:
             say({"busy": list(folders)})
         except BnlabError as error:
             without = [name for name, folder in folders.items() if folder.result_stamp() in {None, older.get(name)}]
-            say({"refused": without, "reason": str(error)})
+            say({"failed": without, "reason": str(error)})
             if part.stop_on_error:
                 (folder / STOP).touch()
-
-
-def train_cohort(
-    cohort: PlannedCohort,
-    part: Part,
-    say: Say,
-    interruption: Interruption | None = None,
-    checks: "CheckedPrograms | None" = None,
-) -> list[RunSummary]:
-    """Train the runs of a cohort that have no result; return the outcomes of all its runs.
-
-    Raises:
-        RunBusyError: Another process trains one of its runs.
-        BnlabError: It failed.
-    """
-    from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415
-    from bnlab.experiment.recorder import Member  # noqa: PLC0415  (they import torch; planning need not wait for it)
-
-    checked = None if checks is None else checks.check(cohort.configs[0])
-    members = [Member(config, RunFolder(part.sweep_folder / run_id(config)), part.swept) for config in cohort.configs]
-    return run_cohort(
-        members,
-        cohort.engine,
-        again=part.again,
-        observer=_ProgressObserver(say),
-        interruption=interruption,
-        checked=checked,
-    )
 
 
 class _ProgressObserver(RunObserver):

@@ -7,7 +7,7 @@ import pytest
 from pretended_runs import PretendedRuns
 
 from bnlab.cli.search_command import TrialView
-from bnlab.sweeps import searching
+from bnlab.sweeps import search_execution
 from bnlab.sweeps.samplers import OLDEST
 
 Say = Callable[..., Any]
@@ -23,7 +23,7 @@ pytest.importorskip("optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDE
 def test_a_search_that_trains_nothing_but_pretends_to_is_printed(
     bnlab_says: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "open_backend", lambda _words, _jobs: PretendedRuns())
+    monkeypatch.setattr(search_execution, "open_backend", lambda _words, _jobs: PretendedRuns())
     answer = bnlab_says("sweep", *QUICK, "hydra/sweeper=optuna", "norm=batch,none", "hydra.sweeper.n_trials=1")
     assert answer.status == 0
     assert "1 run: 1 finished" in answer.out

@@ -136,7 +136,7 @@ def test_the_view_counts_runs_and_keeps_the_best_of_each_arm(capsys: pytest.Capt
     assert view._progress.done == pytest.approx((0.5 + 1) / 6)
     view.take({"ended": {"run_id": first, "status": "finished", "validation_accuracy": 0.5}})
     view.take({"ended": {"run_id": second, "status": "diverged", "validation_accuracy": 0.9}})
-    view.take({"refused": [third], "reason": "two and two are five"})
+    view.take({"failed": [third], "reason": "two and two are five"})
     view.close()
     assert view._progress.arms["none"].best == (0.5, "lr=0.01")
     said = capsys.readouterr().out

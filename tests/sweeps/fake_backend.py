@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from bnlab.runfolder.identity import run_id
 from bnlab.sweeps.backends.backend import PartEnded
 from bnlab.sweeps.parts import Part, read_part
 from bnlab.sweeps.progress import ProgressFile, Say
@@ -15,7 +14,7 @@ Happens = Callable[[list[str], Say], str | None]
 
 
 def ids_of_part(part: Part) -> list[str]:
-    return [run_id(config) for cohort in part.cohorts for config in cohort.configs]
+    return [name for cohort in part.cohorts for name in cohort.run_ids]
 
 
 class FakeBackend:

@@ -11,7 +11,7 @@ from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
 from bnlab.sweeps.backends.backend import PartEnded
-from bnlab.sweeps.parts import halt_path, read_part
+from bnlab.sweeps.parts import HALT, halt_path, read_part
 from bnlab.sweeps.progress import ProgressFile
 
 EVALUATIONS = (0, 20, 40, 60, 80, 100)
@@ -88,7 +88,7 @@ class PretendedRuns:
     def cancel(self, *, at_once: bool = False) -> None:
         if self.left is None or self.left >= 0:
             for part in self.training:
-                assert halt_path(part).exists() or at_once
+                assert (part.parent / HALT).exists() or at_once
         self._forget_all()
 
     def close(self) -> None:
@@ -110,10 +110,10 @@ class PretendedRuns:
         say({"steps": {name: 0}, "of": EVALUATIONS[-1]})
         with folder.opened_for_training(config, manifest):
             for step in EVALUATIONS:
-                if halt_path(part).exists():
+                if halt_path(part).exists() or (part.parent / HALT).exists():
                     break
                 if step and config.norm.name in self.fails:
-                    say({"refused": [name], "reason": "two and two are five"})
+                    say({"failed": [name], "reason": "two and two are five"})
                     status = "failed"
                     break
                 if step and config.norm.name in self.dies:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -24,32 +24,17 @@ WORDS += [
 ]
 PATIENCE_S = 120.0
 
-Start = Callable[[], "subprocess.Popen[str]"]
-
-
-def _hear_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what the background of a shell starts ignores it
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Start the sweep in a session of its own; what is left of it is killed after the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start() -> "subprocess.Popen[str]":
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-m", "bnlab.cli.app", "sweep", *WORDS, "--jobs", "2"]
-        process = subprocess.Popen(
-            command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_hear_ctrl_c
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        for left in of_session(process.pid):
-            left.kill()
-        process.communicate()
+def sweep(started: Start) -> "subprocess.Popen[str]":
+    """A sweep that has begun its workers, in a session of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "bnlab.cli.app", "sweep", *WORDS, "--jobs", "2"]
+    process = started(*command, env=environment, stdout=None)
+    wait_until(lambda: bool(psutil.Process(process.pid).children()))
+    return process
 
 
 def of_session(number: int) -> list[psutil.Process]:
@@ -89,47 +74,33 @@ def end(sweep: "subprocess.Popen[str]", number: int, status: int) -> None:
     assert not list(Path("runs").glob("s/.parts/*"))
 
 
-def has_begun_workers(sweep: "subprocess.Popen[str]") -> bool:
-    return bool(psutil.Process(sweep.pid).children())
-
-
-def test_ctrl_c_while_workers_begin_leaves_no_word_and_no_process(start: Start) -> None:
-    sweep = start()
-    wait_until(lambda: has_begun_workers(sweep))
+def test_ctrl_c_while_workers_begin_leaves_no_word_and_no_process(sweep: "subprocess.Popen[str]") -> None:
     end(sweep, signal.SIGINT, 130)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [0.1, 0.3, 1.0, 2.0, 4.0])
-def test_ctrl_c_a_little_later_leaves_no_word_and_no_process(start: Start, after_s: float) -> None:
-    sweep = start()
-    wait_until(lambda: has_begun_workers(sweep))
-    time.sleep(after_s)
+def test_ctrl_c_while_runs_are_checked_leaves_no_word_and_no_process(sweep: "subprocess.Popen[str]") -> None:
+    time.sleep(1.0)
     end(sweep, signal.SIGINT, 130)
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_training_leaves_what_was_recorded(start: Start) -> None:
-    sweep = start()
+def test_ctrl_c_in_training_leaves_what_was_recorded(sweep: "subprocess.Popen[str]") -> None:
     wait_until(are_in_training)
     end(sweep, signal.SIGINT, 130)
     assert all(path.stat().st_size for path in Path("runs/s").glob("*/metrics.jsonl"))
 
 
 @pytest.mark.slow
-def test_a_signal_that_announces_an_end_leaves_checkpoints(start: Start) -> None:
-    sweep = start()
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_sweep_that_is_told_to_end_or_killed_leaves_checkpoints(
+    sweep: "subprocess.Popen[str]", is_told: bool
+) -> None:
     wait_until(are_in_training)
-    end(sweep, signal.SIGTERM, 143)
-    assert statuses() == ["interrupted", "interrupted"]
-    assert len(list(Path("runs/s").glob("*/checkpoint.pt"))) == 2
-
-
-@pytest.mark.slow
-def test_workers_of_a_sweep_that_is_killed_end_with_checkpoints(start: Start) -> None:
-    sweep = start()
-    wait_until(are_in_training)
-    sweep.kill()
-    wait_until(lambda: not of_session(sweep.pid))
+    if is_told:
+        end(sweep, signal.SIGTERM, 143)
+    else:
+        sweep.kill()
+        wait_until(lambda: not of_session(sweep.pid))
     assert statuses() == ["interrupted", "interrupted"]
     assert len(list(Path("runs/s").glob("*/checkpoint.pt"))) == 2

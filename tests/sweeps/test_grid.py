@@ -70,7 +70,7 @@ def test_a_sweeps_name_is_what_it_was_given_or_says_what_is_swept() -> None:
     name = expand(["seed=0,1"]).name
     assert len(name) == 8
     assert set(name) <= set("0123456789abcdef")
-    same = ["seed=0,1", "device=cpu", "sweep.engine=sequential", "hydra.verbose=true"]
+    same = ["seed=0,1", "device=cpu", "sweep.engine=sequential"]
     assert sweep_name(same) == name != sweep_name(["seed=0,2"])
 
 

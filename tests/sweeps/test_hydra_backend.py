@@ -40,11 +40,11 @@ def test_a_launcher_of_hydras_trains_the_parts_and_leaves_no_trace(
 def test_what_a_launcher_raises_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     write_launcher(BASIC)
 
-    def refuse(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("the cluster is gone")
 
     name = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-    monkeypatch.setattr(Plugins.instance().class_name_to_class[name], "launch", refuse)
+    monkeypatch.setattr(Plugins.instance().class_name_to_class[name], "launch", fail)
     result = run_sweep([*QUICK, "hydra/launcher=mine"])
     assert set(result.reasons.values()) == {"it could not begin: the cluster is gone"}
     assert len(result.reasons) == 2

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -19,11 +19,15 @@ from bnlab.sweeps.parts import HALT
 LONG = ["train.steps=1000000", "train.checkpoint_every=null", "seed=0,1,2"]
 PATIENCE_S = 120.0
 
+Start = Callable[..., "subprocess.Popen[str]"]
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_worker_left() -> Iterator[None]:
     yield
+    begun = workers()
     end_workers()
+    assert not any(worker.is_running() for worker in begun)
 
 
 def workers() -> set[psutil.Process]:
@@ -48,8 +52,11 @@ def wait_until_in_training(sweep_folder: Path, number: int) -> None:
 
 
 @pytest.mark.slow
-def test_each_part_is_trained_and_returned_once_by_workers_that_stay() -> None:
+def test_each_part_is_trained_and_returned_once_by_workers_that_stay_until_another_number_is_wanted() -> None:
+    begin_workers(1)
+    (alone,) = workers()
     begin_workers(2)
+    assert not alone.is_running()
     before = workers()
     assert len(before) == 2
     sweep, parts = one_run_per_part("seed=0,1,2", "norm=none")
@@ -82,21 +89,6 @@ def test_a_worker_that_is_killed_ends_all_parts_and_the_next_ones_have_new_worke
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_without_a_part_is_replaced() -> None:
-    begin_workers(2)
-    for worker in workers():
-        worker.kill()
-        worker.wait()
-    sweep, parts = one_run_per_part("seed=0", "norm=none")
-    backend = LocalBackend(2)
-    deaths = 1
-    while deaths:  # loky may notice it only when the part has been submitted
-        backend.submit(parts)
-        deaths = sum(one.death is not None for one in watch_all(backend, 1))
-    assert sweep.missing() == []
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [False, True])
 def test_cancelled_parts_end_with_a_checkpoint_or_at_once_and_others_never_begin(at_once: bool) -> None:
     sweep, parts = one_run_per_part(*LONG)
@@ -114,7 +106,7 @@ def test_cancelled_parts_end_with_a_checkpoint_or_at_once_and_others_never_begin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [0, 0.02, 0.1, 0.5, 3.0])
+@pytest.mark.parametrize("after_s", [0, 0.02, 0.1, 0.5])
 def test_no_worker_is_left_however_soon_they_are_ended(after_s: float) -> None:
     end_workers()
     begin_workers(2)
@@ -124,20 +116,33 @@ def test_no_worker_is_left_however_soon_they_are_ended(after_s: float) -> None:
     assert not any(worker.is_running() for worker in begun)
 
 
+@pytest.mark.slow
+def test_a_worker_that_dies_without_a_part_is_replaced() -> None:
+    begin_workers(1)
+    (worker,) = workers()
+    worker.kill()
+    worker.wait()
+    sweep, parts = one_run_per_part("seed=0", "norm=none")
+    backend = LocalBackend(1)
+    deaths = 1
+    while deaths:  # loky may notice it only when the part has been submitted
+        backend.submit(parts)
+        deaths = sum(one.death is not None for one in watch_all(backend, 1))
+    assert sweep.missing() == []
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no parents")
 @pytest.mark.slow
-def test_a_worker_without_a_part_ends_when_the_sweep_is_killed() -> None:
+def test_a_worker_without_a_part_ends_when_the_sweep_is_killed(started: Start) -> None:
     program = (
         "from bnlab.sweeps.backends.local import begin_workers; import psutil;"
-        "begin_workers(2); print(*(child.pid for child in psutil.Process().children()), flush=True); input()"
+        "begin_workers(1); print(*(child.pid for child in psutil.Process().children()), flush=True); input()"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", program], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        children = [psutil.Process(int(number)) for number in process.stdout.readline().split()]
-        process.kill()
+    process = started(sys.executable, "-c", program, env=environment, stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    children = [psutil.Process(int(number)) for number in process.stdout.readline().split()]
+    process.kill()
     gone, left = psutil.wait_procs(children, timeout=PATIENCE_S)
-    assert len(gone) >= 2
+    assert len(gone) >= 1
     assert not left

@@ -9,6 +9,12 @@ from bnlab.sweeps.plan import Sweep, plan_sweep
 WORDS = ["data=digits", "norm=none", "name=s", "seed=range(6)"]
 
 
+def test_the_launcher_is_not_in_the_name_of_a_sweep() -> None:
+    words = ["data=digits", "norm=none", "seed=0,1"]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    assert plan_sweep([*words, *launcher]).folder == plan_sweep(words).folder
+
+
 def planned() -> Sweep:
     sweep = plan_sweep(WORDS)
     configs = list(sweep.configs.values())

@@ -10,9 +10,7 @@ from bnlab.sweeps.run_states import (
     FINISHED,
     GIVEN_UP,
     INTERRUPTED,
-    LOST,
     MOST_DEATHS,
-    MOST_REFUSALS,
     SUBMITTED,
     TRAINING,
     WAITING,
@@ -26,8 +24,14 @@ def state_of(states: RunStates, name: str = "a") -> RunState:
     return state
 
 
+def of(*names: str, retries: int = 0) -> RunStates:
+    states = RunStates(retries)
+    assert states.add(names) == list(names)
+    return states
+
+
 def after(*happened: str) -> RunState:
-    states = RunStates(["a", "b"], retries=0)
+    states = of("a", "b")
     for one in happened:
         states.move(one, "a")
     assert state_of(states, "b") is WAITING
@@ -44,7 +48,7 @@ def after(*happened: str) -> RunState:
         (["submit", "find busy"], BUSY),
         (["submit", "step", "interrupt"], INTERRUPTED),
         (["submit", "step", "interrupt", "step"], TRAINING),  # the cluster put its job into the queue again
-        (["submit", "step", "lose"], LOST),
+        (["submit", "step", "lose"], WAITING),
         (["submit", "lose"], SUBMITTED),  # it has not begun: something else killed the worker
         (["step"], WAITING),  # a line of progress that comes late
         (["submit", "try again"], WAITING),
@@ -56,10 +60,10 @@ def test_what_happens_moves_a_run(happened: list[str], state: RunState) -> None:
 
 
 def test_a_run_in_a_final_state_stays_there() -> None:
-    for first in ("find result", "give up"):
+    for first in (["find result"], ["submit", "fail for good"], ["submit", "step", "lose for good"]):
         for later in _MOVES:
-            assert after(first, later) in FINAL
-            assert after(first, later) is after(first)
+            assert after(*first, later) in FINAL
+            assert after(*first, later) is after(*first)
 
 
 def test_every_state_but_the_final_ones_leads_to_another_and_is_reached() -> None:
@@ -68,7 +72,7 @@ def test_every_state_but_the_final_ones_leads_to_another_and_is_reached() -> Non
 
 
 def test_a_run_fails_for_good_after_its_retries() -> None:
-    states = RunStates(["a"], retries=1)
+    states = of("a", retries=1)
     for is_last in (False, True):
         states.move("submit", "a")
         assert states.fail("a", "two and two are five") is is_last
@@ -77,7 +81,7 @@ def test_a_run_fails_for_good_after_its_retries() -> None:
 
 
 def test_a_run_is_given_up_after_the_deaths_of_its_workers() -> None:
-    states = RunStates(["a"], retries=0)
+    states = of("a")
     for number in range(MOST_DEATHS):
         assert states.num_deaths("a") == number
         assert state_of(states) is WAITING
@@ -88,11 +92,8 @@ def test_a_run_is_given_up_after_the_deaths_of_its_workers() -> None:
     assert states.reasons == {"a": "its worker was lost: it was killed"}
 
 
-def test_all_runs_are_given_up_where_none_begins() -> None:
-    states = RunStates(["a", "b", "c"], retries=0)
-    states.move("find result", "c")
-    for _ in range(MOST_REFUSALS):
-        assert state_of(states) is WAITING
-        states.refuse(["a"], "no such partition")
-    assert [state_of(states, name) for name in "abc"] == [GIVEN_UP, GIVEN_UP, FINISHED]
-    assert states.reasons == {"a": "it could not begin: no such partition"}
+def test_a_run_that_is_added_twice_stays_where_it_is() -> None:
+    states = of("a")
+    assert states.move("submit", "a", "unknown") == ["a"]
+    assert states.add(["a", "b"]) == ["b"]
+    assert [state_of(states, name) for name in "ab"] == [SUBMITTED, WAITING]

@@ -8,8 +8,8 @@ import pytest
 from bnlab.errors import ConfigError
 from bnlab.sweeps.plan import is_search, plan_sweep
 from bnlab.sweeps.samplers import OLDEST, PRUNERS, SAMPLERS, build_pruner, build_sampler
-from bnlab.sweeps.search import Search, plan_search
-from bnlab.sweeps.search_words import Method, method_of, read_sweeper
+from bnlab.sweeps.search_plan import Search, plan_search
+from bnlab.sweeps.sweeper_words import Method, method_of, read_sweeper
 
 pytest.importorskip("optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDEST}: pip install 'bnlab[optuna]'")
 

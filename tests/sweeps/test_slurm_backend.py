@@ -130,11 +130,11 @@ def test_no_more_jobs_are_started_at_a_time_than_wanted(executor: FakeExecutor) 
     assert len(executor.jobs) == 3
 
 
-def test_what_is_refused_ends_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+def test_what_cannot_be_submitted_ends_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
         raise ValueError("invalid partition specified: moon\nsee above")
 
-    monkeypatch.setattr(SubmititBackend, "_executor", refuse)
+    monkeypatch.setattr(SubmititBackend, "_executor", fail)
     backend = SubmititBackend("local", {})
     backend.submit(PARTS)
     assert backend.watch(60) == [PartEnded(part, "invalid partition specified: moon") for part in PARTS]

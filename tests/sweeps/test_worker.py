@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -35,16 +36,17 @@ def wait_for(path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process keeps its parent's number there")
-def test_a_worker_halts_and_ends_when_its_parent_is_killed() -> None:
+def test_a_worker_halts_and_ends_when_its_parent_is_killed(started: Callable[..., "subprocess.Popen[str]"]) -> None:
     Path("parts").mkdir()
     write_surroundings(Path("parts"))
     Path("worker.py").write_text(WORKER)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     begin = "import subprocess, sys; subprocess.run([sys.executable, 'worker.py'])"
-    with subprocess.Popen([sys.executable, "-c", begin], env=environment) as parent:
-        wait_for(Path("begun"))
-        (worker,) = psutil.Process(parent.pid).children()
-        parent.kill()
+    parent = started(sys.executable, "-c", begin, env=environment)
+    wait_for(Path("begun"))
+    (worker,) = psutil.Process(parent.pid).children()
+    parent.kill()
+    parent.wait()
     wait_for(Path("halted"))
     psutil.wait_procs([worker], timeout=30)
     assert not Path("idle").exists()

@@ -29,9 +29,10 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from bnlab.loggers.tensorboard.layouts import band, category, inside_charts, layout
 from bnlab.loggers.tensorboard.values import beginning, event, picture, scalar, text
+from bnlab.records import ENDED
 from bnlab.results.arms import Arm, BestRate, SweepArms
 from bnlab.results.curves import Curve, read_best_curves
-from bnlab.results.outcomes import ENDED, Cell
+from bnlab.results.outcomes import Cell
 from bnlab.results.sweep import SweepRuns, read_sweep
 from bnlab.stats.response import RANGE, Metric
 

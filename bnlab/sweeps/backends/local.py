@@ -30,23 +30,28 @@ _NEEDED = ("bnlab.experiment.cohort_run",)
 """Modules that a worker imports, in two seconds, before it can train."""
 
 _pools: dict[int, ProcessPoolExecutor] = {}
-"""Number of workers -> the workers, as long as they live."""
+"""Number of workers -> the workers, as long as they live: at most one pool, since idle workers fill the memory."""
 
 _in_training = threading.Lock()
 """Held by a worker as long as it trains a part."""
 
 
-def begin_workers(num_jobs: int) -> None:
-    """Start the workers of a sweep that is still being planned; they import torch meanwhile.
+def begin_workers(num_jobs: int) -> ProcessPoolExecutor:
+    """Start the workers of a sweep that is still being planned, and return them; they import torch meanwhile.
 
     Args:
         num_jobs: How many workers; `LocalBackend` with the same number uses them.
     """
-    if num_jobs not in _pools:
-        pool = ProcessPoolExecutor(num_jobs, timeout=IDLE_S, initializer=_prepare, initargs=(os.getpid(),))
-        _pools[num_jobs] = pool
-        with _ctrl_c_postponed():  # it would leave a worker behind that the pool does not know yet
-            pool.submit(os.getpid)  # the first task starts all workers
+    if num_jobs in _pools:
+        return _pools[num_jobs]
+    while _pools:  # of another number: idle, or of another thread's sweep, whose parts are trained to their end
+        _, other = _pools.popitem()
+        other.shutdown(wait=True)
+    pool = ProcessPoolExecutor(num_jobs, timeout=IDLE_S, initializer=_prepare, initargs=(os.getpid(),))
+    _pools[num_jobs] = pool
+    with _ctrl_c_postponed():  # it would leave a worker behind that the pool does not know yet
+        pool.submit(os.getpid)  # the first task starts all workers
+    return pool
 
 
 def end_workers() -> None:
@@ -105,10 +110,10 @@ class LocalBackend:
 
     def _keep_workers_busy(self) -> None:
         while self._waiting and len(self._training) < self._num_jobs:
-            begin_workers(self._num_jobs)
+            pool = begin_workers(self._num_jobs)
             try:
                 with _ctrl_c_postponed():
-                    future = _pools[self._num_jobs].submit(_train, self._waiting[0])
+                    future = pool.submit(_train, self._waiting[0])
             except (BrokenProcessPool, ShutdownExecutorError):  # a worker died while it had nothing to do
                 self._end_pool()
                 continue

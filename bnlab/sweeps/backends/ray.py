@@ -27,7 +27,7 @@ class RayBackend:
     def __init__(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
         self._settings = settings
         self._tasks: dict[Any, Path] = {}
-        self._refused: list[PartEnded] = []
+        self._not_submitted: list[PartEnded] = []
         self._session = contextlib.ExitStack()
 
     def submit(self, parts: Sequence[Path]) -> None:
@@ -40,13 +40,13 @@ class RayBackend:
             task = ray.remote(**options)(train_part) if options else ray.remote(train_part)
             self._tasks.update({task.remote(part): part for part in parts})
         except Exception as error:
-            self._refused += [PartEnded(part, in_one_line(error)) for part in parts]
+            self._not_submitted += [PartEnded(part, in_one_line(error)) for part in parts]
 
     def watch(self, timeout_s: float) -> list[PartEnded]:
         """Return the parts that have ended; see `Backend`."""
         import ray  # noqa: PLC0415
 
-        ended, self._refused = self._refused, []
+        ended, self._not_submitted = self._not_submitted, []
         if self._tasks and not ended:
             done, _ = ray.wait(list(self._tasks), timeout=timeout_s)
             ended = [PartEnded(self._tasks.pop(task), _death(ray, task)) for task in done]

@@ -20,7 +20,7 @@ GONE = "GONE"
 """State of a job that Slurm no longer knows: it forgets a job five minutes after its end, by default."""
 
 QUEUE_SEEN_S = (2.0, 30.0)
-"""Least and most seconds between two calls of squeue. Between them: a tenth of the time since the first job."""
+"""Least and most seconds between two calls of squeue. Between them: a tenth of the time since jobs were submitted."""
 
 POLL_S = 0.1
 """Seconds between two looks for files that jobs leave at their end."""
@@ -47,10 +47,10 @@ class SubmititBackend:
         self._most = most_at_a_time
         self._waiting: list[Path] = []
         self._jobs: dict[Path, Any] = {}
-        self._refused: list[PartEnded] = []
+        self._not_submitted: list[PartEnded] = []
 
     def submit(self, parts: Sequence[Path]) -> None:
-        """Have some parts trained; see `Backend`. What submitit refuses ends with its reason, at the next `watch`."""
+        """Have some parts trained; see `Backend`. What cannot be submitted ends at the next `watch`."""
         self._waiting += parts
         self._submit_what_may_begin()
 
@@ -58,7 +58,7 @@ class SubmititBackend:
         """Return the parts that have ended; see `Backend`."""
         deadline = time.monotonic() + timeout_s
         while True:
-            ended, self._refused = self._refused, []
+            ended, self._not_submitted = self._not_submitted, []
             for part in [part for part, job in self._jobs.items() if self._has_ended(job)]:
                 ended.append(PartEnded(part, self._death(self._jobs.pop(part))))
             self._submit_what_may_begin()
@@ -90,7 +90,7 @@ class SubmititBackend:
         try:
             jobs = self._executor(parts[0].parent).map_array(_Training(), parts)
         except Exception as error:  # no such partition, no such command, a setting of a wrong type
-            self._refused += [PartEnded(part, in_one_line(error)) for part in parts]
+            self._not_submitted += [PartEnded(part, in_one_line(error)) for part in parts]
             return
         self._jobs.update(zip(parts, jobs, strict=True))
 

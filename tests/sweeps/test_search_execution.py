@@ -15,13 +15,14 @@ from bnlab.config.grammar import Axis
 from bnlab.errors import ConfigError, RunBusyError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
-from bnlab.sweeps import searching
+from bnlab.sweeps import search_execution
 from bnlab.sweeps.grid import expand_one
 from bnlab.sweeps.samplers import OLDEST, PRUNERS
-from bnlab.sweeps.search import JOURNAL, Search
-from bnlab.sweeps.search_words import Method
-from bnlab.sweeps.searching import run_search
+from bnlab.sweeps.search_execution import run_search
+from bnlab.sweeps.search_plan import JOURNAL, Search
+from bnlab.sweeps.sweeper_words import Method
 from bnlab.sweeps.trials import SearchResult, Trial
+from bnlab.training.interruption import Interruption
 
 optuna = pytest.importorskip(
     "optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDEST}: pip install 'bnlab[optuna]'"
@@ -57,7 +58,7 @@ PRUNER_OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra takes a tenth of a second for each config, and the disk as long for the lines of each trial."""
-    monkeypatch.setattr(searching, "expand_one", config_of)
+    monkeypatch.setattr(search_execution, "expand_one", config_of)
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
@@ -154,9 +155,27 @@ def test_a_search_that_is_killed_ends_as_one_that_was_not(killed_after: int) -> 
     assert continued.best == whole.best
 
 
-def continued_from_each_line(method: Method, axes: list[Axis], every: int) -> None:
+@pytest.mark.parametrize("evaluations", [1, 8])
+def test_a_search_that_is_interrupted_chooses_nothing_more_and_ends_as_one_that_was_not(evaluations: int) -> None:
+    whole = run_search(started_anew("whole"), backend=PretendedRuns())
+    interruption = Interruption()
+
+    class Interrupting(PretendedRuns):
+        def watch(self, timeout_s: float) -> list[Any]:
+            assert not interruption.is_asked
+            interruption.is_asked = len(self.evaluations) >= evaluations
+            return super().watch(timeout_s)
+
+    backend = Interrupting("first")
+    cut = run_search(SEARCH, backend=backend, interruption=interruption)
+    assert len(cut.trials) == evaluations // len(EVALUATIONS)
+    assert len(backend.submitted) == len(cut.trials) + SEARCH.num_at_a_time
+    assert outcomes(run_search(SEARCH, backend=PretendedRuns())) == outcomes(whole)
+
+
+def continued_from_each_line(method: Method, axes: list[Axis], every: int, num_trials: int = 6) -> None:
     """Kill a search at each line of its journal, as it were, and compare the ends."""
-    search = replace(SEARCH, method=method, axes=axes)
+    search = replace(SEARCH, method=method, axes=axes, num_trials=num_trials)
     whole = run_search(search, backend=PretendedRuns())
     lines = search.journal.read_bytes().splitlines(keepends=True)
     for number in range(1, len(lines), every):
@@ -185,7 +204,7 @@ def test_a_search_continues_from_any_line_of_its_journal_with_each_sampler(
     if sampler == "cmaes":
         pytest.importorskip("cmaes", reason="no cmaes: pip install 'bnlab[optuna]'")
     momentum = Axis("optim.momentum", ("0.1", "0.9"), is_interval=True)
-    continued_from_each_line(Method(sampler, options), [RATE, momentum, NORM], every=1)
+    continued_from_each_line(Method(sampler, options), [RATE, momentum, NORM], every=1, num_trials=4)
 
 
 @pytest.mark.slow
@@ -291,7 +310,7 @@ def test_settings_that_make_no_config_are_a_failed_trial(monkeypatch: pytest.Mon
             raise ConfigError("these do not go together.")
         return config_of(overrides)
 
-    monkeypatch.setattr(searching, "expand_one", refuse)
+    monkeypatch.setattr(search_execution, "expand_one", refuse)
     result = run_search(SEARCH, backend=PretendedRuns())
     assert {trial.problem for trial in outcomes(result) if trial.chosen["norm"] == "none"} == {
         "these do not go together."

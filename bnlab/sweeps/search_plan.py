@@ -10,8 +10,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bnlab.config.compose import search_path_words
-from bnlab.config.folders import search_folders
 from bnlab.config.grammar import Axis, as_words, parse_overrides, refuse_a_key_given_twice, search_axis
 from bnlab.errors import ConfigError, RunBusyError
 from bnlab.runfolder.finding import runs_root
@@ -20,11 +18,11 @@ from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
 from bnlab.sweeps.grid import expand, sweep_name
-from bnlab.sweeps.launcher_words import launcher_settings
+from bnlab.sweeps.launcher_words import apart, checked_launcher
 from bnlab.sweeps.optuna_study import OptunaStudy, open_storage
 from bnlab.sweeps.samplers import NEEDS_LISTS, choices, import_optuna
-from bnlab.sweeps.search_words import Method, count, method_of, read_sweeper
 from bnlab.sweeps.sweep_files import with_file
+from bnlab.sweeps.sweeper_words import Method, count, method_of, read_sweeper
 
 JOURNAL = "search.journal"
 """Name of the file in a sweep's folder that keeps the trials, unless the user names a database."""
@@ -124,13 +122,9 @@ def plan_search(
         ConfigError: A setting that cannot work.
         DataError: The data are missing or damaged.
     """
-    words = with_file(as_words(overrides), config_dir)
-    told = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]
-    words = [text for text in words if text not in told]
-    sweeper, launcher = read_sweeper(told)
-    if launcher:
-        launcher += search_path_words(search_folders(config_dir))
-        launcher_settings(tuple(launcher))
+    words, of_hydra = apart(with_file(as_words(overrides), config_dir))
+    sweeper, of_launcher = read_sweeper(of_hydra)
+    launcher = checked_launcher(of_launcher, config_dir)
     parsed = parse_overrides(words)
     refuse_a_key_given_twice(parsed)
     axes = {text: axis for text, one in zip(words, parsed, strict=True) if (axis := search_axis(one, config_dir))}

@@ -6,50 +6,28 @@ off or not. The outcome of a trial is known from the folder of its run.
 """
 
 import contextlib
+import math
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bnlab.errors import BnlabError, RunError
 from bnlab.results.sweep import write_sweep
 from bnlab.runfolder.identity import run_id
-from bnlab.schema import RunConfig
 from bnlab.sweeps.backends.backend import Backend
+from bnlab.sweeps.cohorts import plan_cohorts
+from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher
 from bnlab.sweeps.execute import OnError, SweepResult
 from bnlab.sweeps.grid import expand_one
 from bnlab.sweeps.launcher_words import open_backend
-from bnlab.sweeps.optuna_study import Judge, OptunaStudy
+from bnlab.sweeps.optuna_study import OptunaStudy
 from bnlab.sweeps.parts_folder import read_summaries
 from bnlab.sweeps.progress import SweepView
-from bnlab.sweeps.run_pool import RunPool
+from bnlab.sweeps.run_states import FAILED, GIVEN_UP
 from bnlab.sweeps.samplers import typed
-from bnlab.sweeps.search import Search, alone_in
-from bnlab.sweeps.trials import SearchResult, Trial, ValidationLosses, objective
+from bnlab.sweeps.search_plan import Search, alone_in
+from bnlab.sweeps.trials import OpenTrial, SearchResult, Trial, ValidationLosses, objective
 from bnlab.training.interruption import Interruption
-
-
-@dataclass
-class _OpenTrial:
-    """A trial of which Optuna has not been told the outcome.
-
-    Attributes:
-        number: Its number in the study.
-        shown: Its number for the user: that of the first trial which it repeats, or its own.
-        trial: Its settings and its run.
-        config: The config of its run; None where no run can have its settings.
-        judge: Says at which step the trial is stopped early; None: it never is.
-        reported: Validation losses that the study has, by step.
-        outcome: The trial with its outcome, which Optuna is to be told; None: it has not ended.
-        is_told: Whether an earlier call told the outcome, and only the folder of the run has been lost since.
-    """
-
-    number: int
-    shown: int
-    trial: Trial
-    config: RunConfig | None
-    judge: Judge | None = None
-    reported: dict[int, float] = field(default_factory=dict)
-    outcome: Trial | None = None
-    is_told: bool = False
 
 
 def run_search(
@@ -74,7 +52,7 @@ def run_search(
         backend: Trains the runs; None: the one that the words of the search name.
 
     Raises:
-        KeyboardInterrupt: It was cut off; the records so far are kept.
+        KeyboardInterrupt: It was interrupted; the records up to then are kept.
         ConfigError: The storage of the trials cannot be reached, or has trials of another search.
         RunBusyError: Another process executes a search in this folder.
     """
@@ -86,62 +64,77 @@ def run_search(
         study.trials()  # of another search: that is told before a folder is made
         if not in_a_file:
             stack.enter_context(alone_in(search.folder))
-        pool = RunPool(
-            search.folder,
-            backend or open_backend(search.launcher, search.num_at_a_time),
-            [axis.key for axis in search.axes],
-            again=again,
-            retries=retries,
-            view=view,
-        )
-        stack.enter_context(pool.parts)
-        searching = _Searching(search, study, pool, interruption or Interruption(), stops_on_error=on_error == "stop")
-        problem = searching.search_on()
-        return searching.result(problem)
+        swept = [axis.key for axis in search.axes]
+        dispatcher = Dispatcher(search.folder, swept, again=again, retries=retries, view=view)
+        backend = backend or open_backend(search.launcher, search.num_at_a_time)
+        stops_on_error = on_error == "stop"
+        execution = _SearchExecution(search, study, dispatcher, backend, interruption or Interruption(), stops_on_error)
+        with dispatcher:
+            execution.search_on()
+        return execution.result()
 
 
-class _Searching:
-    """One execution of a search."""
+@dataclass
+class _SearchExecution:
+    """Chooses trials, has their runs trained, and tells Optuna what became of them.
 
-    def __init__(
-        self, search: Search, study: OptunaStudy, pool: RunPool, interruption: Interruption, *, stops_on_error: bool
-    ) -> None:
-        self.search = search
-        self.study = study
-        self.pool = pool
-        self.interruption = interruption
-        self.stops_on_error = stops_on_error
-        self.open: dict[int, _OpenTrial] = {}
-        self.seeds: dict[str, int] = {}
-        self.losses: dict[str, ValidationLosses] = {}
+    Attributes:
+        search: What is chosen, and how.
+        study: The trials.
+        dispatcher: Has the runs trained.
+        backend: Trains them.
+        interruption: Asked whether the search should stop.
+        stops_on_error: Whether no further trial is chosen after a failure.
+        open: The trials of which Optuna has not been told the outcome, by number.
+        seeds: Run id -> seed, of the runs of all trials in the order in which they were chosen first.
+        losses: Run id -> its validation losses, of the runs that were read.
+    """
 
-    def search_on(self) -> str | None:
-        """Make trials until there are enough; return why the search ended before that, or None."""
-        at_once = True
-        try:
-            self._resume()
-            while True:
-                self._choose()
-                self._find_outcomes()
-                if self._tell_first():
-                    continue
-                is_over = self.interruption.is_asked or (self._is_stopped and not self.pool.is_training)
-                if is_over or not self.open or self.pool.is_refused:
-                    break
-                self.pool.want({str(one.trial.run): one.config for one in self._wanted() if one.config})
-                self.pool.wait()
-            at_once = False
-        finally:
-            self.pool.close(at_once=at_once)
-        return self.pool.death if self.pool.is_refused else None
+    search: Search
+    study: OptunaStudy
+    dispatcher: Dispatcher
+    backend: Backend
+    interruption: Interruption
+    stops_on_error: bool
+    open: dict[int, OpenTrial] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, ValidationLosses] = field(default_factory=dict)
+
+    def search_on(self) -> None:
+        """Make trials until there are enough, or until the search is stopped."""
+        self._resume()
+        while self.dispatcher.obstacle is None:
+            self._choose()
+            self._find_outcomes()
+            if self._tell_first():
+                continue
+            if not self.open or (self._is_stopped and not self.dispatcher.is_training):
+                return
+            if self.interruption.is_asked and self.dispatcher.folder.halt():
+                return
+            self._train_open()
 
     @property
     def _is_stopped(self) -> bool:
         """Whether no trial is chosen and no outcome told any more: then the search can be continued to the same end."""
-        return self.interruption.is_asked or self.pool.parts.is_stopped
+        return self.interruption.is_asked or self.dispatcher.folder.is_stopped
 
-    def _wanted(self) -> list[_OpenTrial]:
+    def _wanted(self) -> list[OpenTrial]:
         return [one for one in self.open.values() if one.outcome is None]
+
+    def _train_open(self) -> None:
+        """Have the runs of open trials trained, stop those that no trial wants any more, and wait a moment."""
+        dispatcher = self.dispatcher
+        cohorts = {str(one.trial.run): one.cohort for one in self._wanted() if one.cohort is not None}
+        dispatcher.stop_all_but(cohorts)
+        if not self._is_stopped:
+            dispatcher.look_at_folders(list(cohorts))
+            if begun := dispatcher.may_begin(cohorts.values()):
+                dispatcher.submit([[cohort] for cohort in begun], self.backend)
+        if dispatcher.is_training:
+            dispatcher.watch()
+        else:
+            time.sleep(BUSY_S)  # another process trains the runs that are wanted
 
     def _resume(self) -> None:
         """Take up the trials of earlier calls that have no outcome, and those whose run has been lost."""
@@ -150,14 +143,14 @@ class _Searching:
         done = [trial for trial in trials if trial.state.is_finished()]
         values = [trial.value for trial in done if trial.state == states.COMPLETE]
         if done:
-            self.pool.parts.take({"told": len(done), "best": min(values, default=None)})
+            self.dispatcher.folder.take({"told": len(done), "best": min(values, default=None)})
         if len(done) == len(trials) and not self._is_one_left():
             self._repeat_failures(done)
         for trial in trials:
             run = trial.user_attrs.get("run")
             if run is not None:
                 self.seeds[run] = trial.user_attrs["seed"]
-            is_lost = run is not None and trial.state == states.COMPLETE and not self.pool.is_done(run)
+            is_lost = run is not None and trial.state == states.COMPLETE and not self.dispatcher.has_result(run)
             if trial.state == states.RUNNING or is_lost:
                 self._open(trial.number, is_told=is_lost)
 
@@ -183,49 +176,69 @@ class _Searching:
 
     def _open(self, number: int, *, is_told: bool = False) -> None:
         """Take up a trial: find out which run has its settings."""
+        from bnlab.norms.catalog import is_vectorizable  # noqa: PLC0415  (it imports torch; a wrong word is told sooner)
+
         chosen = self.study.chosen(number)
-        one = _OpenTrial(number, self.study.root(number), Trial(chosen), None, is_told=is_told)
+        one = OpenTrial(number, self.study.root(number), Trial(chosen), is_told=is_told)
         self.open[number] = one
         try:
             overrides = [*self.search.fixed, *(f"{key}={value}" for key, value in chosen.items())]
-            one.config = expand_one(overrides, self.search.config_dir)
+            config = expand_one(overrides, self.search.config_dir)
         except BnlabError as error:
             self._end(one, problem=str(error))
             return
-        one.trial = Trial(chosen, run_id(one.config), one.config.seed)
+        run = run_id(config)
+        (one.cohort,) = plan_cohorts([config], is_vectorizable)
+        one.trial = Trial(chosen, run, config.seed)
+        self.dispatcher.add([run])
         if not is_told:
-            self.study.note(number, seed=one.trial.seed, run=one.trial.run)  # with a run there is a seed, kill or not
+            self.study.note(number, seed=config.seed, run=run)  # with a run there is a seed, kill or not
             one.judge = self.study.judge(number, told=number - self.search.num_at_a_time + 1)
-        if one.trial.run not in self.seeds:
-            self.seeds[str(one.trial.run)] = one.trial.seed
+        if run not in self.seeds:
+            self.seeds[run] = config.seed
             write_sweep(self.search.folder, self.search.overrides, list(self.seeds))
 
     def _find_outcomes(self) -> None:
-        problems = self.pool.problems()
+        problems = self._problems()
         for one in self._wanted():
             run = str(one.trial.run)
-            is_done = self.pool.is_done(run)  # before its losses are read: then they are complete
-            if is_done or (one.judge is not None and self.pool.has_begun(run)):
+            is_done = self.dispatcher.has_result(run)  # before its losses are read: then they are complete
+            if is_done or (one.judge is not None and self.dispatcher.has_begun(run)):
                 self._report(one, run)
             if one.judge is not None and one.judge.pruned_at is not None:
                 self._end(one, value=one.reported[one.judge.pruned_at], pruned_at=one.judge.pruned_at)
             elif is_done:
                 try:
-                    self._end(one, value=objective(self.pool.folder_of(run)))
+                    self._end(one, value=objective(self.dispatcher.run_folder(run)))
                 except RunError as error:
                     self._end(one, problem=str(error))
             elif run in problems:
                 self._end(one, problem=problems[run])
 
-    def _report(self, one: _OpenTrial, run: str) -> None:
+    def _problems(self) -> dict[str, str]:
+        """Return the runs that have no result and are not trained any more, and why: run id -> one sentence."""
+        states = self.dispatcher.states
+        return {run: states.reasons[run] for run in states.those_in(FAILED, GIVEN_UP)}
+
+    def _last_step(self, run: str) -> float | None:
+        """Return the step at which the training of a run is complete, as far as it is known yet; else None.
+
+        A run that diverged has no such step.
+        """
+        result = self.dispatcher.run_folder(run).read_finished() if self.dispatcher.has_result(run) else None
+        if result is None:
+            return self.dispatcher.num_steps.get(run)
+        return result.steps if result.status == "finished" else math.inf
+
+    def _report(self, one: OpenTrial, run: str) -> None:
         """Report the validation losses of a trial, up to the one at which it is stopped early.
 
         The loss at the last step stops nothing: the run is complete.
         """
-        last_step = self.pool.last_step(run)
+        last_step = self._last_step(run)
         if last_step is None:
             return
-        losses = self.losses.setdefault(run, ValidationLosses(self.pool.folder_of(run))).read()
+        losses = self.losses.setdefault(run, ValidationLosses(self.dispatcher.run_folder(run))).read()
         new: dict[int, float] = {}
         for step, loss in losses.items():
             if step not in one.reported and (one.judge is None or one.judge.pruned_at is None):
@@ -236,11 +249,11 @@ class _Searching:
             self.study.report(one.number, new)
         one.reported |= new
 
-    def _end(self, one: _OpenTrial, **facts: Any) -> None:
+    def _end(self, one: OpenTrial, **facts: Any) -> None:
         """Note the outcome of a trial, and show it."""
         one.outcome = Trial(one.trial.chosen, one.trial.run, one.trial.seed, **facts)
         if not one.is_told:
-            self.pool.parts.take({"trial": one.shown, **asdict(one.outcome)})
+            self.dispatcher.folder.take({"trial": one.shown, **asdict(one.outcome)})
 
     def _tell_first(self) -> bool:
         """Tell Optuna the outcome of the first open trial, if that has ended; return whether it has."""
@@ -253,11 +266,11 @@ class _Searching:
                 self.study.note(one.number, problem=one.outcome.problem)
             self.study.tell(one.number, None if is_pruned else one.outcome.value, one.judge)
         if one.outcome.problem is not None and self.stops_on_error:
-            self.pool.parts.stop()
+            self.dispatcher.folder.stop()
         del self.open[one.number]
         return True
 
-    def result(self, problem: str | None) -> SearchResult:
+    def result(self) -> SearchResult:
         """Return the outcome, by the study and the folders of the runs."""
         trials: dict[int, Trial] = {}
         for one in self.study.trials():
@@ -274,6 +287,7 @@ class _Searching:
                 reasons[trial.run] = f"stopped early after step {trial.pruned_at}"
             elif trial.run and trial.problem:
                 reasons[trial.run] = trial.problem
-        reasons |= self.pool.problems()
+        reasons |= self._problems()
         summaries = read_summaries(self.search.folder, self.seeds)
-        return SearchResult(SweepResult(self.search.folder, summaries, reasons), dict(sorted(trials.items())), problem)
+        sweep = SweepResult(self.search.folder, summaries, reasons)
+        return SearchResult(sweep, dict(sorted(trials.items())), self.dispatcher.obstacle)

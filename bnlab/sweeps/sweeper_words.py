@@ -53,18 +53,18 @@ def _defaults() -> dict[str, Any]:
     return defaults
 
 
-def read_sweeper(told: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def read_sweeper(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the settings of the search by key, such as ``n_trials`` and ``sampler.seed``, and the other words.
 
     Args:
-        told: Words that begin with ``hydra/`` or ``hydra.``.
+        words: Words that begin with ``hydra/`` or ``hydra.``.
 
     Raises:
         ConfigError: A word that is not known, or that has no place in a search.
     """
     sweeper: dict[str, Any] = {}
     launcher = []
-    for text, override in zip(told, parse_overrides(list(told)), strict=True):
+    for text, override in zip(words, parse_overrides(list(words)), strict=True):
         path = override.key_or_group.replace("/", ".").split(".")
         if path[:2] != ["hydra", "sweeper"]:
             launcher.append(text)

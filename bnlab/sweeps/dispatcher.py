@@ -1,0 +1,212 @@
+"""Has the runs of a sweep or a search trained by a backend: submits parts, and learns what became of each run.
+
+Which runs have a result is known from their folders alone, never from what a backend says: a killed worker, a lost
+machine or a second sweep beside this one need no case of their own. What is still missing is submitted again.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from bnlab.runfolder.folder import RunFolder
+from bnlab.sweeps.backends.backend import Backend
+from bnlab.sweeps.cohorts import PlannedCohort
+from bnlab.sweeps.parts import Part, halt_path
+from bnlab.sweeps.parts_folder import PartsFolder
+from bnlab.sweeps.progress import SweepView
+from bnlab.sweeps.run_states import BUSY, INTERRUPTED, SUBMITTED, WAITING, RunStates
+
+LOOK_EVERY_S = 0.25
+"""Seconds between two looks at the progress of the workers."""
+
+BUSY_S = 1.0
+"""Seconds between two looks at runs that another process trains."""
+
+MOST_UNBEGUN = 2
+"""Times that a run is submitted and does not begin, nor any other run meanwhile, before no further one is submitted:
+the launcher or the cluster is not set up, or out of order."""
+
+
+class Dispatcher:
+    """Has cohorts trained. As a context it owns the folder of the parts; at its end, parts that are left are stopped.
+
+    Args:
+        sweep_folder: The folder in which the runs' folders lie.
+        swept: The dotted keys in which the runs differ.
+        again: Train runs anew that have a result from before.
+        retries: How often a run that failed is tried again.
+        stops_on_error: After a failure for good no further run begins; False: the others are trained.
+        view: Shown each line of progress; None: nobody is.
+
+    Attributes:
+        folder: The folder by which the workers and this process tell each other things.
+        states: The state of each run that was added.
+        num_steps: Run id -> the number of steps after which it is finished, of runs whose training has begun.
+        obstacle: Why no run begins, in one line: it is useless to submit any further one. None: runs begin.
+    """
+
+    def __init__(
+        self,
+        sweep_folder: Path,
+        swept: Sequence[str],
+        *,
+        again: bool = False,
+        retries: int = 0,
+        stops_on_error: bool = False,
+        view: SweepView | None = None,
+    ) -> None:
+        self.folder = PartsFolder(sweep_folder, self._take, view)
+        self.states = RunStates(retries)
+        self.num_steps: dict[str, int] = {}
+        self.obstacle: str | None = None
+        self._sweep_folder = sweep_folder
+        self._swept = swept
+        self._again = again
+        self._stops_on_error = stops_on_error
+        self._worker_stops_all = stops_on_error and retries == 0
+        self._results_before: dict[str, tuple[int, int] | None] = {}
+        self._backend: Backend | None = None
+        self._submitted: dict[Path, dict[str, int | None]] = {}
+        """Part -> its runs that are to be trained, each with the mark that its manifest had before."""
+        self._unbegun: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        self.folder.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if self._backend is not None:
+                if self._submitted:
+                    self.folder.halt()
+                    self._backend.cancel(at_once=kind is not None)  # Ctrl-C, for one
+                    self._submitted.clear()
+                self._backend.close()
+        finally:
+            self.folder.__exit__()
+
+    def _take(self, line: dict[str, Any]) -> None:
+        self.num_steps |= dict.fromkeys(line.get("steps", {}), line.get("of", 0))
+        if self.states.take(line) and self._stops_on_error:
+            self.folder.stop()
+
+    def run_folder(self, name: str) -> RunFolder:
+        """Return the folder of a run."""
+        return RunFolder(self._sweep_folder / name)
+
+    def add(self, names: Iterable[str]) -> None:
+        """Add runs that are wanted; those that were added before stay as they are.
+
+        Args:
+            names: Run ids.
+        """
+        new = self.states.add(names)
+        if self._again:
+            self._results_before |= {name: self.run_folder(name).result_stamp() for name in new}
+
+    def has_result(self, name: str) -> bool:
+        """Whether a run has its result, and a new one where it is trained anew."""
+        return self.run_folder(name).result_stamp() not in {None, self._results_before.get(name)}
+
+    def has_begun(self, name: str) -> bool:
+        """Whether the records in the folder of a run are those of this training, or of one that it continues."""
+        folder, before = self.run_folder(name), self._results_before.get(name)
+        return folder.path.exists() and (before is None or folder.result_stamp() != before)
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the backend has any part."""
+        return bool(self._submitted)
+
+    def look_at_folders(self, among: Sequence[str] | None = None) -> None:
+        """Find results, which another process may have written, and runs that another process trains.
+
+        Args:
+            among: Run ids; None: all that were added.
+        """
+        self.states.move("try again", *self.states.those_in(BUSY, among=among))
+        self._find_results(self.states.those_in(WAITING, among=among))
+        waiting = self.states.those_in(WAITING, among=among)
+        self.states.move("find busy", *(name for name in waiting if self.run_folder(name).is_locked()))
+
+    def _find_results(self, names: Iterable[str]) -> None:
+        self.states.move("find result", *filter(self.has_result, names))
+
+    def may_begin(self, cohorts: Iterable[PlannedCohort]) -> list[PlannedCohort]:
+        """Return those of some cohorts that may be submitted now: one of their runs is waiting.
+
+        A run that was in training when a worker died may have killed it. Its cohort waits until all others are done. It
+        is then trained alone, so that no other run is suspected with it.
+
+        Args:
+            cohorts: Cohorts of runs that were added, no two of which have a run in common.
+        """
+        num_deaths = self.states.num_deaths
+        if any(num_deaths(name) for names in self._submitted.values() for name in names):
+            return []
+        waiting = [
+            (min(map(num_deaths, names)), cohort)
+            for cohort in cohorts
+            if (names := self.states.those_in(WAITING, among=cohort.run_ids))
+        ]
+        unsuspected = [cohort for deaths, cohort in waiting if deaths == 0]
+        if unsuspected or not waiting or self.is_training:
+            return unsuspected
+        return [min(waiting, key=lambda one: one[0])[1]]
+
+    def submit(self, parts: Sequence[Sequence[PlannedCohort]], backend: Backend) -> None:
+        """Hand cohorts to a backend.
+
+        Args:
+            parts: The cohorts of each part, from `may_begin`.
+            backend: The backend that has the parts submitted before, if any of them is left.
+        """
+        self._backend = backend
+        files = []
+        for cohorts in parts:
+            names = self.states.those_in(WAITING, among=[name for cohort in cohorts for name in cohort.run_ids])
+            self.states.move("submit", *names)
+            part = Part(cohorts, self._sweep_folder, self._swept, self._again, self._worker_stops_all)
+            files.append(self.folder.write(part))
+            self._submitted[files[-1]] = {name: self.run_folder(name).manifest_stamp() for name in names}
+        backend.submit(files)
+
+    def stop_all_but(self, wanted: Iterable[str]) -> None:
+        """Stop the parts that train no run that is wanted, with a checkpoint.
+
+        Args:
+            wanted: Run ids.
+        """
+        for file, names in self._submitted.items():
+            if names.keys().isdisjoint(wanted):
+                halt_path(file).touch()
+
+    def watch(self) -> None:
+        """Wait a moment for parts that end, and learn what became of their runs; some part must be in training."""
+        assert self._backend is not None
+        ended = self._backend.watch(LOOK_EVERY_S)
+        self.folder.look()  # first: the last lines of a worker say how its runs ended
+        is_stopped = self.folder.is_stopped or any(halt_path(one.part).exists() for one in ended)
+        deaths: dict[str, str | None] = {}
+        for one in ended:
+            for name, manifest in self._submitted.pop(one.part).items():
+                deaths[name] = one.death
+                self._find_results([name])
+                if one.death is not None and self.run_folder(name).manifest_stamp() != manifest:
+                    self.states.move("step", name)  # its worker died before it told of a step
+                self.states.lose(name, one.death)
+        unbegun = self.states.those_in(SUBMITTED, among=deaths)
+        if is_stopped or len(unbegun) < len(deaths):
+            self._unbegun.clear()
+            self.obstacle = None
+        else:
+            self._count_unbegun(unbegun, deaths)
+        self.states.move("try again", *self.states.those_in(SUBMITTED, INTERRUPTED, among=deaths))
+
+    def _count_unbegun(self, names: Sequence[str], deaths: Mapping[str, str | None]) -> None:
+        self._unbegun.update(names)
+        for name in names:
+            self.states.give_reason(name, "it could not begin", deaths[name])
+            if self._unbegun[name] >= MOST_UNBEGUN:
+                self.obstacle = deaths[name] or "the backend ends parts before a run begins"
