@@ -64,8 +64,7 @@ def trained_by_one_process(*words: str) -> dict[str, bytes]:
     return alone
 
 
-@pytest.mark.slow
-def test_runs_that_are_trained_by_a_worker_equal_those_of_one_process() -> None:
+def test_runs_that_are_trained_by_a_worker_equal_those_of_one_process() -> None:  # the one of its family that is quick
     words = ["norm=batch,none", "sweep.engine=sequential"]
     alone = trained_by_one_process(*words)
     assert counts(sweep(*words, backend=LocalBackend(1))) == {"finished": 2}
