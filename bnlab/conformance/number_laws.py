@@ -31,8 +31,8 @@ def _large_offset(subject: Subject) -> Verdict:
     first = (random_input(shape, 7) + OFFSET).float()
     last = first.movedim(1, -1).contiguous().movedim(-1, 1)
     training = not subject.draws_random_numbers
-    expected = subject.output(first.double(), training=training)
     for x, layout in (first, ""), (last, "with the channels last in memory"):
+        expected = subject.output(x.double(), training=training)  # in the same layout
         gap = difference(subject.output(x, dtype=torch.float32, training=training), expected)
         if gap > OFFSET_CLOSE * float(expected.abs().max()):
             cause = f"only {layout}: {CANCELS}" if layout else _cause_of_offset(subject, training)
