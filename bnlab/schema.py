@@ -33,6 +33,7 @@ TrapName = Literal[
     "hidden_name",
     "in_place",
     "large_model",
+    "large_offset",
     "no_running_statistics",
     "no_space",
     "one_value",

@@ -86,7 +86,8 @@ def _eval_neighbors(subject: Subject) -> Verdict:
 
 
 def _training_neighbors(subject: Subject) -> Verdict:
-    only_if(not subject.claims.mixes_samples, "it mixes samples in training mode, as promised")
+    who = "it declares that it" if subject.claims.declared else "a norm of this family"
+    only_if(not subject.claims.mixes_samples, f"{who} mixes samples in training mode")
     return _neighbors(subject, training=True)
 
 

@@ -5,13 +5,12 @@ from dataclasses import replace
 from bnlab.conformance.known_faults import (
     BATCH_IN_EVAL,
     IN_EVAL,
-    IN_TRAINING,
     SINGLE,
     Case,
     Explanation,
-    KnownFault,
     agrees,
     explain,
+    faults_in_training,
 )
 from bnlab.conformance.law_results import HOLDS, Law, Verdict
 from bnlab.conformance.observing import correct_variant, observe_eval, observe_training, verdict_of
@@ -22,14 +21,14 @@ from bnlab.conformance.variants import Variant, family_of
 def _training_output(subject: Subject) -> Verdict:
     correct = correct_variant(subject)
     cases = observe_training(subject)
-    found = explain(cases, correct, IN_TRAINING)
+    found = explain(cases, correct, faults_in_training(correct))
     subject.findings["output"] = found
     return _verdict(subject, cases, correct, found, "training mode")
 
 
 def _eval_output(subject: Subject) -> Verdict:
     correct = correct_variant(subject)
-    faults: list[KnownFault] = IN_TRAINING
+    faults = faults_in_training(correct)
     if subject.claims.keeps_running_statistics:
         correct = replace(correct, source="running")
         faults = IN_EVAL

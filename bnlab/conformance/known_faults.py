@@ -157,6 +157,17 @@ RUNNING_IN_TRAINING = [
 
 IN_TRAINING = [*SPREAD, *EPS, *ROOT, *AFFINE, *WRONG_AXES, *RUNNING_IN_TRAINING]
 
+OF_RMS = [
+    KnownFault("it divides by the standard deviation, not the root mean square", {"spread": "biased"}),
+    KnownFault("it divides by the standard deviation (by m-1), not the root mean square", {"spread": "unbiased"}),
+]
+
+
+def faults_in_training(correct: Variant) -> list[KnownFault]:
+    """Return the faults that a formula's output in training mode may have, the likeliest first."""
+    return [*OF_RMS, *IN_TRAINING] if correct.spread == "mean square" else IN_TRAINING
+
+
 BATCH_IN_EVAL = KnownFault("eval mode uses the batch's own statistics, not the running ones", {"source": "batch"})
 
 IN_EVAL = [

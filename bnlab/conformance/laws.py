@@ -13,7 +13,7 @@ from bnlab.conformance.number_laws import NUMBER_LAWS
 from bnlab.conformance.observing import eps_of
 from bnlab.conformance.running_laws import RUNNING_LAWS
 from bnlab.conformance.slope_laws import SLOPE_LAWS
-from bnlab.conformance.subject import LayerError, Subject, open_subject
+from bnlab.conformance.subject import LayerError, Subject, first_line, open_subject
 from bnlab.errors import ConfigError, did_you_mean
 
 LAWS: tuple[Law, ...] = (
@@ -102,3 +102,5 @@ def _judge(law: Law, subject: Subject) -> Verdict:
         return fails(f"it crashes: {crash.line}", crash.example)
     except NotApplicableError as reason:
         return Verdict("does not apply", str(reason))
+    except Exception as error:  # what no law expects of a layer is no reason to judge nothing of it
+        return Verdict("does not apply", f"it cannot be tested on this layer: {first_line(error)}")

@@ -19,6 +19,7 @@ E[x^2] - E[x]^2 errs by 8."""
 NUM_ROUNDINGS = 3
 """Largest error of a half-precision output, in roundings of its type; statistics in that type cause far larger ones."""
 
+CANCELS = "the variance is taken as E[x^2] - E[x]^2, which cancels at large offsets"
 OVERFLOWN = "statistics are computed in half precision, where squares overflow. Compute them in float32"
 ROUNDED = "statistics are computed in half precision, and rounded. Compute them in float32"
 
@@ -26,15 +27,18 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 def _large_offset(subject: Subject) -> Verdict:
-    x = (random_input(subject.shape, 7) + OFFSET).float()
+    shape = subject.shapes.get(4, subject.shape)
+    first = (random_input(shape, 7) + OFFSET).float()
+    last = first.movedim(1, -1).contiguous().movedim(-1, 1)
     training = not subject.draws_random_numbers
-    expected = subject.output(x.double(), training=training)
-    actual = subject.output(x, dtype=torch.float32, training=training)
-    gap = difference(actual, expected)
-    if gap <= OFFSET_CLOSE * float(expected.abs().max()):
-        return HOLDS
-    setting = f"float32, random values around {OFFSET:g}; largest error {gap:.2g}"
-    return fails(_cause_of_offset(subject, training), Example(setting, subject.shape))
+    for x, layout in (first, ""), (last, "with the channels last in memory"):
+        expected = subject.output(x.double(), training=training)  # in the same layout
+        gap = difference(subject.output(x, dtype=torch.float32, training=training), expected)
+        if gap > OFFSET_CLOSE * float(expected.abs().max()):
+            cause = f"only {layout}: {CANCELS}" if layout else _cause_of_offset(subject, training)
+            setting = f"float32, random values around {OFFSET:g} {layout}".rstrip()
+            return fails(cause, Example(f"{setting}; largest error {gap:.2g}", shape))
+    return HOLDS
 
 
 def _cause_of_offset(subject: Subject, training: bool) -> str:
@@ -42,7 +46,7 @@ def _cause_of_offset(subject: Subject, training: bool) -> str:
     x = random_input(subject.shape, 7)
     plain, shifted = (subject.output(values, training=training) for values in (x, x + 1e7))
     if subject.claims.subtracts_mean is not False and difference(plain, shifted) > 1e-4 * float(plain.abs().max()):
-        return "the variance is taken as E[x^2] - E[x]^2, which cancels at large offsets"
+        return CANCELS
     return "float32 loses digits at large offsets: subtract the mean before the values are squared or scaled"
 
 

@@ -251,6 +251,8 @@ def _measured_eps(subject: Subject) -> float | None:
         divisors = torch.stack([_divisor(subject, float(size)) for size in sizes])
     except LayerError:
         return None
+    if not bool(torch.isfinite(divisors).all()):
+        return None
     for power in (2, 1):
         lines = torch.stack([sizes**power, torch.ones_like(sizes)], 1)
         solution = torch.linalg.lstsq(lines, (divisors**power)[:, None]).solution[:, 0]
@@ -267,7 +269,7 @@ def _divisor(subject: Subject, size: float) -> Tensor:
     x[::2] *= -1
     layer = subject.fresh()
     given = affine_of(layer, subject.num_channels)
-    y_C = subject.run(layer, x)[1].reshape(subject.num_channels, -1)[:, 0]
+    y_C = subject.run(layer, x.clone())[1].reshape(subject.num_channels, -1)[:, 0]
     weight = 1.0 if given.scale is None else float(tensor_named(layer, given.scale).reshape(-1)[0])
     bias = 0.0 if given.shift is None else float(tensor_named(layer, given.shift).reshape(-1)[0])
     return x[1].reshape(subject.num_channels, -1)[0, 0] * weight / (y_C[0] - bias)

@@ -3,6 +3,7 @@
 Shape letters: C channels.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bnlab.conformance.inputs import random_input
-from bnlab.conformance.states import states_of
-from bnlab.conformance.subject import Subject, once
+from bnlab.conformance.states import states_of, tensor_named
+from bnlab.conformance.subject import LayerError, Subject, once
 
 NUM_BATCHES = 4
 CLOSE = 1e-9
@@ -92,7 +93,7 @@ def record(subject: Subject) -> History:
         batches.append(statistics_of(x))
         subject.run(layer, x)
         states.append(states_of(layer))
-    names = [name for name in states[-1] if all(name in state for state in states)]
+    names = [name for name in states[-1] if all(name in state for state in states) and name not in reshaped(subject)]
     return History({name: [state[name].value for state in states] for name in names}, batches)
 
 
@@ -118,6 +119,20 @@ def statistics_of(x: Tensor) -> dict[str, Tensor]:
 
 
 @once
+def reshaped(subject: Subject) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return the tensors that take another shape in training: name -> the shapes before and after."""
+    found: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    for shape in subject.shapes.values():
+        layer = subject.fresh()
+        before = {name: tuple(state.value.shape) for name, state in states_of(layer).items()}
+        with contextlib.suppress(LayerError):  # other laws tell of it
+            subject.run(layer, random_input(shape))
+        after = {name: tuple(tensor_named(layer, name).shape) for name in before}
+        found |= {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+    return found
+
+
+@once
 def roles_of(subject: Subject) -> tuple[str, str] | None:
     """Return the names of the tensors that hold the running mean and the running variance; None if there are none.
 
@@ -128,6 +143,7 @@ def roles_of(subject: Subject) -> tuple[str, str] | None:
         name
         for name, values in history.values.items()
         if values[0].numel() == subject.num_channels
+        and name not in reshaped(subject)
         and values[0].is_floating_point()
         and name not in subject.affine.names
     ]

@@ -10,7 +10,7 @@ from bnlab.conformance.known_faults import PRECISE, agrees
 from bnlab.conformance.law_results import HOLDS, Law, NotApplicableError, Verdict, fails, fails_if, only_if
 from bnlab.conformance.layer_building import with_option
 from bnlab.conformance.observing import correct_variant, set_running
-from bnlab.conformance.running_fit import History, Move, move_of, record, roles_of
+from bnlab.conformance.running_fit import History, Move, move_of, record, reshaped, roles_of
 from bnlab.conformance.states import changed, states_of
 from bnlab.conformance.subject import LayerError, Subject, named_options
 
@@ -244,6 +244,12 @@ def _left_alone_in_eval(subject: Subject) -> Verdict:
 
 def _kept_as_buffers(subject: Subject) -> Verdict:
     only_if(bool(subject.states), "training changes none of its tensors")
+    grown = [f"{name} {before} -> {after}" for name, (before, after) in reshaped(subject).items()]
+    if grown:
+        return fails(
+            f"a tensor takes the shape of the input ({', '.join(grown)}), so that another size, or a saved layer, does "
+            "not fit. A statistic of a channel is taken over all axes but the channels'"
+        )
     cures = {
         "attribute": "is a plain attribute: not saved in a state dict, not moved by .to(). Use register_buffer",
         "parameter": "is a parameter: an optimizer would train it. Use register_buffer",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnlab.norms.group import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-from bnlab.norms.moments import check_has_variance, check_input, per_channel
+from bnlab.norms.moments import channels_are_innermost, check_has_variance, check_input, per_channel
 from bnlab.norms.norm import Formula, Invariance
 from bnlab.norms.options import check_eps, check_momentum, check_switches, turned_round
 
@@ -71,10 +71,15 @@ class TorchBatchNorm(nn.BatchNorm2d):
 
 
 class _TorchGroups(GroupNorm):
-    """The common computation of three arms: torch's group norm, whose affine is per channel."""
+    """The common computation of three arms: torch's group norm, whose affine is per channel.
+
+    The input is handed over with its channels first in memory. For channels last, torch 2.14's kernel for the CPU takes
+    the variance as E[x^2] - E[x]^2: at a mean of 100 deviations its output errs by 0.01, at 10,000 by 1,000.
+    """
 
     def _normalize(self, x_NCS: Tensor) -> Tensor:
-        return F.group_norm(x_NCS, self.num_groups, self.weight, self.bias, self.eps)
+        y_NCS = F.group_norm(x_NCS.contiguous(), self.num_groups, self.weight, self.bias, self.eps)
+        return y_NCS.movedim(1, -1).contiguous().movedim(-1, 1) if channels_are_innermost(x_NCS) else y_NCS
 
 
 class TorchGroupNorm(_TorchGroups):
@@ -87,7 +92,8 @@ class TorchGroupNorm(_TorchGroups):
 
     Fails:
         As `bnlab.norms.group.GroupNorm`. For groups of one value torch's layer returns the bias; this arm raises an
-        error.
+        error. With the channels last in memory and means far from 0, torch's layer is wrong on a CPU (torch 2.14); this
+        arm hands it a copy with the channels first.
 
     Args:
         num_channels: C, the size of the input's axis 1.
@@ -146,8 +152,7 @@ class TorchInstanceNorm(InstanceNorm, _TorchGroups):
         S, inside one channel of one sample: prod(S) values per statistic.
 
     Fails:
-        As `bnlab.norms.group.InstanceNorm`. With the channels last, a CPU takes two to three times as long as for
-        bnlab's layer, and seven times in bfloat16.
+        As `bnlab.norms.group.InstanceNorm`.
 
     Args:
         num_channels: C, the size of the input's axis 1.

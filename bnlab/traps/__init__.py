@@ -28,5 +28,6 @@ an installed package's norm by a name of bnlab's        warning  hidden_name    
 ======================================================  =======  =========================  ==========================
 
 `find_traps_in` looks through any network of torch's modules, bnlab's or not. It also finds ``no_space`` (InstanceNorm1d
-takes (N, C) for one sample) and ``no_running_statistics`` (eval mode depends on the batch).
+takes (N, C) for one sample), ``no_running_statistics`` (eval mode depends on the batch) and ``large_offset`` (torch's
+GroupNorm loses digits of a large mean where the channels are last in memory).
 """

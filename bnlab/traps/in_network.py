@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from bnlab.errors import ConfigError
-from bnlab.traps.trap import FEW_VALUES, SMALL_MOMENTUM, Trap, some_of
+from bnlab.traps.trap import FEW_VALUES, LARGE_OFFSET, SMALL_MOMENTUM, Trap, some_of
 from bnlab.traps.watching import NormUse, Pass, watch
 
 
@@ -57,7 +57,7 @@ def find_traps_in(model: nn.Module, *example: Any) -> list[Trap]:
         *_in_place(seen),
         *dropout_before_batch_norm(seen),
     ]
-    traps += [*small_momentum(seen), *_no_running_statistics(model)]
+    traps += [*small_momentum(seen), *_no_running_statistics(model), *large_offset(seen)]
     return sorted(traps, key=lambda trap: trap.severity)
 
 
@@ -182,6 +182,20 @@ def small_momentum(seen: Pass) -> list[Trap]:
         "OLD one (usually 0.9)."
     )
     return [Trap("small_momentum", "warning", message)]
+
+
+def large_offset(seen: Pass) -> list[Trap]:
+    """Find layers of torch's that lose the digits of a large mean."""
+    uses = [use for use in seen.norms if use.cancels_at > LARGE_OFFSET]
+    if not uses:
+        return []
+    largest = max(use.cancels_at for use in uses)
+    message = (
+        f"{_listed(uses)} on images with their channels last in memory, with means up to {largest:.0f} standard "
+        "deviations from 0: on a CPU, torch takes the variance as E[x^2] - E[x]^2 there, which loses digits. Give it "
+        "x.contiguous(), or train without channels_last."
+    )
+    return [Trap("large_offset", "warning", message)]
 
 
 def _no_running_statistics(model: nn.Module) -> list[Trap]:

@@ -31,6 +31,8 @@ class NormUse:
         shape: The shape of its input.
         biased_map: The linear map with a bias whose output is used by this norm alone; None: there is none.
         dropout: The last dropout layer that its input has passed through, directly or not; None: there is none.
+        cancels_at: The largest mean of a group of its input, in standard deviations, where the layer takes the variance
+            as E[x^2] - E[x]^2; 0 where it does not.
     """
 
     role: str
@@ -39,6 +41,7 @@ class NormUse:
     shape: tuple[int, ...]
     biased_map: str | None
     dropout: str | None
+    cancels_at: float
 
 
 @dataclass
@@ -159,7 +162,8 @@ class _Watcher(TorchFunctionMode):
         self.seen.overwritten.extend(name for name, tensor, version in self.outputs if tensor._version != version)
         for module, facts, tensor, dropout in self.norms:
             biased_map = None if id(tensor) in self.used_elsewhere else self.biased_maps.get(id(tensor))
-            self.seen.norms.append(NormUse(self.names[module], module, facts, tuple(tensor.shape), biased_map, dropout))
+            told = (self.names[module], module, facts, tuple(tensor.shape), biased_map, dropout)
+            self.seen.norms.append(NormUse(*told, _cancels_at(module, tensor)))
 
     def _dropout_of(self, tensors: list[Tensor]) -> str | None:
         return next((self.dropped[id(tensor)] for tensor in tensors if id(tensor) in self.dropped), None)
@@ -168,6 +172,16 @@ class _Watcher(TorchFunctionMode):
         if place is not None:
             self.dropped.update((id(tensor), place) for tensor in tensors)
             self.kept.extend(tensors)
+
+
+def _cancels_at(module: nn.Module, x: Tensor) -> float:
+    """Return `NormUse.cancels_at`. torch 2.14's GroupNorm does so on a CPU, for images with their channels last."""
+    if not isinstance(module, nn.GroupNorm) or x.dim() < 4 or not x.stride(1) == 1 < x.shape[1]:
+        return 0.0
+    if x.device.type != "cpu" or x.dtype == torch.float64:
+        return 0.0
+    std, mean = torch.std_mean(x.double().reshape(x.shape[0], module.num_groups, -1), dim=2, correction=0)
+    return float((mean.abs() / (std + module.eps**0.5)).max())
 
 
 def _is_active(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -328,6 +328,11 @@ class Cancels(HealthyBatchNorm):
         return (x.square().mean(axes_of(x)) - mean.square()).clamp(min=0)
 
 
+class CancelsWithChannelsLast(HealthyBatchNorm):
+    def var_of(self, x, mean):
+        return Cancels.var_of(self, x, mean) if x.stride(1) == 1 and x.dim() > 2 else super().var_of(x, mean)
+
+
 class NarrowStatistics(HealthyBatchNorm):
     def widen(self, x):
         return x
@@ -550,6 +555,7 @@ FAULTS: list[Any] = [
     Fault(SlopeOfLargeInputWrong, "large input", "the variance is detached"),
     Fault(NotCounted, "running update", "num_batches_tracked does not count the batches"),
     Fault(Cancels, "large offset", "E[x^2] - E[x]^2"),
+    Fault(CancelsWithChannelsLast, "large offset", "only with the channels last in memory: the variance is"),
     Fault(NarrowStatistics, "low precision", "statistics are computed in half precision"),
     Fault(WideOutput, "output type", "the output is float32 for a float16 input"),
     Fault(GraphInBuffers, "no graph in buffers", "running_mean, running_var keeps the graph"),

@@ -1,5 +1,6 @@
 """Planted faults: each breaks the law that names it, with the right cause, and breaks no law but those expected."""
 
+import dataclasses
 import functools
 
 import faults
@@ -92,8 +93,8 @@ def test_a_law_alone_gives_the_verdict_of_the_whole_check(layer):
 @pytest.mark.usefixtures("smaller_large_inputs")
 def test_so_it_does_where_nothing_explains_the_output(monkeypatch):
     """Without known faults, since it takes a second to see that no three of them explain the output."""
-    for known in ("IN_TRAINING", "IN_EVAL"):
-        monkeypatch.setattr(formula_laws, known, [])
+    monkeypatch.setattr(formula_laws, "faults_in_training", lambda _: [])
+    monkeypatch.setattr(formula_laws, "IN_EVAL", [])
     assert_each_law_alone_gives_the_verdict_of_the_whole_check(nn.InstanceNorm2d)
 
 
@@ -375,3 +376,62 @@ def test_faults_of_other_families_are_found():
     assert rms.reason == "this is the formula of --like layer"
     layer = verdict_of(nn.BatchNorm1d, "training output", "layer")
     assert "per channel over the batch, as BatchNorm's" in layer.cause
+
+
+class StatisticsOfPositions(nn.Module):
+    """Reduces over the batch axis alone, so that its running mean takes the shape of an image."""
+
+    def __init__(self, num_channels):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+
+    def forward(self, x):
+        mean = x.mean(0) if self.training else self.running_mean
+        self.running_mean = (0.9 * self.running_mean + 0.1 * mean.detach()) if self.training else self.running_mean
+        return x - mean
+
+
+def test_a_tensor_that_takes_the_shape_of_the_input_is_named():
+    report = check(StatisticsOfPositions, "own", only=faults.QUICK_LAWS)
+    assert report.verdicts["buffers"].cause.startswith(
+        "a tensor takes the shape of the input (running_mean (4,) -> (4, 4))"
+    )
+    assert "over the batch axis alone" in report.verdicts["training output"].cause
+
+
+class OverwritesItsInput(nn.Module):
+    def __init__(self, num_channels):  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x):
+        x -= x.mean(1, keepdim=True)
+        return x / x.square().mean(1, keepdim=True).add(1e-5).sqrt()
+
+
+def test_a_layer_that_overwrites_its_input_is_judged_by_all_laws():
+    report = check(OverwritesItsInput, "own", only=faults.QUICK_LAWS)
+    assert "modified in place" in report.failures["input untouched"].cause
+    assert not [verdict for verdict in report.verdicts.values() if "cannot be tested" in verdict.reason]
+
+
+def test_a_law_that_cannot_be_tested_is_a_verdict(monkeypatch):
+    def breaks(_):
+        raise ZeroDivisionError("nobody thought of this layer")
+
+    broken = [dataclasses.replace(law, judge=breaks) if law.name == "order" else law for law in LAWS]
+    monkeypatch.setattr("bnlab.conformance.laws.LAWS", tuple(broken))
+    verdict = check(nn.BatchNorm1d, "own", only=["order"]).verdicts["order"]
+    assert verdict.status == "does not apply"
+    assert verdict.reason == "it cannot be tested on this layer: ZeroDivisionError: nobody thought of this layer"
+
+
+@pytest.mark.parametrize("correction", [0, 1])
+def test_an_rms_norm_that_divides_by_the_standard_deviation_is_told_so(correction):
+    class Deviation(nn.RMSNorm):
+        def forward(self, x):
+            var = x.var(tuple(range(1, x.dim())), correction=correction, keepdim=True)
+            return x / (var + 1e-5).sqrt() * faults.per_channel(self.weight, x)
+
+    cause = verdict_of(functools.partial(Deviation, eps=1e-5), "training output", "rms").cause
+    assert cause.startswith("it divides by the standard deviation")
+    assert cause.endswith("not the root mean square")

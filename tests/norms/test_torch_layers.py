@@ -1,5 +1,7 @@
 """Torch's own kernels as arms agree with bnlab's norms from scratch: values, gradients, errors."""
 
+import copy
+
 import pytest
 import torch
 
@@ -85,3 +87,16 @@ def test_one_value_per_statistic_is_refused_by_torchs_arms_too():
         build_norm("group_torch", 6, num_groups=6)(torch.ones(5, 6))
     with pytest.raises(ConfigError, match="more than one position per channel"):
         build_norm("instance_torch", 6)(torch.ones(5, 6, 1, 1))
+
+
+@pytest.mark.parametrize("mean", [30, 1000, 10000])
+@pytest.mark.parametrize("shape", [(5, 6, 4, 4), (2, 6, 2, 3, 2)])
+@pytest.mark.parametrize("name", ["layer", "group", "instance"])
+def test_with_means_far_from_0_neither_layout_costs_digits(name, shape, mean):
+    _, theirs = pair(name)
+    x = draw(*shape) + mean
+    expected = copy.deepcopy(theirs).double()(x.double())
+    for layout in (x, x.movedim(1, -1).contiguous().movedim(-1, 1)):
+        y = theirs(layout)
+        assert y.stride() == layout.stride()
+        assert (y - expected).abs().max() < 1e-6 * mean

@@ -1,6 +1,7 @@
 """Traps in networks of torch's own modules: what is found, and what is left in peace."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -367,3 +368,15 @@ def test_a_layer_used_twice_and_several_inputs_are_fine() -> None:
     model = Wired(lambda net, x: net.norm(net.linear(net.linear(x))), linear=linear, norm=nn.BatchNorm1d(6))
     assert names(model, 16, 6) == {"bias_before_norm"}
     assert found(nn.Bilinear(3, 4, 5), torch.randn(8, 3), torch.randn(8, 4)) == {}
+
+
+def test_torchs_group_norm_on_large_means_with_the_channels_last_is_found():
+    norm, x = nn.GroupNorm(2, 6), 100 + torch.randn(4, 6, 5, 5)
+    last = x.to(memory_format=torch.channels_last)
+    (trap,) = find_traps_in(norm, last)
+    assert (trap.name, trap.severity) == ("large_offset", "warning")
+    assert re.search(r"GroupNorm.* up to (9\d|1[0-4]\d) standard deviations .* x\.contiguous\(\)", trap.message)
+    error = (norm(last) - norm.double()(last.double())).abs().max()
+    assert error > 1e-3, "torch has mended it: the trap, the law's exception and the copy in norms/torch_layers can go"
+    for harmless in (x, last - 100, last.double()):
+        assert find_traps_in(nn.GroupNorm(2, 6).to(harmless.dtype), harmless) == []
