@@ -7,6 +7,7 @@ its compose API: hydra.main prints to standard output, leaves folders behind and
 import contextlib
 import copy
 import functools
+import glob
 import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -91,8 +92,7 @@ class _Options:
 
     def __init__(self, config_dir: Path | None) -> None:
         folders = search_folders(config_dir)
-        paths = [path for folder in folders for path in sorted(folder.glob("**/*.yaml"))]
-        self._files = [(str(path), mark.st_mtime_ns, mark.st_size) for path in paths for mark in [path.stat()]]
+        self._files = [mark for folder in folders for mark in _marks_of_files(folder)]
         self._config_dir = config_dir
         self._is_own_norm = functools.cache(functools.partial(_is_own_norm, folders=folders))
         self.groups = config_groups(folders)
@@ -101,7 +101,7 @@ class _Options:
         """Compose, which takes 60 ms, or return what was composed of the same files, options and keys before.
 
         Args:
-            overrides: The words of one run. The values that they give to keys are those of any run of this kind.
+            overrides: The words of one run. Values of single keys do not matter here; the caller puts them in.
 
         Raises:
             ConfigError: As in `compose_run`.
@@ -117,6 +117,15 @@ class _Options:
         return _composed[kind]
 
 
+def _marks_of_files(folder: Path) -> Iterator[tuple[Any, ...]]:
+    """Yield, for each file of options, a mark that changes when the file does."""
+    names = glob.glob("**/*.yaml", root_dir=folder, recursive=True)  # noqa: PTH207  (a path's glob enters no links)
+    for name in sorted(names):
+        with contextlib.suppress(OSError):  # it has just gone, or is a link that leads nowhere
+            facts = (folder / name).stat()
+            yield str(folder / name), facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+
+
 def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None = None) -> list[RunConfig]:
     """Compose and check the configs of many runs, once per combination of config options.
 
@@ -130,30 +139,37 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
     options = _Options(config_dir)
     configs = []
     for overrides in combinations:
-        composed = options.compose(overrides)
-        own = [text for text in overrides if text.partition("=")[0] not in options.groups]
-        configs.append(_checked(_with_settings(composed, own)))
+        own = [setting(text) for text in overrides if text.partition("=")[0] not in options.groups]
+        if all(_can_be_put_in(key, value) for key, value in own):
+            tree = _with_settings(options.compose(overrides), own)
+        else:
+            tree = compose_tree(list(overrides), config_dir)
+        configs.append(_checked(tree))
     return configs
 
 
-def _with_settings(composed: _Composed, overrides: Sequence[str]) -> dict[str, Any]:
+def _can_be_put_in(key: str, value: Any) -> bool:
+    """Return whether a value takes the place of another in a composed config; else Hydra has to find out what it means.
+
+    A section in braces is merged with what is there, ``${...}`` refers to other values, and so on.
+    """
+    is_of_hydra = key.startswith(("hydra.", "hydra/"))
+    in_a_list = any(part.isdigit() for part in key.split("."))
+    return not (is_of_hydra or in_a_list or isinstance(value, dict) or "${" in str(value) or value == "???")
+
+
+def _with_settings(composed: _Composed, settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return a composed config with some of its values replaced."""
-    settings = [setting(text) for text in overrides]
-    if composed.refers or any(not _is_plain(value) for _, value in settings):
+    if composed.refers:  # to values that may be replaced
         config = copy.deepcopy(composed.config)
         for key, value in settings:
-            OmegaConf.update(config, key, value, merge=isinstance(value, dict))
+            OmegaConf.update(config, key, value, merge=False)
         return _plain(config)
     tree = copy.deepcopy(composed.tree)  # twenty times as fast
     for key, value in settings:
         *sections, name = key.split(".")
         functools.reduce(operator.getitem, sections, tree)[name] = copy.deepcopy(value)
     return tree
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a value replaces that of its key, and is no reference, no missing value and no section."""
-    return not isinstance(value, dict) and "${" not in str(value) and value != "???"
 
 
 def compose_tree(overrides: list[str], config_dir: Path | None = None) -> dict[str, Any]:

@@ -1,11 +1,13 @@
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from bnlab.config.compose import INITIALIZE_OPTIONS, compose_run, compose_tree, render_config
+from bnlab.config.compose import INITIALIZE_OPTIONS, compose_grid, compose_run, compose_tree, render_config
 from bnlab.config.folders import conf_folder, config_groups, config_keys, read_option
 from bnlab.errors import ConfigError
 
@@ -180,8 +182,10 @@ def test_what_was_composed_before_is_composed_anew_when_a_file_has_changed(tmp_p
     assert compose_run(["norm=mine"], tmp_path).as_dict()["norm"]["eps"] == 1e-3
     assert compose_run(["norm=mine", "norm.eps=1"], tmp_path).as_dict()["norm"]["eps"] == 1
     assert compose_run(["norm=mine"], tmp_path).as_dict()["norm"]["eps"] == 1e-3
-    file.write_text("name: batch\neps: 1.0e-10\n")
-    assert compose_run(["norm=mine"], tmp_path).as_dict()["norm"]["eps"] == 1e-10
+    before = file.stat()
+    file.write_text("name: batch\neps: 2.0e-3\n")  # as long as before
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # and as old, as cp -p and rsync leave it
+    assert compose_run(["norm=mine"], tmp_path).as_dict()["norm"]["eps"] == 2e-3
 
 
 @pytest.mark.parametrize(
@@ -199,8 +203,37 @@ def test_a_wrong_value_is_refused_as_well_where_a_right_one_was_composed_before(
         compose_run([wrong])
 
 
-def test_a_section_in_braces_changes_the_keys_in_it_and_no_others() -> None:
+def test_a_section_in_braces_changes_the_keys_in_it_and_no_others_whatever_was_composed_before() -> None:
     config = compose_run(["train={steps: 7, log_every: 3}", "diagnostics.schedule={at: [2]}"])
     expected = compose_run(["train.steps=7", "train.log_every=3", "diagnostics.schedule.at=[2]"])
     assert config == expected
-    assert compose_run(["train={steps: 9, log_every: 3}", "diagnostics.schedule={at: [2]}"]).train.steps == 9
+    later = compose_run(["train={batch_size: 30}", "diagnostics.schedule={evenly: 5}"])
+    assert later == compose_run(["train.batch_size=30", "diagnostics.schedule.evenly=5"])
+    first, second = compose_grid([["train={epochs: 1}"], ["train={batch_size: 50}"]])
+    assert (first.train.epochs, second.train.batch_size) == (1, 50)
+    assert second.train.epochs == compose_run([]).train.epochs
+
+
+def test_options_of_an_own_norm_in_braces_are_those_of_this_call() -> None:
+    for options in ({"a": 1}, {}, {"b": 2}):
+        text = ", ".join(f"{key}: {value}" for key, value in options.items())
+        config = compose_run(["norm=my.layers:Mine", f"norm.opts={{{text}}}"])
+        assert config.as_dict()["norm"]["opts"] == options
+
+
+def test_a_value_in_a_list_is_replaced() -> None:
+    assert compose_run(["loggers.0=tensorboard"]).loggers == ["tensorboard"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a permission there")
+def test_links_are_followed_and_those_that_lead_nowhere_do_no_harm(tmp_path: Path) -> None:
+    real, conf = tmp_path / "real", tmp_path / "conf"
+    real.mkdir()
+    conf.mkdir()
+    (real / "mine.yaml").write_text("name: batch\neps: 1.0e-3\n")
+    (conf / "norm").symlink_to(real, target_is_directory=True)
+    (real / "gone.yaml").symlink_to(tmp_path / "nowhere")
+    (real / ".#mine.yaml").symlink_to(tmp_path / "nowhere")  # as Emacs leaves it beside a file that is not saved
+    assert compose_run(["norm=mine"], conf).as_dict()["norm"]["eps"] == 1e-3
+    (real / "mine.yaml").write_text("name: batch\neps: 2.0e-3\n")
+    assert compose_run(["norm=mine"], conf).as_dict()["norm"]["eps"] == 2e-3
