@@ -1,10 +1,9 @@
 """Has the runs of a sweep or a search trained by a backend: submits parts, and learns what became of each run.
 
 Which runs have a result is known from their folders alone, never from what a backend says: a killed worker, a lost
-machine or a second sweep beside this one need no case of their own. What is still missing is submitted again.
+machine or a second sweep beside this one need no special code here. What is still missing is submitted again.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -24,8 +23,8 @@ BUSY_S = 1.0
 """Seconds between two looks at runs that another process trains."""
 
 MOST_UNBEGUN = 2
-"""Times that a run is submitted and does not begin, nor any other run meanwhile, before no further one is submitted:
-the launcher or the cluster is not set up, or out of order."""
+"""After this many submissions of a run without a start it is not submitted again. If no other run has started since the
+first of them, nothing more is submitted: the launcher or the cluster is not set up, or out of order."""
 
 
 class Dispatcher:
@@ -43,7 +42,7 @@ class Dispatcher:
         folder: The folder by which the workers and this process tell each other things.
         states: The state of each run that was added.
         num_steps: Run id -> the number of steps after which it is finished, of runs whose training has begun.
-        obstacle: Why no run begins, in one line: it is useless to submit any further one. None: runs begin.
+        obstacle: Why no run can start, in one line; then nothing more is submitted. None: runs start.
     """
 
     def __init__(
@@ -69,7 +68,10 @@ class Dispatcher:
         self._backend: Backend | None = None
         self._submitted: dict[Path, dict[str, int | None]] = {}
         """Part -> its runs that are to be trained, each with the mark that its manifest had before."""
-        self._unbegun: Counter[str] = Counter()
+        self._num_begun = 0
+        """Times that a run began in this execution."""
+        self._unbegun: dict[str, list[int]] = {}
+        """Run id -> for each submission after which it did not begin, `_num_begun` at the end of its part."""
 
     def __enter__(self) -> Self:
         self.folder.__enter__()
@@ -88,6 +90,7 @@ class Dispatcher:
 
     def _take(self, line: dict[str, Any]) -> None:
         self.num_steps |= dict.fromkeys(line.get("steps", {}), line.get("of", 0))
+        self._num_begun += len(self.states.those_in(SUBMITTED, among=line.get("steps", {})))
         if self.states.take(line) and self._stops_on_error:
             self.folder.stop()
 
@@ -137,23 +140,26 @@ class Dispatcher:
         """Return those of some cohorts that may be submitted now: one of their runs is waiting.
 
         A run that was in training when a worker died may have killed it. Its cohort waits until all others are done. It
-        is then trained alone, so that no other run is suspected with it.
+        is then trained alone, so that no other run is suspected with it. Runs that did not begin wait for the others
+        too: they may not have begun because of these.
 
         Args:
             cohorts: Cohorts of runs that were added, no two of which have a run in common.
         """
-        num_deaths = self.states.num_deaths
-        if any(num_deaths(name) for names in self._submitted.values() for name in names):
+        submitted = {name for names in self._submitted.values() for name in names}
+        if any(map(self.states.num_deaths, submitted)):
             return []
         waiting = [
-            (min(map(num_deaths, names)), cohort)
+            (cohort, names)
             for cohort in cohorts
-            if (names := self.states.those_in(WAITING, among=cohort.run_ids))
+            if (names := self.states.those_in(WAITING, among=cohort.run_ids)) and submitted.isdisjoint(cohort.run_ids)
         ]
-        unsuspected = [cohort for deaths, cohort in waiting if deaths == 0]
-        if unsuspected or not waiting or self.is_training:
-            return unsuspected
-        return [min(waiting, key=lambda one: one[0])[1]]
+        num_deaths = [min(map(self.states.num_deaths, names)) for _, names in waiting]
+        unsuspected = [one for one, deaths in zip(waiting, num_deaths, strict=True) if deaths == 0]
+        fresh = [cohort for cohort, names in unsuspected if self._unbegun.keys().isdisjoint(names)]
+        if fresh or not waiting or submitted:
+            return fresh
+        return [cohort for cohort, _ in unsuspected] or [waiting[num_deaths.index(min(num_deaths))][0]]
 
     def submit(self, parts: Sequence[Sequence[PlannedCohort]], backend: Backend) -> None:
         """Hand cohorts to a backend.
@@ -193,20 +199,24 @@ class Dispatcher:
             for name, manifest in self._submitted.pop(one.part).items():
                 deaths[name] = one.death
                 self._find_results([name])
-                if one.death is not None and self.run_folder(name).manifest_stamp() != manifest:
-                    self.states.move("step", name)  # its worker died before it told of a step
+                is_untold = bool(self.states.those_in(SUBMITTED, among=[name]))  # of its first step
+                if is_untold and one.death is not None and self.run_folder(name).manifest_stamp() != manifest:
+                    self._num_begun += 1
+                    self.states.move("step", name)
                 self.states.lose(name, one.death)
         unbegun = self.states.those_in(SUBMITTED, among=deaths)
-        if is_stopped or len(unbegun) < len(deaths):
-            self._unbegun.clear()
-            self.obstacle = None
-        else:
+        for name in set(deaths) - set(unbegun):
+            self._unbegun.pop(name, None)
+        if not is_stopped and len(unbegun) == len(deaths):  # else the death of another run's worker ended their parts
             self._count_unbegun(unbegun, deaths)
         self.states.move("try again", *self.states.those_in(SUBMITTED, INTERRUPTED, among=deaths))
 
     def _count_unbegun(self, names: Sequence[str], deaths: Mapping[str, str | None]) -> None:
-        self._unbegun.update(names)
         for name in names:
             self.states.give_reason(name, "it could not begin", deaths[name])
-            if self._unbegun[name] >= MOST_UNBEGUN:
-                self.obstacle = deaths[name] or "the backend ends parts before a run begins"
+            times = self._unbegun.setdefault(name, [])
+            times.append(self._num_begun)
+            if len(times) >= MOST_UNBEGUN and times[0] < self._num_begun:
+                self.states.move("give up", name)
+            elif len(times) >= MOST_UNBEGUN:
+                self.obstacle = deaths[name] or "jobs end before their run has started"

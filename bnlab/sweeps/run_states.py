@@ -19,7 +19,7 @@ class RunState(Enum):
     INTERRUPTED = "was stopped by a signal, and has a checkpoint"
     FINISHED = "has its result"
     FAILED = "failed as often as it may be tried"
-    GIVEN_UP = "was lost as often as it may be tried"
+    GIVEN_UP = "was lost, or did not begin, as often as it may be tried"
 
 
 WAITING, SUBMITTED, TRAINING, BUSY, INTERRUPTED, FINISHED, FAILED, GIVEN_UP = RunState
@@ -40,6 +40,7 @@ _MOVES: dict[str, tuple[frozenset[RunState], RunState]] = {
     "fail for good":     (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   FAILED),
     "lose":              (frozenset((TRAINING,)),                          WAITING),
     "lose for good":     (frozenset((TRAINING,)),                          GIVEN_UP),
+    "give up":           (frozenset((SUBMITTED,)),                         GIVEN_UP),
     "try again":         (frozenset((SUBMITTED, BUSY, INTERRUPTED)),       WAITING),
     "find result":       (NOT_FINAL,                                       FINISHED),
 }  # fmt: skip

@@ -184,11 +184,11 @@ class _SearchExecution:
         try:
             overrides = [*self.search.fixed, *(f"{key}={value}" for key, value in chosen.items())]
             config = expand_one(overrides, self.search.config_dir)
+            (one.cohort,) = plan_cohorts([config], is_vectorizable)
         except BnlabError as error:
             self._end(one, problem=str(error))
             return
         run = run_id(config)
-        (one.cohort,) = plan_cohorts([config], is_vectorizable)
         one.trial = Trial(chosen, run, config.seed)
         self.dispatcher.add([run])
         if not is_told:

@@ -10,6 +10,7 @@ from bnlab.config.compose import compose_run
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.dispatcher import Dispatcher
 from bnlab.sweeps.progress import Say
+from bnlab.sweeps.run_states import GIVEN_UP, WAITING
 
 FIRST, SECOND = (PlannedCohort("sequential", (compose_run(["data=digits", f"seed={seed}"]),)) for seed in (0, 1))
 NAMES = [*FIRST.run_ids, *SECOND.run_ids]
@@ -28,27 +29,43 @@ def train(dispatcher: Dispatcher, cohorts: Sequence[PlannedCohort], backend: Fak
         dispatcher.watch()
 
 
-def test_a_run_that_does_not_begin_twice_is_an_obstacle_unless_another_run_began_meanwhile(
-    dispatcher: Dispatcher,
-) -> None:
+def test_a_run_that_does_not_begin_twice_while_no_other_does_is_an_obstacle(dispatcher: Dispatcher) -> None:
+    backend = FakeBackend(lambda _, __: "no such partition")
+    with dispatcher:
+        for obstacle in (None, "no such partition"):
+            assert dispatcher.may_begin([FIRST, SECOND]) == [FIRST, SECOND]
+            train(dispatcher, [FIRST, SECOND], backend)
+            assert dispatcher.obstacle == obstacle
+    assert dispatcher.states.reasons[NAMES[0]] == "it could not begin: no such partition"
+
+
+def test_a_run_that_does_not_begin_twice_while_another_does_is_given_up_alone(dispatcher: Dispatcher) -> None:
     def happens(runs: list[str], say: Say) -> str | None:
         if runs == NAMES[1:]:
             say({"steps": {NAMES[1]: 1}})
             say({"failed": runs, "reason": "two and two are five"})
             return None
-        return "no such partition"
+        return "node n7 is not ready"
 
     backend = FakeBackend(happens)
     with dispatcher:
-        for cohorts in ([FIRST], [SECOND], [FIRST]):
-            train(dispatcher, cohorts, backend)
-            assert dispatcher.obstacle is None
-        train(dispatcher, [FIRST, SECOND], backend)  # the first one ends before the second
-        assert dispatcher.obstacle is None
-        for obstacle in (None, "no such partition"):
-            train(dispatcher, [FIRST], backend)
-            assert dispatcher.obstacle == obstacle
-    assert dispatcher.states.reasons[NAMES[0]] == "it could not begin: no such partition"
+        train(dispatcher, [FIRST], backend)
+        assert dispatcher.may_begin([FIRST, SECOND]) == [SECOND]  # the other one waits
+        train(dispatcher, [SECOND], backend)
+        train(dispatcher, [FIRST], backend)
+    assert dispatcher.obstacle is None
+    assert dispatcher.states.those_in(GIVEN_UP) == NAMES[:1]
+    assert dispatcher.states.those_in(WAITING) == NAMES[1:]
+
+
+def test_a_run_is_not_submitted_again_as_long_as_its_part_has_not_ended(dispatcher: Dispatcher) -> None:
+    backend = FakeBackend()
+    with dispatcher:
+        dispatcher.submit([[FIRST]], backend)
+        for line in ({"failed": NAMES[:1], "reason": "two and two are five"}, {"busy": NAMES[:1]}):
+            dispatcher.folder.take(line)
+            dispatcher.look_at_folders()
+            assert dispatcher.may_begin([FIRST, SECOND]) == [SECOND]
 
 
 def test_a_run_that_nobody_wants_any_more_before_it_begins_is_no_obstacle(dispatcher: Dispatcher) -> None:

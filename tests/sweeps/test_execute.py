@@ -256,6 +256,8 @@ def test_a_run_that_was_stopped_by_a_signal_to_its_worker_is_submitted_again_and
     def happens(runs: list[str], say: Say) -> str | None:
         say({"steps": dict.fromkeys(runs, 1)})
         if len(backend.batches) < 5:
+            planned.run_folder(name).path.mkdir(parents=True, exist_ok=True)
+            planned.run_folder(name).write_manifest({"status": "interrupted", "started": str(len(backend.batches))})
             say({"ended": {"run_id": name, "status": "interrupted"}})
             return "it was killed"
         run_experiment(planned.configs[name], planned.run_folder(name))
