@@ -348,3 +348,4 @@ def test_each_seed_draws_noise_of_its_own() -> None:
         run(f"norm={__name__}:Listening", "train.steps=2", f"seed={seed}", "diagnostics=none")
         seeds.append(stream_seed(seed, "noise"))
     assert Listening.heard >= set(seeds)
+    assert seeds[0] != seeds[1]

@@ -1,1 +1,1 @@
-"""The commands: each parses what is typed, calls one function, and prints its result. The only room with Typer."""
+"""The commands: each parses what is typed, calls one function and prints its result. Typer is imported only here."""

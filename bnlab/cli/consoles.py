@@ -15,7 +15,7 @@ from rich.table import Table
 
 
 def new_console(**options: Any) -> Console:
-    """Return a console that guesses at no word's color, and shows colors on a dumb terminal if FORCE_COLOR says so.
+    """Return a console that does not color words by itself, and shows colors on a dumb terminal if FORCE_COLOR says so.
 
     Args:
         **options: Options of rich's console.

@@ -10,17 +10,24 @@ The way of ``bnlab sweep norm=batch,none seed=0,1``, from its words to its resul
    were. checked_programs: the first run of each program is checked before anything is trained.
 4. execute chooses the cohorts of the next batch: all with a run that is waiting. Those with a run that may have killed
    its worker come last, one at a time. It cuts them into parts (a cohort of several runs, or a few single runs), and
-   chooses the backend: the one that ``hydra/launcher=NAME`` names; else, for one part, this process, as long as no
-   worker has died; else worker processes of this machine (local).
+   chooses the backend: the one that ``hydra/launcher=NAME`` names; else this process, for one part or ``--jobs 1``, as
+   long as no worker has died; else worker processes of this machine (local).
 5. dispatcher writes each part into a file in the sweep's folder (parts_folder), hands the files to the backend, and
-   looks four times a second for progress and for parts that have ended. run_states: the table of what each run does.
+   looks for progress and for parts that have ended, four times a second where others train them. run_states: the table
+   of what each run does.
 6. backends: local, slurm, ray, hydra and this_process do no more than have each file trained by a worker.
 7. worker trains the cohorts of a part one after another, as `bnlab train` trains one run, and appends lines of progress
    to a file of its own. Files beside the part ask it to begin no further run, or to stop with a checkpoint.
-8. When a part has ended, the dispatcher asks the runs' folders. A run with a result is done. A run that failed waits
-   again if it may be retried. A run that was in training when its worker died waits again, until the third death. A run
-   that had not begun waits again. When all parts of the batch have ended: back to 4, until no run is waiting.
+8. When a part has ended, the dispatcher reads the runs' folders. A run with a result is done. A run that failed waits
+   again if it may be retried. A run that was in training when its worker died waits again, until the third death; on
+   this machine, the death of one worker ends all, so that all runs in training are suspected. A run that had not begun
+   waits again, once. When all parts of the batch have ended: back to 4, until no run is waiting, or something stops the
+   sweep: a failure with ``--on-error stop``, or an obstacle to every run. A run that another process trains is waited
+   for.
 9. The results are read from the runs' folders.
+
+Ctrl-C ends the workers at once; their runs resume from the last checkpoint, if they wrote any. SIGTERM, to the sweep or
+to a worker, lets training end with a checkpoint first.
 
 A search (search_plan, search_execution) has the same dispatcher, backends and workers. It submits the run of each trial
 as a part of its own, as soon as Optuna has chosen it. sweeper_words and samplers say how trials are chosen,

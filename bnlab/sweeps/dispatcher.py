@@ -39,7 +39,7 @@ class Dispatcher:
         view: Shown each line of progress; None: nobody is.
 
     Attributes:
-        folder: The folder by which the workers and this process tell each other things.
+        folder: The folder through which the workers and this process exchange messages.
         states: The state of each run that was added.
         num_steps: Run id -> the number of steps after which it is finished, of runs whose training has begun.
         obstacle: Why no run can start, in one line; then nothing more is submitted. None: runs start.
@@ -136,7 +136,7 @@ class Dispatcher:
     def _find_results(self, names: Iterable[str]) -> None:
         self.states.move("find result", *filter(self.has_result, names))
 
-    def may_begin(self, cohorts: Iterable[PlannedCohort]) -> list[PlannedCohort]:
+    def cohorts_to_submit(self, cohorts: Iterable[PlannedCohort]) -> list[PlannedCohort]:
         """Return those of some cohorts that may be submitted now: one of their runs is waiting.
 
         A run that was in training when a worker died may have killed it. Its cohort waits until all others are done. It
@@ -165,7 +165,7 @@ class Dispatcher:
         """Hand cohorts to a backend.
 
         Args:
-            parts: The cohorts of each part, from `may_begin`.
+            parts: The cohorts of each part, from `cohorts_to_submit`.
             backend: The backend that has the parts submitted before, if any of them is left.
         """
         self._backend = backend

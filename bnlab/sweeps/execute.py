@@ -154,7 +154,7 @@ class _Execution:
         self.dispatcher.add(self._with_resumed(wanted))
         while not self._is_over():
             self.dispatcher.look_at_folders()
-            cohorts = self.dispatcher.may_begin(self._allowed())
+            cohorts = self.dispatcher.cohorts_to_submit(self._allowed())
             if cohorts:
                 self._train_batch(cohorts)
             is_busy = bool(self.states.those_in(BUSY))

@@ -31,11 +31,11 @@ _PLUGINS = {"ray_aws": "hydra-ray-launcher"}
 """Launcher of Hydra's that bnlab has no backend for -> what brings it."""
 
 
-def apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_off_hydra_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the words of the config, and the words about the launcher and the sweeper.
 
     Example:
-        >>> apart(["norm=batch", "hydra/launcher=slurm", "+hydra.launcher.setup=[]"])
+        >>> split_off_hydra_words(["norm=batch", "hydra/launcher=slurm", "+hydra.launcher.setup=[]"])
         (['norm=batch'], ['hydra/launcher=slurm', '+hydra.launcher.setup=[]'])
     """
     of_hydra = [text for text in words if text.lstrip("+~").startswith(("hydra/", "hydra."))]

@@ -1,4 +1,4 @@
-"""The folder by which a sweep and its workers tell each other things: parts, progress, and the wish to stop."""
+"""The folder through which a sweep and its workers exchange messages: parts, progress, and the wish to stop."""
 
 import contextlib
 import logging

@@ -17,7 +17,7 @@ from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
 from bnlab.sweeps.grid import expand
-from bnlab.sweeps.launcher_words import apart, checked_launcher
+from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
 from bnlab.sweeps.sweep_files import with_file
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         ConfigError: The config of a run is wrong.
         DataError: The file that data.path names cannot be read.
     """
-    words, of_hydra = apart(with_file(as_words(overrides), config_dir))
+    words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))
     if is_search(of_hydra):
-        raise ConfigError("hydra/sweeper=...: a search goes by bnlab sweep alone, one run per trial.")
+        raise ConfigError("hydra/sweeper=...: only the command bnlab sweep can search.")
     launcher = checked_launcher(of_hydra, config_dir)
     grid = expand(words, config_dir)
     configs = {run_id(config): config for config in grid.configs}

@@ -15,7 +15,7 @@ class RunState(Enum):
     WAITING = "has no result, and no backend has it"
     SUBMITTED = "is in a part that a backend has"
     TRAINING = "is in training"
-    BUSY = "is trained by another process, or was a moment ago"
+    BUSY = "was trained by another process when last seen"
     INTERRUPTED = "was stopped by a signal, and has a checkpoint"
     FINISHED = "has its result"
     FAILED = "failed as often as it may be tried"
@@ -37,9 +37,9 @@ _MOVES: dict[str, tuple[frozenset[RunState], RunState]] = {
     "find busy":         (frozenset((WAITING, SUBMITTED)),                 BUSY),
     "interrupt":         (frozenset((SUBMITTED, TRAINING)),                INTERRUPTED),
     "fail":              (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   WAITING),
-    "fail for good":     (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   FAILED),
+    "fail, last try":     (frozenset((SUBMITTED, TRAINING, INTERRUPTED)),   FAILED),
     "lose":              (frozenset((TRAINING,)),                          WAITING),
-    "lose for good":     (frozenset((TRAINING,)),                          GIVEN_UP),
+    "lose, last try":     (frozenset((TRAINING,)),                          GIVEN_UP),
     "give up":           (frozenset((SUBMITTED,)),                         GIVEN_UP),
     "try again":         (frozenset((SUBMITTED, BUSY, INTERRUPTED)),       WAITING),
     "find result":       (NOT_FINAL,                                       FINISHED),
@@ -122,7 +122,7 @@ class RunStates:
     def fail(self, name: str, reason: str) -> bool:
         """Count a failure of a run; return whether it is not tried again."""
         is_last = self._failures[name] >= self._retries
-        if self.move("fail for good" if is_last else "fail", name):
+        if self.move("fail, last try" if is_last else "fail", name):
             self._failures[name] += 1
             self.reasons[name] = reason
         return self._states.get(name) is FAILED
@@ -136,7 +136,7 @@ class RunStates:
         """
         self.has_deaths |= death is not None
         is_last = self._deaths[name] + 1 >= MOST_DEATHS
-        if self.move("lose for good" if is_last else "lose", name):
+        if self.move("lose, last try" if is_last else "lose", name):
             self._deaths[name] += 1
             self.give_reason(name, "its worker was lost", death)
 

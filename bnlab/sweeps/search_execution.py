@@ -129,7 +129,7 @@ class _SearchExecution:
         dispatcher.stop_all_but(cohorts)
         if not self._is_stopped:
             dispatcher.look_at_folders(list(cohorts))
-            if begun := dispatcher.may_begin(cohorts.values()):
+            if begun := dispatcher.cohorts_to_submit(cohorts.values()):
                 dispatcher.submit([[cohort] for cohort in begun], self.backend)
         if dispatcher.is_training:
             dispatcher.watch()

@@ -18,7 +18,7 @@ from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
 from bnlab.sweeps.grid import expand, sweep_name
-from bnlab.sweeps.launcher_words import apart, checked_launcher
+from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
 from bnlab.sweeps.optuna_study import OptunaStudy, open_storage
 from bnlab.sweeps.samplers import NEEDS_LISTS, choices, import_optuna
 from bnlab.sweeps.sweep_files import with_file
@@ -122,7 +122,7 @@ def plan_search(
         ConfigError: A setting that cannot work.
         DataError: The data are missing or damaged.
     """
-    words, of_hydra = apart(with_file(as_words(overrides), config_dir))
+    words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))
     sweeper, of_launcher = read_sweeper(of_hydra)
     launcher = checked_launcher(of_launcher, config_dir)
     parsed = parse_overrides(words)

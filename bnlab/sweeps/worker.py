@@ -47,11 +47,11 @@ def _checks_of_worker(folder: Path) -> "CheckedPrograms":  # noqa: ARG001
 
 @contextlib.contextmanager
 def working(part: Path) -> Iterator[tuple[Say, Interruption]]:
-    """Prepare this process for a part: its folder, its environment, and its ears for a wish to stop.
+    """Prepare this process for a part: its folder, its environment, and what listens for a request to stop.
 
-    After a signal such as SIGTERM, training stops with a checkpoint, and then the process ends. To the sweep this is a
-    worker that died; the runs are submitted again. The process ends in the same way when its parent is gone: without
-    the sweep, nobody would tell it to stop.
+    After a signal such as SIGTERM, training stops with a checkpoint, and then the process ends; the sweep submits the
+    runs again. The process ends in the same way when its parent is gone: without the sweep, nobody would tell it to
+    stop.
 
     Args:
         part: The file of the part.

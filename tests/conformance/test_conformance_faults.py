@@ -91,7 +91,7 @@ def test_a_law_alone_gives_the_verdict_of_the_whole_check(layer):
 
 
 @pytest.mark.usefixtures("smaller_large_inputs")
-def test_so_it_does_where_nothing_explains_the_output(monkeypatch):
+def test_a_law_alone_gives_the_same_verdict_where_nothing_explains_the_output(monkeypatch):
     """Without known faults, since it takes a second to see that no three of them explain the output."""
     monkeypatch.setattr(formula_laws, "faults_in_training", lambda _: [])
     monkeypatch.setattr(formula_laws, "IN_EVAL", [])

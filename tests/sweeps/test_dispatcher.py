@@ -33,7 +33,7 @@ def test_a_run_that_does_not_begin_twice_while_no_other_does_is_an_obstacle(disp
     backend = FakeBackend(lambda _, __: "no such partition")
     with dispatcher:
         for obstacle in (None, "no such partition"):
-            assert dispatcher.may_begin([FIRST, SECOND]) == [FIRST, SECOND]
+            assert dispatcher.cohorts_to_submit([FIRST, SECOND]) == [FIRST, SECOND]
             train(dispatcher, [FIRST, SECOND], backend)
             assert dispatcher.obstacle == obstacle
     assert dispatcher.states.reasons[NAMES[0]] == "it could not begin: no such partition"
@@ -50,7 +50,7 @@ def test_a_run_that_does_not_begin_twice_while_another_does_is_given_up_alone(di
     backend = FakeBackend(happens)
     with dispatcher:
         train(dispatcher, [FIRST], backend)
-        assert dispatcher.may_begin([FIRST, SECOND]) == [SECOND]  # the other one waits
+        assert dispatcher.cohorts_to_submit([FIRST, SECOND]) == [SECOND]  # the other one waits
         train(dispatcher, [SECOND], backend)
         train(dispatcher, [FIRST], backend)
     assert dispatcher.obstacle is None
@@ -65,7 +65,7 @@ def test_a_run_is_not_submitted_again_as_long_as_its_part_has_not_ended(dispatch
         for line in ({"failed": NAMES[:1], "reason": "two and two are five"}, {"busy": NAMES[:1]}):
             dispatcher.folder.take(line)
             dispatcher.look_at_folders()
-            assert dispatcher.may_begin([FIRST, SECOND]) == [SECOND]
+            assert dispatcher.cohorts_to_submit([FIRST, SECOND]) == [SECOND]
 
 
 def test_a_run_that_nobody_wants_any_more_before_it_begins_is_no_obstacle(dispatcher: Dispatcher) -> None:
@@ -89,11 +89,11 @@ def test_a_suspect_waits_until_the_others_are_done_and_nothing_begins_beside_it(
     with dispatcher:
         train(dispatcher, [FIRST], backend)
         assert dispatcher.states.num_deaths(NAMES[0]) == 1
-        assert dispatcher.may_begin([FIRST, SECOND]) == [SECOND]
+        assert dispatcher.cohorts_to_submit([FIRST, SECOND]) == [SECOND]
         dispatcher.submit([[SECOND]], backend)
-        assert dispatcher.may_begin([FIRST, SECOND]) == []
+        assert dispatcher.cohorts_to_submit([FIRST, SECOND]) == []
         dispatcher.watch()
-        assert dispatcher.may_begin([FIRST]) == [FIRST]
+        assert dispatcher.cohorts_to_submit([FIRST]) == [FIRST]
         dispatcher.submit([[FIRST]], backend)
-        assert dispatcher.may_begin([SECOND]) == []
+        assert dispatcher.cohorts_to_submit([SECOND]) == []
         dispatcher.watch()

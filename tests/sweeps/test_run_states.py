@@ -60,7 +60,7 @@ def test_what_happens_moves_a_run(happened: list[str], state: RunState) -> None:
 
 
 def test_a_run_in_a_final_state_stays_there() -> None:
-    for first in (["find result"], ["submit", "fail for good"], ["submit", "step", "lose for good"]):
+    for first in (["find result"], ["submit", "fail, last try"], ["submit", "step", "lose, last try"]):
         for later in _MOVES:
             assert after(*first, later) in FINAL
             assert after(*first, later) is after(*first)

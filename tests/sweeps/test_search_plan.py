@@ -138,7 +138,7 @@ def test_options_reach_the_pruner() -> None:
 
 
 def test_a_search_is_no_sweep_and_a_file_may_ask_for_one() -> None:
-    with pytest.raises(ConfigError, match="a search goes by bnlab sweep alone"):
+    with pytest.raises(ConfigError, match="only the command bnlab sweep can search"):
         plan_sweep([*QUICK, "seed=0,1", "hydra/sweeper=optuna"])
     Path("conf/sweep").mkdir(parents=True)
     Path("conf/sweep/mine.yaml").write_text("hydra/sweeper: optuna\nnorm: [batch, none]\n")

@@ -30,7 +30,8 @@ _NEEDED = ("bnlab.experiment.cohort_run",)
 """Modules that a worker imports, in two seconds, before it can train."""
 
 _pools: dict[int, ProcessPoolExecutor] = {}
-"""Number of workers -> the workers, as long as they live: at most one pool, since idle workers fill the memory."""
+"""Number of workers -> the workers, as long as they live: one pool for each thread that trains a sweep, at most, since
+idle workers fill the memory."""
 
 _in_training = threading.Lock()
 """Held by a worker as long as it trains a part."""
