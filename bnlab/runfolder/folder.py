@@ -2,22 +2,35 @@
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 from filelock import FileLock, Timeout
 
-from bnlab.errors import RunBusyError, RunError
+from bnlab.errors import ConfigError, RunBusyError, RunError
 from bnlab.records import Record, RunSummary, Status
 from bnlab.renamed import current_record
-from bnlab.runfolder.figure_paths import forget_figures
+from bnlab.runfolder.facts import RunFacts, read_facts
+from bnlab.runfolder.figure_paths import FIGURES, figures_of, forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION
-from bnlab.runfolder.json_lines import lines_up_to, read_json_object, read_lines, read_new_lines, record_line
+from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
+from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_object
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
+
+_WRITTEN_BY_BNLAB = re.compile(
+    r"(config\.yaml|(manifest|summary)\.json|(metrics|timings)\.jsonl|log\.txt|events\.out\.tfevents\..*"
+    r"|(checkpoint|cohort_state|company)(\.previous)?\.pt|\..*\.tmp|.*\.damaged)$"
+)
+"""Files of a run's folder that may be removed when the run is trained again."""
+
+_FIGURES = frozenset(field.name for field in fields(RunSummary)) - {"run_id", "status", "folder", "seed", "cached"}
 
 PATIENCE_S = 0.25
 """Seconds to wait for a lock: a process that lists runs takes the lock of an interrupted run for a moment, to see
@@ -34,7 +47,10 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._open_files: dict[str, IO[str]] = {}
-        self._lock = FileLock(self._lock_path(), timeout=0)
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        return FileLock(self._lock_path(), timeout=0)
 
     @property
     def log_path(self) -> Path:
@@ -89,7 +105,7 @@ class RunFolder:
 
         Raises:
             RunBusyError: Another process is training this run.
-            ConfigError: The folder cannot be written to.
+            ConfigError: The folder cannot be written to, or holds what training must not remove.
         """
         with self.locked():
             with saying_where_it_cannot_write(self.path.parent):
@@ -109,13 +125,41 @@ class RunFolder:
                 self._settle()
 
     def _empty(self) -> None:
-        if self.read_finished() is not None:
-            self.path.rename(self._set_aside)
+        """Remove what an earlier training left; keep a result aside until there is a new one.
+
+        Raises:
+            ConfigError: The folder holds another run, or files that bnlab did not write. Nothing is removed.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            facts = self.read_facts()
+            if facts.is_other:
+                raise ConfigError(
+                    f"{self.path} holds the run {facts.manifest['run_id']}, which was copied or renamed. Nothing was "
+                    "removed. Give it its name again, or move it away."
+                )
+            if foreign := self._foreign_entries():
+                raise ConfigError(
+                    f"{self.path} holds what bnlab did not write, and training again would remove it: "
+                    f"{', '.join(foreign[:3])}{' ...' if foreign[3:] else ''}. Nothing was removed. Move it away."
+                )
+            if facts.has_ended:
+                self.path.rename(self._set_aside)
         self.path.mkdir(parents=True, exist_ok=True)
         forget_figures(self.path)
         for file in self.path.iterdir():
             if file.suffix != ".damaged":  # a checkpoint that a user may want to look at
                 file.unlink()
+
+    def _foreign_entries(self) -> list[str]:
+        """Return the names of files and folders that bnlab did not write."""
+        figures = self.path / FIGURES
+        in_figures = set(figures.iterdir()) - set(figures_of(self.path)) if figures.is_dir() else set()
+        beside = {
+            path
+            for path in self.path.iterdir()
+            if path != figures and (not _WRITTEN_BY_BNLAB.match(path.name) or path.is_dir())
+        }
+        return sorted(str(path.relative_to(self.path)) for path in in_figures | beside)
 
     def _cut_back(self, step: int) -> None:
         """Remove the records after a step."""
@@ -211,45 +255,58 @@ class RunFolder:
             raise
         beside.replace(self.path / name)
 
+    def read_facts(self) -> RunFacts:
+        """Return what the files of the run say together, and what is wrong with them.
+
+        Raises:
+            FileNotFoundError: There is no such folder, or a process is about to begin it.
+        """
+        return read_facts(self.path, self.is_locked)
+
     def read_manifest(self) -> dict[str, Any]:
         """Return manifest.json; a run that says it is running, but whose process is gone, was interrupted.
 
         Raises:
             RunError: There is no manifest, or it is damaged.
         """
-        manifest = read_json_object(self.path / "manifest.json")
+        manifest = read_object(self.path / "manifest.json", MANIFEST)
         if manifest.get("status") == "running" and not self.is_locked():
             manifest["status"] = "interrupted"
         return manifest
 
     def read_status(self) -> Status:
-        """Return the status of the run; ``failed`` if it has no readable manifest."""
+        """Return the status of the run; ``failed`` if it has no readable manifest, or lacks its end."""
         try:
-            status: Status = self.read_manifest()["status"]
-        except (RunError, KeyError):
+            return self.read_facts().status
+        except FileNotFoundError:
             return "failed"
-        return status
 
     def read_summary(self) -> dict[str, Any]:
-        """Return summary.json, or an empty dictionary if the run has none."""
-        return read_json_object(self.path / "summary.json") if (self.path / "summary.json").exists() else {}
+        """Return summary.json as it stands, or an empty dictionary if the run has none.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        return read_object(self.path / "summary.json", SUMMARY) if (self.path / "summary.json").exists() else {}
 
     def read_finished(self) -> RunSummary | None:
-        """Return the result of a run that finished or diverged; otherwise None."""
+        """Return the result of a run that finished or diverged, by its records; otherwise None."""
         try:
-            status = self.read_manifest()["status"]
-            if status not in {"finished", "diverged"}:
-                return None
-            return RunSummary(**read_json_object(self.path / "summary.json"), folder=str(self.path), cached=True)
-        except (RunError, KeyError, TypeError):
+            facts = self.read_facts()
+        except FileNotFoundError:
             return None
+        if not facts.is_usable:
+            return None
+        seed = facts.manifest.get("config", {}).get("seed", facts.summary.get("seed", 0))
+        figures = {key: value for key, value in facts.summary.items() if key in _FIGURES}
+        return RunSummary(self.path.name, facts.status, str(self.path), seed, cached=True, **figures)
 
     def result_stamp(self) -> tuple[int, int] | None:
         """Return a mark that distinguishes this result from any other of the same run; None if there is no result."""
         if self.read_finished() is None:
             return None
         try:
-            facts = (self.path / "summary.json").stat()
+            facts = (self.path / "metrics.jsonl").stat()
         except OSError:
             return None
         return facts.st_ino, facts.st_mtime_ns
@@ -269,8 +326,10 @@ class RunFolder:
         """
         try:
             config: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise RunError(f"{self.path} is not a run's folder: config.yaml cannot be read ({error})") from error
+        if not isinstance(config, dict):
+            raise RunError(f"{self.path} is not a run's folder: config.yaml holds no settings")
         return config
 
     def read_records(self) -> Iterator[dict[str, Any]]:
