@@ -1,5 +1,6 @@
 """A single run, trained unless it has a result."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,8 @@ def train_one(
         ConfigError: A setting is wrong, or the run can resume only together with others.
     """
     folder = RunFolder(sweep_folder / run_id(config))
+    if not again:
+        _say_what_is_wrong(folder, observer or RunObserver())
     finished = None if again else folder.read_finished()
     if finished is not None:
         return finished
@@ -95,6 +98,16 @@ def train_one(
         interruption=interruption,
     )
     return summary
+
+
+def _say_what_is_wrong(folder: RunFolder, observer: RunObserver) -> None:
+    """Warn of a result that is damaged, or whose summary disagrees with its records."""
+    with contextlib.suppress(FileNotFoundError):
+        facts = folder.read_facts()
+        if facts.problems and not facts.is_other:
+            again = " It is trained again." if facts.has_ended else ""
+            consequence = " The result is that of metrics.jsonl." if facts.is_usable else again
+            observer.on_warning(f"{folder.path.name}: {'; '.join(facts.problems)}.{consequence}")
 
 
 def _engine_of(folder: RunFolder) -> str:

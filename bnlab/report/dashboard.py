@@ -7,8 +7,8 @@ from bnlab.errors import StudyError
 from bnlab.loggers.tensorboard.sweep_dashboard import write_sweep_dashboard
 from bnlab.report.lr_sensitivity.figure import write_figures
 from bnlab.report.lr_sensitivity.summary import read_sensitivity
-from bnlab.results.outcomes import ENDED
 from bnlab.results.sweep import read_sweep
+from bnlab.runfolder.facts import ENDED
 
 
 def write_dashboard(folder: Path) -> list[Path]:

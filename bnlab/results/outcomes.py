@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import RunError
+from bnlab.runfolder.facts import ENDED
 from bnlab.runfolder.json_lines import read_first_lines
 from bnlab.stats.estimate import Estimate, mean_over_seeds
 from bnlab.stats.response import Metric, has_diverged, outcome_of
 
 Row = Mapping[str, Any]
-
-ENDED = frozenset({"finished", "diverged"})
-"""Statuses of runs that came to an end. A run of any other status may get an outcome yet."""
 
 MISSING = "missing"
 """Stands in tables in place of the status of a run that has none: it left no folder, or its records are damaged."""

@@ -31,8 +31,9 @@ from bnlab.loggers.tensorboard.layouts import band, category, inside_charts, lay
 from bnlab.loggers.tensorboard.values import beginning, event, picture, scalar, text
 from bnlab.results.arms import Arm, BestRate, SweepArms
 from bnlab.results.curves import Curve, read_best_curves
-from bnlab.results.outcomes import ENDED, Cell
+from bnlab.results.outcomes import Cell
 from bnlab.results.sweep import SweepRuns, read_sweep
+from bnlab.runfolder.facts import ENDED
 from bnlab.stats.response import RANGE, Metric
 
 ARMS = "arms"
