@@ -75,7 +75,7 @@ def read_facts(path: Path, is_locked: Callable[[], bool]) -> RunFacts:
     summary, wrong = read_what_fits(path / "summary.json", SUMMARY)
     if status in ENDED or wrong != ["summary.json is missing"]:
         problems += wrong
-    if status == "running" or (status not in {*ENDED, None} and not summary):
+    if status is not None and (status == "running" or (status not in ENDED and not summary)):
         return RunFacts(status, manifest, {}, tuple(problems), is_other, has_ended=False)
     ending, figures, damage = _read_ending(path / "metrics.jsonl")
     if not damage and status in ENDED and ending is None:

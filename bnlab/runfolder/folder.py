@@ -18,7 +18,7 @@ from bnlab.records import Record, RunSummary, Status
 from bnlab.renamed import current_record
 from bnlab.runfolder.facts import RunFacts, read_facts
 from bnlab.runfolder.figure_paths import FIGURES, figures_of, forget_figures
-from bnlab.runfolder.identity import SCHEMA_VERSION
+from bnlab.runfolder.identity import SCHEMA_VERSION, run_id
 from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
 from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_object
 from bnlab.runfolder.writable import saying_where_it_cannot_write
@@ -110,7 +110,7 @@ class RunFolder:
         with self.locked():
             with saying_where_it_cannot_write(self.path.parent):
                 if resume_at is None:
-                    self._empty()
+                    self._empty(run_id(config))
                 else:
                     self._cut_back(resume_at)
                 self._write("config.yaml", config.as_yaml())
@@ -124,7 +124,7 @@ class RunFolder:
                 self._open_files.clear()
                 self._settle()
 
-    def _empty(self) -> None:
+    def _empty(self, own: str) -> None:
         """Remove what an earlier training left; keep a result aside until there is a new one.
 
         Raises:
@@ -132,7 +132,7 @@ class RunFolder:
         """
         with contextlib.suppress(FileNotFoundError):
             facts = self.read_facts()
-            if facts.is_other:
+            if facts.is_other and facts.manifest["run_id"] != own:
                 raise ConfigError(
                     f"{self.path} holds the run {facts.manifest['run_id']}, which was copied or renamed. Nothing was "
                     "removed. Give it its name again, or move it away."

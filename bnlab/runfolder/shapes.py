@@ -72,7 +72,11 @@ class _Summary(TypedDict, total=False):
 
 
 def _named(section: Any) -> Any:
-    """Return a section of a config, or its name alone, as in runs of older versions."""
+    """Return a section of a config, or its name alone, as in runs of older versions.
+
+    Raises:
+        ValueError: It has no name.
+    """
     name = section.get("name") if isinstance(section, Mapping) else section
     if not isinstance(name, str):
         raise ValueError("it should be a section with a name")
@@ -80,6 +84,11 @@ def _named(section: Any) -> Any:
 
 
 def _with_rate(section: Any) -> Any:
+    """Return a section whose lr, if it has one, is a number.
+
+    Raises:
+        ValueError: It is none.
+    """
     rate = section.get("lr") if isinstance(section, Mapping) else None
     is_number = isinstance(rate, float) or (isinstance(rate, int) and abs(rate) <= _LARGEST_INT)
     if rate is not None and (isinstance(rate, bool) or not is_number or not math.isfinite(rate)):
@@ -88,6 +97,11 @@ def _with_rate(section: Any) -> Any:
 
 
 def _with_names(section: Any) -> Any:
+    """Return a section whose lists of diagnostics, if it has them, are lists of names.
+
+    Raises:
+        ValueError: They are not.
+    """
     for key in ("names", "tensorboard"):
         names = section.get(key) if isinstance(section, Mapping) else None
         if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
