@@ -37,15 +37,6 @@ class _SafeConsole(Console):
         return super().render_str(printable(text), **options)
 
 
-class _Printable(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = printable(record.getMessage()), ()
-        return True
-
-
-logging.getLogger("bnlab").addFilter(_Printable())
-
-
 def new_console(**options: Any) -> Console:
     """Return a console that guesses at no word's color, and shows colors on a dumb terminal if FORCE_COLOR says so.
 
@@ -76,6 +67,14 @@ def say_error(message: str) -> None:
 def say_warning(message: str) -> None:
     """Print a warning."""
     _say("warning", "bold yellow", message)
+
+
+class _ToTerminal(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say_warning(record.getMessage())
+
+
+logging.lastResort = _ToTerminal(logging.WARNING)  # where Python would print a message as it is, with all its characters
 
 
 def _say(kind: str, style: str, message: str) -> None:
