@@ -74,7 +74,7 @@ class _ToTerminal(logging.Handler):
         say_warning(record.getMessage())
 
 
-logging.lastResort = _ToTerminal(logging.WARNING)  # where Python would print a message as it is, with all its characters
+logging.lastResort = _ToTerminal(logging.WARNING)  # Python's own would print a message with all its characters
 
 
 def _say(kind: str, style: str, message: str) -> None:

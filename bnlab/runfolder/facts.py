@@ -3,6 +3,7 @@
 metrics.jsonl is the truth. The figures are computed from it again, as training computed those of summary.json.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_what_fits
 
 ENDED = frozenset({"finished", "diverged"})
 """Statuses of runs that came to an end."""
+
+_RUN_ID = re.compile(r"-lr.+-s-?\d+-[0-9a-f]{8}$")
 
 _FIGURES = {
     "train": {"train_loss": "loss"},
@@ -72,6 +75,8 @@ def read_facts(path: Path, is_locked: Callable[[], bool]) -> RunFacts:
     is_other = run_id is not None and run_id != path.name
     if is_other:
         problems.append(f"manifest.json is that of {run_id}: the folder was copied or renamed")
+    if not _fits_name(manifest.get("config", {}), path.name):
+        problems.append("manifest.json has other settings than the run's name")
     summary, wrong = read_what_fits(path / "summary.json", SUMMARY)
     if status in ENDED or wrong != ["summary.json is missing"]:
         problems += wrong
@@ -97,6 +102,19 @@ def read_facts(path: Path, is_locked: Callable[[], bool]) -> RunFacts:
     return RunFacts(
         status or "failed", manifest, {**summary, **figures}, tuple(problems), is_other, has_ended=ending is not None
     )
+
+
+def _fits_name(config: dict[str, Any], name: str) -> bool:
+    """Return whether norm, learning rate and seed are those of a run's id, as far as both tell them."""
+    if not _RUN_ID.search(name):
+        return True
+    norm, rate, seed = config.get("norm"), config.get("optim"), config.get("seed")
+    norm = norm.get("name") if isinstance(norm, dict) else norm
+    rate = rate.get("lr") if isinstance(rate, dict) else None
+    words = [] if norm is None else [re.sub(r"[^A-Za-z0-9_.-]+", "_", norm.rpartition(":")[2])]
+    words += [] if rate is None else [f"-lr{rate:g}-".replace("+", "_")]
+    words += [] if seed is None else [f"-s{seed}-"]
+    return all(word in name for word in words)
 
 
 def _read_ending(path: Path) -> tuple[Status | None, dict[str, Any], str]:

@@ -29,10 +29,13 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """
     whole_lines = _whole_lines(path)
     try:  # one call for all lines takes half the time of a call for each
-        yield from RECORDS.validate_json(b"[%b]" % whole_lines.replace(b"\n", b","))
-        return
+        records = RECORDS.validate_json(b"[%b]" % whole_lines.replace(b"\n", b","))
     except ValidationError:
-        lines = whole_lines.split(b"\n")
+        records = None
+    if records is not None and all(map(_names_its_nulls, records)):
+        yield from records
+        return
+    lines = whole_lines.split(b"\n")
     for number, line in enumerate(lines, 1):
         yield _read_line(path, number, line)
 
@@ -127,12 +130,21 @@ def _read_line(path: Path, number: int | None, line: bytes) -> dict[str, Any]:
     Raises:
         RunError: The line is damaged.
     """
+    place = "a line near its end" if number is None else f"line {number}"
     try:
-        facts: dict[str, Any] = RECORD.validate_json(line)
+        record: dict[str, Any] = RECORD.validate_json(line)
     except ValidationError as error:
-        place = "a line near its end" if number is None else f"line {number}"
         raise RunError(f"{path}, {place} is damaged: {wrong_line(error)}") from error
-    return facts
+    if not _names_its_nulls(record):
+        raise RunError(f"{path}, {place} is damaged: values that are null are not named under nonfinite")
+    return record
+
+
+def _names_its_nulls(record: dict[str, Any]) -> bool:
+    values = record["values"]
+    return None not in values.values() or all(
+        key in record.get("nonfinite", ()) for key, value in values.items() if value is None
+    )
 
 
 def _whole_lines(path: Path) -> bytes:

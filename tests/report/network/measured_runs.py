@@ -43,7 +43,8 @@ def write_measured_run(
             values = {key: float(values[place]) for key, values in curves.items()}
             lines.append(record_line(DiagnosticRecord(step, name, values)))
     for split in ("validation", "test"):
-        values = {key.removeprefix(f"{split}_"): one for key, one in (figures or {}).items() if key.startswith(split) and one is not None}
+        known = {key: one for key, one in (figures or {}).items() if key.startswith(split) and one is not None}
+        values = {key.removeprefix(f"{split}_"): one for key, one in known.items()}
         if values:
             lines.append(record_line(EvalRecord(steps[-1], split, values)))
     lines.append(record_line(EndRecord(steps[-1], "finished", {})))
