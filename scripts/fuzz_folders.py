@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cli"))
 
-from damaged_folders import DAMAGES, Damage, Workshop
+from damaged_folders import DAMAGES, Damage, Workshop  # type: ignore[import-not-found]
 
 SHOWN = 20
 """Lines about faults that are printed at most."""

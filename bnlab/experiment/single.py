@@ -10,6 +10,7 @@ from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.records import RunSummary
+from bnlab.runfolder.facts import ENDED
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
@@ -120,6 +121,8 @@ def _engine_of(folder: RunFolder) -> str:
         return "sequential"
     try:
         manifest = folder.read_manifest()
+        if manifest.get("status") in ENDED:  # damaged since; the checkpoint is the final weights
+            return "sequential"
         engine, num_runs = str(manifest["engine"]), len((manifest["cohort"] or {"runs": [folder]})["runs"])
     except (RunError, LookupError, TypeError):  # damaged; whether the checkpoint is usable is checked later
         return "sequential"

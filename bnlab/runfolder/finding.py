@@ -84,7 +84,7 @@ def _every_run(root: Path) -> list[Path]:
 
 
 def _may_hold_runs(path: Path) -> bool:
-    return path.name != COMPARISONS or _exists(path / "sweep.json")  # figures, unless a sweep has this name
+    return path.name != COMPARISONS or is_sweep(path)  # figures, unless a sweep has this name
 
 
 def find_run_folders(root: Path) -> list[RunFolder]:
@@ -124,6 +124,11 @@ def _folders_in(path: Path) -> list[Path] | None:
         return []
     except OSError:
         return None
+
+
+def is_sweep(path: Path) -> bool:
+    """Return whether a folder is a sweep's; False if it cannot be entered."""
+    return _exists(path / "sweep.json")
 
 
 def _exists(path: str | Path) -> bool:

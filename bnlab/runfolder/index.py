@@ -1,12 +1,11 @@
 """Many run folders as rows: one flat dictionary per run."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from bnlab.errors import RunError
 from bnlab.renamed import current_names
-from bnlab.runfolder.finding import find_run_folders
+from bnlab.runfolder.finding import find_run_folders, is_sweep
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.shapes import CONFIG, drop_what_does_not_fit
 
@@ -27,7 +26,7 @@ def read_run_rows(root: Path) -> list[dict[str, Any]]:
     Args:
         root: A run, a sweep, or the folder of all.
     """
-    is_sweep: dict[Path, bool] = {}
+    sweeps: dict[Path, bool] = {}
     rows = []
     for folder in find_run_folders(root):
         try:
@@ -35,9 +34,9 @@ def read_run_rows(root: Path) -> list[dict[str, Any]]:
         except FileNotFoundError:  # it was moved away since it was found: it is being trained anew
             continue
         parent = folder.path.parent
-        if parent not in is_sweep:
-            is_sweep[parent] = os.path.exists(parent / "sweep.json")  # noqa: PTH110  (no error where it cannot be entered)
-        if is_sweep[parent]:
+        if parent not in sweeps:
+            sweeps[parent] = is_sweep(parent)
+        if sweeps[parent]:
             row["sweep"] = parent.name
         rows.append(row)
     return rows

@@ -138,7 +138,7 @@ class Workshop:
         for damage in damages:
             apply(damage, self.run)
         what = "; ".join(f"{kind} {name} {place:.3f} {str(value)[:20]!r}" for kind, name, place, value in damages)
-        others = (self._show, self._compare, self._read, self._rerun, self._train)
+        others = (self._list_as_table, self._show, self._compare, self._read, self._rerun, self._train)
         for command in (self._list, *(() if only_list else others)):
             self.commands += 1
             try:
@@ -179,6 +179,8 @@ class Workshop:
             self._check(row, err, what)
         if not rows:
             assert any(self.run.parent.glob("*")), "the run is not listed"
+
+    def _list_as_table(self, _: str) -> None:
         self._check_streams(*self.say("list", "runs", "mine", "--sort", "-test_accuracy", "--where", "seed<9")[1:])
         self._check_streams(*self.say("list", "runs")[1:])
 

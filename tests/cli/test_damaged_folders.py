@@ -45,7 +45,7 @@ def rows_of(bnlab_says: Say) -> dict[str, Any]:
 PROPERTY = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
-@settings(max_examples=24, **PROPERTY)
+@settings(max_examples=16, **PROPERTY)
 @given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
 def test_a_damaged_folder_is_listed_without_a_traceback_and_without_a_wrong_number_in_silence(
     shop: Workshop, damages: list[Damage]
