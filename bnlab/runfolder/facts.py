@@ -36,7 +36,7 @@ class RunFacts:
         manifest: As much of manifest.json as can be used.
         summary: The final figures, by the names of `RunSummary`; empty if there are none.
         problems: A sentence on each file that is missing, damaged, or disagrees with metrics.jsonl.
-        is_other: Whether the manifest is that of another run: the folder was copied or renamed.
+        is_other: Whether the folder has the name of another run than its manifest: it was copied or renamed.
         has_ended: Whether the manifest or the records say that the run came to an end.
     """
 
@@ -72,8 +72,9 @@ def read_facts(path: Path, is_locked: Callable[[], bool]) -> RunFacts:
     if status is None and not problems:
         problems.append("manifest.json says no status")
     run_id = manifest.get("run_id")
-    is_other = run_id is not None and run_id != path.name
-    if is_other:
+    is_renamed = run_id is not None and run_id != path.name
+    is_other = is_renamed and bool(_RUN_ID.search(path.name))
+    if is_renamed:
         problems.append(f"manifest.json is that of {run_id}: the folder was copied or renamed")
     if not _fits_name(manifest.get("config", {}), path.name):
         problems.append("manifest.json has other settings than the run's name")

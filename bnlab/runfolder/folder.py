@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from bnlab.errors import ConfigError, RunBusyError, RunError
 from bnlab.records import Record, RunSummary, Status
 from bnlab.renamed import current_record
-from bnlab.runfolder.facts import RunFacts, read_facts
+from bnlab.runfolder.facts import ENDED, RunFacts, read_facts
 from bnlab.runfolder.figure_paths import FIGURES, figures_of, forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION, run_id
 from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
@@ -127,14 +127,16 @@ class RunFolder:
     def _empty(self, own: str) -> None:
         """Remove what an earlier training left; keep a result aside until there is a new one.
 
+        Of a run that ended, but whose files are damaged, weights and records are kept under another name.
+
         Raises:
             ConfigError: The folder holds another run, or files that bnlab did not write. Nothing is removed.
         """
         with contextlib.suppress(FileNotFoundError):
             facts = self.read_facts()
-            if facts.is_other and facts.manifest["run_id"] != own:
+            if (other := facts.manifest.get("run_id", own)) not in {own, None}:
                 raise ConfigError(
-                    f"{self.path} holds the run {facts.manifest['run_id']}, which was copied or renamed. Nothing was "
+                    f"{self.path} holds the run {other}, which was copied or renamed. Nothing was "
                     "removed. Give it its name again, or move it away."
                 )
             if foreign := self._foreign_entries():
@@ -142,12 +144,16 @@ class RunFolder:
                     f"{self.path} holds what bnlab did not write, and training again would remove it: "
                     f"{', '.join(foreign[:3])}{' ...' if foreign[3:] else ''}. Nothing was removed. Move it away."
                 )
-            if facts.has_ended:
+            if facts.status in ENDED:
                 self.path.rename(self._set_aside)
+            elif facts.has_ended:  # its numbers come again, its weights perhaps not: on another machine, for instance
+                for path in (self.checkpoint_path, self.path / "metrics.jsonl"):
+                    with contextlib.suppress(FileNotFoundError):
+                        path.replace(path.with_name(f"{path.name}.damaged"))
         self.path.mkdir(parents=True, exist_ok=True)
         forget_figures(self.path)
         for file in self.path.iterdir():
-            if file.suffix != ".damaged":  # a checkpoint that a user may want to look at
+            if file.suffix != ".damaged":  # what a user may want to look at
                 file.unlink()
 
     def _foreign_entries(self) -> list[str]:
@@ -175,7 +181,7 @@ class RunFolder:
         """
         if not self._set_aside.exists():
             return
-        if self.read_finished() is None:
+        if self.read_status() not in ENDED:
             with contextlib.suppress(OSError):  # a full disk, or a process that died before it had a log
                 said = self.log_path.read_text(encoding="utf-8")
                 with (self._set_aside / self.log_path.name).open("a", encoding="utf-8") as log:

@@ -92,6 +92,7 @@ def test_a_run_without_its_end_is_trained_again_and_says_why(bnlab_says: Say, ru
     assert "without the end of the run. It is trained again." in answer.err
     assert not json.loads(answer.out)["cached"]
     assert (run / "metrics.jsonl").read_bytes() == whole
+    assert {path.name for path in run.glob("*.damaged")} == {"checkpoint.pt.damaged", "metrics.jsonl.damaged"}
 
 
 def test_metrics_are_the_truth_and_a_summary_that_says_otherwise_is_named(bnlab_says: Say, run: Path) -> None:
