@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from bnlab.config.complaints import say_what_is_wrong
-from bnlab.errors import RunError
+from bnlab.errors import DamagedRunError, RunError
 from bnlab.models.catalog import build_network
 from bnlab.runfolder.finding import find_run
 from bnlab.runfolder.folder import RunFolder
@@ -24,6 +24,7 @@ def load_model(run: str | Path) -> nn.Module:
     Raises:
         ConfigError: No run has this name, or several have.
         RunError: The folder is not that of a run, or has no weights.
+        DamagedRunError: The manifest or the weights are damaged.
     """
     folder = RunFolder(Path(run).absolute()) if Path(run).is_dir() else find_run(run)
     try:
@@ -41,12 +42,14 @@ def load_model(run: str | Path) -> nn.Module:
         shape = folder.read_manifest()["data"]
         input_shape, num_classes = tuple(int(size) for size in shape["input_shape"]), int(shape["num_classes"])
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{folder.path}{os.sep}manifest.json does not say the shape of the run's data.") from error
+        raise DamagedRunError(
+            f"{folder.path}{os.sep}manifest.json does not say the shape of the run's data."
+        ) from error
     model = build_network(config, input_shape, num_classes)
     try:
         model.load_state_dict(checkpoint["model"])
     except RuntimeError as error:
-        raise RunError(
+        raise DamagedRunError(
             f"{folder.checkpoint_path} does not fit config.yaml: one of them was changed. {_how_to_train_again(folder)}"
         ) from error
     return model.eval()

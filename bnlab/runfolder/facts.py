@@ -76,7 +76,7 @@ def read_facts(path: Path, is_locked: Callable[[], bool]) -> RunFacts:
     is_other = is_renamed and bool(_RUN_ID.search(path.name))
     if is_renamed:
         problems.append(f"manifest.json is that of {run_id}: the folder was copied or renamed")
-    if not _fits_name(manifest.get("config", {}), path.name):
+    elif not _fits_name(manifest.get("config", {}), path.name):
         problems.append("manifest.json has other settings than the run's name")
     summary, wrong = read_what_fits(path / "summary.json", SUMMARY)
     if status in ENDED or wrong != ["summary.json is missing"]:

@@ -13,7 +13,7 @@ from typing import IO, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from bnlab.errors import ConfigError, RunBusyError, RunError
+from bnlab.errors import ConfigError, DamagedRunError, RunBusyError
 from bnlab.records import Record, RunSummary, Status
 from bnlab.renamed import current_record
 from bnlab.runfolder.facts import ENDED, RunFacts, read_facts
@@ -273,7 +273,7 @@ class RunFolder:
         """Return manifest.json; a run that says it is running, but whose process is gone, was interrupted.
 
         Raises:
-            RunError: There is no manifest, or it is damaged.
+            DamagedRunError: There is no manifest, or it is damaged.
         """
         manifest = read_object(self.path / "manifest.json", MANIFEST)
         if manifest.get("status") == "running" and not self.is_locked():
@@ -291,7 +291,7 @@ class RunFolder:
         """Return summary.json as it stands, or an empty dictionary if the run has none.
 
         Raises:
-            RunError: The file is damaged.
+            DamagedRunError: The file is damaged.
         """
         return read_object(self.path / "summary.json", SUMMARY) if (self.path / "summary.json").exists() else {}
 
@@ -328,14 +328,14 @@ class RunFolder:
         """Return config.yaml as plain values, unchecked: it may be older than today's schema.
 
         Raises:
-            RunError: The file is missing or damaged.
+            DamagedRunError: The file is missing or damaged.
         """
         try:
             config: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise RunError(f"{self.path} is not a run's folder: config.yaml cannot be read ({error})") from error
+            raise DamagedRunError(f"{self.path} is not a run's folder: config.yaml cannot be read ({error})") from error
         if not isinstance(config, dict):
-            raise RunError(f"{self.path} is not a run's folder: config.yaml holds no settings")
+            raise DamagedRunError(f"{self.path} is not a run's folder: config.yaml holds no settings")
         return config
 
     def read_records(self) -> Iterator[dict[str, Any]]:
@@ -344,7 +344,7 @@ class RunFolder:
         Diagnostics have their names of today, whatever they were called when the run was trained.
 
         Raises:
-            RunError: A complete line is damaged; the lines before it have been yielded.
+            DamagedRunError: A complete line is damaged; the lines before it have been yielded.
         """
         return map(current_record, read_lines(self.path / "metrics.jsonl"))
 
@@ -360,6 +360,6 @@ class RunFolder:
         """Yield the lines of timings.jsonl as dictionaries; an incomplete last line is left out.
 
         Raises:
-            RunError: A complete line is damaged; the lines before it have been yielded.
+            DamagedRunError: A complete line is damaged; the lines before it have been yielded.
         """
         return read_lines(self.path / "timings.jsonl")

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bnlab.errors import RunError
+from bnlab.errors import DamagedRunError
 from bnlab.records import Record
 from bnlab.runfolder.shapes import RECORD, RECORDS, wrong_line
 
@@ -25,7 +25,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         path: The file to read; a missing file has no lines.
 
     Raises:
-        RunError: The file cannot be read, or a complete line is damaged; the lines before it have been yielded.
+        DamagedRunError: The file cannot be read, or a complete line is damaged; the lines before it have been yielded.
     """
     whole_lines = _whole_lines(path)
     try:  # one call for all lines takes half the time of a call for each
@@ -47,7 +47,7 @@ def read_first_lines(path: Path) -> Iterator[dict[str, Any]]:
         path: The file to read; a missing file has no lines.
 
     Raises:
-        RunError: The file cannot be read, or a complete line is damaged.
+        DamagedRunError: The file cannot be read, or a complete line is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -57,7 +57,7 @@ def read_first_lines(path: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+        raise DamagedRunError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def read_last_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -70,7 +70,7 @@ def read_last_lines(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: The file is not there.
-        RunError: The file cannot be read, or a line is damaged; the lines after it have been yielded.
+        DamagedRunError: The file cannot be read, or a line is damaged; the lines after it have been yielded.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123  (half the time of Path.open, for each of thousands of runs)
@@ -86,7 +86,7 @@ def read_last_lines(path: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+        raise DamagedRunError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def read_new_lines(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
@@ -128,15 +128,15 @@ def _read_line(path: Path, number: int | None, line: bytes) -> dict[str, Any]:
     """Return one line; its number, for the error's message, is None near the end of a file.
 
     Raises:
-        RunError: The line is damaged.
+        DamagedRunError: The line is damaged.
     """
     place = "a line near its end" if number is None else f"line {number}"
     try:
         record: dict[str, Any] = RECORD.validate_json(line)
     except ValidationError as error:
-        raise RunError(f"{path}, {place} is damaged: {wrong_line(error)}") from error
+        raise DamagedRunError(f"{path}, {place} is damaged: {wrong_line(error)}") from error
     if not _names_its_nulls(record):
-        raise RunError(f"{path}, {place} is damaged: values that are null are not named under nonfinite")
+        raise DamagedRunError(f"{path}, {place} is damaged: values that are null are not named under nonfinite")
     return record
 
 
@@ -153,7 +153,7 @@ def _whole_lines(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+        raise DamagedRunError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _step_of(line: str) -> float:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
-from bnlab.errors import RunError
+from bnlab.errors import DamagedRunError
 from bnlab.records import SplitName, Status
 
 _LENIENT = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
@@ -154,11 +154,11 @@ def read_object(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
         shape: The shape that it must have.
 
     Raises:
-        RunError: The file is missing, cannot be read, or has another shape.
+        DamagedRunError: The file is missing, cannot be read, or has another shape.
     """
     facts, problems = read_what_fits(path, shape)
     if problems:
-        raise RunError(f"{path.parent}{os.sep}{'; '.join(problems)}")
+        raise DamagedRunError(f"{path.parent}{os.sep}{'; '.join(problems)}")
     return facts
 
 

@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_entered_is_one_row_that_says_so(
     for words in (("show", run.name, "--no-figures"), ("compare", "mine", "--no-figures")):
         assert bnlab_says(*words).status == 0
     answer = bnlab_says("show", str(locked))
-    assert answer.status == 1
+    assert answer.status == 2
     assert "cannot be read: Permission denied" in answer.err
     locked.rmdir()
 
