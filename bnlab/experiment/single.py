@@ -10,10 +10,10 @@ from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.records import RunSummary
-from bnlab.runfolder.facts import ENDED
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
+from bnlab.runfolder.run_facts import ENDED
 from bnlab.schema import RunConfig
 from bnlab.training.interruption import Interruption
 

@@ -8,7 +8,7 @@ from bnlab.loggers.tensorboard.sweep_dashboard import write_sweep_dashboard
 from bnlab.report.lr_sensitivity.figure import write_figures
 from bnlab.report.lr_sensitivity.summary import read_sensitivity
 from bnlab.results.sweep import read_sweep
-from bnlab.runfolder.facts import ENDED
+from bnlab.runfolder.run_facts import ENDED
 
 
 def write_dashboard(folder: Path) -> list[Path]:

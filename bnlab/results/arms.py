@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bnlab.results.outcomes import NOT_THERE, ArmRun, Cell, Row, read_outcomes
-from bnlab.runfolder.facts import ENDED
+from bnlab.runfolder.run_facts import ENDED
 from bnlab.stats.response import Metric, ResponseCurve, place_of_least
 
 SEED, LEARNING_RATE = "seed", "optim.lr"

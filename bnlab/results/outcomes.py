@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import RunError
-from bnlab.runfolder.facts import ENDED
 from bnlab.runfolder.json_lines import read_first_lines
+from bnlab.runfolder.run_facts import ENDED
 from bnlab.stats.estimate import Estimate, mean_over_seeds
 from bnlab.stats.response import Metric, has_diverged, outcome_of
 

@@ -16,10 +16,10 @@ from filelock import FileLock, Timeout
 from bnlab.errors import ConfigError, DamagedRunError, RunBusyError
 from bnlab.records import Record, RunSummary, Status
 from bnlab.renamed import current_record
-from bnlab.runfolder.facts import ENDED, RunFacts, read_facts
 from bnlab.runfolder.figure_paths import FIGURES, figures_of, forget_figures
 from bnlab.runfolder.identity import SCHEMA_VERSION, run_id
 from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
+from bnlab.runfolder.run_facts import ENDED, RunFacts, read_facts
 from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_object
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig

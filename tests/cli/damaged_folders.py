@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import typer
 from hypothesis import strategies as st
 
 import bnlab
-from bnlab.cli.app import main
+from bnlab.cli.app import app, main
 from bnlab.errors import BnlabError
 from bnlab.experiment import cohort_run, rerunning
 from bnlab.results.curves import read_best_curves
 from bnlab.results.sweep import read_sweep
+
+COMMAND = typer.main.get_command(app)
+"""The command line, made once: typer makes it anew for each call, which takes half of the time."""
 
 WORDS = ["data=synthetic", "train.steps=20", "train.log_every=5", "diagnostics=cheap", "name=mine"]
 
@@ -123,8 +127,8 @@ class Workshop:
         """Run a command line in this process; return its exit status and both streams."""
         out, err = io.StringIO(), io.StringIO()
         status: Any = 0
-        environment = {"BNLAB_RUNS": str(self.runs)}
-        with mock.patch.dict("os.environ", environment), mock.patch.object(sys, "argv", ["bnlab", *words]):
+        environment = mock.patch.dict("os.environ", {"BNLAB_RUNS": str(self.runs)})
+        with environment, mock.patch.object(sys, "argv", ["bnlab", *words]), mock.patch("bnlab.cli.app.app", COMMAND):
             try:
                 with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                     main()

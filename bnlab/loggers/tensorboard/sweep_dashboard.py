@@ -33,7 +33,7 @@ from bnlab.results.arms import Arm, BestRate, SweepArms
 from bnlab.results.curves import Curve, read_best_curves
 from bnlab.results.outcomes import Cell
 from bnlab.results.sweep import SweepRuns, read_sweep
-from bnlab.runfolder.facts import ENDED
+from bnlab.runfolder.run_facts import ENDED
 from bnlab.stats.response import RANGE, Metric
 
 ARMS = "arms"
