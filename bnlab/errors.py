@@ -5,7 +5,8 @@
     BnlabError                 exit status 2: the user can correct it
     |-- ConfigError            a setting, an option or a tensor's shape (a ValueError too)
     |-- DataError              a file: missing, damaged, of the wrong shape
-    |-- RunError               exit status 1: a run failed, or cannot be read
+    |-- RunError               exit status 1: a run failed
+    |   |-- DamagedRunError         exit status 2: files of a run cannot be read
     |   `-- RunBusyError            another process is training it
     `-- StudyError             a study file that asks something impossible
 
@@ -34,6 +35,12 @@ class RunError(BnlabError):
     """A run failed, or its folder cannot be read."""
 
     exit_status = 1
+
+
+class DamagedRunError(RunError):
+    """A file of a run cannot be read, or holds something else than was written."""
+
+    exit_status = 2
 
 
 class RunBusyError(RunError):

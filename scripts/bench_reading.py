@@ -30,7 +30,10 @@ def make_runs(folder: Path) -> None:
     """Train one run, and copy it."""
     run = Path(bnlab.train(["data=synthetic", "train.steps=2000", "train.log_every=10"], runs=folder / "one").folder)
     for number in range(NUM_RUNS):
-        shutil.copytree(run, folder / "many" / f"run{number}", ignore=shutil.ignore_patterns("*.pt", "events*"))
+        copy = folder / "many" / f"run{number}"
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("*.pt", "events*"))
+        for path in (copy / "manifest.json", copy / "summary.json"):  # or each would be said to be a copy
+            path.write_text(path.read_text(encoding="utf-8").replace(run.name, copy.name), encoding="utf-8")
 
 
 def by_hand(folder: Path) -> pd.DataFrame:

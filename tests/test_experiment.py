@@ -122,13 +122,14 @@ def test_the_step_of_divergence_does_not_depend_on_how_often_the_loss_is_read() 
 def test_a_finished_run_is_returned_at_once_and_trained_anew_only_when_told() -> None:
     first = run()
     kept = metrics(first)
-    (Path(first.folder) / "metrics.jsonl").write_bytes(b"touched\n")
+    written = (Path(first.folder) / "metrics.jsonl").stat()
     second = run()
     assert second.cached
     assert (second.test_accuracy, second.duration_s) == (first.test_accuracy, first.duration_s)
-    assert metrics(second) == b"touched\n"
+    assert (Path(second.folder) / "metrics.jsonl").stat() == written
     third = run(again=True)
     assert not third.cached
+    assert (Path(third.folder) / "metrics.jsonl").stat() != written
     assert metrics(third) == kept
 
 

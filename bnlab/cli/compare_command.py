@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT, new_table, print_table
+from bnlab.cli.consoles import ERR, OUT, new_table, print_table, say_warning
 from bnlab.cli.show_command import SLICES, NoFigures, draw_all
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ def compare(
     from bnlab.runfolder.figure_paths import figure_path
 
     labeled = label_runs(find_compared(runs, where or []))
+    for each in labeled:
+        if "problem" in each.run.row:
+            say_warning(f"{each.run.run_id}: {each.run.row['problem']}")
     slices = [name for name in diagnostic or [] if name in SLICES]
     names = [_checked(name, labeled) for name in diagnostic or [] if name not in SLICES]
     chosen = names if names or slices else None

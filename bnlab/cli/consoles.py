@@ -3,25 +3,50 @@
 import csv
 import io
 import json
+import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
+
+_UNPRINTABLE = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "�")
+"""Control characters, but for tab and line feed: a terminal would obey what stands in the name of a folder."""
+
+
+def printable(text: str) -> str:
+    """Return a text in which each control character is replaced by a mark."""
+    return text.translate(_UNPRINTABLE)
+
+
+class _SafeConsole(Console):
+    """A console that sends no control character of any text to the terminal, only those of its own styles."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            is_safe = segment.control or segment.text.isprintable() or segment.text == "\n"
+            yield segment if is_safe else Segment(printable(segment.text), segment.style)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
 
 
 def new_console(**options: Any) -> Console:
     """Return a console that does not color words by itself, and shows colors on a dumb terminal if FORCE_COLOR says so.
 
+    It takes ``:x:`` for no picture, and prints no control character of any text.
+
     Args:
         **options: Options of rich's console.
     """
     is_forced = bool(os.environ.get("FORCE_COLOR")) and os.environ.get("TERM") in {"dumb", "unknown"}
-    return Console(highlight=False, color_system="standard" if is_forced else "auto", **options)
+    return _SafeConsole(highlight=False, emoji=False, color_system="standard" if is_forced else "auto", **options)
 
 
 OUT = new_console()
@@ -44,6 +69,14 @@ def say_warning(message: str) -> None:
     _say("warning", "bold yellow", message)
 
 
+class _ToTerminal(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say_warning(record.getMessage())
+
+
+logging.lastResort = _ToTerminal(logging.WARNING)  # Python's own would print a message with all its characters
+
+
 def _say(kind: str, style: str, message: str) -> None:
     ERR.print(f"[{style}]{kind}:[/]", end=" ")
     ERR.print(message, markup=False, soft_wrap=True)
@@ -59,7 +92,7 @@ def new_table(*columns: str, title: str | None = None, right: Sequence[str] = ()
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
     return table
 
 
@@ -86,7 +119,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool, c
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     if as_json:
-        typer.echo(json.dumps(list(rows), indent=1))
+        typer.echo(_as_json(list(rows)))
     elif as_csv:
         heading = list(dict.fromkeys(key for row in rows for key in row)) or columns
         buffer = io.StringIO()
@@ -95,6 +128,14 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, as_csv: bool, c
         writer.writerows(rows)
         typer.echo(buffer.getvalue(), nl=False)
     return as_json or as_csv
+
+
+def _as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as JSON; a setting that is no finite number is null."""
+    text = json.dumps(rows, indent=1)
+    if "NaN" in text or "Infinity" in text:
+        text = json.dumps(json.loads(text, parse_constant=lambda _: None), indent=1)
+    return text
 
 
 def duration(seconds: float) -> str:

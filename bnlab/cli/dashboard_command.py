@@ -9,7 +9,7 @@ import typer
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, say_warning
 from bnlab.errors import ConfigError
-from bnlab.runfolder.finding import find_folder
+from bnlab.runfolder.finding import find_folder, is_sweep
 
 REFRESH_S = 10.0
 """Seconds between two looks for runs that have ended: twice what TensorBoard waits between two of its own."""
@@ -43,7 +43,7 @@ def dashboard(
     from bnlab.loggers.tensorboard.serving import serve
 
     try:
-        if (root / "sweep.json").exists():
+        if is_sweep(root):
             _show_sweep(root, port)
         else:
             typer.echo(serve(root, port))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -108,6 +109,7 @@ def _checked_statuses(text: str) -> str:
 def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], asked: Sequence[str]) -> None:
     """Say on standard error how many runs there are, with which status, and which of them are damaged."""
     from bnlab.results.query import describe_column
+    from bnlab.results.sweep import find_plan_problem
 
     if not rows:
         ERR.print("There are no runs here yet: bnlab train makes one.", style="dim")
@@ -121,6 +123,9 @@ def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]
     for row in shown:
         if "problem" in row:
             say_warning(f"{row['run_id']}: {row['problem']}")
+    for folder in dict.fromkeys(Path(row["folder"]).parent for row in rows):
+        if problem := find_plan_problem(folder):
+            say_warning(f"{folder}: {problem}")
 
 
 def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, Any]]) -> Table:
@@ -135,8 +140,8 @@ def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, 
     one_sweep = len({row["folder"].removesuffix(row["run_id"]) for row in beside}) == 1
     swept = [key for key in swept_keys(rows) if key not in _IN_THE_ID] if one_sweep else []
     cells: dict[str, Cell] = {
-        "sweep": lambda row: Path(row["folder"]).parent.name,
-        "run": lambda row: str(row["run_id"]),
+        "sweep": lambda row: escape(Path(row["folder"]).parent.name),
+        "run": lambda row: escape(row["run_id"]),
         **{key: _cell_of(key) for key in swept},
         "status": _status,
         "test": _cell_of("test_accuracy"),
@@ -184,7 +189,7 @@ def _cell_of(column: str) -> Cell:
             return number(value)
         if isinstance(value, float):
             return f"{value:g}"
-        return str(value).replace("[", "\\[")
+        return escape(str(value))
 
     return cell
 

@@ -4,6 +4,7 @@ from bisect import bisect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.text import Text
 
 from bnlab.cli.consoles import OUT, ROOMY, counted, new_table, print_table
@@ -56,7 +57,7 @@ def print_title(run: "MeasuredRun") -> None:
         f"validation loss {number(row['validation_loss'])}" if row.get("validation_loss") is not None else "",
         f"{row['steps']:,} steps" if row.get("steps") else "",
     ]
-    OUT.print(f"\n[bold]{run.run_id}[/]  [{STYLE_OF.get(status, 'default')}]{status}[/]", soft_wrap=True)
+    OUT.print(f"\n[bold]{escape(run.run_id)}[/]  [{STYLE_OF.get(status, 'default')}]{status}[/]", soft_wrap=True)
     OUT.print(", ".join(str(part) for part in [*facts, *figures] if part), style="dim", markup=False)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, new_table, print_table
@@ -75,7 +76,7 @@ def _facts(name: str, agreement: "Agreement") -> dict[str, Any]:
 
 def _show(name: str, agreement: "Agreement", kept: str | None) -> None:
     verdict = VERDICTS[agreement.verdict].format(num_records=agreement.num_records)
-    OUT.print(f"\n[bold]{name}[/]  {verdict}", soft_wrap=True)
+    OUT.print(f"\n[bold]{escape(name)}[/]  {verdict}", soft_wrap=True)
     for title, difference in (("first", agreement.first), ("largest of a loss", agreement.largest_loss)):
         if difference is not None:
             by = f" ({difference.relative:.1e} of it)" if difference.what != "record" else ""
@@ -100,5 +101,6 @@ def _print_pairs(title: str, pairs: dict[str, tuple[Any, Any]]) -> None:
     table = new_table(title, "then", "now")
     for key, values in pairs.items():
         if any(value is not None for value in values):
-            table.add_row(key.replace("_", " "), *("-" if value is None else str(value) for value in values))
+            cells = [key.replace("_", " "), *("-" if value is None else str(value) for value in values)]
+            table.add_row(*map(escape, cells))
     print_table(table)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT
+from bnlab.cli.consoles import ERR, OUT, say_warning
 
 if TYPE_CHECKING:
     from bnlab.report.network.labels import LabeledRun
@@ -57,6 +58,8 @@ def show(
     measured_run = read_measured_run(find_run(run))
     chosen = None if diagnostic is None else measured_run.pick(diagnostic).name
     rows = panel_rows(measured_run)
+    if "problem" in measured_run.row:
+        say_warning(f"{measured_run.run_id}: {measured_run.row['problem']}")
     if not as_json:
         _print(measured_run, rows, chosen)
     paths = [] if no_figures else _draw(measured_run, None if chosen is None else [chosen])
@@ -139,7 +142,7 @@ def draw_all(
     with ERR.status("drawing", spinner_style="dim") as status:
         for name, written in write_figures(runs, path_of, names):
             paths += written
-            status.update(f"[dim]drawn: {name}[/]")
+            status.update(f"[dim]drawn: {escape(name)}[/]")
     return paths
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from rich.markup import escape
 from rich.text import Text
 
 from bnlab.cli.consoles import OUT, new_table, print_table
@@ -29,7 +30,9 @@ def print_summary(summary: RunSummary) -> None:
     style = STYLE_OF[summary.status]
     ending = f" at step {summary.diverged_at_step}" if summary.diverged_at_step else ""
     when = " (the result was there already; --again trains the run again)" if summary.cached else ""
-    OUT.print(f"\n[bold]{summary.run_id}[/]  [{style}]{summary.status}{ending}[/][dim]{when}[/]", soft_wrap=True)
+    OUT.print(
+        f"\n[bold]{escape(summary.run_id)}[/]  [{style}]{summary.status}{ending}[/][dim]{when}[/]", soft_wrap=True
+    )
     figures = new_table("", "accuracy", "loss", right=["accuracy", "loss"])
     figures.add_row("[bold]test[/]", f"[bold]{share(summary.test_accuracy)}[/]", number(summary.test_loss))
     figures.add_row("validation", share(summary.validation_accuracy), number(summary.validation_loss))
@@ -56,12 +59,12 @@ def _print_layers(folder: RunFolder) -> None:
     table = new_table("layer", *headings, right=headings)
     for layer in layers:
         cells = [_from_to(name, first[name].get(layer), last[name].get(layer)) for name in shown]
-        table.add_row(layer, *cells)
+        table.add_row(Text(layer), *cells)
     if layers:
         print_table(table)
     _print_verdicts(folder)
     more = f"{len(last) - len(shown)} other diagnostics, and figures" if len(last) > len(shown) else "Figures"
-    OUT.print(f"{more}: bnlab show {folder.path.name}", style="dim", soft_wrap=True, highlight=False)
+    OUT.print(f"{more}: bnlab show {folder.path.name}", style="dim", soft_wrap=True, markup=False)
 
 
 def _few_of(last: Mapping[str, Mapping[str, float | None]]) -> list[str]:

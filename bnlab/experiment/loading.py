@@ -1,12 +1,13 @@
 """Loads the network of a run from its folder."""
 
+import os
 from pathlib import Path
 
 from pydantic import ValidationError
 from torch import nn
 
 from bnlab.config.complaints import say_what_is_wrong
-from bnlab.errors import RunError
+from bnlab.errors import DamagedRunError, RunError
 from bnlab.models.catalog import build_network
 from bnlab.runfolder.finding import find_run
 from bnlab.runfolder.folder import RunFolder
@@ -23,6 +24,7 @@ def load_model(run: str | Path) -> nn.Module:
     Raises:
         ConfigError: No run has this name, or several have.
         RunError: The folder is not that of a run, or has no weights.
+        DamagedRunError: The manifest or the weights are damaged.
     """
     folder = RunFolder(Path(run).absolute()) if Path(run).is_dir() else find_run(run)
     try:
@@ -36,9 +38,20 @@ def load_model(run: str | Path) -> nn.Module:
         checkpoint = read_checkpoint(folder.checkpoint_path)
     except RunError as error:
         raise RunError(f"{str(error).removesuffix(' Train the run again.')} {_how_to_train_again(folder)}") from error
-    shape = folder.read_manifest()["data"]
-    model = build_network(config, tuple(shape["input_shape"]), shape["num_classes"])
-    model.load_state_dict(checkpoint["model"])
+    try:
+        shape = folder.read_manifest()["data"]
+        input_shape, num_classes = tuple(int(size) for size in shape["input_shape"]), int(shape["num_classes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedRunError(
+            f"{folder.path}{os.sep}manifest.json does not say the shape of the run's data."
+        ) from error
+    model = build_network(config, input_shape, num_classes)
+    try:
+        model.load_state_dict(checkpoint["model"])
+    except RuntimeError as error:
+        raise DamagedRunError(
+            f"{folder.checkpoint_path} does not fit config.yaml: one of them was changed. {_how_to_train_again(folder)}"
+        ) from error
     return model.eval()
 
 

@@ -4,7 +4,6 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.checking import is_available
@@ -41,25 +40,33 @@ def rerun(folder: RunFolder, keep: Path | None = None, observer: RunObserver | N
         RunError: The repetition failed.
         DataError: The data are not there, or damaged.
     """
-    configs, manifest = _cohort_of(folder)
-    if folder.read_finished() is None:
+    observer = observer or RunObserver()
+    try:
+        facts = folder.read_facts()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder.path} is being trained anew by another process.") from error
+    told = "; ".join(facts.problems)
+    if not facts.is_usable and (facts.has_ended or told):
+        raise ConfigError(f"{folder.path.name} cannot be repeated: {told}. Train it again.")
+    configs, engine, own = _cohort_of(folder)
+    if not facts.is_usable:
         raise ConfigError(
-            f"{folder.path.name} is unfinished ({folder.read_status()}): there is no result to compare with. "
+            f"{folder.path.name} is unfinished ({facts.status}): there is no result to compare with. "
             "The command that began it resumes it."
         )
-    position = manifest["cohort"]["position"] if manifest["cohort"] else 0
-    own = run_id(configs[position])
+    if told:
+        observer.on_warning(f"{folder.path.name}: {told}. metrics.jsonl is compared.")
     with _place(keep) as place:
         members = [Member(config, RunFolder(place / run_id(config))) for config in configs]
-        repeated = members[position].folder
+        repeated = next(member.folder for member in members if member.folder.path.name == own)
         if any(folder.path.resolve() == member.folder.path.resolve() for member in members):
             raise ConfigError(f"--keep {keep} is the folder of the run itself. Give another folder.")
-        run_cohort(members, manifest["engine"], again=True, observer=_ObserverOfOneRun(observer or RunObserver(), own))
+        run_cohort(members, engine, again=True, observer=_ObserverOfOneRun(observer, own))
         return compare(folder, repeated), repeated.path
 
 
-def _cohort_of(folder: RunFolder) -> tuple[list[RunConfig], dict[str, Any]]:
-    """Return the configs of all runs of a run's cohort, as they were trained, and the run's manifest.
+def _cohort_of(folder: RunFolder) -> tuple[list[RunConfig], str, str]:
+    """Return the configs of all runs of a run's cohort, as they were trained, their engine, and the run's own id.
 
     Raises:
         ConfigError: The manifest does not give them: it is damaged, or from another version.
@@ -67,8 +74,14 @@ def _cohort_of(folder: RunFolder) -> tuple[list[RunConfig], dict[str, Any]]:
     try:
         manifest = folder.read_manifest()
         device, num_threads = str(manifest["device"]), int(manifest["threads"])
-        return [_as_trained(config, device, num_threads) for config in cohort_from(manifest)], manifest
-    except (RunError, LookupError, TypeError, ValueError) as error:
+        engine, position = str(manifest["engine"]), (manifest["cohort"] or {"position": 0})["position"]
+        configs = [_as_trained(config, device, num_threads) for config in cohort_from(manifest)]
+        if engine not in {"sequential", "vectorized"} or num_threads < 1:
+            raise ConfigError(f"manifest.json says engine {engine} and {num_threads} threads.")
+        return configs, engine, run_id(configs[position])
+    except LookupError as error:
+        raise ConfigError(f"{folder.path.name} cannot be repeated: manifest.json lacks {error}.") from error
+    except (RunError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{folder.path.name} cannot be repeated: {error}") from error
 
 

@@ -1,5 +1,6 @@
 """A single run, trained unless it has a result."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.observer import RunObserver
-from bnlab.records import RunSummary
+from bnlab.records import ENDED, RunSummary
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.identity import run_id
@@ -80,6 +81,8 @@ def train_one(
         ConfigError: A setting is wrong, or the run can resume only together with others.
     """
     folder = RunFolder(sweep_folder / run_id(config))
+    if not again:
+        _say_what_is_wrong(folder, observer or RunObserver())
     finished = None if again else folder.read_finished()
     if finished is not None:
         return finished
@@ -97,6 +100,16 @@ def train_one(
     return summary
 
 
+def _say_what_is_wrong(folder: RunFolder, observer: RunObserver) -> None:
+    """Warn of a result that is damaged, or whose summary disagrees with its records."""
+    with contextlib.suppress(FileNotFoundError):
+        facts = folder.read_facts()
+        if facts.problems and not facts.is_other:
+            again = " It is trained again." if facts.has_ended else ""
+            consequence = " The result is that of metrics.jsonl." if facts.is_usable else again
+            observer.on_warning(f"{folder.path.name}: {'; '.join(facts.problems)}.{consequence}")
+
+
 def _engine_of(folder: RunFolder) -> str:
     """Return the engine that an interrupted run with a checkpoint was begun with; ``sequential`` for any other run.
 
@@ -107,6 +120,8 @@ def _engine_of(folder: RunFolder) -> str:
         return "sequential"
     try:
         manifest = folder.read_manifest()
+        if manifest.get("status") in ENDED:  # damaged since; the checkpoint is the final weights
+            return "sequential"
         engine, num_runs = str(manifest["engine"]), len((manifest["cohort"] or {"runs": [folder]})["runs"])
     except (RunError, LookupError, TypeError):  # damaged; whether the checkpoint is usable is checked later
         return "sequential"

@@ -1,6 +1,8 @@
 """A sweep's folder: its overrides, its runs in order, and the settings that tell them apart."""
 
+import functools
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +13,10 @@ from typing import Any
 from bnlab.results.arms import LEARNING_RATE, SEED, SweepArms, arm_keys, read_arms
 from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.runfolder.index import read_run_rows
+from bnlab.runfolder.shapes import PLAN, read_what_fits
 from bnlab.runfolder.writable import saying_where_it_cannot_write
+
+_log = logging.getLogger("bnlab")
 
 _FACTS = frozenset(
     {
@@ -62,18 +67,40 @@ def read_sweep(folder: Path) -> SweepRuns:
     Args:
         folder: A folder with one folder per run; without a readable sweep.json, all of its runs are the sweep.
     """
-    try:
-        facts = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-        overrides = tuple(str(word) for word in facts["overrides"])
-        planned = tuple(str(run_id) for run_id in facts["runs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        overrides, planned = (), ()
+    facts, problem = _read_plan(folder)
+    overrides, planned = facts["overrides"], facts["runs"]
+    if problem:
+        _warn_once(f"{folder}: {problem}")
     rows = [row for row in read_run_rows(folder) if Path(row["folder"]).parent == folder]
+    for row in rows:
+        if "problem" in row:
+            _warn_once(f"{row['folder']}: {row['problem']}")
     if planned:  # a folder may hold runs of an earlier command of the same name
         place = {run_id: number for number, run_id in enumerate(planned)}
         rows = sorted((row for row in rows if row["run_id"] in place), key=lambda row: place[row["run_id"]])
     swept = swept_keys(rows, overrides)
-    return SweepRuns(folder, overrides, planned or tuple(row["run_id"] for row in rows), tuple(rows), tuple(swept))
+    names = tuple(planned) or tuple(row["run_id"] for row in rows)
+    return SweepRuns(folder, tuple(overrides), names, tuple(rows), tuple(swept))
+
+
+def find_plan_problem(folder: Path) -> str:
+    """Return what is wrong with a sweep's sweep.json; nothing if it is readable, or is not there."""
+    return _read_plan(folder)[1]
+
+
+def _read_plan(folder: Path) -> tuple[dict[str, list[str]], str]:
+    """Return the content of a sweep's sweep.json, or an empty plan, and what is wrong with the file."""
+    facts, problems = read_what_fits(folder / "sweep.json", PLAN)
+    if not problems:
+        return facts, ""
+    is_there = problems != ["sweep.json is missing"]
+    problem = f"{problems[0]}. Its plan is taken from the runs that are there" if is_there else ""
+    return {"overrides": [], "runs": []}, problem
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
@@ -109,7 +136,7 @@ def swept_keys(rows: Iterable[Mapping[str, Any]], overrides: Sequence[str] = ())
         >>> swept_keys(rows, ["norm=batch,none", "seed=0,1"])
         ['norm', 'seed']
     """
-    readable = [row for row in rows if "problem" not in row]
+    readable = [row for row in rows if row.get("norm") is not None or "problem" not in row]  # its config was read
     settings = [{k: _plain(v) for k, v in row.items() if k not in _FACTS | IMMATERIAL} for row in readable]
     values: dict[str, list[str]] = {key: [] for row in settings for key in row}
     for key, column in values.items():

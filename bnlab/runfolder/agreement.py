@@ -124,7 +124,8 @@ def compare(before: RunFolder, after: RunFolder) -> Agreement:
         difference for one, other in itertools.zip_longest(records, repeated) for difference in _differences(one, other)
     ]
     losses = [difference for difference in differences if difference.is_loss]
-    summaries, manifests = [[read(one) for one in (before, after)] for read in (RunFolder.read_summary, _origin)]
+    summaries = [one.read_facts().summary for one in (before, after)]
+    manifests = [_origin(one) for one in (before, after)]
     return Agreement(
         _verdict(differences, _first_loss(records)),
         len(records),

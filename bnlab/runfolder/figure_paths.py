@@ -7,9 +7,9 @@
     runs/comparisons/<name>/<diagnostic>.svg                      several runs on the same axes
 """
 
+import contextlib
 import hashlib
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,9 +30,17 @@ def run_figure_path(run: Path, name: str, kind: str) -> Path:
     return run / FIGURES / f"{name}.{kind}"
 
 
+def figures_of(run: Path) -> list[Path]:
+    """Return the figures of a run that have been drawn."""
+    return [path for path in (run / FIGURES).glob("*") if path.suffix in {".svg", ".png"} and path.is_file()]
+
+
 def forget_figures(run: Path) -> None:
-    """Remove the figures of a run that is trained again: they show the earlier training."""
-    shutil.rmtree(run / FIGURES, ignore_errors=True)
+    """Remove the figures of a run that is trained again: they show the earlier training. Other files stay."""
+    for figure in figures_of(run):
+        figure.unlink()
+    with contextlib.suppress(OSError):  # there are none, or files of the user's are among them
+        (run / FIGURES).rmdir()
 
 
 def comparison_folder(root: Path, names: Sequence[str], run_ids: Sequence[str]) -> Path:

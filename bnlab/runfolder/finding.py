@@ -24,7 +24,7 @@ def find_folder(given: str | Path | None = None) -> Path:
     Raises:
         ConfigError: No folder and no run has this name, or several runs have it.
     """
-    if given is None or Path(given).is_dir():
+    if given is None or _is_dir(given):
         return runs_root(Path(given) if given else None)
     root, name = runs_root(), str(given)
     if Path(name).name == "runs":  # nothing has been trained yet
@@ -76,30 +76,64 @@ def known_names() -> list[str]:
 
 def _sweep_folders(root: Path) -> dict[str, Path]:
     """Return the folders that may contain runs, by name."""
-    return {path.name: path for path in sorted(root.iterdir()) if _may_hold_runs(path)} if root.is_dir() else {}
+    return {path.name: path for path in _folders_in(root) or [] if _may_hold_runs(path)}
 
 
 def _every_run(root: Path) -> list[Path]:
-    return [folder.path for folder in find_run_folders(root)] if root.is_dir() else []
+    return [folder.path for folder in find_run_folders(root)] if _is_dir(root) else []
 
 
 def _may_hold_runs(path: Path) -> bool:
-    if path.name == COMPARISONS:  # figures, unless a sweep has this name
-        return (path / "sweep.json").exists()
-    return path.is_dir() and not path.name.startswith(".")
+    return path.name != COMPARISONS or is_sweep(path)  # figures, unless a sweep has this name
 
 
 def find_run_folders(root: Path) -> list[RunFolder]:
-    """Return the run folders at or below a path, in the order of their names.
+    """Return the run folders at or below a path, in the order of their names, and folders that cannot be entered.
+
+    A folder is a run's if it has a manifest, records or a summary: any of them may have been lost.
 
     Raises:
         ConfigError: The path is a file, or is not there and is not the usual folder.
     """
-    if not root.is_dir():
-        if root.name == "runs":  # nothing has been trained yet
+    if not _is_dir(root):
+        if root.name == "runs" and not _exists(root):  # nothing has been trained yet
             return []
         raise ConfigError(f"{root} is not a folder of runs. Leave it out to see all runs.")
-    if (root / "manifest.json").exists():
+    if _is_run(root):
         return [RunFolder(root)]
-    found = (path.parent for pattern in ("*/manifest.json", "*/*/manifest.json") for path in root.glob(pattern))
-    return [RunFolder(path) for path in sorted(found) if not path.parent.name.startswith(".")]
+    found: list[Path] = []
+    for path in _folders_in(root) or [root]:
+        if _is_run(path):
+            found.append(path)
+            continue
+        inside = _folders_in(path)
+        found += [path] if inside is None else filter(_is_run, inside)
+    return [RunFolder(path) for path in sorted(found)]
+
+
+def _is_run(path: Path) -> bool:
+    return any(_exists(path / name) for name in ("manifest.json", "metrics.jsonl", "summary.json"))
+
+
+def _folders_in(path: Path) -> list[Path] | None:
+    """Return the folders in a folder by name, without hidden ones; none of a file; None if it cannot be entered."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(path / one.name for one in entries if not one.name.startswith(".") and one.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError:
+        return None
+
+
+def is_sweep(path: Path) -> bool:
+    """Return whether a folder is a sweep's; False if it cannot be entered."""
+    return _exists(path / "sweep.json")
+
+
+def _exists(path: str | Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  (unlike Path.exists, no error where a folder may not be entered)
+
+
+def _is_dir(path: str | Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  (unlike Path.is_dir, no error for a name that is too long)

@@ -2,22 +2,35 @@
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 from filelock import FileLock, Timeout
 
-from bnlab.errors import RunBusyError, RunError
+from bnlab.errors import ConfigError, DamagedRunError, RunBusyError
 from bnlab.records import ENDED, Record, RunSummary, Status
 from bnlab.renamed import current_record
-from bnlab.runfolder.figure_paths import forget_figures
-from bnlab.runfolder.identity import SCHEMA_VERSION
-from bnlab.runfolder.json_lines import lines_up_to, read_json_object, read_lines, read_new_lines, record_line
+from bnlab.runfolder.figure_paths import FIGURES, figures_of, forget_figures
+from bnlab.runfolder.identity import SCHEMA_VERSION, run_id
+from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
+from bnlab.runfolder.run_facts import RunFacts, read_facts
+from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_object
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
+
+_WRITTEN_BY_BNLAB = re.compile(
+    r"(config\.yaml|(manifest|summary)\.json|(metrics|timings)\.jsonl|log\.txt|events\.out\.tfevents\..*"
+    r"|(checkpoint|cohort_state|company)(\.previous)?\.pt|\..*\.tmp|.*\.damaged)$"
+)
+"""Files of a run's folder that may be removed when the run is trained again."""
+
+_FIGURES = frozenset(field.name for field in fields(RunSummary)) - {"run_id", "status", "folder", "seed", "cached"}
 
 PATIENCE_S = 0.25
 """Seconds to wait for a lock: a process that lists runs takes the lock of an interrupted run for a moment, to see
@@ -34,7 +47,10 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._open_files: dict[str, IO[str]] = {}
-        self._lock = FileLock(self._lock_path(), timeout=0)
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        return FileLock(self._lock_path(), timeout=0)
 
     @property
     def log_path(self) -> Path:
@@ -89,12 +105,12 @@ class RunFolder:
 
         Raises:
             RunBusyError: Another process is training this run.
-            ConfigError: The folder cannot be written to.
+            ConfigError: The folder cannot be written to, or holds what training must not remove.
         """
         with self.locked():
             with saying_where_it_cannot_write(self.path.parent):
                 if resume_at is None:
-                    self._empty()
+                    self._empty(run_id(config))
                 else:
                     self._cut_back(resume_at)
                 self._write("config.yaml", config.as_yaml())
@@ -108,14 +124,48 @@ class RunFolder:
                 self._open_files.clear()
                 self._settle()
 
-    def _empty(self) -> None:
-        if self.read_finished() is not None:
-            self.path.rename(self._set_aside)
+    def _empty(self, own: str) -> None:
+        """Remove what an earlier training left; keep a result aside until there is a new one.
+
+        Of a run that ended, but whose files are damaged, weights and records are kept under another name.
+
+        Raises:
+            ConfigError: The folder holds another run, or files that bnlab did not write. Nothing is removed.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            facts = self.read_facts()
+            if (other := facts.manifest.get("run_id", own)) not in {own, None}:
+                raise ConfigError(
+                    f"{self.path} holds the run {other}, which was copied or renamed. Nothing was "
+                    "removed. Give it its name again, or move it away."
+                )
+            if foreign := self._foreign_entries():
+                raise ConfigError(
+                    f"{self.path} holds what bnlab did not write, and training again would remove it: "
+                    f"{', '.join(foreign[:3])}{' ...' if foreign[3:] else ''}. Nothing was removed. Move it away."
+                )
+            if facts.status in ENDED:
+                self.path.rename(self._set_aside)
+            elif facts.has_ended:  # its numbers come again, its weights perhaps not: on another machine, for instance
+                for path in (self.checkpoint_path, self.path / "metrics.jsonl"):
+                    with contextlib.suppress(FileNotFoundError):
+                        path.replace(path.with_name(f"{path.name}.damaged"))
         self.path.mkdir(parents=True, exist_ok=True)
         forget_figures(self.path)
         for file in self.path.iterdir():
-            if file.suffix != ".damaged":  # a checkpoint that a user may want to look at
+            if file.suffix != ".damaged":  # what a user may want to look at
                 file.unlink()
+
+    def _foreign_entries(self) -> list[str]:
+        """Return the names of files and folders that bnlab did not write."""
+        figures = self.path / FIGURES
+        in_figures = set(figures.iterdir()) - set(figures_of(self.path)) if figures.is_dir() else set()
+        beside = {
+            path
+            for path in self.path.iterdir()
+            if path != figures and (not _WRITTEN_BY_BNLAB.match(path.name) or path.is_dir())
+        }
+        return sorted(str(path.relative_to(self.path)) for path in in_figures | beside)
 
     def _cut_back(self, step: int) -> None:
         """Remove the records after a step."""
@@ -131,7 +181,7 @@ class RunFolder:
         """
         if not self._set_aside.exists():
             return
-        if self.read_finished() is None:
+        if self.read_status() not in ENDED:
             with contextlib.suppress(OSError):  # a full disk, or a process that died before it had a log
                 said = self.log_path.read_text(encoding="utf-8")
                 with (self._set_aside / self.log_path.name).open("a", encoding="utf-8") as log:
@@ -211,45 +261,58 @@ class RunFolder:
             raise
         beside.replace(self.path / name)
 
+    def read_facts(self) -> RunFacts:
+        """Return what the files of the run say together, and what is wrong with them.
+
+        Raises:
+            FileNotFoundError: There is no such folder, or a process is about to begin it.
+        """
+        return read_facts(self.path, self.is_locked)
+
     def read_manifest(self) -> dict[str, Any]:
         """Return manifest.json; a run that says it is running, but whose process is gone, was interrupted.
 
         Raises:
-            RunError: There is no manifest, or it is damaged.
+            DamagedRunError: There is no manifest, or it is damaged.
         """
-        manifest = read_json_object(self.path / "manifest.json")
+        manifest = read_object(self.path / "manifest.json", MANIFEST)
         if manifest.get("status") == "running" and not self.is_locked():
             manifest["status"] = "interrupted"
         return manifest
 
     def read_status(self) -> Status:
-        """Return the status of the run; ``failed`` if it has no readable manifest."""
+        """Return the status of the run; ``failed`` if it has no readable manifest, or lacks its end."""
         try:
-            status: Status = self.read_manifest()["status"]
-        except (RunError, KeyError):
+            return self.read_facts().status
+        except FileNotFoundError:
             return "failed"
-        return status
 
     def read_summary(self) -> dict[str, Any]:
-        """Return summary.json, or an empty dictionary if the run has none."""
-        return read_json_object(self.path / "summary.json") if (self.path / "summary.json").exists() else {}
+        """Return summary.json as it stands, or an empty dictionary if the run has none.
+
+        Raises:
+            DamagedRunError: The file is damaged.
+        """
+        return read_object(self.path / "summary.json", SUMMARY) if (self.path / "summary.json").exists() else {}
 
     def read_finished(self) -> RunSummary | None:
-        """Return the result of a run that finished or diverged; otherwise None."""
+        """Return the result of a run that finished or diverged, by its records; otherwise None."""
         try:
-            status = self.read_manifest()["status"]
-            if status not in ENDED:
-                return None
-            return RunSummary(**read_json_object(self.path / "summary.json"), folder=str(self.path), cached=True)
-        except (RunError, KeyError, TypeError):
+            facts = self.read_facts()
+        except FileNotFoundError:
             return None
+        if not facts.is_usable:
+            return None
+        seed = facts.manifest.get("config", {}).get("seed", facts.summary.get("seed", 0))
+        figures = {key: value for key, value in facts.summary.items() if key in _FIGURES}
+        return RunSummary(self.path.name, facts.status, str(self.path), seed, cached=True, **figures)
 
     def result_stamp(self) -> tuple[int, int] | None:
         """Return a mark that distinguishes this result from any other of the same run; None if there is no result."""
         if self.read_finished() is None:
             return None
         try:
-            facts = (self.path / "summary.json").stat()
+            facts = (self.path / "metrics.jsonl").stat()
         except OSError:
             return None
         return facts.st_ino, facts.st_mtime_ns
@@ -265,12 +328,14 @@ class RunFolder:
         """Return config.yaml as plain values, unchecked: it may be older than today's schema.
 
         Raises:
-            RunError: The file is missing or damaged.
+            DamagedRunError: The file is missing or damaged.
         """
         try:
             config: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise RunError(f"{self.path} is not a run's folder: config.yaml cannot be read ({error})") from error
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise DamagedRunError(f"{self.path} is not a run's folder: config.yaml cannot be read ({error})") from error
+        if not isinstance(config, dict):
+            raise DamagedRunError(f"{self.path} is not a run's folder: config.yaml holds no settings")
         return config
 
     def read_records(self) -> Iterator[dict[str, Any]]:
@@ -279,7 +344,7 @@ class RunFolder:
         Diagnostics have their names of today, whatever they were called when the run was trained.
 
         Raises:
-            RunError: A complete line is damaged; the lines before it have been yielded.
+            DamagedRunError: A complete line is damaged; the lines before it have been yielded.
         """
         return map(current_record, read_lines(self.path / "metrics.jsonl"))
 
@@ -295,6 +360,6 @@ class RunFolder:
         """Yield the lines of timings.jsonl as dictionaries; an incomplete last line is left out.
 
         Raises:
-            RunError: A complete line is damaged; the lines before it have been yielded.
+            DamagedRunError: A complete line is damaged; the lines before it have been yielded.
         """
         return read_lines(self.path / "timings.jsonl")

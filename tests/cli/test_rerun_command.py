@@ -165,7 +165,7 @@ def test_what_cannot_be_repeated_is_wrong_input(bnlab_says: Say) -> None:
     assert "single holds 2 runs, where one is wanted" in refused(bnlab_says, "single")
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "run_id": "batch-mlp-x-lr1-s0-00000000"}))
-    assert "would be another run today" in refused(bnlab_says, folder)
+    assert "is that of batch-mlp-x-lr1-s0-00000000: the folder was copied" in refused(bnlab_says, folder)
     del manifest["config"]["placement"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert "cannot be repeated: the run was trained by another version of bnlab" in refused(bnlab_says, folder)

@@ -164,9 +164,8 @@ def test_after_a_run_a_few_diagnostics_are_shown_and_where_the_others_are(bnlab_
     with (run / "metrics.jsonl").open("a") as file:
         for number in range(40):
             values = {f"hidden{layer}/q{q}": 0.5 for layer in (1, 2) for q in (15, 50)}
-            file.write(
-                json.dumps({"kind": "diagnostic", "step": 20, "name": f"other{number}", "values": values}) + "\n"
-            )
+            record = {"kind": "diagnostic", "step": 20, "split": None, "name": f"other{number}", "values": values}
+            file.write(json.dumps(record) + "\n")
     answer = bnlab_says("train", *words)
     assert "40 other diagnostics" in answer.out
     assert f"bnlab show {run.name}" in answer.out

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from bnlab.cli.sweep_tables import print_sweep
-from bnlab.records import RunSummary, Status
+from bnlab.records import EndRecord, EvalRecord, RunSummary, Status
 from bnlab.results.sweep import write_sweep
+from bnlab.runfolder.json_lines import record_line
 from bnlab.sweeps.execute import SweepResult
 
 
@@ -15,8 +16,12 @@ def written_run(folder: Path, lr: float, seed: int, status: Status) -> None:
     (folder / "manifest.json").write_text(json.dumps({"status": status, "config": config}))
     if status == "finished":
         (folder / "summary.json").write_text(json.dumps({"run_id": folder.name, "validation_loss": 0.5}))
-        start = {"kind": "eval", "step": 0, "split": "validation", "values": {"loss": 2.3, "accuracy": 0.1}}
-        (folder / "metrics.jsonl").write_text(json.dumps(start) + "\n")
+        records = [
+            EvalRecord(0, "validation", {"loss": 2.3, "accuracy": 0.1}),
+            EvalRecord(9, "validation", {"loss": 0.5}),
+            EndRecord(9, "finished", {}),
+        ]
+        (folder / "metrics.jsonl").write_text("".join(f"{record_line(record)}\n" for record in records))
 
 
 def test_all_tables_call_a_run_without_a_result_by_the_same_word(

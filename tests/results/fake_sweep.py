@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnlab.records import DiagnosticRecord, EvalRecord, Record, StepRecord
+from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, StepRecord
 from bnlab.results.sweep import write_sweep
 from bnlab.runfolder.folder import record_line
 
@@ -34,6 +34,9 @@ def run_folder(
             records.append(StepRecord(step, {"loss": loss + 1, "accuracy": 0.5, "lr": lr}))
         records.append(EvalRecord(step, "validation", {"loss": loss, "accuracy": 1 - min(loss, 10) / 10}))
         records.append(DiagnosticRecord(step, "saturation", {"hidden1": seed + step, "hidden2": math.nan}))
+    if status in {"finished", "diverged"}:
+        values: dict[str, float] = {} if diverged_at is None else {"diverged_at_step": diverged_at}
+        records.append(EndRecord(STEPS[-1], "finished" if status == "finished" else "diverged", values))
     (folder / "metrics.jsonl").write_text("".join(record_line(record) + "\n" for record in records))
     config: dict[str, Any] = {"norm": {"name": norm}, "optim": {"name": "sgd", "lr": lr}, "seed": seed}
     config["model"] = {"name": "mlp", **(settings or {})}

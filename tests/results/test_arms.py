@@ -218,18 +218,32 @@ def test_a_run_whose_manifest_is_damaged_is_missing(tmp_path: Path) -> None:
     assert arms_in(folder).missing == ["batch at 1, seed 1: not there"]
 
 
+def damage_first_record(run: Path) -> None:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("\n".join(["{", *lines[1:]]) + "\n")
+
+
+def test_a_run_that_lost_its_end_is_missing_whatever_its_summary_says(tmp_path: Path) -> None:
+    folder = write_runs(tmp_path, lambda *_: {}, norms=("batch",), lrs=(0.1,))
+    records = folder / "batch-mlp-digits-lr0.1-s0-00000000" / "metrics.jsonl"
+    records.write_text(records.read_text().partition("\n")[0] + "\n")
+    (arm,) = arms_in(folder).arms
+    assert arm.cells[0].num_missing == {"failed": 1}
+    assert 0 not in arm.cells[0].outcomes
+
+
 def test_damaged_records_cost_nothing_while_another_run_of_the_seed_tells_the_start(tmp_path: Path) -> None:
     folder = write_runs(tmp_path, one_of_three_diverges_at_1, norms=("batch",), lrs=(0.01, 0.1, 1.0))
     whole = arms_in(folder)
     for lr in ("0.01", "1"):
-        (folder / f"batch-mlp-digits-lr{lr}-s0-00000000" / "metrics.jsonl").write_text("{\n{}\n")
+        damage_first_record(folder / f"batch-mlp-digits-lr{lr}-s0-00000000")
     assert arms_in(folder) == whole
 
 
 def test_where_all_records_of_a_seed_are_damaged_its_runs_are_missing_and_the_damage_is_told(tmp_path: Path) -> None:
     folder = write_runs(tmp_path, lambda *_: {}, norms=("batch",))
     for path in folder.glob("*-s1-*/metrics.jsonl"):
-        path.write_text("{\n{}\n")
+        damage_first_record(path.parent)
     (arm,) = arms_in(folder).arms
     assert arm.seeds == (0, 2)
     assert len(arm.missing) == 4
@@ -240,7 +254,7 @@ def test_where_all_records_of_a_seed_are_damaged_its_runs_are_missing_and_the_da
 
 def test_a_start_that_is_not_finite_is_no_start(tmp_path: Path) -> None:
     def outcome(norm: str, _: float, seed: int) -> dict[str, Any]:
-        return {"start_loss": None} if (norm, seed) == ("none", 0) else {}
+        return {"start_loss": math.nan} if (norm, seed) == ("none", 0) else {}
 
     none = arms_in(write_runs(tmp_path, outcome)).arms[1]
     assert none.missing[0] == "none at 0.01, seed 0: its records do not tell the loss at the start"

@@ -6,8 +6,10 @@ import pytest
 from fake_sweep import run_folder, sweep_of
 from scipy import stats
 
+from bnlab.records import EvalRecord
 from bnlab.results.curves import Curve, read_best_curves
 from bnlab.results.sweep import read_sweep
+from bnlab.runfolder.json_lines import record_line
 
 
 def curves_in(sweep: Path) -> dict[str, dict[str, Curve]]:
@@ -94,7 +96,8 @@ def test_a_damaged_run_costs_no_other_run_anything(tmp_path: Path, caplog: pytes
     run_folder(tmp_path, "none", 0.1, 0, [2.0, 1.0, 0.5])
     no_curve = tmp_path / run_folder(tmp_path, "none", 0.1, 1, [2.0, 2.0, 0.7])
     lines = (no_curve / "metrics.jsonl").read_text().splitlines()
-    (no_curve / "metrics.jsonl").write_text("\n".join([*lines[:5], "damaged", *lines[5:]]) + "\n")
+    lines = [*lines[:5], "damaged", *lines[5:-1], record_line(EvalRecord(20, "test", {})), lines[-1]]
+    (no_curve / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     curves = curves_in(tmp_path)
     assert curves["batch"]["eval/loss"].mean == pytest.approx([2.0, 1.0, 0.5])
     # cut short where it is damaged, so that its start and step 10 enter; the later step is that of the other run

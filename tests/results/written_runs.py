@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from bnlab.records import EndRecord, EvalRecord, Record, StepRecord
 from bnlab.results.sweep import write_sweep
+from bnlab.runfolder.json_lines import record_line
 from bnlab.sweeps.plan import plan_sweep
 
 Outcome = dict[str, Any]
@@ -75,11 +77,15 @@ def _write_run(path: Path, config: dict[str, Any], found: Outcome) -> None:
     status = found.get("status", "finished")
     manifest = {"schema_version": 1, "status": status, "config": config, "started": "x"}
     (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    if status in {"finished", "diverged"}:
-        figures = {"validation_loss": found.get("loss", 0.1), "validation_accuracy": found.get("accuracy", 0.9)}
-        summary = {key: value if math.isfinite(value) else None for key, value in figures.items()}
-        (path / "summary.json").write_text(json.dumps({"run_id": path.name, "status": status, **summary}))
     start = {"loss": found.get("start_loss", 2.3), "accuracy": found.get("start_accuracy", 0.1)}
-    line = {"kind": "eval", "step": 0, "split": "validation", "name": None, "values": start}
-    later = {"kind": "eval", "step": 9, "split": "validation", "name": None, "values": {"loss": 99.0, "accuracy": 0.99}}
-    (path / "metrics.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(later)}\n", encoding="utf-8")
+    records: list[Record] = [
+        EvalRecord(0, "validation", start),
+        EvalRecord(5, "validation", {"loss": 99.0, "accuracy": 0.99}),
+    ]
+    if status in {"finished", "diverged"}:
+        figures = {"loss": found.get("loss", 0.1), "accuracy": found.get("accuracy", 0.9)}
+        records += [StepRecord(9, {}), EvalRecord(9, "validation", figures), EvalRecord(9, "test", {})]
+        records.append(EndRecord(9, status, {}))
+        summary = {f"validation_{key}": value if math.isfinite(value) else None for key, value in figures.items()}
+        (path / "summary.json").write_text(json.dumps({"run_id": path.name, "status": status, **summary}))
+    (path / "metrics.jsonl").write_text("".join(f"{record_line(one)}\n" for one in records), encoding="utf-8")

@@ -43,6 +43,7 @@ def compared(tmp_path: Path) -> Compare:
         after = write("after", records or RECORDS, {"threads": 1, "versions": {"torch": "2.9"}, **manifest})
         for (at, key), value in changes.items():
             others[at]["values"][key] = value
+            others[at] |= {"nonfinite": {key: "nan"}} if value is None else {}
         (after.path / "metrics.jsonl").write_text("".join(json.dumps(facts) + "\n" for facts in others))
         return compare(before, after)
 

@@ -24,6 +24,8 @@ Start = Callable[[], Callable[[], None]]
 
 def finished(folder: RunFolder, accuracy: float) -> None:
     summary = RunSummary(folder.path.name, "finished", str(folder.path), seed=0, test_accuracy=accuracy)
+    for record in (EvalRecord(9, "test", {"accuracy": accuracy}), EndRecord(9, "finished", {})):
+        folder.append(record)
     folder.write_summary(summary)
     folder.write_manifest({"status": "finished"})
 
@@ -191,8 +193,11 @@ def test_rows_of_runs_made_by_an_older_version_still_list(folder: RunFolder, tmp
     folder.path.mkdir(parents=True)
     config = {"seed": 3, "norm": {"name": "batch", "gone": 1}, "optim": {"name": "sgd", "lr": 0.1}, "old_key": True}
     folder.write_manifest({"status": "finished", "config": config})
+    folder.write_summary(RunSummary("a-run", "finished", "", seed=3, steps=9))
+    (folder.path / "metrics.jsonl").write_text(record_line(EndRecord(9, "finished", {})) + "\n")
     (row,) = read_run_rows(tmp_path / "runs")
     assert (row["run_id"], row["status"], row["seed"], row["norm"]) == ("a-run", "finished", 3, "batch")
+    assert "problem" not in row
     assert (row["optim.lr"], row["norm.gone"], row["old_key"]) == (0.1, 1, True)
     assert list(row)[:2] == ["run_id", "status"]
 

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from bnlab.errors import RunError
+from bnlab.records import EndRecord, EvalRecord, StepRecord
 from bnlab.results.sweep import write_sweep
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
+from bnlab.runfolder.json_lines import record_line
 
 Damage = Callable[[Path], object]
 
@@ -19,6 +21,8 @@ def written(path: Path, status: str = "finished", **config: Any) -> Path:
     facts = {"seed": 1, "norm": {"name": "batch"}, "optim": {"name": "sgd", "lr": 0.1}, **config}
     (path / "manifest.json").write_text(json.dumps({"schema_version": 1, "status": status, "config": facts}))
     (path / "summary.json").write_text(json.dumps({"run_id": path.name, "status": status, "test_accuracy": 0.5}))
+    records = [EvalRecord(9, "test", {"accuracy": 0.5}), EndRecord(9, "finished", {})]
+    (path / "metrics.jsonl").write_text("".join(f"{record_line(record)}\n" for record in records))
     (path / "config.yaml").write_text("seed: 1\nnorm: {name: batch}\noptim: {name: sgd, lr: 0.1}\n")
     return path
 
@@ -50,11 +54,11 @@ def test_a_damaged_manifest_leaves_one_clear_row_and_the_others_alone(
     assert "problem" not in good
 
 
-def test_a_damaged_summary_is_named_and_has_no_figures(tmp_path: Path) -> None:
+def test_a_damaged_summary_is_named_and_the_records_give_the_figures(tmp_path: Path) -> None:
     (written(tmp_path / "s" / "bad") / "summary.json").write_text("{")
     (row,) = read_run_rows(tmp_path)
     assert "summary.json cannot be read" in row["problem"]
-    assert "test_accuracy" not in row
+    assert row["test_accuracy"] == 0.5  # metrics.jsonl says so
     assert row["optim.lr"] == 0.1
 
 
@@ -89,7 +93,8 @@ def test_the_sweep_is_the_folder_even_when_it_was_given_no_name(tmp_path: Path) 
 
 
 def test_records_before_a_damaged_line_are_read_and_the_line_is_named(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\nnot JSON\n{"step": 4}\n')
+    lines = [record_line(StepRecord(step, {})) for step in (1, 2, 4)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines[:2], "not JSON", lines[2]]) + "\n")
     seen: list[int] = []
     with pytest.raises(RunError, match=r"metrics\.jsonl, line 3 is damaged"):
         seen.extend(record["step"] for record in RunFolder(tmp_path).read_records())
@@ -97,5 +102,5 @@ def test_records_before_a_damaged_line_are_read_and_the_line_is_named(tmp_path: 
 
 
 def test_lines_that_a_power_cut_filled_with_zeros_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + b"\0" * 512)
-    assert list(RunFolder(tmp_path).read_records()) == [{"step": 1}]
+    (tmp_path / "metrics.jsonl").write_bytes(record_line(StepRecord(1, {})).encode() + b"\n" + b"\0" * 512)
+    assert [record["step"] for record in RunFolder(tmp_path).read_records()] == [1]

@@ -1,12 +1,13 @@
 """The comparison of several runs: final figures, and each diagnostic's last value where the runs differ most."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, RunError
 from bnlab.report.network.labels import LabeledRun
 from bnlab.report.network.read import Key, Measured, MeasuredRun, read_measured_run
 from bnlab.report.wording import is_counted_share, write_value
@@ -15,6 +16,8 @@ from bnlab.runfolder.figure_paths import comparison_folder
 from bnlab.runfolder.finding import find_folder, find_run_folders, runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
+
+_log = logging.getLogger("bnlab")
 
 MOST_RUNS = 12
 """Runs in one comparison, at most: more do not fit into a table and a figure."""
@@ -73,7 +76,7 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
         conditions: Conditions that the runs must meet, as ``bnlab list runs --where`` takes them; none: all runs.
 
     Raises:
-        ConfigError: They are fewer than two, or too many, or none has any diagnostic.
+        ConfigError: They are fewer than two that can be read, or too many, or none has any diagnostic.
     """
     folders = {folder.path: folder for name in given for folder in find_run_folders(find_folder(name))}
     chosen = _chosen(list(folders.values()), conditions)
@@ -87,7 +90,14 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
             f"compare shows at most {MOST_RUNS} runs, {' '.join(given)} gives {len(chosen)}. Choose some of them: "
             "--where seed=0"
         )
-    runs = [read_measured_run(folder, needed=False) for folder in chosen]
+    runs = []
+    for folder in chosen:
+        try:
+            runs.append(read_measured_run(folder, needed=False))
+        except RunError as error:
+            _log.warning("%s is left out: %s", folder.path.name, error)
+    if len(runs) < 2:
+        raise ConfigError(f"compare needs 2 or more runs: {len(chosen) - len(runs)} of {len(chosen)} cannot be read.")
     if not any(run.measured for run in runs):
         raise ConfigError("nothing was measured inside any of these runs. Train them with diagnostics=full.")
     return runs

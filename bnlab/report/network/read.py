@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bnlab.diagnostics.cards import Card, cards_by_record, near_or_few
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, RunError
 from bnlab.renamed import current_name
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
@@ -168,7 +168,10 @@ def read_measured_run(folder: RunFolder, needed: bool = True) -> MeasuredRun:
         ConfigError: The run recorded no diagnostic, and one is needed.
         RunError: The records are damaged.
     """
-    (row,) = read_run_rows(folder.path)
+    rows = read_run_rows(folder.path)
+    if not rows:
+        raise RunError(f"{folder.path} is being trained anew by another process. Try again in a moment.")
+    row = rows[0]
     found: dict[str, dict[Key, list[tuple[int, float]]]] = {}
     for record in folder.read_records():
         if record["kind"] == "diagnostic":

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnlab.records import DiagnosticRecord
+from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord
 from bnlab.runfolder.json_lines import record_line
 
 Points = Mapping[str, Mapping[str, Sequence[float]]]
@@ -42,5 +42,11 @@ def write_measured_run(
         for name, curves in points.items():
             values = {key: float(values[place]) for key, values in curves.items()}
             lines.append(record_line(DiagnosticRecord(step, name, values)))
+    for split in ("validation", "test"):
+        known = {key: one for key, one in (figures or {}).items() if key.startswith(split) and one is not None}
+        values = {key.removeprefix(f"{split}_"): one for key, one in known.items()}
+        if values:
+            lines.append(record_line(EvalRecord(steps[-1], split, values)))
+    lines.append(record_line(EndRecord(steps[-1], "finished", {})))
     (folder / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return folder

@@ -41,7 +41,7 @@ def test_a_diagnostic_that_said_nothing_is_not_there_and_one_that_never_moves_is
 def test_what_begins_late_is_missing_before(tmp_path: Path) -> None:
     folder = write_measured_run(tmp_path / "run", {"d": {"hidden1": [1, 2]}}, steps=[0, 1])
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "diagnostic", "step": 2, "name": "d", "values": {"hidden2": 5}}\n')
+        file.write('{"kind": "diagnostic", "step": 2, "split": null, "name": "d", "values": {"hidden2": 5}}\n')
     np.testing.assert_array_equal(
         read_measured_run(RunFolder(folder)).measured["d"].matrix(), [[1, 2, NAN], [NAN, NAN, 5]]
     )
