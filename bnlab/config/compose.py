@@ -16,9 +16,8 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from bnlab.config.complaints import say_what_is_wrong
@@ -28,9 +27,11 @@ from bnlab.config.folders import (
     config_keys,
     dotted_keys,
     known_options,
+    refuse_bad_files,
+    refuse_damaged_files,
     search_folders,
 )
-from bnlab.config.grammar import parse_overrides, setting, sweep_values
+from bnlab.config.grammar import parse_overrides, refuse_a_key_given_twice, setting, sweep_values
 from bnlab.config.places import where_it_is_one
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
@@ -50,7 +51,9 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
     Raises:
         ConfigError: An override is misspelled, or a value breaks a law.
     """
-    _refuse_sweeps_and_new_keys(parse_overrides(overrides), search_folders(config_dir))
+    parsed = parse_overrides(overrides)
+    _refuse_sweeps_and_new_keys(parsed, search_folders(config_dir))
+    refuse_a_key_given_twice(parsed, in_one_run=True)
     return compose_grid([overrides], config_dir)[0]
 
 
@@ -91,7 +94,7 @@ class _Options:
 
     def __init__(self, config_dir: Path | None) -> None:
         folders = search_folders(config_dir)
-        paths = [path for folder in folders for path in sorted(folder.glob("**/*.yaml"))]
+        paths = [path for folder in folders for path in sorted(folder.glob("**/*.yaml")) if path.is_file()]
         self._files = [(str(path), mark.st_mtime_ns, mark.st_size) for path in paths for mark in [path.stat()]]
         self._config_dir = config_dir
         self._is_own_norm = functools.cache(functools.partial(_is_own_norm, folders=folders))
@@ -179,7 +182,11 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key = error.full_key or "a value"
-        raise ConfigError(f"{key} has no value yet. Write {key}=... on the command line.") from None
+        if isinstance(error, MissingMandatoryValue):
+            raise ConfigError(f"{key} has no value yet. Write {key}=... on the command line.") from None
+        raise ConfigError(f"{key} cannot be worked out: {_first_line(error)} Write a plain value.") from None
+    except RecursionError as error:
+        raise ConfigError(_first_line(error)) from None
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
@@ -198,7 +205,9 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
     """
     if what not in {"job", "hydra", "all"}:
         raise ConfigError(f"--cfg takes job, hydra or all, got {what}. {did_you_mean(what, ['job', 'hydra', 'all'])}")
+    refuse_a_key_given_twice(parse_overrides(overrides), in_one_run=True)
     config = _compose(overrides, config_dir, with_hydra=what != "job")
+    _checked(_plain(OmegaConf.masked_copy(config, list(RunConfig.model_fields))))
     if what == "hydra":
         config = OmegaConf.masked_copy(config, "hydra")
         resolve = False  # Hydra's own part can be resolved only while Hydra runs the job
@@ -220,13 +229,21 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
 
 def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:
     folders = search_folders(config_dir)
-    _refuse_sweeps_and_new_keys(parse_overrides(overrides), folders)
+    parsed = parse_overrides(overrides)
+    _refuse_sweeps_and_new_keys(parsed, folders)
+    groups = config_groups(folders)
+    if unknown := _unknown_option(overrides, folders):  # Hydra passes over those that are optional
+        raise ConfigError(unknown)
+    refuse_bad_files({one.key_or_group: str(one.value()) for one in parsed if one.key_or_group in groups}, folders)
     arguments = _with_own_norm(overrides, folders) + search_path_words(folders)
     try:
         with initialized_hydra():
             return compose("train", arguments, return_hydra_config=with_hydra)
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise ConfigError(_find_the_typo(overrides, config_dir) or _first_line(error)) from None
+    except Exception as error:  # Hydra and OmegaConf have many
+        if typo := _find_the_typo(overrides, config_dir):
+            raise ConfigError(typo) from None
+        refuse_damaged_files(folders)
+        raise ConfigError(_first_line(error)) from error
 
 
 def _refuse_sweeps_and_new_keys(overrides: list[Override], folders: list[Path]) -> None:
@@ -298,18 +315,22 @@ def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:
     return rewritten
 
 
-def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
-    """Return one sentence about the first override with an unknown group, option or key; None: all are known."""
-    folders = search_folders(config_dir)
+def _unknown_option(overrides: list[str], folders: list[Path]) -> str | None:
+    """Return one sentence about the first option that no file has; None: all are known."""
     groups = config_groups(folders)
     with_own_norm = _with_own_norm(overrides, folders) != overrides
     for override in parse_overrides(overrides):
         key, value = override.key_or_group, override.value()
-        if key == "norm" and with_own_norm:
-            continue
-        if key in groups and isinstance(value, (str, int, float, bool)) and str(value) not in groups[key]:
-            cure = did_you_mean(str(value), known_options(folders)[key])
-            return f"{key}={value} is not known. {cure}"
+        if key in groups and str(value) not in groups[key] and not (key == "norm" and with_own_norm):
+            return f"{key}={value} is not known. {did_you_mean(str(value), known_options(folders)[key])}"
+    return None
+
+
+def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
+    """Return one sentence about the first override with an unknown key; None: all are known."""
+    folders = search_folders(config_dir)
+    groups = config_groups(folders)
+    with_own_norm = _with_own_norm(overrides, folders) != overrides
     choices = [text for text in overrides if text.partition("=")[0] in groups]
     known = config_keys(folders)
     if choices != overrides:  # otherwise the choices themselves do not compose
@@ -330,4 +351,9 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
+    if isinstance(error, RecursionError):
+        return "the config refers to itself: a file's defaults, or a value's ${...}, lead back to where they began."
+    said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
+    if said.startswith("In '"):  # In 'optim/x': Could not load 'optim/y'.
+        return f"{said} Name files that are there, in the list after 'defaults:'."
+    return said

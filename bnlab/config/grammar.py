@@ -140,11 +140,12 @@ def _fault_of_a_list(value: str) -> str | None:
     return None
 
 
-def refuse_a_key_given_twice(parsed: Sequence[Override]) -> None:
+def refuse_a_key_given_twice(parsed: Sequence[Override], *, in_one_run: bool = False) -> None:
     """Raise if two words set one key to different values: otherwise the first would be ignored silently.
 
     Args:
         parsed: Parsed overrides, with sweeps or without.
+        in_one_run: Whether a key takes one value only; else a list of both values is the cure.
 
     Raises:
         ConfigError: A key is given twice.
@@ -155,8 +156,11 @@ def refuse_a_key_given_twice(parsed: Sequence[Override]) -> None:
         if word_of.get(key, text) != text:
             both = [word.partition("=")[2].split(",") for word in (word_of[key], text)]
             values = list(dict.fromkeys(itertools.chain(*both)))
-            is_list = all(_PLAIN.fullmatch(value) for value in values)
-            cure = f"Give one: {key}={','.join(values)}." if is_list else "Give one of them, or one list of all values."
+            cure = "Give one of them, or one list of all values."
+            if in_one_run:
+                cure = "Give one of them."
+            elif all(_PLAIN.fullmatch(value) for value in values):
+                cure = f"Give one: {key}={','.join(values)}."
             raise ConfigError(f"{key} is given twice: {word_of[key]} and {text}. {cure}")
         word_of[key] = text
 
