@@ -13,6 +13,7 @@ Every message has the same parts: place, law, actual value, cure. It is one to t
 """
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -75,5 +76,6 @@ def nearest_divisors(wanted: int, whole: int) -> str:
         >>> nearest_divisors(24, 64)
         '16, 32'
     """
-    divisors = [d for d in range(1, whole + 1) if whole % d == 0]
+    small = [d for d in range(1, math.isqrt(whole) + 1) if whole % d == 0]
+    divisors = sorted({*small, *(whole // d for d in small)})
     return ", ".join(map(str, sorted(sorted(divisors, key=lambda d: abs(d - wanted))[:2])))

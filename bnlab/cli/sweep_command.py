@@ -88,6 +88,7 @@ def run(
             what does not suit it.
         show_result: Prints the outcome for another command; None: the tables of a sweep are printed.
     """
+    from bnlab.experiment.single import refuse_a_missing_device
     from bnlab.runfolder.writable import check_writable
     from bnlab.sweeps.execute import start_workers_early
     from bnlab.sweeps.plan import plan_sweep, prepared
@@ -96,6 +97,8 @@ def run(
     with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run"):
         sweep = plan_sweep(words, options.runs, options.config_dir)
         refuse(sweep)
+        if not sweep.launcher:  # else other machines train
+            refuse_a_missing_device(sweep.configs.values())
         missing = sweep.missing(only=options.only, again=options.again)
         if missing and not options.dry_run:
             check_writable(sweep.folder)

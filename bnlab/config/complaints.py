@@ -60,6 +60,8 @@ def _missing(faults: Sequence[Any]) -> str:
 def _line(fault: Any) -> str:
     place = _place(fault)
     came, context = fault["input"], fault.get("ctx", {})
+    if isinstance(came, int) and abs(came) >= 10**20:
+        came = f"a number of {len(str(abs(came)))} digits"
     match fault["type"]:
         case "value_error":  # our own cross-checks, whole sentences already
             return f"{context['error']}."

@@ -11,7 +11,7 @@ from typing import Any, Union
 
 import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 
 from bnlab.config.folders import known_options, search_folders
@@ -19,6 +19,9 @@ from bnlab.errors import ConfigError, did_you_mean
 
 DIGITS = 6
 """Significant digits of a logspace: 0.00316228 can be read and typed, 0.0031622776601683794 cannot."""
+
+MOST_VALUES = 100_000
+"""Values of one key, and runs of one sweep: to list more takes minutes and gigabytes, to train them years."""
 
 _PLAIN = re.compile(r"[\w.:+-]+")
 """A simple value: no function, no list, no quotes."""
@@ -33,7 +36,7 @@ def logspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
     Args:
         start: The first value, above 0.
         stop: The last value, above 0.
-        num: The number of values, at least 2.
+        num: The number of values, 2 to `MOST_VALUES`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -42,9 +45,9 @@ def logspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
         >>> logspace(0.1, 10, 3).list
         [0.1, 1.0, 10.0]
     """
-    if not (0 < start < math.inf and 0 < stop < math.inf and num >= 2):
+    if not (0 < start < math.inf and 0 < stop < math.inf and 2 <= num <= MOST_VALUES):
         raise ValueError(
-            f"logspace(start, stop, num) needs two numbers above 0 and at least 2 values, got ({start}, {stop}, {num})"
+            f"logspace(start, stop, num) needs two numbers above 0 and 2 to {MOST_VALUES:,} values, got ({start}, {stop}, {num})"
         )
     values = [float(f"{value:.{DIGITS}g}") for value in np.geomspace(start, stop, num)]
     return ChoiceSweep(list=list(values))
@@ -204,7 +207,11 @@ def _values_in_order(override: Override) -> list[str]:
     Raises:
         ConfigError: There are no values.
     """
-    text, key = override.input_line, override.get_key_element()
+    text, key, value = override.input_line, override.get_key_element(), override.value()
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
+        num_values = (value.stop - value.start) / value.step
+        if num_values > MOST_VALUES:
+            raise ConfigError(f"{text} has {num_values:,.0f} values, a sweep has {MOST_VALUES:,} runs at most.")
     try:
         # Hydra escapes the colon of package.module:Class, as if to parse the value again
         values = [value.replace("\\:", ":") for value in override.sweep_string_iterator()]

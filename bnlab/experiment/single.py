@@ -1,7 +1,7 @@
 """A single run, trained unless it has a result."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bnlab.config.compose import compose_run
@@ -82,6 +82,7 @@ def train_one(
     folder = RunFolder(sweep_folder / run_id(config))
     finished = None if again else folder.read_finished()
     if finished is not None:
+        refuse_a_missing_device([config])
         return finished
     engine = "sequential" if again else _engine_of(folder)
     from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415
@@ -95,6 +96,21 @@ def train_one(
         interruption=interruption,
     )
     return summary
+
+
+def refuse_a_missing_device(configs: Iterable[RunConfig]) -> None:
+    """Raise if this machine lacks the device that a config names, also where its result is there already.
+
+    Args:
+        configs: The configs of runs that may have a result. Only for a device that may be missing, torch is imported.
+
+    Raises:
+        ConfigError: This machine lacks it.
+    """
+    for name in {config.device for config in configs} - {"auto", "cpu"}:
+        from bnlab.experiment.checking import find_device  # noqa: PLC0415
+
+        find_device(name)
 
 
 def _engine_of(folder: RunFolder) -> str:

@@ -54,7 +54,9 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
         )
     _refuse(heavy)
     shape = (config.train.part_size, *data.input_shape)
-    with torch.device("meta" if config.norm.name in NORMS else "cpu"):
+    # torch's own plain average reads its count of batches, which meta does not have
+    reads_numbers = config.norm.name == "batch_torch" and config.norm.options.get("momentum", 0.9) is None
+    with torch.device("meta" if config.norm.name in NORMS and not reads_numbers else "cpu"):
         with torch.no_grad():
             model = build_network(config, data.input_shape, data.num_classes)
         with FlopCounterMode(display=False) as counter:
