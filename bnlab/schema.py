@@ -106,12 +106,23 @@ class CNNConfig(_Config):
 ModelConfig = Annotated[MLPConfig | CNNConfig, Field(discriminator="name")]
 
 
+GIVEN_BY_BNLAB = ("name", "num_channels")
+"""Arguments of a norm that are no options: its class, and the size of the layer it stands in."""
+
+
 class NormConfig(_Config):
     """The norm. Its options are the keys of its YAML file, and its constructor checks them."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     name: str
+
+    @model_validator(mode="after")
+    def _size_is_no_option(self) -> Self:
+        for name in GIVEN_BY_BNLAB:
+            if name in (self.model_extra or {}):
+                raise ValueError(f"norm.{name} is given by bnlab, and is no option. Leave it out")
+        return self
 
     @property
     def options(self) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def _machine() -> list[dict[str, object]]:
 
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         kind = "CUDA build" if torch.version.cuda else "CPU build"
-        rows.append(_row("torch", f"{kind}, {provenance.num_physical_cores()} threads (1 for small models), GPUs: {', '.join(gpus) or 'none'}"))
+        threads = f"{provenance.num_physical_cores()} threads (1 for small models)"
+        rows.append(_row("torch", f"{kind}, {threads}, GPUs: {', '.join(gpus) or 'none'}"))
     except Exception as error:
         rows.append(
             _row(

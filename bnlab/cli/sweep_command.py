@@ -8,6 +8,7 @@ import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.consoles import ERR, counted, duration, say_warning
+from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.sweep_figures import leave_dashboard, say_where
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def run(
     from bnlab.sweeps.plan import plan_sweep, prepared
 
     quiet = options.quiet
-    with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run"):
+    status = contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run")
+    with own_prints_on_stderr(), status:
         sweep = plan_sweep(words, options.runs, options.config_dir)
         refuse(sweep)
         if not sweep.launcher:  # else other machines train
@@ -110,7 +112,8 @@ def run(
         announce(sweep, missing, options)
     if options.dry_run:
         return 0
-    result = _execute(sweep, missing, options)
+    with own_prints_on_stderr():
+        result = _execute(sweep, missing, options)
     if isinstance(result, int):
         return result
     if show_result is not None:

@@ -60,6 +60,9 @@ def _missing(faults: Sequence[Any]) -> str:
 def _line(fault: Any) -> str:
     place = _place(fault)
     came, context = fault["input"], fault.get("ctx", {})
+    is_in_a_list = isinstance(fault["loc"][-1], int)
+    if fault["type"].startswith(("int", "float", "finite")) and isinstance(came, str):
+        came = f"the text '{came}'" if came.replace(".", "").isdigit() else came
     if isinstance(came, int) and abs(came) >= 10**20:
         came = f"a number of {len(str(abs(came)))} digits"
     match fault["type"]:
@@ -78,11 +81,17 @@ def _line(fault: Any) -> str:
             return f"{place} must have {context['max_length']} characters at most, got {len(came)}. Shorten it."
         case "string_type" if place == "device":
             return f"{place} {_LAWS[place]}, got {came}."
-        case "string_type" if isinstance(came, bool | int | float):
-            written = str(came).lower() if isinstance(came, bool) else came
-            return f"""{place} must be text, got {written}. Quotes make it text: "{place}='{written}'"."""
-        case "literal_error" | "union_tag_invalid":
-            known = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags")))
+        case "string_type" if isinstance(came, bool | int | float) and not is_in_a_list:
+            came = str(came).lower() if isinstance(came, bool) else came
+            written = "..." if isinstance(came, float) else came  # which may have been typed otherwise: 1e5
+            return f"""{place} must be text, got {came}. Quotes make it text: "{place}='{written}'"."""
+        case "union_tag_invalid":
+            known = re.findall(r"'([^']+)'", str(context["expected_tags"]))
+            return f"{place}.name={context['tag']} is not known. {did_you_mean(context['tag'], known)}"
+        case "list_type" if came is not None:
+            return f"{place} must be a list, got {came}. Brackets make it one: '{place}=[{came}]'."
+        case "literal_error":
+            known = re.findall(r"'([^']+)'", str(context["expected"]))
             return f"{place}={came} is not known. {did_you_mean(str(came), known)}"
         case _:
             return f"{place} {fault['msg'].replace('Input should be', 'must be')}, got {came}."

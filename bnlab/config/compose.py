@@ -51,10 +51,25 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
     Raises:
         ConfigError: An override is misspelled, or a value breaks a law.
     """
-    parsed = parse_overrides(overrides)
-    _refuse_sweeps_and_new_keys(parsed, search_folders(config_dir))
-    refuse_a_key_given_twice(parsed, in_one_run=True)
+    _refuse_sweeps_and_new_keys(parse_overrides(overrides), search_folders(config_dir))
     return compose_grid([overrides], config_dir)[0]
+
+
+def compose_typed(overrides: list[str], config_dir: Path | None = None) -> RunConfig:
+    """Compose and check the config of one run whose words a user typed: none of them may be without effect.
+
+    Args:
+        overrides: Words of Hydra's grammar without sweeps, such as ``["norm=batch", "optim.lr=0.3"]``.
+        config_dir: A folder of the user's own options, searched after bnlab's; None: only ./conf, if it exists.
+
+    Raises:
+        ConfigError: As in `compose_run`; or a key is given twice, or a word is about Hydra.
+    """
+    for text in overrides:
+        if text.startswith(("hydra.", "hydra/")):
+            raise ConfigError(f"{text} has no effect on a run, which Hydra does not start. Leave it out.")
+    refuse_a_key_given_twice(parse_overrides(overrides), in_one_run=True)
+    return compose_run(overrides, config_dir)
 
 
 def _checked(tree: dict[str, Any]) -> RunConfig:
@@ -184,7 +199,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         key = error.full_key or "a value"
         if isinstance(error, MissingMandatoryValue):
             raise ConfigError(f"{key} has no value yet. Write {key}=... on the command line.") from None
-        raise ConfigError(f"{key} cannot be worked out: {_first_line(error)} Write a plain value.") from None
+        raise ConfigError(
+            f"{key} cannot be worked out: {_first_line(error)} Write a plain value; a $ of a text's own is written \\$."
+        ) from None
     except RecursionError as error:
         raise ConfigError(_first_line(error)) from None
     assert isinstance(tree, dict)
@@ -207,10 +224,14 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
         raise ConfigError(f"--cfg takes job, hydra or all, got {what}. {did_you_mean(what, ['job', 'hydra', 'all'])}")
     refuse_a_key_given_twice(parse_overrides(overrides), in_one_run=True)
     config = _compose(overrides, config_dir, with_hydra=what != "job")
-    _checked(_plain(OmegaConf.masked_copy(config, list(RunConfig.model_fields))))
+    settings = [str(key) for key in config if key != "hydra"]
+    _checked(_plain(OmegaConf.masked_copy(config, settings)))
     if what == "hydra":
         config = OmegaConf.masked_copy(config, "hydra")
         resolve = False  # Hydra's own part can be resolved only while Hydra runs the job
+    if resolve and what == "all":  # as above
+        part = OmegaConf.masked_copy(config, "hydra")
+        return OmegaConf.to_yaml(part) + OmegaConf.to_yaml(OmegaConf.masked_copy(config, settings), resolve=True)
     return OmegaConf.to_yaml(config, resolve=resolve)
 
 
@@ -261,6 +282,8 @@ def _refuse_sweeps_and_new_keys(overrides: list[Override], folders: list[Path]) 
             raise ConfigError(f"{text} gives several values, one run takes one. Add -m to sweep.")
         if override.is_add():
             raise ConfigError(f"{text}: every key is there already, none can be added. Leave out the +.")
+        if override.package is not None:
+            raise ConfigError(f"{text}: a group has one place, and takes no @. Write {key}=... instead.")
         if override.is_delete():
             raise ConfigError(f"{text}: a run needs every key. Give it another value instead.")
         if key in groups and not isinstance(override.value(), str | int | float):
@@ -301,13 +324,19 @@ def _is_own_norm(arm: str, folders: list[Path]) -> bool:
 
 
 def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:
-    """Rewrite norm=package.module:Class, or its installed name, to the arm ``own``, which accepts any options."""
+    """Rewrite norm=package.module:Class, or its installed name, to the arm ``own``, which accepts any options.
+
+    Raises:
+        ConfigError: The name is given a second time, as an option.
+    """
     chosen = [text for text in overrides if text.startswith("norm=")]
     own = [text for text in chosen if _is_own_norm(text.removeprefix("norm="), folders)]
     if not own:
         return overrides
     rewritten = ["norm=own", f"norm.name={own[-1].removeprefix('norm=')}"]
     for text in overrides:
+        if text.startswith("norm.name="):
+            raise ConfigError(f"{text}: {own[-1]} is the name, and no option. Leave {text} out.")
         if text.startswith("norm."):
             rewritten.append(f"+{text}")
         elif text not in own:

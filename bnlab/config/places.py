@@ -25,7 +25,8 @@ def where_it_is_one(key: str, known: list[str], overrides: list[str], folders: l
     namesakes = [setting for setting in known if setting.endswith(f".{key}")]
     if namesakes:
         return f". Did you mean {' or '.join(namesakes[:3])}?"
-    return f". {did_you_mean(key, {*known, *config_groups(folders)})}"
+    cure = did_you_mean(key, {*known, *config_groups(folders)})
+    return f". {cure}" if cure.startswith("Did") else ". All settings: bnlab train --cfg job."
 
 
 def _keys(folders: list[Path], group: str, option: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     _refuse_several_names(axes)
     num_combinations = math.prod(map(len, axes))
     if num_combinations > MOST_VALUES:
-        raise ConfigError(f"the sweep would have {num_combinations:,} runs, {MOST_VALUES:,} at most. Give fewer values.")
+        raise ConfigError(f"a sweep has {MOST_VALUES:,} runs at most, got {num_combinations:,}. Give fewer values.")
     combinations = list(itertools.product(*axes))
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
     arms = {_arm(combination) for combination in combinations}
