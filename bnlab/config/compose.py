@@ -51,23 +51,25 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
     Raises:
         ConfigError: An override is misspelled, or a value breaks a law.
     """
+    for text in overrides:
+        if text.startswith(("hydra.", "hydra/")):
+            raise ConfigError(f"{text} has no effect on a run, which Hydra does not start. Leave it out.")
     _refuse_sweeps_and_new_keys(parse_overrides(overrides), search_folders(config_dir))
     return compose_grid([overrides], config_dir)[0]
 
 
 def compose_typed(overrides: list[str], config_dir: Path | None = None) -> RunConfig:
-    """Compose and check the config of one run whose words a user typed: none of them may be without effect.
+    """Compose and check the config of one run as its words were typed: where a key stands twice, one is a slip.
+
+    A program that adds words to a list of its own means the last one, as in `compose_run`.
 
     Args:
         overrides: Words of Hydra's grammar without sweeps, such as ``["norm=batch", "optim.lr=0.3"]``.
         config_dir: A folder of the user's own options, searched after bnlab's; None: only ./conf, if it exists.
 
     Raises:
-        ConfigError: As in `compose_run`; or a key is given twice, or a word is about Hydra.
+        ConfigError: As in `compose_run`; or a key is given twice.
     """
-    for text in overrides:
-        if text.startswith(("hydra.", "hydra/")):
-            raise ConfigError(f"{text} has no effect on a run, which Hydra does not start. Leave it out.")
     refuse_a_key_given_twice(parse_overrides(overrides), in_one_run=True)
     return compose_run(overrides, config_dir)
 

@@ -128,12 +128,12 @@ def _cure(key: str, equals: str, value: str) -> str:
     """Return what to write in place of a word that does not parse: the first way of writing it that does."""
     plain = unicodedata.normalize("NFKC", value.strip()).translate(_ASCII).replace('"', "")
     quote = '"' if "'" in value else "'"
-    ways = {
-        f"{key.strip()}={value.strip()}": "Leave out the blanks",
-        f"{key.strip()}={plain}": "Write letters and digits of the keyboard",
-        f"{key.strip()}={quote}{value.strip()}{quote}": "Quote the value, inside the shell's quotes",
-    }
-    for word, what in ways.items() if equals and key.strip() else ():
+    ways = [
+        ("Leave out the blanks", f"{key.strip()}={value.strip()}"),
+        ("Write letters and digits of the keyboard", f"{key.strip()}={plain}"),
+        ("Quote the value, inside the shell's quotes", f"{key.strip()}={quote}{value.strip()}{quote}"),
+    ]
+    for what, word in ways if equals and key.strip() else ():
         with contextlib.suppress(HydraException):
             _parser().parse_override(word)
             return f"{what}: {in_shell(word)}."

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bnlab.config.compose import compose_typed
+from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.observer import RunObserver
@@ -54,7 +54,7 @@ def train(
         ...     bnlab.train(["data=synthetic", "train.steps=20"], runs=folder).status
         'finished'
     """
-    config = compose_typed(as_words(overrides), Path(config_dir) if config_dir else None)
+    config = compose_run(as_words(overrides), Path(config_dir) if config_dir else None)
     folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
     return train_one(config, folder, again=again, observer=_WarningsToLog())
 

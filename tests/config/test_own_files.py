@@ -73,9 +73,8 @@ def test_a_damaged_file_that_no_run_uses_is_in_nobodys_way(tmp_path: Path) -> No
     assert compose_run([], tmp_path).optim.name == "sgd"
     with pytest.raises(ConfigError, match=r"lrr is not a setting\. All settings: "):
         compose_run(["lrr=1"], tmp_path)
-    assert where_it_is_one("optim.betas", ["optim.beta1"], [], search_folders(tmp_path)).startswith(
-        ". Did you mean optim.beta1"
-    )
+    cure = where_it_is_one("optim.betas", ["optim.beta1"], [], search_folders(tmp_path))
+    assert cure.startswith(". Did you mean optim.beta1")
 
 
 @pytest.mark.parametrize(
