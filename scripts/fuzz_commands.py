@@ -10,6 +10,7 @@ is 1 if there are any.
 """
 
 import argparse
+import importlib
 import os
 import random
 import resource
@@ -25,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bnlab.cli import app
 from bnlab.config.folders import conf_folder, config_groups, config_keys
 
 SMALL = {
@@ -82,19 +84,8 @@ class Plain: pass
 def function(num_channels): return nn.Identity()
 """
 BAD_LAYERS = [
-    "NoSuper",
-    "NoArguments",
-    "TwoArguments",
-    "Raises",
-    "Exits",
-    "Pair",
-    "Nothing",
-    "Sums",
-    "Images",
-    "Lazy",
-    "Plain",
-    "function",
-    "Missing",
+    *["NoSuper", "NoArguments", "TwoArguments", "Raises", "Exits", "Pair", "Nothing", "Sums", "Images", "Lazy"],
+    *["Plain", "function", "Missing"],
 ]
 MODULES = {
     "ends": "import sys; print('training'); sys.exit(0)",
@@ -133,60 +124,18 @@ BAD_FILES: dict[str, bytes] = {
 ODD_VALUES = [
     *["abc", "-1", "0", "1.5", "1e400", "nan", "inf", "-inf", "true", "null", "[]", "[1,2]", "{a:1}", "''", "'x y'"],
     *["1" + "0" * 27, "1" + "0" * 400, "99999999999999", "-99999999999999", "1e-400", "0x10", "1_000", "01", "1,5"],
-    *["${nope.x}", "${oc.env:NOPE}", "???", "\u0661", "\u2212" + "1", "=", "a=b", "a b", " 1", "(", "[", "{", "'", '"'],
-    *[
-        "1,2",
-        "range(3)",
-        "choice()",
-        "range(3",
-        "interval(0,1)",
-        "glob(*)",
-        "nosuch(1)",
-        "\\",
-        "~",
-        "#",
-        "\x1b[31m",
-        ":",
-    ],
+    *["${nope.x}", "${oc.env:NOPE}", "???", "\u0661", "\u2212" + "1", "=", "a=b", "a b", " 1", "("],
+    *["[", "{", "'", '"', "\\", "~", "#", ":", "\x1b[31m"],
+    *["1,2", "range(3)", "choice()", "range(3", "interval(0,1)", "glob(*)", "nosuch(1)"],
 ]
 ODD_NAMES = [
-    "",
-    " ",
-    "..",
-    "/",
-    "a/b",
-    "../x",
-    "nosuch",
-    "BATCH",
-    "own",
-    "a:",
-    ":b",
-    "os:path",
-    "torch.nn:Linear",
-    "a" * 300,
+    *["", " ", "..", "/", "a/b", "../x", "nosuch", "BATCH", "own", "a:", ":b", "os:path", "torch.nn:Linear", "a" * 300],
 ]
 ODD_PATHS = [
-    "/dev/zero",
-    "/dev/null",
-    "/",
-    ".",
-    "a" * 300,
-    "/" + "a/" * 3000,
-    "nosuch",
-    "~nosuchuser/x",
-    "/proc/self/mem",
+    *["/dev/zero", "/dev/null", "/", ".", "a" * 300, "/" + "a/" * 3000, "nosuch", "~nosuchuser/x", "/proc/self/mem"],
 ]
 ODD_WORDS = [
-    "{key}",
-    "{key}=",
-    "{key} = 1",
-    "{key}==1",
-    "+{key}=1",
-    "~{key}",
-    "{key}.x=1",
-    ".{key}=1",
-    "{key}@x=1",
-    "={key}",
+    *["{key}", "{key}=", "{key} = 1", "{key}==1", "+{key}=1", "~{key}", "{key}.x=1", ".{key}=1", "{key}@x=1", "={key}"],
 ]
 
 
@@ -248,6 +197,7 @@ def _an_own_file(draw: random.Random) -> Line:
     name = next(iter(files)).rpartition("/")[2].removesuffix(".yaml")
     if group == "sweep":
         return Line("own file", ["sweep", *small("sweep=own", "seed=0,1"), "--dry-run"], (2,), files)
+    statuses: tuple[int, ...]
     command, statuses = draw.choice([("train", (2,)), ("sweep", (2,)), ("cfg", (2,)), ("list", (0,)), ("other", (0,))])
     if command == "list":
         return Line("own file", ["list", {"norm": "norms", "data": "data"}.get(group, "models")], statuses, files)
@@ -383,8 +333,6 @@ def run(line: Line, folder: Path) -> tuple[int | None, str, set[str]]:
 
 def _be_bnlab(words: list[str], work: Path, folder: Path) -> None:
     """Be the command line in this process, and end it."""
-    from bnlab.cli.app import main
-
     status = 99
     try:
         os.setsid()
@@ -393,7 +341,7 @@ def _be_bnlab(words: list[str], work: Path, folder: Path) -> None:
         for stream, name in ((1, "printed"), (2, "said")):
             os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY), stream)
         sys.argv = ["bnlab", *words]
-        main()
+        app.main()
     except SystemExit as ending:
         status = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except BaseException:
@@ -410,8 +358,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true", help="Print each bad line with its answer.")
     chosen = parser.parse_args()
-    import bnlab.sweeps.execute  # noqa: F401
-
+    for room in ("conformance.laws", "experiment.cohort_run", "lessons.explanation", "sweeps.execute"):
+        importlib.import_module(f"bnlab.{room}")  # else each forked process would
     counts: Counter[str] = Counter()
     tried = lines(chosen.seed, chosen.lines)
     for line in tried:
