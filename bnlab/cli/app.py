@@ -98,7 +98,7 @@ def main() -> None:
             path = os.fsdecode(error.filename)
             say_error(f"{path[:100]}{'...' * (len(path) > 100)}: {error.strerror}. Give another path.")
             sys.exit(2)
-        if debug or not _is_of_output(error):
+        if debug or not _arose_in_typer(error):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries it again at its end
         say_error(f"standard output cannot be written to: {error.strerror}. Make room there, or write it elsewhere.")
@@ -115,10 +115,13 @@ def _run_app() -> int | None:
 
     Raises:
         ConfigError: Code of the user's ended the program.
+        SystemExit: Typer's own, after a completion.
     """
     try:
         status: int | None = app(prog_name="bnlab", standalone_mode=False)
-    except SystemExit as error:  # none of ours: typer returns its own
+    except SystemExit as error:
+        if _arose_in_typer(error):
+            raise
         raise ConfigError(
             f"a layer or an instrument of yours ended the program (SystemExit: {error.code}). It should raise an error "
             "that says why."
@@ -126,8 +129,8 @@ def _run_app() -> int | None:
     return status
 
 
-def _is_of_output(error: OSError) -> bool:
-    """Whether an error arose where text is printed."""
+def _arose_in_typer(error: BaseException) -> bool:
+    """Whether an error arose where text is printed, or words are completed."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals["__name__"]).partition(".")[0] in {"rich", "typer", "click"}
 
