@@ -111,7 +111,7 @@ class _Options:
 
     def __init__(self, config_dir: Path | None) -> None:
         folders = search_folders(config_dir)
-        paths = [path for folder in folders for path in sorted(folder.glob("**/*.yaml")) if path.is_file()]
+        paths = [path for folder in folders for path in sorted(folder.glob("**/*.yaml"))]
         self._files = [(str(path), mark.st_mtime_ns, mark.st_size) for path in paths for mark in [path.stat()]]
         self._config_dir = config_dir
         self._is_own_norm = functools.cache(functools.partial(_is_own_norm, folders=folders))
