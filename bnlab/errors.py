@@ -14,6 +14,8 @@ Every message has the same parts: place, law, actual value, cure. It is one to t
 """
 
 import difflib
+import math
+import re
 from collections.abc import Iterable
 
 
@@ -63,12 +65,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         'Did you mean batch?'
         >>> did_you_mean("x", ["batch", "layer"])
         'Known: batch, layer.'
+        >>> did_you_mean("BatchNorm2d", ["batch", "batch_torch"])
+        'Did you mean batch?'
     """
     known = sorted(set(known))
+    if same := [one for one in known if _bare(one) == _bare(word)]:
+        return f"Did you mean {' or '.join(same)}?"
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     if near:
         return f"Did you mean {' or '.join(near)}?"
     return f"Known: {', '.join(known)}."
+
+
+def _bare(word: str) -> str:
+    """Return a name without what people write in different ways: capitals, dashes, blanks, a norm at its end."""
+    return re.sub(r"norm(alization)?(\dd)?$|[-_ ]", "", word.lower())
 
 
 def nearest_divisors(wanted: int, whole: int) -> str:
@@ -82,5 +93,6 @@ def nearest_divisors(wanted: int, whole: int) -> str:
         >>> nearest_divisors(24, 64)
         '16, 32'
     """
-    divisors = [d for d in range(1, whole + 1) if whole % d == 0]
+    small = [d for d in range(1, math.isqrt(whole) + 1) if whole % d == 0]
+    divisors = sorted({*small, *(whole // d for d in small)})
     return ", ".join(map(str, sorted(sorted(divisors, key=lambda d: abs(d - wanted))[:2])))

@@ -12,7 +12,9 @@ adds ``norm=maxnorm`` and ``diagnostics.names=[largest_weight]`` to every comman
 YAML files in conf/norm/ come first. The package is not imported until its class is built.
 """
 
+import contextlib
 import importlib
+import io
 import os
 import re
 import sys
@@ -53,13 +55,21 @@ def load_class(
     module_name, _, class_name = place.partition(":")
     if module_name.partition(".")[0] != "bnlab" and os.getcwd() not in sys.path:  # noqa: PTH109  (sys.path has strings)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    said = io.StringIO()
     try:
-        module = importlib.import_module(module_name)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            module = importlib.import_module(module_name)
+        sys.stderr.write(said.getvalue())
+    except SystemExit as error:
+        raise ConfigError(
+            f"{what} cannot be imported: {module_name} ends the program. Put its script part under "
+            "if __name__ == '__main__':"
+        ) from error
     except Exception as error:  # a user's module can raise anything while it is imported
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             raise ConfigError(f"{what} cannot be imported: there is no module {error.name}. {cure}") from error
-        said = (str(error).strip().splitlines() or [""])[0]
-        raise ConfigError(f"{what} cannot be imported: {type(error).__name__}: {said}. {cure}") from error
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(f"{what} cannot be imported: {type(error).__name__}: {reason}. {cure}") from error
     try:
         found = getattr(module, class_name)
     except AttributeError as error:

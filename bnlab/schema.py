@@ -16,13 +16,21 @@ _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes 1 ms,
 MAX_NAME = 100
 """Letters of a name: file systems allow 255 for a folder, and Windows 260 for a whole path."""
 
+MOST_MEASURED = 10**6
+"""Measured steps of a run: a measurement takes a millisecond at the least, and a line in a file."""
+
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 """Names that Windows reserves for devices, with any text after their first dot."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+"""Above a million millions it is a slip, and torch, which counts in 64 bits, would end in the middle of a run."""
+NumMeasured = Annotated[int, Field(ge=0, le=MOST_MEASURED)]
+Depth = Annotated[int, Field(ge=1, le=10_000)]
+"""Xiao et al. 2018 (arXiv 1806.05393) trained 10,000 layers; the modules of 100,000 take minutes to build."""
+Width = Annotated[int, Field(ge=1, le=10**6)]
 Activation = Literal["sigmoid", "tanh", "relu", "gelu", "silu"]
 InitScheme = Literal["auto", "he", "lecun", "glorot"]
 TrapName = Literal[
@@ -66,8 +74,8 @@ class MLPConfig(_Config):
     """A multi-layer perceptron."""
 
     name: Literal["mlp"]
-    depth: Count
-    width: Count
+    depth: Depth
+    width: Width
     activation: Activation
     dropout: Annotated[float, Field(ge=0, lt=1)]
     init: InitScheme
@@ -78,9 +86,9 @@ class CNNConfig(_Config):
     """A plain convolutional net."""
 
     name: Literal["cnn"]
-    depth: Count
-    width: Count
-    num_stages: Count
+    depth: Depth
+    width: Width
+    num_stages: Annotated[int, Field(ge=1, le=20)]  # each doubles the channels
     activation: Activation
     dropout: Annotated[float, Field(ge=0, lt=1)]
     init: InitScheme
@@ -99,12 +107,23 @@ class CNNConfig(_Config):
 ModelConfig = Annotated[MLPConfig | CNNConfig, Field(discriminator="name")]
 
 
+GIVEN_BY_BNLAB = ("name", "num_channels")
+"""Arguments of a norm that are no options: its class, and the size of the layer it stands in."""
+
+
 class NormConfig(_Config):
     """The norm. Its options are the keys of its YAML file, and its constructor checks them."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     name: str
+
+    @model_validator(mode="after")
+    def _size_is_no_option(self) -> Self:
+        for name in GIVEN_BY_BNLAB:
+            if name in (self.model_extra or {}):
+                raise ValueError(f"norm.{name} is given by bnlab, and is no option. Leave it out")
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
@@ -204,8 +223,8 @@ class TrainConfig(_Config):
 class MeasureScheduleConfig(_Config):
     """The steps at which diagnostics measure."""
 
-    log_spaced: Annotated[int, Field(ge=0)]
-    evenly: Annotated[int, Field(ge=0)]
+    log_spaced: NumMeasured
+    evenly: NumMeasured
     every: Count | None
     at: list[Annotated[int, Field(ge=0)]]
 
@@ -240,8 +259,8 @@ class RunConfig(_Config):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=MAX_NAME)] | None
     placement: Literal["before", "after", "input"]
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
-    threads: Count | None
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")]
+    threads: Annotated[int, Field(ge=1, le=1024)] | None  # where there are too many, the system ends the process
     loggers: list[Literal["tensorboard"]]
     accept: list[TrapName]
     data: DataConfig

@@ -1,6 +1,7 @@
 """The command line: the app, its commands, and what is printed on an error."""
 
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -23,7 +24,7 @@ from bnlab.cli.rerun_command import rerun
 from bnlab.cli.show_command import show
 from bnlab.cli.sweep_command import sweep
 from bnlab.cli.train_command import train
-from bnlab.errors import BnlabError
+from bnlab.errors import BnlabError, ConfigError
 
 app = typer.Typer(
     name="bnlab",
@@ -49,6 +50,10 @@ app.command()(explain)
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 """What typer raises for a word it does not know; it has no public name. Typer's own answer is a box of seven lines."""
+
+
+_OF_A_PATH = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Errors of a path that the user gave: its names are too long, or it leads where nobody may go."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,7 +82,8 @@ def main() -> None:
     atexit.register(gc.freeze)  # else Python looks for garbage among torch's objects for half a second before it ends
     try:
         with hearing_interruptions():
-            sys.exit(app(prog_name="bnlab", standalone_mode=False))
+            status = _run_app()
+        sys.exit(status)
     except BnlabError as error:
         if debug:
             raise
@@ -88,7 +94,11 @@ def main() -> None:
             say_error(error.format_message())
         sys.exit(2)
     except OSError as error:
-        if debug or not _is_of_output(error):
+        if not debug and error.errno in _OF_A_PATH and error.filename is not None:
+            path = os.fsdecode(error.filename)
+            say_error(f"{path[:100]}{'...' * (len(path) > 100)}: {error.strerror}. Give another path.")
+            sys.exit(2)
+        if debug or not _arose_in_typer(error):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries it again at its end
         say_error(f"standard output cannot be written to: {error.strerror}. Make room there, or write it elsewhere.")
@@ -100,8 +110,27 @@ def main() -> None:
             sys.modules["bnlab.sweeps.backends.local"].end_workers()
 
 
-def _is_of_output(error: OSError) -> bool:
-    """Whether an error arose where text is printed."""
+def _run_app() -> int | None:
+    """Run the command that was typed, and return its exit status.
+
+    Raises:
+        ConfigError: Code of the user's ended the program.
+        SystemExit: Typer's own, after a completion.
+    """
+    try:
+        status: int | None = app(prog_name="bnlab", standalone_mode=False)
+    except SystemExit as error:
+        if _arose_in_typer(error):
+            raise
+        raise ConfigError(
+            f"a layer or an instrument of yours ended the program (SystemExit: {error.code}). It should raise an error "
+            "that says why."
+        ) from error
+    return status
+
+
+def _arose_in_typer(error: BaseException) -> bool:
+    """Whether an error arose where text is printed, or words are completed."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals["__name__"]).partition(".")[0] in {"rich", "typer", "click"}
 

@@ -14,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bnlab.cli.consoles import OUT, ROOMY, new_console, new_table
+from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.config.folders import known_options, search_folders
+from bnlab.schema import GIVEN_BY_BNLAB
 
 if TYPE_CHECKING:
     from bnlab.conformance.law_results import Law, Report, Verdict
@@ -75,12 +77,13 @@ def check(
     from bnlab.conformance.laws import LAWS, check_named
     from bnlab.norms.catalog import NORMS
 
-    if name is not None:
-        reports = [check_named(name, settings, like, only)]
-    elif settings or like:
+    if name is None and (settings or like):
         raise typer.BadParameter("options and --like need the name of a layer: bnlab check group norm.num_groups=2")
-    else:
-        reports = [check_named(each, only=only) for each in NORMS]
+    with own_prints_on_stderr():
+        if name is not None:
+            reports = [check_named(name, settings, like, only)]
+        else:
+            reports = [check_named(each, only=only) for each in NORMS]
     laws = [law for law in LAWS if law.name in reports[0].verdicts]
     _print(reports, laws, whole=name is None, as_json=as_json)
     raise typer.Exit(1 if any(report.failures for report in reports) else 0)
@@ -114,6 +117,8 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
         prefix, _, option = key.partition(".")
         if not equals or prefix != "norm" or not option:
             raise typer.BadParameter(f"'{word}' is no option of a layer: write norm.<option>=<value>")
+        if option in GIVEN_BY_BNLAB:
+            raise typer.BadParameter(f"norm.{option} is given by bnlab, and is no option. Leave it out")
         options[option] = _value_of(text)
     return options
 
@@ -125,7 +130,7 @@ def _value_of(text: str) -> Any:
         pass
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):
         return text
 
 

@@ -13,9 +13,23 @@ Only = Literal["failed", "interrupted"]
 
 Again = Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Runs = Annotated[Path | None, typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).")]
+
+
+def _at_home(path: Path | None) -> Path | None:
+    """Return a path with ~ and ~user in place: a shell leaves them alone in --runs=~/x."""
+    try:
+        return None if path is None else path.expanduser()
+    except RuntimeError as error:
+        raise typer.BadParameter(f"{path}: {error}") from error
+
+
+Runs = Annotated[
+    Path | None,
+    typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).", callback=_at_home),
+]
 ConfigDir = Annotated[
-    Path | None, typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/.")
+    Path | None,
+    typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/.", callback=_at_home),
 ]
 
 

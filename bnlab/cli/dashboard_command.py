@@ -26,7 +26,9 @@ def dashboard(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(help="Where to serve; without it 6006, or the next that is free.", show_default=False),
+        typer.Option(
+            min=1, max=65535, help="Where to serve; without it 6006, or the next that is free.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Show runs in TensorBoard, on this machine only.

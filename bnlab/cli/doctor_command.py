@@ -61,7 +61,8 @@ def _machine() -> list[dict[str, object]]:
 
         gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         kind = "CUDA build" if torch.version.cuda else "CPU build"
-        rows.append(_row("torch", f"{kind}, {torch.get_num_threads()} threads, GPUs: {', '.join(gpus) or 'none'}"))
+        threads = f"{provenance.num_physical_cores()} threads (1 for small models)"
+        rows.append(_row("torch", f"{kind}, {threads}, GPUs: {', '.join(gpus) or 'none'}"))
     except Exception as error:
         rows.append(
             _row(
@@ -75,9 +76,16 @@ def _machine() -> list[dict[str, object]]:
 
 
 def _data() -> list[dict[str, object]]:
-    from bnlab.data.sources import SOURCES, where_found
+    from bnlab.data.sources import SOURCES, data_root, where_found
+    from bnlab.errors import DataError
 
     rows = []
+    try:
+        root = data_root(None)
+        if root is not None:
+            rows.append(_row("BNLAB_DATA", str(root)))
+    except DataError as error:
+        rows.append(_row("BNLAB_DATA", str(error), ok=False, advice="export BNLAB_DATA=FOLDER"))
     for name in SOURCES:
         if name != "npz":
             found = where_found(name)

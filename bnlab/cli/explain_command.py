@@ -8,6 +8,7 @@ import typer
 
 from bnlab.cli.check_command import complete_norm, read_options
 from bnlab.cli.consoles import ERR, OUT
+from bnlab.cli.own_prints import own_prints_on_stderr
 
 if TYPE_CHECKING:
     from bnlab.lessons.explanation import Explanation
@@ -52,7 +53,9 @@ def explain(
     from bnlab.lessons.explanation import explain as explain_norm
     from bnlab.lessons.explanation import parse_shape
 
-    lesson = explain_norm(norm, None if shape is None else parse_shape(shape), read_options(options or []))
+    settings = read_options(options or [])
+    with own_prints_on_stderr():
+        lesson = explain_norm(norm, None if shape is None else parse_shape(shape), settings)
     if svg is not None:
         from bnlab.lessons.lesson_figure import write_figure
 

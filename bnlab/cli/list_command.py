@@ -9,6 +9,7 @@ from bnlab.cli.consoles import new_table, print_rows, print_table, say_warning
 from bnlab.cli.list_diagnostics import diagnostics
 from bnlab.cli.list_runs import AsCsv, AsJson, runs
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
+from bnlab.errors import ConfigError
 from bnlab.plugins import NORM_PLUGINS
 
 app = typer.Typer(
@@ -60,7 +61,11 @@ def _rows_of_group(group: str, config_dir: Path | None) -> list[dict[str, Any]]:
     folders = search_folders(config_dir)
     rows = []
     for option in config_groups(folders)[group]:
-        description, keys = read_option(folders, group, option)
+        try:
+            description, keys = read_option(folders, group, option)
+        except ConfigError as error:  # a damaged file of the user's: all others are listed
+            say_warning(str(error))
+            continue
         options = {key: value for key, value in keys.items() if key != "name"}
         rows.append({"name": option, "description": description, "options": options})
     return rows

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bnlab.cli.consoles import ERR, OUT, counted, new_table, print_table, say_warning
+from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.sensitivity_tables import two_digits
 from bnlab.errors import ConfigError
 
@@ -77,10 +78,11 @@ def run_range_tests(
         ERR.print(f"{tests}, optim.lr from {lowest:g} to {highest:g}; nothing of it is kept", style="dim")
     if dry_run:
         return
-    found = {
-        arm: _screened(arm, configs, lowest, highest, show=not quiet and ERR.is_terminal)
-        for arm, configs in by_arm.items()
-    }
+    with own_prints_on_stderr():
+        found = {
+            arm: _screened(arm, configs, lowest, highest, show=not quiet and ERR.is_terminal)
+            for arm, configs in by_arm.items()
+        }
     if as_json:
         facts = {"lowest": lowest, "highest": highest, "note": A_SCREEN}
         typer.echo(json.dumps({"range_test": {arm: asdict(one) for arm, one in found.items()}, **facts}))

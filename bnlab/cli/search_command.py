@@ -10,6 +10,7 @@ import typer
 
 from bnlab.cli.command_options import SweepOptions
 from bnlab.cli.consoles import ERR, OUT, counted, say_error, say_warning
+from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import number
 from bnlab.cli.sweep_figures import leave_dashboard, say_where
 from bnlab.errors import ConfigError
@@ -33,7 +34,8 @@ def search(words: list[str], options: SweepOptions) -> int:
     if options.only is not None:
         raise ConfigError(f"--only {options.only}: a search does not know its runs beforehand. Leave it out.")
     quiet = options.quiet
-    with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Trying every setting"):
+    status = contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Trying every setting")
+    with own_prints_on_stderr(), status:
         planned = plan_search(words, options.runs, options.config_dir, options.jobs)
     if not options.dry_run:
         check_writable(planned.folder)
@@ -45,7 +47,7 @@ def search(words: list[str], options: SweepOptions) -> int:
         return 0
     view = None if quiet else TrialView(planned.num_trials)
     try:
-        with interruptible() as interruption:
+        with own_prints_on_stderr(), interruptible() as interruption:
             result = run_search(
                 planned,
                 on_error=options.on_error,

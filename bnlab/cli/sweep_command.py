@@ -8,6 +8,7 @@ import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.consoles import ERR, counted, duration, say_warning
+from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.sweep_figures import leave_dashboard, say_where
 from bnlab.records import ENDED
 
@@ -89,14 +90,18 @@ def run(
             what does not suit it.
         show_result: Prints the outcome for another command; None: the tables of a sweep are printed.
     """
+    from bnlab.experiment.single import refuse_a_missing_device
     from bnlab.runfolder.writable import check_writable
     from bnlab.sweeps.execute import start_workers_early
     from bnlab.sweeps.plan import plan_sweep, prepared
 
     quiet = options.quiet
-    with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run"):
+    status = contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run")
+    with own_prints_on_stderr(), status:
         sweep = plan_sweep(words, options.runs, options.config_dir)
         refuse(sweep)
+        if not sweep.launcher:  # else other machines train
+            refuse_a_missing_device(sweep.configs.values())
         missing = sweep.missing(only=options.only, again=options.again)
         if missing and not options.dry_run:
             check_writable(sweep.folder)
@@ -108,7 +113,8 @@ def run(
         announce(sweep, missing, options)
     if options.dry_run:
         return 0
-    result = _execute(sweep, missing, options)
+    with own_prints_on_stderr():
+        result = _execute(sweep, missing, options)
     if isinstance(result, int):
         return result
     if show_result is not None:

@@ -8,6 +8,7 @@ import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
+from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import print_summary
 from bnlab.errors import RunError
 from bnlab.experiment.observer import RunObserver
@@ -65,17 +66,17 @@ def _train_and_print(
     words: list[str], runs: Path | None, config_dir: Path | None, *, again: bool, quiet: bool, as_json: bool
 ) -> int:
     """Train one run, print its result, and return the exit status."""
-    from bnlab.config.compose import compose_run
+    from bnlab.config.compose import compose_typed
     from bnlab.experiment.single import SINGLE, train_one
     from bnlab.runfolder.finding import runs_root
     from bnlab.runfolder.folder import RunFolder
     from bnlab.runfolder.identity import run_id
     from bnlab.training.interruption import interruptible
 
-    config = compose_run(words, config_dir)
+    config = compose_typed(words, config_dir)
     folder = runs_root(runs) / (config.name or SINGLE)
     try:
-        with interruptible() as interruption:
+        with own_prints_on_stderr(), interruptible() as interruption:
             summary = train_one(
                 config,
                 folder,

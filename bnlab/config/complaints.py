@@ -1,10 +1,12 @@
 """Turns pydantic's errors into bnlab's messages: place, law, value, cure."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from bnlab.config.folders import default_options
 from bnlab.errors import did_you_mean
 from bnlab.schema import RunConfig
 
@@ -19,8 +21,10 @@ _LAWS = {
 
 
 def say_what_is_wrong(error: ValidationError) -> str:
-    """Return pydantic's first three errors, one line each."""
-    return "\n".join(_line(fault) for fault in error.errors()[:3])
+    """Return pydantic's first three errors, one line each; all that is missing stands in one."""
+    missing = [fault for fault in error.errors() if fault["type"] in {"missing", "union_tag_not_found"}]
+    lines = [_line(fault) for fault in error.errors() if fault not in missing][: 2 if missing else 3]
+    return "\n".join([_missing(missing), *lines] if missing else lines)
 
 
 def type_fault(value: Any, adapter: TypeAdapter[Any]) -> str | None:
@@ -38,29 +42,56 @@ def type_fault(value: Any, adapter: TypeAdapter[Any]) -> str | None:
     return None
 
 
+def _place(fault: Any) -> str:
+    return ".".join(part for part in fault["loc"] if isinstance(part, str) and part not in _UNION_TAGS)
+
+
+def _missing(faults: Sequence[Any]) -> str:
+    places = [_place(fault) + ".name" * (fault["type"] == "union_tag_not_found") for fault in faults]
+    group = places[0].partition(".")[0]
+    base = next((part for part in faults[0]["loc"] if part in _UNION_TAGS), default_options().get(group))
+    is_one = len(places) == 1
+    cure = f"Add {'it' if is_one else 'them'} to the file of {group}=..."
+    if base:
+        cure += f", or let that file begin with 'defaults: [{base}]'"
+    return f"{', '.join(places)} {'is' if is_one else 'are'} missing. {cure}."
+
+
 def _line(fault: Any) -> str:
-    place = ".".join(part for part in fault["loc"] if isinstance(part, str) and part not in _UNION_TAGS)
+    place = _place(fault)
     came, context = fault["input"], fault.get("ctx", {})
+    is_in_a_list = isinstance(fault["loc"][-1], int)
+    if fault["type"].startswith(("int", "float", "finite")) and isinstance(came, str):
+        came = f"the text '{came}'" if came.replace(".", "").isdigit() else came
+    if isinstance(came, int) and abs(came) >= 10**20:
+        came = f"a number of {len(str(abs(came)))} digits"
     match fault["type"]:
         case "value_error":  # our own cross-checks, whole sentences already
             return f"{context['error']}."
         case "model_type" | "model_attributes_type":
             section: Any = RunConfig.model_fields[place].annotation
-            keys = ", ".join(f"{place}.{key}" for key in section.model_fields)
-            return f"{place}={came}: {place} is a section. Set one of its keys: {keys}."
+            keys = ", ".join(f"{place}.{key}" for key in getattr(section, "model_fields", ()))
+            cure = f" Set one of its keys: {keys}." if keys else " Set its keys, one by one."
+            return f"{place}={came}: {place} is a section.{cure}"
         case "extra_forbidden":
             return f"{place} is not a setting. Remove it from the command line, or from the file that sets it."
-        case "missing":
-            return f"{place} is missing. Write {place}=... or add it to the file of its group."
         case "string_pattern_mismatch":
             return f"{place} {_LAWS[place]}, got {came}."
         case "string_too_long":
             return f"{place} must have {context['max_length']} characters at most, got {len(came)}. Shorten it."
-        case "string_type" if isinstance(came, bool | int | float):
-            written = str(came).lower() if isinstance(came, bool) else came
-            return f"""{place} must be text, got {written}. Quotes make it text: "{place}='{written}'"."""
-        case "literal_error" | "union_tag_invalid":
-            known = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags")))
+        case "string_type" if place == "device":
+            return f"{place} {_LAWS[place]}, got {came}."
+        case "string_type" if isinstance(came, bool | int | float) and not is_in_a_list:
+            came = str(came).lower() if isinstance(came, bool) else came
+            written = "..." if isinstance(came, float) else came  # which may have been typed otherwise: 1e5
+            return f"""{place} must be text, got {came}. Quotes make it text: "{place}='{written}'"."""
+        case "union_tag_invalid":
+            known = re.findall(r"'([^']+)'", str(context["expected_tags"]))
+            return f"{place}.name={context['tag']} is not known. {did_you_mean(context['tag'], known)}"
+        case "list_type" if came is not None:
+            return f"{place} must be a list, got {came}. Brackets make it one: '{place}=[{came}]'."
+        case "literal_error":
+            known = re.findall(r"'([^']+)'", str(context["expected"]))
             return f"{place}={came} is not known. {did_you_mean(str(came), known)}"
         case _:
             return f"{place} {fault['msg'].replace('Input should be', 'must be')}, got {came}."

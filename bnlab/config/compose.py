@@ -17,9 +17,8 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from bnlab.config.complaints import say_what_is_wrong
@@ -29,9 +28,11 @@ from bnlab.config.folders import (
     config_keys,
     dotted_keys,
     known_options,
+    refuse_bad_files,
+    refuse_damaged_files,
     search_folders,
 )
-from bnlab.config.grammar import parse_overrides, setting, sweep_values
+from bnlab.config.grammar import parse_overrides, refuse_a_key_given_twice, setting, sweep_values
 from bnlab.config.places import where_it_is_one
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
@@ -51,8 +52,27 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
     Raises:
         ConfigError: An override is misspelled, or a value breaks a law.
     """
+    for text in overrides:
+        if text.startswith(("hydra.", "hydra/")):
+            raise ConfigError(f"{text} has no effect on a run, which Hydra does not start. Leave it out.")
     _refuse_sweeps_and_new_keys(parse_overrides(overrides), search_folders(config_dir))
     return compose_grid([overrides], config_dir)[0]
+
+
+def compose_typed(overrides: list[str], config_dir: Path | None = None) -> RunConfig:
+    """Compose and check the config of one run as its words were typed: where a key stands twice, one is a slip.
+
+    A program that adds words to a list of its own means the last one, as in `compose_run`.
+
+    Args:
+        overrides: Words of Hydra's grammar without sweeps, such as ``["norm=batch", "optim.lr=0.3"]``.
+        config_dir: A folder of the user's own options, searched after bnlab's; None: only ./conf, if it exists.
+
+    Raises:
+        ConfigError: As in `compose_run`; or a key is given twice.
+    """
+    refuse_a_key_given_twice(parse_overrides(overrides), in_one_run=True)
+    return compose_run(overrides, config_dir)
 
 
 def _checked(tree: dict[str, Any]) -> RunConfig:
@@ -195,7 +215,13 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key = error.full_key or "a value"
-        raise ConfigError(f"{key} has no value yet. Write {key}=... on the command line.") from None
+        if isinstance(error, MissingMandatoryValue):
+            raise ConfigError(f"{key} has no value yet. Write {key}=... on the command line.") from None
+        raise ConfigError(
+            f"{key} cannot be worked out: {_first_line(error)} Write a plain value; a $ of a text's own is written \\$."
+        ) from None
+    except RecursionError as error:
+        raise ConfigError(_first_line(error)) from None
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
@@ -214,10 +240,16 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
     """
     if what not in {"job", "hydra", "all"}:
         raise ConfigError(f"--cfg takes job, hydra or all, got {what}. {did_you_mean(what, ['job', 'hydra', 'all'])}")
+    refuse_a_key_given_twice(parse_overrides(overrides), in_one_run=True)
     config = _compose(overrides, config_dir, with_hydra=what != "job")
+    settings = [str(key) for key in config if key != "hydra"]
+    _checked(_plain(OmegaConf.masked_copy(config, settings)))
     if what == "hydra":
         config = OmegaConf.masked_copy(config, "hydra")
         resolve = False  # Hydra's own part can be resolved only while Hydra runs the job
+    if resolve and what == "all":  # as above
+        part = OmegaConf.masked_copy(config, "hydra")
+        return OmegaConf.to_yaml(part) + OmegaConf.to_yaml(OmegaConf.masked_copy(config, settings), resolve=True)
     return OmegaConf.to_yaml(config, resolve=resolve)
 
 
@@ -236,13 +268,21 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
 
 def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:
     folders = search_folders(config_dir)
-    _refuse_sweeps_and_new_keys(parse_overrides(overrides), folders)
+    parsed = parse_overrides(overrides)
+    _refuse_sweeps_and_new_keys(parsed, folders)
+    groups = config_groups(folders)
+    if unknown := _unknown_option(overrides, folders):  # Hydra passes over those that are optional
+        raise ConfigError(unknown)
+    refuse_bad_files({one.key_or_group: str(one.value()) for one in parsed if one.key_or_group in groups}, folders)
     arguments = _with_own_norm(overrides, folders) + search_path_words(folders)
     try:
         with initialized_hydra():
             return compose("train", arguments, return_hydra_config=with_hydra)
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        raise ConfigError(_find_the_typo(overrides, config_dir) or _first_line(error)) from None
+    except Exception as error:  # Hydra and OmegaConf have many
+        if typo := _find_the_typo(overrides, config_dir):
+            raise ConfigError(typo) from None
+        refuse_damaged_files(folders)
+        raise ConfigError(_first_line(error)) from error
 
 
 def _refuse_sweeps_and_new_keys(overrides: list[Override], folders: list[Path]) -> None:
@@ -260,6 +300,8 @@ def _refuse_sweeps_and_new_keys(overrides: list[Override], folders: list[Path]) 
             raise ConfigError(f"{text} gives several values, one run takes one. Add -m to sweep.")
         if override.is_add():
             raise ConfigError(f"{text}: every key is there already, none can be added. Leave out the +.")
+        if override.package is not None:
+            raise ConfigError(f"{text}: a group has one place, and takes no @. Write {key}=... instead.")
         if override.is_delete():
             raise ConfigError(f"{text}: a run needs every key. Give it another value instead.")
         if key in groups and not isinstance(override.value(), str | int | float):
@@ -300,13 +342,19 @@ def _is_own_norm(arm: str, folders: list[Path]) -> bool:
 
 
 def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:
-    """Rewrite norm=package.module:Class, or its installed name, to the arm ``own``, which accepts any options."""
+    """Rewrite norm=package.module:Class, or its installed name, to the arm ``own``, which accepts any options.
+
+    Raises:
+        ConfigError: The name is given a second time, as an option.
+    """
     chosen = [text for text in overrides if text.startswith("norm=")]
     own = [text for text in chosen if _is_own_norm(text.removeprefix("norm="), folders)]
     if not own:
         return overrides
     rewritten = ["norm=own", f"norm.name={own[-1].removeprefix('norm=')}"]
     for text in overrides:
+        if text.startswith("norm.name="):
+            raise ConfigError(f"{text}: {own[-1]} is the name, and no option. Leave {text} out.")
         if text.startswith("norm."):
             rewritten.append(f"+{text}")
         elif text not in own:
@@ -314,18 +362,22 @@ def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:
     return rewritten
 
 
-def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
-    """Return one sentence about the first override with an unknown group, option or key; None: all are known."""
-    folders = search_folders(config_dir)
+def _unknown_option(overrides: list[str], folders: list[Path]) -> str | None:
+    """Return one sentence about the first option that no file has; None: all are known."""
     groups = config_groups(folders)
     with_own_norm = _with_own_norm(overrides, folders) != overrides
     for override in parse_overrides(overrides):
         key, value = override.key_or_group, override.value()
-        if key == "norm" and with_own_norm:
-            continue
-        if key in groups and isinstance(value, (str, int, float, bool)) and str(value) not in groups[key]:
-            cure = did_you_mean(str(value), known_options(folders)[key])
-            return f"{key}={value} is not known. {cure}"
+        if key in groups and str(value) not in groups[key] and not (key == "norm" and with_own_norm):
+            return f"{key}={value} is not known. {did_you_mean(str(value), known_options(folders)[key])}"
+    return None
+
+
+def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
+    """Return one sentence about the first override with an unknown key; None: all are known."""
+    folders = search_folders(config_dir)
+    groups = config_groups(folders)
+    with_own_norm = _with_own_norm(overrides, folders) != overrides
     choices = [text for text in overrides if text.partition("=")[0] in groups]
     known = config_keys(folders)
     if choices != overrides:  # otherwise the choices themselves do not compose
@@ -346,4 +398,9 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
+    if isinstance(error, RecursionError):
+        return "the config refers to itself: a file's defaults, or a value's ${...}, lead back to where they began."
+    said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
+    if said.startswith("In '"):  # In 'optim/x': Could not load 'optim/y'.
+        return f"{said} Name files that are there, in the list after 'defaults:'."
+    return said

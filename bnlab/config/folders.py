@@ -1,10 +1,11 @@
 """Finds conf/, and reads its files without Hydra, which takes long to import."""
 
+import contextlib
 from pathlib import Path
+from string import Template
 from typing import Any
 
-import yaml
-
+from bnlab.config.yaml_files import read_table
 from bnlab.errors import ConfigError
 from bnlab.plugins import NORM_PLUGINS
 
@@ -50,7 +51,7 @@ def config_groups(folders: list[Path]) -> dict[str, list[str]]:
     groups: dict[str, set[str]] = {}
     for folder in folders:
         for path in folder.glob("*/*.yaml"):
-            if path.parent.name not in NO_GROUPS:
+            if path.parent.name not in NO_GROUPS and path.is_file():
                 groups.setdefault(path.parent.name, set()).add(path.stem)
     return {group: sorted(options) for group, options in sorted(groups.items())}
 
@@ -69,25 +70,89 @@ def read_option(folders: list[Path], group: str, option: str) -> tuple[str, dict
         folders: The folders to search; the first that has the file counts, as in Hydra.
         group: The name of a folder in conf/, such as ``norm``.
         option: The name of a file in that folder, without ``.yaml``.
+
+    Raises:
+        ConfigError: The file is no table of keys and values.
     """
-    path = next(path for folder in folders if (path := folder / group / f"{option}.yaml").exists())
-    text = path.read_text(encoding="utf-8")
+    path = next(path for folder in folders if (path := folder / group / f"{option}.yaml").is_file())
+    text, keys = read_table(path)
     comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
     header = next((line for line in comments if not line.startswith("@package")), "")
-    return header, yaml.safe_load(text) or {}
+    return header, keys
+
+
+def refuse_bad_files(chosen: dict[str, str], folders: list[Path]) -> None:
+    """Raise if a file of the user's that a run would use is damaged, or has the name of one of bnlab's.
+
+    Args:
+        chosen: The options that were named, group -> option; other groups have the one of conf/train.yaml.
+        folders: The folders in which options are searched, bnlab's first.
+
+    Raises:
+        ConfigError: Such a file.
+    """
+    ours, *theirs = folders
+    if not theirs:
+        return
+    options = {**default_options(), **chosen}
+    options = {group: Template(option).safe_substitute(options) for group, option in options.items()}
+    for name in ["train", *(f"{group}/{option}" for group, option in options.items())]:
+        refuse_hidden(name, folders)
+        path = next((path for folder in theirs if (path := folder / f"{name}.yaml").is_file()), None)
+        if path is not None and not (ours / f"{name}.yaml").is_file():
+            read_table(path)
+
+
+def refuse_hidden(name: str, folders: list[Path]) -> None:
+    """Raise if a file of the user's has the name of one of bnlab's, which comes first, and says something else.
+
+    Args:
+        name: The path of the file below conf/, without ``.yaml``.
+        folders: The folders in which options are searched, bnlab's first.
+
+    Raises:
+        ConfigError: Such a file.
+    """
+    group, _, option = name.rpartition("/")
+    ours, *others = (folder / f"{name}.yaml" for folder in folders)
+    for path in others if ours.is_file() else ():
+        if path.is_file() and path.read_bytes() != ours.read_bytes():
+            use = f"and write {group}=my_{option}" if group else "or write its values on the command line"
+            raise ConfigError(
+                f"{path} is not used: bnlab's own {name}.yaml comes first. Rename it to my_{option}.yaml {use}."
+            )
+
+
+def default_options() -> dict[str, str]:
+    """Return the option of each group that conf/train.yaml names; ``${model}`` stands for another group's."""
+    _, table = read_table(conf_folder() / "train.yaml")
+    entries = [entry for entry in table["defaults"] if isinstance(entry, dict)]
+    return {group.removeprefix("optional "): str(option) for entry in entries for group, option in entry.items()}
+
+
+def refuse_damaged_files(folders: list[Path]) -> None:
+    """Raise if any file of the user's options is damaged; for an error that none of the chosen files explains.
+
+    Raises:
+        ConfigError: The first damaged file.
+    """
+    for folder in folders[1:]:
+        for path in sorted(folder.glob("*/*.yaml")):
+            read_table(path)
 
 
 def config_keys(folders: list[Path]) -> list[str]:
     """Return every dotted key that some file of conf/ sets, such as ``optim.lr``."""
     keys: set[str] = set()
-    top = yaml.safe_load((conf_folder() / "train.yaml").read_text(encoding="utf-8"))
+    _, top = read_table(conf_folder() / "train.yaml")
     del top["defaults"]
     keys.update(dotted_keys(top))
     for group, options in config_groups(folders).items():
         if group in {"budget", "tuning"}:
             continue
         for option in options:
-            keys.update(dotted_keys({group: read_option(folders, group, option)[1]}))
+            with contextlib.suppress(ConfigError):  # a damaged file that nobody asked for
+                keys.update(dotted_keys({group: read_option(folders, group, option)[1]}))
     return sorted(key for key in keys if not key.endswith(".name") or key == "schedule.name")
 
 

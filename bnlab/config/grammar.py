@@ -1,9 +1,12 @@
 """The grammar of overrides: Hydra's, with the function `logspace` added. Parses words; composes nothing."""
 
+import contextlib
 import functools
 import itertools
 import math
 import re
+import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any, Union
 
 import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 
 from bnlab.config.folders import known_options, search_folders
@@ -19,6 +22,9 @@ from bnlab.errors import ConfigError, did_you_mean
 
 DIGITS = 6
 """Significant digits of a logspace: 0.00316228 can be read and typed, 0.0031622776601683794 cannot."""
+
+MOST_VALUES = 100_000
+"""Values of one key, and runs of one sweep: to list more takes minutes and gigabytes, to train them years."""
 
 _PLAIN = re.compile(r"[\w.:+-]+")
 """A simple value: no function, no list, no quotes."""
@@ -33,7 +39,7 @@ def logspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
     Args:
         start: The first value, above 0.
         stop: The last value, above 0.
-        num: The number of values, at least 2.
+        num: The number of values, 2 to `MOST_VALUES`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -42,9 +48,10 @@ def logspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
         >>> logspace(0.1, 10, 3).list
         [0.1, 1.0, 10.0]
     """
-    if not (0 < start < math.inf and 0 < stop < math.inf and num >= 2):
+    if not (0 < start < math.inf and 0 < stop < math.inf and 2 <= num <= MOST_VALUES):
         raise ValueError(
-            f"logspace(start, stop, num) needs two numbers above 0 and at least 2 values, got ({start}, {stop}, {num})"
+            f"logspace(start, stop, num) needs two numbers above 0 and 2 to {MOST_VALUES:,} values, got "
+            f"({start}, {stop}, {num})"
         )
     values = [float(f"{value:.{DIGITS}g}") for value in np.geomspace(start, stop, num)]
     return ChoiceSweep(list=list(values))
@@ -76,6 +83,8 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
             if isinstance(error.__cause__, ValueError | TypeError):  # a function got a wrong argument
                 raise ConfigError(f"{text}: {error.__cause__}.") from None
             raise ConfigError(_parse_error(text, str(error))) from None
+        if text.startswith("="):
+            raise ConfigError(_parse_error(text, ""))
         if text.endswith("=") and text.count("=") == 1:
             raise ConfigError(f"{text} has no value. Write one behind the equals sign, or leave {text} out.")
     return parsed
@@ -104,10 +113,46 @@ def _parse_error(text: str, said: str) -> str:
     if unknown:
         return f"{text}: {unknown[1]} is no function. {did_you_mean(unknown[1], _functions().functions)}"
     fault = _fault_of_a_list(value)
+    if "'" in value and '"' not in value and value.count("'") % 2 and not value.startswith("'"):
+        fault = f"""an apostrophe begins a quote. Put double quotes around the value: {in_shell(f'{key}="{value}"')}."""
     if fault:
         return f"{text}: {fault}"
-    cure = f"""Quote the value, inside the shell's quotes: "{key}='{value}'".""" if equals else "Write key=value."
-    return f"'{text}' is not an override: Hydra's grammar cannot read it. {cure}"
+    return f"{_printable(text)} is not an override: Hydra's grammar cannot read it. {_cure(key, equals, value)}"
+
+
+_ASCII = str.maketrans("\u2018\u2019\u201c\u201d\u2212\u2013", "''\"\"--")
+"""Quotes and dashes that word processors put in place of those of a keyboard."""
+
+
+def _cure(key: str, equals: str, value: str) -> str:
+    """Return what to write in place of a word that does not parse: the first way of writing it that does."""
+    plain = unicodedata.normalize("NFKC", value.strip()).translate(_ASCII).replace('"', "")
+    quote = '"' if "'" in value else "'"
+    ways = [
+        ("Leave out the blanks", f"{key.strip()}={value.strip()}"),
+        ("Write letters and digits of the keyboard", f"{key.strip()}={plain}"),
+        ("Quote the value, inside the shell's quotes", f"{key.strip()}={quote}{value.strip()}{quote}"),
+    ]
+    for what, word in ways if equals and key.strip() else ():
+        with contextlib.suppress(HydraException):
+            _parser().parse_override(word)
+            return f"{what}: {in_shell(word)}."
+    return "Write key=value, without blanks around the equals sign, such as seed=1."
+
+
+def in_shell(word: str) -> str:
+    """Return a word as it is typed at a shell's prompt.
+
+    Example:
+        >>> print(in_shell("data.path='my file.npz'"), in_shell("seed=1"))
+        "data.path='my file.npz'" seed=1
+    """
+    quoted = shlex.quote(word)
+    return f'"{word}"' if quoted != word and not set(word) & set('"$`\\!') else quoted
+
+
+def _printable(text: str) -> str:
+    return f"'{text}'" if text.isprintable() else repr(text)
 
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
@@ -124,7 +169,7 @@ def _fault_of_a_list(value: str) -> str | None:
     """
     bare = re.sub(r"""(['"])(?:\\.|(?!\1).)*\1""", "x", value)  # text in quotes is no list
     if "'" in bare or '"' in bare:
-        return "a quote is not closed. Close it, or put a backslash before it."
+        return "a quote is not closed. Close it."
     expected: list[str] = []
     for letter in bare:
         if letter in _CLOSING:
@@ -140,11 +185,12 @@ def _fault_of_a_list(value: str) -> str | None:
     return None
 
 
-def refuse_a_key_given_twice(parsed: Sequence[Override]) -> None:
+def refuse_a_key_given_twice(parsed: Sequence[Override], *, in_one_run: bool = False) -> None:
     """Raise if two words set one key to different values: otherwise the first would be ignored silently.
 
     Args:
         parsed: Parsed overrides, with sweeps or without.
+        in_one_run: Whether a key takes one value only; else a list of both values is the cure.
 
     Raises:
         ConfigError: A key is given twice.
@@ -155,8 +201,11 @@ def refuse_a_key_given_twice(parsed: Sequence[Override]) -> None:
         if word_of.get(key, text) != text:
             both = [word.partition("=")[2].split(",") for word in (word_of[key], text)]
             values = list(dict.fromkeys(itertools.chain(*both)))
-            is_list = all(_PLAIN.fullmatch(value) for value in values)
-            cure = f"Give one: {key}={','.join(values)}." if is_list else "Give one of them, or one list of all values."
+            cure = "Give one of them, or one list of all values."
+            if in_one_run:
+                cure = "Give one of them."
+            elif all(_PLAIN.fullmatch(value) for value in values):
+                cure = f"Give one: {key}={','.join(values)}."
             raise ConfigError(f"{key} is given twice: {word_of[key]} and {text}. {cure}")
         word_of[key] = text
 
@@ -200,7 +249,11 @@ def _values_in_order(override: Override) -> list[str]:
     Raises:
         ConfigError: There are no values.
     """
-    text, key = override.input_line, override.get_key_element()
+    text, key, value = override.input_line, override.get_key_element(), override.value()
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
+        num_values = (value.stop - value.start) / value.step
+        if num_values > MOST_VALUES:
+            raise ConfigError(f"{text} has {num_values:,.0f} values, {MOST_VALUES:,} at most. Give fewer.")
     try:
         # Hydra escapes the colon of package.module:Class, as if to parse the value again
         values = [value.replace("\\:", ":") for value in override.sweep_string_iterator()]

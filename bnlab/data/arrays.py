@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from bnlab.errors import DataError
 
+_NUMBERED = "np.unique(labels, return_inverse=True)[1]"
 _LARGEST_PIXEL = 1e15
 """Largest size of a pixel: squares of ten million such are summed in float32, which ends at 3.4e38."""
 
@@ -53,17 +54,20 @@ def checked(images: NDArray[np.generic], labels: NDArray[np.generic], place: str
     _check_images(images, place)
     if labels.shape != (len(images),):
         hint = " Flatten them: labels.reshape(-1)." if labels.size == len(images) else ""
+        if labels.ndim == 2 and len(labels) == len(images) and labels.shape[1] > 1:
+            hint = " Of one column per class, take the largest: labels.argmax(1)."
         raise DataError(
             f"{place}: labels must be of shape ({len(images)},), one per image, got {labels.shape}.{hint} "
             "Images and labels may belong to different files."
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{place}: labels must be integers from 0, got {labels.dtype}. Convert with .astype(int).")
+        whole = labels.dtype == np.bool_ or (np.issubdtype(labels.dtype, np.floating) and not (labels % 1).any())
+        cure = "Convert with .astype(int)." if whole else f"Number them: {_NUMBERED}."
+        raise DataError(f"{place}: labels must be integers from 0, got {labels.dtype}. {cure}")
     arrays = Arrays(images, labels.astype(np.int64))
     if arrays.labels.min() < 0:
         raise DataError(
-            f"{place}: labels must be 0 or above, got {arrays.labels.min()}. "
-            "Number them anew with np.unique(labels, return_inverse=True)."
+            f"{place}: labels must be 0 or above, got {arrays.labels.min()}. Number them anew: {_NUMBERED}."
         )
     return arrays
 
@@ -123,7 +127,7 @@ def check_classes(train: Arrays, test: Arrays | None, place: str) -> int:
         missing = np.setdiff1d(np.arange(num_classes), present)[:5].tolist()
         raise DataError(
             f"{place}: labels must run from 0 without a gap: the largest is {present[-1]}, but {missing} never occur. "
-            "Number them anew with np.unique(labels, return_inverse=True)."
+            f"Number them anew: {_NUMBERED}."
         )
     if test is not None and test.labels.max() >= num_classes:
         raise DataError(

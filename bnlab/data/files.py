@@ -90,9 +90,10 @@ def read_npz(path: Path) -> Arrays:
     Raises:
         DataError: It cannot be read, lacks an array, or an array is of the wrong shape or type.
     """
-    if not path.exists():
-        raise DataError(f"{path} is not there. Give the path of an .npz file.")
     try:
+        if not path.is_file():  # a device such as /dev/zero has no end
+            fault = "no regular file" if path.exists() else "not there"
+            raise DataError(f"{path} is {fault}. Give the path of an .npz file.")
         if not zipfile.is_zipfile(path):
             raise DataError(f"{path} is not an NPZ file, or it is cut off. {_WRITE_ANEW}")
         # opened here, since np.load leaves a damaged file open
@@ -104,6 +105,9 @@ def read_npz(path: Path) -> Arrays:
                     f"{_WRITE_ANEW}"
                 )
             images, labels = arrays["images"], arrays["labels"]
+            for name, values in (("images", images), ("labels", labels)):
+                if not isinstance(values, np.ndarray):  # NumPy returns the bytes of a member that is no array
+                    raise DataError(f"{path}: '{name}' is no array. {_WRITE_ANEW}")
     except (*_BROKEN, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as NPZ ({_why(error)}). {_WRITE_ANEW}") from error
     return checked(images, labels, str(path))

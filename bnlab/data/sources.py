@@ -60,20 +60,31 @@ def open_source(config: DataConfig) -> SourceData:
     return SOURCES[config.name](config)
 
 
-def data_root(config: DataConfig) -> Path | None:
+def data_root(config: DataConfig | None) -> Path | None:
     """Return the folder that the user points at, by data.root or BNLAB_DATA; else None.
+
+    Args:
+        config: The settings of a data set; None: those of BNLAB_DATA alone.
 
     Raises:
         DataError: It is not a folder.
     """
-    given = config.root or os.environ.get("BNLAB_DATA")
+    of_config = config.root if config else None
+    given = of_config or os.environ.get("BNLAB_DATA")
     if not given:
         return None
     root = _without_tilde(given).absolute()
-    if not root.is_dir():
-        setting, cure = ("data.root", "leave it out") if config.root else ("BNLAB_DATA", "unset it")
+    if not _is_dir(root):
+        setting, cure = ("data.root", "leave it out") if of_config else ("BNLAB_DATA", "unset it")
         raise DataError(f"{setting}={given} is not a folder. Point it at the folder that holds the files, or {cure}.")
     return root
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name longer than the system allows, or one with a zero byte in it
+        return False
 
 
 def _without_tilde(given: str) -> Path:

@@ -40,7 +40,7 @@ def _build(name: str) -> Diagnostic:
         raise ConfigError(f"diagnostics.names: {name} must have a name of letters, digits and _, got '{found.name}'.")
     try:
         return found()
-    except Exception as error:  # a user's own class may raise anything
+    except (Exception, SystemExit) as error:  # a user's own class may raise anything
         raise ConfigError(f"diagnostics.names: {name} cannot be built without arguments: {error}.") from error
 
 

@@ -14,7 +14,7 @@ from bnlab.diagnostics.diagnostic import Diagnostic
 from bnlab.diagnostics.measuring import needs_of
 from bnlab.diagnostics.schedule import measured_steps
 from bnlab.errors import ConfigError
-from bnlab.schema import RunConfig
+from bnlab.schema import MOST_MEASURED, RunConfig
 from bnlab.training.loop import Plan
 from bnlab.traps.trial import try_out
 
@@ -50,7 +50,7 @@ def check(config: RunConfig) -> Checked:
         ConfigError: A setting that cannot work.
         DataError: The data are missing or damaged.
     """
-    device = _find_device(config.device)
+    device = find_device(config.device)
     diagnostics = build_diagnostics(config.diagnostics.names)
     data = open_data(config.data)
     batches = Batches(data.train, config.train.batch_size, config.data, config.seed)
@@ -67,14 +67,17 @@ def is_available(device: str) -> bool:
         device: A torch device, such as ``cuda:0``.
     """
     try:
-        _find_device(device)
+        find_device(device)
     except (ConfigError, RuntimeError):  # torch raises it for an unknown name
         return False
     return True
 
 
-def _find_device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
     """Return the device of a name.
+
+    Args:
+        name: ``auto``, or a torch device.
 
     Raises:
         ConfigError: This machine lacks it.
@@ -99,6 +102,13 @@ def _memory_bytes(device: torch.device) -> int:
 
 def _plan(config: RunConfig, steps_per_epoch: int, diagnostics: Sequence[Diagnostic]) -> Plan:
     num_steps = config.train.steps or steps_per_epoch * (config.train.epochs or 0)
+    for name in ("schedule", "heavy_schedule"):
+        every = getattr(config.diagnostics, name).every
+        if every and num_steps // every > MOST_MEASURED:
+            raise ConfigError(
+                f"diagnostics.{name}.every={every} measures {num_steps // every:,} times in {num_steps:,} steps, "
+                f"{MOST_MEASURED:,} at most. Try diagnostics.{name}.every={-(-num_steps // 1000)}."
+            )
     often = measured_steps(config.diagnostics.schedule, num_steps)
     heavy = measured_steps(config.diagnostics.heavy_schedule, num_steps)
     if not any(diagnostic.cost == "heavy" for diagnostic in diagnostics):

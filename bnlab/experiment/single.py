@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bnlab.config.compose import compose_run
@@ -85,6 +85,7 @@ def train_one(
         _say_what_is_wrong(folder, observer or RunObserver())
     finished = None if again else folder.read_finished()
     if finished is not None:
+        refuse_a_missing_device([config])
         return finished
     engine = "sequential" if again else _engine_of(folder)
     from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415
@@ -108,6 +109,21 @@ def _say_what_is_wrong(folder: RunFolder, observer: RunObserver) -> None:
             again = " It is trained again." if facts.has_ended else ""
             consequence = " The result is that of metrics.jsonl." if facts.is_usable else again
             observer.on_warning(f"{folder.path.name}: {'; '.join(facts.problems)}.{consequence}")
+
+
+def refuse_a_missing_device(configs: Iterable[RunConfig]) -> None:
+    """Raise if this machine lacks the device that a config names, also where its result is there already.
+
+    Args:
+        configs: The configs of runs that may have a result. Only for a device that may be missing, torch is imported.
+
+    Raises:
+        ConfigError: This machine lacks it.
+    """
+    for name in {config.device for config in configs} - {"auto", "cpu"}:
+        from bnlab.experiment.checking import find_device  # noqa: PLC0415
+
+        find_device(name)
 
 
 def _engine_of(folder: RunFolder) -> str:

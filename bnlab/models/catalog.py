@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from bnlab.errors import ConfigError
 from bnlab.models.initialization import initialize_weights
 from bnlab.models.network import BlockBuilder, BuildNorm, Network, Placement
 from bnlab.models.plain import CNN, MLP
@@ -41,7 +42,14 @@ def build_model(
     with torch.random.fork_rng(
         devices=[]
     ):  # torch's layers draw weights when built; the caller's random state must stay
-        return MODELS[config.name](config, input_shape, num_classes, blocks)
+        try:
+            return MODELS[config.name](config, input_shape, num_classes, blocks)
+        except (RuntimeError, MemoryError, OverflowError) as error:  # torch's, for sizes that it cannot count or hold
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ConfigError(
+                f"model={config.name} model.depth={config.depth} model.width={config.width} cannot be built: {said}. "
+                "Try a smaller one."
+            ) from error
 
 
 def build_network(config: RunConfig, input_shape: tuple[int, ...], num_classes: int) -> Network:

@@ -4,6 +4,7 @@ import inspect
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from bnlab.errors import BnlabError, ConfigError, did_you_mean
 from bnlab.norms.norm import DECLARATIONS, Norm
@@ -89,6 +90,7 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
 
     Raises:
         ConfigError: No such norm, no such option, or an option out of range.
+        BnlabError: Raised by the class itself.
 
     Example:
         >>> build_norm("group", 8, num_groups=2)
@@ -109,13 +111,20 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
         raise ConfigError(f"norm={name} cannot be built as Class(num_channels, **options): {error}.") from error
     try:
         norm = norm_class(num_channels, **options)
-    except Exception as error:  # somebody's own class may raise anything
-        if isinstance(error, BnlabError):
-            raise
+    except BnlabError:
+        raise
+    except (Exception, SystemExit) as error:  # somebody's own class may raise anything
         said = (str(error).strip().splitlines() or [""])[0]
         raise ConfigError(
             f"norm={name} cannot be built for {num_channels} channels: {type(error).__name__}: {said}"
         ) from error
+    if not hasattr(norm, "_modules"):
+        raise ConfigError(f"norm={name} cannot be built: its constructor must call super().__init__() first.")
+    if any(isinstance(part, LazyModuleMixin) for part in norm.modules()):
+        raise ConfigError(
+            f"norm={name} is lazy: it learns its size from its first input. Use the layer that takes the number of "
+            f"channels: norm={name.replace(':Lazy', ':')}."
+        )
     for declaration in DECLARATIONS:
         if not hasattr(norm, declaration):  # somebody's own class, which need not know bnlab
             setattr(norm, declaration, getattr(Norm, declaration))

@@ -5,6 +5,9 @@ from numbers import Real
 
 from bnlab.errors import ConfigError, nearest_divisors
 
+LARGEST = 10**18
+"""A little below the largest whole number of 64 bits."""
+
 
 def check_eps(eps: float) -> None:
     """Check the constant inside the root.
@@ -71,6 +74,7 @@ def check_positive(**numbers: float) -> None:
         ConfigError: An option is not a finite number above 0.
     """
     for name, value in numbers.items():
+        _refuse_slip(name, value)
         if not (_is_number(value) and math.isfinite(value) and value > 0):
             raise ConfigError(f"norm.{name} must be a number above 0, got {value}")
 
@@ -82,6 +86,7 @@ def check_at_least(least: float, **numbers: float) -> None:
         ConfigError: An option is not a finite number of at least this size.
     """
     for name, value in numbers.items():
+        _refuse_slip(name, value)
         if not (_is_number(value) and math.isfinite(value) and value >= least):
             raise ConfigError(f"norm.{name} must be a number of at least {least:g}, got {value}")
 
@@ -93,6 +98,7 @@ def check_whole_at_least(least: int, **counts: int) -> None:
         ConfigError: An option is not a whole number of at least this size.
     """
     for name, value in counts.items():
+        _refuse_slip(name, value)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(f"norm.{name} must be a whole number of at least {least}, got {value}")
 
@@ -106,6 +112,16 @@ def check_choice(choices: tuple[str, ...], **words: str) -> None:
     for name, value in words.items():
         if value not in choices:
             raise ConfigError(f"norm.{name} must be {' or '.join(choices)}, got {value}")
+
+
+def _refuse_slip(name: str, value: object) -> None:
+    """Raise for a whole number that torch, which counts in 64 bits, could not take.
+
+    Raises:
+        ConfigError: The number is too large.
+    """
+    if isinstance(value, int) and value > LARGEST:
+        raise ConfigError(f"norm.{name} must be at most {LARGEST:.0e}, got a number of {len(str(value))} digits")
 
 
 def _is_number(value: object) -> bool:

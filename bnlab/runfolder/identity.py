@@ -52,8 +52,13 @@ def data_fingerprint(config: DataConfig) -> str | None:
     """
     if config.name != "npz" or config.path is None:
         return None
-    path = Path(config.path).expanduser()
     try:
+        path = Path(config.path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"data.path={config.path}: there is no such user. Give the path of an .npz file.") from error
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a device such as /dev/zero has no end
+            raise DataError(f"data.path={path} is no regular file. Give the path of an .npz file.")
         with path.open("rb") as file:
             facts = os.fstat(file.fileno())
             stamp = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)

@@ -3,12 +3,13 @@
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bnlab.config.compose import arm_options, compose_grid
-from bnlab.config.grammar import parse_overrides, refuse_a_key_given_twice, sweep_values
+from bnlab.config.grammar import MOST_VALUES, parse_overrides, refuse_a_key_given_twice, sweep_values
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.experiment.single import SINGLE
 from bnlab.results.sweep import swept_keys
@@ -55,6 +56,9 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     refuse_a_key_given_twice(parsed)
     axes = [sweep_values(one, config_dir) for one in {one.input_line: one for one in parsed}.values()]
     _refuse_several_names(axes)
+    num_combinations = math.prod(map(len, axes))
+    if num_combinations > MOST_VALUES:
+        raise ConfigError(f"a sweep has {MOST_VALUES:,} runs at most, got {num_combinations:,}. Give fewer values.")
     combinations = list(itertools.product(*axes))
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
     arms = {_arm(combination) for combination in combinations}

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bnlab.config.folders import search_folders
+from bnlab.config.folders import refuse_hidden, search_folders
+from bnlab.config.yaml_files import read_table
 from bnlab.errors import ConfigError, did_you_mean
 
 _WORDS = {None: "null", True: "true", False: "false"}
@@ -45,39 +44,15 @@ def _words_of(name: str, config_dir: Path | None) -> dict[str, str]:
     known = known_sweeps(config_dir)
     if name not in known:
         raise ConfigError(f"sweep={name} is not known. {did_you_mean(name, known)}")
-    try:
-        text = known[name].read_text(encoding="utf-8")
-        _refuse_a_key_given_twice(known[name], text)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{known[name]} cannot be read as YAML: {str(error).splitlines()[0]}.") from None
-    if not isinstance(content, dict) or any(isinstance(value, dict) for value in content.values()):
+    refuse_hidden(f"sweep/{name}", search_folders(config_dir))
+    _, content = read_table(known[name])
+    if not content or any(isinstance(value, dict) for value in content.values()):
         raise ConfigError(f"{known[name]} must hold lines like 'optim.lr: [0.1, 1]', dotted keys and no sections.")
-    return {str(key): _written(value) for key, value in content.items()}
-
-
-def _refuse_a_key_given_twice(path: Path, text: str) -> None:
-    """Raise where a key stands in two lines: YAML would take the last one, without a word.
-
-    Raises:
-        ConfigError: A key stands in two lines.
-    """
-    table = yaml.compose(text, yaml.SafeLoader)
-    line_of: dict[str, int] = {}
-    for key, _ in table.value if isinstance(table, yaml.MappingNode) else ():
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            continue
-        if key.value in line_of:
-            raise ConfigError(
-                f"{path}: {key.value} is given twice, in lines {line_of[key.value]} and {line}. "
-                "Give one of them, or one list of all values."
-            )
-        line_of[key.value] = line
+    return {key: _written(value) for key, value in content.items()}
 
 
 def _written(value: Any) -> str:
     """Return a value as a user types it on the command line; a list becomes several values."""
     if isinstance(value, list):
-        return ",".join(_written(one) for one in value)
+        return ",".join(f"[{_written(one)}]" if isinstance(one, list) else _written(one) for one in value)
     return _WORDS[value] if value is None or isinstance(value, bool) else str(value)

@@ -1,6 +1,7 @@
 """Tests a network before training: without its weights, on batches of the sizes that training will use."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,11 +55,16 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
         )
     _refuse(heavy)
     shape = (config.train.part_size, *data.input_shape)
-    with torch.device("meta" if config.norm.name in NORMS else "cpu"):
+    # torch's own plain average reads its count of batches, which meta does not have
+    reads_numbers = config.norm.name == "batch_torch" and config.norm.options.get("momentum", 0.9) is None
+    with torch.device("meta" if config.norm.name in NORMS and not reads_numbers else "cpu"):
         with torch.no_grad():
             model = build_network(config, data.input_shape, data.num_classes)
+        hooks = [norm.register_forward_hook(_refuse_another_shape) for norm in model.norms.values()]
         with FlopCounterMode(display=False) as counter:
             seen = watch(model, torch.zeros(shape))
+        for hook in hooks:
+            hook.remove()
         _refuse_what_failed(config, seen, shape)
         traps = find_traps(config, model, seen, num_steps)
         _refuse(traps)
@@ -77,6 +83,21 @@ def _refuse(traps: list[Trap]) -> None:
     for trap in traps:
         if trap.severity == "error":
             raise ConfigError(trap.message)
+
+
+def _refuse_another_shape(norm: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+    """Raise if a norm's output has another shape than its input: a layer for images on rows, say, broadcasts.
+
+    Raises:
+        ConfigError: Such an output.
+    """
+    came = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    went_in = tuple(given[0].shape)
+    if came != went_in:
+        is_for_images = len(went_in) == 2 and isinstance(output, Tensor) and output.dim() > 0
+        cure = " A layer for images needs model=cnn." if is_for_images else ""
+        name = type(norm).__name__
+        raise ConfigError(f"{name} must give an output of its input's shape: {went_in} went in, {came} came out.{cure}")
 
 
 def _refuse_what_failed(config: RunConfig, seen: Pass, shape: tuple[int, ...]) -> None:

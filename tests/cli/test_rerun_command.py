@@ -30,7 +30,9 @@ def _temporary_places_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def trained(bnlab_says: Say, *words: str) -> Path:
-    return Path(json.loads(bnlab_says("train", "--json", "-q", *QUICK, *words).out)["folder"])
+    keys = {word.partition("=")[0] for word in words}
+    quick = [word for word in QUICK if word.partition("=")[0] not in keys]
+    return Path(json.loads(bnlab_says("train", "--json", "-q", *quick, *words).out)["folder"])
 
 
 def content(folder: Path) -> dict[Path, tuple[bytes, int]]:

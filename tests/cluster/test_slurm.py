@@ -54,7 +54,7 @@ def test_a_sweep_that_is_cut_off_leaves_checkpoints_and_no_job(number: int, stat
     assert len(queue()) == 3
     sweep.send_signal(number)
     sweeping.end(sweep, status)
-    assert queue() == []
+    assert [job for job in queue() if " CG " not in job] == []  # CG: it has ended, and Slurm is clearing it away
     statuses = [json.loads(path.read_text())["status"] for path in Path("runs/s").glob("*/manifest.json")]
     assert statuses == ["interrupted", "interrupted"]
     assert len(list(Path("runs/s").glob("*/checkpoint.pt"))) == 2

@@ -22,7 +22,7 @@ from bnlab.sweeps.grid import expand
         ("diagnostics.schedule.at=[1,2", ": a bracket is not closed. Write ] behind it."),
         ("seed=shuffle(range(3)", ": a bracket is not closed. Write ) behind it."),
         ("seed=range(3))", ": no bracket is open for its ). Leave it out, or open one."),
-        ("data.root='a", ": a quote is not closed. Close it, or put a backslash before it."),
+        ("data.root='a", ": a quote is not closed. Close it."),
         ("norm=", " has no value. Write one behind the equals sign, or leave norm= out."),
         ("seed=", " has no value. Write one behind the equals sign, or leave seed= out."),
     ],

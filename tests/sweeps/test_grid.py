@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bnlab.config.compose import compose_run
+from bnlab.config.compose import compose_run, compose_typed
 from bnlab.config.grammar import parse_overrides, sweep_values
 from bnlab.errors import ConfigError
 from bnlab.norms.catalog import NORMS
@@ -120,8 +120,10 @@ def test_a_word_said_twice_is_said_once() -> None:
     assert expand(["norm=batch,none", "norm=batch,none"]).configs == expand(["norm=batch,none"]).configs
 
 
-def test_one_run_takes_the_last_of_two_words_as_hydra_does() -> None:
-    assert compose_run(["optim.lr=0.1", "optim.lr=0.2"]).optim.lr == 0.2
+def test_one_run_refuses_a_key_given_twice_as_a_sweep_does() -> None:
+    with pytest.raises(ConfigError, match=r"optim\.lr is given twice: .* Give one of them\."):
+        compose_typed(["optim.lr=0.1", "optim.lr=0.2"])
+    assert compose_typed(["optim.lr=0.2", "optim.lr=0.2"]).optim.lr == 0.2
 
 
 def test_logspace_has_both_ends_and_a_constant_ratio() -> None:

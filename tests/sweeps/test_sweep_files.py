@@ -27,7 +27,19 @@ def test_a_key_in_two_lines_of_a_file_is_refused_by_both(tmp_path: Path) -> None
     with pytest.raises(ConfigError) as refusal:
         with_file(["sweep=mine"], tmp_path)
     cure = "Give one of them, or one list of all values."
-    assert str(refusal.value) == f"{path}: seed is given twice, in lines 2 and 4. {cure}"
+    assert str(refusal.value) == f"{path}, line 4: seed is given twice, in line 2 too. {cure}"
+
+
+def test_a_list_in_a_list_is_one_value(tmp_path: Path) -> None:
+    kept(tmp_path, "schedule.milestones: [[0.5], [0.3, 0.6]]\ndata.flip: [yes, no]\n")
+    words = with_file(["sweep=mine"], tmp_path)
+    assert words == ["schedule.milestones=[0.5],[0.3,0.6]", "data.flip=true,false"]
+
+
+def test_an_own_sweep_with_the_name_of_one_of_bnlabs_is_refused(tmp_path: Path) -> None:
+    kept(tmp_path, "seed: range(3)\n").rename(tmp_path / "sweep" / "drift.yaml")
+    with pytest.raises(ConfigError, match=r"Rename it to my_drift\.yaml and write sweep=my_drift\."):
+        with_file(["sweep=drift"], tmp_path)
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
