@@ -7,7 +7,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
@@ -61,7 +61,22 @@ def logspace(start: Number, stop: Number, num: int) -> ChoiceSweep:
 def _functions() -> Any:
     functions = create_functions()
     functions.register(name="logspace", func=logspace)
+    functions.functions["sort"] = functools.partial(_sort, functions.functions["sort"])
     return functions
+
+
+def _sort(sort: Callable[..., Any], *values: Any, **options: Any) -> Any:
+    """Sort a range as the list of its values.
+
+    Hydra 1.3.8 turns a range round by its ends, which gives other values where the step does not divide the distance:
+    49, 33, 17, 1 for ``sort(range(8,65,16),reverse=true)``, in place of 56, 40, 24, 8.
+    """
+
+    def listed(value: Any) -> Any:
+        is_range = isinstance(value, RangeSweep) and value.start is not None and value.stop is not None
+        return ChoiceSweep(list=list(value.range())) if is_range else value
+
+    return sort(*map(listed, values), **{name: listed(value) for name, value in options.items()})
 
 
 @functools.cache

@@ -4,7 +4,7 @@ import pytest
 
 import bnlab
 from bnlab.config.compose import compose_run
-from bnlab.config.grammar import parse_overrides
+from bnlab.config.grammar import parse_overrides, sweep_values
 from bnlab.errors import ConfigError
 from bnlab.sweeps.execute import run_sweep
 from bnlab.sweeps.grid import expand
@@ -46,3 +46,20 @@ def test_one_text_in_place_of_a_list_is_refused_with_the_list(start: object) -> 
     assert str(refusal.value) == (
         "overrides must be a list of words, got the text 'norm=layer seed=1'. Write ['norm=layer', 'seed=1']."
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("range(8,65,16),reverse=true", [56, 40, 24, 8]),
+        ("range(1.3,0,-0.5)", [0.3, 0.8, 1.3]),
+        ("range(0.3,1.4,0.5),reverse=true", [1.3, 0.8, 0.3]),
+        ("sweep=range(5,0,-2)", [1, 3, 5]),
+        ("3,1,2", [1, 2, 3]),
+        ("choice(3,1)", [1, 3]),
+    ],
+)
+def test_a_sorted_range_has_the_values_of_the_range(text: str, values: list[float]) -> None:
+    (override,) = parse_overrides([f"optim.lr=sort({text})"])
+    found = [float(word.partition("=")[2]) for word in sweep_values(override, None)]
+    assert found == pytest.approx(values, rel=1e-12)
