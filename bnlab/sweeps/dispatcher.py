@@ -5,9 +5,11 @@ machine or a second sweep beside this one need no special code here. What is sti
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.cohorts import PlannedCohort
@@ -105,17 +107,37 @@ class Dispatcher:
             names: Run ids.
         """
         new = self.states.add(names)
-        if self._again:
-            self._results_before |= {name: self.run_folder(name).result_stamp() for name in new}
+        self._results_before |= {name: self.run_folder(name).result_stamp() for name in new}
 
     def has_result(self, name: str) -> bool:
         """Whether a run has its result, and a new one where it is trained anew."""
-        return self.run_folder(name).result_stamp() not in {None, self._results_before.get(name)}
+        return self.run_folder(name).result_stamp() not in {None, self._outdated(name)}
 
     def has_begun(self, name: str) -> bool:
         """Whether the records in the folder of a run are those of this training, or of one that it continues."""
-        folder, before = self.run_folder(name), self._results_before.get(name)
+        folder, before = self.run_folder(name), self._outdated(name)
         return folder.path.exists() and (before is None or folder.result_stamp() != before)
+
+    def _outdated(self, name: str) -> tuple[int, int] | None:
+        """Return the mark of the result that a run had before, if it is trained anew; None: its result would count."""
+        return self._results_before.get(name) if self._again else None
+
+    def read_summaries(self, seeds: Mapping[str, int]) -> list[RunSummary]:
+        """Return the outcomes of some runs, as their folders tell them; those of this training are not ``cached``.
+
+        Args:
+            seeds: Run id -> seed, which stands in the summary of a run without a result.
+        """
+        summaries = []
+        for name, seed in seeds.items():
+            folder = self.run_folder(name)
+            summary = folder.read_finished()
+            if summary is None:
+                status = folder.read_status() if folder.path.exists() else "interrupted"
+                summary = RunSummary(name, status, str(folder.path), seed)
+            was_there = folder.result_stamp() == self._results_before.get(name, folder.result_stamp())
+            summaries.append(replace(summary, cached=summary.cached and was_there))
+        return summaries
 
     @property
     def is_training(self) -> bool:

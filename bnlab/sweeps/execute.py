@@ -15,7 +15,6 @@ from bnlab.sweeps.cohorts import MOST_TOGETHER, PlannedCohort, program
 from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher
 from bnlab.sweeps.launcher_words import open_backend
 from bnlab.sweeps.parts import cut_into_parts
-from bnlab.sweeps.parts_folder import read_summaries
 from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
 from bnlab.sweeps.progress import SweepView
 from bnlab.sweeps.run_states import BUSY, NOT_FINAL
@@ -124,7 +123,7 @@ def execute(
             _Execution(sweep, resumed, dispatcher, interruption or Interruption(), jobs, backend).train(wanted)
     seeds = {name: config.seed for name, config in sweep.configs.items()}
     reasons = {name: why for name, why in dispatcher.states.reasons.items() if not dispatcher.has_result(name)}
-    return SweepResult(sweep.folder, read_summaries(sweep.folder, seeds), reasons)
+    return SweepResult(sweep.folder, dispatcher.read_summaries(seeds), reasons)
 
 
 class _Execution:

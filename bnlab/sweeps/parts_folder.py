@@ -4,15 +4,13 @@ import contextlib
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
 from bnlab import provenance
-from bnlab.records import RunSummary
-from bnlab.runfolder.folder import RunFolder
 from bnlab.sweeps.parts import HALT, STOP, Part, part_path, write_surroundings
 from bnlab.sweeps.progress import ProgressReader, SweepView
 
@@ -136,21 +134,3 @@ class PartsFolder:
         except Exception:
             self._view = None
             _log.exception("the view of this sweep ended; training goes on")
-
-
-def read_summaries(sweep_folder: Path, seeds: Mapping[str, int]) -> list[RunSummary]:
-    """Return the outcomes of some runs, as their folders tell them.
-
-    Args:
-        sweep_folder: The folder in which the runs' folders lie.
-        seeds: Run id -> seed, which stands in the summary of a run without a result.
-    """
-    summaries = []
-    for name, seed in seeds.items():
-        folder = RunFolder(sweep_folder / name)
-        summary = folder.read_finished()
-        if summary is None:
-            status = folder.read_status() if folder.path.exists() else "interrupted"
-            summary = RunSummary(name, status, str(folder.path), seed)
-        summaries.append(summary)
-    return summaries

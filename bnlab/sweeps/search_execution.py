@@ -21,7 +21,6 @@ from bnlab.sweeps.execute import OnError, SweepResult
 from bnlab.sweeps.grid import expand_one
 from bnlab.sweeps.launcher_words import open_backend
 from bnlab.sweeps.optuna_study import OptunaStudy
-from bnlab.sweeps.parts_folder import read_summaries
 from bnlab.sweeps.progress import SweepView
 from bnlab.sweeps.run_states import FAILED, GIVEN_UP
 from bnlab.sweeps.samplers import typed
@@ -288,6 +287,5 @@ class _SearchExecution:
             elif trial.run and trial.problem:
                 reasons[trial.run] = trial.problem
         reasons |= self._problems()
-        summaries = read_summaries(self.search.folder, self.seeds)
-        sweep = SweepResult(self.search.folder, summaries, reasons)
+        sweep = SweepResult(self.search.folder, self.dispatcher.read_summaries(self.seeds), reasons)
         return SearchResult(sweep, dict(sorted(trials.items())), self.dispatcher.obstacle)

@@ -73,6 +73,7 @@ def test_json_prints_every_run_in_the_order_swept(bnlab_says: Say) -> None:
     ]
     assert json.loads(Path("runs/six/sweep.json").read_text())["runs"] == [run["run_id"] for run in runs]
     assert answer.err == ""
+    assert not any(run["cached"] for run in runs)
     again = bnlab_says("sweep", *SIX, "--json", "--quiet")
     assert all(json.loads(line)["cached"] for line in again.out.splitlines())
 

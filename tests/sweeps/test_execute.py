@@ -53,7 +53,9 @@ def test_the_same_sweep_again_trains_only_what_is_missing() -> None:
     shutil.rmtree(gone)
     written = [(path / "metrics.jsonl").stat() for path in others]
     again = run_sweep(words, jobs=1)
-    assert all(summary.cached for summary in again.summaries)
+    assert {summary.run_id: summary.cached for summary in again.summaries} == {
+        name: name != gone.name for name in metrics()
+    }
     assert metrics() == kept
     assert [(path / "metrics.jsonl").stat() for path in others] == written
 
