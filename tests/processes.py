@@ -16,7 +16,7 @@ def take_signals() -> None:
     A shell lets what it runs in the background ignore Ctrl-C, and all that is started from there inherits that: a test
     that presses it would wait for ever.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
         number = getattr(signal, name, None)  # Windows has the first two alone
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)

@@ -1,8 +1,9 @@
 """A request that training stop after the current step, with a checkpoint; and the signals that make it. No torch.
 
-A shutdown, a scheduler and the end of a container send SIGTERM. Slurm announces a preemption or a time limit by a
-signal that the user chooses: SIGUSR1 and SIGUSR2 are usual, in submitit too. All three leave time for a checkpoint
-before the process is killed. Ctrl-C (SIGINT) is not handled here: a user who presses it wants to stop at once.
+A shutdown, a scheduler and the end of a container send SIGTERM; a terminal that is closed sends SIGHUP, unless nohup
+was typed. Slurm announces a preemption or a time limit by a signal that the user chooses: SIGUSR1 and SIGUSR2 are
+usual, in submitit too. All four leave time for a checkpoint. Ctrl-C (SIGINT) is not handled here: a user who presses it
+wants to stop at once.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2")
+SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 """Names of signals, since Windows has only the first."""
 
 
@@ -35,7 +36,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Turn SIGTERM, SIGUSR1 and SIGUSR2 into a request to stop, as long as the context lasts.
+    """Turn SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 into a request to stop, as long as the context lasts.
 
     A second signal of the same kind changes nothing: `timeout`, systemd and Slurm send some twice. Ignored signals stay
     ignored. At the end of the context the previous handlers are restored. If a signal came and its previous handler is

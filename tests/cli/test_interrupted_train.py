@@ -1,5 +1,8 @@
 import json
+import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -128,3 +131,34 @@ def test_a_run_that_was_begun_by_the_vectorized_engine_resumes_with_it(bnlab_say
     assert "The run was interrupted; it resumes from its checkpoint at step 1." in answer.err
     assert folder.read_manifest()["engine"] == "vectorized"
     assert (folder.path / "metrics.jsonl").read_bytes() == (whole.folder.path / "metrics.jsonl").read_bytes()
+
+
+def _take_the_terminal() -> None:
+    import fcntl  # noqa: PLC0415  (Windows has neither)
+    import termios  # noqa: PLC0415
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other terminals")
+@pytest.mark.parametrize("words", [["train"], ["sweep", "seed=0,1", "sweep.engine=sequential", "--jobs", "2"]])
+def test_a_terminal_that_is_closed_leaves_checkpoints(words: list[str], started: Callable[..., Any]) -> None:
+    ours, theirs = os.openpty()
+    endless = [*QUICK[:1], *QUICK[2:], "diagnostics=none", "train.steps=1000000"]
+    process = started(
+        *(sys.executable, "-m", "bnlab.cli.app", *words, *endless),
+        **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+        preexec_fn=_take_the_terminal,
+    )
+    os.close(theirs)
+    wanted, deadline = 1 if words == ["train"] else 2, time.monotonic() + 120
+    while len([path for path in Path("runs").glob("*/*/metrics.jsonl") if path.stat().st_size]) < wanted:
+        os.read(ours, 10_000)  # else its view would wait for somebody to read
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+    os.close(ours)
+    process.wait(120)
+    statuses = [json.loads(path.read_text())["status"] for path in Path("runs").glob("*/*/manifest.json")]
+    assert statuses == ["interrupted"] * wanted
+    assert len(list(Path("runs").glob("*/*/checkpoint.pt"))) == wanted
