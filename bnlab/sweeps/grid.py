@@ -15,6 +15,7 @@ from bnlab.experiment.single import SINGLE
 from bnlab.results.sweep import swept_keys
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
+from bnlab.sweeps.without_effect import find_without_effect
 
 _NOT_IN_THE_NAME = ("device=", "sweep.engine=", "name=")
 """Words of the config that do not change the name of a sweep: where and how it runs, and the name itself."""
@@ -69,7 +70,9 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     configs = list({config.model_dump_json(): config for config in compose_grid(kept, config_dir)}.values())
     if configs[0].name == SINGLE:
         raise ConfigError(f"name={SINGLE} is the folder of runs that belong to no sweep. Give the sweep another name.")
-    swept = swept_keys([by_name(flatten(config.as_dict())) for config in configs], overrides)
+    settings = [by_name(flatten(config.as_dict())) for config in configs]
+    swept = swept_keys(settings, overrides)
+    warnings += find_without_effect(settings, swept)
     return Grid(configs[0].name or sweep_name(overrides), overrides, configs, swept, warnings)
 
 

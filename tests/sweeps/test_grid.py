@@ -9,6 +9,7 @@ from bnlab.errors import ConfigError
 from bnlab.norms.catalog import NORMS
 from bnlab.sweeps.grid import expand, sweep_name
 from bnlab.sweeps.plan import plan_sweep
+from bnlab.sweeps.sweep_files import with_file
 
 
 def test_the_last_word_changes_fastest() -> None:
@@ -163,3 +164,34 @@ def test_the_group_is_not_what_is_compared_but_what_it_changes(tmp_path: Path) -
     sweep = plan_sweep(["budget=narrow,wide", "seed=0,1"], tmp_path / "runs", tmp_path)
     assert sweep.swept == ["seed", "model.width"]
     assert [sweep.arm(name) for name in sweep.configs] == ["width=8", "width=8", "width=16", "width=16"]
+
+
+@pytest.mark.parametrize(
+    ("words", "warning"),
+    [
+        (["train.steps=30", "train.epochs=2,5"], "train.epochs is swept and has no effect: train.steps wins over it"),
+        (["sweep=norms-lr-seeds", "train.epochs=1,2"], "train.epochs is swept and has no effect: train.steps wins"),
+        (["schedule.step_factor=0.1,0.5"], "schedule.step_factor is swept and has no effect: only schedule.name=step"),
+        (["model.init=he,lecun", "model.init_std=1"], "model.init is swept and has no effect: model.init_std wins"),
+        (["norm.affine=false", "norm.bias=true,false"], "norm.bias is swept and has no effect: norm.affine=false"),
+        (["norm=none", "placement=before,after"], "placement is swept and has no effect: norm=none"),
+        (["norm=batch,none", "placement=before,after"], "placement is swept and has no effect in 2 of 4 runs"),
+        (
+            ["norm.track_running_stats=false", "norm.momentum=0.5,0.9"],
+            "norm.momentum is swept and has no effect: norm.track_running_stats=false",
+        ),
+    ],
+)
+def test_a_swept_setting_that_another_overrules_is_told(words: list[str], warning: str) -> None:
+    assert next(text for text in expand(with_file(words, None)).warnings if "has no effect" in text).startswith(warning)
+
+
+def test_settings_with_an_effect_are_swept_without_a_word() -> None:
+    for words in (
+        ["train.epochs=2,5"],
+        ["schedule.name=step,constant", "schedule.step_factor=0.1"],
+        ["model.init=he,lecun"],
+        ["norm=batch,none", "placement=before"],
+        ["norm.momentum=0.5,0.9"],
+    ):
+        assert expand(words).warnings == []
