@@ -27,7 +27,10 @@ def dashboard(
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, help="Where to serve; without it 6006, or the next that is free.", show_default=False
+            min=0,
+            max=65535,
+            help="Where to serve; 0: any port that is free; without it 6006, or the next that is free.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -41,11 +41,11 @@ def load_model(run: str | Path) -> nn.Module:
     try:
         shape = folder.read_manifest()["data"]
         input_shape, num_classes = tuple(int(size) for size in shape["input_shape"]), int(shape["num_classes"])
-    except (KeyError, TypeError, ValueError) as error:
+        model = build_network(config, input_shape, num_classes)
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:  # torch's, for sizes out of range
         raise DamagedRunError(
             f"{folder.path}{os.sep}manifest.json does not say the shape of the run's data."
         ) from error
-    model = build_network(config, input_shape, num_classes)
     try:
         model.load_state_dict(checkpoint["model"])
     except RuntimeError as error:

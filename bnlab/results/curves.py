@@ -123,8 +123,9 @@ def _interval(values_ST: FloatArray, least: float, most: float) -> tuple[FloatAr
     which for each step of each curve would take minutes, for a band that is only looked at.
     """
     n_T = np.isfinite(values_ST).sum(0)
-    mean_T = np.nanmean(values_ST, 0)
-    squares_T = np.nansum((values_ST - mean_T) ** 2, 0)
-    deviation_T = np.sqrt(squares_T / np.maximum(n_T - 1, 1))
-    half_T = np.where(n_T > 1, stdtrit(np.maximum(n_T - 1, 1), (1 + LEVEL) / 2) * deviation_T / np.sqrt(n_T), 0.0)
-    return mean_T, np.clip(mean_T - half_T, least, None), np.clip(mean_T + half_T, None, most)
+    with np.errstate(over="ignore", invalid="ignore"):  # of values above 1e154 the band is infinite
+        mean_T = np.nanmean(values_ST, 0)
+        squares_T = np.nansum((values_ST - mean_T) ** 2, 0)
+        deviation_T = np.sqrt(squares_T / np.maximum(n_T - 1, 1))
+        half_T = np.where(n_T > 1, stdtrit(np.maximum(n_T - 1, 1), (1 + LEVEL) / 2) * deviation_T / np.sqrt(n_T), 0.0)
+        return mean_T, np.clip(mean_T - half_T, least, None), np.clip(mean_T + half_T, None, most)

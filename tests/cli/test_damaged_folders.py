@@ -45,6 +45,7 @@ def rows_of(bnlab_says: Say) -> dict[str, Any]:
 PROPERTY = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
+@pytest.mark.filterwarnings("ignore")  # numpy and torch may warn of odd numbers: that is no traceback
 @settings(max_examples=16, **PROPERTY)
 @given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
 def test_a_damaged_folder_is_listed_without_a_traceback_and_without_a_wrong_number_in_silence(
@@ -54,6 +55,7 @@ def test_a_damaged_folder_is_listed_without_a_traceback_and_without_a_wrong_numb
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=2_000, **PROPERTY)
 @given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
 def test_no_command_that_reads_a_damaged_folder_does_either(shop: Workshop, damages: list[Damage]) -> None:

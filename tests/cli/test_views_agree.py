@@ -86,11 +86,15 @@ def number(text: str) -> float | None:
 
 
 def read_table(folder: Path) -> tuple[dict[str, Best], str]:
+    """Read the table of the best rates. Where runs of one norm alone have folders, no column names it."""
+    norms = {path.name.partition("-")[0] for path in folder.glob("*-*")}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         print_sweep(SweepResult(folder, [], {}))
     _, _, below = printed.getvalue().partition("best lr")
-    rows = {words[0]: words for line in below.splitlines() if (words := line.split()) and words[0] in NORMS}
+    lines = [[*norms, *line.split()] if len(norms) == 1 else line.split() for line in below.splitlines()]
+    is_row = re.compile(r"(batch|none) (none|-|[\d.]+) ")
+    rows = {words[0]: words for words in lines if is_row.match(" ".join(words[:3])) and len(words) > 4}
     return {norm: (number(row[1]), float(row[4])) for norm, row in rows.items() if row[1] != "-"}, below
 
 
