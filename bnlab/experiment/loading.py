@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from bnlab.config.complaints import say_what_is_wrong
-from bnlab.errors import DamagedRunError, RunError
+from bnlab.errors import ConfigError, DamagedRunError, RunError
 from bnlab.models.catalog import build_network
 from bnlab.runfolder.finding import find_run
 from bnlab.runfolder.folder import RunFolder
@@ -42,6 +42,8 @@ def load_model(run: str | Path) -> nn.Module:
         shape = folder.read_manifest()["data"]
         input_shape, num_classes = tuple(int(size) for size in shape["input_shape"]), int(shape["num_classes"])
         model = build_network(config, input_shape, num_classes)
+    except ConfigError:
+        raise
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:  # torch's, for sizes out of range
         raise DamagedRunError(
             f"{folder.path}{os.sep}manifest.json does not say the shape of the run's data."

@@ -58,3 +58,15 @@ def test_what_is_told_of_a_run_of_a_sweep_with_damaged_weights_trains_that_run_a
     assert after == before
     again = [(folder / "manifest.json").stat().st_mtime_ns for folder in folders]
     assert [one == other for one, other in zip(times, again, strict=True)] == [True, False, True]
+
+
+def test_a_norm_whose_module_has_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("gone_layers.py").write_text(
+        "import torch\n\n\nclass Mine(torch.nn.BatchNorm1d):\n    subtracts_mean = True\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(Path.cwd())
+    folder = bnlab.train([*QUICK, "norm=gone_layers:Mine"]).folder
+    monkeypatch.delitem(sys.modules, "gone_layers")
+    Path("gone_layers.py").unlink()
+    with pytest.raises(bnlab.ConfigError, match="there is no module gone_layers"):
+        bnlab.load_model(folder)
