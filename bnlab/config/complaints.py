@@ -69,7 +69,9 @@ def _line(fault: Any) -> str:
         case "value_error":  # our own cross-checks, whole sentences already
             return f"{context['error']}."
         case "model_type" | "model_attributes_type":
-            section: Any = RunConfig.model_fields[place].annotation
+            section: Any = RunConfig
+            for part in place.split("."):
+                section = getattr(getattr(section, "model_fields", {}).get(part), "annotation", None)
             keys = ", ".join(f"{place}.{key}" for key in getattr(section, "model_fields", ()))
             cure = f" Set one of its keys: {keys}." if keys else " Set its keys, one by one."
             return f"{place}={came}: {place} is a section.{cure}"

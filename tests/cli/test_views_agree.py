@@ -93,8 +93,8 @@ def read_table(folder: Path) -> tuple[dict[str, Best], str]:
         print_sweep(SweepResult(folder, [], {}))
     _, _, below = printed.getvalue().partition("best lr")
     lines = [[*norms, *line.split()] if len(norms) == 1 else line.split() for line in below.splitlines()]
-    is_row = re.compile(r"(batch|none) (none|-|[\d.]+) ")
-    rows = {words[0]: words for words in lines if is_row.match(" ".join(words[:3])) and len(words) > 4}
+    is_row = re.compile(r"(batch|none) (none\S*|-|[\d.]+) .* [\d.]+")
+    rows = {words[0]: words for words in lines if is_row.fullmatch(" ".join(words[:5]))}
     return {norm: (number(row[1]), float(row[4])) for norm, row in rows.items() if row[1] != "-"}, below
 
 

@@ -237,3 +237,10 @@ def test_links_are_followed_and_those_that_lead_nowhere_do_no_harm(tmp_path: Pat
     assert compose_run(["norm=mine"], conf).as_dict()["norm"]["eps"] == 1e-3
     (real / "mine.yaml").write_text("name: batch\neps: 2.0e-3\n")
     assert compose_run(["norm=mine"], conf).as_dict()["norm"]["eps"] == 2e-3
+
+
+def test_a_section_of_a_section_that_is_no_section_is_named() -> None:
+    with pytest.raises(
+        ConfigError, match=r"diagnostics\.schedule=3: diagnostics\.schedule is a section\. Set one of its keys"
+    ):
+        compose_run(["diagnostics.schedule=3"])
