@@ -173,9 +173,8 @@ def _can_be_put_in(key: str, value: Any) -> bool:
 
     A section in braces is merged with what is there, ``${...}`` refers to other values, and so on.
     """
-    is_of_hydra = key.startswith(("hydra.", "hydra/"))
     in_a_list = any(part.isdigit() for part in key.split("."))
-    return not (is_of_hydra or in_a_list or isinstance(value, dict) or "${" in str(value) or value == "???")
+    return not (in_a_list or isinstance(value, dict) or "${" in str(value) or value == "???")
 
 
 def _with_settings(composed: _Composed, settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:

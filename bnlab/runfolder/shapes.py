@@ -26,34 +26,29 @@ _Step = Annotated[int, Field(ge=0, le=_LARGEST_INT)]
 _Integer = Annotated[int, Field(ge=-_LARGEST_INT, le=_LARGEST_INT)]
 
 
+class _Common(TypedDict):
+    step: _Step
+    split: SplitName | None
+    values: dict[str, _Number]
+    nonfinite: NotRequired[dict[str, Literal["nan", "inf", "-inf"]]]
+
+
 @with_config(_LENIENT)
-class _Record(TypedDict):
+class _Record(_Common):
     kind: Literal["step", "eval", "timing"]
-    step: _Step
-    split: SplitName | None
     name: str | None
-    values: dict[str, _Number]
-    nonfinite: NotRequired[dict[str, Literal["nan", "inf", "-inf"]]]
 
 
 @with_config(_LENIENT)
-class _DiagnosticRecord(TypedDict):
+class _DiagnosticRecord(_Common):
     kind: Literal["diagnostic"]
-    step: _Step
-    split: SplitName | None
     name: str
-    values: dict[str, _Number]
-    nonfinite: NotRequired[dict[str, Literal["nan", "inf", "-inf"]]]
 
 
 @with_config(_LENIENT)
-class _EndRecord(TypedDict):
+class _EndRecord(_Common):
     kind: Literal["end"]
-    step: _Step
-    split: SplitName | None
     name: Literal["finished", "diverged"]
-    values: dict[str, _Number]
-    nonfinite: NotRequired[dict[str, Literal["nan", "inf", "-inf"]]]
 
 
 @with_config(_LENIENT)
