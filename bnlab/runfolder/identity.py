@@ -1,44 +1,17 @@
 """The id of a run: a name with the most important settings, and a hash of all that can change its numbers."""
 
 import hashlib
-import json
 import os
-import re
 from pathlib import Path
 
 from bnlab.errors import DataError
-from bnlab.renamed import first_names
-from bnlab.runfolder.immaterial import IMMATERIAL
-from bnlab.schema import DataConfig, RunConfig
+from bnlab.schema import DataConfig
 
 SCHEMA_VERSION = 1
 """The version of the files and of the numbers: increased when the same config would give other numbers."""
 
 _fingerprints: dict[Path, tuple[tuple[int, ...], str]] = {}
 """Data files that this process has read -> their size and times, and their SHA-256."""
-
-
-def run_id(config: RunConfig) -> str:
-    """Return the name of a run's folder: the most important settings, then a hash of all that can change its numbers.
-
-    The hash covers nothing else, so that the same config finds its results again.
-
-    Raises:
-        DataError: ``data.path`` cannot be read.
-    """
-    facts = config.as_dict()
-    for key in IMMATERIAL:
-        section, _, name = key.rpartition(".")
-        del (facts[section] if section else facts)[name]
-        if section and not facts[section]:
-            del facts[section]
-    facts["schema_version"] = SCHEMA_VERSION
-    facts["diagnostics"]["names"] = first_names(config.diagnostics.names)
-    facts["data"]["path"] = data_fingerprint(config.data)
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-    norm = config.norm.name.rpartition(":")[2]
-    name = f"{norm}-{config.model.name}-{config.data.name}-lr{config.optim.lr:g}-s{config.seed}"
-    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}"
 
 
 def data_fingerprint(config: DataConfig) -> str | None:

@@ -9,7 +9,8 @@ import pytest
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import DataError
-from bnlab.runfolder.identity import SCHEMA_VERSION, data_fingerprint, run_id
+from bnlab.identity.run_id import run_id
+from bnlab.runfolder.identity import SCHEMA_VERSION, data_fingerprint
 
 
 def test_an_id_says_what_matters_first() -> None:
