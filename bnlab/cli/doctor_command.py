@@ -76,7 +76,8 @@ def _machine() -> list[dict[str, object]]:
 
 
 def _data() -> list[dict[str, object]]:
-    from bnlab.data.sources import SOURCES, data_root, where_found
+    from bnlab.data.locations import data_root, where_found
+    from bnlab.data.sources import SOURCES
     from bnlab.errors import DataError
 
     rows = []
@@ -97,7 +98,7 @@ def _data() -> list[dict[str, object]]:
 
 def _folders() -> list[dict[str, object]]:
     from bnlab.config.folders import conf_folder, search_folders
-    from bnlab.data.sources import cache_folder
+    from bnlab.data.locations import cache_folder
     from bnlab.runfolder.finding import runs_root
 
     runs = runs_root()

@@ -39,7 +39,7 @@ def models(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir
 @app.command()
 def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
     """List the data sets: [bold]bnlab train data=digits[/] needs no network, data=cifar10 downloads once."""
-    from bnlab.data.sources import where_found
+    from bnlab.data.locations import where_found
 
     rows = _rows_of_group("data", config_dir)
     for row in rows:

@@ -3,9 +3,9 @@
 import functools
 import os
 
+from bnlab.data.fingerprint import content_fingerprint
 from bnlab.data.sources import open_source
 from bnlab.data.splits import DataSet, split_source
-from bnlab.runfolder.identity import data_fingerprint
 from bnlab.schema import DataConfig
 
 
@@ -15,8 +15,8 @@ def open_data(config: DataConfig) -> DataSet:
     Args:
         config: The name of the data set, its place, and how it is split.
     """
-    # a notebook may change BNLAB_DATA or rewrite the file: then it is another data set
-    return _opened(config, os.environ.get("BNLAB_DATA"), data_fingerprint(config))
+    # a notebook may change BNLAB_DATA or rewrite the files: then it is another data set
+    return _opened(config, os.environ.get("BNLAB_DATA"), content_fingerprint(config))
 
 
 @functools.lru_cache(maxsize=1)  # only one: CIFAR-10 takes a gigabyte

