@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from bnlab import provenance
 from bnlab.config.complaints import say_what_is_wrong
+from bnlab.data.fingerprint import content_fingerprint
 from bnlab.errors import RunError
 from bnlab.identity.changes import changed_code, facts_for_manifest, versions
 from bnlab.identity.run_id import run_id
-from bnlab.runfolder.identity import data_fingerprint
 from bnlab.runfolder.index import flatten
 from bnlab.schema import RunConfig
 
@@ -28,7 +28,7 @@ def manifests_of(checked: "Checked", configs: Sequence[RunConfig], engine: str) 
         engine: ``sequential`` for one run alone, ``vectorized`` for stacked runs.
     """
     data = checked.data
-    content = data_fingerprint(configs[0].data)
+    content = content_fingerprint(configs[0].data)
     sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
     facts = {
         "command": provenance.command(),

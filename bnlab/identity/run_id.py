@@ -4,9 +4,10 @@ import hashlib
 import json
 import re
 
+from bnlab.data.fingerprint import content_fingerprint
 from bnlab.identity.own_parts import NORM, own_code
 from bnlab.renamed import first_names
-from bnlab.runfolder.identity import SCHEMA_VERSION, data_fingerprint
+from bnlab.runfolder.folder import SCHEMA_VERSION
 from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.schema import RunConfig
 
@@ -28,7 +29,7 @@ def run_id(config: RunConfig) -> str:
             del facts[section]
     facts["schema_version"] = SCHEMA_VERSION
     facts["diagnostics"]["names"] = first_names(config.diagnostics.names)
-    facts["data"]["path"] = data_fingerprint(config.data)
+    facts["data"]["path"] = content_fingerprint(config.data)
     code = {key: one.digest for key, one in own_code(config).items() if one.digest}
     if NORM in code:
         facts["norm"]["code"] = code.pop(NORM)

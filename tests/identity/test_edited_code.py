@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from own_modules import write
 
@@ -211,3 +212,29 @@ def test_built_in_parts_and_torch_layers_keep_the_ids_they_had() -> None:
     """They have had them since the first version with this schema."""
     assert run_id(compose_run(["norm=torch.nn:BatchNorm1d"])) == "BatchNorm1d-mlp-mnist_5k-lr0.1-s0-f274d6bb"
     assert run_id(compose_run(["norm=batch"])) == "batch-mlp-mnist_5k-lr0.1-s0-fce622ce"
+
+
+def write_set(folder: Path, scale: float) -> str:
+    """Write a data set under MNIST's file names, and return its folder."""
+    images = (np.random.RandomState(0).rand(90, 6, 6) * scale).astype(np.uint8)
+    labels = (np.arange(90) % 2).astype(np.int64)
+    folder.mkdir()
+    for split in ("train", "test"):
+        np.savez(folder / f"mnist_{split}.npz", images=images, labels=labels)
+    return str(folder)
+
+
+def test_data_of_the_same_name_in_two_folders_are_two_runs_and_two_arms(here: Path) -> None:
+    one, other = (write_set(here / name, scale) for name, scale in (("one", 255), ("other", 99)))
+    words = ["data=mnist", "train.steps=3", "diagnostics=none", "loggers=[]"]
+    first, second = (bnlab.train([*words, f"data.root={root}"]) for root in (one, other))
+    assert first.run_id != second.run_id
+    assert first.test_loss != second.test_loss
+    Path(one).rename("moved")
+    assert bnlab.train([*words, f"data.root={here / 'moved'}"]).cached
+    result = run_sweep([*words, f"data.root={here / 'moved'},{other}"])
+    assert [summary.run_id for summary in result.summaries] == [first.run_id, second.run_id]
+    sweep = read_sweep(result.folder)
+    assert sweep.swept == ("data.root",)
+    assert {row["data.content"] for row in sweep.rows}.isdisjoint({None})
+    assert len(sweep.read_arms().arms) == 2
