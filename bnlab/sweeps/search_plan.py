@@ -10,7 +10,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bnlab.config.grammar import Axis, as_words, parse_overrides, refuse_a_key_given_twice, search_axis
+from bnlab.config.grammar import as_words, parse_overrides
+from bnlab.config.swept_values import Axis, refuse_a_key_given_twice, search_axis
 from bnlab.errors import ConfigError, RunBusyError
 from bnlab.identity.changes import refuse_code_that_changed_here
 from bnlab.runfolder.finding import runs_root
