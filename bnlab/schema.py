@@ -64,7 +64,7 @@ class DataConfig(_Config):
     path: str | None
     limit: Count | None
     split_seed: Annotated[int, Field(ge=0, lt=2**32)]
-    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    validation_share: Annotated[float, Field(gt=0, lt=1)] | None
     test_share: Annotated[float, Field(gt=0, lt=1)] | None
     flip: bool
     crop_padding: Annotated[int, Field(ge=0)]

@@ -5,7 +5,7 @@ import copy
 import functools
 import glob
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +143,22 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
             tree = _with_settings(options.compose(overrides), own)
         else:
             tree = compose_tree(list(overrides), config_dir)
+        _leave_out_shares(tree, typed={key for key, _ in own})
         configs.append(_checked(tree))
     return configs
+
+
+def _leave_out_shares(tree: dict[str, Any], typed: Collection[str]) -> None:
+    """Set the shares of data=npz to null where the file holds the split itself; a share that was typed stays.
+
+    Where it stays, opening the data says that the two do not go together.
+    """
+    data = tree["data"]
+    if isinstance(data, dict) and data.get("name") == "npz" and isinstance(data.get("path"), str):
+        from bnlab.data.own_files import own_splits  # noqa: PLC0415  (NumPy takes 0.1 s, and few have such files)
+
+        shares = {f"{split}_share" for split in own_splits(data["path"])}
+        data.update(dict.fromkeys(shares - {key.removeprefix("data.") for key in typed}))
 
 
 def _can_be_put_in(key: str, value: Any) -> bool:
@@ -200,7 +214,12 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
     refuse_a_key_given_twice(parse_overrides(overrides), in_one_run=True)
     config = compose_by_hydra(overrides, config_dir, with_hydra=what != "job")
     settings = [str(key) for key in config if key != "hydra"]
-    _checked(plain_values(OmegaConf.masked_copy(config, settings)))
+    tree = plain_values(OmegaConf.masked_copy(config, settings))
+    _leave_out_shares(tree, typed={text.partition("=")[0] for text in overrides})
+    _checked(tree)
+    for key, value in tree["data"].items():
+        if value is None:
+            OmegaConf.update(config, f"data.{key}", None)
     if what == "hydra":
         config = OmegaConf.masked_copy(config, "hydra")
         resolve = False  # Hydra's own part can be resolved only while Hydra runs the job

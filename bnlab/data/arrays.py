@@ -33,11 +33,13 @@ class SourceData:
         train: The images from which training and validation images are drawn; test images too, if ``test`` is None.
         test: The official test set; None: there is none.
         found_in: The folder, file or package that it was read from, for display.
+        validation: The official validation set; None: there is none.
     """
 
     train: Arrays
     test: Arrays | None
     found_in: str
+    validation: Arrays | None = None
 
 
 def checked(images: NDArray[np.generic], labels: NDArray[np.generic], place: str) -> Arrays:
@@ -106,16 +108,16 @@ def _check_images(images: NDArray[np.generic], place: str) -> None:
         )
 
 
-def check_classes(train: Arrays, test: Arrays | None, place: str) -> int:
-    """Return the number of classes: labels run from 0 without a gap, and the official test set has no other.
+def check_classes(train: Arrays, official: dict[str, Arrays], place: str) -> int:
+    """Return the number of classes: labels run from 0 without a gap, and official splits have no other.
 
     Args:
-        train: All images that are not official test images.
-        test: The official test images, where there are some.
+        train: All images that are in no official split.
+        official: The official validation and test images, where there are some, by the name of the split.
         place: The file or data set, which the message names.
 
     Raises:
-        DataError: Fewer than two classes, a gap in the labels, or a test label out of range.
+        DataError: Fewer than two classes, a gap in the labels, or a label of an official split out of range.
     """
     present = np.unique(train.labels)
     num_classes = len(present)
@@ -129,11 +131,12 @@ def check_classes(train: Arrays, test: Arrays | None, place: str) -> int:
             f"{place}: labels must run from 0 without a gap: the largest is {present[-1]}, but {missing} never occur. "
             f"Number them anew: {_NUMBERED}."
         )
-    if test is not None and test.labels.max() >= num_classes:
-        raise DataError(
-            f"{place}: test labels must be classes of the training images, 0 to {num_classes - 1}, "
-            f"got {test.labels.max()}. The two files may belong to different data sets."
-        )
+    for name, split in official.items():
+        if split.labels.max() >= num_classes:
+            raise DataError(
+                f"{place}: {name} labels must be classes of the training images, 0 to {num_classes - 1}, "
+                f"got {split.labels.max()}. They may belong to different data sets."
+            )
     return num_classes
 
 
@@ -156,14 +159,20 @@ def check_all_trained(train: Arrays, num_classes: int, place: str) -> None:
         )
 
 
-def check_same_shape(train: Arrays, test: Arrays, place: str) -> None:
-    """Check that training and test images are of one shape.
+def check_same_shape(train: Arrays, official: dict[str, Arrays], place: str) -> None:
+    """Check that training images and those of official splits are of one shape.
+
+    Args:
+        train: The training images.
+        official: The official validation and test images, where there are some, by the name of the split.
+        place: The file or data set, which the message names.
 
     Raises:
         DataError: The shapes differ.
     """
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise DataError(
-            f"{place}: training and test images must be of one shape, got {train.images.shape[1:]} and "
-            f"{test.images.shape[1:]}. The two files may belong to different data sets."
-        )
+    for name, split in official.items():
+        if train.images.shape[1:] != split.images.shape[1:]:
+            raise DataError(
+                f"{place}: training and {name} images must be of one shape, got {train.images.shape[1:]} and "
+                f"{split.images.shape[1:]}. They may belong to different data sets."
+            )

@@ -1,4 +1,4 @@
-"""Reads data files, without ever writing beside them: IDX (gzipped or not), CIFAR's pickles, NPZ."""
+"""Reads the official data files, without ever writing beside them: IDX (gzipped or not), CIFAR's pickles."""
 
 import gzip
 import hashlib
@@ -8,7 +8,6 @@ import math
 import pickle
 import struct
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +19,9 @@ from numpy.typing import NDArray
 from bnlab.data.arrays import Arrays, checked
 from bnlab.errors import DataError
 
-_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError, RuntimeError, MemoryError)
+BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, struct.error, ValueError, RuntimeError, MemoryError)
 """The errors that Python's readers of compressed files raise for damaged files. Their manuals do not list them."""
 
-_WRITE_ANEW = "Write it with np.savez(path, images=..., labels=...), numbers only."
 _MAX_AXES = 4
 _IDX_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
@@ -44,8 +42,8 @@ def read_idx(path: Path) -> NDArray[np.generic]:
     try:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except _BROKEN as error:
-        raise DataError(f"{path} cannot be read ({_why(error)}). Fetch it again, or remove it.") from error
+    except BROKEN as error:
+        raise DataError(f"{path} cannot be read ({why(error)}). Fetch it again, or remove it.") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES or content[3] > _MAX_AXES:
         raise DataError(f"{path} is not an IDX file: it begins with {content[:4]!r}. Fetch it again, or remove it.")
     num_axes = content[3]
@@ -79,38 +77,6 @@ def find_idx(folder: Path) -> list[Path] | None:
             return None
         paths.append(found[0])
     return paths
-
-
-def read_npz(path: Path) -> Arrays:
-    """Read ``images`` and ``labels`` from an NPZ file; nothing in it is executed.
-
-    Args:
-        path: The NPZ file; other arrays in it are ignored.
-
-    Raises:
-        DataError: It cannot be read, lacks an array, or an array is of the wrong shape or type.
-    """
-    try:
-        if not path.is_file():  # a device such as /dev/zero has no end
-            fault = "no regular file" if path.exists() else "not there"
-            raise DataError(f"{path} is {fault}. Give the path of an .npz file.")
-        if not zipfile.is_zipfile(path):
-            raise DataError(f"{path} is not an NPZ file, or it is cut off. {_WRITE_ANEW}")
-        # opened here, since np.load leaves a damaged file open
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            missing = {"images", "labels"} - set(arrays.files)
-            if missing:
-                raise DataError(
-                    f"{path} must hold arrays 'images' and 'labels', got {', '.join(arrays.files) or 'none'}. "
-                    f"{_WRITE_ANEW}"
-                )
-            images, labels = arrays["images"], arrays["labels"]
-            for name, values in (("images", images), ("labels", labels)):
-                if not isinstance(values, np.ndarray):  # NumPy returns the bytes of a member that is no array
-                    raise DataError(f"{path}: '{name}' is no array. {_WRITE_ANEW}")
-    except (*_BROKEN, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as NPZ ({_why(error)}). {_WRITE_ANEW}") from error
-    return checked(images, labels, str(path))
 
 
 def read_cifar(root: Path, folder: str, archive: str, lists: list[list[list[str]]]) -> list[Arrays] | None:
@@ -159,7 +125,7 @@ def _unpacked_files(folder: Path, names: list[str]) -> Iterator[tuple[str, bytes
         try:
             content = (folder / name).read_bytes()
         except OSError as error:
-            raise DataError(f"{folder / name} cannot be read ({_why(error)}). Fetch it again, or remove it.") from error
+            raise DataError(f"{folder / name} cannot be read ({why(error)}). Fetch it again, or remove it.") from error
         yield name, content
 
 
@@ -177,8 +143,8 @@ def _archived_files(archive: Path, folder: str) -> Iterator[tuple[str, bytes]]:
                 file = tar.extractfile(member) if member.name.startswith(f"{folder}/") else None
                 if file is not None:
                     yield member.name.removeprefix(f"{folder}/"), file.read()
-    except (*_BROKEN, tarfile.TarError, KeyError) as error:
-        raise DataError(f"{archive} is damaged ({_why(error)}). Fetch it again, or remove it.") from error
+    except (*BROKEN, tarfile.TarError, KeyError) as error:
+        raise DataError(f"{archive} is damaged ({why(error)}). Fetch it again, or remove it.") from error
 
 
 def _cifar_batch(path: Path, content: bytes, md5: str) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
@@ -206,7 +172,7 @@ class _CifarUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _why(error: BaseException) -> str:
+def why(error: BaseException) -> str:
     """Return in a few words what an exception says, without the path, which stands before it already."""
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(words.split()) or type(error).__name__

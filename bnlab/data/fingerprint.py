@@ -1,6 +1,7 @@
 """What a data set holds, as one short text: the same wherever its files lie, another if they hold something else."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from bnlab.data.arrays import SourceData
 from bnlab.data.locations import CIFAR_PLACES, IDX_FOLDERS, cache_folder, data_root, find_npz_pair, official_layout
+from bnlab.data.own_files import own_files
 from bnlab.data.remembered import remembered
 from bnlab.data.sources import read_from_root, read_official_layout
 from bnlab.errors import DataError
@@ -63,7 +65,7 @@ def content_fingerprint(config: DataConfig) -> str | None:
 
 
 def _of_own_file(given: str) -> str | None:
-    """Return the SHA-256 of the file that data.path names.
+    """Return the SHA-256 of the file that data.path names; of two files, one over both of theirs.
 
     Raises:
         DataError: It has no end, or its folder is that of a user who does not exist.
@@ -74,7 +76,12 @@ def _of_own_file(given: str) -> str | None:
         raise DataError(f"data.path={given}: there is no such user. Give the path of an .npz file.") from error
     if path.exists() and not path.is_file() and not path.is_dir():  # a device such as /dev/zero has no end
         raise DataError(f"data.path={given} is no regular file. Give the path of an .npz file.")
-    return remembered([path], lambda: _file_digest(path))
+    files = own_files(given)
+    return remembered(files, lambda: _joined([_file_digest(file) for file in files]))
+
+
+def _joined(digests: Sequence[str]) -> str:
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _file_digest(path: Path) -> str:
@@ -110,7 +117,7 @@ def _of_arrays(name: str, source: SourceData) -> str | None:
     digests = tuple(_array_digest(values) for part in parts for values in (part.images, part.labels))
     if digests == _OFFICIAL.get(name):
         return None
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return _joined(digests)
 
 
 def _array_digest(values: NDArray[np.generic]) -> str:

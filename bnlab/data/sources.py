@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bnlab.data.array_files import read_npz
 from bnlab.data.arrays import SourceData, checked
 from bnlab.data.download import RemoteFile, fetch
-from bnlab.data.files import find_idx, read_cifar, read_idx, read_npz
-from bnlab.data.locations import CIFAR_PLACES, IDX_FOLDERS, cache_folder, data_root, find_npz_pair, without_tilde
+from bnlab.data.files import find_idx, read_cifar, read_idx
+from bnlab.data.locations import CIFAR_PLACES, IDX_FOLDERS, cache_folder, data_root, find_npz_pair
+from bnlab.data.own_files import read_own_file
+from bnlab.data.units import warn_of_units
 from bnlab.errors import ConfigError, DataError, did_you_mean
 from bnlab.schema import DataConfig
 
@@ -69,7 +72,9 @@ def _synthetic(config: DataConfig) -> SourceData:
 def _npz(config: DataConfig) -> SourceData:
     if config.path is None:
         raise ConfigError("data.path has no value yet. Write data.path=FILE.npz.")
-    return SourceData(read_npz(without_tilde(config.path)), None, config.path)
+    source = read_own_file(config.path)
+    warn_of_units(source.train.images, config.path)
+    return source
 
 
 def _file_of_package(package: str, path: str) -> Path:

@@ -1,5 +1,6 @@
 """Source -> tensors per split: fixed, seeded, stratified, normalized by the training split's own constants."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +69,8 @@ class DataSet:
 def split_source(source: SourceData, config: DataConfig) -> DataSet:
     """Split a source, limit it, and turn it into normalized tensors.
 
-    The split depends on ``data.split_seed`` alone, never on the run's seed. An official test set stays whole;
-    where there is none, ``data.test_share`` of each class is drawn first, then ``data.validation_share``.
+    The split depends on ``data.split_seed`` alone, never on the run's seed. Official test and validation sets stay
+    whole; where there is none, ``data.test_share`` of each class is drawn first, then ``data.validation_share``.
     ``data.limit`` keeps at most so many images of each split. Mean and standard deviation, one pair per color
     channel, are those of the training images that are left.
 
@@ -83,14 +84,20 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
     """
     place = f"data={config.name}" if config.path is None else config.path
     random = np.random.RandomState(config.split_seed)  # NumPy guarantees that its streams never change (NEP 19)
-    rest, test = source.train, source.test
-    num_classes = check_classes(rest, test, place)
+    rest, test, validation = source.train, source.test, source.validation
+    official = {"test": test} if test else {}
+    official |= {"validation": validation} if validation else {}
+    num_classes = check_classes(rest, official, place)
+    check_same_shape(rest, official, place)
     share_of = len(rest.labels)
-    test_share = _test_share(config, has_test=test is not None)
+    test_share, validation_share = _shares(config, official.keys())
     if test is None:
         rest, test = _divided(rest, round(test_share * share_of), random)
-    check_same_shape(rest, test, place)
-    train, validation = _divided(rest, round(config.validation_share * share_of), random)
+    if validation is None:
+        rest, validation = _divided(rest, round(validation_share * share_of), random)
+    else:
+        validation = _divided(validation, len(validation.labels), random)[1]  # the file may be sorted, as below
+    train = rest
     for split, name, cure in (
         (train, "training", "Lower data.validation_share or data.test_share."),
         (validation, "validation", "Raise data.validation_share, or add images."),
@@ -105,30 +112,31 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
     return DataSet(splits[0], splits[1], splits[2], num_classes, source.found_in)
 
 
-def _test_share(config: DataConfig, has_test: bool) -> float:
-    """Return the share of the images that becomes the test set: 0 where there is an official one.
+def _shares(config: DataConfig, official: Collection[str]) -> tuple[float, float]:
+    """Return the shares of the images that become the test and the validation set: 0 where there is an official one.
 
     Raises:
-        ConfigError: A share where there is an official test set, none where there is none, or too large a one.
+        ConfigError: A share where there is an official set, none where there is none, or too large ones.
     """
-    if has_test:
-        if config.test_share is not None:
+    shares = []
+    for name, given, usual in (("test", config.test_share, 0.2), ("validation", config.validation_share, 0.1)):
+        if name in official and given is not None:
             raise ConfigError(
-                f"data.test_share must be null where there is an official test set: data={config.name}, "
-                f"got {config.test_share}. Leave it out."
+                f"data.{name}_share must be null where there is an official {name} set: data={config.name}, "
+                f"got {given}. Leave it out."
             )
-        return 0.0
-    if config.test_share is None:
-        raise ConfigError(
-            f"data.test_share must be set where there is no official test set: data={config.name}, got null. "
-            "Try data.test_share=0.2."
-        )
-    if config.test_share + config.validation_share >= 1:
+        if name not in official and given is None:
+            raise ConfigError(
+                f"data.{name}_share must be set where there is no official {name} set: data={config.name}, got null. "
+                f"Try data.{name}_share={usual}."
+            )
+        shares.append(given or 0.0)
+    if sum(shares) >= 1:
         raise ConfigError(
             "data.test_share and data.validation_share must leave something to train on: "
-            f"{config.test_share} + {config.validation_share} is not below 1. Lower one of them."
+            f"{shares[0]} + {shares[1]} is not below 1. Lower one of them."
         )
-    return config.test_share
+    return shares[0], shares[1]
 
 
 def stratified_choice(labels: NDArray[np.int64], num_chosen: int, random: np.random.RandomState) -> NDArray[np.bool_]:

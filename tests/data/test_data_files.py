@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from fake_files import cifar_contents, cifar_images, idx_bytes, listing, md5, said, tar_gz, write_all
 
-from bnlab.data.files import find_idx, read_cifar, read_idx, read_npz
+from bnlab.data.array_files import read_npz
+from bnlab.data.files import find_idx, read_cifar, read_idx
 from bnlab.errors import DataError
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (12, 6, 5), np.uint8)
