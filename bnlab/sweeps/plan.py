@@ -16,6 +16,7 @@ from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
+from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
 from bnlab.sweeps.grid import expand
 from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
 from bnlab.sweeps.sweep_files import with_file
@@ -35,6 +36,7 @@ class Sweep:
         swept: The dotted keys in which the runs differ.
         launcher: The words about the launcher; empty: processes of this machine.
         warnings: One sentence for each setting that is legal but probably a mistake.
+        earlier: The runs of earlier commands in the folder.
         cohorts: The cohorts in which the runs are trained; empty until the sweep is `prepared`.
         cut_off: Cohorts of an earlier call that were cut off and can be resumed, without those that are planned now.
             They are resumed before a planned cohort that shares a run with them begins.
@@ -47,6 +49,7 @@ class Sweep:
     swept: list[str]
     launcher: list[str]
     warnings: list[str]
+    earlier: EarlierRuns = field(default_factory=EarlierRuns)
     cohorts: list[PlannedCohort] = field(default_factory=list)
     cut_off: list[PlannedCohort] = field(default_factory=list)
     checks: "CheckedPrograms | None" = None
@@ -126,7 +129,7 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         config_dir: A folder with the user's own options; None: bnlab's conf/ and ./conf alone.
 
     Raises:
-        ConfigError: The config of a run is wrong.
+        ConfigError: The config of a run is wrong, or the folder holds another sweep.
         DataError: The file that data.path names cannot be read.
     """
     words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))
@@ -135,7 +138,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
     launcher = checked_launcher(of_hydra, config_dir)
     grid = expand(words, config_dir)
     configs = {run_id(config): config for config in grid.configs}
-    return Sweep(runs_root(runs) / grid.name, words, configs, grid.swept, launcher, grid.warnings)
+    folder = runs_root(runs) / grid.name
+    return Sweep(folder, words, configs, grid.swept, launcher, grid.warnings, find_earlier(folder, configs))
 
 
 def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
