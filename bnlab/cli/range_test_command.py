@@ -11,7 +11,7 @@ import typer
 
 from bnlab.cli.consoles import ERR, OUT, counted, new_table, print_table, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
-from bnlab.cli.sensitivity_tables import two_digits
+from bnlab.cli.sensitivity_tables import SIGN, two_digits
 from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -121,15 +121,16 @@ def _print(found: dict[str, "RangeSpread"], lowest: float, highest: float) -> No
     OUT.print(f"[bold]Learning-rate range test, {lowest:g} to {highest:g}: lowest and highest of the seeds[/]")
     table = new_table("arm", *columns, "seeds", right=[*columns, "seeds"])
     for arm, one in found.items():
-        at_least = ">= " if one.breaks_side == "at_least" else ""
         learned = f"{one.n}" if one.num_learned == one.n else f"{one.num_learned} of {one.n} learned"
-        table.add_row(arm, _ends(one.begins), _ends(one.steepest), at_least + _ends(one.breaks), learned)
+        begins = _ends(one.begins, low_sign=SIGN[one.begins_side])
+        breaks = _ends(one.breaks, high_sign=SIGN[one.breaks_side])
+        table.add_row(arm, begins, _ends(one.steepest), breaks, learned)
     print_table(table)
     OUT.print(A_SCREEN, markup=False, soft_wrap=not OUT.is_terminal)
 
 
-def _ends(ends: tuple[float, float] | None) -> str:
+def _ends(ends: tuple[float, float] | None, low_sign: str = "", high_sign: str = "") -> str:
     if ends is None:
-        return "-"
+        return "unknown"
     low, high = map(two_digits, ends)
-    return low if low == high else f"{low} to {high}"
+    return f"{low_sign}{high_sign}{low}" if low == high else f"{low_sign}{low} to {high_sign}{high}"

@@ -52,7 +52,7 @@ def _print_where(found: "SweepSensitivity") -> None:
             continue
         trainable = each.figures.trainable
         cells = [
-            f"[bold]{'none' if trainable.min_lr.value is None else _bound(trainable.max_lr)}[/]",
+            f"[bold]{_bound(trainable.max_lr)}[/]",
             _bound(trainable.max_lr_of_seeds),
             _bound(trainable.width_of_seeds),
             *([_bound(each.against.max_lr_ratio) if each.against else ""] if _has_pairs(found) else []),
@@ -118,7 +118,7 @@ def _has_pairs(found: "SweepSensitivity") -> bool:
 def _bound(figure: "Bounded") -> str:
     """Return a figure that may be a bound, with its interval: an end that is not known is written as dots."""
     if figure.value is None:
-        return "?"
+        return "unknown"
     text = f"{SIGN[figure.side]}{two_digits(figure.value)}"
     if figure.low is None and figure.high is None:
         return text

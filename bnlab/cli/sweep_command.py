@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bnlab.sweeps.plan import Sweep
 
 
+MOST_TOLD = 5
+"""Runs of which a warning is told; of the others their number."""
+
 Overrides = Annotated[
     list[str] | None,
     overrides_argument(
@@ -103,12 +106,12 @@ def run(
         if not sweep.launcher:  # else other machines train
             refuse_a_missing_device(sweep.configs.values())
         missing = sweep.missing(only=options.only, again=options.again)
-        others = "" if options.again else sweep.of_other_versions()
+        others = [] if options.again else sweep.of_other_versions()
         if missing and not options.dry_run:
             check_writable(sweep.folder)
             start_workers_early(sweep, missing, options.jobs)
         sweep = prepared(sweep, again=options.again) if missing else sweep
-    for warning in () if quiet else [*sweep.warnings, *([others] if others else [])]:
+    for warning in () if quiet else [*sweep.warnings, *others, *_about_what_is_there(sweep, missing)]:
         say_warning(warning)
     if not quiet:
         announce(sweep, missing, options)
@@ -180,7 +183,30 @@ def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
 
         seconds = estimate_s(sweep, missing, options.jobs, None if options.dry_run else PATIENCE_S)
         parts += [] if seconds is None else [f"about {duration(seconds)}"]
-    ERR.print("  " + "; ".join(parts), style="dim")
+    if parts:
+        ERR.print("  " + "; ".join(parts), style="dim")
+    if num_kept := len(sweep.earlier.kept):
+        new = f"; new in it: {sweep.earlier.added}" if sweep.earlier.added else ""
+        text = f"  {counted(num_kept, 'other run')} of earlier commands in this sweep{new}"
+        ERR.print(text, style="dim", markup=False, soft_wrap=True)
+
+
+def _about_what_is_there(sweep: "Sweep", missing: list[str]) -> list[str]:
+    """Return sentences on runs in the sweep's folder that are trained again though they ended, or are left out."""
+    sentences = []
+    for name in missing:
+        with contextlib.suppress(FileNotFoundError):
+            facts = sweep.run_folder(name).read_facts()
+            if facts.has_ended and not facts.is_usable and not facts.is_other:
+                sentences.append(f"{name}: {'; '.join(facts.problems)}. It is trained again.")
+    if num_outdated := len(sweep.earlier.outdated):
+        sentences.append(
+            f"{counted(num_outdated, 'run')} in {sweep.folder} would be other runs today: their code or data have "
+            "changed. They stay there, and are left out of this sweep. All runs: bnlab list runs"
+        )
+    if len(sentences) > MOST_TOLD:
+        sentences = [*sentences[:MOST_TOLD], f"{len(sentences) - MOST_TOLD} more such runs"]
+    return sentences
 
 
 def show(result: "SweepResult", *, quiet: bool, as_json: bool) -> None:

@@ -172,7 +172,7 @@ class Arm:
             return f"{rates} compared on different seeds, since no seed has an outcome at each of them"
         if len(self.compared) > 1 and len(self.seeds) < len({run.seed for cell in self.cells for run in cell.runs}):
             only = "ones" if len(self.seeds) > 1 else "one"
-            return f"{rates} compared on {_counted(self.seeds)}, the only {only} with an outcome at each of them"
+            return f"{rates} compared on {in_words(self.seeds)}, the only {only} with an outcome at each of them"
         return rates.partition("; ")[0] if without else ""
 
 
@@ -288,7 +288,13 @@ def _free_name(name: str, taken: Iterable[str]) -> str:
     return next(one for one in numbered if one.casefold() not in taken)
 
 
-def _counted(seeds: Sequence[int]) -> str:
+def in_words(seeds: Sequence[int]) -> str:
+    """Return the names of some seeds, or how many they are.
+
+    Example:
+        >>> in_words([0, 3]), in_words([2])
+        ('seeds 0, 3', 'seed 2')
+    """
     if len(seeds) > NUM_NAMED:
         return f"{len(seeds)} seeds"
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

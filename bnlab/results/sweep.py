@@ -18,7 +18,7 @@ from bnlab.runfolder.writable import saying_where_it_cannot_write
 
 _log = logging.getLogger("bnlab")
 
-_FACTS = frozenset(
+FACTS = frozenset(
     {
         *("run_id", "status", "problem", "folder", "sweep", "started", "duration_s", "steps", "diverged_at_step"),
         *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"),
@@ -26,8 +26,30 @@ _FACTS = frozenset(
 )
 """Columns of a row that tell of a run's identity or its results; all others are its config."""
 
-_TELL_NOTHING_APART = _FACTS | (IMMATERIAL - {"data.root"})
+_TELL_NOTHING_APART = FACTS | (IMMATERIAL - {"data.root"})
 """Columns in which two runs may differ that are the same run. Of another data.root the content may be another one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep's sweep.json says.
+
+    Attributes:
+        overrides: The words of the command that was given last.
+        runs: Ids of all runs of the sweep, in order.
+        earlier: The words of each command before it, where the last one does not name all of the runs.
+        problem: What is wrong with the file; empty where it is readable, or is not there.
+    """
+
+    overrides: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    earlier: tuple[tuple[str, ...], ...] = ()
+    problem: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        """The words of all of its commands."""
+        return [word for words in (self.overrides, *self.earlier) for word in words]
 
 
 @dataclass(frozen=True)
@@ -36,7 +58,8 @@ class SweepRuns:
 
     Attributes:
         folder: The sweep's folder, with sweep.json and one folder per run.
-        overrides: The words of the command that made the sweep; none, where there is no sweep.json.
+        overrides: The words of the last command that made the sweep; none, where there is no sweep.json.
+        earlier: The words of the commands before it that made other runs of the sweep.
         planned: Ids of all its runs, in order; without a sweep.json, of those that have a folder.
         rows: One per run that has a folder, in that order, as `read_run_rows` returns them.
         swept: The settings that tell the runs apart, as columns of the rows.
@@ -44,6 +67,7 @@ class SweepRuns:
 
     folder: Path
     overrides: tuple[str, ...]
+    earlier: tuple[tuple[str, ...], ...]
     planned: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]
     swept: tuple[str, ...]
@@ -60,7 +84,7 @@ class SweepRuns:
     def shared_settings(self) -> dict[str, Any]:
         """Return the settings that are the same in all runs."""
         first, *others = self.rows or ({},)
-        kept = {key: value for key, value in first.items() if key not in _FACTS | IMMATERIAL}
+        kept = {key: value for key, value in first.items() if key not in FACTS | IMMATERIAL}
         return {key: value for key, value in kept.items() if all(row.get(key) == value for row in others)}
 
 
@@ -70,35 +94,41 @@ def read_sweep(folder: Path) -> SweepRuns:
     Args:
         folder: A folder with one folder per run; without a readable sweep.json, all of its runs are the sweep.
     """
-    facts, problem = _read_plan(folder)
-    overrides, planned = facts["overrides"], facts["runs"]
-    if problem:
-        _warn_once(f"{folder}: {problem}")
+    plan = read_plan(folder)
+    planned = plan.runs
+    if plan.problem:
+        _warn_once(f"{folder}: {plan.problem}")
     rows = [row for row in read_run_rows(folder) if Path(row["folder"]).parent == folder]
     for row in rows:
         if "problem" in row:
             _warn_once(f"{row['folder']}: {row['problem']}")
-    if planned:  # a folder may hold runs of an earlier command of the same name
+    if planned:
         place = {run_id: number for number, run_id in enumerate(planned)}
+        if num_others := sum(row["run_id"] not in place for row in rows):
+            verb = "run is" if num_others == 1 else "runs are"
+            _warn_once(
+                f"{folder}: {num_others} {verb} left out, since sweep.json does not name them: they are of other code, "
+                "data or settings. All runs: bnlab list runs"
+            )
         rows = sorted((row for row in rows if row["run_id"] in place), key=lambda row: place[row["run_id"]])
-    swept = swept_keys(rows, overrides)
+    swept = swept_keys(rows, plan.words)
     names = tuple(planned) or tuple(row["run_id"] for row in rows)
-    return SweepRuns(folder, tuple(overrides), names, tuple(rows), tuple(swept))
+    return SweepRuns(folder, plan.overrides, plan.earlier, names, tuple(rows), tuple(swept))
 
 
 def find_plan_problem(folder: Path) -> str:
     """Return what is wrong with a sweep's sweep.json; nothing if it is readable, or is not there."""
-    return _read_plan(folder)[1]
+    return read_plan(folder).problem
 
 
-def _read_plan(folder: Path) -> tuple[dict[str, list[str]], str]:
-    """Return the content of a sweep's sweep.json, or an empty plan, and what is wrong with the file."""
+def read_plan(folder: Path) -> Plan:
+    """Return what a sweep's sweep.json says; an empty plan where it is not there, or is damaged."""
     facts, problems = read_what_fits(folder / "sweep.json", PLAN)
     if not problems:
-        return facts, ""
+        earlier = tuple(map(tuple, facts.get("earlier", [])))
+        return Plan(tuple(facts["overrides"]), tuple(facts["runs"]), earlier)
     is_there = problems != ["sweep.json is missing"]
-    problem = f"{problems[0]}. Its plan is taken from the runs that are there" if is_there else ""
-    return {"overrides": [], "runs": []}, problem
+    return Plan(problem=f"{problems[0]}. Its plan is taken from the runs that are there" if is_there else "")
 
 
 @functools.cache
@@ -106,13 +136,20 @@ def _warn_once(text: str) -> None:
     _log.warning("%s", text)
 
 
-def write_sweep(folder: Path, overrides: list[str], run_ids: list[str]) -> None:
+def write_sweep(folder: Path, overrides: list[str], run_ids: list[str], earlier: Sequence[list[str]] = ()) -> None:
     """Write a sweep's sweep.json: its overrides, and its runs in order; nothing, if the file says so already.
+
+    Args:
+        folder: The sweep's folder; it is made if it is missing.
+        overrides: The words of the command.
+        run_ids: The ids of all runs of the sweep, those of earlier commands among them.
+        earlier: The words of those commands.
 
     Raises:
         ConfigError: The folder cannot be written to.
     """
-    text = json.dumps({"overrides": overrides, "runs": run_ids}, indent=1)
+    commands = {"earlier": list(earlier)} if earlier else {}
+    text = json.dumps({"overrides": overrides, **commands, "runs": run_ids}, indent=1)
     path = folder / "sweep.json"
     beside = folder / f".sweep.json.{os.getpid()}-{threading.get_native_id()}.tmp"
     with saying_where_it_cannot_write(folder):

@@ -133,6 +133,7 @@ class _Manifest(TypedDict, total=False):
 class _Plan(TypedDict):
     overrides: list[str]
     runs: list[str]
+    earlier: NotRequired[list[list[str]]]
 
 
 _AnyRecord = Annotated[_Record | _DiagnosticRecord | _EndRecord, Field(discriminator="kind")]

@@ -55,7 +55,7 @@ def opposite(side: Side) -> Side:
 
 
 def bounded_mean(
-    values: Sequence[float],
+    values: Sequence[float | None],
     sides: Sequence[Side],
     scale: Scale = "plain",
     within: tuple[float, float] = ANYWHERE,
@@ -64,16 +64,17 @@ def bounded_mean(
 
     A bound enters with its value. One that is ``at_least`` makes the mean a lower bound and leaves the interval no
     upper end. The lower end holds: it is that of the mean of min(x, edge), which is no larger than the mean of x. The
-    mirror image holds for ``at_most``. Where the bounds point both ways nothing is known.
+    mirror image holds for ``at_most``. Where the bounds point both ways, or one value is unknown, nothing is known: the
+    mean of the others would be that of the seeds for which it went well.
 
     Args:
-        values: One figure or bound per seed.
+        values: One figure or bound per seed; None where it is unknown.
         sides: For each of the values, whether it is exact or a bound.
         scale: Where the mean is taken, ``plain`` or ``log``, as in `mean_over_seeds`.
         within: The least and the greatest value that the true mean can have, as in `mean_over_seeds`.
 
     Raises:
-        StudyError: There are no values, or some cannot be averaged.
+        StudyError: There are no values, some cannot be averaged, or a value is None and its side is not ``unknown``.
 
     Source:
         Ours; as the mean survival time restricted to the time observed is a lower bound of the mean.
@@ -81,6 +82,8 @@ def bounded_mean(
     Example:
         >>> bounded_mean([1.0, 3.0, 3.0], ["exact", "at_least", "at_least"]).side
         'at_least'
+        >>> bounded_mean([1.0, None], ["exact", "unknown"]).value is None
+        True
     """
     if len(sides) != len(values):
         raise StudyError(f"a mean of bounds needs one side per value, got {len(values)} values, {len(sides)} sides")
@@ -89,7 +92,10 @@ def bounded_mean(
         side = combined(side, each)
     if side == "unknown":
         return Bounded(None, None, None, len(values), side)
-    mean = mean_over_seeds(values, scale, within=within)
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        raise StudyError(f"a value that is None needs the side unknown, got {list(values)} with {list(sides)}")
+    mean = mean_over_seeds(known, scale, within=within)
     low = None if side == "at_most" else mean.low
     high = None if side == "at_least" else mean.high
     return Bounded(mean.value, low, high, mean.n, side)

@@ -16,8 +16,8 @@ class Comparison:
 
     Attributes:
         max_lr_ratio: Geometric mean over seeds of this arm's maximal LR over the other's, with its interval. Known to
-            within one step of the grid.
-        width_difference: Mean over seeds of this arm's trainable width less the other's, in decades.
+            within one step of the grid; ``unknown`` where one of them is, or both are at least the grid's highest LR.
+        width_difference: Mean over seeds of this arm's trainable width less the other's, in decades; ``unknown`` alike.
         loss_sensitivity_difference: Mean over seeds of this arm's LR sensitivity less the other's.
         accuracy_sensitivity_difference: The same of the accuracy.
         seeds: Those that both have.
@@ -62,15 +62,23 @@ def compare(
         differences[metric] = mean_over_seeds([float(own_S[i] - others_S[j]) for i, j in pairs])
     return Comparison(
         max_lr_ratio=bounded_mean(
-            [this.max_lr_by_seed[i] / that.max_lr_by_seed[j] for i, j in pairs],
+            [_ratio(this.max_lr_by_seed[i], that.max_lr_by_seed[j]) for i, j in pairs],
             [combined(this.max_side_by_seed[i], opposite(that.max_side_by_seed[j])) for i, j in pairs],
             "log",
         ),
         width_difference=bounded_mean(
-            [this.width_by_seed[i] - that.width_by_seed[j] for i, j in pairs],
+            [_difference(this.width_by_seed[i], that.width_by_seed[j]) for i, j in pairs],
             [combined(this.width_side_by_seed[i], opposite(that.width_side_by_seed[j])) for i, j in pairs],
         ),
         loss_sensitivity_difference=differences["loss"],
         accuracy_sensitivity_difference=differences["accuracy"],
         seeds=seeds,
     )
+
+
+def _ratio(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first / second
+
+
+def _difference(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second

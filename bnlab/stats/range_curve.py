@@ -61,15 +61,20 @@ class RangeFigures:
 
     Attributes:
         begins: Where the loss has made a tenth of its gain; None if it gained nothing.
+        begins_side: ``at_most`` where that is the lowest rate of the range; ``unknown`` if it gained nothing.
         steepest: Where it falls fastest per decade.
         breaks: The first one beyond the lowest loss where half of the gain is lost again, or the loss is not finite.
         breaks_side: ``at_least`` where it had not broken at the end of the range; ``unknown`` if it gained nothing.
     """
 
     begins: float | None
+    begins_side: Side
     steepest: float | None
     breaks: float | None
     breaks_side: Side
+
+
+_NOTHING_LEARNED = RangeFigures(None, "unknown", None, None, "unknown")
 
 
 def read_range(curve: RangeCurve) -> RangeFigures:
@@ -94,19 +99,20 @@ def read_range(curve: RangeCurve) -> RangeFigures:
         [-2.0, 0.7]
     """
     if len(curve.lrs) < 2:  # given up at once
-        return RangeFigures(None, None, None, "unknown")
+        return _NOTHING_LEARNED
     lrs = np.asarray(curve.lrs)
     smooth_T = _smoothed(lrs, np.asarray(curve.losses, dtype=np.float64))
     start = curve.start_loss
     lowest = int(smooth_T.argmin())
     gain = start - float(smooth_T[lowest])
     if not gain > LEAST_GAIN * start:
-        return RangeFigures(None, None, None, "unknown")
+        return _NOTHING_LEARNED
     begins = int((smooth_T <= start - BEGUN * gain).argmax())
     broken = np.flatnonzero(smooth_T[lowest:] > smooth_T[lowest] + BROKEN * gain)
     place = lowest + int(broken[0]) if broken.size else len(lrs) - 1
     return RangeFigures(
         begins=float(lrs[begins]),
+        begins_side="exact" if begins else "at_most",
         steepest=float(lrs[_steepest(lrs, smooth_T, lowest)]),
         breaks=float(lrs[place]),
         breaks_side="at_least" if curve.is_whole and not broken.size else "exact",
@@ -119,14 +125,17 @@ class RangeSpread:
 
     Attributes:
         begins: The lowest and the highest rate at which a loss begins to fall; None where no seed learned anything.
+        begins_side: Of the lowest: ``at_most`` if a seed's loss fell at the lowest rate of the range already.
         steepest: The lowest and the highest of the steepest rates; None where no seed learned anything.
         breaks: The lowest and the highest of the rates that break; None where no seed learned anything.
-        breaks_side: ``at_least`` if a seed's had not broken at the end of the range.
+        breaks_side: Of the highest: ``at_least`` if a seed's had not broken at the end of the range. The lowest is a
+            bound too only where it is the same, since the end of the range is the highest rate of all.
         num_learned: How many seeds learned something.
         n: How many seeds were tested.
     """
 
     begins: tuple[float, float] | None
+    begins_side: Side
     steepest: tuple[float, float] | None
     breaks: tuple[float, float] | None
     breaks_side: Side
@@ -143,15 +152,17 @@ def spread(figures: Sequence[RangeFigures]) -> RangeSpread:
         figures: The figures of the test of each seed.
 
     Example:
-        >>> spread([RangeFigures(0.01, 0.1, 1.0, "exact"), RangeFigures(0.02, 0.1, 3.0, "at_least")]).breaks
-        (1.0, 3.0)
+        >>> broken = RangeFigures(0.01, "exact", 0.1, 1.0, "exact")
+        >>> whole = RangeFigures(0.01, "exact", 0.1, 3.0, "at_least")
+        >>> spread([broken, whole]).breaks, spread([broken, whole]).breaks_side
+        ((1.0, 3.0), 'at_least')
     """
-    sides = {one.breaks_side for one in figures if one.breaks is not None}
     return RangeSpread(
         begins=_span([one.begins for one in figures]),
+        begins_side=_side_of_all([one.begins_side for one in figures], "at_most"),
         steepest=_span([one.steepest for one in figures]),
         breaks=_span([one.breaks for one in figures]),
-        breaks_side="unknown" if not sides else "at_least" if "at_least" in sides else "exact",
+        breaks_side=_side_of_all([one.breaks_side for one in figures], "at_least"),
         num_learned=sum(one.breaks is not None for one in figures),
         n=len(figures),
     )
@@ -160,6 +171,12 @@ def spread(figures: Sequence[RangeFigures]) -> RangeSpread:
 def _span(values: Sequence[float | None]) -> tuple[float, float] | None:
     known = [value for value in values if value is not None]
     return (min(known), max(known)) if known else None
+
+
+def _side_of_all(sides: Sequence[Side], bound: Side) -> Side:
+    """Return whether an end of a spread is a bound; of seeds that learned nothing there is nothing to say."""
+    known = set(sides) - {"unknown"}
+    return "unknown" if not known else bound if bound in known else "exact"
 
 
 def _half_window(lrs: FloatArray) -> int:

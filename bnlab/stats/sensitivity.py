@@ -31,7 +31,7 @@ class BestLR:
         value: The LR whose mean over seeds is best, the lowest among equals; None if no run beat its start.
         outcome: The metric there, over seeds. Optimistic: the LR was chosen by the same images, as the best of L.
         of_seeds: Geometric mean of each seed's own best LR, with its interval; ``at_least`` where a seed's is the
-            highest of the grid, ``at_most`` where it is the lowest.
+            highest of the grid, ``at_most`` where it is the lowest, ``unknown`` where no run of a seed beat its start.
         at_edge: ``highest`` or ``lowest`` of the grid, if it is: then a better one may lie outside.
     """
 
@@ -121,11 +121,12 @@ def best_lr(curve: ResponseCurve, metric: Metric = "loss") -> BestLR:
     sides = [
         _side(curve, best, bool((row_L == l0).all())) for best, row_L, l0 in zip(own, outcome_SL, start_S, strict=True)
     ]
+    is_known = not (outcome_SL == start_S[:, None]).all()
     return BestLR(
-        value=None if (outcome_SL == start_S[:, None]).all() else curve.lrs[best],
+        value=curve.lrs[best] if is_known else None,
         outcome=mean_over_seeds(outcome_SL[:, best].tolist(), within=RANGE[metric]),
         of_seeds=bounded_mean([curve.lrs[place] for place in own], sides, "log"),
-        at_edge={0: "lowest", len(curve.lrs) - 1: "highest"}.get(best),
+        at_edge={0: "lowest", len(curve.lrs) - 1: "highest"}.get(best) if is_known else None,
     )
 
 
@@ -152,12 +153,12 @@ def tolerance_width(curve: ResponseCurve, metric: Metric = "loss", tolerance: fl
     if not 0 < tolerance < 1:
         raise StudyError(f"tolerance must be above 0 and below 1, a share of the best, got {tolerance}")
     decades_L = np.log10(np.asarray(curve.lrs))
-    found: list[tuple[float, Side]] = []
+    found: list[tuple[float | None, Side]] = []
     for row_L, regret_L, start in zip(curve.outcome(metric), curve.regret(metric), curve.start(metric), strict=True):
         best = place_of_least(regret_L)
         allowed = tolerance * abs(float(row_L[best]))
         if abs(float(start - row_L[best])) <= allowed:
-            found.append((0.0, "unknown"))
+            found.append((None, "unknown"))
             continue
         left, reaches_left = _stretch(decades_L[best::-1], regret_L[best::-1], allowed)
         right, reaches_right = _stretch(decades_L[best:], regret_L[best:], allowed)

@@ -74,17 +74,18 @@ class TrainableRange:
     All of them lie on the grid: the truth is up to one step of the grid higher.
 
     Attributes:
-        max_lr: Of the quota. ``at_least`` at the grid's highest LR. Where no LR is trainable, the grid's lowest,
-            ``at_most``; that supposes that lower ones would do, which only a wider grid can tell.
-        min_lr: Of the quota, the other end. ``at_most`` at the grid's lowest LR; no value where none is trainable.
-        max_lr_of_seeds: Geometric mean over seeds of each seed's own, with its interval.
+        max_lr: Of the quota. ``at_least`` at the grid's highest LR. ``unknown`` where no LR is trainable: what trains
+            may lie below the grid, above it, between two of its points, or nowhere.
+        min_lr: Of the quota, the other end. ``at_most`` at the grid's lowest LR; ``unknown`` where none is trainable.
+        max_lr_of_seeds: Geometric mean over seeds of each seed's own, with its interval; ``unknown`` where a seed
+            trains nowhere on the grid.
         width_of_seeds: Mean over seeds of log10(max / min), in decades, with its interval; ``at_least`` where a
             seed's range reaches an edge of the grid, ``unknown`` where a seed trains nowhere on it. One with a single
             LR has the width 0.
-        max_lr_by_seed: Each seed's own maximal LR.
-        max_side_by_seed: Whether each seed's maximal LR is exact, or a bound.
-        width_by_seed: Each seed's width, in decades; 0 where it is unknown.
-        width_side_by_seed: Whether each seed's width is exact, or a bound.
+        max_lr_by_seed: Each seed's own maximal LR; None where it is unknown.
+        max_side_by_seed: Whether each seed's maximal LR is exact, a bound, or unknown.
+        width_by_seed: Each seed's width, in decades; None where it is unknown.
+        width_side_by_seed: Whether each seed's width is exact, a bound, or unknown.
         beyond_gap: LRs that are trainable too, but beyond one that is not.
     """
 
@@ -92,9 +93,9 @@ class TrainableRange:
     min_lr: Bounded
     max_lr_of_seeds: Bounded
     width_of_seeds: Bounded
-    max_lr_by_seed: tuple[float, ...]
+    max_lr_by_seed: tuple[float | None, ...]
     max_side_by_seed: tuple[Side, ...]
-    width_by_seed: tuple[float, ...]
+    width_by_seed: tuple[float | None, ...]
     width_side_by_seed: tuple[Side, ...]
     beyond_gap: tuple[float, ...]
 
@@ -187,14 +188,14 @@ def _ends(ok_L: BoolArray, best: int) -> tuple[int, int] | None:
     return first, last
 
 
-def _maximum(lrs: tuple[float, ...], ends: tuple[int, int] | None) -> tuple[float, Side]:
-    if ends is None:
-        return lrs[0], "at_most"
+def _maximum(lrs: tuple[float, ...], ends: tuple[int, int] | None) -> tuple[float | None, Side]:
+    if ends is None:  # no bound either: a grid of decades can step over all that trains
+        return None, "unknown"
     return lrs[ends[1]], "at_least" if ends[1] == len(lrs) - 1 else "exact"
 
 
-def _width(lrs: tuple[float, ...], ends: tuple[int, int] | None) -> tuple[float, Side]:
-    if ends is None:  # it may train below the grid, over nobody knows how many decades
-        return 0.0, "unknown"
+def _width(lrs: tuple[float, ...], ends: tuple[int, int] | None) -> tuple[float | None, Side]:
+    if ends is None:  # it may train off the grid, over nobody knows how many decades
+        return None, "unknown"
     at_edge = ends[0] == 0 or ends[1] == len(lrs) - 1
     return math.log10(lrs[ends[1]] / lrs[ends[0]]), "at_least" if at_edge else "exact"

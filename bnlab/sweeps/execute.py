@@ -1,5 +1,6 @@
 """Trains what is missing of a sweep, batch after batch, until nothing is missing or no run may be tried any more."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from bnlab import provenance
+from bnlab.errors import ConfigError
 from bnlab.records import RunSummary
-from bnlab.results.sweep import write_sweep
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.backends.this_process import ThisProcess
 from bnlab.sweeps.cohorts import MOST_TOGETHER, PlannedCohort, program
 from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher
+from bnlab.sweeps.earlier_runs import find_earlier, write_with_earlier
 from bnlab.sweeps.launcher_words import open_backend
 from bnlab.sweeps.parts import cut_into_parts
 from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
@@ -111,8 +113,9 @@ def execute(
 
     Raises:
         KeyboardInterrupt: It was interrupted; the records up to then are kept.
+        ConfigError: The sweep's folder cannot be written to, or holds another sweep; nothing has been trained.
     """
-    write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
+    _write_plan(sweep)
     stops_on_error = on_error == "stop"
     dispatcher = Dispatcher(
         sweep.folder, sweep.swept, again=again, retries=retries, stops_on_error=stops_on_error, view=view
@@ -121,9 +124,22 @@ def execute(
         with dispatcher:
             resumed = [] if again else sweep.cut_off
             _Execution(sweep, resumed, dispatcher, interruption or Interruption(), jobs, backend).train(wanted)
+        # another command may have continued this sweep meanwhile, and left out the runs that had not begun
+        with contextlib.suppress(ConfigError):  # a full disk, for one: what was computed is shown all the same
+            _write_plan(sweep)
     seeds = {name: config.seed for name, config in sweep.configs.items()}
     reasons = {name: why for name, why in dispatcher.states.reasons.items() if not dispatcher.has_result(name)}
     return SweepResult(sweep.folder, dispatcher.read_summaries(seeds), reasons)
+
+
+def _write_plan(sweep: Sweep) -> None:
+    """Write sweep.json, with the runs that are in the folder by now.
+
+    Raises:
+        ConfigError: The folder cannot be written to, or holds another sweep.
+    """
+    earlier = find_earlier(sweep.folder, sweep.configs)
+    write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), earlier)
 
 
 class _Execution:

@@ -18,6 +18,7 @@ from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
+from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
 from bnlab.sweeps.grid import expand
 from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
 from bnlab.sweeps.sweep_files import with_file
@@ -37,6 +38,7 @@ class Sweep:
         swept: The dotted keys in which the runs differ.
         launcher: The words about the launcher; empty: processes of this machine.
         warnings: One sentence for each setting that is legal but probably a mistake.
+        earlier: The runs of earlier commands in the folder.
         cohorts: The cohorts in which the runs are trained; empty until the sweep is `prepared`.
         cut_off: Cohorts of an earlier call that were cut off and can be resumed, without those that are planned now.
             They are resumed before a planned cohort that shares a run with them begins.
@@ -49,6 +51,7 @@ class Sweep:
     swept: list[str]
     launcher: list[str]
     warnings: list[str]
+    earlier: EarlierRuns = field(default_factory=EarlierRuns)
     cohorts: list[PlannedCohort] = field(default_factory=list)
     cut_off: list[PlannedCohort] = field(default_factory=list)
     checks: "CheckedPrograms | None" = None
@@ -94,8 +97,8 @@ class Sweep:
             return [name for name in self.configs if self._stands(name) == only]
         return [name for name in self.configs if again or self.run_folder(name).read_finished() is None]
 
-    def of_other_versions(self) -> str:
-        """Return a sentence on the results that were computed with other versions of packages; '' if there are none."""
+    def of_other_versions(self) -> list[str]:
+        """Return a sentence on the results that were computed with other versions of packages, if there are any."""
         found: dict[str, int] = {}
         for name in self.configs:
             with contextlib.suppress(RunError):
@@ -103,9 +106,9 @@ class Sweep:
                 if manifest.get("status") in ENDED and (others := other_versions(manifest)):
                     found[others] = found.get(others, 0) + 1
         if not found:
-            return ""
+            return []
         told = "; ".join(f"{number} with {others}" for others, number in found.items())
-        return f"Of {len(self.configs)} runs some were trained with other versions: {told}. --again trains them anew."
+        return [f"Of {len(self.configs)} runs some were trained with other versions: {told}. --again trains them anew."]
 
     def _stands(self, name: str) -> str | None:
         folder = self.run_folder(name)
@@ -141,7 +144,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         config_dir: A folder with the user's own options; None: bnlab's conf/ and ./conf alone.
 
     Raises:
-        ConfigError: The config of a run is wrong, or an own class changed after this process had imported it.
+        ConfigError: The config of a run is wrong, an own class changed after this process had imported it, or the folder
+            holds another sweep.
         DataError: The file that data.path names cannot be read.
     """
     words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))
@@ -151,7 +155,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
     grid = expand(words, config_dir)
     refuse_code_that_changed_here(grid.configs)
     configs = {run_id(config): config for config in grid.configs}
-    return Sweep(runs_root(runs) / grid.name, words, configs, grid.swept, launcher, grid.warnings)
+    folder = runs_root(runs) / grid.name
+    return Sweep(folder, words, configs, grid.swept, launcher, grid.warnings, find_earlier(folder, configs))
 
 
 def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:

@@ -13,10 +13,10 @@ from typing import Any
 
 from bnlab.errors import BnlabError, RunError
 from bnlab.identity.run_id import run_id
-from bnlab.results.sweep import write_sweep
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.cohorts import plan_cohorts
 from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher
+from bnlab.sweeps.earlier_runs import write_with_earlier
 from bnlab.sweeps.execute import OnError, SweepResult
 from bnlab.sweeps.grid import expand_one
 from bnlab.sweeps.launcher_words import open_backend
@@ -195,7 +195,8 @@ class _SearchExecution:
             one.judge = self.study.judge(number, told=number - self.search.num_at_a_time + 1)
         if run not in self.seeds:
             self.seeds[run] = config.seed
-            write_sweep(self.search.folder, self.search.overrides, list(self.seeds))
+            search = self.search
+            write_with_earlier(search.folder, search.overrides, list(self.seeds), search.earlier)
 
     def _find_outcomes(self) -> None:
         problems = self._problems()

@@ -14,11 +14,13 @@ from bnlab.config.grammar import as_words, parse_overrides
 from bnlab.config.swept_values import Axis, refuse_a_key_given_twice, search_axis
 from bnlab.errors import ConfigError, RunBusyError
 from bnlab.identity.changes import refuse_code_that_changed_here
+from bnlab.identity.run_id import run_id
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.index import flatten
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import program
+from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
 from bnlab.sweeps.grid import expand, sweep_name
 from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
 from bnlab.sweeps.optuna_study import OptunaStudy, open_storage
@@ -45,6 +47,7 @@ class Search:
         num_at_a_time: Trials in training at a time, at least 1. Each is chosen without the results of the others.
         config_dir: A folder with the user's own options, or None.
         warnings: Sentences about settings that are allowed and probably not meant.
+        earlier: The runs of earlier commands in the folder, trials of this search among them.
     """
 
     folder: Path
@@ -57,6 +60,7 @@ class Search:
     num_at_a_time: int
     config_dir: Path | None
     warnings: list[str]
+    earlier: EarlierRuns
 
     @property
     def journal(self) -> Path:
@@ -121,7 +125,8 @@ def plan_search(
         jobs: Trials in training at a time; None: as ``hydra.sweeper.n_jobs`` says.
 
     Raises:
-        ConfigError: A setting that cannot work, or an own class changed after this process had imported it.
+        ConfigError: A setting that cannot work, an own class that changed after this process had imported it, or the
+            folder holds runs of another sweep.
         DataError: The data are missing or damaged.
     """
     words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))
@@ -145,8 +150,9 @@ def plan_search(
     numbers = [_as_its_type(axis, flat.get(axis.key)) for axis in axes.values()]
     if method.sampler in NEEDS_LISTS:
         num_trials = min(num_trials, _num_combinations(method.sampler, numbers))
+    folder = runs_root(runs) / (configs[0].name or sweep_name(words))
     return Search(
-        folder=runs_root(runs) / (configs[0].name or sweep_name(words)),
+        folder=folder,
         overrides=words,
         fixed=fixed,
         axes=numbers,
@@ -156,6 +162,7 @@ def plan_search(
         num_at_a_time=num_jobs,
         config_dir=config_dir,
         warnings=warnings,
+        earlier=find_earlier(folder, {run_id(config): config for config in configs}, {one.key for one in numbers}),
     )
 
 

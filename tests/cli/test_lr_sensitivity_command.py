@@ -240,9 +240,11 @@ def test_a_long_reference_stands_below_the_table(bnlab_says: Say, tmp_path: Path
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_an_arm_that_trains_nowhere_has_no_maximum(bnlab_says: Say, tmp_path: Path) -> None:
+def test_an_arm_that_trains_nowhere_has_an_unknown_maximum(bnlab_says: Say, tmp_path: Path) -> None:
     words = ["data=synthetic", "norm=batch,none", "optim.lr=0.01,0.1", "seed=0,1"]
     write_planned(words_of_sweep(words), lambda *_: {"loss": 2.2, "accuracy": 0.11}, tmp_path / "runs")
     answer = bnlab_says("lr-sensitivity", *words)
     (line, *_) = [line for line in answer.out.splitlines() if line.startswith(" none")]
-    assert line.split()[1] == "none"
+    assert line.split()[1:] == ["unknown"] * 3  # the ratio's column is batch's alone
+    (line, *_) = [line for line in answer.out.splitlines() if line.startswith(" batch")]
+    assert line.split()[-1] == "unknown"

@@ -55,6 +55,12 @@ def test_a_difference_is_bounded_as_its_parts_are(first: str, second: str) -> No
     assert any(w < 0 for w in possible) == (side in {"at_most", "unknown"})
 
 
+def test_the_mean_of_seeds_one_of_which_is_unknown_is_unknown() -> None:
+    assert bounded_mean([1.0, None, 3.0], ["exact", "unknown", "at_least"]) == Bounded(None, None, None, 3, "unknown")
+    with pytest.raises(StudyError, match="None needs the side unknown"):
+        bounded_mean([1.0, None], ["exact", "at_most"])
+
+
 def test_a_value_without_a_side_is_refused() -> None:
     with pytest.raises(StudyError, match="2 values, 1 sides"):
         bounded_mean([1.0, 2.0], ["exact"])

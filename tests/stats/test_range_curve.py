@@ -62,20 +62,29 @@ def test_a_test_given_up_before_the_median_notices_has_broken_all_the_same() -> 
 
 @pytest.mark.parametrize("losses", [[2.3] * 601, [2.3] * 300 + [math.nan] * 301, [math.nan] * 601, [2.3]])
 def test_what_gains_nothing_has_no_figures(losses: list[float]) -> None:
-    assert read_range(curve_of(losses)) == RangeFigures(None, None, None, "unknown")
+    assert read_range(curve_of(losses)) == RangeFigures(None, "unknown", None, None, "unknown")
+
+
+def test_what_falls_at_the_lowest_rate_already_begins_there_or_below() -> None:
+    found = read_range(curve_of(np.interp(X, [-6, -1, 0, 1], [2.3, 0.3, 0.3, 4.3])))
+    assert (found.begins, found.begins_side) == (pytest.approx(LRS[0]), "at_most")
+    assert read_range(curve_of(np.interp(X, [-3, -1, 0, 1], [2.3, 0.3, 0.3, 4.3]))).begins_side == "exact"
 
 
 def test_seeds_together_are_a_range_and_not_one_number() -> None:
     seeds = [
-        RangeFigures(0.01, 0.1, 3.0, "exact"),
-        RangeFigures(0.02, 0.05, 1.0, "exact"),
-        RangeFigures(None, None, None, "unknown"),
+        RangeFigures(0.01, "exact", 0.1, 3.0, "exact"),
+        RangeFigures(0.02, "exact", 0.05, 1.0, "exact"),
+        RangeFigures(None, "unknown", None, None, "unknown"),
     ]
     found = spread(seeds)
     assert (found.begins, found.steepest, found.breaks) == ((0.01, 0.02), (0.05, 0.1), (1.0, 3.0))
     assert (found.breaks_side, found.num_learned, found.n) == ("exact", 2, 3)
-    assert spread([*seeds, RangeFigures(0.1, 0.1, 9.0, "at_least")]).breaks_side == "at_least"
-    assert spread(seeds[2:]).breaks is None
+    bounds = spread([*seeds, RangeFigures(0.001, "at_most", 0.1, 9.0, "at_least")])
+    assert (bounds.begins, bounds.begins_side) == ((0.001, 0.02), "at_most")
+    assert (bounds.breaks, bounds.breaks_side) == ((1.0, 9.0), "at_least")
+    nothing = spread(seeds[2:])
+    assert (nothing.begins, nothing.begins_side, nothing.breaks, nothing.breaks_side) == (None, "unknown") * 2
 
 
 def test_a_loss_without_a_learning_rate_is_refused() -> None:

@@ -100,6 +100,7 @@ def test_where_no_run_beat_its_start_there_is_no_best_lr() -> None:
     curve = curve_of([1, 10, 100], [2.3, 5.0, math.nan], diverged=[0, 0, 1])
     found = best_lr(curve)
     assert (found.value, found.of_seeds.side, found.of_seeds.value) == (None, "unknown", None)
+    assert found.at_edge is None
     assert lr_sensitivity(curve).value == 0
 
 
@@ -190,8 +191,8 @@ def test_a_width_is_not_compared_with_that_of_an_arm_that_may_train_below_the_gr
     [
         ([0.2, 0.9, 0.9], [0.2, 0.9, 0.2], 10, "at_least"),  # the arm trains at the highest LR
         ([0.2, 0.9, 0.2], [0.2, 0.9, 0.9], 0.1, "at_most"),  # the other does
-        ([0.2, 0.9, 0.2], [0.2, 0.2, 0.2], 10, "at_least"),  # the other trains nowhere: its maximum is below 1
-        ([0.2, 0.2, 0.2], [0.2, 0.9, 0.2], 0.1, "at_most"),
+        ([0.2, 0.9, 0.2], [0.2, 0.2, 0.2], None, "unknown"),  # the other trains nowhere on the grid
+        ([0.2, 0.2, 0.2], [0.2, 0.9, 0.2], None, "unknown"),
         ([0.2, 0.9, 0.9], [0.2, 0.2, 0.9], None, "unknown"),  # both reach the edge
     ],
 )
@@ -218,7 +219,7 @@ def test_only_common_seeds_are_compared() -> None:
 def test_the_bar_of_a_comparison_hangs_from_the_better_arm() -> None:
     lrs, loss = [1, 10, 100], [0.1] * 3
     good, poor = curve_of(lrs, loss, [0.2, 0.9, 0.2]), curve_of(lrs, loss, [0.2, 0.4, 0.4])
-    assert compare(good, poor).max_lr_ratio.side == "at_least"  # poor trains nowhere by good's bar
+    assert compare(good, poor).max_lr_ratio.side == "unknown"  # poor trains nowhere by good's bar
     assert compare(good, poor, Rule(), best_accuracy(poor)).max_lr_ratio.side == "at_most"
 
 

@@ -9,7 +9,7 @@ from response_curves import curve_of
 from bnlab.errors import StudyError
 from bnlab.stats.response import ResponseCurve
 from bnlab.stats.sensitivity import lr_sensitivity
-from bnlab.stats.trainable import Rule, best_accuracy, trainable_range, trained
+from bnlab.stats.trainable import Rule, TrainableRange, best_accuracy, trainable_range, trained
 
 LRS = [0.01, 0.1, 1, 10, 100]
 
@@ -33,12 +33,28 @@ def test_an_edge_at_the_edge_of_the_grid_is_a_bound() -> None:
     assert (left.min_lr.side, left.max_lr.side, left.width_of_seeds.side) == ("at_most", "exact", "at_least")
 
 
-def test_what_trains_nowhere_has_a_maximal_lr_below_the_grid_and_a_width_that_nobody_knows() -> None:
+def test_of_what_trains_nowhere_on_the_grid_neither_the_maximal_lr_nor_the_width_is_known() -> None:
     found = range_of([0.1, 0.12, 0.1, 0.11, 0.1])
-    assert (found.max_lr.value, found.max_lr.side) == (0.01, "at_most")
+    assert (found.max_lr.value, found.max_lr.side) == (None, "unknown")
+    assert (found.max_lr_of_seeds.value, found.max_lr_by_seed, found.max_side_by_seed) == (None, (None,), ("unknown",))
     assert (found.min_lr.value, found.width_of_seeds.value, found.width_side_by_seed) == (None, None, ("unknown",))
     one_of_two = range_of([0.2, 0.9, 0.92, 0.9, 0.2], [0.1] * 5)
     assert (one_of_two.width_of_seeds.side, one_of_two.width_side_by_seed) == ("unknown", ("exact", "unknown"))
+    assert (one_of_two.max_lr_of_seeds.side, one_of_two.max_lr_by_seed) == ("unknown", (10, None))
+
+
+def test_decades_step_over_what_trains_and_tell_no_bound_of_it() -> None:
+    # as plain digits nets do: of these rates 0.2 to 0.25 alone train, between two points of a grid of decades
+    def accuracy(lr: float) -> float:
+        return 0.95 if 0.2 <= lr <= 0.25 else 0.6
+
+    def range_on(lrs: list[float]) -> TrainableRange:
+        return trainable_range(curve_of(lrs, [0.1] * len(lrs), [accuracy(lr) for lr in lrs]), best=0.95)
+
+    truth = range_on([0.01, 0.1, 0.2, 0.25, 1.0]).max_lr
+    decades = range_on([0.01, 0.1, 1.0]).max_lr
+    assert (truth.value, truth.side) == (0.25, "exact")
+    assert (decades.value, decades.side) == (None, "unknown")  # any bound would be a guess: 0.01 was one, and wrong
 
 
 def test_an_arm_that_learns_nothing_is_not_held_against_its_own_best_alone() -> None:
@@ -188,15 +204,19 @@ def check_range(curve: ResponseCurve, quota: float) -> None:
     found = trainable_range(curve, Rule(quota=quota))
     pooled = widest([sum(ok[s][k] for s in range(num_seeds)) >= quota * num_seeds - 1e-6 for k in range(num_lrs)], mean)
     if pooled is None:
-        assert (found.max_lr.value, found.max_lr.side, found.min_lr.value) == (curve.lrs[0], "at_most", None)
+        assert (found.max_lr.value, found.max_lr.side, found.min_lr.value) == (None, "unknown", None)
     else:
         assert (found.min_lr.value, found.max_lr.value) == (curve.lrs[pooled[0]], curve.lrs[pooled[1]])
         assert found.max_lr.side == ("at_least" if pooled[1] == num_lrs - 1 else "exact")
     for s in range(num_seeds):
         own = widest(ok[s], [accuracy for _, accuracy, _ in runs[s]])
-        width = 0.0 if own is None else math.log10(curve.lrs[own[1]]) - math.log10(curve.lrs[own[0]])
-        assert found.width_by_seed[s] == pytest.approx(width, abs=1e-9)
-        assert found.max_lr_by_seed[s] == curve.lrs[0 if own is None else own[1]]
+        if own is None:
+            assert (found.width_by_seed[s], found.max_lr_by_seed[s]) == (None, None)
+            assert found.max_lr_of_seeds.side == found.width_of_seeds.side == "unknown"
+        else:
+            width = math.log10(curve.lrs[own[1]]) - math.log10(curve.lrs[own[0]])
+            assert found.width_by_seed[s] == pytest.approx(width, abs=1e-9)
+            assert found.max_lr_by_seed[s] == curve.lrs[own[1]]
 
 
 @given(response_curves())

@@ -173,8 +173,8 @@ def _summary(sweep: SweepRuns, found: SweepArms) -> str:
             entries = [arm.folder_name, _rate_of(best), *_figures_of(best.cell), _diverged(arm)]
             table.append(f"| {' | '.join(entries)} |")
     parts = [f"{ended} of {len(sweep.planned)} runs have ended.", "\n".join(table), *found.sentences()]
-    if sweep.overrides:
-        parts += ["Asked for:", _block(sweep.overrides)]
+    for words in (*sweep.earlier, sweep.overrides):
+        parts += ["Asked for:", _block(words)] if words else []
     shared = sweep.shared_settings()
     return "\n\n".join([*parts, "In all runs:", _block(f"{key}: {json.dumps(v)}" for key, v in shared.items())])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import StudyError
-from bnlab.results.arms import Arm, SweepArms
+from bnlab.results.arms import Arm, SweepArms, in_words
 from bnlab.results.sweep import read_sweep
 from bnlab.stats.pairing import Comparison, compare
 from bnlab.stats.response import Metric, ResponseCurve
@@ -186,6 +186,7 @@ def _of_arm(each: ArmSensitivity, by: Metric) -> list[str]:
         beside = " but its best learning rate" if each.arm.compared else ""
         return [f"{label} has no complete seed over the whole grid, and so no figures{beside}."]
     trainable, best = figures.trainable, figures.best(by)
+    untrained = [seed for seed, lr in zip(figures.seeds, trainable.max_lr_by_seed, strict=True) if lr is None]
     lowest, highest = figures.lrs[0], figures.lrs[-1]
     sentences = []
     if best.value is None:
@@ -198,8 +199,13 @@ def _of_arm(each: ArmSensitivity, by: Metric) -> list[str]:
             f"{label}: at least one seed ends within {TOLERANCE[by]:.0%} of its start at every LR. How much the LR "
             "matters cannot be told."
         )
-    if trainable.min_lr.value is None:
+    if trainable.max_lr.value is None:
         return [*sentences, _of_untrained(label, figures)]
+    if untrained:
+        sentences.append(
+            f"{label}: no LR of the grid trains {in_words(untrained)}, so the largest one of each seed is unknown, and "
+            f"so is its ratio to another arm's. {_finer(figures.lrs)}"
+        )
     if trainable.max_lr.side == "at_least":
         sentences.append(f"{label}: still trains at {highest:g}, the highest LR: its maximum is a lower bound.")
     if trainable.min_lr.side == "at_most":
@@ -215,7 +221,15 @@ def _of_untrained(label: str, figures: Sensitivity) -> str:
     elsewhere = ", ".join(f"{lr:g}" for lr in figures.trainable.beyond_gap)
     if elsewhere:  # the seeds disagree so much that the best mean is not where most of them train
         return f"{label}: too few seeds train at the best LR of {where}, but enough do at {elsewhere}. Take more seeds."
-    return f"{label}: trains at no LR of {where}. Lower ones, or more steps, may show whether it can."
+    return (
+        f"{label}: trains at no LR of {where}: its largest one is unknown, and so is its ratio to another arm's. "
+        f"{_finer(figures.lrs)} Lower ones, or more steps, may show it too."
+    )
+
+
+def _finer(lrs: tuple[float, ...]) -> str:
+    """Return a sentence that proposes a grid of half the step."""
+    return f"A finer grid may show it: 'optim.lr=logspace({lrs[0]:g},{lrs[-1]:g},{2 * len(lrs) - 1})'."
 
 
 def _the_rule(grid: SweepArms, arms: list[ArmSensitivity], rule: Rule) -> str:

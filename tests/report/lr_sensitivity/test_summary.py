@@ -8,6 +8,7 @@ from written_runs import write_runs
 from bnlab.cli.sensitivity_tables import print_sensitivity
 from bnlab.report.lr_sensitivity.summary import read_sensitivity
 from bnlab.stats.trainable import Rule
+from bnlab.sweeps.grid import expand
 
 ENDS = {"batch": {0.01: 0.5, 0.1: 0.9, 1.0: 0.9, 10.0: 0.2}, "none": {0.01: 0.5, 0.1: 0.9, 1.0: 0.3, 10.0: 0.1}}
 
@@ -112,8 +113,34 @@ def test_the_edges_of_the_grid_are_said_aloud(tmp_path: Path) -> None:
 
 
 def test_an_arm_that_trains_nowhere_is_told(tmp_path: Path) -> None:
+    folder = write_runs(tmp_path, lambda n, *_: {"accuracy": 0.9 if n == "batch" else 0.2})
+    assert "none: trains at no LR of the grid, 0.01 to 10: its largest one is unknown" in said(folder)
+    batch, none = read_sensitivity(folder).as_dict()["arms"]
+    unknown = {"value": None, "low": None, "high": None, "n": len(none["figures"]["seeds"]), "side": "unknown"}
+    trainable = none["figures"]["trainable"]
+    assert [trainable[key] for key in ("max_lr", "min_lr", "max_lr_of_seeds", "width_of_seeds")] == [unknown] * 4
+    assert [batch["against_reference"][key] for key in ("max_lr_ratio", "width_difference")] == [unknown] * 2
+
+
+def test_an_arm_of_which_one_seed_trains_nowhere_has_no_ratio_and_says_why(tmp_path: Path) -> None:
+    def outcome(norm: str, _: float, seed: int) -> dict[str, Any]:
+        return {"accuracy": 0.2 if (norm, seed) == ("none", 1) else 0.9}
+
+    folder = write_runs(tmp_path, outcome, seeds=range(5))
+    text = said(folder)
+    assert "none: no LR of the grid trains seed 1, so the largest one of each seed is unknown" in text
+    batch, none = read_sensitivity(folder).arms
+    assert none.figures is not None
+    assert batch.against is not None
+    assert (none.figures.trainable.max_lr.value, none.figures.trainable.max_lr_of_seeds.value) == (10, None)
+    assert (batch.against.max_lr_ratio.value, batch.against.max_lr_ratio.side) == (None, "unknown")
+
+
+def test_the_finer_grid_that_is_proposed_is_one(tmp_path: Path) -> None:
     text = said(write_runs(tmp_path, lambda n, *_: {"accuracy": 0.9 if n == "batch" else 0.2}))
-    assert "none: trains at no LR of the grid, 0.01 to 10." in text
+    word = text.partition("A finer grid may show it: '")[2].partition("'")[0]
+    lrs = [config.optim.lr for config in expand(["data=digits", word]).configs]
+    assert lrs == pytest.approx([10 ** (k / 2) for k in range(-4, 3)])
 
 
 def test_an_arm_that_hardly_learns_is_told_and_has_dashes_for_how_much_it_matters(
