@@ -13,6 +13,7 @@ from bnlab.cli.consoles import ERR, OUT, new_table, print_table, say_warning
 from bnlab.cli.show_command import SLICES, NoFigures, draw_all
 
 if TYPE_CHECKING:
+    from bnlab.report.network.absent import Absent
     from bnlab.report.network.comparison import ComparedRow
     from bnlab.report.network.labels import LabeledRun
 
@@ -55,7 +56,13 @@ def compare(
 
     [bold]bnlab compare my_sweep -d saturation -d gradient_norm --out figures[/]: two figures, in a folder of your own
     """
-    from bnlab.report.network.comparison import compared_as_dict, find_compared, folder_of_comparison
+    from bnlab.renamed import current_name
+    from bnlab.report.network.comparison import (
+        compared_as_dict,
+        find_compared,
+        folder_of_comparison,
+        refuse_without_values,
+    )
     from bnlab.report.network.labels import label_runs
     from bnlab.runfolder.figure_paths import figure_path
 
@@ -64,18 +71,26 @@ def compare(
         if "problem" in each.run.row:
             say_warning(f"{each.run.run_id}: {each.run.row['problem']}")
     slices = [name for name in diagnostic or [] if name in SLICES]
-    names = [_checked(name, labeled) for name in diagnostic or [] if name not in SLICES]
+    names = list(dict.fromkeys(current_name(name) for name in diagnostic or [] if name not in SLICES))
     chosen = names if names or slices else None
+    if chosen is None:
+        refuse_without_values([each.run for each in labeled])
+    absent = _absent(labeled, chosen)
+    drawn = chosen and [name for name in chosen if any(name in each.run.measured for each in labeled)]
     if not as_json:
-        _print(labeled, chosen)
+        _print(labeled, absent, chosen)
     folder = out.absolute() if out is not None else folder_of_comparison(runs, labeled)
-    paths = [] if no_figures else draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), chosen)
+    paths = [] if no_figures else draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), drawn)
     for name in slices:
         paths += _draw_slices(labeled, name, folder)
     if as_json:
-        typer.echo(json.dumps(compared_as_dict(labeled, paths), allow_nan=False))
+        typer.echo(json.dumps(compared_as_dict(labeled, paths, chosen), allow_nan=False))
     elif paths:
-        ERR.print(f"{len(paths) // 2} figures are in {folder}", style="dim", markup=False, soft_wrap=True)
+        ERR.print(f"{_figures(len(paths) // 2)} in {folder}", style="dim", markup=False, soft_wrap=True)
+
+
+def _figures(number: int) -> str:
+    return "1 figure is" if number == 1 else f"{number} figures are"
 
 
 def _draw_slices(labeled: "Sequence[LabeledRun]", which: str, folder: Path) -> list[Path]:
@@ -92,20 +107,38 @@ def _draw_slices(labeled: "Sequence[LabeledRun]", which: str, folder: Path) -> l
         return save(figure, lambda kind: figure_path(folder, which, kind), "Choose another folder by --out.")
 
 
-def _checked(name: str, labeled: "Sequence[LabeledRun]") -> str:
-    """Return the diagnostic's name of today, if any of the runs has recorded it."""
-    from bnlab.diagnostics.cards import near_or_few
-    from bnlab.errors import ConfigError
-    from bnlab.renamed import current_name
+def _absent(labeled: "Sequence[LabeledRun]", names: Sequence[str] | None) -> "list[tuple[str, list[Absent]]]":
+    """Return each run's label and the diagnostics of the table that it has no value of.
 
-    known = {known for each in labeled for known in each.run.measured}
-    if current_name(name) not in known:
-        raise ConfigError(f"none of these runs has a diagnostic {name}. {near_or_few(name, known)}")
-    return current_name(name)
+    Raises:
+        ConfigError: There is no diagnostic of a name that was asked for.
+    """
+    from bnlab.report.network.absent import absent_of
+
+    wanted = dict.fromkeys(name for each in labeled for name in each.run.measured) if names is None else names
+    found = [(each.label, absent_of(each.run, wanted)) for each in labeled]
+    return [(label, absent) for label, absent in found if absent]
 
 
-def _print(labeled: "Sequence[LabeledRun]", names: Sequence[str] | None) -> None:
-    """Print the table, in blocks of as many runs as fit side by side."""
+def _print_absent(runs: "Sequence[tuple[str, list[Absent]]]") -> None:
+    """Print why runs have no value where others have one: a line per reason, then a command that records what lacks."""
+    from bnlab.report.network.absent import by_reason
+
+    who: dict[str, list[str]] = {}
+    for label, absent in runs:
+        for line in by_reason(absent):
+            who.setdefault(line, []).append(label)
+    for line, labels in who.items():
+        OUT.print(f"{', '.join(labels)}: {line}", style="dim", markup=False, highlight=False)
+    for label, absent in runs:
+        for command in dict.fromkeys(each.command for each in absent if each.command):
+            OUT.print(f"{label}, with diagnostics: {command}", style="dim", markup=False, soft_wrap=True)
+
+
+def _print(
+    labeled: "Sequence[LabeledRun]", absent: "Sequence[tuple[str, list[Absent]]]", names: Sequence[str] | None
+) -> None:
+    """Print the table, in blocks of as many runs as fit side by side, and why some of its values are not there."""
     from bnlab.cli.panel_text import width
     from bnlab.report.network.comparison import compared_diagnostics, compared_figures
 
@@ -124,6 +157,7 @@ def _print(labeled: "Sequence[LabeledRun]", names: Sequence[str] | None) -> None
         style="dim",
         highlight=False,
     )
+    _print_absent(absent)
 
 
 def _print_block(

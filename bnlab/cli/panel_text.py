@@ -13,6 +13,7 @@ from bnlab.report.network.panel import BLOCKS, LETTERS, PanelRow, sparkline, whe
 from bnlab.report.wording import write_value
 
 if TYPE_CHECKING:
+    from bnlab.report.network.absent import Absent
     from bnlab.report.network.gap import Gap
     from bnlab.report.network.read import Measured, MeasuredRun
     from bnlab.report.network.verdicts import Verdict
@@ -122,6 +123,14 @@ def print_verdicts(rows: Sequence[PanelRow]) -> None:
         summary = f"{counted(len(known), 'diagnostic')} in range." if known else "No diagnostic here has a range."
     others = f" {counted(rest, 'other')} {'has' if rest == 1 else 'have'} no range."
     OUT.print(summary + (others if rest and known else ""), style="dim", highlight=False)
+
+
+def print_absent(absent: "Sequence[Absent]") -> None:
+    """Print the diagnostics without a value, a line per reason."""
+    from bnlab.report.network.absent import by_reason
+
+    for line in by_reason(absent):
+        OUT.print(line, style="dim", markup=False, highlight=False)
 
 
 def print_gap(gap: "Gap | None") -> None:

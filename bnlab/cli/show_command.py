@@ -13,6 +13,7 @@ from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, say_warning
 
 if TYPE_CHECKING:
+    from bnlab.report.network.absent import Absent
     from bnlab.report.network.labels import LabeledRun
     from bnlab.report.network.panel import PanelRow
     from bnlab.report.network.read import MeasuredRun
@@ -48,6 +49,9 @@ def show(
 
     [bold]bnlab train diagnostics=full[/] trains a run with all diagnostics.
     """
+    from bnlab.renamed import current_name
+    from bnlab.report.network.absent import absent_of
+    from bnlab.report.network.comparison import refuse_without_values
     from bnlab.report.network.panel import panel_rows
     from bnlab.report.network.read import read_measured_run
     from bnlab.runfolder.finding import find_run
@@ -56,15 +60,18 @@ def show(
         _show_slice(find_run(run), diagnostic, as_json=as_json)
         return
     measured_run = read_measured_run(find_run(run))
-    chosen = None if diagnostic is None else measured_run.pick(diagnostic).name
-    rows = panel_rows(measured_run)
+    chosen = None if diagnostic is None else current_name(diagnostic)
+    if chosen is None:
+        refuse_without_values([measured_run])
+    rows = [row for row in panel_rows(measured_run) if chosen in {None, row.measured.name}]
+    absent = absent_of(measured_run, None if chosen is None else [chosen])
     if "problem" in measured_run.row:
         say_warning(f"{measured_run.run_id}: {measured_run.row['problem']}")
     if not as_json:
-        _print(measured_run, rows, chosen)
-    paths = [] if no_figures else _draw(measured_run, None if chosen is None else [chosen])
+        _print(measured_run, rows, absent, chosen)
+    paths = [] if no_figures or not rows else _draw(measured_run, None if chosen is None else [chosen])
     if as_json:
-        typer.echo(json.dumps(_as_dict(measured_run, rows, chosen, paths), allow_nan=False))
+        typer.echo(json.dumps(_as_dict(measured_run, rows, absent, paths), allow_nan=False))
     elif paths:
         what = (
             f"The figure is in {paths[0]}" if len(paths) <= 2 else f"{len(paths) // 2} figures are in {paths[0].parent}"
@@ -72,22 +79,25 @@ def show(
         ERR.print(what, style="dim", markup=False, soft_wrap=True)
 
 
-def _print(run: "MeasuredRun", rows: "Sequence[PanelRow]", diagnostic: str | None) -> None:
-    from bnlab.cli.panel_text import print_gap, print_layers, print_panel, print_title, print_verdicts
+def _print(run: "MeasuredRun", rows: "Sequence[PanelRow]", absent: "Sequence[Absent]", diagnostic: str | None) -> None:
+    from bnlab.cli.card_text import print_card
+    from bnlab.cli.panel_text import print_absent, print_gap, print_layers, print_panel, print_title, print_verdicts
     from bnlab.report.network.gap import explain_gap
 
     print_title(run)
     if diagnostic is None:
-        print_panel(rows)
-        print_verdicts(rows)
+        if rows:
+            print_panel(rows)
+            print_verdicts(rows)
         print_gap(explain_gap(run))
+        print_absent(absent)
         return
-    from bnlab.cli.card_text import print_card
-
-    row = next(row for row in rows if row.measured.name == diagnostic)
-    print_layers(row.measured, row)
-    if row.measured.card is not None:
-        print_card(row.measured.card, ("Reading", "Blind spots"))
+    for each in absent:
+        OUT.print(f"\n{each.sentence}", soft_wrap=True, markup=False, highlight=False)
+    for row in rows:
+        print_layers(row.measured, row)
+        if row.measured.card is not None:
+            print_card(row.measured.card, ("Reading", "Blind spots"))
 
 
 def _show_slice(folder: "RunFolder", which: str, *, as_json: bool) -> None:
@@ -147,18 +157,18 @@ def draw_all(
 
 
 def _as_dict(
-    run: "MeasuredRun", rows: "Sequence[PanelRow]", diagnostic: str | None, paths: Sequence[Path]
+    run: "MeasuredRun", rows: "Sequence[PanelRow]", absent: "Sequence[Absent]", paths: Sequence[Path]
 ) -> dict[str, object]:
     from bnlab.report.network.gap import explain_gap
 
-    chosen = [row for row in rows if diagnostic in {None, row.measured.name}]
     gap = explain_gap(run)
     return {
         "run_id": run.run_id,
         "folder": str(run.folder),
         "status": run.row.get("status"),
-        "diagnostics": [row.as_dict() for row in chosen],
-        "verdicts": [verdict.as_dict() for row in chosen for verdict in row.verdicts],
+        "diagnostics": [row.as_dict() for row in rows],
+        "absent": {each.name: each.as_dict() for each in absent},
+        "verdicts": [verdict.as_dict() for row in rows for verdict in row.verdicts],
         "statistics_gap": None if gap is None else {"cause": gap.cause, "sentence": gap.sentence},
         "figures": [str(path) for path in paths],
     }

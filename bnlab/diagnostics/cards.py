@@ -42,6 +42,8 @@ class Card:
         summary: One sentence about what it measures.
         about: Its formula and definition.
         sections: Heading of the docstring -> text.
+        undefined: What it needs in order to have a value, in words that continue "undefined: it needs"; empty if it has
+            one in every network.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Card:
     summary: str = ""
     about: str = ""
     sections: Mapping[str, str] = field(default_factory=dict)
+    undefined: str = ""
 
     def healthy_range(self, activation: str | None, facet: str) -> tuple[float, float] | None:
         """Return the healthy range; None if the card has none.
@@ -138,6 +141,7 @@ def read_card(name: str) -> Card:
         summary=said.summary,
         about=said.about,
         sections={name: text for name, text in said.sections.items() if name in SECTIONS},
+        undefined=str(facts.get("undefined", "")),
     )
 
 

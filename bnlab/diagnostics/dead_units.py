@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from bnlab.diagnostics.by_unit import zero_or_nan
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
+from bnlab.diagnostics.diagnostic import Observation, OfActivations, Ranges
 from bnlab.diagnostics.distributions import moments_by_unit, unit_moments
 from bnlab.diagnostics.flatness import flat_by_unit
 
@@ -27,7 +27,7 @@ def _share(of_units: Tensor, odd: Tensor) -> Tensor:
     return of_units.to(odd.dtype).mean() + odd
 
 
-class DeadFraction(Diagnostic):
+class DeadFraction(OfActivations):
     """The share of units that give the same output for every image of the probe batch, in training mode.
 
     For relu: the largest output over images and positions is 0. For other activations: the variance over images and
@@ -68,7 +68,7 @@ class DeadFraction(Diagnostic):
         return {role: _share(var_U < SAME_OUTPUT_VARIANCE, odd[role]) for role, (_, var_U) in moments.items()}
 
 
-class DeadFractionEval(Diagnostic):
+class DeadFractionEval(OfActivations):
     """The share of units that give the same output for every image of the probe batch, in eval mode.
 
     Defined as `dead_fraction`, in the mode in which a trained network is used.
@@ -105,7 +105,7 @@ class DeadFractionEval(Diagnostic):
         }
 
 
-class SaturatedUnits(Diagnostic):
+class SaturatedUnits(OfActivations):
     """The share of units that are flat for nearly every image.
 
         share of units that are flat for more than 95% of all (image, position)

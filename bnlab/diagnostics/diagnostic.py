@@ -173,6 +173,8 @@ class Diagnostic(ABC):
         healthy: Ranges of values that need no comment, both ends included; empty if none can be defended.
         too_low: The meaning of a value below the range, in words that continue "hidden3: 12%".
         too_high: The meaning of a value above the range, likewise.
+        undefined: The reason why it has no value in some networks, in words that continue "undefined: it needs"; empty
+            if it has one in every network. ``bnlab show`` and ``bnlab compare`` say it in place of a value.
     """
 
     name: ClassVar[str]
@@ -183,6 +185,7 @@ class Diagnostic(ABC):
     healthy: ClassVar[Ranges] = {}
     too_low: ClassVar[str] = ""
     too_high: ClassVar[str] = ""
+    undefined: ClassVar[str] = ""
 
     @abstractmethod
     def measure(self, seen: Observation) -> dict[str, Tensor]:
@@ -194,3 +197,15 @@ class Diagnostic(ABC):
     def remember(self, seen: Observation) -> Named:  # noqa: ARG002
         """Return the tensors that ``measure`` needs at the next measured step; called after `measure`."""
         return {}
+
+
+class OfActivations(Diagnostic):
+    """A diagnostic of the inputs or outputs of the activations that a network has beside its norms."""
+
+    undefined = "activations of the network's own (norm=frn replaces them)"
+
+
+class OfRunningStatistics(Diagnostic):
+    """A diagnostic of the running statistics that a norm estimates by an average over the batches."""
+
+    undefined = "norms that keep running statistics of their batches, as BatchNorm does"

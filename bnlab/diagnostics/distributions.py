@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bnlab.diagnostics.by_unit import bounded, means_by_unit, sums, zero_or_nan
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation
+from bnlab.diagnostics.diagnostic import Observation, OfActivations
 from bnlab.diagnostics.passes import Named
 from bnlab.diagnostics.sorting import sorted_rows
 
@@ -82,7 +82,7 @@ def _facets(x_NUS: Tensor, role: str, odd: Tensor) -> dict[str, Tensor]:
     return {f"{role}/q{percent:02}": q for percent, q in zip(PERCENTS, quantiles, strict=True)}
 
 
-class ActivationMean(Diagnostic):
+class ActivationMean(OfActivations):
     """The mean of a layer's outputs, over images, units and positions.
 
         mean_l = mean of a over N, U and S
@@ -113,7 +113,7 @@ class ActivationMean(Diagnostic):
         return {role: total / seen.activations[role].numel() for role, total in sums(seen).items()}
 
 
-class ActivationVariance(Diagnostic):
+class ActivationVariance(OfActivations):
     """The variance of a layer's outputs, over images, units and positions.
 
         var_l = mean of (a - mean_l)^2 over N, U and S
@@ -145,7 +145,7 @@ class ActivationVariance(Diagnostic):
         return {role: var_U.mean() + mean_U.var(correction=0) for role, (mean_U, var_U) in moments.items()}
 
 
-class ActivationQuantiles(Diagnostic):
+class ActivationQuantiles(OfActivations):
     """The 2nd, 15th, 50th, 85th and 98th percentile of a layer's outputs.
 
     Over images, units and positions together, by linear interpolation; of at most 4,096 values per unit.
@@ -179,7 +179,7 @@ class ActivationQuantiles(Diagnostic):
         }
 
 
-class PreactivationQuantiles(Diagnostic):
+class PreactivationQuantiles(OfActivations):
     """The 2nd, 15th, 50th, 85th and 98th percentile of an activation's inputs.
 
     Over images, units and positions together, by linear interpolation; of at most 4,096 values per unit. If a

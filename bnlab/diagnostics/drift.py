@@ -17,6 +17,10 @@ PERCENTS = (15, 50, 85)
 """The quantiles of Ioffe & Szegedy's figure 1, in percent."""
 
 
+TWO_STEPS = "two measured steps, and activations of the network's own (norm=frn replaces them)"
+"""Why a diagnostic is undefined in some runs: it needs this."""
+
+
 def _quantiles(seen: Observation) -> Named:
     """Return the quantiles of each unit's pre-activations, (Q, U) by layer; NaN where a value is not finite."""
     return seen.derived("quantiles of units", _compute_quantiles)
@@ -75,6 +79,7 @@ class PreactivationDrift(Diagnostic):
     name = "preactivation_drift"
     unit = "shares of the spread; units of the pre-activation"
     vectorizable = True
+    undefined = TWO_STEPS
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return both per layer; nothing at the first measured step."""
@@ -117,6 +122,7 @@ class DriftFromStart(Diagnostic):
     name = "drift_from_start"
     unit = "shares of the spread; units of the pre-activation; growth factor"
     vectorizable = True
+    undefined = TWO_STEPS
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return all three per layer; nothing at the first measured step."""
@@ -164,6 +170,7 @@ class WassersteinDrift(Diagnostic):
     name = "wasserstein_drift"
     unit = "units of the pre-activation"
     vectorizable = True
+    undefined = TWO_STEPS
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return both distances per layer; nothing at the first measured step."""

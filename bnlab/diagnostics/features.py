@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnlab.diagnostics.by_unit import PART, bounded, wide_type, zero_or_nan
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
+from bnlab.diagnostics.diagnostic import Observation, OfActivations, Ranges
 from bnlab.diagnostics.passes import Named
 
 EXPLAINED = 0.99
@@ -68,7 +68,7 @@ def spectra(seen: Observation) -> Named:
     )
 
 
-class EffectiveRank(Diagnostic):
+class EffectiveRank(OfActivations):
     """The number of directions that a layer's features use.
 
         rank = exp(-sum p_i log p_i),    p_i = s_i^2 / sum s^2
@@ -108,7 +108,7 @@ class EffectiveRank(Diagnostic):
         return {role: torch.exp(torch.special.entr(p).sum()) * p.sum().round() for role, p in spectra(seen).items()}
 
 
-class StableRank(Diagnostic):
+class StableRank(OfActivations):
     """The number of directions that a layer's features use, relative to the largest of them.
 
         rank = ||A||_F^2 / ||A||_2^2 = sum s^2 / max s^2
@@ -141,7 +141,7 @@ class StableRank(Diagnostic):
         return {role: torch.where(p[-1] == 0, 0.0, 1 / p[-1]) for role, p in spectra(seen).items()}
 
 
-class IntrinsicDimRatio(Diagnostic):
+class IntrinsicDimRatio(OfActivations):
     """The share of a layer's dimensions that explains 99% of its variance.
 
         ratio = k / U,    the k largest eigenvalues of the covariance of the features sum to 99% of all
@@ -184,7 +184,7 @@ def _dim_ratio(a_UM: Tensor, gram: Tensor) -> Tensor:
     return torch.where(variance > least, len(p) - num_left_out, 0) / num_units + 0 * variance
 
 
-class MeanCosine(Diagnostic):
+class MeanCosine(OfActivations):
     """The mean cosine between the features of two different images: how similar a layer makes them.
 
         mean over i != j of <a_i, a_j> / (||a_i|| ||a_j||) = (||sum_i u_i||^2 - N) / (N (N - 1)),    u_i = a_i / ||a_i||

@@ -19,6 +19,11 @@ from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Observation
 from bnlab.diagnostics.passes import Named
 from bnlab.norms.norm import Norm
 
+SINGLE_GRADIENTS = (
+    "gradients of single images, which do not exist with BatchNorm or another norm that mixes the images of a batch"
+)
+"""Why a diagnostic is undefined in some networks: it needs this."""
+
 
 class GradientMoments(NamedTuple):
     """Unbiased estimates, by parameter.
@@ -104,6 +109,7 @@ class GradientNoiseScale(Diagnostic):
     unit = "images"
     cost = "heavy"
     vectorizable = True
+    undefined = SINGLE_GRADIENTS
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the noise scale, of the whole network."""
@@ -145,6 +151,7 @@ class GradientSNR(Diagnostic):
     unit = "squared signal over squared noise"
     cost = "heavy"
     vectorizable = True
+    undefined = SINGLE_GRADIENTS
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the ratio per layer."""

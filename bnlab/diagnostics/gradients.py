@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
+from bnlab.diagnostics.diagnostic import Diagnostic, Observation, OfActivations, Ranges
 from bnlab.diagnostics.passes import Named
 
 SMALL = 1e-12
@@ -86,7 +86,7 @@ class GradientNorm(Diagnostic):
         return dict(_weight_gradient_norms(seen))
 
 
-class PreactivationGradientNorm(Diagnostic):
+class PreactivationGradientNorm(OfActivations):
     """The norm of the gradient at each layer's pre-activations.
 
         norm_l = || dL/dz_l ||_F,    z_l the activation's inputs for all images of the probe batch
@@ -184,6 +184,7 @@ class GradientRatio(Diagnostic):
     healthy: ClassVar[Ranges] = {"any": (1e-3, 1e3)}
     too_low = "of the last hidden layer's gradient reaches the first: it vanishes on its way back"
     too_high = "times the last hidden layer's gradient reaches the first: it explodes on its way back"
+    undefined = "at least two hidden layers"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the ratio, of the whole network."""
@@ -223,6 +224,7 @@ class GradientGrowth(Diagnostic):
     unit = "factor per layer; its negative logarithm"
     needs = frozenset({"gradients"})
     vectorizable = True
+    undefined = "the pre-activations of at least two hidden layers"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return rate and slope, of the whole network."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
+from bnlab.diagnostics.diagnostic import Diagnostic, Observation, OfRunningStatistics, Ranges
 from bnlab.diagnostics.distributions import quantiles_of_sorted
 from bnlab.diagnostics.population_statistics import VARIANCE_FLOOR, population
 from bnlab.norms.moments import widened
@@ -17,6 +17,10 @@ PERCENTS = (15, 50, 85)
 
 NEAR_ZERO = 0.01
 """A scale below this in absolute value counts as near zero; scales start at 1."""
+
+
+LEARNED_SCALE = "norms with a learned scale per channel"
+"""Why a diagnostic is undefined in some networks: it needs this."""
 
 
 def _vectors(seen: Observation, name: str) -> dict[str, Tensor]:
@@ -55,6 +59,7 @@ class NormScale(Diagnostic):
     name = "norm_scale"
     unit = "gamma"
     vectorizable = True
+    undefined = LEARNED_SCALE
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return mean and quantiles per norm."""
@@ -86,6 +91,7 @@ class NormShift(Diagnostic):
     name = "norm_shift"
     unit = "beta"
     vectorizable = True
+    undefined = "norms with a learned shift per channel"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return mean and quantiles per norm."""
@@ -121,6 +127,7 @@ class NearZeroChannels(Diagnostic):
     vectorizable = True
     healthy: ClassVar[Ranges] = {"any": (0.0, 0.5)}
     too_high = "of its channels have a scale near zero, and give nearly a constant"
+    undefined = LEARNED_SCALE
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share per norm."""
@@ -130,7 +137,7 @@ class NearZeroChannels(Diagnostic):
         }
 
 
-class BatchStatisticsNoise(Diagnostic):
+class BatchStatisticsNoise(OfRunningStatistics):
     """How much a norm's batch statistics differ from batch to batch.
 
         mean      mean over C of sd over K of mean_kc / sqrt(var_c + 1e-5),    var_c the population's

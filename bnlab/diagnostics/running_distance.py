@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
+from bnlab.diagnostics.diagnostic import Observation, OfRunningStatistics, Ranges
 from bnlab.diagnostics.passes import Named
 from bnlab.diagnostics.population_statistics import VARIANCE_FLOOR, Population, population
 from bnlab.norms.moments import widened
 
 
-class RunningMeanDistance(Diagnostic):
+class RunningMeanDistance(OfRunningStatistics):
     """The distance of each norm's running mean from the population's mean.
 
         distance = mean over C of |running_mean_c - mean_c| / sqrt(var_c + 1e-5)
@@ -55,7 +55,7 @@ class RunningMeanDistance(Diagnostic):
         return found
 
 
-class RunningVarianceDistance(Diagnostic):
+class RunningVarianceDistance(OfRunningStatistics):
     """The distance of each norm's running variance from the population's variance.
 
         distance = mean over C of |log((running_var_c + 1e-5) / (var_c + 1e-5))|

@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from bnlab.diagnostics.by_unit import means_by_unit, zero_or_nan
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
+from bnlab.diagnostics.diagnostic import Observation, OfActivations, Ranges
 from bnlab.diagnostics.flatness import (
     BOUNDS,
     MARGIN,
@@ -17,13 +17,16 @@ from bnlab.diagnostics.flatness import (
 )
 from bnlab.diagnostics.passes import Named
 
+TWO_BOUNDS = "an activation with a lower and an upper bound, such as sigmoid or tanh"
+"""Why a diagnostic is undefined in some networks: it needs this."""
+
 
 def _shares(by_unit: Named, seen: Observation) -> Named:
     odd = zero_or_nan(seen)
     return {role: share_U.mean() + odd[role] for role, share_U in by_unit.items()}
 
 
-class Saturation(Diagnostic):
+class Saturation(OfActivations):
     """How much of a layer's output lies where the activation is flat, so that no gradient passes.
 
     The share of all (image, unit, position) whose activation a is flat:
@@ -69,7 +72,7 @@ class Saturation(Diagnostic):
         return _shares(flat_by_unit(seen), seen)
 
 
-class SaturationStrict(Diagnostic):
+class SaturationStrict(OfActivations):
     """Saturation with a narrower margin: sigmoid a < 0.01 or a > 0.99, tanh |a| > 0.98.
 
     Unit:
@@ -91,13 +94,14 @@ class SaturationStrict(Diagnostic):
     name = "saturation_strict"
     unit = "share of activations"
     vectorizable = True
+    undefined = TWO_BOUNDS
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the flat share per layer."""
         return _shares(flat_by_unit(seen, STRICT_MARGIN), seen) if seen.activation in BOUNDS else {}
 
 
-class SaturationSides(Diagnostic):
+class SaturationSides(OfActivations):
     """Saturation at the lower bound and at the upper bound, as two values.
 
         low   sigmoid a < 0.05    tanh a < -0.9
@@ -125,6 +129,7 @@ class SaturationSides(Diagnostic):
     name = "saturation_sides"
     unit = "share of activations"
     vectorizable = True
+    undefined = TWO_BOUNDS
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share per layer and side."""
@@ -136,7 +141,7 @@ class SaturationSides(Diagnostic):
         return low | {f"{role}/high": high_U.mean() + odd[role] for role, (_, high_U) in sides}
 
 
-class SaturationBySlope(Diagnostic):
+class SaturationBySlope(OfActivations):
     """The share of a layer's activations that pass almost no gradient, by the activation's derivative.
 
         share of |phi'(z)| < 0.1 max phi'
@@ -168,7 +173,7 @@ class SaturationBySlope(Diagnostic):
         return _shares(flat_slopes_by_unit(seen), seen)
 
 
-class SaturationDegree(Diagnostic):
+class SaturationDegree(OfActivations):
     """The average distance of an activation's outputs from the middle of its range.
 
         rho_B = sum_b |g_b| f_b / sum_b f_b,    g_b = 2 (abar_b - low) / (high - low) - 1
@@ -197,6 +202,7 @@ class SaturationDegree(Diagnostic):
     name = "saturation_degree"
     unit = "distance from the middle, share of the half range"
     vectorizable = True
+    undefined = TWO_BOUNDS
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return rho per layer."""
@@ -211,7 +217,7 @@ class SaturationDegree(Diagnostic):
         return {role: means_by_unit(distance, a)[0].mean() / half for role, a in seen.activations.items()}
 
 
-class ZeroFraction(Diagnostic):
+class ZeroFraction(OfActivations):
     """The share of a relu's outputs that are exactly zero.
 
         share of a = 0
@@ -236,6 +242,7 @@ class ZeroFraction(Diagnostic):
     name = "zero_fraction"
     unit = "share of activations"
     vectorizable = True
+    undefined = "the activation relu, whose zeros it counts"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share of zeros per layer."""

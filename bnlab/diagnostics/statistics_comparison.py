@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnlab.diagnostics.diagnostic import Diagnostic, Observation, Ranges
+from bnlab.diagnostics.diagnostic import Observation, OfRunningStatistics, Ranges
 from bnlab.diagnostics.passes import Named, Passes
 from bnlab.diagnostics.population_statistics import poolable_norms, population, samples_per_statistic
 from bnlab.norms.precise import Pool, pooling
@@ -123,7 +123,7 @@ def _share(flags: Tensor, *logits: Tensor) -> Tensor:
     return torch.where(finite, flags.float().mean(), torch.nan)
 
 
-class AccuracyByStatistics(Diagnostic):
+class AccuracyByStatistics(OfRunningStatistics):
     """The accuracy of the network with running, with the population's and with each batch's own statistics.
 
     On the held-out probe batch (``running``, ``population``, ``batch``) and on training images (``train_running`` ...).
@@ -166,7 +166,7 @@ class AccuracyByStatistics(Diagnostic):
         }
 
 
-class LossByStatistics(Diagnostic):
+class LossByStatistics(OfRunningStatistics):
     """The mean cross-entropy with running, with the population's and with each batch's own statistics.
 
     As `accuracy_by_statistics`.
@@ -201,7 +201,7 @@ class LossByStatistics(Diagnostic):
         }
 
 
-class PredictionFlips(Diagnostic):
+class PredictionFlips(OfRunningStatistics):
     """The share of images that get another class when the norms use other statistics.
 
         running_batch       share of the held-out images whose class differs between running and batch statistics

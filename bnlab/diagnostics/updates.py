@@ -62,6 +62,12 @@ def _rows(weight: Tensor) -> Tensor:
     return weight.flatten(1)
 
 
+NO_SCALE = (
+    "a norm that makes the scale of a layer's weights irrelevant, without a bias between the weights and the norm"
+)
+"""Why a diagnostic is undefined in some networks: it needs this."""
+
+
 class AngularUpdate(Diagnostic):
     """The angle by which the last update turned a layer's weights, where their length has no effect.
 
@@ -95,6 +101,7 @@ class AngularUpdate(Diagnostic):
     unit = "radians"
     needs = frozenset({"update"})
     vectorizable = True
+    undefined = NO_SCALE
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the angle per scale-invariant layer, and the median of its rows' angles."""
@@ -152,6 +159,7 @@ class EffectiveLearningRate(Diagnostic):
     name = "effective_lr"
     unit = "learning rate of weights of length 1"
     vectorizable = True
+    undefined = NO_SCALE
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the rate per scale-invariant layer, and the median of its rows' rates."""

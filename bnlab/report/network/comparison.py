@@ -2,12 +2,13 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnlab.errors import ConfigError, RunError
+from bnlab.report.network.absent import absent_of
 from bnlab.report.network.labels import LabeledRun
 from bnlab.report.network.read import Key, Measured, MeasuredRun, read_measured_run
 from bnlab.report.wording import is_counted_share, write_value
@@ -76,7 +77,7 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
         conditions: Conditions that the runs must meet, as ``bnlab list runs --where`` takes them; none: all runs.
 
     Raises:
-        ConfigError: They are fewer than two that can be read, or too many, or none has any diagnostic.
+        ConfigError: They are fewer than two that can be read, or too many.
     """
     folders = {folder.path: folder for name in given for folder in find_run_folders(find_folder(name))}
     chosen = _chosen(list(folders.values()), conditions)
@@ -93,14 +94,28 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
     runs = []
     for folder in chosen:
         try:
-            runs.append(read_measured_run(folder, needed=False))
+            runs.append(read_measured_run(folder))
         except RunError as error:
             _log.warning("%s is left out: %s", folder.path.name, error)
     if len(runs) < 2:
         raise ConfigError(f"compare needs 2 or more runs: {len(chosen) - len(runs)} of {len(chosen)} cannot be read.")
-    if not any(run.measured for run in runs):
-        raise ConfigError("nothing was measured inside any of these runs. Train them with diagnostics=full.")
     return runs
+
+
+def refuse_without_values(runs: Sequence[MeasuredRun]) -> None:
+    """Refuse runs inside of which nothing was to be measured, and say how to train one of them with diagnostics.
+
+    Raises:
+        ConfigError: No diagnostic is recorded in any of the runs, not even as undefined.
+    """
+    if any(run.measured or run.empty for run in runs):
+        return
+    from bnlab.report.network.recording import command_that_records  # noqa: PLC0415  (Hydra; hardly ever needed)
+
+    names = runs[0].run_id if len(runs) == 1 else "any of these runs"
+    command = command_that_records(runs[0].folder, ()) or "the same command with diagnostics=full"
+    which = "" if len(runs) == 1 else ", of the first"
+    raise ConfigError(f"nothing was measured inside {names}. This measures all diagnostics{which}: {command}")
 
 
 def _chosen(folders: list[RunFolder], conditions: Sequence[str]) -> list[RunFolder]:
@@ -142,6 +157,11 @@ def compared_diagnostics(runs: Sequence[MeasuredRun]) -> list[ComparedRow]:
     return [_row(name, [run.measured.get(name) for run in runs]) for name in names]
 
 
+def names_of_any(runs: Iterable[MeasuredRun]) -> list[str]:
+    """Return the names of all diagnostics that any run has recorded, undefined ones too, each once."""
+    return list(dict.fromkeys(name for run in runs for name in (*run.measured, *run.empty)))
+
+
 def _row(name: str, found: Sequence[Measured | None]) -> ComparedRow:
     there = [measured for measured in found if measured is not None]
     keys = list(dict.fromkeys(key for measured in there for key in measured.curves))
@@ -163,13 +183,17 @@ def _apart(values: Sequence[float | None]) -> float:
     return math.log(high / low) if low > 0 else high - low
 
 
-def compared_as_dict(runs: Sequence[LabeledRun], figures: Sequence[Path]) -> dict[str, Any]:
+def compared_as_dict(
+    runs: Sequence[LabeledRun], figures: Sequence[Path], names: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Return a comparison as plain values, for JSON: each diagnostic's last value in every layer.
 
     Args:
         runs: The compared runs, with their labels.
         figures: Paths of the figures that were drawn.
+        names: The diagnostics to return; None: all that any of the runs has.
     """
+    wanted = names_of_any(each.run for each in runs) if names is None else names
     return {
         "runs": [
             {
@@ -181,7 +205,9 @@ def compared_as_dict(runs: Sequence[LabeledRun], figures: Sequence[Path]) -> dic
                 "last": {
                     name: {str(key): _number(curve.last) for key, curve in measured.curves.items()}
                     for name, measured in each.run.measured.items()
+                    if name in wanted
                 },
+                "absent": {absent.name: absent.as_dict() for absent in absent_of(each.run, wanted)},
             }
             for each in runs
         ],

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bnlab.diagnostics.cards import Card, cards_by_record, near_or_few
-from bnlab.errors import ConfigError, RunError
-from bnlab.renamed import current_name
+from bnlab.diagnostics.cards import Card, cards_by_record
+from bnlab.errors import RunError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
 
@@ -125,11 +124,13 @@ class MeasuredRun:
         folder: Path of the run's folder.
         row: Settings, status and final figures of the run, as `read_run_rows` returns them.
         measured: Name of a diagnostic -> its values, in the order of the records.
+        empty: Names of diagnostics that were measured and gave no value for any layer: they are undefined in this run.
     """
 
     folder: Path
     row: Mapping[str, Any]
     measured: Mapping[str, Measured]
+    empty: tuple[str, ...] = ()
 
     @property
     def run_id(self) -> str:
@@ -142,30 +143,14 @@ class MeasuredRun:
         name = self.row.get("model.activation")
         return None if name is None else str(name)
 
-    def pick(self, name: str) -> Measured:
-        """Return what one diagnostic recorded.
 
-        Args:
-            name: Its name, or one that it had in an earlier version.
-
-        Raises:
-            ConfigError: It recorded nothing in this run.
-        """
-        name = current_name(name)
-        if name not in self.measured:
-            raise ConfigError(f"{self.run_id} has no diagnostic {name}. {near_or_few(name, self.measured)}")
-        return self.measured[name]
-
-
-def read_measured_run(folder: RunFolder, needed: bool = True) -> MeasuredRun:
+def read_measured_run(folder: RunFolder) -> MeasuredRun:
     """Read the diagnostics of a run; of one that was interrupted, those up to its last step.
 
     Args:
         folder: The folder of the run.
-        needed: Whether a run without any diagnostic is an error; if not, its table is empty.
 
     Raises:
-        ConfigError: The run recorded no diagnostic, and one is needed.
         RunError: The records are damaged.
     """
     rows = read_run_rows(folder.path)
@@ -180,15 +165,10 @@ def read_measured_run(folder: RunFolder, needed: bool = True) -> MeasuredRun:
             for key, value in {**record["values"], **odd}.items():
                 role, _, facet = key.partition("/")
                 keys.setdefault(Key(role, facet), []).append((record["step"], float(value)))
-    if needed and not any(found.values()):
-        raise ConfigError(
-            f"nothing was measured inside {folder.path.name}. Train it with diagnostics: the same command with "
-            "diagnostics=full, or --again if it had them."
-        )
     names = row.get("diagnostics.names")
     cards = cards_by_record(found, names if isinstance(names, list) else [])
     measured = {name: Measured(name, cards.get(name), _curves(keys)) for name, keys in found.items() if keys}
-    return MeasuredRun(folder.path, row, measured)
+    return MeasuredRun(folder.path, row, measured, tuple(name for name, keys in found.items() if not keys))
 
 
 def _curves(keys: Mapping[Key, Iterable[tuple[int, float]]]) -> dict[Key, Curve]:

@@ -6,6 +6,8 @@ import pytest
 from measured_runs import write_measured_run
 
 from bnlab.errors import ConfigError
+from bnlab.report.network.absent import absent_of
+from bnlab.report.network.comparison import refuse_without_values
 from bnlab.report.network.read import Key, read_measured_run
 from bnlab.runfolder.folder import RunFolder
 
@@ -48,14 +50,14 @@ def test_what_begins_late_is_missing_before(tmp_path: Path) -> None:
 
 
 def test_a_run_without_diagnostics_is_told_how_to_get_some(tmp_path: Path) -> None:
-    folder = RunFolder(write_measured_run(tmp_path / "bare", {}))
-    with pytest.raises(ConfigError, match=r"nothing was measured inside bare\. .*diagnostics=full.*--again"):
-        read_measured_run(folder)
-    assert read_measured_run(folder, needed=False).measured == {}
+    run = read_measured_run(RunFolder(write_measured_run(tmp_path / "bare", {})))
+    assert (run.measured, run.empty) == ({}, ())
+    with pytest.raises(ConfigError, match=r"nothing was measured inside bare\. .*diagnostics=full"):
+        refuse_without_values([run])
 
 
 def test_an_unknown_diagnostic_is_answered_with_its_nearest_neighbors(tmp_path: Path) -> None:
     run = read_measured_run(RunFolder(write_measured_run(tmp_path / "run", {"saturation": {"hidden1": [0] * 5}})))
-    assert run.pick("saturation").name == "saturation"
+    assert absent_of(run, ["saturation"]) == []
     with pytest.raises(ConfigError, match=r"run has no diagnostic satration\. Did you mean saturation"):
-        run.pick("satration")
+        absent_of(run, ["satration"])

@@ -1,0 +1,209 @@
+"""Every diagnostic of the catalog, from real runs of every model: shown and compared, as text, figure and JSON."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bnlab
+from bnlab.diagnostics.cards import read_card
+from bnlab.diagnostics.catalog import DIAGNOSTICS
+from bnlab.models.catalog import MODELS
+from bnlab.report import style
+
+Say = Callable[..., Any]
+
+SMALL = ["data=digits", "data.limit=400", "train.steps=8", "train.batch_size=20", "accept=[statistics_not_settled]"]
+SIZE = {"mlp": ["model.width=8"], "cnn": ["model.width=4"]}
+
+WORDS = {
+    **{
+        f"{model} {norm}": [f"model={model}", *SIZE[model], f"norm={norm}", "diagnostics=full"]
+        for model in MODELS
+        for norm in ("batch", "none", "layer")
+    },
+    "cnn frn": ["model=cnn", "model.width=4", "norm=frn", "diagnostics=full"],
+    "sigmoid": ["model.width=8", "model.activation=sigmoid", "diagnostics=full"],
+    "shallow": ["model.width=8", "model.depth=1", "diagnostics=full"],
+    "cheap": ["model.width=8", "diagnostics=cheap"],
+    "bare": ["model.width=8", "diagnostics=none"],
+}
+"""Name of a run -> the words that train it."""
+
+PAIRS = [
+    ("mlp batch", "mlp none"),
+    ("cnn batch", "cnn layer"),
+    ("mlp batch", "cnn batch"),
+    ("mlp layer", "shallow"),
+    ("mlp batch", "cheap"),
+]
+"""Runs that are compared: with the same layers, and with others; with the same diagnostics, and with others."""
+
+UNDEFINED = {
+    "mlp batch": {"gradient_noise_scale", "gradient_snr"},
+    "mlp layer": {
+        *("accuracy_by_statistics", "loss_by_statistics", "prediction_flips", "batch_statistics_noise"),
+        *("running_mean_distance", "running_variance_distance"),
+    },
+    "mlp none": {
+        "norm_scale",
+        "norm_shift",
+        "near_zero_channels",
+        "angular_update",
+        "effective_lr",
+        "prediction_flips",
+    },
+    "shallow": {"gradient_ratio", "gradient_growth"},
+    "cnn frn": {"saturation", "dead_fraction", "effective_rank", "preactivation_drift"},
+}
+"""Diagnostics that are undefined by their formulas; some of each run."""
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Train a run when a test first asks for it; return its folder."""
+    place = tmp_path_factory.mktemp("instruments")
+    runs: dict[str, Path] = {}
+
+    def train(name: str) -> Path:
+        if name not in runs:
+            runs[name] = Path(bnlab.train([*SMALL, *WORDS[name]], runs=place).folder)
+        return runs[name]
+
+    return train
+
+
+@pytest.fixture
+def folders(trained: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Copy a run to the folder of this test, with figures of few points."""
+    monkeypatch.setattr(style, "DPI", 20)
+
+    def copy(name: str) -> Path:
+        folder = trained(name)
+        return Path(shutil.copytree(folder, tmp_path / "runs" / "single" / folder.name, dirs_exist_ok=True))
+
+    return copy
+
+
+def why_absent(answer: Any, name: str) -> str:
+    """Return why the answer of ``show --json`` has no value; empty if it has one."""
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)
+    assert ([each["name"] for each in found["diagnostics"]], list(found["absent"])) in (([name], []), ([], [name]))
+    return str(found["absent"][name]["why"]) if found["absent"] else ""
+
+
+def test_a_diagnostic_is_shown_or_says_why_it_has_no_value(folders: Callable[[str], Path], bnlab_says: Say) -> None:
+    run = folders("cheap")
+    assert why_absent(bnlab_says("show", run.name, "saturation", "--json", "--no-figures"), "saturation") == ""
+    answer = bnlab_says("show", run.name, "sharpness", "--no-figures")
+    assert (answer.status, answer.err) == (0, "")
+    assert "sharpness is not recorded in" in answer.out
+    assert "bnlab train data=digits" in answer.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORDS)
+def test_each_diagnostic_is_shown_alone_as_text_figure_and_json(
+    name: str, folders: Callable[[str], Path], bnlab_says: Say
+) -> None:
+    run, absent = folders(name), {}
+    for diagnostic in DIAGNOSTICS:
+        why = why_absent(bnlab_says("show", str(run), diagnostic, "--json", "--no-figures"), diagnostic)
+        answer = bnlab_says("show", str(run), diagnostic)
+        figures = sorted(path.name for path in (run / "figures").glob("*")) if (run / "figures").exists() else []
+        shutil.rmtree(run / "figures", ignore_errors=True)
+        assert answer.status == 0, answer.err
+        if not why:
+            assert figures == [f"{diagnostic}.png", f"{diagnostic}.svg"]
+            continue
+        absent[diagnostic] = why
+        assert figures == []
+        assert f"{diagnostic} is {why} in {run.name}: " in answer.out
+        if why == "undefined":
+            assert read_card(diagnostic).undefined, f"{diagnostic} has no value and does not say why"
+            assert read_card(diagnostic).undefined in answer.out
+    undefined = {each for each, why in absent.items() if why == "undefined"}
+    assert UNDEFINED.get(name, set()) <= undefined
+    assert {each for each, why in absent.items() if why == "not recorded"} == {
+        "cheap": set(DIAGNOSTICS) - {"saturation", "dead_fraction", "gradient_norm"},
+        "bare": set(DIAGNOSTICS),
+    }.get(name, set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS, ids=" against ".join)
+def test_each_diagnostic_is_compared_as_text_figure_and_json(
+    pair: tuple[str, str], folders: Callable[[str], Path], bnlab_says: Say, tmp_path: Path
+) -> None:
+    runs = [str(folders(name)) for name in pair]
+    for diagnostic in DIAGNOSTICS:
+        answer = bnlab_says("compare", *runs, "-d", diagnostic, "--json", "--no-figures")
+        assert answer.status == 0, answer.err
+        found = json.loads(answer.out)["runs"]
+        for each in found:
+            assert {*each["last"], *each["absent"]} == {diagnostic}
+        answer = bnlab_says("compare", *runs, "-d", diagnostic, "--out", "drawn")
+        assert answer.status == 0, answer.err
+        drawn = {path.name for path in (tmp_path / "drawn").glob("*")} if (tmp_path / "drawn").exists() else set()
+        shutil.rmtree(tmp_path / "drawn", ignore_errors=True)
+        has_value = any(each["last"] for each in found)
+        assert drawn == ({f"{diagnostic}.svg", f"{diagnostic}.png"} if has_value else set())
+        said = " ".join(answer.out.split())
+        for each in found:
+            for absent in each["absent"].values():
+                assert f"{diagnostic}: {absent['why']}, {absent['reason']}." in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS, ids=" against ".join)
+def test_all_diagnostics_are_compared_at_once(
+    pair: tuple[str, str], folders: Callable[[str], Path], bnlab_says: Say
+) -> None:
+    runs = [str(folders(name)) for name in pair]
+    found = json.loads(bnlab_says("compare", *runs, "--json").out)
+    assert found["figures"]
+    for each in found["runs"]:
+        assert not {*each["last"]} & {*each["absent"]}
+    assert len({frozenset({*each["last"], *each["absent"]}) for each in found["runs"]}) == 1
+    assert bnlab_says("compare", *runs, "--no-figures").status == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORDS)
+def test_all_diagnostics_are_shown_at_once(name: str, folders: Callable[[str], Path], bnlab_says: Say) -> None:
+    run = folders(name)
+    answer = bnlab_says("show", str(run), "--json")
+    if name == "bare":
+        assert (answer.status, answer.out) == (2, "")
+        return
+    found = json.loads(answer.out)
+    names = [each["name"] for each in found["diagnostics"]]
+    assert {*names, *found["absent"]} == (
+        {"saturation", "dead_fraction", "gradient_norm"} if name == "cheap" else set(DIAGNOSTICS)
+    )
+    assert found["figures"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "diagnostic"), [("cheap", "sharpness"), ("bare", "gradient_snr")])
+def test_the_command_that_records_a_diagnostic_does_so(
+    name: str, diagnostic: str, folders: Callable[[str], Path], bnlab_says: Say
+) -> None:
+    before = json.loads((folders(name) / "manifest.json").read_text())
+    answer = json.loads(bnlab_says("show", before["run_id"], diagnostic, "--json").out)
+    command = answer["absent"][diagnostic]["command"]
+    assert command in bnlab_says("show", before["run_id"], diagnostic).out
+    assert bnlab_says(*shlex.split(command)[1:]).status == 0
+    (after,) = [
+        json.loads(path.read_text())
+        for path in Path("runs/single").glob("*/manifest.json")
+        if json.loads(path.read_text())["run_id"] != before["run_id"]
+    ]
+    assert {**after["config"], "diagnostics": 0} == {**before["config"], "diagnostics": 0}
+    assert diagnostic in after["config"]["diagnostics"]["names"]
+    assert why_absent(bnlab_says("show", after["run_id"], diagnostic, "--json"), diagnostic) != "not recorded"
