@@ -144,8 +144,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         config_dir: A folder with the user's own options; None: bnlab's conf/ and ./conf alone.
 
     Raises:
-        ConfigError: The config of a run is wrong, an own class changed after this process had imported it, or the folder
-            holds another sweep.
+        ConfigError: The config of a run is wrong, an own class changed after this process had imported it, or the
+            folder holds another sweep.
         DataError: The file that data.path names cannot be read.
     """
     words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))

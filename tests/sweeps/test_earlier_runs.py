@@ -108,7 +108,7 @@ def test_runs_that_never_began_are_no_part_of_the_sweep_any_more(runs: Path) -> 
 
 def test_runs_that_would_be_others_today_are_kept_apart(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = read_plan(runs / "x").runs
-    monkeypatch.setattr("bnlab.runfolder.identity.SCHEMA_VERSION", 99)  # as other code or data would do
+    monkeypatch.setattr("bnlab.identity.run_id.SCHEMA_VERSION", 99)  # as other code or data would do
     sweep = planned([*BASE, "norm=batch,none", "seed=1"], runs)
     assert (sweep.earlier.kept, set(sweep.earlier.outdated)) == ((), set(ids))
     assert set(read_plan(sweep.folder).runs) == set(sweep.configs)
