@@ -45,9 +45,12 @@ TrapName = Literal[
     "no_running_statistics",
     "no_space",
     "one_value",
+    "running_overflow",
     "small_momentum",
+    "state_outside_buffers",
     "statistics_not_settled",
     "undecayed_norm",
+    "updated_twice",
 ]
 """The names of the traps; the table in bnlab/traps says what each is."""
 

@@ -1,7 +1,9 @@
 """What all tests share: one thread, none of the developer's own settings, signals, processes, real data."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,3 +59,31 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"real data sets are not in {REAL_DATA}")
     return REAL_DATA
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The exit status and both streams of a command."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def bnlab_says(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Run the command line in this process; give its exit status and both streams."""
+    from bnlab.cli.app import main  # noqa: PLC0415  (many tests need no command line)
+
+    def say(*words: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["bnlab", *words])
+        capfd.readouterr()
+        try:
+            main()
+            status = 0
+        except SystemExit as ending:
+            status = int(ending.code or 0)
+        captured = capfd.readouterr()
+        return Answer(status, captured.out, captured.err)
+
+    return say

@@ -4,7 +4,6 @@ Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, D
 """
 
 import copy
-import io
 import pickle
 from collections.abc import Callable
 
@@ -43,18 +42,6 @@ def _takes_inputs(subject: Subject) -> Verdict:
         return HOLDS
     shape = general_shape(min(subject.refusals), subject.num_channels)
     return fails(f"it takes no input at all. {refused[0]}", Example("training mode, float32", shape))
-
-
-def _same_values_in_any_layout(subject: Subject) -> Verdict:
-    x = random_input(subject.shape)
-    apart = torch.empty((*x.shape, 2), dtype=x.dtype)[..., 0].copy_(x)
-    layouts = {"not contiguous": apart, "with its axes in another order": x.movedim(1, -1).contiguous().movedim(-1, 1)}
-    training = not subject.draws_random_numbers  # else they would be drawn in the order of the memory
-    expected = subject.output(x, training=training)
-    for what, other in layouts.items():
-        if not agrees(subject.output(other, training=training), expected, SINGLE):
-            return fails(f"an input that is {what} in memory gives other values: view or data_ptr in place of reshape")
-    return HOLDS
 
 
 def _input_untouched(subject: Subject) -> Verdict:
@@ -144,26 +131,6 @@ def _affine_per_channel(subject: Subject) -> Verdict:
     return HOLDS
 
 
-def _state_dict(subject: Subject) -> Verdict:
-    x = random_input(subject.shape)
-    layer, twin = subject.trained(), subject.fresh(training=False)
-    for tensor in [*twin.parameters(), *twin.buffers()]:
-        tensor.detach().fill_(1)
-    file = io.BytesIO()
-    try:
-        torch.save(layer.state_dict(), file)
-        file.seek(0)
-        twin.load_state_dict(torch.load(file, weights_only=True))
-    except Exception as error:
-        return fails(f"its state dict cannot be saved and loaded: {first_line(error)}")
-    expected = subject.run(layer.eval(), x.clone())
-    if agrees(subject.run(twin, x.clone()), expected, PRECISE):
-        return HOLDS
-    left = [name for name, state in subject.states.items() if state.kind in {"attribute", "buffer that is not saved"}]
-    missing = ", ".join(left) or "something it needs"
-    return fails(f"a layer loaded from its state dict gives another output in eval mode: {missing} is not in it")
-
-
 def _copies(subject: Subject) -> Verdict:
     x = random_input(subject.shape)
     layer = subject.trained()
@@ -250,12 +217,8 @@ BEHAVIOR_LAWS = (
     ),
     Law("order", "the order of the samples does not matter", "behavior", _order),
     Law("affine", "weight and bias of a channel move that channel alone", "behavior", _affine_per_channel),
-    Law(
-        "memory layout", "values do not depend on the input's layout in memory", "behavior", _same_values_in_any_layout
-    ),
     Law("input untouched", "the input is not modified in place", "behavior", _input_untouched),
     Law("repeatable", "the same input gives the same output", "behavior", _deterministic),
-    Law("state dict", "a layer that is saved and loaded gives the same output", "behavior", _state_dict),
     Law("copies", "deepcopy and pickle give the same layer", "behavior", _copies),
     Law("modes", "train() and eval() can be called again and again", "behavior", _modes),
     Law("meta device", "it runs without data, on the meta device", "behavior", _meta),

@@ -15,7 +15,8 @@ from bnlab.conformance.examples import Example
 from bnlab.conformance.gradient_laws import backward, gradient_given, with_gradient
 from bnlab.conformance.inputs import general_shape, steps_along
 from bnlab.conformance.known_faults import HELD, IN_TRAINING, agrees, difference
-from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails
+from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, only_if
+from bnlab.conformance.number_laws import OFFSET, OFFSET_CLOSE
 from bnlab.conformance.observing import add_moved, can_be_built, explanation_of_output, formula_inputs, moments
 from bnlab.conformance.subject import LayerError, Subject
 from bnlab.conformance.variants import FormulaInputs, Variant, output_of
@@ -207,6 +208,25 @@ def _grown(subject: Subject, smallest: tuple[int, ...]) -> str:
     return f", from {grown[0]} on" if len(grown) == 1 else ""
 
 
+def _far_input(subject: Subject) -> Verdict:
+    only_if("loses digits" not in subject.findings, "see large offset")
+    only_if(not subject.draws_random_numbers, "it draws random numbers")
+    inputs = [(shape, last) for shape, last in _inputs(subject) if len(shape) == len(subject.shape)]
+    for shape, channels_last in inputs:
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        x = (large_input(shape) + OFFSET).contiguous(memory_format=layout)
+        expected = subject.run(subject.fresh(shape[1]), x.double())
+        gap = difference(subject.run(subject.fresh(shape[1], torch.float32), x), expected)
+        if gap > OFFSET_CLOSE * float(expected.abs().max()):
+            where = " in channels_last" if channels_last else ""
+            return fails(
+                f"values around {OFFSET:g} are right on small inputs; on large ones{where} the variance of the whole or "
+                "of a piece is taken as E[x^2] - E[x]^2, or a mean is summed in a type that is too small",
+                Example(f"training mode, float32{where}; largest error {gap:.2g}", shape),
+            )
+    return HOLDS
+
+
 LARGE_LAWS = (
     Law(
         "large input",
@@ -214,5 +234,12 @@ LARGE_LAWS = (
         "numbers",
         _large_input,
         ("training output", "input gradient", "parameter gradients"),
+    ),
+    Law(
+        "large far input",
+        f"so do many values around {OFFSET:g}",
+        "numbers",
+        _far_input,
+        ("large offset",),
     ),
 )

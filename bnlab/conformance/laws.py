@@ -9,10 +9,12 @@ from bnlab.conformance.gradient_laws import GRADIENT_LAWS
 from bnlab.conformance.large_laws import LARGE_LAWS
 from bnlab.conformance.law_results import Law, NotApplicableError, Report, Verdict, fails
 from bnlab.conformance.layer_building import Build, builder
+from bnlab.conformance.layout_laws import LAYOUT_LAWS
 from bnlab.conformance.number_laws import NUMBER_LAWS
 from bnlab.conformance.observing import eps_of
 from bnlab.conformance.running_laws import RUNNING_LAWS
 from bnlab.conformance.slope_laws import SLOPE_LAWS
+from bnlab.conformance.state_laws import STATE_LAWS
 from bnlab.conformance.subject import LayerError, Subject, first_line, open_subject
 from bnlab.errors import ConfigError, did_you_mean
 
@@ -25,6 +27,8 @@ LAWS: tuple[Law, ...] = (
     *NUMBER_LAWS,
     *LARGE_LAWS,
     *BEHAVIOR_LAWS[1:],
+    *LAYOUT_LAWS,
+    *STATE_LAWS,
 )
 
 

@@ -1,5 +1,7 @@
 """Laws of the numbers: large offsets, low precision, constant inputs, single values and empty batches."""
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,7 @@ def _large_offset(subject: Subject) -> Verdict:
         if gap > OFFSET_CLOSE * float(expected.abs().max()):
             cause = f"only {layout}: {CANCELS}" if layout else _cause_of_offset(subject, training)
             setting = f"float32, random values around {OFFSET:g} {layout}".rstrip()
+            subject.findings["loses digits"] = True
             return fails(cause, Example(f"{setting}; largest error {gap:.2g}", shape))
     return HOLDS
 
@@ -55,24 +58,45 @@ def _low_precision(subject: Subject) -> Verdict:
         "squares above 65504, float16's largest": 400 * random_input(subject.shape, 8),
         "an offset that a mean in half precision would round": random_input(subject.shape, 9) + 90,
     }
-    training, causes, first = not subject.draws_random_numbers, [], None
-    for dtype in HALVES:
+    causes, first = [], None
+    for dtype, training in itertools.product(HALVES, (True, False)):
+        if training and subject.draws_random_numbers:
+            continue
         for what, wide in inputs.items():
             x = wide.to(dtype)
-            expected = subject.output(x.double(), training=training)
-            actual = _in_half(subject, x, training)
+            expected, actual = _wide_and_half(subject, x, training)
+            if not bool(torch.isfinite(expected.to(dtype)).all()):
+                continue  # no type of this range can hold the correct output
             wrong = _wrong_in_half(actual, expected, dtype)
             if wrong == ROUNDED and subject.claims.formula == "instance" and not subject.claims.declared:
                 subject.facts["low precision"] = (
                     "statistics are rounded to it, as torch.nn.InstanceNorm's without affine"
                 )
             elif wrong:
-                causes.append(wrong)
-                setting = (
-                    f"{str(dtype).removeprefix('torch.')}, {what}; largest error {difference(actual, expected):.2g}"
-                )
-                first = first or Example(setting, subject.shape)
+                causes.append(wrong if training else f"in eval mode {wrong}")
+                setting = f"{_mode(training)} mode, {str(dtype).removeprefix('torch.')}, {what}"
+                first = first or Example(f"{setting}; largest error {difference(actual, expected):.2g}", subject.shape)
     return fails(OVERFLOWN if OVERFLOWN in causes else causes[0], first) if causes else HOLDS
+
+
+def _mode(training: bool) -> str:
+    return "training" if training else "eval"
+
+
+def _wide_and_half(subject: Subject, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+    """Return the outputs for a half-precision input: in float64, and in its own type.
+
+    In eval mode the layer has processed this input before, in float64, so that its running statistics fit the input.
+    """
+    layer = subject.fresh()
+    if training:
+        return subject.run(layer, x.double()), _in_half(subject, x, training)
+    subject.run(layer, x.double())
+    expected = subject.run(layer.eval(), x.double())
+    try:
+        return expected, subject.run(layer.float(), x)
+    except LayerError:
+        return expected, subject.run(layer.to(x.dtype), x)
 
 
 def _wrong_in_half(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> str | None:
@@ -97,12 +121,14 @@ def _in_half(subject: Subject, x: Tensor, training: bool) -> Tensor:
 
 
 def _output_type(subject: Subject) -> Verdict:
-    for dtype in (torch.float64, torch.float32, *HALVES):
+    for training, dtype in itertools.product((True, False), (torch.float64, torch.float32, *HALVES)):
         x = random_input(subject.shape).to(dtype)
-        y = subject.output(x, dtype=dtype) if dtype not in HALVES else _in_half(subject, x, True)
+        is_half = dtype in HALVES
+        y = _in_half(subject, x, training) if is_half else subject.output(x, dtype=dtype, training=training)
         if y.dtype != dtype:
             names = [str(name).removeprefix("torch.") for name in (y.dtype, dtype)]
-            return fails(f"the output is {names[0]} for a {names[1]} input. Return y.to(x.dtype)")
+            where = "" if training else " in eval mode"
+            return fails(f"the output is {names[0]} for a {names[1]} input{where}. Return y.to(x.dtype)")
     return HOLDS
 
 

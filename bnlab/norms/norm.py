@@ -1,9 +1,9 @@
 """The declarations of a norm, which the rest of bnlab reads in place of asking for the norm's class."""
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 Formula = Literal["batch", "group", "layer", "instance", "rms"]
 Invariance = Literal["channel_shift", "channel_scale", "sample_shift", "sample_scale"]
@@ -48,6 +48,20 @@ class Norm(nn.Module):
     replaces_activation: bool = False  # of the layer, not of its class: an option may turn these two off
     momentum: float | None = None
     weight_parametrization: Callable[[], nn.Module] | None = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Apply what ``.to()``, ``.half()`` and the like do to tensors; buffers keep float32 or wider.
+
+        In float16 a running variance is infinite above 65504, and in bfloat16 a share of 1% of the new value is rounded
+        away, while the training output, from statistics in float32, looks right.
+        """
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, old in before.items():
+            new = self._buffers[name]
+            if old is not None and new is not None and new.is_floating_point() and new.itemsize < 4 <= old.itemsize:
+                self._buffers[name] = old.to(new.device)
+        return self
 
     def samples_per_statistic(self, num_samples: int, num_positions: int) -> int:  # noqa: ARG002
         """Return the number of samples in the smallest statistic of a batch, for norms that mix samples.

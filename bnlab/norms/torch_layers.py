@@ -3,7 +3,8 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,6 +64,19 @@ class TorchBatchNorm(nn.BatchNorm2d):
         check_momentum(momentum)
         check_switches(affine=affine)
         super().__init__(num_channels, eps=eps, momentum=turned_round(momentum), affine=affine)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Apply what ``.to()``, ``.half()`` and the like do, but keep float32: torch wants one type for all tensors.
+
+        In float16 a running variance is infinite above 65504. The input may be of half precision all the same.
+        """
+
+        def in_float32(tensor: Tensor) -> Tensor:
+            new = fn(tensor)
+            narrowed = new.is_floating_point() and new.itemsize < 4 <= tensor.itemsize
+            return tensor.to(new.device) if narrowed else new
+
+        return super()._apply(in_float32, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def _check_input_dim(self, input: Tensor) -> None:
         check_input(input, self.num_features)

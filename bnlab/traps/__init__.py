@@ -25,7 +25,14 @@ accumulation with statistics of the batch               warning  accumulation   
 over 1 GiB of weights                                   warning  large_model                a smaller model.width
 more weights than the machine has memory                error    large_model                a smaller model.width
 an installed package's norm by a name of bnlab's        warning  hidden_name                norm=package.module:Class
+a layer of your own with state that no state dict       error    state_outside_buffers      register_buffer
+holds, on which its outputs depend
+running statistics updated twice per step: by           warning  updated_twice              a norm for each place,
+activation checkpointing, or a norm at two places                                           outside of checkpoints
+a running variance above its type's largest number      warning  running_overflow           float32
 ======================================================  =======  =========================  ==========================
+
+``accept=[state_outside_buffers]`` trains such a layer all the same, with a warning that says what does not hold.
 
 `find_traps_in` looks through any network of torch's modules, bnlab's or not. It also finds ``no_space`` (InstanceNorm1d
 takes (N, C) for one sample), ``no_running_statistics`` (eval mode depends on the batch) and ``large_offset`` (torch's

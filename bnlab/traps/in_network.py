@@ -1,20 +1,27 @@
 """Traps in any network, found by one forward pass."""
 
+import copy
+import warnings
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from bnlab.errors import ConfigError
+from bnlab.traps.state_traps import running_overflow, state_outside_buffers_of, updated_twice
 from bnlab.traps.trap import FEW_VALUES, LARGE_OFFSET, SMALL_MOMENTUM, Trap, some_of
-from bnlab.traps.watching import NormUse, Pass, watch
+from bnlab.traps.unsaved_state import find_unsaved_state, keeping_attributes, seeded_alike
+from bnlab.traps.updating import count_updates
+from bnlab.traps.watching import NormUse, Pass, tensors_in, watch
 
 
 def find_traps_in(model: nn.Module, *example: Any) -> list[Trap]:
     """Look for traps in your own network, with bnlab's norms or torch's.
 
-    The network runs once, in training mode and without gradients. Buffers, modes, hooks and random state are restored,
-    and the example is copied before. A norm that stays in eval mode after ``model.train()`` is frozen, and no trap.
+    The network runs once without gradients and, if it keeps running statistics, once with its backward pass, both in
+    training mode. Buffers, attributes, gradients, modes, hooks and random state are restored, and the example is copied
+    before. A norm that stays in eval mode after ``model.train()`` is frozen, and no trap.
 
     Args:
         model: The network, on any device.
@@ -27,7 +34,7 @@ def find_traps_in(model: nn.Module, *example: Any) -> list[Trap]:
         ConfigError: The network cannot process the example, and no trap says why; or a lazy module has no weights yet.
 
     Cost:
-        One forward pass, and the memory of one with gradients.
+        One forward pass, for networks with running statistics one training step too, and the memory of such a step.
 
     Blind spots:
         Functions without a module, such as ``F.batch_norm`` and dropout inside of attention. A bias is called useless
@@ -43,7 +50,8 @@ def find_traps_in(model: nn.Module, *example: Any) -> list[Trap]:
         raise ConfigError(
             "the network has lazy modules, which this check would initialize. Run a batch through it first."
         )
-    seen = watch(model, *example)
+    with keeping_attributes(model) as changed:
+        seen = watch(model, *example)
     traps = [*one_value(seen), *_no_space(seen)]
     if seen.error is not None and not any(trap.severity == "error" for trap in traps):
         raise ConfigError(
@@ -57,8 +65,35 @@ def find_traps_in(model: nn.Module, *example: Any) -> list[Trap]:
         *_in_place(seen),
         *dropout_before_batch_norm(seen),
     ]
-    traps += [*small_momentum(seen), *_no_running_statistics(model), *large_offset(seen)]
+    traps += [*small_momentum(seen), *_no_running_statistics(model), *large_offset(seen), *running_overflow(seen)]
+    if seen.error is None:
+        with keeping_attributes(model):
+            traps += updated_twice(count_updates(model, *example), seen)
+    if changed:  # else there is no reason to train copies of the network
+        traps += _state_outside_buffers(model, example)
     return sorted(traps, key=lambda trap: trap.severity)
+
+
+def _state_outside_buffers(model: nn.Module, example: tuple[Any, ...]) -> list[Trap]:
+    """Find state that is neither a parameter nor a saved buffer, and that outputs depend on."""
+
+    def run(copied: nn.Module, bend: Tensor, training: bool) -> Tensor:
+        with seeded_alike(), torch.set_grad_enabled(training), warnings.catch_warnings(action="ignore"):
+            inputs = [_bent(x, float(bend)) for x in example]
+            outputs = [y.detach().flatten() for y in tensors_in(copied.train(training)(*inputs))]
+            return torch.cat([y.double() for y in outputs])
+
+    try:
+        copies = copy.deepcopy(model), copy.deepcopy(model)
+        found = find_unsaved_state(*copies, (torch.tensor(0.0), torch.tensor(0.25)), run)
+    except Exception:  # a network that cannot be copied, or rejects other numbers
+        return []
+    return [] if found is None else [state_outside_buffers_of(found)]
+
+
+def _bent(x: Any, bend: float) -> Any:
+    """Return other values of the same kind; a norm would undo a scale or a shift."""
+    return x + bend * x.abs() if isinstance(x, Tensor) and x.is_floating_point() else x
 
 
 def one_value(seen: Pass) -> list[Trap]:

@@ -16,6 +16,7 @@ from bnlab.norms.names import NORMS
 from bnlab.schema import RunConfig
 from bnlab.training.evaluate import EVAL_BATCH
 from bnlab.traps.in_config import find_traps, weigh
+from bnlab.traps.own_norm import traps_in_own_norm
 from bnlab.traps.trap import Trap
 from bnlab.traps.watching import Pass, watch
 
@@ -72,6 +73,10 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
         if seen.overwritten:
             _try_backward(config, model, torch.zeros(shape))
         _try_single_images(config, data, model)
+    if config.norm.name not in NORMS:
+        own = traps_in_own_norm(config, data, model, seen)
+        _refuse(own)
+        traps += [t for t in own if t.name == "state_outside_buffers" or t.name not in config.accept]
     return Trial(float(counter.get_total_flops()), [trap.message for trap in [*heavy, *traps]])
 
 

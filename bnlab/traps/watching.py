@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class NormUse:
         dropout: The last dropout layer that its input has passed through, directly or not; None: there is none.
         cancels_at: The largest mean of a group of its input, in standard deviations, where the layer takes the variance
             as E[x^2] - E[x]^2; 0 where it does not.
+        overflows_at: The largest variance of a channel of its input, where that is above the largest number of its
+            running variance's type; 0 where it is not.
     """
 
     role: str
@@ -42,6 +45,7 @@ class NormUse:
     biased_map: str | None
     dropout: str | None
     cancels_at: float
+    overflows_at: float
 
 
 @dataclass
@@ -118,9 +122,9 @@ class _Watcher(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        results = list(_tensors(result))
+        results = list(tensors_in(result))
         if results:  # otherwise it only read a shape or a type
-            given = list(_tensors((args, kwargs)))
+            given = list(tensors_in((args, kwargs)))
             if not self.num_removing:
                 self.used_elsewhere.update(id(tensor) for tensor in given)
             drops = func in _DROPOUTS and _is_active(func, args, kwargs or {})
@@ -129,7 +133,7 @@ class _Watcher(TorchFunctionMode):
         return result
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = list(_tensors((args, kwargs)))
+        given = list(tensors_in((args, kwargs)))
         self.running.append((module, [(tensor, tensor._version) for tensor in given]))
         facts = facts_of(module, tuple(given[0].shape)) if given else None
         if facts is not None:
@@ -138,7 +142,7 @@ class _Watcher(TorchFunctionMode):
 
     def leave(self, module: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
         _, given = self.running.pop()
-        results = list(_tensors(output))
+        results = list(tensors_in(output))
         drops = (
             isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0
         )  # or its function
@@ -158,12 +162,12 @@ class _Watcher(TorchFunctionMode):
 
     def conclude(self, output: Any) -> None:
         """Add the observations that are complete only at the end of the pass."""
-        self.used_elsewhere.update(id(tensor) for tensor in _tensors(output))
+        self.used_elsewhere.update(id(tensor) for tensor in tensors_in(output))
         self.seen.overwritten.extend(name for name, tensor, version in self.outputs if tensor._version != version)
         for module, facts, tensor, dropout in self.norms:
             biased_map = None if id(tensor) in self.used_elsewhere else self.biased_maps.get(id(tensor))
             told = (self.names[module], module, facts, tuple(tensor.shape), biased_map, dropout)
-            self.seen.norms.append(NormUse(*told, _cancels_at(module, tensor)))
+            self.seen.norms.append(NormUse(*told, _cancels_at(module, tensor), _overflows_at(module, facts, tensor)))
 
     def _dropout_of(self, tensors: list[Tensor]) -> str | None:
         return next((self.dropped[id(tensor)] for tensor in tensors if id(tensor) in self.dropped), None)
@@ -184,6 +188,15 @@ def _cancels_at(module: nn.Module, x: Tensor) -> float:
     return float((mean.abs() / (std + module.eps**0.5)).max())
 
 
+def _overflows_at(module: nn.Module, facts: NormFacts, x: Tensor) -> float:
+    """Return `NormUse.overflows_at`. A training output may be right all the same: it is computed in float32."""
+    if not facts.keeps_running_statistics or x.is_meta or x.dim() < 2:
+        return 0.0
+    largest = min((torch.finfo(b.dtype).max for b in module.buffers() if b.is_floating_point()), default=math.inf)
+    variance = float(x.double().transpose(0, 1).flatten(1).var(1, correction=0).max())
+    return variance if variance > largest else 0.0
+
+
 def _is_active(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     bound = _signature(func).bind(*args, **kwargs)
     bound.apply_defaults()
@@ -193,13 +206,13 @@ def _is_active(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
 _signature = functools.cache(inspect.signature)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """Yield the tensors in nested tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
         for part in value.values():
-            yield from _tensors(part)
+            yield from tensors_in(part)
     elif isinstance(value, tuple | list):
         for part in value:
-            yield from _tensors(part)
+            yield from tensors_in(part)

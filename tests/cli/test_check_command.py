@@ -55,14 +55,16 @@ def only(*laws: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("layer", "words"),
     [
-        pytest.param(only("training output", "running update", "eval leaves buffers"), id="three laws"),
-        pytest.param([], id="all laws", marks=pytest.mark.slow),
+        pytest.param(
+            "torch.nn:BatchNorm2d", only("training output", "running update", "eval leaves buffers"), id="three laws"
+        ),
+        pytest.param("batch_torch", [], id="all laws", marks=pytest.mark.slow),
     ],
 )
-def test_check_prints_laws_facts_and_one_closing_line(bnlab_says: Say, words: list[str]) -> None:
-    answer = bnlab_says("check", "torch.nn:BatchNorm2d", *words)
+def test_check_prints_laws_facts_and_one_closing_line(bnlab_says: Say, layer: str, words: list[str]) -> None:
+    answer = bnlab_says("check", layer, *words)
     assert (answer.status, answer.err) == (0, "")
     for text in ("training output", "eval leaves buffers", "0.1 is the share of the new value, as in PyTorch"):
         assert text in answer.out

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from bnlab.conformance.laws import LAWS
 
-QUICK_LAWS = [law.name for law in LAWS if law.name != "large input"]
-"""All laws but the one that takes as long as all others together."""
+QUICK_LAWS = [law.name for law in LAWS if law.name not in {"large input", "large far input"}]
+"""All laws but the two that take as long as all others together."""
 
 
 def per_channel(value: Tensor, x: Tensor) -> Tensor:
@@ -39,6 +40,15 @@ class HealthyBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(num_channels))
         self.register_buffer("running_var", torch.ones(num_channels))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        """Keep running statistics in float32 at least, after `.half()` too."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in before.items():
+            if self._buffers[name].dtype in {torch.float16, torch.bfloat16}:
+                self._buffers[name] = buffer
+        return self
 
     def widen(self, x: Tensor) -> Tensor:
         return x.to(torch.promote_types(x.dtype, torch.float32))
@@ -367,6 +377,45 @@ class NotSaved(HealthyBatchNorm):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
 
+class TrainsOtherwiseWhenLoaded(HealthyBatchNorm):
+    """Its first batch replaces the running statistics, and a plain attribute says whether it has come."""
+
+    has_begun = False
+
+    def move(self, mean, var):
+        if not self.has_begun:
+            self.running_mean.copy_(mean.detach())
+            self.running_var.copy_(var.detach())
+        self.has_begun = True
+        super().move(mean, var)
+
+
+class FlagNotSaved(HealthyBatchNorm):
+    """Eval mode doubles its output from the first training batch on."""
+
+    def __init__(self, num_channels):
+        super().__init__(num_channels)
+        self.is_trained = False
+
+    def move(self, mean, var):
+        self.is_trained = True
+        super().move(mean, var)
+
+    def eval_forward(self, x):
+        y = super().eval_forward(x)
+        return y + self.bias.sum() if self.is_trained else y
+
+
+class Recomputes(HealthyBatchNorm):
+    def train_forward(self, x):
+        return torch.utils.checkpoint.checkpoint(super().train_forward, x, use_reentrant=False)
+
+
+class NarrowState(HealthyBatchNorm):
+    def _apply(self, fn, recurse=True):
+        return nn.Module._apply(self, fn, recurse)
+
+
 class InPlace(HealthyBatchNorm):
     def train_forward(self, x):
         y = super().train_forward(x)
@@ -398,6 +447,68 @@ class NotOnMeta(HealthyBatchNorm):
 class LaysOutAnew(HealthyBatchNorm):
     def forward(self, x):
         return super().forward(x.as_strided(x.shape, torch.empty(x.shape).stride()))
+
+
+def is_laid_out_anew(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.numel() > 0
+
+
+class HalfLaidOutAnew(HealthyBatchNorm):
+    """Reads float16 in the order of the memory."""
+
+    def forward(self, x):
+        if x.dtype == torch.float16 and is_laid_out_anew(x):
+            x = x.as_strided(x.shape, torch.empty(x.shape).stride())
+        return super().forward(x)
+
+
+class EvalLaidOutAnew(HealthyBatchNorm):
+    def eval_forward(self, x):
+        if is_laid_out_anew(x):
+            x = x.as_strided(x.shape, torch.empty(x.shape).stride())
+        return super().eval_forward(x)
+
+
+class BuffersOfAnotherLayout(HealthyBatchNorm):
+    """Right outputs, but the running mean of an input with its axes in another order is that of half of it."""
+
+    def move(self, mean, var):
+        super().move(0.5 * mean if self.is_odd else mean, var)
+
+    def train_forward(self, x):
+        self.is_odd = is_laid_out_anew(x)
+        return super().train_forward(x)
+
+
+class OneSampleLaidOutAnew(HealthyBatchNorm):
+    def train_forward(self, x):
+        if len(x) == 1 and is_laid_out_anew(x):
+            x = x.as_strided(x.shape, torch.empty(x.shape).stride())
+        return super().train_forward(x)
+
+
+class EvalNarrow(HealthyBatchNorm):
+    """Rounds the running statistics to the input's type in eval mode."""
+
+    def forward(self, x):
+        if self.training or x.dtype not in {torch.float16, torch.bfloat16}:
+            return super().forward(x)
+        mean, var = self.running_mean.to(x.dtype), self.running_var.to(x.dtype)
+        y = (x - per_channel(mean, x)) / (per_channel(var, x) + self.eps).sqrt()
+        return self.affine(y).to(x.dtype)
+
+
+class EvalWideOutput(HealthyBatchNorm):
+    def forward(self, x):
+        return super().forward(x) if self.training else super().forward(self.widen(x))
+
+
+class LargeInputsCancel(OnlyTrainsOtherwise):
+    """Takes the variance of a large input in one pass."""
+
+    def var_of(self, x, mean):
+        is_large = x.numel() > 1 << 18
+        return Cancels.var_of(self, x, mean) if is_large else super().var_of(x, mean)
 
 
 class DependsOnOrder(OnlyTrainsOtherwise):
@@ -565,11 +676,29 @@ FAULTS: list[Any] = [
         "running_mean, running_var is a plain attribute",
         ("momentum=None", "state dict", "meta device"),
     ),
+    Fault(
+        TrainsOtherwiseWhenLoaded,
+        "state dict",
+        "another one when it is trained further: has_begun",
+        ("running update",),
+    ),
+    Fault(FlagNotSaved, "state dict", "another output in eval mode: is_trained is not in it"),
+    Fault(
+        Recomputes, "one update per step", "the backward pass updates running_mean, running_var, num_batches_tracked"
+    ),
+    Fault(NarrowState, "half-precision state", "after .half() running_var is kept in float16, and infinite"),
     Fault(NotSaved, "buffers", "is a buffer that is not saved", ("state dict",)),
     Fault(InPlace, "input untouched", "modified in place in training mode"),
     Fault(OneValueAccepted, "one value", "the output is the bias"),
     Fault(EmptyBatchSpoils, "empty batch", "spoils running_mean, running_var"),
     Fault(NotOnMeta, "meta device", "item()"),
     Fault(LaysOutAnew, "memory layout", "not contiguous", ("large input",)),
+    Fault(HalfLaidOutAnew, "memory layout", "gives other values, in float16"),
+    Fault(EvalLaidOutAnew, "memory layout", "gives other values, in eval mode"),
+    Fault(BuffersOfAnotherLayout, "memory layout", "gives another running_mean"),
+    Fault(OneSampleLaidOutAnew, "memory layout", "for a single sample"),
+    Fault(EvalNarrow, "low precision", "in eval mode statistics are computed in half precision"),
+    Fault(EvalWideOutput, "output type", "the output is float32 for a float16 input in eval mode"),
+    Fault(LargeInputsCancel, "large far input", "right on small inputs; on large ones the variance"),
     Fault(DependsOnOrder, "order", "depends on the order", ("training output", "running update")),
 ]

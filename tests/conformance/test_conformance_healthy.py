@@ -36,8 +36,14 @@ TORCH = [
 
 @pytest.mark.parametrize(("name", "like", "options"), TORCH)
 def test_torchs_layers_keep_the_laws_of_their_family(name, like, options):
-    """But for torch 2.14's GroupNorm on a CPU, which is wrong for one layout where means are far from 0."""
-    failures = check_named(f"torch.nn:{name}", options, like, faults.QUICK_LAWS).failures
+    """But for torch 2.14's GroupNorm on a CPU, which is wrong for one layout where means are far from 0.
+
+    Running statistics are kept in float16 after ``.half()``, which is the law's to tell.
+    """
+    report = check_named(f"torch.nn:{name}", options, like, faults.QUICK_LAWS)
+    failures, half = dict(report.failures), "half-precision state"
+    if report.verdicts["running update"].status == "holds":
+        assert failures.pop(half).cause.startswith("after .half() running_var is kept in float16, and infinite")
     if name == "GroupNorm" and "large offset" in failures:
         assert failures.pop("large offset").cause.startswith("only with the channels last in memory: the variance is")
     assert failures == {}

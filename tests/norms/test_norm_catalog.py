@@ -214,3 +214,17 @@ def test_a_constructor_that_raises_is_named(monkeypatch):
         ConfigError, match=r"norm=refusing:Refuses cannot be built for 3 channels: ValueError: no size for 3"
     ):
         build_norm("refusing:Refuses", 3, size=1)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_running_statistics_stay_finite_in_half_precision(name: str) -> None:
+    """At a variance of 4e6, which float16 cannot hold, of a whole network turned to float16."""
+    norm = torch.nn.Sequential(build_norm(name, 8)).half()
+    x = (2000 * torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))).half()
+    for _ in range(30):
+        assert norm(x).dtype == torch.float16
+    assert all(bool(torch.isfinite(buffer).all()) for buffer in norm.buffers())
+    in_float64 = build_norm(name, 8).double()
+    for _ in range(30):
+        in_float64(x.double())
+    torch.testing.assert_close(norm.eval()(x), in_float64.eval()(x.double()).half(), rtol=3e-3, atol=3e-3)

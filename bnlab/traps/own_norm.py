@@ -1,0 +1,62 @@
+"""Traps in a norm that is not bnlab's, found by training its network for two batches before the run begins."""
+
+import torch
+from torch import Tensor, nn
+
+from bnlab.data.splits import DataSet
+from bnlab.models.catalog import build_network
+from bnlab.schema import RunConfig
+from bnlab.traps.state_traps import state_outside_buffers, updated_twice
+from bnlab.traps.trap import Trap, some_of
+from bnlab.traps.unsaved_state import find_unsaved_state, seeded_alike
+from bnlab.traps.updating import count_updates
+from bnlab.traps.watching import Pass
+
+
+def traps_in_own_norm(config: RunConfig, data: DataSet, model: nn.Module, seen: Pass) -> list[Trap]:
+    """Return the traps that need numbers: state that is lost, updated twice, or infinite.
+
+    Args:
+        config: The settings of the run, whose norm is not in the catalog.
+        data: The three splits of the run, on the CPU.
+        model: A network of the run, on the CPU.
+        seen: The observations of one forward pass of it.
+    """
+    size, images = config.train.part_size, data.train.images
+    batches = images[:size], 1.25 * images[-size:] + 0.25
+    networks = []
+    for seed in (0, 1):  # what a constructor draws at random is lost, too, unless it is saved
+        with seeded_alike(seed):
+            networks.append(build_network(config, data.input_shape, data.num_classes))
+    layer = f"norm={config.norm.name}"
+    traps = []
+    try:
+        found = find_unsaved_state(networks[0], networks[1], batches, _run)
+        traps += [
+            Trap(trap.name, trap.severity, f"{layer}: {trap.message}")
+            for trap in updated_twice(count_updates(model, batches[0]), seen)
+        ]
+    except Exception:  # it may reject these numbers; a search for traps must not stop a run that works
+        return []
+    if found is not None:
+        accepted = "state_outside_buffers" in config.accept
+        traps.append(state_outside_buffers(layer, found, "warning" if accepted else "error"))
+    return [*traps, *_infinite(layer, networks[0])]
+
+
+def _run(network: nn.Module, x: Tensor, training: bool) -> Tensor:
+    with seeded_alike(), torch.set_grad_enabled(training):
+        output: Tensor = network.train(training)(x.clone())
+        return output.detach()
+
+
+def _infinite(layer: str, network: nn.Module) -> list[Trap]:
+    """Find buffers that hold a number that is not finite after two batches."""
+    names = [n for n, b in network.named_buffers() if b.is_floating_point() and not bool(torch.isfinite(b).all())]
+    if not names:
+        return []
+    message = (
+        f"{layer}: {some_of(names)} is not finite after two batches at the initial weights, which eval mode then uses. "
+        "Keep running statistics in float32."
+    )
+    return [Trap("running_overflow", "warning", message)]
