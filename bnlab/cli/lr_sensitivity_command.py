@@ -9,7 +9,7 @@ import typer
 from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.consoles import ERR
 from bnlab.cli.sweep_command import run
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from bnlab.sweeps.execute import SweepResult
@@ -111,12 +111,21 @@ def _refuse_one_rate(sweep: "Sweep") -> None:
 
 
 def _show(folder: Path, by: Literal["loss", "accuracy"], *, quiet: bool, as_json: bool) -> None:
-    """Print what a finished sweep says, and draw it into its folder."""
+    """Print what a finished sweep says, and draw it into its folder.
+
+    Raises:
+        RunError: The figure cannot be written; all else has been printed.
+    """
     from bnlab.report.lr_sensitivity.figure import write_figures
     from bnlab.report.lr_sensitivity.summary import read_sensitivity
 
     found = read_sensitivity(folder, by=by)
-    paths = write_figures(found, folder)
+    paths: list[Path] = []
+    error: RunError | None = None
+    try:
+        paths = write_figures(found, folder)
+    except RunError as problem:  # a full disk: what was computed is printed all the same
+        error = problem
     if as_json:
         typer.echo(json.dumps({**found.as_dict(), "figures": [str(path) for path in paths]}, allow_nan=False))
     elif not quiet:
@@ -125,3 +134,5 @@ def _show(folder: Path, by: Literal["loss", "accuracy"], *, quiet: bool, as_json
         print_sensitivity(found)
         for path in paths:
             ERR.print(f"The figure is in {path}", style="dim", markup=False, soft_wrap=True)
+    if error is not None:
+        raise error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions, overrides_argument
-from bnlab.cli.consoles import ERR, counted, duration, say_warning
+from bnlab.cli.consoles import ERR, counted, duration, say_error, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.sweep_figures import leave_dashboard, say_where
 from bnlab.records import ENDED
@@ -121,6 +121,8 @@ def run(
         result = _execute(sweep, missing, options)
     if isinstance(result, int):
         return result
+    if result.obstacle is not None:
+        say_error(result.obstacle)
     if show_result is not None:
         show_result(result)
     else:

@@ -64,6 +64,7 @@ class SweepProgress:
         self.settings = {name: sweep.cell(name) for name in missing}
         self.num_runs = len(missing)
         self.began = time.monotonic()
+        self._has_no_room = False
         self.moves_since: float | None = (
             None  # until then workers import torch, which would spoil the estimate of the time left
         )
@@ -78,7 +79,10 @@ class SweepProgress:
         ended = line.get("ended")
         if ended and ended["run_id"] in self.arm_of:
             self._end(ended)
-        return [f"{', '.join(line['failed'][:3])}: {line['reason']}"] if "failed" in line else []
+        if "failed" not in line or (line.get("no_room") and self._has_no_room):  # told at the end, once for all runs
+            return []
+        self._has_no_room |= line.get("no_room", False)
+        return [f"{', '.join(line['failed'][:3])}: {line['reason']}"]
 
     def _end(self, ended: Mapping[str, Any]) -> None:
         name = ended["run_id"]

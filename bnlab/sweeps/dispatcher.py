@@ -11,12 +11,13 @@ from typing import Any, Self
 
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.writable import finds_no_room, has_no_room
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.parts import Part, halt_path
 from bnlab.sweeps.parts_folder import PartsFolder
 from bnlab.sweeps.progress import SweepView
-from bnlab.sweeps.run_states import BUSY, INTERRUPTED, SUBMITTED, WAITING, RunStates
+from bnlab.sweeps.run_states import BUSY, FAILED, INTERRUPTED, SUBMITTED, WAITING, RunStates
 
 LOOK_EVERY_S = 0.25
 """Seconds between two looks at the progress of the workers."""
@@ -93,8 +94,17 @@ class Dispatcher:
     def _take(self, line: dict[str, Any]) -> None:
         self.num_steps |= dict.fromkeys(line.get("steps", {}), line.get("of", 0))
         self._num_begun += len(self.states.those_in(SUBMITTED, among=line.get("steps", {})))
+        if line.get("no_room"):
+            self.find_no_room()
         if self.states.take(line) and self._stops_on_error:
             self.folder.stop()
+
+    def find_no_room(self) -> None:
+        """Let no further run begin: each would fail as this one did. Those in training may have room enough."""
+        self.obstacle = (
+            f"there is no room in {self._sweep_folder} for further runs. Make room there; the same command goes on"
+        )
+        self.folder.stop()
 
     def run_folder(self, name: str) -> RunFolder:
         """Return the folder of a run."""
@@ -129,11 +139,14 @@ class Dispatcher:
             seeds: Run id -> seed, which stands in the summary of a run without a result.
         """
         summaries = []
+        failed = set(self.states.those_in(FAILED))
         for name, seed in seeds.items():
             folder = self.run_folder(name)
             summary = folder.read_finished()
             if summary is None:
                 status = folder.read_status() if folder.path.exists() else "interrupted"
+                if name in failed:  # on a full disk it cannot say so itself
+                    status = "failed"
                 summary = RunSummary(name, status, str(folder.path), seed)
             was_there = folder.result_stamp() == self._results_before.get(name, folder.result_stamp())
             summaries.append(replace(summary, cached=summary.cached and was_there))
@@ -189,6 +202,9 @@ class Dispatcher:
         Args:
             parts: The cohorts of each part, from `cohorts_to_submit`.
             backend: The backend that has the parts submitted before, if any of them is left.
+
+        Raises:
+            OSError: The parts cannot be written, for another reason than a full disk.
         """
         self._backend = backend
         files = []
@@ -196,9 +212,17 @@ class Dispatcher:
             names = self.states.those_in(WAITING, among=[name for cohort in cohorts for name in cohort.run_ids])
             self.states.move("submit", *names)
             part = Part(cohorts, self._sweep_folder, self._swept, self._again, self._worker_stops_all)
-            files.append(self.folder.write(part))
+            try:
+                files.append(self.folder.write(part))
+            except OSError as error:
+                if not finds_no_room(error):
+                    raise
+                self.find_no_room()
+                self.states.move("try again", *names)
+                break
             self._submitted[files[-1]] = {name: self.run_folder(name).manifest_stamp() for name in names}
-        backend.submit(files)
+        if files:
+            backend.submit(files)
 
     def stop_all_but(self, wanted: Iterable[str]) -> None:
         """Stop the parts that train no run that is wanted, with a checkpoint.
@@ -215,6 +239,8 @@ class Dispatcher:
         assert self._backend is not None
         ended = self._backend.watch(LOOK_EVERY_S)
         self.folder.look()  # first: the last lines of a worker say how its runs ended
+        if any(not self.has_result(name) for one in ended for name in self._submitted[one.part]):
+            self._look_for_room()  # on a full disk a worker cannot tell why it ended
         is_stopped = self.folder.is_stopped or any(halt_path(one.part).exists() for one in ended)
         deaths: dict[str, str | None] = {}
         for one in ended:
@@ -232,6 +258,10 @@ class Dispatcher:
         if not is_stopped and len(unbegun) == len(deaths):  # else the death of another run's worker ended their parts
             self._count_unbegun(unbegun, deaths)
         self.states.move("try again", *self.states.those_in(SUBMITTED, INTERRUPTED, among=deaths))
+
+    def _look_for_room(self) -> None:
+        if has_no_room(self._sweep_folder):
+            self.find_no_room()
 
     def _count_unbegun(self, names: Sequence[str], deaths: Mapping[str, str | None]) -> None:
         for name in names:

@@ -33,11 +33,13 @@ class SweepResult:
         folder: The sweep's folder, in which each run has a folder.
         summaries: One per run, in the order of the sweep.
         reasons: Run id -> why the run has no result, or no new result where that was asked, as far as that is known.
+        obstacle: Why no further run could begin, in one line; None: each one could.
     """
 
     folder: Path
     summaries: list[RunSummary]
     reasons: dict[str, str]
+    obstacle: str | None = None
 
 
 def run_sweep(
@@ -129,7 +131,7 @@ def execute(
             _write_plan(sweep)
     seeds = {name: config.seed for name, config in sweep.configs.items()}
     reasons = {name: why for name, why in dispatcher.states.reasons.items() if not dispatcher.has_result(name)}
-    return SweepResult(sweep.folder, dispatcher.read_summaries(seeds), reasons)
+    return SweepResult(sweep.folder, dispatcher.read_summaries(seeds), reasons, dispatcher.obstacle)
 
 
 def _write_plan(sweep: Sweep) -> None:

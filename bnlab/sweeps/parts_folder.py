@@ -11,6 +11,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from bnlab import provenance
+from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.sweeps.parts import HALT, STOP, Part, part_path, write_surroundings
 from bnlab.sweeps.progress import ProgressReader, SweepView
 
@@ -42,15 +43,23 @@ class PartsFolder:
         self._reader = ProgressReader(self.path / "progress")
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._owned.acquire()  # before the folder exists: a folder that nobody owns is cleared away
-        self._clear_away()
-        self.path.mkdir(exist_ok=True)
-        write_surroundings(self.path)
+        with saying_where_it_cannot_write(self.path.parent.parent):
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._owned.acquire()  # before the folder exists: a folder that nobody owns is cleared away
+                self._clear_away()
+                self.path.mkdir(exist_ok=True)
+                write_surroundings(self.path)
+            except OSError:
+                self._remove()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.look()
+        self._remove()
+
+    def _remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         self._owned.release()
         with contextlib.suppress(OSError):  # the folder of another execution may still be there

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bnlab.records import Record, RunSummary
+from bnlab.runfolder.writable import finds_no_room
 
 SAID_EVERY_S = 0.5
 """Seconds between two lines about the steps of a run: to write a line takes 50 us, to show it longer."""
@@ -22,7 +23,7 @@ Say = Callable[[dict[str, Any]], None]
 
 - ``{"steps": {run id: step}, "of": number of steps}``,
 - ``{"ended": a RunSummary as a dict}``,
-- ``{"failed": [run id], "reason": one sentence}``,
+- ``{"failed": [run id], "reason": one sentence}``, and ``"no_room": True`` where the disk is full,
 - ``{"busy": [run id]}`` for runs that another process trains.
 
 A search adds, for its view alone,
@@ -52,16 +53,23 @@ class ProgressFile:
         self._may_be_cut = self._path.exists()  # this process wrote it, for the part before
 
     def say(self, line: dict[str, Any]) -> None:
-        """Append a line. Where the sweep has ended and its files are gone, nothing happens.
+        """Append a line. Where the sweep has ended and its files are gone, or the disk is full, nothing happens.
 
-        After a line that a full disk cut off, the next one begins with a newline: else both lines would be lost.
+        The sweep looks at the folders of the runs, whether it was told of them or not. After a line that a full disk
+        cut off, the next one begins with a newline: else both lines would be lost.
+
+        Raises:
+            OSError: The file cannot be written, for another reason.
         """
         text = ("\n" if self._may_be_cut else "") + json.dumps(line) + "\n"
         self._may_be_cut = True
-        with contextlib.suppress(FileNotFoundError):
+        try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(text)
             self._may_be_cut = False
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) and not finds_no_room(error):
+                raise
 
 
 class StepsView:

@@ -13,6 +13,7 @@ from typing import Any
 
 from bnlab.errors import BnlabError, RunError
 from bnlab.identity.run_id import run_id
+from bnlab.runfolder.writable import finds_no_room
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.cohorts import plan_cohorts
 from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher
@@ -54,6 +55,8 @@ def run_search(
         KeyboardInterrupt: It was interrupted; the records up to then are kept.
         ConfigError: The storage of the trials cannot be reached, or has trials of another search.
         RunBusyError: Another process executes a search in this folder.
+        BnlabError: A trial cannot be told or kept, for another reason than a full disk.
+        OSError: The file of the trials cannot be written, for another reason.
     """
     in_a_file = search.method.storage is None
     with contextlib.ExitStack() as stack:
@@ -69,7 +72,12 @@ def run_search(
         stops_on_error = on_error == "stop"
         execution = _SearchExecution(search, study, dispatcher, backend, interruption or Interruption(), stops_on_error)
         with dispatcher:
-            execution.search_on()
+            try:
+                execution.search_on()
+            except (OSError, BnlabError) as error:  # such as the file of the trials
+                if not finds_no_room(error):
+                    raise
+                dispatcher.find_no_room()
         return execution.result()
 
 

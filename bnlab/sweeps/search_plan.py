@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Search:
     num_at_a_time: int
     config_dir: Path | None
     warnings: list[str]
-    earlier: EarlierRuns
+    earlier: EarlierRuns = field(default_factory=EarlierRuns)
 
     @property
     def journal(self) -> Path:

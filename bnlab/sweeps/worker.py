@@ -15,6 +15,7 @@ from bnlab.errors import BnlabError, RunBusyError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.identity.own_parts import forget_own_code
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.writable import finds_no_room
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.parts import HALT, STOP, SURROUNDINGS, Part, halt_path, read_part
@@ -118,6 +119,8 @@ def train_cohorts(
 ) -> None:
     """Train the cohorts of a part, one after another. After a failure the others follow, unless the part says no.
 
+    After one for want of room on the disk none follows.
+
     Args:
         part: The part that this worker got.
         folder: The folder of the part's file; the file `STOP` in it keeps further cohorts from beginning.
@@ -148,6 +151,9 @@ def train_cohorts(
             say({"busy": list(folders)})
         except BnlabError as error:
             without = [name for name, folder in folders.items() if folder.result_stamp() in {None, older.get(name)}]
+            if finds_no_room(error):  # nor would the next ones
+                say({"failed": without, "reason": f"there is no room in {part.sweep_folder}", "no_room": True})
+                return
             say({"failed": without, "reason": str(error)})
             if part.stop_on_error:
                 (folder / STOP).touch()

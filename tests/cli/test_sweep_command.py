@@ -1,6 +1,9 @@
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,3 +197,49 @@ def test_a_sweep_whose_runs_fail_when_trained_anew_says_so_and_exits_with_1(bnla
     answer = bnlab_says("sweep", *words, "--jobs", "1", "--again")
     assert answer.status == 1
     assert "two and two are five" in answer.out
+
+
+def test_the_view_tells_of_a_full_disk_once(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console  # noqa: PLC0415  (the console must see the captured stream)
+
+    sweep = plan_sweep([*QUICK, "norm=none", "seed=0,1,2", "name=full"])
+    view = PlainSweepView(Console(), SweepProgress(sweep, list(sweep.configs)))
+    for name in sweep.configs:
+        view.take({"failed": [name], "reason": "there is no room in runs/full", "no_room": True})
+    view.close()
+    assert capsys.readouterr().out.count("there is no room") == 1
+
+
+def _mounts() -> bool:
+    return sys.platform == "linux" and os.geteuid() == 0 and shutil.which("mount") is not None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _mounts(), reason="a small disk is mounted, which root alone may")
+@pytest.mark.parametrize("engine", ["sequential", "vectorized"])
+def test_a_sweep_on_a_disk_that_fills_says_so_in_a_few_lines_and_goes_on_when_there_is_room(
+    bnlab_says: Say, tmp_path: Path, engine: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("this container may not mount")
+    words = ["data=digits", "norm=none", f"sweep.engine={engine}", "train.steps=60", "seed=range(9)"]
+    words += ["loggers=[tensorboard]", "--runs", str(disk / "runs"), "--jobs", "2", "--json"]
+    try:
+        full = bnlab_says("sweep", *words)
+        rows = [json.loads(line) for line in full.out.splitlines()]
+        subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+        later = bnlab_says("sweep", *words)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+    assert full.status == 1
+    assert len(full.err.splitlines()) <= 8
+    assert "Traceback" not in full.err
+    assert [row["seed"] for row in rows] == list(range(9))
+    assert {row["status"] for row in rows} <= {"finished", "failed", "interrupted"}
+    assert 0 < sum(row["status"] == "finished" for row in rows) < 9
+    assert later.status == 0
+    again = [json.loads(line) for line in later.out.splitlines()]
+    assert [row["cached"] for row in again] == [row["status"] == "finished" for row in rows]
+    assert {row["status"] for row in again} == {"finished"}

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -6,11 +8,12 @@ from live_board import live_tensorboard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 import bnlab
 from bnlab.config.compose import compose_run
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
-from bnlab.records import DiagnosticRecord
+from bnlab.records import DiagnosticRecord, StepRecord
 
 WORDS = ["data=synthetic", "model.width=16", "model.activation=sigmoid", "train.steps=60", "train.log_every=10"]
 
@@ -134,3 +137,24 @@ def test_only_the_diagnostics_that_the_config_names_are_shown_facets_and_all(tmp
     layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     (chart,) = layout.category[1].chart
     assert (chart.title, list(chart.multiline.tag)) == ("fan", ["^fan/.+$"])
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 3])
+def test_events_that_find_no_room_cost_the_run_nothing_and_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails_at: int
+) -> None:
+    monkeypatch.setattr("bnlab.loggers.tensorboard.run_logger.WRITTEN_EVERY_S", 0.0)
+    write, num_written = RecordWriter.write, iter(range(100))
+
+    def write_some(self: RecordWriter, data: bytes) -> None:
+        if next(num_written) >= fails_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, data)
+
+    monkeypatch.setattr(RecordWriter, "write", write_some)
+    logger = TensorBoardLogger(tmp_path, compose_run(WORDS))
+    for step in range(5):
+        logger.take(StepRecord(step=step, values={"loss": 1.0, "accuracy": 0.5}))
+    logger.close(None)
+    (told,) = caplog.messages
+    assert "TensorBoard's events cannot be written: No space left on device. metrics.jsonl has all." in told

@@ -1,5 +1,7 @@
 """What becomes of runs whose parts end before they begin."""
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from fake_backend import FakeBackend
 from bnlab.config.compose import compose_run
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.dispatcher import Dispatcher
+from bnlab.sweeps.parts import Part
 from bnlab.sweeps.progress import Say
 from bnlab.sweeps.run_states import GIVEN_UP, WAITING
 
@@ -97,3 +100,42 @@ def test_a_suspect_waits_until_the_others_are_done_and_nothing_begins_beside_it(
         dispatcher.submit([[FIRST]], backend)
         assert dispatcher.cohorts_to_submit([SECOND]) == []
         dispatcher.watch()
+
+
+def test_after_a_run_that_found_no_room_nothing_is_submitted_and_it_counts_as_failed() -> None:
+    def happens(runs: list[str], say: Say) -> None:
+        say({"steps": dict.fromkeys(runs, 1)})
+        say({"failed": runs, "reason": "there is no room", "no_room": True})
+
+    dispatcher = Dispatcher(Path("runs/s"), [])
+    dispatcher.add(NAMES)
+    with dispatcher:
+        train(dispatcher, [FIRST], FakeBackend(happens))
+        assert dispatcher.folder.is_stopped
+    assert dispatcher.obstacle is not None
+    assert "there is no room" in dispatcher.obstacle
+    assert [one.status for one in dispatcher.read_summaries(dict.fromkeys(NAMES, 0))] == ["failed", "interrupted"]
+
+
+def test_a_full_disk_is_an_obstacle_even_where_no_worker_can_say_so(
+    dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dispatcher:
+        monkeypatch.setattr("bnlab.sweeps.dispatcher.has_no_room", lambda _: True)
+        train(dispatcher, [FIRST], FakeBackend(lambda *_: None))
+    assert "there is no room" in str(dispatcher.obstacle)
+
+
+def test_a_part_that_cannot_be_written_leaves_its_runs_waiting(
+    dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Part, "write", no_room)
+    backend = FakeBackend()
+    with dispatcher:
+        dispatcher.submit([[FIRST]], backend)
+    assert backend.batches == []
+    assert dispatcher.states.those_in(WAITING) == NAMES
+    assert "there is no room" in str(dispatcher.obstacle)

@@ -25,8 +25,7 @@ def test_a_line_after_one_that_was_cut_off_is_read(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", cut_off)
-        with pytest.raises(OSError, match="no space left"):
-            worker.say({"steps": 2})
+        worker.say({"steps": 2})  # the run itself tells of a full disk, if it must
     assert list(reader.new_lines()) == [{"steps": 1}]
     worker = ProgressFile(tmp_path) if is_in_a_new_part else worker
     worker.say({"steps": 3})

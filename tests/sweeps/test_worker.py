@@ -1,17 +1,23 @@
 """A worker hears of it when its sweep is gone."""
 
+import errno
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from bnlab.sweeps.parts import write_surroundings
-from bnlab.sweeps.worker import working
+from bnlab.config.compose import compose_run
+from bnlab.errors import RunError
+from bnlab.runfolder.identity import run_id
+from bnlab.sweeps.cohorts import PlannedCohort
+from bnlab.sweeps.parts import Part, write_surroundings
+from bnlab.sweeps.worker import train_cohorts, working
 
 WORKER = """
 import sys, time
@@ -59,3 +65,22 @@ def test_the_sweep_itself_may_outlive_the_shell_that_began_it(monkeypatch: pytes
         monkeypatch.setattr(os, "getppid", lambda: 1)
         time.sleep(0.7)
         assert not interruption.is_asked
+
+
+def test_after_a_run_that_found_no_room_its_worker_begins_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def run_cohort(members: list[Any], *_: object, **__: object) -> None:
+        begun.append(members[0].folder.path.name)
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise RunError("the run failed") from error
+
+    monkeypatch.setattr("bnlab.experiment.cohort_run.run_cohort", run_cohort)
+    configs = [compose_run(["data=digits", f"seed={seed}"]) for seed in (0, 1)]
+    cohorts = [PlannedCohort("sequential", (config,)) for config in configs]
+    said: list[dict[str, Any]] = []
+    train_cohorts(Part(cohorts, Path("s"), [], again=False, stop_on_error=False), Path("parts"), said.append)
+    assert said == [{"failed": [run_id(configs[0])], "reason": "there is no room in s", "no_room": True}]
+    assert begun == [run_id(configs[0])]

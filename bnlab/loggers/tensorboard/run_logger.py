@@ -1,25 +1,31 @@
 """A run's records as TensorBoard events."""
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from bnlab.loggers.tensorboard.event_file import EventFile
 from bnlab.loggers.tensorboard.hparams import session_end, session_start
 from bnlab.loggers.tensorboard.layouts import run_layout
 from bnlab.loggers.tensorboard.values import beginning, event, scalar, text
 from bnlab.records import Record, RunSummary
 from bnlab.schema import RunConfig
 
-HAND_ON_EVERY_S = 1.0
-"""Seconds between hand-overs to the writer's thread. Waking it for every event cost 3% of a small model's speed."""
+WRITTEN_EVERY_S = 1.0
+"""Seconds between two writes: one for many events, since each costs a call of the system."""
+
+_log = logging.getLogger("bnlab")
 
 
 class TensorBoardLogger:
     """Writes a run's records as TensorBoard events.
+
+    It only shows what metrics.jsonl holds: where its file cannot be written, on a full disk, it says so in the log, and
+    the run goes on without it.
 
     Args:
         folder: The folder of the run, for its event file.
@@ -41,9 +47,11 @@ class TensorBoardLogger:
     ) -> None:
         self._diagnostics = frozenset(config.diagnostics.tensorboard)
         is_declared = bool(purge_step) and any(folder.glob("events.out.tfevents.*"))
-        self._writer = EventFileWriter(str(folder), flush_secs=5)
+        self._folder = folder
+        self._file: EventFile | None = None
+        self._is_given_up = False
         self._pending: list[Event] = [beginning(purge_step or 0)]
-        self._handed_on = time.monotonic()
+        self._written_at = time.monotonic()
         if is_declared:  # TensorBoard keeps the first of what follows that it reads
             return
         if hparam_keys is None:
@@ -69,20 +77,30 @@ class TensorBoardLogger:
             figures = {"test/accuracy": summary.test_accuracy, "test/loss": summary.test_loss}
             self._write(summary.steps or 0, [scalar(n, v) for n, v in figures.items() if v is not None])
             self._write(0, session_end(summary.status))
-        self._hand_on()
-        self._writer.close()
+        self._write_out()
+        if self._file is not None:
+            self._file.close()
 
     def _write(self, step: int, values: list[Summary.Value]) -> None:
         if values:
             self._pending.append(event(step, values))
-        if time.monotonic() - self._handed_on > HAND_ON_EVERY_S:
-            self._hand_on()
+        if time.monotonic() - self._written_at > WRITTEN_EVERY_S:
+            self._write_out()
 
-    def _hand_on(self) -> None:
-        for pending in self._pending:
-            self._writer.add_event(pending)
+    def _write_out(self) -> None:
+        try:
+            if not self._is_given_up:
+                self._file = self._file or EventFile(self._folder)
+                self._file.write(self._pending)
+        except OSError as error:
+            self._is_given_up = True
+            if self._file is not None:
+                self._file.abandon()
+                self._file = None
+            reason = error.strerror or error
+            _log.warning("%s: TensorBoard's events cannot be written: %s. metrics.jsonl has all.", self._folder, reason)
         self._pending.clear()
-        self._handed_on = time.monotonic()
+        self._written_at = time.monotonic()
 
 
 def _config_as_text(config: RunConfig) -> Summary.Value:

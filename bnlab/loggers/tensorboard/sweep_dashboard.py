@@ -199,7 +199,11 @@ def _block(entries: Iterable[str]) -> str:
 
 
 def _write_events(folder: Path, events: Iterable[Event]) -> None:
-    """Put one event file in the place of those that were there; a reader sees the old one or the new, whole."""
+    """Put one event file in the place of those that were there; a reader sees the old one or the new, whole.
+
+    Raises:
+        OSError: The folder cannot be written to; the old file stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     before = list(folder.glob(f"events.out.tfevents.*{_ENDING}"))
     now = time.time_ns()
@@ -209,7 +213,11 @@ def _write_events(folder: Path, events: Iterable[Event]) -> None:
     for each in (header, beginning(_FIRST_STEP), *events):
         writer.write(each.SerializeToString())
     beside = folder / ".dashboard.tmp"  # a name that TensorBoard does not read
-    beside.write_bytes(buffer.getvalue())
+    try:
+        beside.write_bytes(buffer.getvalue())
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
     # a new name each time: a TensorBoard that has read a file to its end does not look at what replaces it
     beside.replace(folder / f"events.out.tfevents.{now}{_ENDING}")
     for old in before:
