@@ -41,9 +41,9 @@ def show(
 ) -> None:
     """Show what the diagnostics of a run measured: a panel with verdicts, and figures for paper as SVG and PNG.
 
-    [bold]bnlab show batch-mlp-mnist_5k-lr0.1-s0-05e7b1a2[/]: all diagnostics; the figures go into the run's folder
+    [bold]bnlab show RUN[/]: all diagnostics of a run that [bold]bnlab list runs[/] names; figures go into its folder
 
-    [bold]bnlab show runs/single/batch-* saturation[/]: one diagnostic, layer by layer, and how to read it
+    [bold]bnlab show RUN saturation[/]: one diagnostic, layer by layer, and how to read it
 
     [bold]bnlab show RUN slices[/], [bold]bnlab show RUN slices_2d[/]: the loss around the final weights
 

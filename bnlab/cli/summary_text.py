@@ -1,5 +1,6 @@
 """Prints the results of a run."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,9 @@ from rich.markup import escape
 from rich.text import Text
 
 from bnlab.cli.consoles import OUT, new_table, print_table
+from bnlab.errors import ConfigError
 from bnlab.records import RunSummary
+from bnlab.runfolder.finding import find_folder
 from bnlab.runfolder.folder import RunFolder
 
 USUAL = ("saturation", "dead_fraction", "gradient_norm")
@@ -64,7 +67,16 @@ def _print_layers(folder: RunFolder) -> None:
         print_table(table)
     _print_verdicts(folder)
     more = f"{len(last) - len(shown)} other diagnostics, and figures" if len(last) > len(shown) else "Figures"
-    OUT.print(f"{more}: bnlab show {folder.path.name}", style="dim", soft_wrap=True, markup=False)
+    OUT.print(f"{more}: bnlab show {_name_to_type(folder.path)}", style="dim", soft_wrap=True, markup=False)
+
+
+def _name_to_type(folder: Path) -> str:
+    """Return the word that stands for a run in a command: its name, or its folder if no run or another has the name."""
+    try:
+        is_found = find_folder(folder.name) == folder.absolute()
+    except ConfigError:
+        is_found = False
+    return folder.name if is_found else shlex.quote(str(folder))
 
 
 def _few_of(last: Mapping[str, Mapping[str, float | None]]) -> list[str]:

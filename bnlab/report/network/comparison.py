@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bnlab.report.network.labels import LabeledRun
 from bnlab.report.network.read import Key, Measured, MeasuredRun, read_measured_run
 from bnlab.report.wording import is_counted_share, write_value
 from bnlab.results.query import read_condition
+from bnlab.results.sweep import swept_keys
 from bnlab.runfolder.figure_paths import comparison_folder
 from bnlab.runfolder.finding import find_folder, find_run_folders, runs_root
 from bnlab.runfolder.folder import RunFolder
@@ -22,6 +24,9 @@ _log = logging.getLogger("bnlab")
 
 MOST_RUNS = 12
 """Runs in one comparison, at most: more do not fit into a table and a figure."""
+
+PLAIN_VALUES = (str, int, float)
+"""Types of the values of a setting that a condition can name."""
 
 FIGURES = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss")
 
@@ -89,7 +94,7 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
     if len(chosen) > MOST_RUNS:
         raise ConfigError(
             f"compare shows at most {MOST_RUNS} runs, {' '.join(given)} gives {len(chosen)}. Choose some of them: "
-            "--where seed=0"
+            + _conditions_for_few([row for folder in chosen for row in read_run_rows(folder.path)])
         )
     runs = []
     for folder in chosen:
@@ -100,6 +105,24 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
     if len(runs) < 2:
         raise ConfigError(f"compare needs 2 or more runs: {len(chosen) - len(runs)} of {len(chosen)} cannot be read.")
     return runs
+
+
+def _conditions_for_few(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return options that leave as many of too many runs as can be compared: one value of each of a few settings."""
+    conditions, left = [], list(rows)
+    # the seed first: arms at equal seeds are what one wants to compare
+    for key in sorted(swept_keys(rows), key=lambda key: key != "seed"):
+        if len(left) <= MOST_RUNS:
+            break
+        by_value: dict[Any, list[Mapping[str, Any]]] = {}
+        for row in left:
+            by_value.setdefault(row.get(key), []).append(row)
+        allowed = [value for value, of_one in by_value.items() if len(of_one) > 1 and isinstance(value, PLAIN_VALUES)]
+        if len(by_value) > 1 and allowed:
+            value = next((one for one in allowed if len(by_value[one]) <= MOST_RUNS), allowed[0])
+            left = by_value[value]
+            conditions.append(f"--where {shlex.quote(f'{key}={value}')}")
+    return " ".join(conditions) if len(left) <= MOST_RUNS else "name each by its folder."
 
 
 def refuse_without_values(runs: Sequence[MeasuredRun]) -> None:

@@ -1,0 +1,223 @@
+"""The command lines that pages, comments and help texts show, and what they need so that a test can type them.
+
+What differs from a reader's own typing stands here, all of it: runs are cut to a few steps of small networks, since
+some commands take minutes; words such as RUN stand for a run; and lines for a cluster are left to tests/cluster.
+"""
+
+import functools
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from costs import cpu_seconds
+from fake_files import cifar_contents, idx_bytes, md5, write_all
+from torchvision.datasets import CIFAR10, CIFAR100
+
+from bnlab import provenance
+from bnlab.cli.app import app
+from bnlab.config import compose, grammar
+from bnlab.experiment import slicing
+from bnlab.report import style
+from bnlab.sweeps import search_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+LARGEST = {
+    "train": {"steps": 5, "batch_size": 60},
+    "model": {"width": 16},
+    "data": {"limit": 200},
+    "diagnostics": {"probe_size": 60, "population_size": 60},
+}
+"""Sizes that a command's runs are cut to: what is tested is that the command works, not what it measures."""
+
+ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm", "hydra/launcher=ray")
+"""Beginnings of the words of commands that tests/cluster types."""
+
+NOT_LINES = {"bnlab sweep", "bnlab check", "bnlab train resume=", "bnlab list diagnostics NAME", "bnlab explain"}
+"""Names of commands in a sentence, which nobody is to type."""
+
+STATUS = {"bnlab check my_layers:MaxNorm --like layer": 1}
+"""The exit status of commands that find something wrong, as the page says of them."""
+
+OWN_LAYER = '''
+import torch
+
+
+class MyBatchNorm(torch.nn.BatchNorm1d):
+    """PyTorch's own layer, as a layer of a reader's own."""
+'''
+
+OWN_DIAGNOSTIC = '''
+from bnlab.diagnostics.diagnostic import Diagnostic
+
+
+class MyDiagnostic(Diagnostic):
+    """The largest weight of each layer."""
+
+    name = "mine"
+    unit = "weight"
+
+    def measure(self, seen):
+        return {role: weight.abs().max() for role, weight in seen.weights.items()}
+'''
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the blocks of code in a language on a page."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def lines_of_pages() -> list[str]:
+    """Return the commands of bnlab on all pages, in their order: of the blocks, then of the running text."""
+    shown, told = [], []
+    for page in PAGES:
+        joined = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
+        shown += [line for line in joined.splitlines() if line.startswith("bnlab ")]
+        told += re.findall(r"`(bnlab [a-z-][^`]*)`", page.read_text(encoding="utf-8"))
+    return _each_once([*shown, *told, *(f"bnlab list {name}" for name in ("models", "data", "runs"))])
+
+
+def scripts_of_pages() -> list[str]:
+    """Return the scripts that the pages name, each once."""
+    texts = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    return sorted(set(re.findall(r"(?:scripts|\.ci)/[a-z_0-9]+(?:\.py)?(?![\w*])", texts)))
+
+
+def lines_of_help() -> list[str]:
+    """Return the examples in the help texts of all commands."""
+    texts = [_help(command) for command in _commands(typer.main.get_command(app))]
+    return _each_once(
+        line for text in texts for line in re.findall(r"\[bold\](bnlab [^\[]*(?:\[[^/b][^\[]*)*)\[/\]", text)
+    )
+
+
+def _commands(command: Any) -> Iterable[Any]:
+    yield command
+    for inside in getattr(command, "commands", {}).values():
+        yield from _commands(inside)
+
+
+def _help(command: Any) -> str:
+    return f"{command.help}\n{command.epilog or ''}"
+
+
+def lines_of_comments() -> list[str]:
+    """Return the commands in the comments of conf/, which stand at the end of a line."""
+    found = []
+    for path in sorted((ROOT / "conf").rglob("*.yaml")):
+        for comment in re.findall(r"#(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+            found += re.findall(r"(?:^|: |\s\s+)(bnlab [a-z].*?)(?:; or .*)?$", comment)
+    return _each_once(line.replace(" ...", " norm=batch,none") for line in found)
+
+
+def _each_once(lines: Iterable[str]) -> list[str]:
+    commands = [shlex.join(shlex.split(re.sub(r"\s+", " ", line), comments=True)) for line in lines]
+    return [command for command in dict.fromkeys(commands) if command not in NOT_LINES]
+
+
+def write_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write data sets in their official layouts, with few images, and let these pass for the official ones."""
+    random = np.random.default_rng(0)
+    for name in ("MNIST", "FashionMNIST"):
+        for split, number in (("train", 300), ("t10k", 100)):
+            images, labels = random.integers(0, 256, (number, 28, 28), np.uint8), np.arange(number, dtype=np.uint8) % 10
+            files = {f"{split}-images-idx3-ubyte": idx_bytes(images), f"{split}-labels-idx1-ubyte": idx_bytes(labels)}
+            write_all(folder / name / "raw", files)
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    contents = cifar_contents(names, 60)
+    write_all(folder / "cifar-10-batches-py", contents)
+    pairs = [[name, md5(content)] for name, content in contents.items()]
+    monkeypatch.setattr(CIFAR10, "train_list", pairs[:-1])
+    monkeypatch.setattr(CIFAR10, "test_list", pairs[-1:])
+    hundred = cifar_contents(["train", "test"], 300, "fine_labels")
+    write_all(folder / "cifar-100-python", hundred)
+    pairs = [[name, md5(content)] for name, content in hundred.items()]
+    monkeypatch.setattr(CIFAR100, "train_list", pairs[:1])
+    monkeypatch.setattr(CIFAR100, "test_list", pairs[1:])
+
+
+def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs be short, small and few: of a list of numbers (seeds, learning rates) the first and the last."""
+    checked, values_in_order = compose._checked, grammar._values_in_order
+
+    def cut_short(tree: dict[str, Any]) -> Any:
+        smaller = {**tree, "threads": 1}
+        for section, limits in LARGEST.items():
+            cut = {key: min(smaller[section][key] or most, most) for key, most in limits.items()}
+            smaller[section] = {**smaller[section], **cut}
+        return checked(smaller)
+
+    def ends(override: Any) -> list[str]:
+        values = values_in_order(override)
+        return [values[0], values[-1]] if override.key_or_group in {"seed", "optim.lr"} else values
+
+    count = search_plan.count
+    monkeypatch.setattr(search_plan, "count", lambda *words: min(count(*words), 6))  # trials
+    monkeypatch.setattr(compose, "_checked", cut_short)
+    monkeypatch.setattr(grammar, "_values_in_order", ends)
+    monkeypatch.setattr(provenance, "num_physical_cores", lambda: 1)  # else each sweep starts workers
+    monkeypatch.setattr(style, "DPI", 20)
+    monkeypatch.setattr(slicing, "slice_2d", functools.partial(slicing.slice_2d, num_points=5))
+
+
+def write_own_parts(folder: Path) -> None:
+    """Write the modules that the pages and help texts let their reader have: those of README, and a layer, a class."""
+    modules = {"my_layers": OWN_LAYER, "my_instruments": "", "page": "", "my_package/my_module": OWN_DIAGNOSTIC}
+    for code in blocks(ROOT / "README.md", "python"):
+        name = "my_layers" if "class MaxNorm" in code else "my_instruments" if "class LargestWeight" in code else "page"
+        modules[name] += code
+    for name, code in modules.items():
+        path = folder / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code, encoding="utf-8")
+
+
+def press_ctrl_c_in(process: "subprocess.Popen[str]") -> int:
+    """Press Ctrl-C as soon as a command that runs until then has said something."""
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    return 0 if process.returncode == 130 else process.returncode
+
+
+def type_all(
+    commands: Iterable[str], bnlab_says: Callable[..., Any], started: Callable[..., Any], runs_of: Callable[[str], str]
+) -> list[tuple[str, int, str]]:
+    """Type commands one after another; return those that end otherwise than the page says, with their last words.
+
+    Args:
+        commands: The commands, as they stand.
+        bnlab_says: Runs a command line in this process.
+        started: Starts a process; for commands that run until Ctrl-C.
+        runs_of: Function from a command to the sweep of which a run stands for the word RUN.
+    """
+    wrong, costs = [], []
+    for command in commands:
+        if any(word in command for word in ON_A_CLUSTER) or command == "bnlab --install-completion":
+            continue
+        typed, began = command.partition(" '>' ")[0], cpu_seconds()
+        for manifest in sorted(Path("runs").glob(f"{runs_of(typed)}/*/manifest.json")):
+            typed = re.sub(r"\bRUN\b", manifest.parent.name, typed, count=1)
+        typed = typed.replace("runs/single/", f"runs/{runs_of(typed)}/") if "RUN" in command else typed
+        if typed.startswith("bnlab dashboard") and not typed.endswith("--help"):
+            status, err = press_ctrl_c_in(started(sys.executable, "-m", "bnlab.cli.app", *shlex.split(typed)[1:])), ""
+        else:
+            answer = bnlab_says(*shlex.split(typed)[1:])
+            status, err = answer.status, answer.err
+        costs.append(f"{cpu_seconds() - began:6.1f} CPU-s  {typed}")
+        if status != STATUS.get(command, 0) or "Traceback" in err:
+            wrong.append((typed, status, err[-2000:]))
+    print(*costs, sep="\n")  # shown where the test fails
+    return wrong

@@ -1,0 +1,51 @@
+"""README's numbers are those that its commands gave: `scripts/write_readme_numbers.py`."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "scripts" / "write_readme_numbers.py"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("write_readme_numbers", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_has_the_numbers_of_the_results(script: Any) -> None:
+    found = json.loads(script.RESULTS.read_text(encoding="utf-8"))
+    found["counts"] |= {"diagnostics": str(len(script.DIAGNOSTICS)), "laws": str(len(script.LAWS))}
+    found["counts"] |= {"norms": str(len(script.NORMS))}
+    assert script.written(README, {**found, "benches": script.benches()}) == README
+
+
+def test_a_number_that_somebody_changed_is_written_again(script: Any) -> None:
+    found = json.loads(script.RESULTS.read_text(encoding="utf-8"))
+    assert "arms, each with a card" in README
+    wrong = README.replace(f"{found['counts']['norms']} arms, each", "7 arms, each")
+    assert wrong != README
+    assert script.written(wrong, found) == script.written(README, found)
+
+
+def test_words_that_are_gone_are_named(script: Any) -> None:
+    found = json.loads(script.RESULTS.read_text(encoding="utf-8"))
+    with pytest.raises(SystemExit, match=r"says 0 times, and not once: .*arms, each"):
+        script.written(README.replace("arms, each", "norms, each"), found)
+
+
+@pytest.mark.slow
+def test_quick_commands_give_what_the_page_says() -> None:
+    done = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
