@@ -31,7 +31,7 @@ from typing import Any
 from bnlab import provenance
 from bnlab.conformance.laws import LAWS
 from bnlab.diagnostics.catalog import DIAGNOSTICS
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 from bnlab.stats.estimate import Estimate, mean_over_seeds
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ import pytest
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import RunError
-from bnlab.runfolder.identity import run_id
+from bnlab.identity.run_id import run_id
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.parts import Part, write_surroundings
 from bnlab.sweeps.worker import train_cohorts, working

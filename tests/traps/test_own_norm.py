@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import bnlab
 from bnlab.errors import ConfigError
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import build_norm
+from bnlab.norms.names import NORMS
 from bnlab.traps.unsaved_state import find_unsaved_state, seeded_alike
 
 QUICK = ["data=synthetic", "train.steps=12", "model.width=8", "model.depth=2", "loggers=[]", "diagnostics=none"]
