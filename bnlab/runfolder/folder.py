@@ -2,22 +2,20 @@
 
 import contextlib
 import json
-import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import fields
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from filelock import FileLock, Timeout
 
-from bnlab.errors import ConfigError, DamagedRunError, RunBusyError
+from bnlab.errors import DamagedRunError
 from bnlab.records import ENDED, Record, RunSummary, Status
 from bnlab.renamed import current_record
-from bnlab.runfolder.figure_paths import FIGURES, figures_of, forget_figures
+from bnlab.runfolder.figure_paths import forget_figures
 from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
+from bnlab.runfolder.lock import RunLock
+from bnlab.runfolder.replacing import make_empty, settle
 from bnlab.runfolder.run_facts import RunFacts, read_facts
 from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_object
 from bnlab.runfolder.writable import saying_where_it_cannot_write
@@ -26,17 +24,7 @@ from bnlab.schema import RunConfig
 SCHEMA_VERSION = 1
 """The version of the files and of the numbers: increased when the same config would give other numbers."""
 
-_WRITTEN_BY_BNLAB = re.compile(
-    r"(config\.yaml|(manifest|summary)\.json|(metrics|timings)\.jsonl|log\.txt|events\.out\.tfevents\..*"
-    r"|(checkpoint|cohort_state|company)(\.previous)?\.pt|\..*\.tmp|.*\.damaged)$"
-)
-"""Files of a run's folder that may be removed when the run is trained again."""
-
 _FIGURES = frozenset(field.name for field in fields(RunSummary)) - {"run_id", "status", "folder", "seed", "cached"}
-
-PATIENCE_S = 0.25
-"""Seconds to wait for a lock: a process that lists runs takes the lock of an interrupted run for a moment, to see
-whether another process holds it. Without waiting, one start in eight failed beside a process that only listed runs."""
 
 
 class RunFolder:
@@ -48,11 +36,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = RunLock(path)
         self._open_files: dict[str, IO[str]] = {}
-
-    @cached_property
-    def _lock(self) -> FileLock:
-        return FileLock(self._lock_path(), timeout=0)
 
     @property
     def log_path(self) -> Path:
@@ -127,47 +112,16 @@ class RunFolder:
                 self._settle()
 
     def _empty(self, own: str) -> None:
-        """Remove what an earlier training left; keep a result aside until there is a new one.
-
-        Of a run that ended, but whose files are damaged, weights and records are kept under another name.
+        """Remove what an earlier training left; see `replacing.make_empty`.
 
         Raises:
             ConfigError: The folder holds another run, or files that bnlab did not write. Nothing is removed.
         """
-        with contextlib.suppress(FileNotFoundError):
-            facts = self.read_facts()
-            if (other := facts.manifest.get("run_id", own)) not in {own, None}:
-                raise ConfigError(
-                    f"{self.path} holds the run {other}, which was copied or renamed. Nothing was "
-                    "removed. Give it its name again, or move it away."
-                )
-            if foreign := self._foreign_entries():
-                raise ConfigError(
-                    f"{self.path} holds what bnlab did not write, and training again would remove it: "
-                    f"{', '.join(foreign[:3])}{' ...' if foreign[3:] else ''}. Nothing was removed. Move it away."
-                )
-            if facts.status in ENDED:
-                self.path.rename(self._set_aside)
-            elif facts.has_ended:  # its numbers come again, its weights perhaps not: on another machine, for instance
-                for path in (self.checkpoint_path, self.path / "metrics.jsonl"):
-                    with contextlib.suppress(FileNotFoundError):
-                        path.replace(path.with_name(f"{path.name}.damaged"))
-        self.path.mkdir(parents=True, exist_ok=True)
-        forget_figures(self.path)
-        for file in self.path.iterdir():
-            if file.suffix != ".damaged":  # what a user may want to look at
-                file.unlink()
-
-    def _foreign_entries(self) -> list[str]:
-        """Return the names of files and folders that bnlab did not write."""
-        figures = self.path / FIGURES
-        in_figures = set(figures.iterdir()) - set(figures_of(self.path)) if figures.is_dir() else set()
-        beside = {
-            path
-            for path in self.path.iterdir()
-            if path != figures and (not _WRITTEN_BY_BNLAB.match(path.name) or path.is_dir())
-        }
-        return sorted(str(path.relative_to(self.path)) for path in in_figures | beside)
+        try:
+            facts: RunFacts | None = self.read_facts()
+        except FileNotFoundError:
+            facts = None
+        make_empty(self.path, own, facts, self._lock.set_aside)
 
     def _cut_back(self, step: int) -> None:
         """Remove the records after a step."""
@@ -177,26 +131,7 @@ class RunFolder:
             self._write(name, lines_up_to(self.path / name, step))
 
     def _settle(self) -> None:
-        """Move an older result back if there is no new one; otherwise remove it.
-
-        The log of the failed attempt is appended to the older log: nothing else says why it failed.
-        """
-        if not self._set_aside.exists():
-            return
-        if self.read_status() not in ENDED:
-            with contextlib.suppress(OSError):  # a full disk, or a process that died before it had a log
-                said = self.log_path.read_text(encoding="utf-8")
-                with (self._set_aside / self.log_path.name).open("a", encoding="utf-8") as log:
-                    log.write(said)
-            shutil.rmtree(self.path, ignore_errors=True)
-            self._set_aside.rename(self.path)
-        else:
-            shutil.rmtree(self._set_aside)
-
-    @property
-    def _set_aside(self) -> Path:
-        # among the locks, because a folder beside the runs could be taken for a run
-        return self._lock_path().with_suffix(".replaced")
+        settle(self.path, self._lock.set_aside, lambda: self.read_status() in ENDED)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -206,35 +141,14 @@ class RunFolder:
             RunBusyError: Another process holds it.
             ConfigError: The folder cannot be written to.
         """
-        with saying_where_it_cannot_write(self.path.parent):
-            self._lock_path().parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire(timeout=PATIENCE_S, poll_interval=PATIENCE_S / 50)
-            except Timeout:
-                raise RunBusyError(
-                    f"{self.path} is being trained by another process. Wait for it, or train another config."
-                ) from None
-        try:
-            if self._lock.lock_counter == 1:
+        with self._lock.held() as is_outermost:
+            if is_outermost:
                 self._settle()  # a process may have died before it did this
             yield
-        finally:
-            self._lock.release()
-
-    def _lock_path(self) -> Path:
-        # beside the folder, not in it: the folder is moved while the lock is held
-        return self.path.parent / ".locks" / f"{self.path.name}.lock"
 
     def is_locked(self) -> bool:
         """Return whether a process trains this run now."""
-        lock = self._lock_path()
-        if not lock.exists():
-            return False
-        try:
-            with FileLock(lock, timeout=0):
-                return False
-        except (Timeout, OSError):
-            return True
+        return self._lock.is_held()
 
     def append(self, record: Record) -> None:
         """Append a record to its file: timing records to timings.jsonl, all others to metrics.jsonl."""
