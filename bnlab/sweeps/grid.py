@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
     arms = {_arm(combination) for combination in combinations}
     options = {arm: arm_options(arm, config_dir) if wanted else None for arm in arms}
-    warnings = [warning for key in wanted if (warning := _check_arms(key, options))]
+    warnings = _find_repetitions(axes)
+    warnings += [warning for key in wanted if (warning := _check_arms(key, options))]
     kept = [_without_what_it_lacks(combination, options[_arm(combination)]) for combination in combinations]
     # without an option that an arm lacks, two combinations are the same run
     configs = list({config.model_dump_json(): config for config in compose_grid(kept, config_dir)}.values())
@@ -75,6 +77,17 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     swept = swept_keys(settings, overrides)
     warnings += find_without_effect(settings, swept)
     return Grid(configs[0].name or sweep_name(overrides), overrides, configs, swept, warnings)
+
+
+def _find_repetitions(axes: Sequence[Sequence[str]]) -> list[str]:
+    """Return a sentence for each key that is given a value twice, as somebody does who wants repetitions."""
+    counted = [Counter(values).most_common(1)[0] for values in axes]
+    return [
+        f"{text} is given {number} times, and is one run: the same settings give the same numbers. For repetitions, "
+        f"give seeds: seed=range({number})."
+        for text, number in counted
+        if number > 1
+    ]
 
 
 def _refuse_several_names(axes: Sequence[Sequence[str]]) -> None:

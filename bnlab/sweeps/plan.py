@@ -155,8 +155,13 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
     grid = expand(words, config_dir)
     refuse_code_that_changed_here(grid.configs)
     configs = {run_id(config): config for config in grid.configs}
+    warnings = grid.warnings
+    if len(configs) < len(grid.configs):  # two paths to the same data
+        warnings.append(
+            f"{len(grid.configs)} combinations are {len(configs)} runs: some of them have the same data at two places."
+        )
     folder = runs_root(runs) / grid.name
-    return Sweep(folder, words, configs, grid.swept, launcher, grid.warnings, find_earlier(folder, configs))
+    return Sweep(folder, words, configs, grid.swept, launcher, warnings, find_earlier(folder, configs))
 
 
 def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,16 +64,34 @@ def working(part: Path) -> Iterator[tuple[Say, Interruption]]:
     """
     folder = part.parent
     facts = json.loads((folder / SURROUNDINGS).read_text(encoding="utf-8"))
-    for name, value in facts["environment"].items():
-        os.environ[name] = value
     in_the_folder_of_the_sweep = contextlib.chdir(facts["folder"])  # a worker may stay from a sweep in another folder
     is_the_sweep = (facts["host"], facts["pid"]) == (socket.gethostname(), os.getpid())  # it may outlive its shell
     parent = None if is_the_sweep else _parent()
-    with in_the_folder_of_the_sweep, interruptible() as interruption, _watching_for_a_stop(part, interruption, parent):
+    with (
+        _environment(facts["environment"]),
+        in_the_folder_of_the_sweep,
+        interruptible() as interruption,
+        _watching_for_a_stop(part, interruption, parent),
+    ):
         yield ProgressFile(folder / "progress").say, interruption
     if interruption.signals or parent not in {None, os.getppid()}:  # no handler of submitit's has ended the process
         logging.shutdown()
         os._exit(interruption.exit_status)  # loky would hand a SystemExit to the sweep
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, and restore them: in a notebook, or in a worker that stays, another sweep may follow."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @functools.cache

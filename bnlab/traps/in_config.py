@@ -116,11 +116,13 @@ def _kept_share(seen: Pass) -> float | None:
 
 
 def _small_momentum(config: RunConfig, seen: Pass) -> list[Trap]:
+    if (
+        config.norm.name not in NORMS
+    ):  # it is one of torch's layers, or may hold one: their momentum has torch's meaning
+        return small_momentum(seen)
     kept = _kept_share(seen)
     if kept is None or kept >= SMALL_MOMENTUM:
         return []
-    if config.norm.name not in NORMS:  # one of torch's layers, whose momentum has torch's meaning
-        return small_momentum(seen)
     message = (
         f"norm.momentum is the share of the OLD running value that is kept, got {kept:g}: eval mode sees little more "
         f"than the last batches. PyTorch's {kept or 0.1:g} is norm.momentum={1 - (kept or 0.1):g} here."

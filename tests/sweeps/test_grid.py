@@ -196,3 +196,13 @@ def test_settings_with_an_effect_are_swept_without_a_word() -> None:
         ["norm.momentum=0.5,0.9"],
     ):
         assert expand(words).warnings == []
+
+
+def test_a_value_given_twice_is_one_run_and_told() -> None:
+    grid = expand(["optim.lr=0.1,0.1,0.1", "norm=batch,none"])
+    assert len(grid.configs) == 2
+    assert grid.warnings == [
+        "optim.lr=0.1 is given 3 times, and is one run: the same settings give the same numbers. For repetitions, give "
+        "seeds: seed=range(3)."
+    ]
+    assert not expand(["optim.lr=0.1,0.2", "seed=range(3)"]).warnings

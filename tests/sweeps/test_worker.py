@@ -84,3 +84,15 @@ def test_after_a_run_that_found_no_room_its_worker_begins_no_other(monkeypatch: 
     train_cohorts(Part(cohorts, Path("s"), [], again=False, stop_on_error=False), Path("parts"), said.append)
     assert said == [{"failed": [run_id(configs[0])], "reason": "there is no room in s", "no_room": True}]
     assert begun == [run_id(configs[0])]
+
+
+def test_a_part_that_is_trained_in_this_process_leaves_no_environment_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BNLAB_RUNS", "of-the-sweep")
+    Path("parts").mkdir()
+    write_surroundings(Path("parts"))
+    monkeypatch.setenv("BNLAB_RUNS", "mine")
+    with working(Path("parts") / "part-0.json"):
+        assert os.environ["BNLAB_RUNS"] == "of-the-sweep"
+        assert "BNLAB_COMMAND" in os.environ
+    assert os.environ["BNLAB_RUNS"] == "mine"
+    assert "BNLAB_COMMAND" not in os.environ

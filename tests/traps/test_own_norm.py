@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import bnlab
+from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
+from bnlab.experiment.checking import check
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS
 from bnlab.traps.unsaved_state import find_unsaved_state, seeded_alike
@@ -375,3 +377,15 @@ def test_looking_for_it_leaves_the_random_numbers_of_the_caller_alone() -> None:
     with seeded_alike():
         assert draw() == first
     assert draw() == expected
+
+
+def test_a_momentum_of_another_framework_inside_of_an_own_layer_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kerased.py").write_text(
+        "from torch import nn\nclass Norm(nn.Module):\n    def __init__(self, c):\n        super().__init__()\n"
+        "        self.inner = nn.BatchNorm1d(c, momentum=0.99)\n    def forward(self, x):\n        return self.inner(x)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    warnings = check(compose_run(["norm=kerased:Norm", "data=synthetic"])).warnings
+    assert sum("keep 1% of the old running statistics per step" in text for text in warnings) == 1
