@@ -387,7 +387,13 @@ def _unknown_option(overrides: list[str], folders: list[Path]) -> str | None:
     for override in parse_overrides(overrides):
         key, value = override.key_or_group, override.value()
         if key in groups and str(value) not in groups[key] and not (key == "norm" and with_own_norm):
-            return f"{key}={value} is not known. {did_you_mean(str(value), known_options(folders)[key])}"
+            is_file = key == "data" and str(value).endswith((".npz", ".mat"))
+            cure = (
+                f"Write data=npz data.path={value}."
+                if is_file
+                else did_you_mean(str(value), known_options(folders)[key])
+            )
+            return f"{key}={value} is not known. {cure}"
     return None
 
 
