@@ -15,7 +15,6 @@ YAML files in conf/norm/ come first. The package is not imported until its class
 import contextlib
 import importlib
 import io
-import os
 import re
 import sys
 from collections.abc import Iterable
@@ -24,6 +23,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from bnlab.errors import ConfigError
+from bnlab.own_code import find_current_folder, remember_as_loaded
 
 CLASS_PLACE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 """The form of a class's place: package.module:Class."""
@@ -53,13 +53,16 @@ def load_class(
         'ConfigError'
     """
     module_name, _, class_name = place.partition(":")
-    if module_name.partition(".")[0] != "bnlab" and os.getcwd() not in sys.path:  # noqa: PTH109  (sys.path has strings)
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    is_own = module_name.partition(".")[0] != "bnlab"
+    if is_own:
+        find_current_folder()
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             module = importlib.import_module(module_name)
         sys.stderr.write(said.getvalue())
+        if is_own:
+            remember_as_loaded(place)
     except SystemExit as error:
         raise ConfigError(
             f"{what} cannot be imported: {module_name} ends the program. Put its script part under "

@@ -22,7 +22,7 @@ from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
 from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 from bnlab.training.precision import computing_with
 
 MODELS = {"mlp": (["model=mlp"], 40), "cnn": (["model=cnn", "train.batch_size=32", "train.epochs=1"], 1)}

@@ -13,7 +13,8 @@ from typing import Any
 
 from bnlab.config.folders import conf_folder
 from bnlab.docstrings import read_docstring
-from bnlab.norms.catalog import NORMS, find_norm_class
+from bnlab.norms.catalog import find_norm_class
+from bnlab.norms.names import NORMS
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = ROOT / "docs" / "norms.md"

@@ -11,7 +11,8 @@ from hydra import initialize_config_dir
 from torch import nn
 
 import bnlab
-from bnlab.config.compose import INITIALIZE_OPTIONS, compose_run
+from bnlab.config.compose import compose_run
+from bnlab.config.composition import INITIALIZE_OPTIONS
 from bnlab.data.loader import Batches
 from bnlab.experiment.assembly import assemble
 from bnlab.experiment.checking import check

@@ -11,11 +11,11 @@ from bnlab.config.compose import compose_run
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.cards import read_card
 from bnlab.diagnostics.catalog import DIAGNOSTICS
+from bnlab.identity.run_id import run_id
 from bnlab.renamed import DIAGNOSTICS as RENAMED
 from bnlab.renamed import FACETS
 from bnlab.report.network.read import Key, read_measured_run
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import read_run_rows
 
 OLD = {

@@ -75,7 +75,7 @@ def check(
     """
     settings = read_options(options or [])
     from bnlab.conformance.laws import LAWS, check_named
-    from bnlab.norms.catalog import NORMS
+    from bnlab.norms.names import NORMS
 
     if name is None and (settings or like):
         raise typer.BadParameter("options and --like need the name of a layer: bnlab check group norm.num_groups=2")

@@ -103,11 +103,12 @@ def run(
         if not sweep.launcher:  # else other machines train
             refuse_a_missing_device(sweep.configs.values())
         missing = sweep.missing(only=options.only, again=options.again)
+        others = "" if options.again else sweep.of_other_versions()
         if missing and not options.dry_run:
             check_writable(sweep.folder)
             start_workers_early(sweep, missing, options.jobs)
         sweep = prepared(sweep, again=options.again) if missing else sweep
-    for warning in () if quiet else sweep.warnings:
+    for warning in () if quiet else [*sweep.warnings, *([others] if others else [])]:
         say_warning(warning)
     if not quiet:
         announce(sweep, missing, options)

@@ -68,9 +68,9 @@ def _train_and_print(
     """Train one run, print its result, and return the exit status."""
     from bnlab.config.compose import compose_typed
     from bnlab.experiment.single import SINGLE, train_one
+    from bnlab.identity.run_id import run_id
     from bnlab.runfolder.finding import runs_root
     from bnlab.runfolder.folder import RunFolder
-    from bnlab.runfolder.identity import run_id
     from bnlab.training.interruption import interruptible
 
     config = compose_typed(words, config_dir)

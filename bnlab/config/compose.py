@@ -1,8 +1,4 @@
-"""Overrides -> RunConfig: the only module that has Hydra compose them.
-
-Hydra composes plain YAML, pydantic checks it, and this module turns errors into one sentence. Hydra is used through
-its compose API: hydra.main prints to standard output, leaves folders behind and answers a typo with eleven lines.
-"""
+"""Overrides -> RunConfig: Hydra composes plain YAML, pydantic checks it, and errors become one sentence."""
 
 import contextlib
 import copy
@@ -13,33 +9,16 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from bnlab.config.complaints import say_what_is_wrong
-from bnlab.config.folders import (
-    conf_folder,
-    config_groups,
-    config_keys,
-    dotted_keys,
-    known_options,
-    refuse_bad_files,
-    refuse_damaged_files,
-    search_folders,
-)
-from bnlab.config.grammar import parse_overrides, refuse_a_key_given_twice, setting, sweep_values
-from bnlab.config.places import where_it_is_one
+from bnlab.config.composition import compose_by_hydra, is_own_norm, plain_values, refuse_sweeps_and_new_keys
+from bnlab.config.folders import config_groups, search_folders
+from bnlab.config.grammar import parse_overrides, setting
+from bnlab.config.swept_values import refuse_a_key_given_twice
 from bnlab.errors import ConfigError, did_you_mean
-from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
 from bnlab.schema import RunConfig
-
-INITIALIZE_OPTIONS: dict[str, str] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
-"""Without version_base, Hydra 1.3 behaves like 1.1; with it, Hydra 1.4 warns on standard error."""
 
 
 def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConfig:
@@ -55,7 +34,7 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> RunConf
     for text in overrides:
         if text.startswith(("hydra.", "hydra/")):
             raise ConfigError(f"{text} has no effect on a run, which Hydra does not start. Leave it out.")
-    _refuse_sweeps_and_new_keys(parse_overrides(overrides), search_folders(config_dir))
+    refuse_sweeps_and_new_keys(parse_overrides(overrides), search_folders(config_dir))
     return compose_grid([overrides], config_dir)[0]
 
 
@@ -93,7 +72,7 @@ class _Composed:
     def __init__(self, config: DictConfig) -> None:
         self.config = config
         self.refers = "${" in OmegaConf.to_yaml(config)
-        self.tree = _plain(config)
+        self.tree = plain_values(config)
 
 
 _composed: dict[tuple[Any, ...], _Composed] = {}
@@ -114,7 +93,7 @@ class _Options:
         folders = search_folders(config_dir)
         self._files = [mark for folder in folders for mark in _marks_of_files(folder)]
         self._config_dir = config_dir
-        self._is_own_norm = functools.cache(functools.partial(_is_own_norm, folders=folders))
+        self._is_own_norm = functools.cache(functools.partial(is_own_norm, folders=folders))
         self.groups = config_groups(folders)
 
     def compose(self, overrides: Sequence[str]) -> _Composed:
@@ -133,7 +112,7 @@ class _Options:
         if kind not in _composed:
             if len(_composed) >= MOST_KEPT:
                 _composed.clear()
-            _composed[kind] = _Composed(_compose(list(overrides), self._config_dir))
+            _composed[kind] = _Composed(compose_by_hydra(list(overrides), self._config_dir))
         return _composed[kind]
 
 
@@ -197,7 +176,7 @@ def _with_settings(composed: _Composed, settings: Sequence[tuple[str, Any]]) -> 
         config = copy.deepcopy(composed.config)
         for key, value in settings:
             OmegaConf.update(config, key, value, merge=False)
-        return _plain(config)
+        return plain_values(config)
     tree = copy.deepcopy(composed.tree)  # twenty times as fast
     for key, value in settings:
         *sections, name = key.split(".")
@@ -215,28 +194,7 @@ def compose_tree(overrides: list[str], config_dir: Path | None = None) -> dict[s
     Raises:
         ConfigError: An override is misspelled, or a value is missing.
     """
-    return _plain(_compose(overrides, config_dir))
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    """Return a config as plain values.
-
-    Raises:
-        ConfigError: A value is missing.
-    """
-    try:
-        tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        key = error.full_key or "a value"
-        if isinstance(error, MissingMandatoryValue):
-            raise ConfigError(f"{key} has no value yet. Write {key}=... on the command line.") from None
-        raise ConfigError(
-            f"{key} cannot be worked out: {_first_line(error)} Write a plain value; a $ of a text's own is written \\$."
-        ) from None
-    except RecursionError as error:
-        raise ConfigError(_first_line(error)) from None
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items()}
+    return plain_values(compose_by_hydra(overrides, config_dir))
 
 
 def render_config(overrides: list[str], config_dir: Path | None, what: str, resolve: bool) -> str:
@@ -254,9 +212,9 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
     if what not in {"job", "hydra", "all"}:
         raise ConfigError(f"--cfg takes job, hydra or all, got {what}. {did_you_mean(what, ['job', 'hydra', 'all'])}")
     refuse_a_key_given_twice(parse_overrides(overrides), in_one_run=True)
-    config = _compose(overrides, config_dir, with_hydra=what != "job")
+    config = compose_by_hydra(overrides, config_dir, with_hydra=what != "job")
     settings = [str(key) for key in config if key != "hydra"]
-    tree = _plain(OmegaConf.masked_copy(config, settings))
+    tree = plain_values(OmegaConf.masked_copy(config, settings))
     _leave_out_shares(tree, typed={text.partition("=")[0] for text in overrides})
     _checked(tree)
     for key, value in tree["data"].items():
@@ -278,153 +236,7 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
         arm: The value of ``norm=``; empty for the default.
         config_dir: A folder of the user's own options; None: only ./conf, if it exists.
     """
-    if _is_own_norm(arm, search_folders(config_dir)):
+    if is_own_norm(arm, search_folders(config_dir)):
         return None
     composed = _Options(config_dir).compose([f"norm={arm}"] if arm else [])
     return {f"norm.{key}" for key in composed.tree["norm"] if key != "name"}
-
-
-def _compose(overrides: list[str], config_dir: Path | None, with_hydra: bool = False) -> DictConfig:
-    folders = search_folders(config_dir)
-    parsed = parse_overrides(overrides)
-    _refuse_sweeps_and_new_keys(parsed, folders)
-    groups = config_groups(folders)
-    if unknown := _unknown_option(overrides, folders):  # Hydra passes over those that are optional
-        raise ConfigError(unknown)
-    refuse_bad_files({one.key_or_group: str(one.value()) for one in parsed if one.key_or_group in groups}, folders)
-    arguments = _with_own_norm(overrides, folders) + search_path_words(folders)
-    try:
-        with initialized_hydra():
-            return compose("train", arguments, return_hydra_config=with_hydra)
-    except Exception as error:  # Hydra and OmegaConf have many
-        if typo := _find_the_typo(overrides, config_dir):
-            raise ConfigError(typo) from None
-        refuse_damaged_files(folders)
-        raise ConfigError(_first_line(error)) from error
-
-
-def _refuse_sweeps_and_new_keys(overrides: list[Override], folders: list[Path]) -> None:
-    """Raise if an override is correct in Hydra's grammar but has no meaning for one run.
-
-    Raises:
-        ConfigError: Several values, an added or deleted key, or a group without the name of an option.
-    """
-    groups = config_groups(folders)
-    for override in overrides:
-        text, key = override.input_line, override.key_or_group
-        if override.is_sweep_override():
-            if override.is_discrete_sweep():
-                sweep_values(override, None)  # an empty sweep needs another cure
-            raise ConfigError(f"{text} gives several values, one run takes one. Add -m to sweep.")
-        if override.is_add():
-            raise ConfigError(f"{text}: every key is there already, none can be added. Leave out the +.")
-        if override.package is not None:
-            raise ConfigError(f"{text}: a group has one place, and takes no @. Write {key}=... instead.")
-        if override.is_delete():
-            raise ConfigError(f"{text}: a run needs every key. Give it another value instead.")
-        if key in groups and not isinstance(override.value(), str | int | float):
-            options = ", ".join(known_options(folders)[key])
-            raise ConfigError(f"{text}: {key} takes one option. Known: {options}.")
-
-
-@contextlib.contextmanager
-def initialized_hydra() -> Iterator[None]:
-    """Initialize Hydra for one composition, then restore the state of a notebook that had initialized it."""
-    theirs = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(conf_folder()), job_name="bnlab", **INITIALIZE_OPTIONS):
-            yield
-    finally:
-        GlobalHydra.instance().hydra = theirs  # not the instance from above: Hydra may have replaced it
-
-
-def search_path_words(folders: list[Path]) -> list[str]:
-    """Return the overrides that make Hydra search all folders, bnlab's own first."""
-    return [f"hydra.searchpath=[{','.join(_quoted(folder) for folder in folders[1:])}]"] if folders[1:] else []
-
-
-def _quoted(folder: Path) -> str:
-    return '"file://' + folder.as_posix().replace('"', '\\"') + '"'
-
-
-def _is_own_norm(arm: str, folders: list[Path]) -> bool:
-    """Return whether an arm is a user's class, given by its place or by a name from an installed package.
-
-    Raises:
-        ConfigError: Two packages add this name.
-    """
-    if CLASS_PLACE.match(arm):
-        return True
-    return bool(arm) and arm not in config_groups(folders)["norm"] and NORM_PLUGINS.find(arm) is not None
-
-
-def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:
-    """Rewrite norm=package.module:Class, or its installed name, to the arm ``own``, which accepts any options.
-
-    Raises:
-        ConfigError: The name is given a second time, as an option.
-    """
-    chosen = [text for text in overrides if text.startswith("norm=")]
-    own = [text for text in chosen if _is_own_norm(text.removeprefix("norm="), folders)]
-    if not own:
-        return overrides
-    rewritten = ["norm=own", f"norm.name={own[-1].removeprefix('norm=')}"]
-    for text in overrides:
-        if text.startswith("norm.name="):
-            raise ConfigError(f"{text}: {own[-1]} is the name, and no option. Leave {text} out.")
-        if text.startswith("norm."):
-            rewritten.append(f"+{text}")
-        elif text not in own:
-            rewritten.append(text)
-    return rewritten
-
-
-def _unknown_option(overrides: list[str], folders: list[Path]) -> str | None:
-    """Return one sentence about the first option that no file has; None: all are known."""
-    groups = config_groups(folders)
-    with_own_norm = _with_own_norm(overrides, folders) != overrides
-    for override in parse_overrides(overrides):
-        key, value = override.key_or_group, override.value()
-        if key in groups and str(value) not in groups[key] and not (key == "norm" and with_own_norm):
-            is_file = key == "data" and str(value).endswith((".npz", ".mat"))
-            cure = (
-                f"Write data=npz data.path={value}."
-                if is_file
-                else did_you_mean(str(value), known_options(folders)[key])
-            )
-            return f"{key}={value} is not known. {cure}"
-    return None
-
-
-def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
-    """Return one sentence about the first override with an unknown key; None: all are known."""
-    folders = search_folders(config_dir)
-    groups = config_groups(folders)
-    with_own_norm = _with_own_norm(overrides, folders) != overrides
-    choices = [text for text in overrides if text.partition("=")[0] in groups]
-    known = config_keys(folders)
-    if choices != overrides:  # otherwise the choices themselves do not compose
-        with contextlib.suppress(ConfigError):
-            known = dotted_keys(compose_tree(choices, config_dir))
-    for override in parse_overrides(overrides):
-        key = override.key_or_group
-        if key.startswith("norm.") and with_own_norm:  # its constructor checks them
-            continue
-        if (
-            key not in groups and not key.startswith("hydra") and key not in known
-        ):  # keys of Hydra's own are not checked here
-            section = [k for k in known if k.startswith(f"{key}.")]
-            if section:
-                return f"{override.input_line}: {key} is a section. Set one of its keys: {', '.join(section)}."
-            return f"{key} is not a setting{where_it_is_one(key, known, overrides, folders)}"
-    return None
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "the config refers to itself: a file's defaults, or a value's ${...}, lead back to where they began."
-    said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
-    if said.startswith("In '"):  # In 'optim/x': Could not load 'optim/y'.
-        return f"{said} Name files that are there, in the list after 'defaults:'."
-    return said

@@ -14,6 +14,7 @@ from bnlab.diagnostics.diagnostic import Diagnostic
 from bnlab.diagnostics.measuring import needs_of
 from bnlab.diagnostics.schedule import measured_steps
 from bnlab.errors import ConfigError
+from bnlab.identity.changes import what_is_unread
 from bnlab.schema import MOST_MEASURED, RunConfig
 from bnlab.training.loop import Plan
 from bnlab.traps.trial import try_out
@@ -57,7 +58,7 @@ def check(config: RunConfig) -> Checked:
     plan = _plan(config, batches.num_per_epoch, diagnostics)
     trial = try_out(config, data, plan.num_steps, _memory_bytes(device))
     num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
-    return Checked(data, device, num_threads, plan, trial.warnings)
+    return Checked(data, device, num_threads, plan, [*trial.warnings, *what_is_unread(config)])
 
 
 def is_available(device: str) -> bool:

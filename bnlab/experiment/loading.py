@@ -1,5 +1,6 @@
 """Loads the network of a run from its folder."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -8,15 +9,20 @@ from torch import nn
 
 from bnlab.config.complaints import say_what_is_wrong
 from bnlab.errors import ConfigError, DamagedRunError, RunError
+from bnlab.identity.changes import changed_code
 from bnlab.models.catalog import build_network
 from bnlab.runfolder.finding import find_run
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint
 
+_log = logging.getLogger("bnlab")
+
 
 def load_model(run: str | Path) -> nn.Module:
     """Return a run's network with its final weights, in eval mode, on the CPU.
+
+    Where the code of its norm has changed since it was trained, a warning is logged.
 
     Args:
         run: The folder of the run, or its name among all runs.
@@ -54,6 +60,12 @@ def load_model(run: str | Path) -> nn.Module:
         raise DamagedRunError(
             f"{folder.checkpoint_path} does not fit config.yaml: one of them was changed. {_how_to_train_again(folder)}"
         ) from error
+    if changed := changed_code(folder.read_manifest(), config):
+        _log.warning(
+            "%s was trained with other code of %s: the network may give other numbers. To be sure, train it again.",
+            folder.path.name,
+            ", ".join(changed),
+        )
     return model.eval()
 
 

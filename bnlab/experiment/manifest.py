@@ -8,8 +8,10 @@ from pydantic import ValidationError
 
 from bnlab import provenance
 from bnlab.config.complaints import say_what_is_wrong
+from bnlab.data.fingerprint import content_fingerprint
 from bnlab.errors import RunError
-from bnlab.runfolder.identity import run_id
+from bnlab.identity.changes import changed_code, facts_for_manifest, versions
+from bnlab.identity.run_id import run_id
 from bnlab.runfolder.index import flatten
 from bnlab.schema import RunConfig
 
@@ -26,11 +28,12 @@ def manifests_of(checked: "Checked", configs: Sequence[RunConfig], engine: str) 
         engine: ``sequential`` for one run alone, ``vectorized`` for stacked runs.
     """
     data = checked.data
+    content = content_fingerprint(configs[0].data)
     sizes = {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
     facts = {
         "command": provenance.command(),
         "git": provenance.git_state(Path(__file__).parent),
-        "versions": provenance.versions(),
+        "versions": versions(configs[0]),
         "hardware": provenance.hardware(),
         "device": str(checked.device),
         "threads": checked.num_threads,
@@ -40,10 +43,13 @@ def manifests_of(checked: "Checked", configs: Sequence[RunConfig], engine: str) 
             "num_images": sizes,
             "input_shape": list(data.input_shape),
             "num_classes": data.num_classes,
+            **({} if content is None else {"content": content}),
         },
         "num_steps": checked.plan.num_steps,
         "started": provenance.now(),
     }
+    if code := facts_for_manifest(configs[0]):  # runs of one cohort have one norm and the same diagnostics
+        facts["code"] = code
     ids = [run_id(config) for config in configs]
     if engine == "sequential":
         return [{"run_id": own, **facts, "cohort": None} for own in ids]
@@ -68,8 +74,8 @@ def cohort_from(manifest: Mapping[str, Any]) -> list[RunConfig]:
         manifest: The content of the run's manifest.json.
 
     Raises:
-        RunError: The manifest is damaged or from another version of bnlab, or the file that data.path names has
-            changed since.
+        RunError: The manifest is damaged or from another version of bnlab, or its data or the code
+            of a class that is not bnlab's have changed since.
         DataError: The file that data.path names is gone.
     """
     try:
@@ -85,9 +91,9 @@ def cohort_from(manifest: Mapping[str, Any]) -> list[RunConfig]:
         raise RunError(f"the manifest does not say how the run was trained: {error!r}. Train it again.") from error
     changed = [known for known, found in zip(cohort["runs"], ids, strict=True) if known not in {None, found}]
     if changed:
-        raise RunError(
-            f"{changed[0]} would be another run today: its data or the version of bnlab have changed. Train it again."
-        )
+        modules = changed_code(manifest, configs[0])
+        what = f"the code of {', '.join(modules)} has" if modules else "its data or the version of bnlab have"
+        raise RunError(f"{changed[0]} would be another run today: {what} changed. Train it again.")
     return configs
 
 

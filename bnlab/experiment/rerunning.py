@@ -11,10 +11,10 @@ from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.manifest import cohort_from
 from bnlab.experiment.observer import RunObserver
 from bnlab.experiment.recorder import Member
+from bnlab.identity.run_id import run_id
 from bnlab.loggers.logger import Logger
 from bnlab.runfolder.agreement import Agreement, compare
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
 from bnlab.training.loop import Plan
 

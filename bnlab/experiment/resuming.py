@@ -11,7 +11,7 @@ from bnlab.errors import RunError
 from bnlab.experiment.assembly import assemble_cohort
 from bnlab.experiment.checking import Checked
 from bnlab.experiment.recorder import Member
-from bnlab.runfolder.identity import run_id
+from bnlab.identity.run_id import run_id
 from bnlab.training.checkpoint import FORMAT_VERSION, read_checkpoint
 from bnlab.training.loop import Checkpoint, train
 from bnlab.training.precision import computing_with

@@ -9,10 +9,11 @@ from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.observer import RunObserver
+from bnlab.identity.changes import other_versions, refuse_code_that_changed_here
+from bnlab.identity.run_id import run_id
 from bnlab.records import ENDED, RunSummary
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
 from bnlab.training.interruption import Interruption
 
@@ -78,8 +79,10 @@ def train_one(
         interruption: Asks for a stop after the current step with a checkpoint; None: training runs to its end.
 
     Raises:
-        ConfigError: A setting is wrong, or the run can resume only together with others.
+        ConfigError: A setting is wrong, the run can resume only together with others, or the code of an own class
+            changed after this process had imported it.
     """
+    refuse_code_that_changed_here([config])
     folder = RunFolder(sweep_folder / run_id(config))
     if not again:
         _say_what_is_wrong(folder, observer or RunObserver())
@@ -102,13 +105,15 @@ def train_one(
 
 
 def _say_what_is_wrong(folder: RunFolder, observer: RunObserver) -> None:
-    """Warn of a result that is damaged, or whose summary disagrees with its records."""
+    """Warn of a result that is damaged, whose summary disagrees with its records, or that has another origin."""
     with contextlib.suppress(FileNotFoundError):
         facts = folder.read_facts()
         if facts.problems and not facts.is_other:
             again = " It is trained again." if facts.has_ended else ""
             consequence = " The result is that of metrics.jsonl." if facts.is_usable else again
             observer.on_warning(f"{folder.path.name}: {'; '.join(facts.problems)}.{consequence}")
+        if facts.is_usable and (others := other_versions(facts.manifest)):
+            observer.on_warning(f"{folder.path.name} was trained with {others}. --again trains it anew.")
 
 
 def refuse_a_missing_device(configs: Iterable[RunConfig]) -> None:

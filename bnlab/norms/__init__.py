@@ -1,7 +1,23 @@
 """Normalization layers. They are functions of a tensor and know nothing of models or training."""
 
-from bnlab.norms.batch import BatchNorm
-from bnlab.norms.catalog import build_norm
-from bnlab.norms.precise import precise_batch_stats
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnlab.norms.batch import BatchNorm
+    from bnlab.norms.catalog import build_norm
+    from bnlab.norms.precise import precise_batch_stats
 
 __all__ = ["BatchNorm", "build_norm", "precise_batch_stats"]
+
+_PLACES = {
+    "BatchNorm": "bnlab.norms.batch",
+    "build_norm": "bnlab.norms.catalog",
+    "precise_batch_stats": "bnlab.norms.precise",
+}
+
+
+def __getattr__(name: str) -> Any:  # lazily: whoever asks for the names of norms need not wait for torch
+    if name not in _PLACES:
+        raise AttributeError(f"module 'bnlab.norms' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PLACES[name]), name)

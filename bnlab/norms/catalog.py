@@ -1,4 +1,4 @@
-"""Name -> norm. The one place where a norm is added: one line here, one YAML file in conf/norm/."""
+"""Builds norms by their names. A norm is added by one line in names.py and one YAML file in conf/norm/."""
 
 import inspect
 from typing import Any, ClassVar
@@ -7,36 +7,9 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from bnlab.errors import BnlabError, ConfigError, did_you_mean
+from bnlab.norms.names import NORMS
 from bnlab.norms.norm import DECLARATIONS, Norm
 from bnlab.plugins import NORM_PLUGINS, load_class
-
-NORMS = {
-    "batch": "bnlab.norms.batch:BatchNorm",
-    "batch_bias_only": "bnlab.norms.batch_ablations:BatchBiasOnly",
-    "batch_center_only": "bnlab.norms.batch_ablations:BatchCenterOnly",
-    "batch_devices": "bnlab.norms.devices:BatchDevices",
-    "batch_noisy": "bnlab.norms.batch_noisy:NoisyBatchNorm",
-    "batch_population": "bnlab.norms.population:PopulationBatchNorm",
-    "batch_renorm": "bnlab.norms.batch_renorm:BatchRenorm",
-    "batch_scale_only": "bnlab.norms.batch_ablations:BatchScaleOnly",
-    "batch_torch": "bnlab.norms.torch_layers:TorchBatchNorm",
-    "dyt": "bnlab.norms.dyt:DynamicTanh",
-    "frn": "bnlab.norms.frn:FilterResponseNorm",
-    "ghost": "bnlab.norms.ghost:GhostBatchNorm",
-    "group": "bnlab.norms.group:GroupNorm",
-    "group_torch": "bnlab.norms.torch_layers:TorchGroupNorm",
-    "instance": "bnlab.norms.group:InstanceNorm",
-    "instance_torch": "bnlab.norms.torch_layers:TorchInstanceNorm",
-    "l1_batch": "bnlab.norms.batch_ablations:L1BatchNorm",
-    "layer": "bnlab.norms.group:LayerNorm",
-    "layer_torch": "bnlab.norms.torch_layers:TorchLayerNorm",
-    "none": "bnlab.norms.catalog:NoNorm",
-    "rms": "bnlab.norms.group:RMSNorm",
-    "rms_torch": "bnlab.norms.torch_layers:TorchRMSNorm",
-    "scaled_weight_standardization": "bnlab.norms.weight_standardization:ScaledWeightStandardization",
-    "switchable": "bnlab.norms.switchable:SwitchableNorm",
-    "weight_standardization": "bnlab.norms.weight_standardization:WeightStandardization",
-}
 
 
 class NoNorm(Norm):

@@ -26,6 +26,9 @@ _FACTS = frozenset(
 )
 """Columns of a row that tell of a run's identity or its results; all others are its config."""
 
+_TELL_NOTHING_APART = _FACTS | (IMMATERIAL - {"data.root"})
+"""Columns in which two runs may differ that are the same run. Of another data.root the content may be another one."""
+
 
 @dataclass(frozen=True)
 class SweepRuns:
@@ -137,7 +140,7 @@ def swept_keys(rows: Iterable[Mapping[str, Any]], overrides: Sequence[str] = ())
         ['norm', 'seed']
     """
     readable = [row for row in rows if row.get("norm") is not None or "problem" not in row]  # its config was read
-    settings = [{k: _plain(v) for k, v in row.items() if k not in _FACTS | IMMATERIAL} for row in readable]
+    settings = [{k: _plain(v) for k, v in row.items() if k not in _TELL_NOTHING_APART} for row in readable]
     values: dict[str, list[str]] = {key: [] for row in settings for key in row}
     for key, column in values.items():
         column.extend(row.get(key, "null") for row in settings)

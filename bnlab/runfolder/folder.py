@@ -17,12 +17,14 @@ from bnlab.errors import ConfigError, DamagedRunError, RunBusyError
 from bnlab.records import ENDED, Record, RunSummary, Status
 from bnlab.renamed import current_record
 from bnlab.runfolder.figure_paths import FIGURES, figures_of, forget_figures
-from bnlab.runfolder.identity import SCHEMA_VERSION, run_id
 from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
 from bnlab.runfolder.run_facts import RunFacts, read_facts
 from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_object
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
+
+SCHEMA_VERSION = 1
+"""The version of the files and of the numbers: increased when the same config would give other numbers."""
 
 _WRITTEN_BY_BNLAB = re.compile(
     r"(config\.yaml|(manifest|summary)\.json|(metrics|timings)\.jsonl|log\.txt|events\.out\.tfevents\..*"
@@ -110,7 +112,7 @@ class RunFolder:
         with self.locked():
             with saying_where_it_cannot_write(self.path.parent):
                 if resume_at is None:
-                    self._empty(run_id(config))
+                    self._empty(manifest.get("run_id", self.path.name))
                 else:
                     self._cut_back(resume_at)
                 self._write("config.yaml", config.as_yaml())

@@ -1,5 +1,8 @@
 """Many run folders as rows: one flat dictionary per run."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from bnlab.runfolder.shapes import CONFIG, drop_what_does_not_fit
 
 _GROUPS = ("norm", "model", "data", "optim", "schedule", "diagnostics")
 """Sections of a config that go by the name of the option chosen."""
+
+_HASH_DIGITS = 8
 
 
 def read_run_rows(root: Path) -> list[dict[str, Any]]:
@@ -63,8 +68,29 @@ def _read_row(folder: RunFolder) -> dict[str, Any]:
     for key in ("seed", "norm", "model", "data", "optim.lr"):  # what tells runs apart comes first
         row[key] = flat.pop(key, None)
     row |= {key: value for key, value in facts.summary.items() if key not in row and key != "problem"}
+    flat |= _origin_columns(facts.manifest)
     row |= {"started": facts.manifest.get("started"), "folder": str(folder.path), "sweep": sweep}
     return row | {key: value for key, value in flat.items() if key not in row and key != "problem"}
+
+
+def _origin_columns(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return short hashes of the code and the data that are not bnlab's: two runs may differ in nothing else."""
+    code, data = manifest.get("code"), manifest.get("data")
+    content = data.get("content") if isinstance(data, dict) else None
+    columns: dict[str, str] = {}
+    if isinstance(code, dict):
+        modules = {key: facts.get("modules") for key, facts in code.items() if isinstance(facts, dict)}
+        if "norm" in modules:
+            columns["norm.code"] = _short_hash(modules.pop("norm"))
+        if modules:
+            columns["diagnostics.code"] = _short_hash(modules)
+    if isinstance(content, str):
+        columns["data.content"] = content[:_HASH_DIGITS]
+    return columns
+
+
+def _short_hash(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def _read_config(folder: RunFolder) -> dict[str, Any]:

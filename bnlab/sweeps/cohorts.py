@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bnlab.errors import ConfigError
-from bnlab.runfolder.identity import run_id
+from bnlab.identity.run_id import run_id
 from bnlab.schema import RunConfig
 
 Engine = Literal["vectorized", "sequential"]
@@ -41,14 +41,20 @@ class PlannedCohort:
     Attributes:
         engine: ``vectorized``: all runs in one program; ``sequential``: one run alone.
         configs: The configs of its runs, in the order of the sweep.
+        planned_ids: The ids that its runs had where the cohort was planned; None: this is where.
     """
 
     engine: Engine
     configs: tuple[RunConfig, ...]
+    planned_ids: tuple[str, ...] | None = None
 
     @functools.cached_property
     def run_ids(self) -> tuple[str, ...]:
         """The ids of its runs, in their order."""
+        return self.planned_ids or self.ids_now()
+
+    def ids_now(self) -> tuple[str, ...]:
+        """Return the ids that its runs have by the code and the data of this process."""
         return tuple(map(run_id, self.configs))
 
 

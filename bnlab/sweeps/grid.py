@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnlab.config.compose import arm_options, compose_grid
-from bnlab.config.grammar import MOST_VALUES, parse_overrides, refuse_a_key_given_twice, sweep_values
+from bnlab.config.grammar import MOST_VALUES, parse_overrides
+from bnlab.config.swept_values import refuse_a_key_given_twice, sweep_values
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.experiment.single import SINGLE
 from bnlab.results.sweep import swept_keys

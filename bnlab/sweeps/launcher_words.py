@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter
 
 from bnlab.config.complaints import type_fault
-from bnlab.config.compose import initialized_hydra, search_path_words
+from bnlab.config.composition import initialized_hydra, search_path_words
 from bnlab.config.folders import conf_folder, dotted_keys, search_folders
 from bnlab.config.grammar import parse_overrides
 from bnlab.errors import ConfigError, did_you_mean

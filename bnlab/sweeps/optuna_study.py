@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnlab.config.grammar import Axis
+from bnlab.config.swept_values import Axis
 from bnlab.errors import ConfigError
 from bnlab.sweeps.samplers import build_pruner, build_sampler, import_optuna, suggest, typed
 from bnlab.sweeps.sweeper_words import Method

@@ -55,7 +55,11 @@ class Part:
             "again": self.again,
             "stop_on_error": self.stop_on_error,
             "cohorts": [
-                {"engine": cohort.engine, "configs": [config.as_dict() for config in cohort.configs]}
+                {
+                    "engine": cohort.engine,
+                    "run_ids": list(cohort.run_ids),
+                    "configs": [config.as_dict() for config in cohort.configs],
+                }
                 for cohort in self.cohorts
             ],
         }
@@ -69,6 +73,7 @@ def read_part(path: Path) -> Part:
         PlannedCohort(
             cohort["engine"],
             tuple(RunConfig.model_validate_json(json.dumps(config)) for config in cohort["configs"]),
+            tuple(cohort["run_ids"]),
         )
         for cohort in facts["cohorts"]
     ]

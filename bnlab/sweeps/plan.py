@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnlab.config.grammar import as_words
-from bnlab.errors import BnlabError, ConfigError
+from bnlab.errors import BnlabError, ConfigError, RunError
+from bnlab.identity.changes import other_versions, refuse_code_that_changed_here
+from bnlab.identity.run_id import run_id
+from bnlab.records import ENDED
 from bnlab.results.arms import LEARNING_RATE, arm_keys, label_of
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
@@ -92,6 +94,19 @@ class Sweep:
             return [name for name in self.configs if self._stands(name) == only]
         return [name for name in self.configs if again or self.run_folder(name).read_finished() is None]
 
+    def of_other_versions(self) -> str:
+        """Return a sentence on the results that were computed with other versions of packages; '' if there are none."""
+        found: dict[str, int] = {}
+        for name in self.configs:
+            with contextlib.suppress(RunError):
+                manifest = self.run_folder(name).read_manifest()
+                if manifest.get("status") in ENDED and (others := other_versions(manifest)):
+                    found[others] = found.get(others, 0) + 1
+        if not found:
+            return ""
+        told = "; ".join(f"{number} with {others}" for others, number in found.items())
+        return f"Of {len(self.configs)} runs some were trained with other versions: {told}. --again trains them anew."
+
     def _stands(self, name: str) -> str | None:
         folder = self.run_folder(name)
         return folder.read_status() if folder.path.exists() else None
@@ -126,7 +141,7 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         config_dir: A folder with the user's own options; None: bnlab's conf/ and ./conf alone.
 
     Raises:
-        ConfigError: The config of a run is wrong.
+        ConfigError: The config of a run is wrong, or an own class changed after this process had imported it.
         DataError: The file that data.path names cannot be read.
     """
     words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))
@@ -134,6 +149,7 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
         raise ConfigError("hydra/sweeper=...: only the command bnlab sweep can search.")
     launcher = checked_launcher(of_hydra, config_dir)
     grid = expand(words, config_dir)
+    refuse_code_that_changed_here(grid.configs)
     configs = {run_id(config): config for config in grid.configs}
     return Sweep(runs_root(runs) / grid.name, words, configs, grid.swept, launcher, grid.warnings)
 

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bnlab.config.complaints import type_fault
-from bnlab.config.grammar import DIGITS, Axis
+from bnlab.config.grammar import DIGITS
+from bnlab.config.swept_values import Axis
 from bnlab.errors import ConfigError, did_you_mean
 
 OLDEST = 5

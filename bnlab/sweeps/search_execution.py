@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bnlab.errors import BnlabError, RunError
+from bnlab.identity.run_id import run_id
 from bnlab.results.sweep import write_sweep
-from bnlab.runfolder.identity import run_id
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.cohorts import plan_cohorts
 from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher

@@ -10,8 +10,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bnlab.config.grammar import Axis, as_words, parse_overrides, refuse_a_key_given_twice, search_axis
+from bnlab.config.grammar import as_words, parse_overrides
+from bnlab.config.swept_values import Axis, refuse_a_key_given_twice, search_axis
 from bnlab.errors import ConfigError, RunBusyError
+from bnlab.identity.changes import refuse_code_that_changed_here
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.index import flatten
 from bnlab.runfolder.writable import saying_where_it_cannot_write
@@ -119,7 +121,7 @@ def plan_search(
         jobs: Trials in training at a time; None: as ``hydra.sweeper.n_jobs`` says.
 
     Raises:
-        ConfigError: A setting that cannot work.
+        ConfigError: A setting that cannot work, or an own class changed after this process had imported it.
         DataError: The data are missing or damaged.
     """
     words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))
@@ -136,6 +138,7 @@ def plan_search(
     num_jobs = jobs if jobs is not None and "n_jobs" not in sweeper else count(sweeper, "n_jobs")
     fixed = [text for text in words if text not in axes]
     configs, warnings = _tried(fixed, list(axes.values()), config_dir)
+    refuse_code_that_changed_here(configs)
     if "seed" in {axis.key for axis in axes.values()}:
         warnings.append("seed is searched like any other setting: the best trial will be the luckiest. Give one seed.")
     flat = flatten(configs[0].as_dict())

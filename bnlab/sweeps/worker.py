@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnlab.errors import BnlabError, RunBusyError
+from bnlab.errors import BnlabError, RunBusyError, RunError
 from bnlab.experiment.observer import RunObserver
+from bnlab.identity.own_parts import forget_own_code
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
+from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.parts import HALT, STOP, SURROUNDINGS, Part, halt_path, read_part
 from bnlab.sweeps.progress import ProgressFile, Say, StepsView
 from bnlab.training.interruption import Interruption, interruptible
@@ -133,6 +135,7 @@ def train_cohorts(
         older = {name: folder.result_stamp() for name, folder in folders.items()} if part.again else {}
         members = [Member(*run, part.swept) for run in zip(cohort.configs, folders.values(), strict=True)]
         try:
+            _refuse_what_changed(cohort)
             run_cohort(
                 members,
                 cohort.engine,
@@ -148,6 +151,18 @@ def train_cohorts(
             say({"failed": without, "reason": str(error)})
             if part.stop_on_error:
                 (folder / STOP).touch()
+
+
+def _refuse_what_changed(cohort: PlannedCohort) -> None:
+    """Raise if the code or the data are not those with which the sweep was planned.
+
+    Raises:
+        RunError: They are not: a result would stand under the name of another run.
+    """
+    if cohort.ids_now() != cohort.run_ids:  # a worker that stays from an earlier sweep has the code of that time
+        forget_own_code(cohort.configs)
+    if cohort.ids_now() != cohort.run_ids:
+        raise RunError("the code or the data of the run changed after the sweep had been planned. Sweep again.")
 
 
 class _ProgressObserver(RunObserver):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.models.network import Network
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 from bnlab.plugins import NORM_PLUGINS
 from bnlab.schema import RunConfig
 from bnlab.traps.facts import facts_of

@@ -11,7 +11,8 @@ from bnlab.data.splits import DataSet
 from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.errors import BnlabError, ConfigError
 from bnlab.models.catalog import build_model, build_network
-from bnlab.norms.catalog import NORMS, NoNorm
+from bnlab.norms.catalog import NoNorm
+from bnlab.norms.names import NORMS
 from bnlab.schema import RunConfig
 from bnlab.training.evaluate import EVAL_BATCH
 from bnlab.traps.in_config import find_traps, weigh

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 
 Say = Callable[..., Any]
 

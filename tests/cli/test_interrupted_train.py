@@ -12,9 +12,9 @@ import pytest
 from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member, Recorder
+from bnlab.identity.run_id import run_id
 from bnlab.records import Record
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.training.interruption import SIGNALS, Interruption
 
 Say = Callable[..., Any]

@@ -15,7 +15,7 @@ import typer
 
 from bnlab.cli.app import app, main
 from bnlab.cli.complete import complete_override, complete_run
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 
 Say = Callable[..., Any]
 

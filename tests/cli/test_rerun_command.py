@@ -12,8 +12,8 @@ import pytest
 from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member
+from bnlab.identity.run_id import run_id
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.training.interruption import Interruption
 
 Say = Callable[..., Any]

@@ -7,8 +7,8 @@ import pytest
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
+from bnlab.identity.run_id import run_id
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 
 Say = Callable[..., Any]
 QUICK = [

@@ -7,7 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from bnlab.config.compose import INITIALIZE_OPTIONS, compose_grid, compose_run, compose_tree, render_config
+from bnlab.config.compose import compose_grid, compose_run, compose_tree, render_config
+from bnlab.config.composition import INITIALIZE_OPTIONS
 from bnlab.config.folders import conf_folder, config_groups, config_keys, read_option
 from bnlab.errors import ConfigError
 

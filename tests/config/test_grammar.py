@@ -4,7 +4,8 @@ import pytest
 
 import bnlab
 from bnlab.config.compose import compose_run
-from bnlab.config.grammar import parse_overrides, sweep_values
+from bnlab.config.grammar import parse_overrides
+from bnlab.config.swept_values import sweep_values
 from bnlab.errors import ConfigError
 from bnlab.sweeps.execute import run_sweep
 from bnlab.sweeps.grid import expand

@@ -12,7 +12,7 @@ from bnlab.conformance.laws import check, check_named
 from bnlab.conformance.layer_building import builder
 from bnlab.errors import ConfigError
 from bnlab.norms.batch import BatchNorm
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 from bnlab.norms.norm import Norm
 
 TORCH = [

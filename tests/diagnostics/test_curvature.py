@@ -14,8 +14,8 @@ from bnlab.diagnostics.diagnostic import ProbeBatch
 from bnlab.diagnostics.measuring import looking_at, measure_all
 from bnlab.diagnostics.passes import FunctionalCalculus, PlainCalculus
 from bnlab.models.catalog import build_model, seed_weights
-from bnlab.norms.catalog import NORMS as NORMS_OF_ALL
 from bnlab.norms.catalog import build_norm
+from bnlab.norms.names import NORMS as NORMS_OF_ALL
 from bnlab.schema import CNNConfig, MLPConfig
 
 NORMS = ["batch", "batch_torch", "layer", "none", "rms", "ghost", "l1_batch", "group"]

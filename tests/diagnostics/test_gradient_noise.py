@@ -13,7 +13,7 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Batch, Observation, ProbeBatch
 from bnlab.diagnostics.gradient_noise import GradientNoiseScale, GradientSNR
 from bnlab.diagnostics.measuring import measure_all
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 
 MIX = ["batch", "batch_torch", "ghost", "l1_batch"]
 NEED_IMAGES = {"frn", "instance", "instance_torch", "switchable"}

@@ -13,7 +13,8 @@ from bnlab.diagnostics.gradients import GradientNorm
 from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import ACTIVATIONS
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import build_norm
+from bnlab.norms.names import NORMS
 from bnlab.schema import CNNConfig, MLPConfig
 
 NUM_IMAGES = 30

@@ -18,7 +18,7 @@ from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
 from bnlab.diagnostics.gradient_shift import _compare
 from bnlab.diagnostics.measuring import measure_all
 from bnlab.models.network import ACTIVATIONS
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 
 NEED_IMAGES = {"frn", "instance", "instance_torch"}
 GROUPED = {"group", "group_torch", "weight_standardization"}

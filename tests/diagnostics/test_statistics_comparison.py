@@ -12,7 +12,8 @@ from watched import by_unit, images, measured, network, probe
 from bnlab.diagnostics import statistics_comparison
 from bnlab.diagnostics.diagnostic import Batch
 from bnlab.norms.batch import BatchNorm
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import build_norm
+from bnlab.norms.names import NORMS
 from bnlab.norms.precise import precise_batch_stats
 
 SIZE, COUNT = 10, 4

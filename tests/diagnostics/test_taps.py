@@ -15,7 +15,8 @@ from bnlab.diagnostics.measuring import looking_at, measure_all
 from bnlab.diagnostics.taps import leaving_no_trace, tapped
 from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_model, seed_weights
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import build_norm
+from bnlab.norms.names import NORMS
 from bnlab.schema import CNNConfig, MLPConfig
 
 MODELS = {

@@ -10,9 +10,9 @@ import torch
 from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_experiment
 from bnlab.experiment.observer import RunObserver
+from bnlab.identity.run_id import run_id
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint
 from bnlab.training.loop import Plan

@@ -10,7 +10,8 @@ import torch
 from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member
-from bnlab.norms.catalog import NORMS, is_vectorizable
+from bnlab.norms.catalog import is_vectorizable
+from bnlab.norms.names import NORMS
 from bnlab.runfolder.folder import RunFolder
 from bnlab.training.checkpoint import read_checkpoint
 

@@ -10,7 +10,7 @@ from torch import nn
 from bnlab.errors import ConfigError
 from bnlab.lessons.example import example_gradient, example_input
 from bnlab.lessons.explanation import Explanation, explain, parse_shape
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 
 EPS = 1e-5
 SHAPES = [None, (8, 8), (8, 8, 2, 2), (8, 4, 5), (64, 16, 3, 3)]

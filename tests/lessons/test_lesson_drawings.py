@@ -17,7 +17,7 @@ from bnlab.lessons.explanation import Explanation, explain
 from bnlab.lessons.lesson_figure import draw_figure, write_figure
 from bnlab.lessons.numerals import cell
 from bnlab.lessons.page import draw_page
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -6,7 +6,8 @@ import torch
 
 from bnlab.errors import ConfigError
 from bnlab.lessons.sharing import Sharing, find_sharing, run_layer, samples_of, spread
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import build_norm
+from bnlab.norms.names import NORMS
 
 SPANS: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], int]] = {
     "batch": ({}, (4, 8, 3, 2), (4, 1, 3, 2), 8),

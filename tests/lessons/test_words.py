@@ -3,7 +3,8 @@ from torch import nn
 
 from bnlab.lessons.explanation import read_words
 from bnlab.norms.batch import BatchNorm
-from bnlab.norms.catalog import NORMS, find_norm_class
+from bnlab.norms.catalog import find_norm_class
+from bnlab.norms.names import NORMS
 
 
 def test_a_card_is_taken_apart() -> None:

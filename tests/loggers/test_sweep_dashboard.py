@@ -14,10 +14,10 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 import bnlab
 from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member
+from bnlab.identity.run_id import run_id
 from bnlab.loggers.tensorboard import sweep_dashboard
 from bnlab.loggers.tensorboard.sweep_dashboard import lr_step, write_sweep_dashboard
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.sweeps.grid import expand
 
 LRS = {0.01: [2.0, 1.8, 1.5], 0.1: [2.0, 1.0, 0.5], 1.0: [2.0, 0.9, 0.8]}

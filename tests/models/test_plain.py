@@ -11,7 +11,8 @@ from torch import nn
 from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import ACTIVATIONS, pooled
-from bnlab.norms.catalog import NORMS, NoNorm, build_norm
+from bnlab.norms.catalog import NoNorm, build_norm
+from bnlab.norms.names import NORMS
 from bnlab.schema import CNNConfig, MLPConfig
 
 PLACEMENTS = ["before", "after", "input"]

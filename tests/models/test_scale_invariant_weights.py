@@ -11,7 +11,8 @@ from torch import nn
 
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.models.network import Block, Network
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import build_norm
+from bnlab.norms.names import NORMS
 from bnlab.norms.norm import Norm
 from bnlab.schema import CNNConfig, MLPConfig
 

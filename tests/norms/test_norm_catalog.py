@@ -12,7 +12,8 @@ from torch import nn
 
 import bnlab.norms
 from bnlab.errors import ConfigError
-from bnlab.norms.catalog import NORMS, NoNorm, build_norm, find_norm_class
+from bnlab.norms.catalog import NoNorm, build_norm, find_norm_class
+from bnlab.norms.names import NORMS
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

@@ -15,9 +15,10 @@ from bnlab.norms.batch import BatchNorm
 from bnlab.norms.batch_ablations import BatchBiasOnly, BatchCenterOnly, BatchScaleOnly, L1BatchNorm
 from bnlab.norms.batch_noisy import NoisyBatchNorm
 from bnlab.norms.batch_renorm import BatchRenorm
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import build_norm
 from bnlab.norms.ghost import GhostBatchNorm
 from bnlab.norms.group import LayerNorm
+from bnlab.norms.names import NORMS
 from bnlab.norms.population import PopulationBatchNorm
 from bnlab.norms.precise import PooledStatistics, precise_batch_stats
 

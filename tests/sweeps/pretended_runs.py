@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from bnlab import provenance
+from bnlab.identity.run_id import run_id
 from bnlab.records import EndRecord, EvalRecord, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.identity import run_id
 from bnlab.schema import RunConfig
 from bnlab.sweeps.backends.backend import PartEnded
 from bnlab.sweeps.parts import HALT, halt_path, read_part

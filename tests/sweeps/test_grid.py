@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from bnlab.config.compose import compose_run, compose_typed
-from bnlab.config.grammar import parse_overrides, sweep_values
+from bnlab.config.grammar import parse_overrides
+from bnlab.config.swept_values import sweep_values
 from bnlab.errors import ConfigError
-from bnlab.norms.catalog import NORMS
+from bnlab.norms.names import NORMS
 from bnlab.sweeps.grid import expand, sweep_name
 from bnlab.sweeps.plan import plan_sweep
 from bnlab.sweeps.sweep_files import with_file

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bnlab.config.compose import search_path_words
+from bnlab.config.composition import search_path_words
 from bnlab.config.folders import conf_folder
 from bnlab.errors import ConfigError
 from bnlab.sweeps import launcher_words

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pretended_runs import EVALUATIONS, Killed, PretendedRuns, loss_at
 
-from bnlab.config.grammar import Axis
+from bnlab.config.swept_values import Axis
 from bnlab.errors import ConfigError, RunBusyError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig

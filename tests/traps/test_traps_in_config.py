@@ -15,7 +15,8 @@ import bnlab
 from bnlab.cli.app import main
 from bnlab.config.compose import compose_run
 from bnlab.experiment.checking import check
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import build_norm
+from bnlab.norms.names import NORMS
 from bnlab.schema import TrapName
 
 QUICK = ["data=synthetic", "train.steps=30", "model.width=16", "loggers=[]"]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
 from bnlab.norms.batch import BatchNorm
-from bnlab.norms.catalog import NORMS, build_norm
+from bnlab.norms.catalog import build_norm
+from bnlab.norms.names import NORMS
 from bnlab.traps.in_network import find_traps_in
 
 

@@ -16,7 +16,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
-from bnlab.config.compose import initialized_hydra
+from bnlab.config.composition import initialized_hydra
 from bnlab.sweeps.backends.backend import END_WITHIN_S, PartEnded, in_one_line
 from bnlab.sweeps.parts import part_path
 from bnlab.sweeps.worker import train_part

@@ -11,7 +11,8 @@ from stacking import alone, compose, default_dtype, together
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation
-from bnlab.norms.catalog import NORMS, is_vectorizable
+from bnlab.norms.catalog import is_vectorizable
+from bnlab.norms.names import NORMS
 from bnlab.training.cohort import Cohort
 
 THREE = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=0"])

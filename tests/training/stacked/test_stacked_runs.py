@@ -10,7 +10,8 @@ from stacking import alone, compose, data_of, default_dtype, distance, history, 
 
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.errors import ConfigError
-from bnlab.norms.catalog import NORMS, is_vectorizable
+from bnlab.norms.catalog import is_vectorizable
+from bnlab.norms.names import NORMS
 from bnlab.norms.norm import Norm
 
 THREE = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=0"])

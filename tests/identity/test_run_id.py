@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from bnlab.config.compose import compose_run
+from bnlab.data.fingerprint import content_fingerprint
 from bnlab.errors import DataError
-from bnlab.runfolder.identity import SCHEMA_VERSION, data_fingerprint, run_id
+from bnlab.identity.run_id import run_id
+from bnlab.runfolder.folder import SCHEMA_VERSION
 
 
 def test_an_id_says_what_matters_first() -> None:
@@ -77,12 +79,12 @@ def test_own_arrays_are_read_once_as_long_as_they_do_not_change(
     os.utime(path, (1000, 1000))
     configs = [compose_run(["data=npz", f"data.path={path}", f"seed={seed}"]) for seed in range(3)]
     assert len({run_id(config) for config in configs}) == 3
-    assert {data_fingerprint(config.data) for config in configs} == {hashlib.sha256(b"abc").hexdigest()}
+    assert {content_fingerprint(config.data) for config in configs} == {hashlib.sha256(b"abc").hexdigest()}
     assert num_reads == [1]
     for content, time in [(b"abcd", 1000), (b"abce", 1001), (b"abcf", 1002)]:  # another size; the same size, later
         path.write_bytes(content)
         os.utime(path, (time, time))
-        assert {data_fingerprint(config.data) for config in configs} == {hashlib.sha256(content).hexdigest()}
+        assert {content_fingerprint(config.data) for config in configs} == {hashlib.sha256(content).hexdigest()}
     assert num_reads == [4]
     path.unlink()
     with pytest.raises(DataError, match="cannot be read"):

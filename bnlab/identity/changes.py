@@ -1,0 +1,99 @@
+"""What is no longer as it was when a run was trained, or when this process imported a class. All of it is told."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bnlab import provenance
+from bnlab.errors import ConfigError
+from bnlab.identity.own_parts import NORM, own_code, own_places
+from bnlab.own_code import OwnCode, changed_since_loaded
+from bnlab.schema import RunConfig
+
+_CHANGE_NUMBERS = ("bnlab", "torch", "numpy")
+"""Of the packages in every manifest those that compute."""
+
+
+def refuse_code_that_changed_here(configs: Iterable[RunConfig]) -> None:
+    """Raise if the file of a module has changed since this process imported it, as happens in a notebook.
+
+    A run would be trained by the old code, and somebody who has just edited the file expects the new one.
+
+    Raises:
+        ConfigError: It has changed.
+    """
+    places = dict.fromkeys((key, place) for config in configs for key, place in own_places(config).items())
+    for key, place in places:
+        if changed := changed_since_loaded(place):
+            modules = " and ".join(changed)
+            raise ConfigError(
+                f"{_setting(key, place)}: {modules} changed on disk after this process had imported "
+                f"{'it' if len(changed) == 1 else 'them'}, so the old code would be trained. Restart Python, or call "
+                "importlib.reload on each module, imported ones first."
+            )
+
+
+def what_is_unread(config: RunConfig) -> list[str]:
+    """Return a sentence for each own class of a run that depends on more than its code."""
+    return [
+        f"{_setting(key, place)}: a change of {' and of '.join(code.unread[:2])} is not noticed. "
+        "After one, train with --again."
+        for (key, place), code in zip(own_places(config).items(), own_code(config).values(), strict=True)
+        if code.unread
+    ]
+
+
+def facts_for_manifest(config: RunConfig) -> dict[str, Any]:
+    """Return what a manifest says of a run's own classes: their modules with hashes, and what is in no hash."""
+    return {key: {"modules": code.modules, "unread": list(code.unread)} for key, code in own_code(config).items()}
+
+
+def versions(config: RunConfig) -> dict[str, str]:
+    """Return the versions of all packages that can change a run's numbers, or how it is shown."""
+    used = {package for code in own_code(config).values() for package in code.packages}
+    return {**provenance.versions(), **provenance.versions_of_imports(used)}
+
+
+def other_versions(manifest: Mapping[str, Any]) -> str:
+    """Return with which other versions than today's a run was trained, such as ``torch 2.13.0, now 2.14.1``; else ''.
+
+    Args:
+        manifest: The content of the run's manifest.json.
+    """
+    then = manifest.get("versions")
+    if not isinstance(then, Mapping):
+        return ""
+    common = provenance.versions()
+    now = {name: common.get(name) for name in _CHANGE_NUMBERS} | provenance.versions_of_distributions(
+        name for name in then if name not in {*common, "python"}
+    )
+    return ", ".join(
+        f"{name} {then[name]}, now {found}" for name, found in now.items() if then.get(name) not in {None, found}
+    )
+
+
+def changed_code(manifest: Mapping[str, Any], config: RunConfig) -> list[str]:
+    """Return the modules whose code is not what a run was trained with, each with the class that it belongs to.
+
+    Args:
+        manifest: The content of the run's manifest.json.
+        config: The settings of the run.
+    """
+    then, now = manifest.get("code"), own_code(config)
+    if not isinstance(then, Mapping):
+        return []
+    places = own_places(config)
+    found = []
+    for key, facts in then.items():
+        known = facts.get("modules") if isinstance(facts, Mapping) else None
+        if isinstance(known, Mapping):
+            modules = _different(known, now.get(key, OwnCode({}, (), ())).modules)
+            found += [f"{module} (of {_setting(key, places.get(key) or key)})" for module in modules]
+    return found
+
+
+def _different(then: Mapping[str, Any], now: Mapping[str, str]) -> Sequence[str]:
+    return [name for name in dict.fromkeys([*then, *now]) if then.get(name) != now.get(name)]
+
+
+def _setting(key: str, place: str) -> str:
+    return f"norm={place}" if key == NORM else f"diagnostics.names: {key}"

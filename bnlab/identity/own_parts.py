@@ -1,0 +1,44 @@
+"""Which classes of a config are not bnlab's, and their code; without an import of any of them."""
+
+from collections.abc import Iterable
+
+from bnlab.diagnostics.catalog import DIAGNOSTICS, find_place
+from bnlab.errors import ConfigError
+from bnlab.norms.names import NORMS
+from bnlab.own_code import OwnCode, code_of, forget_loaded
+from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
+from bnlab.renamed import current_name
+from bnlab.schema import RunConfig
+
+NORM = "norm"
+"""Key of the norm's code; that of a diagnostic is the diagnostic's name, or its place."""
+
+
+def own_places(config: RunConfig) -> dict[str, str]:
+    """Return the places of a run's classes that are not of bnlab's catalogs, by ``norm`` or a diagnostic's name.
+
+    A name that cannot be found is left out: it is told where the class is built.
+    """
+    places = {}
+    norm = config.norm.name
+    if norm not in NORMS:
+        installed = NORM_PLUGINS.find(norm) if ":" not in norm else None
+        places[NORM] = installed.place if installed else norm
+    for name in config.diagnostics.names:
+        if current_name(name) not in DIAGNOSTICS:
+            try:
+                places[name] = find_place(name)
+            except ConfigError:
+                continue
+    return {key: place for key, place in places.items() if CLASS_PLACE.match(place)}
+
+
+def own_code(config: RunConfig) -> dict[str, OwnCode]:
+    """Return the code of a run's classes that are not bnlab's, by the keys of `own_places`."""
+    return {key: code_of(place) for key, place in own_places(config).items()}
+
+
+def forget_own_code(configs: Iterable[RunConfig]) -> None:
+    """Remove the modules of own classes from this process: the next use imports them as they are then."""
+    for place in dict.fromkeys(place for config in configs for place in own_places(config).values()):
+        forget_loaded(place)

@@ -1,0 +1,41 @@
+"""The id of a run: a name with the most important settings, and a hash of all that can change its numbers."""
+
+import hashlib
+import json
+import re
+
+from bnlab.data.fingerprint import content_fingerprint
+from bnlab.identity.own_parts import NORM, own_code
+from bnlab.renamed import first_names
+from bnlab.runfolder.folder import SCHEMA_VERSION
+from bnlab.runfolder.immaterial import IMMATERIAL
+from bnlab.schema import RunConfig
+
+
+def run_id(config: RunConfig) -> str:
+    """Return the name of a run's folder: the most important settings, then a hash of all that can change its numbers.
+
+    These are the settings, the content of the data, and the code of norms and diagnostics that are not bnlab's. The
+    hash covers nothing else, so that the same config finds its results again.
+
+    Raises:
+        DataError: The data cannot be read.
+    """
+    facts = config.as_dict()
+    for key in IMMATERIAL:
+        section, _, name = key.rpartition(".")
+        del (facts[section] if section else facts)[name]
+        if section and not facts[section]:
+            del facts[section]
+    facts["schema_version"] = SCHEMA_VERSION
+    facts["diagnostics"]["names"] = first_names(config.diagnostics.names)
+    facts["data"]["path"] = content_fingerprint(config.data)
+    code = {key: one.digest for key, one in own_code(config).items() if one.digest}
+    if NORM in code:
+        facts["norm"]["code"] = code.pop(NORM)
+    if code:
+        facts["diagnostics"]["code"] = code
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    norm = config.norm.name.rpartition(":")[2]
+    name = f"{norm}-{config.model.name}-{config.data.name}-lr{config.optim.lr:g}-s{config.seed}"
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}"

@@ -1,0 +1,3 @@
+from own_modules import here
+
+__all__ = ["here"]
