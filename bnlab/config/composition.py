@@ -170,7 +170,10 @@ def _unknown_option(overrides: list[str], folders: list[Path]) -> str | None:
     for override in parse_overrides(overrides):
         key, value = override.key_or_group, override.value()
         if key in groups and str(value) not in groups[key] and not (key == "norm" and with_own_norm):
-            return f"{key}={value} is not known. {did_you_mean(str(value), known_options(folders)[key])}"
+            cure = did_you_mean(str(value), known_options(folders)[key])
+            if key == "data" and str(value).endswith((".npz", ".mat")):
+                cure = f"Write data=npz data.path={value}."
+            return f"{key}={value} is not known. {cure}"
     return None
 
 

@@ -16,6 +16,17 @@ from bnlab.errors import DataError
 NamedArrays = dict[str, NDArray[np.generic]]
 
 WRITE_ANEW = "Write it with np.savez(path, images=..., labels=...), numbers only."
+_SMALLER = "Save fewer or smaller images, pixels as np.uint8."
+
+_KINDS = {
+    b"\x93NUMPY": "a single array, as np.save writes it",
+    b"\x1f\x8b": "gzipped",
+    b"\x89HDF": "HDF5",
+    b"\x80": "a pickle, which bnlab does not load",
+    b"MATLAB": "one of MATLAB's, whose names end in .mat",
+}
+"""The first bytes of other files that people have -> what they are."""
+
 _SAVE_ANEW = "Save it with save(..., '-v7') in MATLAB, or scipy.io.savemat, numbers only."
 
 
@@ -90,6 +101,8 @@ def _in_one_sentence(path: Path) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except MemoryError as error:
+        raise DataError(f"{path} does not fit into memory ({why(error)}). {_SMALLER}") from error
     except NotImplementedError as error:  # MATLAB's newest format is HDF5, which scipy does not read
         fault = "it was saved with -v7.3" if is_mat(path) else why(error)
         raise DataError(f"{path} cannot be read as {kind}: {fault}. {_cure(path)}") from error
@@ -108,7 +121,7 @@ def _cure(path: Path) -> str:
 
 def _npz_names(path: Path) -> list[str]:
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is not an NPZ file, or it is cut off. {WRITE_ANEW}")
+        raise DataError(f"{path} is not an NPZ file{_what_it_is(path)}. {WRITE_ANEW}")
     with zipfile.ZipFile(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
@@ -116,7 +129,36 @@ def _npz_names(path: Path) -> list[str]:
 def _npz_arrays(path: Path, names: list[str]) -> NamedArrays:
     # opened here, since np.load leaves a damaged file open
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in names}
+        return {name: _plain(arrays, name, path) for name in names}
+
+
+def _plain(arrays: Any, name: str, path: Path) -> NDArray[np.generic]:
+    """Return an array of an open NPZ file.
+
+    Raises:
+        DataError: It holds Python objects, which may run any code when they are loaded.
+        ValueError: It is damaged.
+    """
+    try:
+        values: NDArray[np.generic] = arrays[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise DataError(
+            f"{path}: '{name}' is an array of Python objects, which bnlab does not load. "
+            "Save numbers: np.savez(path, images=np.stack(images), labels=labels.astype(int))."
+        ) from error
+    return values
+
+
+def _what_it_is(path: Path) -> str:
+    """Return a few words about a file that is no NPZ file, by its first bytes."""
+    with path.open("rb") as file:
+        beginning = file.read(8)
+    if not beginning:
+        return ": it is empty"
+    kinds = (f": it is {word}" for magic, word in _KINDS.items() if beginning.startswith(magic))
+    return next(kinds, ", or it is cut off")
 
 
 def _mat_names(path: Path) -> list[str]:

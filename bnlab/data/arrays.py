@@ -55,23 +55,43 @@ def checked(images: NDArray[np.generic], labels: NDArray[np.generic], place: str
     """
     _check_images(images, place)
     if labels.shape != (len(images),):
-        hint = " Flatten them: labels.reshape(-1)." if labels.size == len(images) else ""
-        if labels.ndim == 2 and len(labels) == len(images) and labels.shape[1] > 1:
-            hint = " Of one column per class, take the largest: labels.argmax(1)."
         raise DataError(
-            f"{place}: labels must be of shape ({len(images)},), one per image, got {labels.shape}.{hint} "
-            "Images and labels may belong to different files."
+            f"{place}: labels must be of shape ({len(images)},), one per image, got {labels.shape}."
+            f"{_hint_of_shape(images, labels)}"
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        whole = labels.dtype == np.bool_ or (np.issubdtype(labels.dtype, np.floating) and not (labels % 1).any())
-        cure = "Convert with .astype(int)." if whole else f"Number them: {_NUMBERED}."
-        raise DataError(f"{place}: labels must be integers from 0, got {labels.dtype}. {cure}")
+        raise DataError(f"{place}: labels must be integers from 0, got {labels.dtype}. {_cure_of_type(labels)}")
     arrays = Arrays(images, labels.astype(np.int64))
     if arrays.labels.min() < 0:
         raise DataError(
             f"{place}: labels must be 0 or above, got {arrays.labels.min()}. Number them anew: {_NUMBERED}."
         )
     return arrays
+
+
+def _hint_of_shape(images: NDArray[np.generic], labels: NDArray[np.generic]) -> str:
+    """Return what may be wrong with labels that are not one per image."""
+    if labels.ndim == 2 and len(labels) == len(images) and labels.shape[1] > 1:
+        return " Of one column per class, take the largest: labels.argmax(1)."
+    if labels.size == len(images):
+        return " Flatten them: labels.reshape(-1)."
+    if images.ndim > 2 and labels.shape == (images.shape[-1],):
+        return " The images stand last in their array: np.moveaxis(images, -1, 0)."
+    return " Images and labels may belong to different files."
+
+
+def _cure_of_type(labels: NDArray[np.generic]) -> str:
+    """Return what to do with labels that are no integers."""
+    if labels.dtype == np.bool_:
+        return "Convert with .astype(int)."
+    if np.issubdtype(labels.dtype, np.floating):
+        if np.isnan(labels).any():
+            return f"Leave out the {int(np.isnan(labels).sum())} images whose label is NaN."
+        if not (labels % 1).any():
+            return "Convert with .astype(int)."
+        if len(np.unique(labels)) > len(labels) / 2:
+            return "Measured values cannot be learned: bnlab trains on classes."
+    return f"Number them: {_NUMBERED}."
 
 
 def _check_images(images: NDArray[np.generic], place: str) -> None:
@@ -87,6 +107,8 @@ def _check_images(images: NDArray[np.generic], place: str) -> None:
     if images.ndim == 4 and images.shape[3] not in {1, 2, 3, 4}:
         first = images.shape[1] in {1, 2, 3, 4}
         cure = "Move the channels last: images.transpose(0, 2, 3, 1)." if first else "Keep at most 4 channels."
+        if len(set(images.shape[1:])) == 1:
+            cure = "Of volumes, take slices: images[:, :, :, SLICE]."
         raise DataError(f"{place}: images of 4 axes must be (N,H,W,C) with 1 to 4 channels, got {images.shape}. {cure}")
     if images.size == 0:
         raise DataError(f"{place}: images must have pixels, got shape {images.shape}. Write the file anew.")
@@ -97,10 +119,12 @@ def _check_images(images: NDArray[np.generic], place: str) -> None:
     if np.issubdtype(images.dtype, np.floating):
         odd = ~np.isfinite(images.reshape(len(images), -1)).all(axis=1)
         if odd.any():
-            raise DataError(
-                f"{place}: {int(odd.sum())} images hold NaN or infinity, the first is number {int(odd.argmax())}. "
-                "Replace them, for instance with np.nan_to_num."
-            )
+            cure = "Replace them, for instance with np.nan_to_num."
+            columns = np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=0))
+            if images.ndim == 2 and len(columns) == 1 and odd.sum() > 1:
+                cure = f"All are in column {columns[0]}: leave it out, np.delete(images, {columns[0]}, 1)."
+            num_odd, first_odd = int(odd.sum()), int(odd.argmax())
+            raise DataError(f"{place}: {num_odd} images hold NaN or infinity, the first is number {first_odd}. {cure}")
     largest = max(abs(float(images.min())), abs(float(images.max())))
     if largest > _LARGEST_PIXEL:
         raise DataError(
@@ -154,7 +178,8 @@ def check_all_trained(train: Arrays, num_classes: int, place: str) -> None:
     counts = np.bincount(train.labels, minlength=num_classes)
     if counts.min() == 0:
         raise DataError(
-            f"{place}: each class needs a training image, none is left of class {int(counts.argmin())}. "
+            f"{place}: each of the {num_classes} classes needs a training image, none is left of class "
+            f"{int(counts.argmin())}. "
             "Add images of it, or lower data.validation_share or data.test_share."
         )
 

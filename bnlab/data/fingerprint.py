@@ -39,10 +39,11 @@ values that several projects publish beside the same values for the test files.
 def content_fingerprint(config: DataConfig) -> str | None:
     """Return a hash of the data that would be read, or None where the name of the data set says it all.
 
-    None stands for data sets that are made on the spot or lie inside of a package, for the official files of MNIST,
-    Fashion-MNIST, CIFAR-10 and CIFAR-100 in whatever form, and for those that are not here yet and would be
-    downloaded. Only content counts: where the files lie, whether they are gzipped, and whether pixels are stored as
-    bytes or as floats changes nothing. For data=npz it is the SHA-256 of the file as it is.
+    None stands for data sets that are made on the spot or lie inside of a package, for the official images of MNIST
+    and Fashion-MNIST in whatever form, for the official files of CIFAR-10 and CIFAR-100 (a pair of NPZ files with the
+    same images has a hash), and for those that are not here yet and would be downloaded. Only content counts: where
+    the files lie, whether they are gzipped, and whether pixels are stored as bytes or as floats changes nothing. For
+    data=npz it is the SHA-256 of the file as it is; where a second file holds the test images, both count.
 
     Nothing is downloaded. Files are read once as long as they do not change (see bnlab.data.remembered).
 

@@ -46,7 +46,7 @@ _LAYOUTS: list[dict[str, _Pair]] = [
 _PAIRS = {pair for layout in _LAYOUTS for pair in layout.values()} - {("x", "y")}
 """Pairs of which one alone is a slip; x or y may be anything."""
 
-_NAMES_TO_GIVE = "Name them images and labels, and test_images and test_labels if there is a test set."
+_NAMES_TO_GIVE = "Name them images and labels: np.savez(path, images=..., labels=...)."
 
 
 def own_files(given: str) -> list[Path]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnlab.data.arrays import Arrays, SourceData, check_all_trained, check_classes, check_same_shape
 from bnlab.errors import ConfigError, DataError
+from bnlab.provenance import memory_bytes
 from bnlab.schema import DataConfig
 
 _NO_CONTRAST = 1e-6
@@ -108,6 +109,12 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
     check_all_trained(train, num_classes, place)
     if config.limit is not None:
         train, validation, test = (_limited(split, config.limit, random) for split in (train, validation, test))
+    num_bytes = 4 * sum(split.images.size for split in (train, validation, test))
+    if num_bytes > memory_bytes():
+        raise DataError(
+            f"{place}: images must fit into memory: {num_bytes / 2**30:.1f} GiB as float32, with "
+            f"{memory_bytes() / 2**30:.1f} GiB there. Lower data.limit."
+        )
     splits = _normalized_by_first(train, validation, test)
     return DataSet(splits[0], splits[1], splits[2], num_classes, source.found_in)
 

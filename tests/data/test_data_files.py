@@ -131,6 +131,15 @@ WRONG_ARRAYS = {
         ["(N,H,W,C)", "(12, 3, 8, 9)", "transpose(0, 2, 3, 1)"],
     ),
     "many channels": ({"images": np.zeros((12, 8, 9, 7)), "labels": LABELS}, ["1 to 4 channels", "(12, 8, 9, 7)"]),
+    "volumes": ({"images": np.zeros((12, 7, 7, 7)), "labels": LABELS}, ["(12, 7, 7, 7)", "images[:, :, :, SLICE]"]),
+    "number last": ({"images": np.zeros((6, 5, 12)), "labels": LABELS}, ["(6,)", "np.moveaxis(images, -1, 0)"]),
+    "a column of NaN": (
+        {"images": np.where(np.arange(30) == 7, np.nan, IMAGES.reshape(12, 30)), "labels": LABELS},
+        ["12 images hold NaN", "All are in column 7", "np.delete(images, 7, 1)"],
+    ),
+    "labels NaN": ({"images": IMAGES, "labels": np.where(LABELS == 2, np.nan, LABELS)}, ["Leave out the", "is NaN"]),
+    "measured values": ({"images": IMAGES, "labels": np.arange(12) / 7}, ["Measured values", "trains on classes"]),
+    "half numbers": ({"images": IMAGES, "labels": LABELS / 2}, ["integers", "return_inverse"]),
     "no images at all": ({"images": IMAGES[:0], "labels": LABELS[:0]}, ["must not be empty", "(0, 6, 5)"]),
     "no images of four axes": ({"images": np.zeros((0, 0, 0, 0)), "labels": LABELS[:0]}, ["must not be empty"]),
     "no pixels": ({"images": IMAGES[:, :0], "labels": LABELS}, ["must have pixels", "(12, 0, 5)"]),
@@ -174,7 +183,7 @@ def test_nothing_in_an_npz_file_is_unpickled(tmp_path: Path, key: str) -> None:
     path = write_npz(tmp_path / "mine.npz", **{"images": IMAGES, "labels": LABELS, key: trap})
     with pytest.raises(DataError) as caught:
         read_npz(path)
-    said(caught.value, str(path), "np.savez")
+    said(caught.value, str(path), f"'{key}' is an array of Python objects", "np.savez(path, images=np.stack(images)")
     assert not (tmp_path / "sprung").exists()
     with np.load(path, allow_pickle=True) as arrays:  # the trap does work
         arrays[key]
@@ -188,13 +197,34 @@ def npy_bytes() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"images", b"\x80\x04N.", npy_bytes()], ids=["empty", "text", "pickle", "npy"]
+    ("content", "words"),
+    [
+        (b"", ": it is empty."),
+        (b"images", ", or it is cut off."),
+        (b"\x80\x04N.", ": it is a pickle, which bnlab does not load."),
+        (npy_bytes(), ": it is a single array, as np.save writes it."),
+        (gzip.compress(b"images"), ": it is gzipped."),
+        (b"\x89HDF\r\n\x1a\n", ": it is HDF5."),
+        (b"MATLAB 5.0 MAT-file", ": it is one of MATLAB's, whose names end in .mat."),
+    ],
+    ids=["empty", "text", "pickle", "npy", "gzip", "hdf5", "matlab"],
 )
-def test_a_file_that_is_no_zip_is_named_with_the_cure(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_zip_is_named_with_the_cure(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "mine.npz").write_bytes(content)
     with pytest.raises(DataError) as caught:
         read_npz(tmp_path / "mine.npz")
-    said(caught.value, str(tmp_path / "mine.npz"), "not an NPZ file", "np.savez")
+    said(caught.value, f"{tmp_path / 'mine.npz'} is not an NPZ file{words}", "np.savez")
+
+
+def test_an_array_larger_than_memory_is_named(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**12, 28, 28)})
+    with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
+        archive.writestr("images.npy", header.getvalue())
+        archive.writestr("labels.npy", npy_bytes())
+    with pytest.raises(DataError) as caught:
+        read_npz(tmp_path / "mine.npz")
+    said(caught.value, "mine.npz does not fit into memory", "fewer or smaller images")
 
 
 def test_a_missing_npz_file_and_a_folder_are_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from fake_files import data_config, said
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bnlab.data import splits
 from bnlab.data.arrays import Arrays, SourceData
 from bnlab.data.sources import open_source
 from bnlab.data.splits import DataSet, Split, split_source, stratified_choice
@@ -334,6 +335,18 @@ def test_shares_that_do_not_go_together_or_with_the_set_are_named() -> None:
     with pytest.raises(ConfigError) as caught:
         split_source(with_test, data_config("mnist", test_share=0.2))
     said(caught.value, "data.test_share must be null", "data=mnist", "0.2", "Leave it out")
+
+
+def test_images_larger_than_memory_are_refused_before_they_become_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SourceData(arrays_of(4000), None, "here")
+    num_bytes = 4 * source.train.images.size
+    monkeypatch.setattr(splits, "memory_bytes", lambda: num_bytes - 1)
+    with pytest.raises(DataError) as caught:
+        split_source(source, data_config("mnist_5k"))
+    said(caught.value, "data=mnist_5k", "must fit into memory", "Lower data.limit")
+    assert len(split_source(source, data_config("mnist_5k", limit=100)).train) == 100
+    monkeypatch.setattr(splits, "memory_bytes", lambda: num_bytes)
+    split_source(source, data_config("mnist_5k"))
 
 
 # --- real data
