@@ -220,8 +220,8 @@ def _far_input(subject: Subject) -> Verdict:
         if gap > OFFSET_CLOSE * float(expected.abs().max()):
             where = " in channels_last" if channels_last else ""
             return fails(
-                f"values around {OFFSET:g} are right on small inputs; on large ones{where} the variance of the whole or "
-                "of a piece is taken as E[x^2] - E[x]^2, or a mean is summed in a type that is too small",
+                f"values around {OFFSET:g} are right on small inputs; on large ones{where} the variance of the whole "
+                "or of a piece is taken as E[x^2] - E[x]^2, or a mean is summed in a type that is too small",
                 Example(f"training mode, float32{where}; largest error {gap:.2g}", shape),
             )
     return HOLDS
