@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from bnlab.errors import ConfigError, did_you_mean
-from bnlab.norms.catalog import find_norm_class
+from bnlab.norms.catalog import find_norm_class, is_lazy_message
 
 Build = Callable[[int], nn.Module]
 
@@ -28,6 +29,8 @@ def builder(name: str, options: Mapping[str, Any]) -> Build:
         ConfigError: The class or an option does not exist, or a required option is missing.
     """
     norm_class = find_norm_class(name)
+    if issubclass(norm_class, LazyModuleMixin):
+        raise ConfigError(is_lazy_message(name))
     parameters = inspect.signature(norm_class).parameters
     channels = next((known for known in CHANNEL_NAMES if known in parameters), None) or next(iter(parameters), None)
     if channels is None:

@@ -22,6 +22,7 @@ from bnlab.norms.moments import (
 from bnlab.norms.norm import Formula, Invariance, Norm
 from bnlab.norms.options import check_eps, check_momentum, check_switches, turned_round
 from bnlab.norms.synchronized import add_up, add_up_count, num_processes
+from bnlab.norms.torch_conversion import check_given_back, taken_over
 
 _PER_CHANNEL = {"weight", "bias", "running_mean", "running_var"}
 
@@ -217,7 +218,7 @@ class BatchNorm(Norm):
             module: An nn.BatchNorm1d, 2d, 3d or SyncBatchNorm. Its state is copied, its momentum converted.
 
         Raises:
-            ConfigError: The module is something else, or the class is a subclass of BatchNorm.
+            ConfigError: The module is or does something else, or the class is a subclass of BatchNorm.
 
         Example:
             >>> BatchNorm.from_torch(nn.BatchNorm2d(8, momentum=0.1))
@@ -225,41 +226,43 @@ class BatchNorm(Norm):
         """
         if cls is not BatchNorm:
             raise ConfigError(f"{cls.__name__} has no counterpart in torch. Use BatchNorm.from_torch.")
-        known = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
-        if not isinstance(module, known):
-            raise ConfigError(
-                f"from_torch takes an nn.BatchNorm1d, 2d, 3d or SyncBatchNorm, got {type(module).__name__}"
-            )
+        theirs = taken_over(module)
         norm = cls(
-            module.num_features,
-            eps=module.eps,
-            momentum=turned_round(module.momentum),
-            affine=module.weight is not None,
-            bias=module.bias is not None,
-            track_running_stats=module.running_mean is not None,
+            theirs.num_features,
+            eps=theirs.eps,
+            momentum=turned_round(theirs.momentum),
+            affine=theirs.weight is not None,
+            bias=theirs.bias is not None,
+            track_running_stats=theirs.running_mean is not None,
             unbiased_running_var=True,
-            sync=isinstance(module, nn.SyncBatchNorm),
+            sync=isinstance(theirs, nn.SyncBatchNorm),
         )
-        for like in [*module.parameters(), *module.buffers()][:1]:
+        for like in [*theirs.parameters(), *theirs.buffers()][:1]:
             norm.to(device=like.device, dtype=like.dtype)
-        norm.load_state_dict(module.state_dict())
-        norm.track_running_stats = module.track_running_stats
-        for name, parameter in module.named_parameters():
+        norm.load_state_dict(theirs.state_dict())
+        norm.track_running_stats = theirs.track_running_stats
+        for name, parameter in theirs.named_parameters():
             norm.get_parameter(name).requires_grad_(parameter.requires_grad)
-        return norm.train(module.training)
+        return norm.train(theirs.training)
 
-    def to_torch(self, kind: type[nn.BatchNorm2d] = nn.BatchNorm2d) -> nn.BatchNorm2d:
+    def to_torch(self, kind: type[nn.BatchNorm2d] | None = None) -> nn.BatchNorm2d:
         """Return torch's layer with the same state; in eval mode it gives the same outputs.
 
         In further training it stores the unbiased running variance, as torch does; with ``unbiased_running_var=True``
-        both stay the same.
+        both stay the same. A relative of BatchNorm trains on as BatchNorm.
 
         Args:
-            kind: The class to build, nn.BatchNorm1d, 2d or 3d, which must fit the shape of the input.
+            kind: nn.BatchNorm1d, 2d or 3d, which must fit the input's shape, or SyncBatchNorm; None: SyncBatchNorm for
+                ``sync=True``, else nn.BatchNorm2d.
+
+        Raises:
+            ConfigError: The kind is another class.
         """
+        build: Any = kind or (nn.SyncBatchNorm if self.sync else nn.BatchNorm2d)
+        check_given_back(build)
         bias = {} if self.bias is not None or self.weight is None else {"bias": False}
         tracks = self.running_mean is not None
-        module = kind(
+        module: nn.BatchNorm2d = build(
             self.num_channels,
             eps=self.eps,
             momentum=turned_round(self.momentum),

@@ -94,14 +94,19 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
     if not hasattr(norm, "_modules"):
         raise ConfigError(f"norm={name} cannot be built: its constructor must call super().__init__() first.")
     if any(isinstance(part, LazyModuleMixin) for part in norm.modules()):
-        raise ConfigError(
-            f"norm={name} is lazy: it learns its size from its first input. Use the layer that takes the number of "
-            f"channels: norm={name.replace(':Lazy', ':')}."
-        )
+        raise ConfigError(is_lazy_message(name))
     for declaration in DECLARATIONS:
         if not hasattr(norm, declaration):  # somebody's own class, which need not know bnlab
             setattr(norm, declaration, getattr(Norm, declaration))
     return norm
+
+
+def is_lazy_message(name: str) -> str:
+    """Return why a lazy layer is refused, and which one to use."""
+    return (
+        f"norm={name} is lazy: it learns its size from its first input. Use the layer that takes the number of "
+        f"channels: norm={name.replace(':Lazy', ':')}."
+    )
 
 
 def find_norm_class(name: str) -> type[nn.Module]:

@@ -65,6 +65,13 @@ class TorchBatchNorm(nn.BatchNorm2d):
         check_switches(affine=affine)
         super().__init__(num_channels, eps=eps, momentum=turned_round(momentum), affine=affine)
 
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize a batch; in training mode, update the running statistics too."""
+        is_inexact = self.training and input.device.type == "cpu" and channels_are_innermost(input)
+        if not is_inexact or input.is_contiguous():
+            return super().forward(input)
+        return super().forward(input.contiguous()).movedim(1, -1).contiguous().movedim(-1, 1)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Apply what ``.to()``, ``.half()`` and the like do, but keep float32: torch wants one type for all tensors.
 

@@ -100,7 +100,7 @@ def _refuse_another_shape(norm: nn.Module, given: tuple[Any, ...], output: Any) 
     came = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     went_in = tuple(given[0].shape)
     if came != went_in:
-        is_for_images = len(went_in) == 2 and isinstance(output, Tensor) and output.dim() > 0
+        is_for_images = len(went_in) == 2 and isinstance(output, Tensor) and output.dim() == 4
         cure = " A layer for images needs model=cnn." if is_for_images else ""
         name = type(norm).__name__
         raise ConfigError(f"{name} must give an output of its input's shape: {went_in} went in, {came} came out.{cure}")

@@ -667,7 +667,7 @@ FAULTS: list[Any] = [
     Fault(NotCounted, "running update", "num_batches_tracked does not count the batches"),
     Fault(Cancels, "large offset", "E[x^2] - E[x]^2"),
     Fault(CancelsWithChannelsLast, "large offset", "only with the channels last in memory: the variance is"),
-    Fault(NarrowStatistics, "low precision", "statistics are computed in half precision"),
+    Fault(NarrowStatistics, "low precision", "statistics are computed in half precision", ("half-precision state",)),
     Fault(WideOutput, "output type", "the output is float32 for a float16 input"),
     Fault(GraphInBuffers, "no graph in buffers", "running_mean, running_var keeps the graph"),
     Fault(
@@ -682,7 +682,7 @@ FAULTS: list[Any] = [
         "another one when it is trained further: has_begun",
         ("running update",),
     ),
-    Fault(FlagNotSaved, "state dict", "another output in eval mode: is_trained is not in it"),
+    Fault(FlagNotSaved, "state dict", "another output in eval mode: is_trained is not in it", ("eval output",)),
     Fault(
         Recomputes, "one update per step", "the backward pass updates running_mean, running_var, num_batches_tracked"
     ),

@@ -65,8 +65,11 @@ def test_layers_keep_the_law_of_large_inputs(kind):
     }
     failures = {}
     for name, options, like in layers[kind]:
-        report = check_named(name, options, like, ["large input"])
+        report = check_named(name, options, like, ["large input", "large far input"])
         failures |= {(name, law): verdict.cause for law, verdict in report.failures.items()}
+    if kind == "torch":  # 2.14's kernels for a CPU, with the channels last in memory
+        assert "large ones in channels_last" in failures.pop(("torch.nn:BatchNorm2d", "large far input"))
+        failures.pop(("torch.nn:GroupNorm", "large offset"))
     assert failures == {}
 
 

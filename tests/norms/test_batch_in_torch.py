@@ -176,3 +176,72 @@ def test_a_stack_of_incoming_gradients_is_taken_at_once(name):
     norm, x = build_norm(name, 4).double(), draw(3, 4, 2, 2)
     at_once = torch.autograd.functional.jacobian(norm, x, vectorize=True)
     torch.testing.assert_close(at_once, torch.autograd.functional.jacobian(norm, x))
+
+
+class WithActivation(nn.BatchNorm2d):
+    """As timm's BatchNormAct2d: a batch norm with its activation inside."""
+
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
+class Frozen(nn.BatchNorm2d):
+    def train(self, mode=True):  # noqa: ARG002
+        return super().train(False)
+
+
+class AnyShape(nn.BatchNorm2d):
+    """Checks less, and computes the same."""
+
+    def _check_input_dim(self, input):
+        pass
+
+
+def with_a_hook():
+    layer = nn.BatchNorm2d(3)
+    layer.register_forward_hook(lambda _, __, y: 2 * y)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (WithActivation(3), r"got WithActivation with a forward of its own and act \(ReLU\), which would be lost"),
+        (Frozen(3), "got Frozen with a train of its own"),
+        (with_a_hook(), "got BatchNorm2d with hooks"),
+        (nn.utils.parametrizations.weight_norm(nn.BatchNorm2d(3), dim=None), "with parametrizations"),
+        (nn.LazyBatchNorm2d(), "got LazyBatchNorm2d: run a batch through it first"),
+        (nn.InstanceNorm2d(3), "got InstanceNorm2d"),
+        (nn.Sequential(nn.BatchNorm2d(3)), "got Sequential"),
+    ],
+)
+def test_a_layer_that_does_more_than_torchs_batch_norm_is_refused_by_name(module, words):
+    with pytest.raises(ConfigError, match=words):
+        BatchNorm.from_torch(module)
+
+
+@pytest.mark.parametrize("module", [AnyShape(3), nn.SyncBatchNorm(3), nn.LazyBatchNorm2d()])
+def test_a_subclass_that_computes_the_same_is_taken_over(module):
+    x = torch.randn(4, 3, 5, 5)
+    module(x)  # a lazy layer becomes another class
+    torch.testing.assert_close(BatchNorm.from_torch(module)(x), module(x))
+
+
+def test_the_cure_for_an_activation_inside_keeps_the_outputs():
+    theirs, x = WithActivation(3), torch.randn(4, 3, 5, 5)
+    theirs(x)
+    plain = nn.BatchNorm2d(3)
+    plain.load_state_dict(theirs.state_dict())
+    torch.testing.assert_close(nn.Sequential(BatchNorm.from_torch(plain), theirs.act)(x), theirs(x))
+
+
+def test_what_is_given_back_is_synchronized_too_and_of_torchs_classes_only():
+    assert type(BatchNorm(3, sync=True).to_torch()) is nn.SyncBatchNorm
+    assert type(BatchNorm(3).to_torch()) is nn.BatchNorm2d
+    for kind in (nn.LayerNorm, WithActivation):
+        with pytest.raises(ConfigError, match=f"or SyncBatchNorm, got {kind.__name__}"):
+            BatchNorm(3).to_torch(kind)

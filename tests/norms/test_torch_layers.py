@@ -100,3 +100,17 @@ def test_with_means_far_from_0_neither_layout_costs_digits(name, shape, mean):
         y = theirs(layout)
         assert y.stride() == layout.stride()
         assert (y - expected).abs().max() < 1e-6 * mean
+
+
+def test_torchs_batch_norm_gets_its_input_with_the_channels_first():
+    """With the channels last, torch 2.14 adds up a mean value by value in float32 on a CPU."""
+    x = (torch.randn(128, 8, 32, 32, generator=torch.Generator().manual_seed(0)) + 1e4).to(
+        memory_format=torch.channels_last
+    )
+    norm, exact = build_norm("batch_torch", 8), torch.nn.BatchNorm2d(8).double()
+    y, expected = norm(x), exact(x.double())
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert float((y - expected).detach().abs().max()) < 0.01
+    torch.testing.assert_close(norm.running_var.double(), exact.running_var, rtol=1e-4, atol=0)
+    error = float((torch.nn.BatchNorm2d(8)(x) - expected).detach().abs().max())
+    assert error > 0.01, "torch has mended it: the copy in norms/torch_layers can go"
