@@ -15,7 +15,7 @@ Again = Annotated[bool, typer.Option("--again", help="Train anew what is finishe
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
-def _at_home(path: Path | None) -> Path | None:
+def at_home(path: Path | None) -> Path | None:
     """Return a path with ~ and ~user in place: a shell leaves them alone in --runs=~/x."""
     try:
         return None if path is None else path.expanduser()
@@ -25,11 +25,11 @@ def _at_home(path: Path | None) -> Path | None:
 
 Runs = Annotated[
     Path | None,
-    typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).", callback=_at_home),
+    typer.Option("--runs", metavar="DIR", help="Where runs go (BNLAB_RUNS, else ./runs).", callback=at_home),
 ]
 ConfigDir = Annotated[
     Path | None,
-    typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/.", callback=_at_home),
+    typer.Option("--config-dir", "-cd", metavar="DIR", help="Own options, beside bnlab's conf/.", callback=at_home),
 ]
 
 

@@ -12,12 +12,17 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from bnlab.cli.command_options import at_home
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, ROOMY, new_table, print_rows, print_table, say_warning
 from bnlab.cli.summary_text import STYLE_OF, number, share
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.records import Status
 
+Runs = Annotated[
+    Path | None,
+    typer.Option("--runs", metavar="DIR", help="The folder of all runs (BNLAB_RUNS, else ./runs).", callback=at_home),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 
@@ -39,7 +44,7 @@ def runs(
     path: Annotated[
         str | None,
         typer.Argument(
-            help="A folder, or the name of a sweep; all runs without (BNLAB_RUNS, else ./runs).",
+            help="A folder, or the name of a sweep; all runs without.",
             autocompletion=complete_run,
         ),
     ] = None,
@@ -60,6 +65,7 @@ def runs(
     ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    root: Runs = None,
 ) -> None:
     """List the runs with status and final figures.
 
@@ -75,7 +81,7 @@ def runs(
     from bnlab.runfolder.finding import find_folder
     from bnlab.runfolder.index import read_run_rows
 
-    rows = read_run_rows(find_folder(path))
+    rows = read_run_rows(find_folder(path, root))
     conditions = [read_condition(text, rows) for text in where or []]
     if status is not None:
         conditions.append(read_condition(f"status={_checked_statuses(status)}", rows))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from rich.markup import escape
 
 from bnlab.cli.consoles import ERR, OUT, counted, new_table, print_table, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
@@ -124,7 +125,7 @@ def _print(found: dict[str, "RangeSpread"], lowest: float, highest: float) -> No
         learned = f"{one.n}" if one.num_learned == one.n else f"{one.num_learned} of {one.n} learned"
         begins = _ends(one.begins, low_sign=SIGN[one.begins_side])
         breaks = _ends(one.breaks, high_sign=SIGN[one.breaks_side])
-        table.add_row(arm, begins, _ends(one.steepest), breaks, learned)
+        table.add_row(escape(arm), begins, _ends(one.steepest), breaks, learned)
     print_table(table)
     OUT.print(A_SCREEN, markup=False, soft_wrap=not OUT.is_terminal)
 

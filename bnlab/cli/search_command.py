@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.markup import escape
 
 from bnlab.cli.command_options import SweepOptions
 from bnlab.cli.consoles import ERR, OUT, counted, say_error, say_warning
@@ -107,7 +108,7 @@ class TrialView:
 
 
 def _announce(planned: "Search") -> None:
-    ERR.print(f"[bold]{counted(planned.num_trials, 'trial')}[/] in {planned.folder}", soft_wrap=True)
+    ERR.print(f"[bold]{counted(planned.num_trials, 'trial')}[/] in {escape(str(planned.folder))}", soft_wrap=True)
     spaces = [f"{axis.key} {_space(axis)}" for axis in planned.axes]
     pruner = planned.method.pruner
     by = f"sampler {planned.method.sampler}" + ("" if pruner == "none" else f", pruner {pruner}")
@@ -139,7 +140,8 @@ def _show(result: "SearchResult", planned: "Search", *, quiet: bool, as_json: bo
     if num_pruned:
         OUT.print(f"{counted(num_pruned, 'trial')} stopped early by the pruner", style="dim")
     if planned.method.storage is None:
-        OUT.print(f"all trials: optuna-dashboard {shlex.quote(str(planned.journal))}", style="dim", soft_wrap=True)
+        command = f"optuna-dashboard {shlex.quote(str(planned.journal))}"
+        OUT.print(f"all trials: {command}", style="dim", markup=False, soft_wrap=True)
     if result.best is not None:
         best = result.trials[result.best]
         words = [*planned.fixed, *(f"{key}={value}" for key, value in best.chosen.items())]

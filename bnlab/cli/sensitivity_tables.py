@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
+from rich.markup import escape
 
 from bnlab.cli.consoles import OUT, new_table, print_table
 from bnlab.cli.summary_text import share
@@ -48,7 +49,7 @@ def _print_where(found: "SweepSensitivity") -> None:
     table = new_table("arm", *columns, right=columns)
     for each in found.arms:
         if each.figures is None:
-            table.add_row(each.arm.label, *["-"] * len(columns))
+            table.add_row(escape(each.arm.label), *["-"] * len(columns))
             continue
         trainable = each.figures.trainable
         cells = [
@@ -57,7 +58,7 @@ def _print_where(found: "SweepSensitivity") -> None:
             _bound(trainable.width_of_seeds),
             *([_bound(each.against.max_lr_ratio) if each.against else ""] if _has_pairs(found) else []),
         ]
-        table.add_row(each.arm.label, *cells)
+        table.add_row(escape(each.arm.label), *cells)
     print_table(table)
     if references and not is_short:
         OUT.print(f"The reference: {name or 'norm=none with the same other settings'}", style="dim", markup=False)
@@ -68,7 +69,7 @@ def _print_how_much(found: "SweepSensitivity") -> None:
     OUT.print(f"[bold]How much it matters: the {found.by}, and the decades around its best[/]")
     table = new_table("arm", *columns, right=columns)
     for each in found.arms:
-        table.add_row(each.arm.label, *_how_much(each, found))
+        table.add_row(escape(each.arm.label), *_how_much(each, found))
     print_table(table)
 
 

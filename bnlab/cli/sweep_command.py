@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from bnlab.cli.command_options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.consoles import ERR, counted, duration, say_error, say_warning
@@ -172,7 +173,7 @@ def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
     """Say what a sweep will do: how many runs it has, how many have a result, how the others are trained, how long."""
     num_runs = len(sweep.configs)
     together = [brought for cohort, brought in sweep.to_train(missing) if cohort.engine == "vectorized"]
-    ERR.print(f"[bold]{counted(num_runs, 'run')}[/] in {sweep.folder}", soft_wrap=True)
+    ERR.print(f"[bold]{counted(num_runs, 'run')}[/] in {escape(str(sweep.folder))}", soft_wrap=True)
     there = num_runs - len(missing)
     parts = [f"{there} there already"] if there else []
     if together:

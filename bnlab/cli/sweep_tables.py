@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from bnlab.cli.consoles import OUT, counted, new_table, print_table
 from bnlab.cli.summary_text import STYLE_OF, number, share
 from bnlab.records import ENDED
@@ -108,7 +110,7 @@ def _print_troubles(result: "SweepResult", failed_anew: set[str]) -> None:
         outcome = _outcome(summary)
         why = result.reasons.get(summary.run_id, WHY.get(outcome, ""))
         told = f"{outcome} before" if summary.status in ENDED else outcome
-        table.add_row(summary.run_id, _styled(told, outcome), why)
+        table.add_row(escape(summary.run_id), _styled(told, outcome), escape(why))
     print_table(table)
     if troubles[MOST_TROUBLES:]:
         OUT.print(f"... and {len(troubles) - MOST_TROUBLES} more", style="dim")
@@ -147,4 +149,4 @@ def _heading(key: str) -> str:
 
 
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else escape(str(value))

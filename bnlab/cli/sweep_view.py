@@ -151,7 +151,9 @@ class LiveSweepView:
                 arm for arm in progress.arms.values() if arm.num_ended < arm.num_runs or len(progress.arms) <= MOST_ARMS
             ]
             for arm in arms[:MOST_ARMS]:
-                table.add_row(arm.name, _bar(arm.done, arm.num_runs), f"{arm.num_ended}/{arm.num_runs}", _notes(arm))
+                table.add_row(
+                    Text(arm.name), _bar(arm.done, arm.num_runs), f"{arm.num_ended}/{arm.num_runs}", _notes(arm)
+                )
             return Group(Text(progress.headline(), style="bold"), table)
 
 

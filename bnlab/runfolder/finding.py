@@ -14,27 +14,27 @@ def runs_root(given: Path | None = None) -> Path:
     return (given or Path(os.environ.get("BNLAB_RUNS") or "runs")).absolute()
 
 
-def find_folder(given: str | Path | None = None) -> Path:
+def find_folder(given: str | Path | None = None, runs: Path | None = None) -> Path:
     """Return the folder to read from: a path, or the name of a sweep or of a run among all runs.
 
     Args:
-        given: An existing folder, or a name that is searched in BNLAB_RUNS, else in ./runs; None: the folder of all
-            runs.
+        given: An existing folder, or a name that is searched in the folder of all runs; None: that folder.
+        runs: The folder of all runs; None: BNLAB_RUNS, else ./runs.
 
     Raises:
         ConfigError: No folder and no run has this name, or several runs have it.
     """
     if given is None or _is_dir(given):
-        return runs_root(Path(given) if given else None)
-    root, name = runs_root(), str(given)
+        return runs_root(Path(given) if given else runs)
+    root, name = runs_root(runs), str(given)
     if Path(name).name == "runs":  # nothing has been trained yet
         return Path(name).absolute()
     if Path(name).name != name:
         raise ConfigError(f"{Path(name).absolute()} is not a folder of runs. Those there are: bnlab list runs")
-    sweeps, runs = _sweep_folders(root), _every_run(root)
+    sweeps, every_run = _sweep_folders(root), _every_run(root)
     if name in sweeps:
         return sweeps[name]
-    places = [path for path in runs if path.name == name]
+    places = [path for path in every_run if path.name == name]
     if len(places) == 1:
         return places[0]
     if places:
@@ -42,7 +42,7 @@ def find_folder(given: str | Path | None = None) -> Path:
         raise ConfigError(f"{name} is in {len(places)} places. Give the folder of one: {listed}")
     cure = "There are no runs yet: bnlab train trains one."
     if sweeps:
-        near = difflib.get_close_matches(name, {*sweeps, *(path.name for path in runs)})
+        near = difflib.get_close_matches(name, {*sweeps, *(path.name for path in every_run)})
         cure = did_you_mean(name, near or sweeps)
     raise ConfigError(f"{name} is neither a folder of runs nor the name of a sweep or a run in {root}. {cure}")
 

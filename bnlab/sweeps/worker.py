@@ -7,7 +7,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,26 +107,44 @@ def _watching_for_a_stop(part: Path, interruption: Interruption, parent: int | N
 
     The sweep may run on another machine, from where no signal reaches this process.
     """
-    done = threading.Event()
-
-    def is_to_stop() -> bool:
-        return (part.parent / HALT).exists() or halt_path(part).exists() or parent not in {None, os.getppid()}
 
     def look() -> None:
-        while not done.wait(HALT_SEEN_S):
-            if is_to_stop():
-                interruption.is_asked = True
-                return
+        if (part.parent / HALT).exists() or halt_path(part).exists() or parent not in {None, os.getppid()}:
+            interruption.is_asked = True
 
-    if is_to_stop():  # the parent may have gone between two parts
-        interruption.is_asked = True
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
+    look()  # the parent may have gone between two parts
+    start_watch()
+    _looks.append(look)
     try:
         yield
     finally:
-        done.set()
-        thread.join()
+        _looks.remove(look)
+
+
+_looks: list[Callable[[], None]] = []
+"""What the watch of this process calls."""
+
+_watches: set[int] = set()
+"""The processes that have a watch: this one, or that from which it was forked."""
+
+
+def start_watch() -> None:
+    """Start the one thread of this process that looks for a request to stop; a second call changes nothing.
+
+    It is started before the first training, and takes no lock: where a process has no memory left, `Thread.start` can
+    wait for ever for a thread that could not begin, and `Event.wait` raises an error.
+    """
+    if os.getpid() not in _watches:
+        _watches.add(os.getpid())
+        threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    while True:
+        time.sleep(HALT_SEEN_S)
+        with contextlib.suppress(Exception):  # no memory, or a folder that is gone: at the next look it may be better
+            for look in tuple(_looks):
+                look()
 
 
 def train_cohorts(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from written_runs import write_planned
+from written_runs import write_planned, write_runs
 
 import bnlab
 from bnlab.cli import list_runs
@@ -122,3 +122,12 @@ def test_a_narrow_window_loses_columns_and_never_a_runs_name(
 def test_settings_that_were_swept_and_are_not_in_the_name_are_shown(bnlab_says: Say, tmp_path: Path) -> None:
     write_planned(["data=synthetic", "model.depth=1,2", "name=deep"], lambda *_: {}, tmp_path / "runs")
     assert bnlab_says("list", "runs", "deep").out.splitlines()[1].split()[:3] == ["run", "model.depth", "status"]
+
+
+def test_the_folder_of_all_runs_can_be_named(bnlab_says: Say, tmp_path: Path) -> None:
+    write_runs(tmp_path / "elsewhere" / "s", lambda *_: {}, norms=("batch",), lrs=(0.1,), seeds=(0,))
+    of_all = bnlab_says("list", "runs", "--runs", str(tmp_path / "elsewhere"), "--json")
+    of_one = bnlab_says("list", "runs", "s", "--runs", str(tmp_path / "elsewhere"), "--json")
+    assert [row["sweep"] for row in json.loads(of_all.out)] == ["s"]
+    assert of_one.out == of_all.out
+    assert "neither a folder of runs nor the name" in bnlab_says("list", "runs", "s").err

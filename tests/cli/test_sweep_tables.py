@@ -42,3 +42,17 @@ def test_all_tables_call_a_run_without_a_result_by_the_same_word(
     assert any(line.startswith("1 1 ") and line.endswith("1 failed, 1 interrupted, 1 missing") for line in lines)
     assert {"b1 failed", "c1 interrupted cut off", "d1 missing not begun"} <= set(lines)
     assert "8 runs: 5 finished, 1 failed, 1 interrupted, 1 missing" in lines
+
+
+def test_settings_and_reasons_are_printed_as_they_are(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for number, tag in enumerate(("[bold]", "[/red] :x:")):
+        written_run(tmp_path / f"run{number}", 0.1, 0, "finished")
+        config = {"norm": {"name": "my:N", "tag": tag}, "optim": {"name": "sgd", "lr": 0.1}, "seed": 0}
+        (tmp_path / f"run{number}" / "manifest.json").write_text(json.dumps({"status": "finished", "config": config}))
+    summaries = [RunSummary(f"run{number}", "finished", str(tmp_path / f"run{number}"), 0) for number in (0, 1)]
+    summaries.append(RunSummary("[i]gone", "failed", str(tmp_path / "gone"), 0))
+    write_sweep(tmp_path, ["norm.tag=..."], [summary.run_id for summary in summaries])
+    print_sweep(SweepResult(tmp_path, summaries, {"[i]gone": "[bold] in /no/[b]"}))
+    out = capfd.readouterr().out
+    for text in ("[bold]  ", "[/red] :x:", "[i]gone", "[bold] in /no/[b]"):
+        assert text in out

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,8 @@ from bnlab.config.compose import compose_run
 from bnlab.errors import RunError
 from bnlab.identity.run_id import run_id
 from bnlab.sweeps.cohorts import PlannedCohort
-from bnlab.sweeps.parts import Part, write_surroundings
-from bnlab.sweeps.worker import train_cohorts, working
+from bnlab.sweeps.parts import HALT, Part, write_surroundings
+from bnlab.sweeps.worker import start_watch, train_cohorts, working
 
 WORKER = """
 import sys, time
@@ -96,3 +97,39 @@ def test_a_part_that_is_trained_in_this_process_leaves_no_environment_behind(mon
         assert "BNLAB_COMMAND" in os.environ
     assert os.environ["BNLAB_RUNS"] == "mine"
     assert "BNLAB_COMMAND" not in os.environ
+
+
+def test_no_part_waits_for_a_thread_that_cannot_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("parts").mkdir()
+    write_surroundings(Path("parts"))
+    start_watch()  # as a worker does, before it takes any memory
+
+    def waits_for_ever(_: threading.Thread) -> None:
+        raise AssertionError("at the limit of its memory, Thread.start may never return")
+
+    monkeypatch.setattr(threading.Thread, "start", waits_for_ever)
+    with working(Path("parts") / "part-0.json") as (_, interruption):
+        assert not interruption.is_asked
+
+
+def test_a_look_that_fails_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("parts").mkdir()
+    write_surroundings(Path("parts"))
+    halt, looked = Path("parts") / HALT, threading.Event()
+    exists = Path.exists
+
+    def fails_once(path: Path) -> bool:
+        is_watched = path.name == halt.name and threading.current_thread() is not threading.main_thread()
+        if is_watched and not looked.is_set():
+            looked.set()
+            raise MemoryError
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", fails_once)
+    with working(Path("parts") / "part-0.json") as (_, interruption):
+        assert looked.wait(60)
+        halt.touch()
+        deadline = time.monotonic() + 60
+        while not interruption.is_asked:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

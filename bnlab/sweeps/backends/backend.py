@@ -75,5 +75,7 @@ def in_one_line(error: BaseException) -> str:
         >>> in_one_line(ValueError("no such partition\nsee above"))
         'no such partition'
     """
+    if isinstance(error, MemoryError):  # which has no message, or one of numpy's
+        return "a worker has no memory left; give it more, or try fewer --jobs"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

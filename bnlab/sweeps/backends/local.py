@@ -18,7 +18,7 @@ from loky import BrokenProcessPool, ProcessPoolExecutor
 from loky.process_executor import ShutdownExecutorError
 
 from bnlab.sweeps.backends.backend import PartEnded, in_one_line
-from bnlab.sweeps.worker import train_part
+from bnlab.sweeps.worker import start_watch, train_part
 
 IDLE_S = 300.0
 """Seconds after which a worker without a part ends: a notebook may train another sweep."""
@@ -169,6 +169,7 @@ def _prepare(parent: int) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    start_watch()
     with contextlib.suppress(Exception):  # the first part meets it again, and the sweep tells of it
         for name in _NEEDED:
             importlib.import_module(name)
