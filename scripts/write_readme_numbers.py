@@ -62,7 +62,7 @@ QUOTES: list[tuple[str, Callable[[Found], Sequence[str]]]] = [
     ("TensorBoard: without a norm, {} of each layer is saturated", lambda f: [f["hero"]["saturation_none"]]),
     (
         "Blue: no norm, {} of every layer sits where the sigmoid is flat, test accuracy {}. "
-        "Orange: BatchNorm, below {}, {}.",
+        "Orange: BatchNorm, below {}, {}. In brackets:",
         lambda f: [
             f["hero"]["saturation_none"],
             _share(f["hero"]["none"]),
@@ -84,7 +84,7 @@ QUOTES: list[tuple[str, Callable[[Found], Sequence[str]]]] = [
     ("*{} runs, less than two minutes", lambda f: [f["sigmoid"]["runs"]]),
     (
         "With BatchNorm (red) the digits are learned to {} or better from {} to {}, without a norm (pink) "
-        "from {} to {}.",
+        "from {} to {}.*",
         lambda f: [f"{LEARNED:.0%}", *f["sigmoid"]["batch"], *f["sigmoid"]["none"]],
     ),
     (
@@ -203,7 +203,7 @@ def sigmoid(runs: Path) -> dict[str, Any]:
     for arm in ("batch", "none"):
         means = {rate: statistics.fmean(values) for (own, rate), values in by_cell.items() if own == arm}
         rates = sorted(rate for rate, mean in means.items() if mean >= LEARNED)
-        found[arm] = [f"{rates[0]:.1g}", f"{rates[-1]:.1g}"]
+        found[arm] = [f"{float(f'{rate:.1g}'):g}" for rate in (rates[0], rates[-1])]
     return found
 
 
@@ -265,8 +265,11 @@ def written(page: str, found: Found) -> str:
         if len(places) != 1:
             sys.exit(f"README.md says {len(places)} times, and not once: {template}")
         place = places[0]
-        words = [place[2 * number + 1] for number in range(len(parts))]
-        new = "".join(word + number for word, number in zip(words, [*numbers(found), ""], strict=True))
+        words, there = place.groups()[::2], [*place.groups()[1::2], ""]
+        new = "".join(
+            word + (old if old.split() == number.split() else number)  # a line may end inside of it
+            for word, old, number in zip(words, there, [*numbers(found), ""], strict=True)
+        )
         page = page[: place.start()] + new + page[place.end() :]
     return page
 

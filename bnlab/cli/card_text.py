@@ -31,6 +31,9 @@ def print_card(card: "Card", sections: tuple[str, ...] | None = None) -> None:
         if sections is None or heading in sections:
             OUT.print(Text(f"\n{heading}", "bold"))
             _print_text(text)
+    if sections is None and card.undefined:
+        OUT.print(Text("\nUndefined without", "bold"))
+        _print_text(card.undefined)
     if sections is None and card.healthy:
         OUT.print(Text("\nIn range", "bold"))
         for key, (low, high) in card.healthy.items():

@@ -152,8 +152,10 @@ def _print(
     room = max(LEAST_VALUES, (width() - names_width - DIFFERENCE - GAP) // (max(VALUE, min(longest, MOST_VALUE)) + GAP))
     for start in range(0, len(labeled), room):
         _print_block(labeled[start : start + room], start, rows, len(figures), has_layers)
+    dashes = any(value is None for row in inside for value in row.values)
     OUT.print(
-        "Diagnostics: the last value, in the layer where the runs differ most. Bold: by 10 points or more, or twofold.",
+        "Diagnostics: the last value, in the layer where the runs differ most. Bold: by 10 points or more, or twofold."
+        + (" -: the run has no layer of this name, or no value, for a reason that is said below." if dashes else ""),
         style="dim",
         highlight=False,
     )

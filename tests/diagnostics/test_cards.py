@@ -59,6 +59,7 @@ def test_a_card_says_what_the_class_says(name: str) -> None:
     card, cls = read_card(name), find_diagnostic_class(name)
     assert (card.name, card.unit, card.cost) == (cls.name, cls.unit, cls.cost)
     assert card.name == name
+    assert card.undefined == cls.undefined
     assert (set(card.needs), card.vectorizable) == (cls.needs, cls.vectorizable)
     assert (dict(card.healthy), card.too_low, card.too_high) == (dict(cls.healthy), cls.too_low, cls.too_high)
     words = " ".join((cls.__doc__ or "").split())
