@@ -82,7 +82,7 @@ def working(part: Path) -> Iterator[tuple[Say, Interruption]]:
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and restore them: in a notebook, or in a worker that stays, another sweep may follow."""
+    """Set environment variables, and restore them: another sweep may follow in a notebook, or in a worker."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -384,7 +384,8 @@ def test_a_momentum_of_another_framework_inside_of_an_own_layer_is_told(
 ) -> None:
     (tmp_path / "kerased.py").write_text(
         "from torch import nn\nclass Norm(nn.Module):\n    def __init__(self, c):\n        super().__init__()\n"
-        "        self.inner = nn.BatchNorm1d(c, momentum=0.99)\n    def forward(self, x):\n        return self.inner(x)\n"
+        "        self.inner = nn.BatchNorm1d(c, momentum=0.99)\n    def forward(self, x):\n        "
+        "return self.inner(x)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     warnings = check(compose_run(["norm=kerased:Norm", "data=synthetic"])).warnings
