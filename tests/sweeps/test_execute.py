@@ -379,7 +379,7 @@ def test_a_run_that_was_cut_off_alone_goes_on_so_before_it_may_be_trained_with_o
         return None
 
     backend = FakeBackend(happens)
-    assert counts(execute(planned, planned.missing(), backend=backend)) == {"finished": 1, "interrupted": 2}
+    assert counts(execute(planned, planned.missing(), backend=backend)) == {"finished": 1, "failed": 2}
     assert backend.batches == [[[cut_off]], [together]]
     assert planned.run_folder(cut_off).read_manifest()["resumed"]
 
