@@ -391,6 +391,7 @@ class StatisticsOfPositions(nn.Module):
         return x - mean
 
 
+@pytest.mark.slow
 def test_a_tensor_that_takes_the_shape_of_the_input_is_named():
     report = check(StatisticsOfPositions, "own", only=faults.QUICK_LAWS)
     assert report.verdicts["buffers"].cause.startswith(

@@ -148,3 +148,52 @@ def test_manifest_log_and_timings_tell_of_each_resumption(train_in_pieces: Calla
         *["checkpoint.pt", "config.yaml", "log.txt", "manifest.json", "metrics.jsonl", "summary.json"],
         "timings.jsonl",
     ]
+
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Buffers(nn.Module):
+    '''Puts new tensors in the place of its buffers.'''
+
+    def __init__(self, num_channels):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_channels))
+
+    def forward(self, x):
+        if not self.training:
+            return x - self.mean
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+        return x - x.mean(0)
+
+
+class ExtraState(nn.Module):
+    '''Keeps a mean and a count as plain attributes, and saves them itself.'''
+
+    def __init__(self, num_channels):
+        super().__init__()
+        self.mean, self.num_batches = torch.zeros(num_channels), 0
+
+    def get_extra_state(self):
+        return {"mean": self.mean, "num_batches": self.num_batches}
+
+    def set_extra_state(self, state):
+        self.mean, self.num_batches = state["mean"], state["num_batches"]
+
+    def forward(self, x):
+        if self.training:
+            self.num_batches += 1
+            self.mean = self.mean + (x.detach().mean(0) - self.mean) / self.num_batches
+        return x - self.mean
+"""
+
+
+@pytest.mark.parametrize("layer", ["Buffers", "ExtraState"])
+def test_a_layer_of_ones_own_that_saves_its_state_is_resumed_with_the_same_bits(
+    layer: str, train_in_pieces: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("resumed_layers.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    check([f"norm=resumed_layers:{layer}", "accept=[bias_before_norm]", "diagnostics=none"], train_in_pieces)

@@ -245,3 +245,16 @@ def test_what_is_given_back_is_synchronized_too_and_of_torchs_classes_only():
     for kind in (nn.LayerNorm, WithActivation):
         with pytest.raises(ConfigError, match=f"or SyncBatchNorm, got {kind.__name__}"):
             BatchNorm(3).to_torch(kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+def test_compiled_with_the_channels_last_it_moves_its_buffers_alike(dtype, eager_graphs):
+    layer, twin = (BatchNorm(3).to(dtype) for _ in range(2))
+    compiled = torch.compile(layer, **eager_graphs)
+    for step in range(3):
+        x = (step + draw(6, 3, 4, 4, dtype=torch.float32)).to(dtype).to(memory_format=torch.channels_last)
+        pairs = zip(outcome(compiled, x), outcome(twin, x), strict=True)
+        assert all(torch.allclose(a.float(), b.float(), rtol=2e-3, atol=2e-3) for a, b in pairs)
+    assert layer.running_var.dtype == torch.float32

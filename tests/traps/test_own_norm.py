@@ -273,7 +273,7 @@ def test_state_outside_of_buffers_is_refused_before_training(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.parametrize("command", ["train", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_the_command_line_refuses_it_with_status_2_and_no_folder(
     bnlab_says: Callable[..., object], own: str, tmp_path: Path, command: str
 ) -> None:
@@ -294,6 +294,7 @@ def test_state_that_is_saved_or_changes_no_output_is_trained_without_a_word(
     assert warnings_of(answer.err) == []
 
 
+@pytest.mark.slow
 def test_what_was_refused_is_so_and_the_cure_works(own: str) -> None:
     """Accepted, the layer does in `load_model` what the message says; with buffers it does not."""
     accuracies = {}
