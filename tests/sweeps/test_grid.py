@@ -195,3 +195,8 @@ def test_settings_with_an_effect_are_swept_without_a_word() -> None:
         ["norm.momentum=0.5,0.9"],
     ):
         assert expand(words).warnings == []
+
+
+def test_a_section_that_got_a_plain_value_and_one_of_its_keys_are_refused_in_a_sentence() -> None:
+    with pytest.raises(ConfigError, match="schedule is a section"):
+        expand(["data=digits", "schedule=step", "schedule.step_factor=0.1,0.5"])
