@@ -139,7 +139,9 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
     configs = []
     for overrides in combinations:
         own = [setting(text) for text in overrides if text.partition("=")[0] not in options.groups]
-        if all(_can_be_put_in(key, value) for key, value in own):
+        keys = [f"{key}." for key, _ in own]
+        is_in_another = any(other != key and other.startswith(key) for key in keys for other in keys)
+        if all(_can_be_put_in(key, value) for key, value in own) and not is_in_another:
             tree = _with_settings(options.compose(overrides), own)
         else:
             tree = compose_tree(list(overrides), config_dir)

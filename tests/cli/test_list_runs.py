@@ -125,9 +125,9 @@ def test_settings_that_were_swept_and_are_not_in_the_name_are_shown(bnlab_says: 
 
 
 def test_the_folder_of_all_runs_can_be_named(bnlab_says: Say, tmp_path: Path) -> None:
-    write_runs(tmp_path / "elsewhere" / "s", lambda *_: {}, norms=("batch",), lrs=(0.1,), seeds=(0,))
+    write_runs(tmp_path / "elsewhere" / "other", lambda *_: {}, norms=("batch",), lrs=(0.1,), seeds=(0,))
     of_all = bnlab_says("list", "runs", "--runs", str(tmp_path / "elsewhere"), "--json")
-    of_one = bnlab_says("list", "runs", "s", "--runs", str(tmp_path / "elsewhere"), "--json")
-    assert [row["sweep"] for row in json.loads(of_all.out)] == ["s"]
+    of_one = bnlab_says("list", "runs", "other", "--runs", str(tmp_path / "elsewhere"), "--json")
+    assert [row["sweep"] for row in json.loads(of_all.out)] == ["other"]
     assert of_one.out == of_all.out
-    assert "neither a folder of runs nor the name" in bnlab_says("list", "runs", "s").err
+    assert "neither a folder of runs nor the name" in bnlab_says("list", "runs", "other").err

@@ -206,3 +206,8 @@ def test_a_value_given_twice_is_one_run_and_told() -> None:
         "seeds: seed=range(3)."
     ]
     assert not expand(["optim.lr=0.1,0.2", "seed=range(3)"]).warnings
+
+
+def test_a_section_that_got_a_plain_value_and_one_of_its_keys_are_refused_in_a_sentence() -> None:
+    with pytest.raises(ConfigError, match="schedule is a section"):
+        expand(["data=digits", "schedule=step", "schedule.step_factor=0.1,0.5"])
