@@ -259,7 +259,7 @@ def written(page: str, found: Found) -> str:
         SystemExit: Words that stand around a number are not on the page, or stand there twice.
     """
     for template, numbers in QUOTES:
-        parts = [r"\s+".join(map(re.escape, part.split(" "))) for part in template.split("{}")]
+        parts = [r"\s+".join(map(re.escape, re.split(r" +", part))) for part in template.split("{}")]
         pattern = re.compile(r"([^|]{1,40}?)".join(f"({part})" for part in parts), re.DOTALL)
         places = list(pattern.finditer(page))
         if len(places) != 1:

@@ -46,15 +46,18 @@ ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm", "hydra/
 NOT_LINES = {"bnlab sweep", "bnlab check", "bnlab train resume=", "bnlab list diagnostics NAME", "bnlab explain"}
 """Names of commands in a sentence, which nobody is to type."""
 
-STATUS = {"bnlab check my_layers:MaxNorm --like layer": 1}
-"""The exit status of commands that find something wrong, as the page says of them."""
+STATUS = {
+    "bnlab check my_layers:MaxNorm --like layer": 1,
+    "bnlab check torch.nn:GroupNorm norm.num_groups=2 --like group": 1,  # findings/group-norm-channels-last.sh
+}
+"""The exit status of commands that find something wrong: the page says so, or a script in findings/ does."""
 
 OWN_LAYER = '''
-import torch
+from bnlab.norms.batch import BatchNorm
 
 
-class MyBatchNorm(torch.nn.BatchNorm1d):
-    """PyTorch's own layer, as a layer of a reader's own."""
+class MyBatchNorm(BatchNorm):
+    """The layer of bnlab, as a layer of a reader's own."""
 '''
 
 OWN_DIAGNOSTIC = '''
