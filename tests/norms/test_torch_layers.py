@@ -102,7 +102,7 @@ def test_with_means_far_from_0_neither_layout_costs_digits(name, shape, mean):
         assert (y - expected).abs().max() < 1e-6 * mean
 
 
-def test_torchs_batch_norm_gets_its_input_with_the_channels_first():
+def test_torchs_batch_norm_gets_an_input_far_from_0_with_the_channels_first():
     """With the channels last, torch 2.14 adds up a mean value by value in float32 on a CPU."""
     x = (torch.randn(128, 8, 32, 32, generator=torch.Generator().manual_seed(0)) + 1e4).to(
         memory_format=torch.channels_last
