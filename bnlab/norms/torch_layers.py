@@ -75,7 +75,7 @@ class TorchBatchNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize a batch; in training mode, update the running statistics too."""
-        is_inexact = self.training and input.device.type == "cpu" and channels_are_innermost(input)
+        is_inexact = self.training and input.device.type == "cpu" and input.dim() > 2 and channels_are_innermost(input)
         if not is_inexact or input.is_contiguous() or not _is_far_from_zero(input):
             return super().forward(input)
         return super().forward(input.contiguous()).movedim(1, -1).contiguous().movedim(-1, 1)

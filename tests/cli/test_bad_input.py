@@ -91,7 +91,7 @@ def test_hundreds_of_odd_lines_are_well_answered() -> None:
         (["norm=input_layers:Forgets"], "its constructor must call super().__init__() first"),
         (["norm=torch.nn:LazyBatchNorm1d"], "norm=torch.nn:BatchNorm1d."),
         (["norm=input_layers:Lazy"], "is lazy"),
-        (["norm=input_layers:ForImages"], "(60, 8) went in, (1, 60, 8) came out. A layer for images needs model=cnn."),
+        (["norm=input_layers:ForImages"], "(60, 8) went in, (1, 60, 8) came out."),
         (["norm=input_layers:Ends"], "cannot be built for 8 channels: SystemExit: 3"),
         (["norm=input_layers:EndsLater"], "ended the program (SystemExit: 3)"),
         (["norm=input_layers:Talks", "norm.num_channels=3"], "norm.num_channels is given by bnlab"),

@@ -24,7 +24,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from bnlab import provenance
 from bnlab.cli.app import app
-from bnlab.config import compose, grammar
+from bnlab.config import compose, swept_values
 from bnlab.experiment import slicing
 from bnlab.report import style
 from bnlab.sweeps import search_plan
@@ -151,7 +151,7 @@ def write_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs be short, small and few: of a list of numbers (seeds, learning rates) the first and the last."""
-    checked, values_in_order = compose._checked, grammar._values_in_order
+    checked, values_in_order = compose._checked, swept_values._values_in_order
 
     def cut_short(tree: dict[str, Any]) -> Any:
         smaller = {**tree, "threads": 1}
@@ -167,7 +167,7 @@ def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     count = search_plan.count
     monkeypatch.setattr(search_plan, "count", lambda *words: min(count(*words), 6))  # trials
     monkeypatch.setattr(compose, "_checked", cut_short)
-    monkeypatch.setattr(grammar, "_values_in_order", ends)
+    monkeypatch.setattr(swept_values, "_values_in_order", ends)
     monkeypatch.setattr(provenance, "num_physical_cores", lambda: 1)  # else each sweep starts workers
     monkeypatch.setattr(style, "DPI", 20)
     monkeypatch.setattr(slicing, "slice_2d", functools.partial(slicing.slice_2d, num_points=5))
