@@ -68,6 +68,9 @@ class _Source:
     reads: tuple[str, ...] = ()
 
 
+_Specs = dict[str, importlib.machinery.ModuleSpec | None]
+"""Names of modules -> where they are; None for what is no module."""
+
 _read: dict[str, tuple[tuple[int, ...], _Source]] = {}
 """Files that this process has read -> their size and times, and what they say."""
 
@@ -98,16 +101,17 @@ def code_of(place: str) -> OwnCode:
     modules: dict[str, str] = {}
     packages: set[str] = set()
     unread: list[str] = []
-    waiting, seen = [*_with_parents(root)], set[str]()
+    waiting, seen = _with_parents(root), set[str]()
+    specs: _Specs = {}
     while waiting:
         name = waiting.pop()
         if name in seen:
             continue
         seen.add(name)
         first = name.partition(".")[0]
-        if first in sys.stdlib_module_names or first in _FRAMEWORKS:
+        if first != package and first in sys.stdlib_module_names | _FRAMEWORKS:  # an own file may be named code.py
             continue
-        spec = _find_spec(name)
+        spec = _find_spec(name, specs)
         if spec is None and name != root:
             continue
         if first != package and _is_installed(spec):
@@ -183,19 +187,24 @@ def _imported(name: str, source: _Source, *, is_package: bool) -> Iterator[str]:
             yield from (f"{full}.{one}" for one in taken)
 
 
-def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
-    """Return where a module is, without importing it or the packages that it lies in."""
-    module = sys.modules.get(name)
-    if module is not None:
-        return getattr(module, "__spec__", None)
-    parent = name.rpartition(".")[0]
+def _find_spec(name: str, known: _Specs) -> importlib.machinery.ModuleSpec | None:
+    """Return where a module is, without importing it or the packages that it lies in; add it to those known."""
+    if name not in known:
+        module = sys.modules.get(name)
+        known[name] = _search_spec(name, known) if module is None else getattr(module, "__spec__", None)
+    return known[name]
+
+
+def _search_spec(name: str, known: _Specs) -> importlib.machinery.ModuleSpec | None:
+    parent, _, last = name.rpartition(".")
     try:
         if not parent:
             return importlib.util.find_spec(name)
-        above = _find_spec(parent)
+        above = _find_spec(parent, known)
         if above is None or above.submodule_search_locations is None:
             return None
-        return importlib.machinery.PathFinder.find_spec(name, list(above.submodule_search_locations))
+        # by its last name: a folder without __init__.py would look for its parent among the imported modules
+        return importlib.machinery.PathFinder.find_spec(last, list(above.submodule_search_locations))
     except (ImportError, ValueError, AttributeError):  # a finder of somebody's may raise what it likes of these
         return None
 
@@ -251,15 +260,27 @@ def _understood(content: bytes) -> _Source:
         elif isinstance(node, ast.Call):
             called = _last_name(node.func)
             if called in {"import_module", "__import__"}:
-                if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-                    imports.append((0, node.args[0].value.lstrip("."), ()))
-                else:
+                found = _import_of_call(node)
+                if found is None:
                     unread.append(f"what line {node.lineno} imports")
+                else:
+                    imports.append((*found, ()))
             elif called in _READERS:
                 reads.append(f"{called} in line {node.lineno}")
         elif isinstance(node, ast.Attribute) and node.attr == "environ":
             reads.append(f"environ in line {node.lineno}")
     return _Source(hashlib.sha256(code.encode()).hexdigest(), tuple(imports), tuple(unread), tuple(reads))
+
+
+def _import_of_call(call: ast.Call) -> tuple[int, str] | None:
+    """Return the dots and the name of the module that a call imports, if it says them; dots mean the own package."""
+    given = [*call.args, *(word.value for word in call.keywords if word.arg in {"name", "package"})]
+    if not given or not isinstance(given[0], ast.Constant) or not isinstance(given[0].value, str):
+        return None
+    name = given[0].value.lstrip(".")
+    dots = len(given[0].value) - len(name)
+    is_own = len(given) == 2 and isinstance(given[1], ast.Name) and given[1].id == "__package__"
+    return None if dots and not is_own else (dots, name)
 
 
 def _last_name(function: ast.expr) -> str:
@@ -270,7 +291,7 @@ def _last_name(function: ast.expr) -> str:
 
 def _without_comments(text: str) -> str:
     """Return source code without comments, empty lines and blanks at the ends of lines: they change no number."""
-    lines = text.splitlines()
+    lines = text.split("\n")  # splitlines ends a line at a form feed too, in the middle of a string
     for token in tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start

@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,13 @@ def versions_of_imports(names: Iterable[str]) -> dict[str, str]:
     wanted = set(names)
     if not wanted:
         return {}
-    distributions = importlib.metadata.packages_distributions()  # it reads all packages, which takes half a second
+    distributions = _distributions()
     return versions_of_distributions(one for name in wanted for one in distributions.get(name, []))
+
+
+@functools.cache  # as above; it reads all packages, which takes a second
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def versions_of_distributions(names: Iterable[str]) -> dict[str, str]:

@@ -78,7 +78,7 @@ def _of_own_file(given: str) -> str | None:
     if path.exists() and not path.is_file() and not path.is_dir():  # a device such as /dev/zero has no end
         raise DataError(f"data.path={given} is no regular file. Give the path of an .npz file.")
     files = own_files(given)
-    return remembered(files, lambda: _joined([_file_digest(file) for file in files]))
+    return remembered("npz", files, lambda: _joined([_file_digest(file) for file in files]))
 
 
 def _joined(digests: Sequence[str]) -> str:
@@ -106,11 +106,11 @@ def _of_set(config: DataConfig) -> str | None:
 
     if root is None:
         try:
-            return remembered(files, compute) if files else None
+            return remembered(name, files, compute) if files else None
         except DataError:  # what is damaged in the cache is fetched again, and is the official one then
             return None
     files = files or list(find_npz_pair(root, name) or [])
-    return remembered(files, compute) if files else compute()
+    return remembered(name, files, compute) if files else compute()
 
 
 def _of_arrays(name: str, source: SourceData) -> str | None:

@@ -5,7 +5,7 @@ import json
 import re
 
 from bnlab.data.fingerprint import content_fingerprint
-from bnlab.identity.own_parts import NORM, own_code
+from bnlab.identity.own_parts import own_code
 from bnlab.renamed import first_names
 from bnlab.runfolder.folder import SCHEMA_VERSION
 from bnlab.runfolder.immaterial import IMMATERIAL
@@ -31,10 +31,8 @@ def run_id(config: RunConfig) -> str:
     facts["diagnostics"]["names"] = first_names(config.diagnostics.names)
     facts["data"]["path"] = content_fingerprint(config.data)
     code = {key: one.digest for key, one in own_code(config).items() if one.digest}
-    if NORM in code:
-        facts["norm"]["code"] = code.pop(NORM)
     if code:
-        facts["diagnostics"]["code"] = code
+        facts["code"] = code  # at the top, where no option of an own norm has this name
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     norm = config.norm.name.rpartition(":")[2]
     name = f"{norm}-{config.model.name}-{config.data.name}-lr{config.optim.lr:g}-s{config.seed}"

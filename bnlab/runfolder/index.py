@@ -68,7 +68,7 @@ def _read_row(folder: RunFolder) -> dict[str, Any]:
     for key in ("seed", "norm", "model", "data", "optim.lr"):  # what tells runs apart comes first
         row[key] = flat.pop(key, None)
     row |= {key: value for key, value in facts.summary.items() if key not in row and key != "problem"}
-    flat |= _origin_columns(facts.manifest)
+    flat = _origin_columns(facts.manifest) | flat  # an own norm may have an option named code
     row |= {"started": facts.manifest.get("started"), "folder": str(folder.path), "sweep": sweep}
     return row | {key: value for key, value in flat.items() if key not in row and key != "problem"}
 

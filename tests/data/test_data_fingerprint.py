@@ -131,6 +131,20 @@ def test_shapes_and_types_count_where_bytes_do_not_differ() -> None:
 # --- official sets, and those without files
 
 
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("in_a_new_process", [False, True])
+def test_official_files_of_one_set_are_not_official_under_the_name_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_a_new_process: bool
+) -> None:
+    contents = idx_contents(zipped=False)
+    declare_official(monkeypatch, "fashion_mnist", contents)
+    inner = write_all(tmp_path / "a" / "FashionMNIST" / "raw", contents)
+    assert of_root(tmp_path / "a", "fashion_mnist") is None
+    if in_a_new_process:
+        monkeypatch.setattr(remembered, "_of_this_process", {})
+    assert of_root(inner, "mnist") is not None  # a bare folder of IDX files is taken for MNIST
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_official_sets_need_none_in_whatever_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     contents = idx_contents(zipped=False)

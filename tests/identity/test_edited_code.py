@@ -1,6 +1,7 @@
 """An own layer or instrument is edited between two trainings: never an old number under new code."""
 
 import importlib
+import importlib.metadata
 import json
 import logging
 import sys
@@ -12,7 +13,7 @@ import pytest
 from own_modules import write
 
 import bnlab
-from bnlab import own_code
+from bnlab import own_code, provenance
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
 from bnlab.identity.own_parts import own_places
@@ -127,6 +128,12 @@ def test_results_of_other_versions_are_told(caplog: pytest.LogCaptureFixture) ->
     assert "was trained with torch 1.0, now" in caplog.text
     assert "einops 0.1, now not installed" in caplog.text
     assert "rich" not in caplog.text
+
+
+def test_the_installed_packages_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    provenance.versions_of_imports({"yaml"})
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: pytest.fail("they are read again"))
+    assert provenance.versions_of_imports({"yaml"}).keys() == {"PyYAML"}
 
 
 def test_what_is_in_no_hash_is_told_before_training(ed: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -138,3 +138,38 @@ def test_a_module_that_is_reloaded_without_a_word_counts_as_it_is_now(here: Path
     importlib.reload(sys.modules["helper"])
     assert digest() != before
     assert changed_since_loaded("layer:Norm") == []
+
+
+def test_folders_without_init_files_may_lie_in_each_other(here: Path) -> None:
+    (here / "space" / "inner").mkdir(parents=True)
+    (here / "space" / "inner" / "layer.py").write_text("from .helper import K\nfrom ..top import T\n")
+    (here / "space" / "inner" / "helper.py").write_text("K = 1\n")
+    (here / "space" / "top.py").write_text("T = 1\n")
+    assert list(code_of("space.inner.layer:Norm").modules) == ["space.inner.helper", "space.inner.layer", "space.top"]
+
+
+def test_an_own_module_may_have_the_name_of_one_of_python(here: Path) -> None:
+    write(here, this="class Norm: ...\n")  # importing Python's own prints a poem, so nothing has it in use
+    before = digest("this:Norm")
+    write(here, this="class Norm: k = 1\n")
+    assert None is not before != digest("this:Norm")
+
+
+@pytest.mark.parametrize("call", ["import_module('.deep', __package__)", "import_module('.deep', package=__package__)"])
+def test_a_relative_import_by_a_call_is_followed(here: Path, call: str) -> None:
+    write(here, pack_init="", pack__layer=f"from importlib import import_module\n{call}\n", pack__deep="Z = 1\n")
+    code = code_of("pack.layer:Norm")
+    assert list(code.modules) == ["pack", "pack.deep", "pack.layer"]
+    assert code.unread == ()
+
+
+def test_a_relative_import_from_another_package_is_told(here: Path) -> None:
+    write(here, layer="import importlib\nimportlib.import_module('.deep', 'pack')\n")
+    assert code_of("layer:Norm").unread == ("what line 2 imports of layer",)
+
+
+def test_a_number_sign_after_a_form_feed_in_a_string_is_no_comment(here: Path) -> None:
+    write(here, layer="class Norm: k = '\f# 1'\n")
+    before = digest()
+    write(here, layer="class Norm: k = '\f# 2'\n")
+    assert digest() != before

@@ -95,3 +95,10 @@ def test_an_id_is_safe_as_a_folder_name_on_every_system() -> None:
     name = run_id(compose_run(["norm=my.layers:Mine", "optim.lr=1e-05"]))
     assert name.startswith("Mine-mlp-mnist_5k-lr1e-05-s0-")
     assert not set(name) & set('<>:"/\\|?* ')
+
+
+def test_an_option_of_an_own_norm_may_be_named_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "coded.py").write_text("class Norm: ...\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert len({run_id(compose_run(["norm=coded:Norm", f"norm.code={code}"])) for code in (1, 2)}) == 2

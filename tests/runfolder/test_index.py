@@ -104,3 +104,11 @@ def test_records_before_a_damaged_line_are_read_and_the_line_is_named(tmp_path: 
 def test_lines_that_a_power_cut_filled_with_zeros_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(record_line(StepRecord(1, {})).encode() + b"\n" + b"\0" * 512)
     assert [record["step"] for record in RunFolder(tmp_path).read_records()] == [1]
+
+
+def test_an_option_named_code_is_shown_as_it_was_given(tmp_path: Path) -> None:
+    run = written(tmp_path / "s" / "a", norm={"name": "my:Norm", "code": 3})
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "code": {"norm": {"modules": {"my": "0" * 64}}}}))
+    (row,) = read_run_rows(tmp_path / "s")
+    assert row["norm.code"] == 3
