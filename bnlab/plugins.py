@@ -23,7 +23,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from bnlab.errors import ConfigError
-from bnlab.own_code import find_current_folder, remember_as_loaded
+from bnlab.own_code.modules import find_current_folder, remember_as_loaded
 
 CLASS_PLACE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 """The form of a class's place: package.module:Class."""

@@ -54,13 +54,15 @@ def _distributions() -> Mapping[str, list[str]]:
 
 def versions_of_distributions(names: Iterable[str]) -> dict[str, str]:
     """Return the versions of packages by the names that they are installed by; ``not installed`` for a missing one."""
-    found = {}
-    for name in sorted(set(names)):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {name: _version_of(name) for name in sorted(set(names))}
+
+
+@functools.cache  # what this process has imported stays, whatever is installed meanwhile
+def _version_of(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def hardware() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from bnlab import provenance
 from bnlab.errors import ConfigError
 from bnlab.identity.own_parts import NORM, own_code, own_places
-from bnlab.own_code import OwnCode, changed_since_loaded
+from bnlab.own_code.modules import OwnCode, changed_since_loaded
 from bnlab.schema import RunConfig
 
 _CHANGE_NUMBERS = ("bnlab", "torch", "numpy")
@@ -26,9 +26,9 @@ def refuse_code_that_changed_here(configs: Iterable[RunConfig]) -> None:
         if changed := changed_since_loaded(place):
             modules = " and ".join(changed)
             raise ConfigError(
-                f"{_setting(key, place)}: {modules} changed on disk after this process had imported "
-                f"{'it' if len(changed) == 1 else 'them'}, so the old code would be trained. Restart Python, or call "
-                "importlib.reload on each module, imported ones first."
+                f"{_setting(key, place)}: in this process {modules} {'is' if len(changed) == 1 else 'are'} not what "
+                "the file says: it was edited after the import, or a value was set. Restart Python, or call "
+                "importlib.reload on each module, imported ones first; give what varies as an option, norm.NAME=VALUE."
             )
 
 

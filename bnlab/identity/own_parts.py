@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bnlab.diagnostics.catalog import DIAGNOSTICS, find_place
 from bnlab.errors import ConfigError
 from bnlab.norms.names import NORMS
-from bnlab.own_code import OwnCode, code_of, forget_loaded
+from bnlab.own_code.modules import OwnCode, code_of, forget_loaded
 from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
 from bnlab.renamed import current_name
 from bnlab.schema import RunConfig

@@ -13,12 +13,13 @@ import pytest
 from own_modules import write
 
 import bnlab
-from bnlab import own_code, provenance
+from bnlab import provenance
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
 from bnlab.identity.own_parts import own_places
 from bnlab.identity.run_id import run_id
-from bnlab.own_code import forget_loaded
+from bnlab.own_code import modules as own_modules_of_the_process
+from bnlab.own_code.modules import forget_loaded
 from bnlab.results.sweep import read_sweep
 from bnlab.runfolder.finding import find_run
 from bnlab.runfolder.index import read_run_rows
@@ -72,9 +73,12 @@ def test_an_edited_layer_makes_another_run(ed: Path) -> None:
 def test_a_process_that_has_the_old_code_is_refused_until_it_has_the_new_one(ed: Path) -> None:
     bnlab.train(RUN)
     write(ed, helper="K = 0.01\n")
-    with pytest.raises(ConfigError, match=r"norm=ed:Norm: helper changed on disk .* Restart Python, or call importlib"):
+    with pytest.raises(
+        ConfigError,
+        match=r"norm=ed:Norm: in this process helper is not what the file says.* Restart Python, or call importlib",
+    ):
         bnlab.train(RUN)
-    with pytest.raises(ConfigError, match="helper changed on disk"):
+    with pytest.raises(ConfigError, match="helper is not what the file says"):
         run_sweep([*RUN, "seed=0,1"])
     importlib.reload(sys.modules["helper"])
     assert not bnlab.train(RUN).cached
@@ -194,11 +198,11 @@ def test_a_worker_that_stays_from_an_earlier_sweep_imports_the_new_code(ed: Path
     train_cohorts(part_of(RUN), ed, lambda _: None)
     assert sys.modules["helper"].K == 1.0
     write(ed, helper="K = 0.01\n")
-    kept, remembered = {name: sys.modules[name] for name in ("ed", "helper")}, dict(own_code._loaded)
+    kept, remembered = {name: sys.modules[name] for name in ("ed", "helper")}, dict(own_modules_of_the_process._loaded)
     in_a_new_process()
     part = part_of(RUN)  # by the process of the sweep, which has not imported them
     sys.modules.update(kept)  # in the worker
-    own_code._loaded.update(remembered)
+    own_modules_of_the_process._loaded.update(remembered)
     said: list[dict[str, Any]] = []
     train_cohorts(part, ed, said.append)
     assert not any("failed" in one for one in said)
@@ -245,3 +249,27 @@ def test_data_of_the_same_name_in_two_folders_are_two_runs_and_two_arms(here: Pa
     assert sweep.swept == ("data.root",)
     assert {row["data.content"] for row in sweep.rows}.isdisjoint({None})
     assert len(sweep.read_arms().arms) == 2
+
+
+def test_a_module_that_was_imported_and_edited_before_bnlab_saw_it_is_refused(ed: Path) -> None:
+    importlib.import_module("ed")
+    write(ed, ed=ED.replace("* helper.K", "* 0.0"))
+    with pytest.raises(ConfigError, match="ed is not what the file says"):
+        bnlab.train(RUN)
+    assert not Path("runs").exists()
+    importlib.reload(sys.modules["ed"])
+    assert not bnlab.train(RUN).cached
+
+
+def test_a_number_that_was_edited_or_set_after_the_import_is_refused(ed: Path) -> None:
+    helper = importlib.import_module("helper")
+    write(ed, helper="K = 0.01\n")
+    with pytest.raises(ConfigError, match="helper is not what the file says"):
+        bnlab.train(RUN)
+    write(ed, helper="K = 1.0\n")
+    bnlab.train(RUN)
+    helper.K = 0.5
+    with pytest.raises(ConfigError, match="helper is not what the file says"):
+        bnlab.train([*RUN, "seed=1"])
+    helper.K = 1.0
+    bnlab.train([*RUN, "seed=1"])

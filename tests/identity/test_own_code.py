@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from own_modules import write
 
-from bnlab.own_code import OwnCode, changed_since_loaded, code_of, forget_loaded, remember_as_loaded
+from bnlab.own_code.modules import OwnCode, changed_since_loaded, code_of, forget_loaded, remember_as_loaded
 
 
 def digest(place: str = "layer:Norm") -> str | None:
@@ -92,11 +92,12 @@ def test_an_installed_package_consists_of_its_own_modules(here: Path, monkeypatc
 
 def test_what_is_in_no_hash_is_told(here: Path) -> None:
     write(here, layer="import helper, importlib, os\nK = open('k.txt').read()\nL = os.environ['L']\n")
-    write(here, helper="import importlib\nfor name in 'ab':\n    importlib.import_module(name)\nopen('not told')\n")
+    write(here, helper="import importlib\nfor name in 'ab':\n    importlib.import_module(name)\nopen('told')\n")
     assert set(code_of("layer:Norm").unread) == {
         "what layer reads by open in line 2",
         "what layer reads by environ in line 3",
         "what line 3 imports of helper",
+        "what helper reads by open in line 4",
     }
     assert code_of("nowhere:Norm").unread == ("the code of nowhere, which has no file",)
 

@@ -1,0 +1,87 @@
+"""Whether a module in use is what its file says: a notebook may import it, edit the file, and train."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from bnlab.own_code.source_file import decoded
+
+
+def differs_from_file(module: ModuleType, file: str) -> bool:
+    """Return whether a function or a constant of a module is another one than its file defines.
+
+    Compared are the functions and methods that are in both, and names to which the file gives a literal once. What
+    decorators and other code make of them is not looked at.
+
+    Args:
+        module: A module that has been imported.
+        file: The file of its source code.
+    """
+    try:
+        text = decoded(Path(file).read_bytes())
+        tree = ast.parse(text)
+        code = compile(text, file, "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError, RecursionError):  # a compiled module
+        return False
+    defined: dict[str, list[tuple[Any, ...]]] = {}
+    for one in _all_codes(code):
+        defined.setdefault(one.co_qualname, []).append(_what_it_does(one))
+    for function in _functions_of(module):
+        known = defined.get(function.__code__.co_qualname)
+        if known is not None and _what_it_does(function.__code__) not in known:
+            return True
+    missing = object()
+    return any(
+        repr(vars(module).get(name, missing)) != repr(value)
+        for name, value in _constants(tree)
+        if vars(module).get(name, missing) is not missing
+    )
+
+
+def _all_codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _all_codes(constant)
+
+
+def _what_it_does(code: CodeType) -> tuple[Any, ...]:
+    """Return all of a function's code but the places of its lines."""
+    constants = [repr(one) for one in code.co_consts if not isinstance(one, CodeType)]
+    inner = [_what_it_does(one) for one in code.co_consts if isinstance(one, CodeType)]
+    return (code.co_code, constants, inner, code.co_names, code.co_varnames, code.co_freevars)
+
+
+def _functions_of(module: ModuleType) -> Iterator[FunctionType]:
+    """Yield the functions of a module and the methods of its classes."""
+    for value in list(vars(module).values()):
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        members = list(vars(value).values()) if isinstance(value, type) else [value]
+        for member in members:
+            inner = getattr(member, "__func__", getattr(member, "fget", member))  # of a class method, of a property
+            if isinstance(inner, FunctionType):
+                yield inner
+
+
+def _constants(tree: ast.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the names to which a module gives a literal, and nothing else anywhere."""
+    stored = Counter(
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
+    )
+    shared = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+    for statement in tree.body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            targets = [statement.target]
+        for target in targets:
+            if isinstance(target, ast.Name) and stored[target.id] == 1 and target.id not in shared:
+                try:
+                    value = ast.literal_eval(statement.value)  # type: ignore[attr-defined]
+                except (ValueError, TypeError, MemoryError, RecursionError):
+                    continue
+                if isinstance(value, int | float | complex | str | bytes | None):
+                    yield target.id, value
