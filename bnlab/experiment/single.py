@@ -9,7 +9,7 @@ from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.observer import RunObserver
-from bnlab.identity.changes import other_versions, refuse_code_that_changed_here
+from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
 from bnlab.identity.run_id import run_id
 from bnlab.records import ENDED, RunSummary
 from bnlab.runfolder.finding import runs_root
@@ -89,6 +89,8 @@ def train_one(
     finished = None if again else folder.read_finished()
     if finished is not None:
         refuse_a_missing_device([config])
+        for warning in what_is_unread(config):
+            (observer or RunObserver()).on_warning(warning)
         return finished
     engine = "sequential" if again else _engine_of(folder)
     from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415

@@ -33,6 +33,12 @@ def differs_from_file(module: ModuleType, file: str) -> bool:
         known = defined.get(function.__code__.co_qualname)
         if known is not None and _what_it_does(function.__code__) not in known:
             return True
+    for class_name, names in _plain_methods(tree):
+        found = vars(module).get(class_name)
+        for name in names if isinstance(found, type) and found.__module__ == module.__name__ else ():
+            method = vars(found).get(name)
+            if isinstance(method, FunctionType) and method.__code__.co_qualname not in defined:
+                return True  # it was replaced by a function from elsewhere
     missing = object()
     return any(
         repr(vars(module).get(name, missing)) != repr(value)
@@ -65,6 +71,15 @@ def _functions_of(module: ModuleType) -> Iterator[FunctionType]:
             inner = getattr(member, "__func__", getattr(member, "fget", member))  # of a class method, of a property
             if isinstance(inner, FunctionType):
                 yield inner
+
+
+def _plain_methods(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """Yield each class of a module without decorators, and its methods that have none and are defined once."""
+    for one in tree.body:
+        if isinstance(one, ast.ClassDef) and not one.decorator_list:
+            methods = [inner for inner in one.body if isinstance(inner, ast.FunctionDef)]
+            defined = Counter(method.name for method in methods)
+            yield one.name, [m.name for m in methods if not m.decorator_list and defined[m.name] == 1]
 
 
 def _constants(tree: ast.Module) -> Iterator[tuple[str, Any]]:

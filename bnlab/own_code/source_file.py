@@ -11,6 +11,10 @@ _READERS = frozenset({"open", "read_text", "read_bytes", "load", "loadtxt", "gen
 """Functions that read what lies outside of the code. Their names are enough: what follows from them is a warning."""
 
 
+_RUNNERS = frozenset({"spec_from_file_location", "SourceFileLoader", "run_path", "run_module"})
+"""Functions of Python's that run a file which no import statement names."""
+
+
 @dataclass(frozen=True)
 class Source:
     """What one file says.
@@ -70,6 +74,8 @@ def _understood(content: bytes) -> Source:
                     unread.append(f"what line {node.lineno} imports")
                 else:
                     imports.append((*found, ()))
+            elif called in _RUNNERS:
+                unread.append(f"what line {node.lineno} imports")
             elif called in _READERS:
                 reads.append(f"{called} in line {node.lineno}")
         elif isinstance(node, ast.Attribute) and node.attr == "environ":

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,15 @@ class Plan:
         overrides: The words of the command that was given last.
         runs: Ids of all runs of the sweep, in order.
         earlier: The words of each command before it, where the last one does not name all of the runs.
+        places: Id of a run -> ``data.root`` and ``data.path`` by the last command, where these are swept. A run's own
+            config has those of the command that trained it, and folders with the same content may have moved.
         problem: What is wrong with the file; empty where it is readable, or is not there.
     """
 
     overrides: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     earlier: tuple[tuple[str, ...], ...] = ()
+    places: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     problem: str = ""
 
     @property
@@ -100,6 +103,7 @@ def read_sweep(folder: Path) -> SweepRuns:
         _warn_once(f"{folder}: {plan.problem}")
     rows = [row for row in read_run_rows(folder) if Path(row["folder"]).parent == folder]
     for row in rows:
+        row |= plan.places.get(row["run_id"], {})
         if "problem" in row:
             _warn_once(f"{row['folder']}: {row['problem']}")
     if planned:
@@ -126,7 +130,7 @@ def read_plan(folder: Path) -> Plan:
     facts, problems = read_what_fits(folder / "sweep.json", PLAN)
     if not problems:
         earlier = tuple(map(tuple, facts.get("earlier", [])))
-        return Plan(tuple(facts["overrides"]), tuple(facts["runs"]), earlier)
+        return Plan(tuple(facts["overrides"]), tuple(facts["runs"]), earlier, facts.get("places", {}))
     is_there = problems != ["sweep.json is missing"]
     return Plan(problem=f"{problems[0]}. Its plan is taken from the runs that are there" if is_there else "")
 
@@ -136,7 +140,13 @@ def _warn_once(text: str) -> None:
     _log.warning("%s", text)
 
 
-def write_sweep(folder: Path, overrides: list[str], run_ids: list[str], earlier: Sequence[list[str]] = ()) -> None:
+def write_sweep(
+    folder: Path,
+    overrides: list[str],
+    run_ids: list[str],
+    earlier: Sequence[list[str]] = (),
+    places: Mapping[str, Mapping[str, str | None]] | None = None,
+) -> None:
     """Write a sweep's sweep.json: its overrides, and its runs in order; nothing, if the file says so already.
 
     Args:
@@ -144,11 +154,13 @@ def write_sweep(folder: Path, overrides: list[str], run_ids: list[str], earlier:
         overrides: The words of the command.
         run_ids: The ids of all runs of the sweep, those of earlier commands among them.
         earlier: The words of those commands.
+        places: Where the data of some runs lie, as in `Plan`.
 
     Raises:
         ConfigError: The folder cannot be written to.
     """
-    commands = {"earlier": list(earlier)} if earlier else {}
+    commands: dict[str, Any] = {"earlier": list(earlier)} if earlier else {}
+    commands |= {"places": places} if places else {}
     text = json.dumps({"overrides": overrides, **commands, "runs": run_ids}, indent=1)
     path = folder / "sweep.json"
     beside = folder / f".sweep.json.{os.getpid()}-{threading.get_native_id()}.tmp"

@@ -134,6 +134,7 @@ class _Plan(TypedDict):
     overrides: list[str]
     runs: list[str]
     earlier: NotRequired[list[list[str]]]
+    places: NotRequired[dict[str, dict[str, str | None]]]
 
 
 _AnyRecord = Annotated[_Record | _DiagnosticRecord | _EndRecord, Field(discriminator="kind")]

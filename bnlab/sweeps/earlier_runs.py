@@ -81,24 +81,38 @@ def find_earlier(folder: Path, configs: Mapping[str, RunConfig], factors: Collec
     return EarlierRuns(tuple(in_order), tuple(outdated), ", ".join(told))
 
 
-def write_with_earlier(folder: Path, overrides: list[str], run_ids: Sequence[str], earlier: EarlierRuns) -> None:
+def write_with_earlier(
+    folder: Path,
+    overrides: list[str],
+    run_ids: Sequence[str],
+    earlier: EarlierRuns,
+    places: Mapping[str, Mapping[str, str | None]] | None = None,
+) -> None:
     """Write a sweep's sweep.json: the runs of earlier commands that stay, and those of this one.
 
     Nothing is written where the file has all of them already.
+
+    Args:
+        folder: The sweep's folder.
+        overrides: The words of this command.
+        run_ids: The ids of its runs.
+        earlier: The runs of the commands before it.
+        places: Where the data of its runs lie, if that is swept; see `Plan`.
 
     Raises:
         ConfigError: The folder cannot be written to.
     """
     plan = read_plan(folder)
+    placed = {**plan.places, **(places or {})}
     before = [name for name in plan.runs if name in {*earlier.kept, *run_ids}] or list(earlier.kept)
     if set(before) <= set(run_ids):  # this command names them all
-        write_sweep(folder, overrides, list(run_ids))
+        write_sweep(folder, overrides, list(run_ids), places=places)
         return
-    if set(run_ids) <= set(before) and before == list(plan.runs):
+    if set(run_ids) <= set(before) and before == list(plan.runs) and placed == plan.places:
         return
     commands = [*plan.earlier, plan.overrides]
     others = [list(words) for words in dict.fromkeys(map(tuple, commands)) if words and words != tuple(overrides)]
-    write_sweep(folder, overrides, list(dict.fromkeys([*before, *run_ids])), others)
+    write_sweep(folder, overrides, list(dict.fromkeys([*before, *run_ids])), others, placed)
 
 
 def _is_outdated(row: Mapping[str, Any]) -> bool:

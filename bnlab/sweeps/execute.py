@@ -141,7 +141,12 @@ def _write_plan(sweep: Sweep) -> None:
         ConfigError: The folder cannot be written to, or holds another sweep.
     """
     earlier = find_earlier(sweep.folder, sweep.configs)
-    write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), earlier)
+    swept = {"data.root", "data.path"} & set(sweep.swept)
+    places = {
+        name: {key: getattr(config.data, key.removeprefix("data.")) for key in sorted(swept)}
+        for name, config in (sweep.configs if swept else {}).items()
+    }
+    write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), earlier, places)
 
 
 class _Execution:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bnlab.config.grammar import as_words
 from bnlab.errors import BnlabError, ConfigError, RunError
-from bnlab.identity.changes import other_versions, refuse_code_that_changed_here
+from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
 from bnlab.identity.run_id import run_id
 from bnlab.records import ENDED
 from bnlab.results.arms import LEARNING_RATE, arm_keys, label_of
@@ -155,7 +155,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
     grid = expand(words, config_dir)
     refuse_code_that_changed_here(grid.configs)
     configs = {run_id(config): config for config in grid.configs}
-    warnings = grid.warnings
+    own = {config.norm.name: config for config in grid.configs}.values()
+    warnings = list(dict.fromkeys([*grid.warnings, *(text for config in own for text in what_is_unread(config))]))
     if len(configs) < len(grid.configs):  # two paths to the same data
         warnings.append(
             f"{len(grid.configs)} combinations are {len(configs)} runs: some of them have the same data at two places."

@@ -26,6 +26,7 @@ from bnlab.runfolder.index import read_run_rows
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.execute import run_sweep
 from bnlab.sweeps.parts import Part, read_part
+from bnlab.sweeps.plan import plan_sweep
 from bnlab.sweeps.worker import train_cohorts
 
 ED = """
@@ -146,6 +147,10 @@ def test_what_is_in_no_hash_is_told_before_training(ed: Path, caplog: pytest.Log
     with caplog.at_level(logging.WARNING, "bnlab"):
         bnlab.train(RUN)
     assert "norm=ed:Norm: a change of what ed reads by read_text in line 9 is not noticed." in caplog.text
+    caplog.clear()
+    assert bnlab.train(RUN).cached
+    assert "is not noticed" in caplog.text, "that is when it matters"
+    assert any("is not noticed" in text for text in plan_sweep(RUN).warnings)
 
 
 def test_an_edited_instrument_measures_anew(here: Path) -> None:
@@ -251,6 +256,20 @@ def test_data_of_the_same_name_in_two_folders_are_two_runs_and_two_arms(here: Pa
     assert len(sweep.read_arms().arms) == 2
 
 
+def test_two_data_folders_that_are_exchanged_exchange_their_rows(here: Path) -> None:
+    one, other = (write_set(here / name, scale) for name, scale in (("one", 255), ("other", 99)))
+    words = ["data=mnist", "train.steps=3", "diagnostics=none", "loggers=[]", f"data.root={one},{other}", "name=w"]
+    before = {row["data.root"]: row["test_loss"] for row in read_sweep(run_sweep(words).folder).rows}
+    Path(one).rename("between")
+    Path(other).rename(one)
+    Path("between").rename(other)
+    after = run_sweep([*words, "seed=0,1"])
+    arms = {arm.label: arm for arm in read_sweep(after.folder).read_arms().arms}
+    assert {arm.label: len(arm.seeds) for arm in arms.values()} == {f"root={one}": 2, f"root={other}": 2}
+    rows = {row["data.root"]: row["test_loss"] for row in read_sweep(after.folder).rows if row["seed"] == 0}
+    assert rows == {one: before[other], other: before[one]}
+
+
 def test_a_module_that_was_imported_and_edited_before_bnlab_saw_it_is_refused(ed: Path) -> None:
     importlib.import_module("ed")
     write(ed, ed=ED.replace("* helper.K", "* 0.0"))
@@ -273,3 +292,6 @@ def test_a_number_that_was_edited_or_set_after_the_import_is_refused(ed: Path) -
         bnlab.train([*RUN, "seed=1"])
     helper.K = 1.0
     bnlab.train([*RUN, "seed=1"])
+    sys.modules["ed"].Norm.forward = lambda self, x: self.inner(x) * 0.01
+    with pytest.raises(ConfigError, match="ed is not what the file says"):
+        bnlab.train([*RUN, "seed=2"])

@@ -102,6 +102,20 @@ def test_what_is_in_no_hash_is_told(here: Path) -> None:
     assert code_of("nowhere:Norm").unread == ("the code of nowhere, which has no file",)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "importlib.util.spec_from_file_location('h', 'h.py')",
+        "importlib.machinery.SourceFileLoader('h', 'h.py')",
+        "runpy.run_path('h.py')",
+        "runpy.run_module('h')",
+    ],
+)
+def test_code_that_is_run_without_an_import_is_told(here: Path, line: str) -> None:
+    write(here, layer="import helper\n", helper=f"import importlib.util, importlib.machinery, runpy\nh = {line}\n")
+    assert code_of("layer:Norm").unread == ("what line 2 imports of helper",)
+
+
 def test_what_is_no_python_source_is_known_by_its_bytes(here: Path) -> None:
     write(here, layer="import broken\n", broken="def (:\n")
     before = digest()
