@@ -14,7 +14,8 @@ from bnlab.diagnostics.diagnostic import Diagnostic
 from bnlab.diagnostics.measuring import needs_of
 from bnlab.diagnostics.schedule import measured_steps
 from bnlab.errors import ConfigError
-from bnlab.identity.changes import what_is_unread
+from bnlab.identity.changes import refuse_code_found_by_importing, what_is_unread
+from bnlab.identity.own_parts import own_code
 from bnlab.schema import MOST_MEASURED, RunConfig
 from bnlab.training.loop import Plan
 from bnlab.traps.trial import try_out
@@ -52,11 +53,13 @@ def check(config: RunConfig) -> Checked:
         DataError: The data are missing or damaged.
     """
     device = find_device(config.device)
+    code = own_code(config)
     diagnostics = build_diagnostics(config.diagnostics.names)
     data = open_data(config.data)
     batches = Batches(data.train, config.train.batch_size, config.data, config.seed)
     plan = _plan(config, batches.num_per_epoch, diagnostics)
     trial = try_out(config, data, plan.num_steps, _memory_bytes(device))
+    refuse_code_found_by_importing(code, config)
     num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
     return Checked(data, device, num_threads, plan, [*trial.warnings, *what_is_unread(config)])
 

@@ -68,8 +68,8 @@ def load_model(run: str | Path) -> nn.Module:
         )
     if "state_outside_buffers" in config.accept:
         _log.warning(
-            "%s was trained with accept=[state_outside_buffers]: what its norm keeps outside of buffers is not loaded, and "
-            "the network may give other numbers.",
+            "%s was trained with accept=[state_outside_buffers]: what its norm keeps outside of buffers is not loaded, "
+            "and the network may give other numbers.",
             folder.path.name,
         )
     return model.eval()

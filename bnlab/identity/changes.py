@@ -32,6 +32,29 @@ def refuse_code_that_changed_here(configs: Iterable[RunConfig]) -> None:
             )
 
 
+def refuse_code_found_by_importing(before: Mapping[str, OwnCode], config: RunConfig) -> None:
+    """Raise if an own class has other modules now that it has been imported than its files told before.
+
+    It extends ``sys.path``, say, before it imports a helper. Its runs would have one id before the import and another
+    one after it.
+
+    Args:
+        before: What `own_code` found before the import.
+        config: The settings of the run.
+
+    Raises:
+        ConfigError: There are other modules.
+    """
+    places = own_places(config)
+    for key, now in own_code(config).items():
+        if key in before and (more := sorted(now.modules.keys() ^ before[key].modules.keys())):
+            raise ConfigError(
+                f"{_setting(key, places[key])} finds {' and '.join(more)} only while it is imported, so that its runs "
+                "have no lasting id. Import it by a name that is found from the start: from the current folder, an "
+                "installed package, or a folder in PYTHONPATH."
+            )
+
+
 def what_is_unread(config: RunConfig) -> list[str]:
     """Return a sentence for each own class of a run that depends on more than its code."""
     return [

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from bnlab.config.grammar import as_words
 from bnlab.errors import BnlabError, ConfigError, RunError
-from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
+from bnlab.identity.changes import (
+    other_versions,
+    refuse_code_found_by_importing,
+    refuse_code_that_changed_here,
+    what_is_unread,
+)
+from bnlab.identity.own_parts import own_code
 from bnlab.identity.run_id import run_id
 from bnlab.records import ENDED
 from bnlab.results.arms import LEARNING_RATE, arm_keys, label_of
@@ -182,7 +188,10 @@ def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
     from bnlab.sweeps.checked_programs import CheckedPrograms  # noqa: PLC0415  (torch; a finished sweep need not wait)
 
     checks = CheckedPrograms()
+    before = [(own_code(config), config) for config in {c.norm.name: c for c in sweep.configs.values()}.values()]
     cohorts = plan_cohorts(list(sweep.configs.values()), _is_vectorizable)
+    for code, config in before:  # the norms have just been imported
+        refuse_code_found_by_importing(code, config)
     cut_off = [] if again else _cut_off(sweep, cohorts)
     first_of: dict[str, RunConfig] = {}
     for cohort in [*cut_off, *cohorts]:

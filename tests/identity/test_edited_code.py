@@ -295,3 +295,18 @@ def test_a_number_that_was_edited_or_set_after_the_import_is_refused(ed: Path) -
     sys.modules["ed"].Norm.forward = lambda self, x: self.inner(x) * 0.01
     with pytest.raises(ConfigError, match="ed is not what the file says"):
         bnlab.train([*RUN, "seed=2"])
+
+
+def test_a_layer_whose_import_makes_its_helper_findable_is_refused(here: Path) -> None:
+    write(here / "far", outer="K = 1.0\n")
+    source = ED.replace(
+        "import helper", f"import sys\nsys.path.insert(0, {str(here / 'far')!r})\nimport outer as helper"
+    )
+    write(here, ed=source)
+    with pytest.raises(ConfigError, match="norm=ed:Norm finds outer only while it is imported"):
+        bnlab.train(RUN)
+    assert not Path("runs").exists()
+    sys.path.remove(str(here / "far"))
+    in_a_new_process()
+    with pytest.raises(ConfigError, match="norm=ed:Norm finds outer only while it is imported"):
+        run_sweep([*RUN, "seed=0,1"])
