@@ -3,6 +3,7 @@
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -14,12 +15,15 @@ def differs_from_file(module: ModuleType, file: str) -> bool:
     """Return whether a function or a constant of a module is another one than its file defines.
 
     Compared are the functions and methods that are in both, and names to which the file gives a literal once. What
-    decorators and other code make of them is not looked at.
+    decorators and other code make of them is not looked at. Modules that Python's own loader has not imported are not
+    compared.
 
     Args:
         module: A module that has been imported.
         file: The file of its source code.
     """
+    if type(getattr(module.__spec__, "loader", None)) is not SourceFileLoader:
+        return False  # a loader of somebody's, such as pytest's, may compile other code from the same file
     try:
         text = decoded(Path(file).read_bytes())
         tree = ast.parse(text)
