@@ -60,9 +60,16 @@ def _all_codes(code: CodeType) -> Iterator[CodeType]:
 
 def _what_it_does(code: CodeType) -> tuple[Any, ...]:
     """Return all of a function's code but the places of its lines."""
-    constants = [repr(one) for one in code.co_consts if not isinstance(one, CodeType)]
+    constants = [_written(one) for one in code.co_consts if not isinstance(one, CodeType)]
     inner = [_what_it_does(one) for one in code.co_consts if isinstance(one, CodeType)]
     return (code.co_code, constants, inner, code.co_names, code.co_varnames, code.co_freevars)
+
+
+def _written(constant: Any) -> str:
+    """Return a constant as text; equal sets may hold their elements in different orders."""
+    if isinstance(constant, frozenset):
+        return f"frozenset {sorted(map(_written, constant))}"
+    return f"({', '.join(map(_written, constant))})" if isinstance(constant, tuple) else repr(constant)
 
 
 def _functions_of(module: ModuleType) -> Iterator[FunctionType]:
