@@ -90,6 +90,7 @@ def test_what_changes_nothing_or_cannot_be_compared_is_no_difference(here: Path,
     assert not differs_from_file(module, str(here / "mine.py"))
 
 
+@pytest.mark.slow
 def test_every_module_of_bnlab_that_is_in_use_is_what_its_file_says() -> None:
     """A large sample of real code; some of it is decorated, generated, or changed while it runs."""
     names = [name for name in sys.modules if name.startswith(("bnlab.", "torch.nn.modules."))]

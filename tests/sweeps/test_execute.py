@@ -355,6 +355,7 @@ def test_a_cohort_that_was_cut_off_goes_on_as_it_was_when_the_sweep_has_grown() 
     assert {name: metrics()[name] for name in whole} == whole
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_alone_goes_on_so_before_it_may_be_trained_with_others() -> None:
     words = ["train.checkpoint_every=5", "norm=none", "seed=0,1,2"]
     interruption = Interruption()
