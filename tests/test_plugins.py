@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import bnlab
-from bnlab.cli.app import main
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
 from bnlab.experiment.checking import check
@@ -61,18 +62,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 
 @pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["bnlab", *words])
-        capfd.readouterr()
-        try:
-            main()
-            status = 0
-        except SystemExit as ending:
-            status = int(ending.code or 0)
-        return status, *capfd.readouterr()
-
-    return run
+def say(bnlab_says: Callable[..., Any]) -> Callable[..., tuple[int, str, str]]:
+    return lambda *words: astuple(bnlab_says(*words))
 
 
 def test_a_name_that_a_package_adds_trains_with_its_options(install: Callable[..., str]) -> None:
