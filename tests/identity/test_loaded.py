@@ -93,11 +93,11 @@ def test_what_changes_nothing_or_cannot_be_compared_is_no_difference(here: Path,
 @pytest.mark.slow
 def test_every_module_of_bnlab_that_is_in_use_is_what_its_file_says() -> None:
     """A large sample of real code; some of it is decorated, generated, or changed while it runs."""
+    importlib.import_module("bnlab.cli.app")
+    importlib.import_module("bnlab.experiment.single")
     names = [name for name in sys.modules if name.startswith(("bnlab.", "torch.nn.modules."))]
-    modules = [sys.modules[name] for name in names]
-    files = [(module, getattr(module, "__file__", None)) for module in modules]
-    found = [
-        module.__name__ for module, file in files if file and file.endswith(".py") and differs_from_file(module, file)
-    ]
-    assert found == []
-    assert len(files) > 50
+    # torch.compile, which another test may have called, replaces __init__ and __setstate__ of torch.nn.Module for good
+    modules = [sys.modules[name] for name in names if name != "torch.nn.modules.module"]
+    files = [(module, module.__file__) for module in modules if str(module.__file__).endswith(".py")]
+    assert [module.__name__ for module, file in files if file and differs_from_file(module, file)] == []
+    assert len(files) > 100
