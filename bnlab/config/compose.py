@@ -16,6 +16,7 @@ from bnlab.config.complaints import say_what_is_wrong
 from bnlab.config.composition import compose_by_hydra, is_own_norm, plain_values, refuse_sweeps_and_new_keys
 from bnlab.config.folders import config_groups, search_folders
 from bnlab.config.grammar import parse_overrides, setting
+from bnlab.config.places import naming_own_files
 from bnlab.config.swept_values import refuse_a_key_given_twice
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.schema import RunConfig
@@ -90,11 +91,11 @@ class _Options:
     """
 
     def __init__(self, config_dir: Path | None) -> None:
-        folders = search_folders(config_dir)
-        self._files = [mark for folder in folders for mark in _marks_of_files(folder)]
+        self.folders = search_folders(config_dir)
+        self._files = [mark for folder in self.folders for mark in _marks_of_files(folder)]
         self._config_dir = config_dir
-        self._is_own_norm = functools.cache(functools.partial(is_own_norm, folders=folders))
-        self.groups = config_groups(folders)
+        self._is_own_norm = functools.cache(functools.partial(is_own_norm, folders=self.folders))
+        self.groups = config_groups(self.folders)
 
     def compose(self, overrides: Sequence[str]) -> _Composed:
         """Compose, which takes 60 ms, or return what was composed of the same files, options and keys before.
@@ -138,16 +139,21 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
     options = _Options(config_dir)
     configs = []
     for overrides in combinations:
-        own = [setting(text) for text in overrides if text.partition("=")[0] not in options.groups]
-        keys = [f"{key}." for key, _ in own]
-        is_in_another = any(other != key and other.startswith(key) for key in keys for other in keys)
-        if all(_can_be_put_in(key, value) for key, value in own) and not is_in_another:
-            tree = _with_settings(options.compose(overrides), own)
-        else:
-            tree = compose_tree(list(overrides), config_dir)
-        _leave_out_shares(tree, typed={key for key, _ in own})
-        configs.append(_checked(tree))
+        with naming_own_files(overrides, options.folders):
+            configs.append(_compose_one(overrides, options, config_dir))
     return configs
+
+
+def _compose_one(overrides: Sequence[str], options: _Options, config_dir: Path | None) -> RunConfig:
+    own = [setting(text) for text in overrides if text.partition("=")[0] not in options.groups]
+    keys = [f"{key}." for key, _ in own]
+    is_in_another = any(other != key and other.startswith(key) for key in keys for other in keys)
+    if all(_can_be_put_in(key, value) for key, value in own) and not is_in_another:
+        tree = _with_settings(options.compose(overrides), own)
+    else:
+        tree = compose_tree(list(overrides), config_dir)
+    _leave_out_shares(tree, typed={key for key, _ in own})
+    return _checked(tree)
 
 
 def _leave_out_shares(tree: dict[str, Any], typed: Collection[str]) -> None:
@@ -216,9 +222,10 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
     refuse_a_key_given_twice(parse_overrides(overrides), in_one_run=True)
     config = compose_by_hydra(overrides, config_dir, with_hydra=what != "job")
     settings = [str(key) for key in config if key != "hydra"]
-    tree = plain_values(OmegaConf.masked_copy(config, settings))
-    _leave_out_shares(tree, typed={text.partition("=")[0] for text in overrides})
-    _checked(tree)
+    with naming_own_files(overrides, search_folders(config_dir)):
+        tree = plain_values(OmegaConf.masked_copy(config, settings))
+        _leave_out_shares(tree, typed={text.partition("=")[0] for text in overrides})
+        _checked(tree)
     for key, value in tree["data"].items():
         if value is None:
             OmegaConf.update(config, f"data.{key}", None)

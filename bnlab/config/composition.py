@@ -5,6 +5,7 @@ with eleven lines.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from bnlab.config.places import where_it_is_one
 from bnlab.config.swept_values import sweep_values
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
+
+_INSIDE = re.compile(r"^\w+ raised while resolving interpolation: ")
+"""How OmegaConf begins a sentence of its resolver's, such as "Environment variable 'X' not found"."""
 
 INITIALIZE_OPTIONS: dict[str, str] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 """Without version_base, Hydra 1.3 behaves like 1.1; with it, Hydra 1.4 warns on standard error."""
@@ -204,7 +208,8 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
 def _first_line(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "the config refers to itself: a file's defaults, or a value's ${...}, lead back to where they began."
-    said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".") + "."
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = _INSIDE.sub("", said).strip('"').rstrip(".") + "."
     if said.startswith("In '"):  # In 'optim/x': Could not load 'optim/y'.
         return f"{said} Name files that are there, in the list after 'defaults:'."
     return said

@@ -1,6 +1,7 @@
 """Finds conf/, and reads its files without Hydra, which takes long to import."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -91,16 +92,29 @@ def refuse_bad_files(chosen: dict[str, str], folders: list[Path]) -> None:
     Raises:
         ConfigError: Such a file.
     """
-    ours, *theirs = folders
-    if not theirs:
+    if not folders[1:]:
         return
-    options = {**default_options(), **chosen}
-    options = {group: Template(option).safe_substitute(options) for group, option in options.items()}
-    for name in ["train", *(f"{group}/{option}" for group, option in options.items())]:
+    for name in ["train", *(f"{group}/{option}" for group, option in chosen_options(chosen).items())]:
         refuse_hidden(name, folders)
-        path = next((path for folder in theirs if (path := folder / f"{name}.yaml").is_file()), None)
-        if path is not None and not (ours / f"{name}.yaml").is_file():
+        if path := own_file(name, folders):
             read_table(path)
+
+
+def chosen_options(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the option of each group: the one that was named, or the one of conf/train.yaml."""
+    options = {**default_options(), **chosen}
+    return {group: Template(option).safe_substitute(options) for group, option in options.items()}
+
+
+def own_file(name: str, folders: list[Path]) -> Path | None:
+    """Return the user's file of an option; None if bnlab has one, which comes first, or there is none.
+
+    Args:
+        name: The path of the file below conf/, without ``.yaml``.
+        folders: The folders in which options are searched, bnlab's first.
+    """
+    first = next((path for folder in folders if (path := folder / f"{name}.yaml").is_file()), None)
+    return None if first is None or first.is_relative_to(folders[0]) else first
 
 
 def refuse_hidden(name: str, folders: list[Path]) -> None:

@@ -1,10 +1,17 @@
-"""Finds the group of a setting, for a message about a setting that is written in the wrong place."""
+"""Finds where a setting stands, for a message about it: the group that it belongs to, or the user's file with it."""
 
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnlab.config.folders import config_groups, default_options, read_option
+from bnlab.config.folders import chosen_options, config_groups, default_options, own_file, read_option
+from bnlab.config.yaml_files import line_of
 from bnlab.errors import ConfigError, did_you_mean
+
+_SETTING = re.compile(r"\w+(\.\w+)+")
+"""A setting at the beginning of a sentence: optim.lr."""
 
 
 def where_it_is_one(key: str, known: list[str], overrides: list[str], folders: list[Path]) -> str:
@@ -27,6 +34,39 @@ def where_it_is_one(key: str, known: list[str], overrides: list[str], folders: l
         return f". Did you mean {' or '.join(namesakes[:3])}?"
     cure = did_you_mean(key, {*known, *config_groups(folders)})
     return f". {cure}" if cure.startswith("Did") else ". All settings: bnlab train --cfg job."
+
+
+@contextlib.contextmanager
+def naming_own_files(overrides: Sequence[str], folders: list[Path]) -> Iterator[None]:
+    """Put the file and the line before each sentence about a setting that a file of the user's gives, or should give.
+
+    Args:
+        overrides: The words of one run; of a setting that stands there, no file is named.
+        folders: The folders in which options are searched, bnlab's first.
+
+    Raises:
+        ConfigError: The one that was raised inside, with the files named.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        typed = dict(text.partition("=")[::2] for text in overrides)
+        lines = str(error).splitlines()
+        named = [_own_place(line, typed, folders) + line for line in lines]
+        if named == lines:
+            raise
+        raise ConfigError("\n".join(named)) from None
+
+
+def _own_place(line: str, typed: dict[str, str], folders: list[Path]) -> str:
+    found = _SETTING.match(line)
+    group, _, key = found[0].partition(".") if found else ("", "", "")
+    option = chosen_options(typed).get(group)
+    path = own_file(f"{group}/{option}", folders) if option else None
+    if path is None or f"{group}.{key}" in typed:
+        return ""
+    number = line_of(path, key)
+    return f"{path}, line {number}: " if number else f"{path}: "
 
 
 def _keys(folders: list[Path], group: str, option: str) -> dict[str, Any]:

@@ -50,6 +50,24 @@ def read_table(path: Path) -> tuple[str, dict[str, Any]]:
     return text, table
 
 
+def line_of(path: Path, key: str) -> int | None:
+    """Return the line of a YAML table, counted from 1, that gives a key; None where none does.
+
+    Args:
+        path: A file that `read_table` can read.
+        key: A dotted key, such as ``schedule.epochs``.
+    """
+    node = yaml.compose(_read_text(path), yaml.SafeLoader)
+    line = None
+    for name in key.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        found, node = next(((first, value) for first, value in pairs if first.value == name), (None, None))
+        if found is None:
+            return None
+        line = found.start_mark.line + 1
+    return line
+
+
 def _read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():

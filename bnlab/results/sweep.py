@@ -107,17 +107,31 @@ def read_sweep(folder: Path) -> SweepRuns:
         if "problem" in row:
             _warn_once(f"{row['folder']}: {row['problem']}")
     if planned:
+        named = set(leave_out_others(folder, [row["run_id"] for row in rows]))
         place = {run_id: number for number, run_id in enumerate(planned)}
-        if num_others := sum(row["run_id"] not in place for row in rows):
-            verb = "run is" if num_others == 1 else "runs are"
-            _warn_once(
-                f"{folder}: {num_others} {verb} left out, since sweep.json does not name them: they are of other code, "
-                "data or settings. All runs: bnlab list runs"
-            )
-        rows = sorted((row for row in rows if row["run_id"] in place), key=lambda row: place[row["run_id"]])
+        rows = sorted((row for row in rows if row["run_id"] in named), key=lambda row: place[row["run_id"]])
     swept = swept_keys(rows, plan.words)
     names = tuple(planned) or tuple(row["run_id"] for row in rows)
     return SweepRuns(folder, plan.overrides, plan.earlier, names, tuple(rows), tuple(swept))
+
+
+def leave_out_others(folder: Path, run_ids: Iterable[str]) -> list[str]:
+    """Return those of the runs in a folder that belong to its sweep; the others are told of, once per process.
+
+    Args:
+        folder: A folder with one folder per run; without a readable sweep.json, all of its runs belong to the sweep.
+        run_ids: The ids of runs that lie in it.
+    """
+    run_ids = list(run_ids)
+    if not (planned := set(read_plan(folder).runs)):
+        return run_ids
+    if num_others := sum(run_id not in planned for run_id in run_ids):
+        verb, them, are = ("run is", "it", "it is") if num_others == 1 else ("runs are", "them", "they are")
+        _warn_once(
+            f"{folder}: {num_others} {verb} left out, since sweep.json does not name {them}: {are} of other code, data "
+            "or settings, or put there by hand. All runs: bnlab list runs"
+        )
+    return [run_id for run_id in run_ids if run_id in planned]
 
 
 def find_plan_problem(folder: Path) -> str:

@@ -83,17 +83,29 @@ def test_a_damaged_file_that_no_run_uses_is_in_nobodys_way(tmp_path: Path) -> No
         ("lr: 2e-2\n", r"optim\.name is missing\. Add it to the file of optim=\.\.\., or let that file begin with"),
         ("name: adam\nlr: 0.1\n", r"optim\.beta1, .* are missing\. Add them .* begin with 'defaults: \[adam\]'"),
         ("defaults: [nosuch]\nlr: 0.1\n", "Could not load 'optim/nosuch'. Name files that are there"),
-        ("defaults: [sgd]\nlr: ${nope.x}\n", r"optim\.lr cannot be worked out: .*nope\.x"),
-        ("defaults: [sgd]\nlr: ${oc.env:NOPE_X}\n", r"optim\.lr cannot be worked out: .*NOPE_X"),
-        ("defaults: [sgd]\nlr: ${optim.lr}\n", r"optim\.lr cannot be worked out: "),
+        ("defaults: [sgd]\nlr: ${nope.x}\n", r"line 2: optim\.lr cannot be worked out: .*nope\.x"),
+        ("defaults: [sgd]\nlr: ${oc.env:NOPE_X}\n", r"line 2: optim\.lr cannot be worked out: Environment .*NOPE_X"),
+        ("defaults: [sgd]\nlr: ${optim.lr}\n", r"line 2: optim\.lr cannot be worked out: "),
+        ("defaults: [sgd]\n\nlr: -1\n", r"line 3: optim\.lr must be greater than 0, got -1"),
     ],
 )
 def test_a_file_that_composes_to_no_config_says_what_it_lacks(tmp_path: Path, content: str, said: str) -> None:
-    own(tmp_path, "optim/x", content)
+    path = own(tmp_path, "optim/x", content)
     for ask in (lambda: compose_run(["optim=x"], tmp_path), lambda: render_config(["optim=x"], tmp_path, "job", True)):
         with pytest.raises(ConfigError, match=said) as refusal:
             ask()
         assert len(str(refusal.value).splitlines()) == 1
+        assert str(refusal.value).startswith(str(path)) or "nosuch" in said
+
+
+def test_a_file_is_named_for_its_own_settings_alone(tmp_path: Path) -> None:
+    path = own(tmp_path, "optim/x", "defaults: [sgd]\nlr: -1\nmomentum: 3\n")
+    with pytest.raises(ConfigError) as refusal:
+        compose_run(["optim=x", "optim.lr=-2", "model.width=0"], tmp_path)
+    model, rate, momentum = str(refusal.value).splitlines()
+    assert model.startswith("model.width must be")
+    assert rate.startswith("optim.lr must be")
+    assert momentum.startswith(f"{path}, line 3: optim.momentum must be")
 
 
 def test_defaults_that_lead_back_to_themselves_are_refused(tmp_path: Path) -> None:

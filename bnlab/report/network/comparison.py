@@ -14,7 +14,7 @@ from bnlab.report.network.labels import LabeledRun
 from bnlab.report.network.read import Key, Measured, MeasuredRun, read_measured_run
 from bnlab.report.wording import is_counted_share, write_value
 from bnlab.results.query import read_condition
-from bnlab.results.sweep import swept_keys
+from bnlab.results.sweep import leave_out_others, swept_keys
 from bnlab.runfolder.figure_paths import comparison_folder
 from bnlab.runfolder.finding import find_folder, find_run_folders, runs_root
 from bnlab.runfolder.folder import RunFolder
@@ -84,7 +84,7 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
     Raises:
         ConfigError: They are fewer than two that can be read, or too many.
     """
-    folders = {folder.path: folder for name in given for folder in find_run_folders(find_folder(name))}
+    folders = {folder.path: folder for name in given for folder in _runs_at(find_folder(name))}
     chosen = _chosen(list(folders.values()), conditions)
     if len(chosen) < 2:
         raise ConfigError(
@@ -105,6 +105,13 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
     if len(runs) < 2:
         raise ConfigError(f"compare needs 2 or more runs: {len(chosen) - len(runs)} of {len(chosen)} cannot be read.")
     return runs
+
+
+def _runs_at(place: Path) -> list[RunFolder]:
+    """Return the run at a path, or the runs below it; of a sweep's folder, those that belong to the sweep."""
+    found = find_run_folders(place)
+    named = set(leave_out_others(place, [folder.path.name for folder in found if folder.path.parent == place]))
+    return [folder for folder in found if folder.path.parent != place or folder.path.name in named]
 
 
 def _conditions_for_few(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from bnlab.report.network.comparison import (
 )
 from bnlab.report.network.labels import label_runs
 from bnlab.report.network.read import Key
+from bnlab.results.sweep import write_sweep
 from bnlab.runfolder.finding import find_run_folders
 from bnlab.runfolder.index import read_run_rows
 
@@ -81,6 +82,14 @@ def test_a_run_named_twice_is_there_once_and_conditions_choose(runs: Path) -> No
     assert [run.run_id for run in find_compared(["mine", "batch-s0"])] == ["batch-s0", "none-s0"]
     write_measured_run(runs / "mine" / "batch-s1", BATCH, seed=1)
     assert [run.run_id for run in find_compared(["mine"], ["norm=batch"])] == ["batch-s0", "batch-s1"]
+
+
+def test_runs_that_a_sweep_does_not_name_are_left_out_with_a_word(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_measured_run(runs / "mine" / "old-s0", BATCH, seed=0)
+    write_sweep(runs / "mine", ["norm=batch,none"], ["batch-s0", "none-s0"])
+    assert [run.run_id for run in find_compared(["mine"])] == ["batch-s0", "none-s0"]
+    assert "mine: 1 run is left out, since sweep.json does not name it: it is of other code" in caplog.text
+    assert [run.run_id for run in find_compared(["mine", "old-s0"])] == ["batch-s0", "none-s0", "old-s0"]
 
 
 def test_what_cannot_be_compared_is_said(runs: Path) -> None:
