@@ -119,9 +119,9 @@ def _invariances(subject: Subject) -> Verdict:
 def _affine_per_channel(subject: Subject) -> Verdict:
     only_if(bool(subject.affine.names), "it has no parameters per channel")
     x = random_input(subject.shape)
-    before = subject.output(x)
+    before = subject.run(subject.trained(), x)
     for name in subject.affine.names:
-        layer = subject.fresh()
+        layer = subject.trained()  # the first batch may set its parameters
         tensor_named(layer, name).reshape(-1)[0].add_(1.0)
         moved = (subject.run(layer, x) - before).abs().transpose(0, 1).flatten(1).amax(1) > SINGLE
         if not bool(moved[0]):

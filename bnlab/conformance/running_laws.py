@@ -255,13 +255,18 @@ def _kept_as_buffers(subject: Subject) -> Verdict:
         "parameter": "is a parameter: an optimizer would train it. Use register_buffer",
         "buffer that is not saved": "is a buffer that is not saved (persistent=False)",
     }
-    wrong = {name: state.kind for name, state in subject.states.items() if state.kind != "buffer"}
-    return fails_if(
-        [
-            f"{', '.join(name for name, its_kind in wrong.items() if its_kind == kind)} {cures[kind]}"
-            for kind in dict.fromkeys(wrong.values())
-        ]
-    )
+    taken = subject.set_by_first_batch
+    wrong = {n: state.kind for n, state in subject.states.items() if state.kind != "buffer" and n not in taken}
+    causes = [
+        f"{', '.join(name for name, its_kind in wrong.items() if its_kind == kind)} {cures[kind]}"
+        for kind in dict.fromkeys(wrong.values())
+    ]
+    if taken:
+        causes.append(
+            f"the first batch sets {', '.join(taken)}, as in ActNorm: what a new layer computes depends on which batch "
+            "comes first, a probe batch too. Let all arms begin with the same one"
+        )
+    return fails_if(causes)
 
 
 def _without_graph(subject: Subject) -> Verdict:

@@ -152,6 +152,17 @@ class Subject:
         return changed(before, states_of(layer))
 
 
+    @functools.cached_property
+    def set_by_first_batch(self) -> list[str]:
+        """The parameters that a new layer takes from the first batch and leaves alone afterwards, as ActNorm does."""
+        layer = self.trained()
+        after_one = states_of(layer)
+        self.run(layer, random_input(self.shape, 1))
+        later = changed(after_one, states_of(layer))
+        first = changed(states_of(self.fresh()), after_one)
+        return [name for name, state in first.items() if state.kind == "parameter" and name not in later]
+
+
 def once(find: Callable[[Subject], Found]) -> Callable[[Subject], Found]:
     """Let a function of a subject keep its result among the findings, and compute it only once."""
 

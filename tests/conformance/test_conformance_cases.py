@@ -101,8 +101,8 @@ CASES = [
     (BufferOfTheBatch, "buffers", "takes the shape of the input (last (4,)"),
     (AttributeOfTheBatch, "state dict", "running is not in it"),
     (InPlaceRows, "input untouched", "modified in place in training mode"),
-    (ActNorm, "buffers", "log_scale, shift is a parameter"),
-    (TrainingActNorm, "buffers", "log_scale, shift is a parameter"),
+    (ActNorm, "buffers", "the first batch sets log_scale, shift"),
+    (TrainingActNorm, "buffers", "the first batch sets log_scale, shift"),
     (PlainActNorm, "state dict", "ready is not in it"),
 ]
 
@@ -112,6 +112,10 @@ def test_a_layer_that_somebody_posted_gets_a_verdict_that_names_its_fault(layer,
     verdict = check(layer, "own", only=[law]).verdicts[law]
     assert verdict.status == "does not hold"
     assert words in verdict.cause
+
+
+def test_a_shift_that_the_first_batch_sets_is_used():
+    assert check(ActNorm, "own", only=["affine"]).verdicts["affine"].status == "holds"
 
 
 @pytest.mark.slow
