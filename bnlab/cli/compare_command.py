@@ -61,7 +61,7 @@ def compare(
         compared_as_dict,
         find_compared,
         folder_of_comparison,
-        refuse_without_values,
+        say_what_measures,
     )
     from bnlab.report.network.labels import label_runs
     from bnlab.runfolder.figure_paths import figure_path
@@ -73,12 +73,12 @@ def compare(
     slices = [name for name in diagnostic or [] if name in SLICES]
     names = list(dict.fromkeys(current_name(name) for name in diagnostic or [] if name not in SLICES))
     chosen = names if names or slices else None
-    if chosen is None:
-        refuse_without_values([each.run for each in labeled])
     absent = _absent(labeled, chosen)
     drawn = chosen and [name for name in chosen if any(name in each.run.measured for each in labeled)]
     if not as_json:
         _print(labeled, absent, chosen)
+    if chosen is None and (note := say_what_measures([each.run for each in labeled])):
+        ERR.print(note, style="dim", markup=False, soft_wrap=True)
     folder = out.absolute() if out is not None else folder_of_comparison(runs, labeled)
     paths = [] if no_figures else draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), drawn)
     for name in slices:
@@ -146,7 +146,10 @@ def _print(
     figures = [row for row in compared_figures(runs) if any(value is not None for value in row.values)]
     inside = [row for row in compared_diagnostics(runs) if names is None or row.name in names]
     rows = [*figures, *inside]
-    has_layers = width() >= WIDE
+    if not rows:
+        OUT.print("No run has come to an end, so that there are no final figures.", soft_wrap=True)
+        return
+    has_layers = bool(inside) and width() >= WIDE
     names_width = max(len(row.name) for row in rows) + (LAYER + GAP if has_layers else 0)
     longest = max(len(word) for each in labeled for word in each.label.split())
     room = max(LEAST_VALUES, (width() - names_width - DIFFERENCE - GAP) // (max(VALUE, min(longest, MOST_VALUE)) + GAP))
@@ -154,7 +157,8 @@ def _print(
         _print_block(labeled[start : start + room], start, rows, len(figures), has_layers)
     dashes = any(value is None for row in inside for value in row.values)
     OUT.print(
-        "Diagnostics: the last value, in the layer where the runs differ most. Bold: by 10 points or more, or twofold."
+        ("Diagnostics: the last value, in the layer where the runs differ most. " if inside else "")
+        + "Bold: by 10 points or more, or twofold."
         + (" -: the run has no layer of this name, or no value, for a reason that is said below." if dashes else ""),
         style="dim",
         highlight=False,

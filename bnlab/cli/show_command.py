@@ -51,7 +51,7 @@ def show(
     """
     from bnlab.renamed import current_name
     from bnlab.report.network.absent import absent_of
-    from bnlab.report.network.comparison import refuse_without_values
+    from bnlab.report.network.comparison import say_what_measures
     from bnlab.report.network.panel import panel_rows
     from bnlab.report.network.read import read_measured_run
     from bnlab.runfolder.finding import find_run
@@ -61,14 +61,14 @@ def show(
         return
     measured_run = read_measured_run(find_run(run))
     chosen = None if diagnostic is None else current_name(diagnostic)
-    if chosen is None:
-        refuse_without_values([measured_run])
     rows = [row for row in panel_rows(measured_run) if chosen in {None, row.measured.name}]
     absent = absent_of(measured_run, None if chosen is None else [chosen])
     if "problem" in measured_run.row:
         say_warning(f"{measured_run.run_id}: {measured_run.row['problem']}")
     if not as_json:
         _print(measured_run, rows, absent, chosen)
+    if chosen is None and (note := say_what_measures([measured_run])):
+        ERR.print(note, style="dim", markup=False, soft_wrap=True)
     paths = [] if no_figures or not rows else _draw(measured_run, None if chosen is None else [chosen])
     if as_json:
         typer.echo(json.dumps(_as_dict(measured_run, rows, absent, paths), allow_nan=False))

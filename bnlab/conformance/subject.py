@@ -151,7 +151,6 @@ class Subject:
             self.run(layer, random_input(self.shape, seed))
         return changed(before, states_of(layer))
 
-
     @functools.cached_property
     def set_by_first_batch(self) -> list[str]:
         """The parameters that a new layer takes from the first batch and leaves alone afterwards, as ActNorm does."""

@@ -48,6 +48,24 @@ def test_figures_of_chosen_diagnostics_go_where_one_wants(bnlab_says: Say, tmp_p
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"saturation.svg", "saturation.png"}
 
 
+def test_runs_without_diagnostics_are_compared_by_their_final_figures(bnlab_says: Say) -> None:
+    paths = list(Path("runs/mine").glob("*-*/metrics.jsonl"))
+    for path in paths:
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if '"diagnostic"' not in line))
+    answer = bnlab_says("compare", "mine")
+    assert answer.status == 0
+    assert {"test_accuracy", "train_loss"} <= {line.split()[0] for line in answer.out.splitlines() if line.strip()}
+    assert "Diagnostics" not in answer.out
+    assert "This measures all of them, of the first: bnlab train" in answer.err
+    for path in paths:
+        path.write_text(path.read_text().partition("\n")[0] + "\n")
+        path.with_name("summary.json").unlink()
+    answer = bnlab_says("compare", "mine")
+    assert answer.status == 0
+    assert answer.out == "No run has come to an end, so that there are no final figures.\n"
+
+
 def test_a_diagnostic_is_compared_by_the_name_that_it_had_in_an_earlier_version(bnlab_says: Say) -> None:
     for path in Path("runs/mine").glob("*-*"):
         with (path / "metrics.jsonl").open("a") as file:

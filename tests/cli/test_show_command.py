@@ -92,19 +92,30 @@ def test_what_is_out_of_range_is_said_in_words(bnlab_says: Say, run: Path) -> No
     assert "! gradient_norm: hidden1: not a number since step 21." in " ".join(shown.split())
 
 
+def test_of_a_run_without_diagnostics_the_final_figures_are_shown_and_how_to_get_some(
+    bnlab_says: Say, bare: Path
+) -> None:
+    answer = bnlab_says("show", bare.name)
+    assert answer.status == 0
+    assert "batch, mlp, sigmoid, synthetic, test " in answer.out
+    assert "This measures all of them: bnlab train" in answer.err
+    path = bare / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    answer = bnlab_says("show", bare.name)
+    assert answer.status == 0
+    assert "without the end of the run" in answer.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["nowhere"], "neither a folder of runs nor the name"),
         (["RUN", "satration"], "Did you mean saturation"),
         (["single"], "holds 3 runs"),
-        (["BARE"], "diagnostics=full"),
     ],
 )
-def test_wrong_input_gets_a_sentence_and_status_2(
-    bnlab_says: Say, run: Path, bare: Path, words: list[str], said: str
-) -> None:
-    answer = bnlab_says("show", *(word.replace("RUN", run.name).replace("BARE", bare.name) for word in words))
+def test_wrong_input_gets_a_sentence_and_status_2(bnlab_says: Say, run: Path, words: list[str], said: str) -> None:
+    answer = bnlab_says("show", *(word.replace("RUN", run.name) for word in words))
     assert (answer.status, answer.out) == (2, "")
     assert said in answer.err
     assert 1 <= len(answer.err.strip().splitlines()) <= 3

@@ -132,20 +132,16 @@ def _conditions_for_few(rows: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(conditions) if len(left) <= MOST_RUNS else "name each by its folder."
 
 
-def refuse_without_values(runs: Sequence[MeasuredRun]) -> None:
-    """Refuse runs inside of which nothing was to be measured, and say how to train one of them with diagnostics.
-
-    Raises:
-        ConfigError: No diagnostic is recorded in any of the runs, not even as undefined.
-    """
+def say_what_measures(runs: Sequence[MeasuredRun]) -> str:
+    """Return how to train one of some runs with diagnostics; empty if one has any, if only as undefined."""
     if any(run.measured or run.empty for run in runs):
-        return
+        return ""
     from bnlab.report.network.recording import command_that_records  # noqa: PLC0415  (Hydra; hardly ever needed)
 
     names = runs[0].run_id if len(runs) == 1 else "any of these runs"
     command = command_that_records(runs[0].folder, ()) or "the same command with diagnostics=full"
     which = "" if len(runs) == 1 else ", of the first"
-    raise ConfigError(f"nothing was measured inside {names}. This measures all diagnostics{which}: {command}")
+    return f"No diagnostic is recorded in {names}. This measures all of them{which}: {command}"
 
 
 def _chosen(folders: list[RunFolder], conditions: Sequence[str]) -> list[RunFolder]:

@@ -7,7 +7,7 @@ from measured_runs import write_measured_run
 
 from bnlab.errors import ConfigError
 from bnlab.report.network.absent import absent_of
-from bnlab.report.network.comparison import refuse_without_values
+from bnlab.report.network.comparison import say_what_measures
 from bnlab.report.network.read import Key, read_measured_run
 from bnlab.runfolder.folder import RunFolder
 
@@ -52,8 +52,9 @@ def test_what_begins_late_is_missing_before(tmp_path: Path) -> None:
 def test_a_run_without_diagnostics_is_told_how_to_get_some(tmp_path: Path) -> None:
     run = read_measured_run(RunFolder(write_measured_run(tmp_path / "bare", {})))
     assert (run.measured, run.empty) == ({}, ())
-    with pytest.raises(ConfigError, match=r"nothing was measured inside bare\. .*diagnostics=full"):
-        refuse_without_values([run])
+    said = say_what_measures([run])
+    assert said.startswith("No diagnostic is recorded in bare. This measures all of them: ")
+    assert said.endswith("diagnostics=full")
 
 
 def test_an_unknown_diagnostic_is_answered_with_its_nearest_neighbors(tmp_path: Path) -> None:
