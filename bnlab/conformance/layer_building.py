@@ -30,7 +30,7 @@ def builder(name: str, options: Mapping[str, Any]) -> Build:
     """
     norm_class = find_norm_class(name)
     if issubclass(norm_class, LazyModuleMixin):
-        raise ConfigError(is_lazy_message(name))
+        raise ConfigError(is_lazy_message(name, norm_class))
     parameters = inspect.signature(norm_class).parameters
     channels = next((known for known in CHANNEL_NAMES if known in parameters), None) or next(iter(parameters), None)
     if channels is None:

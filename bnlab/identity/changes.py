@@ -25,10 +25,11 @@ def refuse_code_that_changed_here(configs: Iterable[RunConfig]) -> None:
     for key, place in places:
         if changed := changed_since_loaded(place):
             modules = " and ".join(changed)
+            option = "; give what varies as an option, norm.NAME=VALUE" if key == NORM else ""
             raise ConfigError(
                 f"{_setting(key, place)}: in this process {modules} {'is' if len(changed) == 1 else 'are'} not what "
                 "the file says: it was edited after the import, or a value was set. Restart Python, or call "
-                "importlib.reload on each module, imported ones first; give what varies as an option, norm.NAME=VALUE."
+                f"importlib.reload on each module, imported ones first{option}."
             )
 
 

@@ -11,7 +11,7 @@ from bnlab.renamed import current_name
 from bnlab.schema import RunConfig
 
 NORM = "norm"
-"""Key of the norm's code; that of a diagnostic is the diagnostic's name, or its place."""
+"""Key of the norm's code; that of a diagnostic is the diagnostic's name, or its place (always, if it has this name)."""
 
 
 def own_places(config: RunConfig) -> dict[str, str]:
@@ -27,7 +27,8 @@ def own_places(config: RunConfig) -> dict[str, str]:
     for name in config.diagnostics.names:
         if current_name(name) not in DIAGNOSTICS:
             try:
-                places[name] = find_place(name)
+                place = find_place(name)
+                places[place if name == NORM else name] = place
             except ConfigError:
                 continue
     return {key: place for key, place in places.items() if CLASS_PLACE.match(place)}

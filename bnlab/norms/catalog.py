@@ -1,6 +1,7 @@
 """Builds norms by their names. A norm is added by one line in names.py and one YAML file in conf/norm/."""
 
 import inspect
+import sys
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -93,20 +94,31 @@ def build_norm(name: str, num_channels: int, **options: Any) -> nn.Module:
         ) from error
     if not hasattr(norm, "_modules"):
         raise ConfigError(f"norm={name} cannot be built: its constructor must call super().__init__() first.")
-    if any(isinstance(part, LazyModuleMixin) for part in norm.modules()):
-        raise ConfigError(is_lazy_message(name))
+    for part in norm.modules():
+        if isinstance(part, LazyModuleMixin):
+            raise ConfigError(is_lazy_message(name, type(part), is_part=part is not norm))
     for declaration in DECLARATIONS:
         if not hasattr(norm, declaration):  # somebody's own class, which need not know bnlab
             setattr(norm, declaration, getattr(Norm, declaration))
     return norm
 
 
-def is_lazy_message(name: str) -> str:
-    """Return why a lazy layer is refused, and which one to use."""
-    return (
-        f"norm={name} is lazy: it learns its size from its first input. Use the layer that takes the number of "
-        f"channels: norm={name.replace(':Lazy', ':')}."
-    )
+def is_lazy_message(name: str, lazy: type[nn.Module], *, is_part: bool = False) -> str:
+    """Return why a lazy layer is refused, and what to use.
+
+    Args:
+        name: The value of ``norm=``.
+        lazy: The lazy class.
+        is_part: Whether it is the class of a part of the layer.
+    """
+    becomes = getattr(lazy, "cls_to_become", None)
+    if is_part:
+        cure = f"{becomes.__name__} in its place" if becomes else "a part that takes its size"
+        return f"norm={name} has a part, {lazy.__name__}, that is lazy: it learns its size from its input. Use {cure}."
+    module = name.partition(":")[0]
+    is_there = becomes is not None and getattr(sys.modules.get(module), becomes.__name__, None) is becomes
+    cure = f"norm={module}:{becomes.__name__}" if is_there else "a class that takes the number of channels"
+    return f"norm={name} is lazy: it learns its size from its first input. Use {cure}."
 
 
 def find_norm_class(name: str) -> type[nn.Module]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 HALT_SEEN_S = 0.5
 """Seconds between two looks for a file that asks for a stop."""
 
+SWEEP_STOPS_WITHIN_S = 5.0
+"""Seconds that a sweep has, after a signal to all of its processes, before a worker takes the signal for its own."""
+
 
 def train_part(path: Path) -> None:
     """Train a part, in a worker. The worker tells the sweep of its progress by files in the folder of the part.
@@ -55,7 +58,7 @@ def working(part: Path) -> Iterator[tuple[Say, Interruption]]:
 
     After a signal such as SIGTERM, training stops with a checkpoint, and then the process ends; the sweep submits the
     runs again. The process ends in the same way when its parent is gone: without the sweep, nobody would tell it to
-    stop.
+    stop. Where the sweep got the signal too, it ends its workers itself, when the last one has written its checkpoint.
 
     Args:
         part: The file of the part.
@@ -76,8 +79,20 @@ def working(part: Path) -> Iterator[tuple[Say, Interruption]]:
     ):
         yield ProgressFile(folder / "progress").say, interruption
     if interruption.signals or parent not in {None, os.getppid()}:  # no handler of submitit's has ended the process
+        if parent is not None and _sweep_stops_too(folder / HALT, parent):
+            return  # loky kills all workers as soon as one dies, those that still write a checkpoint too
         logging.shutdown()
         os._exit(interruption.exit_status)  # loky would hand a SystemExit to the sweep
+
+
+def _sweep_stops_too(halt: Path, parent: int) -> bool:
+    """Wait for the file by which a sweep stops all of its workers; return whether it came."""
+    deadline = time.monotonic() + SWEEP_STOPS_WITHIN_S
+    while os.getppid() == parent and time.monotonic() < deadline:
+        if halt.exists():
+            return True
+        time.sleep(SWEEP_STOPS_WITHIN_S / 100)
+    return False
 
 
 @contextlib.contextmanager

@@ -152,7 +152,7 @@ def test_a_terminal_that_is_closed_leaves_checkpoints(words: list[str], started:
         preexec_fn=_take_the_terminal,
     )
     os.close(theirs)
-    wanted, deadline = 1 if words == ["train"] else 2, time.monotonic() + 120
+    wanted, deadline = 1 if words == ["train"] else 2, time.monotonic() + 300
     while len([path for path in Path("runs").glob("*/*/metrics.jsonl") if path.stat().st_size]) < wanted:
         os.read(ours, 10_000)  # else its view would wait for somebody to read
         assert process.poll() is None

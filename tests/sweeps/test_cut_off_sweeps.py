@@ -22,7 +22,8 @@ WORDS += [
     "train.steps=1000000",
     "train.checkpoint_every=null",
 ]
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
+"""Seconds after which something that has to happen will not happen any more, on a machine with ten times the work."""
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -102,5 +103,37 @@ def test_a_sweep_that_is_told_to_end_or_killed_leaves_checkpoints(
     else:
         sweep.kill()
         wait_until(lambda: not of_session(sweep.pid))
+    assert statuses() == ["interrupted", "interrupted"]
+    assert len(list(Path("runs/s").glob("*/checkpoint.pt"))) == 2
+
+
+SLOW_TO_SAVE = """
+import os, time
+from torch import nn
+
+class Slow(nn.Module):
+    def __init__(self, num_channels):
+        super().__init__()
+
+    def forward(self, x):
+        return x * 1
+
+    def state_dict(self, *args, **options):
+        if os.path.exists("saving takes long"):
+            time.sleep(1.5)
+        return super().state_dict(*args, **options)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_has_saved_does_not_end_those_that_still_save(started: Start) -> None:
+    Path("slow_to_save.py").write_text(SLOW_TO_SAVE)
+    words = ["norm=none,slow_to_save:Slow" if word.startswith("norm=") else word for word in WORDS]
+    words = ["seed=0" if word.startswith("seed=") else word for word in words]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}
+    sweep = started(sys.executable, "-m", "bnlab.cli.app", "sweep", *words, "--jobs", "2", env=environment, stdout=None)
+    wait_until(are_in_training)
+    Path("saving takes long").touch()
+    end(sweep, signal.SIGTERM, 143)
     assert statuses() == ["interrupted", "interrupted"]
     assert len(list(Path("runs/s").glob("*/checkpoint.pt"))) == 2

@@ -238,7 +238,7 @@ def _the_rule(grid: SweepArms, arms: list[ArmSensitivity], rule: Rule) -> str:
     if rule.by == "loss":
         return f"An LR trains if the validation loss ends below {LOSS_SHARE:g} of its start, {quota}. {step}"
     in_force = dict.fromkeys(f"{bar:.1%}" for bar in sorted({each.bar for each in arms if each.bar is not None}))
-    here = f" ({' or '.join(in_force)} here)" if in_force else ""
+    here = f" (the limit here is {' or '.join(in_force)})" if in_force else ""
     among = "best arm's best" if len(in_force) < 2 else "best of the arms it is compared with"
     points = f"{100 * rule.margin:g} points"
     by_start = f" and {points} above its start" if any(_is_barred_by_start(each, rule) for each in arms) else ""

@@ -72,7 +72,7 @@ def test_arms_on_other_settings_have_a_bar_of_their_own(tmp_path: Path) -> None:
     assert arms["batch digits"].bar == pytest.approx(0.9)
     assert arms["batch cifar10"].bar == pytest.approx(0.55)
     assert arms["batch cifar10"].reference == "layer cifar10"
-    assert "(55.0% or 90.0% here)" in said(folder)
+    assert "(the limit here is 55.0% or 90.0%)" in said(folder)
 
 
 def test_where_no_norm_is_swept_all_arms_on_the_same_data_share_a_bar(tmp_path: Path) -> None:
@@ -194,7 +194,9 @@ def test_the_bar_that_is_told_is_the_one_in_force_where_the_start_is_close_to_th
     found = read_sensitivity(folder)
     assert [each.bar for each in found.arms] == [pytest.approx(0.17)] * 2  # not 0.14 - 0.05
     assert [each["bar"] for each in found.as_dict()["arms"]] == [pytest.approx(0.17)] * 2
-    assert "within 5 points of the best arm's best and 5 points above its start (17.0% here)" in said(folder)
+    assert "within 5 points of the best arm's best and 5 points above its start (the limit here is 17.0%)" in said(
+        folder
+    )
 
 
 def test_an_uneven_grid_is_told(tmp_path: Path) -> None:
@@ -204,7 +206,9 @@ def test_an_uneven_grid_is_told(tmp_path: Path) -> None:
 
 def test_the_rule_stands_below_the_figures(tmp_path: Path) -> None:
     folder = write_runs(tmp_path, outcome)
-    assert "within 5 points of the best arm's best (85.0% here), on at least 67% of the seeds" in said(folder)
+    assert "within 5 points of the best arm's best (the limit here is 85.0%), on at least 67% of the seeds" in said(
+        folder
+    )
     assert "ends below 0.5 of its start" in said(folder, rule=Rule(by="loss"))
 
 
