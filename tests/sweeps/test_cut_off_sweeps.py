@@ -130,7 +130,7 @@ def test_a_worker_that_has_saved_does_not_end_those_that_still_save(started: Sta
     Path("slow_to_save.py").write_text(SLOW_TO_SAVE)
     words = ["norm=none,slow_to_save:Slow" if word.startswith("norm=") else word for word in WORDS]
     words = ["seed=0" if word.startswith("seed=") else word for word in words]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path.cwd())])}
     sweep = started(sys.executable, "-m", "bnlab.cli.app", "sweep", *words, "--jobs", "2", env=environment, stdout=None)
     wait_until(are_in_training)
     Path("saving takes long").touch()
