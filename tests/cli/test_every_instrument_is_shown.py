@@ -63,6 +63,10 @@ UNDEFINED = {
 """Diagnostics that are undefined by their formulas; some of each run."""
 
 
+SHOWN_FIRST = {"saturation", "dead_fraction", "gradient_norm"}
+"""The diagnostics of ``diagnostics=cheap``."""
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Train a run when a test first asks for it; return its folder."""
@@ -106,87 +110,98 @@ def test_a_diagnostic_is_shown_or_says_why_it_has_no_value(folders: Callable[[st
     assert "bnlab train data=digits" in answer.out
 
 
+DRAWN = {"cnn none", "cnn frn", "shallow", "cheap", "bare"}
+"""Runs of which all figures are drawn at once, which takes most of a test's time."""
+
+FEW = ("saturation", "sharpness", "gradient_snr", "norm_scale")
+"""Diagnostics that stand for all where the answer does not depend on the diagnostic."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORDS)
-def test_each_diagnostic_is_shown_alone_as_text_figure_and_json(
+def test_all_diagnostics_are_shown_at_once_and_each_alone(
     name: str, folders: Callable[[str], Path], bnlab_says: Say
 ) -> None:
-    run, absent = folders(name), {}
-    for diagnostic in DIAGNOSTICS:
-        why = why_absent(bnlab_says("show", str(run), diagnostic, "--json", "--no-figures"), diagnostic)
-        answer = bnlab_says("show", str(run), diagnostic)
-        figures = sorted(path.name for path in (run / "figures").glob("*")) if (run / "figures").exists() else []
-        shutil.rmtree(run / "figures", ignore_errors=True)
+    run = folders(name)
+    answer = bnlab_says("show", str(run), "--json", *([] if name in DRAWN else ["--no-figures"]))
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)
+    names = {each["name"] for each in found["diagnostics"]}
+    figures = found["figures"]
+    if name in {"bare", "cheap"}:
+        assert {*names, *found["absent"]} == (set() if name == "bare" else SHOWN_FIRST)
+    else:
+        assert {*names, *found["absent"]} == set(DIAGNOSTICS)
+    assert bool(figures) == (name in DRAWN and bool(names))
+    absent = {}
+    for diagnostic in FEW if name in {"bare", "cheap"} else DIAGNOSTICS:
+        answer = bnlab_says("show", str(run), diagnostic, "--no-figures")
         assert answer.status == 0, answer.err
-        if not why:
-            assert figures == [f"{diagnostic}.png", f"{diagnostic}.svg"]
+        if diagnostic in names:
+            assert "trend" in answer.out  # the heading of its values, layer by layer
             continue
-        absent[diagnostic] = why
-        assert figures == []
-        assert f"{diagnostic} is {why} in {run.name}: " in answer.out
-        if why == "undefined":
+        absent[diagnostic] = found["absent"].get(diagnostic, {"why": "not recorded"})["why"]
+        assert f"{diagnostic} is {absent[diagnostic]} in {run.name}: " in answer.out
+        if absent[diagnostic] == "undefined":
             assert read_card(diagnostic).undefined, f"{diagnostic} has no value and does not say why"
             assert read_card(diagnostic).undefined in answer.out
-    undefined = {each for each, why in absent.items() if why == "undefined"}
-    assert UNDEFINED.get(name, set()) <= undefined
-    assert {each for each, why in absent.items() if why == "not recorded"} == {
-        "cheap": set(DIAGNOSTICS) - {"saturation", "dead_fraction", "gradient_norm"},
-        "bare": set(DIAGNOSTICS),
-    }.get(name, set())
+    assert UNDEFINED.get(name, set()) <= {each for each, why in absent.items() if why == "undefined"}
+    unrecorded = {each for each, why in absent.items() if why == "not recorded"}
+    assert unrecorded == ({*FEW} - names if name in {"bare", "cheap"} else set())
+
+
+@pytest.mark.slow
+def test_each_diagnostic_alone_is_one_object_and_one_figure(folders: Callable[[str], Path], bnlab_says: Say) -> None:
+    run = folders("cnn batch")
+    for diagnostic in DIAGNOSTICS:
+        answer = bnlab_says("show", str(run), diagnostic, "--json")
+        figures = [] if why_absent(answer, diagnostic) else [f"{diagnostic}.png", f"{diagnostic}.svg"]
+        assert sorted(path.name for path in (run / "figures").glob("*")) == figures
+        shutil.rmtree(run / "figures", ignore_errors=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids=" against ".join)
-def test_each_diagnostic_is_compared_as_text_figure_and_json(
-    pair: tuple[str, str], folders: Callable[[str], Path], bnlab_says: Say, tmp_path: Path
+def test_all_diagnostics_are_compared_at_once_and_each_alone(
+    pair: tuple[str, str], folders: Callable[[str], Path], bnlab_says: Say
 ) -> None:
     runs = [str(folders(name)) for name in pair]
-    for diagnostic in DIAGNOSTICS:
-        answer = bnlab_says("compare", *runs, "-d", diagnostic, "--json", "--no-figures")
+    is_drawn = pair in {("mlp batch", "cnn batch"), ("mlp layer", "shallow")}
+    answer = bnlab_says("compare", *runs, "--json", *([] if is_drawn else ["--no-figures"]))
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)
+    with_values = {diagnostic for each in found["runs"] for diagnostic in each["last"]}
+    assert bool(found["figures"]) == is_drawn
+    assert len({frozenset({*each["last"], *each["absent"]}) for each in found["runs"]}) == 1
+    for each in found["runs"]:
+        assert not {*each["last"]} & {*each["absent"]}
+    everything = bnlab_says("compare", *runs, "--no-figures")
+    assert everything.status == 0
+    words = everything.out.split()
+    for diagnostic in DIAGNOSTICS if "cheap" not in pair else FEW:
+        answer = bnlab_says("compare", *runs, "-d", diagnostic, "--no-figures")
         assert answer.status == 0, answer.err
-        found = json.loads(answer.out)["runs"]
-        for each in found:
-            assert {*each["last"], *each["absent"]} == {diagnostic}
-        answer = bnlab_says("compare", *runs, "-d", diagnostic, "--out", "drawn")
-        assert answer.status == 0, answer.err
-        drawn = {path.name for path in (tmp_path / "drawn").glob("*")} if (tmp_path / "drawn").exists() else set()
-        shutil.rmtree(tmp_path / "drawn", ignore_errors=True)
-        has_value = any(each["last"] for each in found)
-        assert drawn == ({f"{diagnostic}.svg", f"{diagnostic}.png"} if has_value else set())
         said = " ".join(answer.out.split())
-        for each in found:
-            for absent in each["absent"].values():
+        assert (diagnostic in words) == (diagnostic in with_values)
+        for each in found["runs"]:
+            if absent := each["absent"].get(diagnostic):
                 assert f"{diagnostic}: {absent['why']}, {absent['reason']}." in said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pair", PAIRS, ids=" against ".join)
-def test_all_diagnostics_are_compared_at_once(
-    pair: tuple[str, str], folders: Callable[[str], Path], bnlab_says: Say
+def test_each_diagnostic_compared_alone_is_one_object_and_one_figure(
+    folders: Callable[[str], Path], bnlab_says: Say, tmp_path: Path
 ) -> None:
-    runs = [str(folders(name)) for name in pair]
-    found = json.loads(bnlab_says("compare", *runs, "--json").out)
-    assert found["figures"]
-    for each in found["runs"]:
-        assert not {*each["last"]} & {*each["absent"]}
-    assert len({frozenset({*each["last"], *each["absent"]}) for each in found["runs"]}) == 1
-    assert bnlab_says("compare", *runs, "--no-figures").status == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", WORDS)
-def test_all_diagnostics_are_shown_at_once(name: str, folders: Callable[[str], Path], bnlab_says: Say) -> None:
-    run = folders(name)
-    answer = bnlab_says("show", str(run), "--json")
-    if name == "bare":
-        assert (answer.status, answer.out) == (2, "")
-        return
-    found = json.loads(answer.out)
-    names = [each["name"] for each in found["diagnostics"]]
-    assert {*names, *found["absent"]} == (
-        {"saturation", "dead_fraction", "gradient_norm"} if name == "cheap" else set(DIAGNOSTICS)
-    )
-    assert found["figures"]
+    runs = [str(folders(name)) for name in ("mlp batch", "mlp none")]
+    for diagnostic in DIAGNOSTICS:
+        answer = bnlab_says("compare", *runs, "-d", diagnostic, "--json", "--out", "drawn")
+        assert answer.status == 0, answer.err
+        found = json.loads(answer.out)["runs"]
+        for each in found:
+            assert {*each["last"], *each["absent"]} == {diagnostic}
+        figures = {f"{diagnostic}.svg", f"{diagnostic}.png"} if any(each["last"] for each in found) else set()
+        assert {path.name for path in (tmp_path / "drawn").glob("*")} == figures
+        shutil.rmtree(tmp_path / "drawn", ignore_errors=True)
 
 
 @pytest.mark.slow
