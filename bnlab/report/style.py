@@ -56,7 +56,7 @@ def save(figure: Figure, path_of: Callable[[str], Path], cure: str) -> list[Path
     """
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()  # place all once: both files then look the same, and the second one is quick
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # "none" would let matplotlib draw twice for each file
     paths = []
     for kind in KINDS:
         path = path_of(kind)
