@@ -20,6 +20,9 @@ SLOW_FROM_S = 0.5
 QUICK_BELOW_S = 0.2
 """CPU seconds below which a test that is marked slow could be quick. The gap between the two is for other machines."""
 
+SLOW_BUT = "slow_but"
+"""The mark of a family of tests that together take seconds; its tests are not listed as too cheap to be slow."""
+
 MOST_LISTED = 10
 
 _COST = "cost"
@@ -59,6 +62,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Listener(config))
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of a family as slow but a few, evenly spread over it, where `slow_but` says so."""
+    families: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker(SLOW_BUT) is not None:
+            families.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for family in families.values():
+        mark = family[0].get_closest_marker(SLOW_BUT)
+        assert mark is not None
+        num_quick = mark.args[0]
+        quick = {number * len(family) // num_quick for number in range(num_quick)}
+        for number, item in enumerate(family):
+            if number not in quick:
+                item.add_marker("slow")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
     """Warm up in each process that runs tests; under xdist that is the workers, not the process that hands out."""
@@ -83,7 +103,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         item.stash[_passed] = call.excinfo is None
     if call.when == "teardown":
         is_slow = item.get_closest_marker("slow") is not None
-        cost = (cpu_seconds() - item.stash[_began], is_slow, item.stash.get(_passed, False))
+        is_of_a_family = item.get_closest_marker(SLOW_BUT) is not None
+        seconds = cpu_seconds() - item.stash[_began]
+        cost = (seconds, is_slow, item.stash.get(_passed, False) and not (is_slow and is_of_a_family))
         report.user_properties.append((_COST, cost))
     return report
 

@@ -47,7 +47,7 @@ def reported(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     """A folder of tests, and the plugin with another clock."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # other plugins take a second to load
     pytester.makepyfile(costs_clock="now = 0.0")
-    pytester.makeini("[pytest]\nmarkers = slow")
+    pytester.makeini("[pytest]\nmarkers =\n slow\n slow_but(n)")
     monkeypatch.setattr(costs, "warm_up", lambda: None)
     monkeypatch.setattr(costs, "cpu_seconds", lambda: __import__("costs_clock").now)
     monkeypatch.syspath_prepend(pytester.path)
@@ -102,3 +102,19 @@ def test_it_measures_the_workers_of_xdist_and_what_they_wait_for(pytester: pytes
 def test_a_warm_up_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
     costs.warm_up()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_family_all_but_a_few_are_slow_and_none_of_them_is_called_too_cheap(
+    reported: pytest.Pytester,
+) -> None:
+    tests = """
+        import costs_clock, pytest
+
+        @pytest.mark.slow_but(2)
+        @pytest.mark.parametrize("number", range(5))
+        def test_family(number):
+            costs_clock.now += 0.1
+        """
+    assert lines_of(reported, tests)[-1] == "all quick tests: 0.2 CPU-s, all slow tests: 0.3 CPU-s"
+    assert not any("need no mark" in line for line in lines_of(reported, tests))
+    assert lines_of(reported, tests, "-m", "not slow")[-1] == "all quick tests: 0.2 CPU-s, all slow tests: 0.0 CPU-s"

@@ -153,6 +153,7 @@ def test_a_name_of_bnlabs_own_stays_bnlabs_and_a_warning_says_so(
     assert check(compose_run([*QUICK, "norm=batch", "accept=[hidden_name]"])).warnings == []
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize(
     ("place", "message"),
     [

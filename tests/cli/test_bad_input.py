@@ -85,6 +85,7 @@ def test_hundreds_of_odd_lines_are_well_answered() -> None:
     assert "lines tried: 300" in done.stdout
 
 
+@pytest.mark.slow_but(8)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -161,6 +162,7 @@ def test_nor_in_a_sweep_by_workers() -> None:
     assert [json.loads(line)["seed"] for line in done.stdout.splitlines()] == [0, 1]
 
 
+@pytest.mark.slow_but(2)
 @pytest.mark.parametrize(
     ("file", "word"),
     [

@@ -74,6 +74,7 @@ def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
         assert "bnlab " in answer.out.replace(f"Usage: bnlab {' '.join(words)}", "")
 
 
+@pytest.mark.slow_but(2)
 @pytest.mark.parametrize(
     "words",
     [
@@ -182,6 +183,7 @@ def test_a_missing_config_dir_is_an_error_of_every_command(bnlab_says: Say, comm
     assert answer.err.count("\n") == 1
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["list", "norms"], ["list", "norms", "--json"]])

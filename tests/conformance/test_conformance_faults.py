@@ -35,6 +35,7 @@ OF_SIZE = [fault for fault in faults.FAULTS if fault.law not in faults.QUICK_LAW
 OTHERS = [fault for fault in faults.FAULTS if fault.law in faults.QUICK_LAWS]
 
 
+@pytest.mark.slow_but(25)
 @pytest.mark.parametrize("fault", OTHERS, ids=lambda fault: fault.layer.__name__)
 def test_a_planted_fault_is_found_with_its_cause(fault):
     verdict = verdict_of(fault.layer, fault.law)

@@ -34,6 +34,7 @@ TORCH = [
 ]
 
 
+@pytest.mark.slow_but(4)
 @pytest.mark.parametrize(("name", "like", "options"), TORCH)
 def test_torchs_layers_keep_the_laws_of_their_family(name, like, options):
     """But for torch 2.14's GroupNorm on a CPU, which is wrong for one layout where means are far from 0.
@@ -49,6 +50,7 @@ def test_torchs_layers_keep_the_laws_of_their_family(name, like, options):
     assert failures == {}
 
 
+@pytest.mark.slow_but(6)
 @pytest.mark.parametrize("name", NORMS)
 def test_every_norm_of_the_catalog_keeps_what_it_promises(name):
     report = check_named(name, only=faults.QUICK_LAWS)
@@ -73,6 +75,7 @@ def test_layers_keep_the_law_of_large_inputs(kind):
     assert failures == {}
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize(
     ("options", "momentum", "variance"),
     [

@@ -64,6 +64,7 @@ def stacked(nets):
     return StackedState(nets[0], stack("named_parameters"), stack("named_buffers"), {}, moment, [{}] * len(nets))
 
 
+@pytest.mark.slow_but(8)
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("model", ["mlp", "cnn"])

@@ -63,6 +63,7 @@ def found_in(net, batch):
     return values["sharpness"]["network"].item(), values["sharpness_invariant"]["network"].item()
 
 
+@pytest.mark.slow_but(4)
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_both_are_those_of_the_whole_hessian(model, norm):
@@ -102,6 +103,7 @@ def far_from_zero(net, inputs):
         net.train()(factor * inputs)
 
 
+@pytest.mark.slow_but(6)
 @pytest.mark.parametrize("placement", ["before", "after"])
 @pytest.mark.parametrize(
     ("model", "norm"),

@@ -82,6 +82,7 @@ def test_at_the_first_step_nothing_has_moved_and_nothing_is_said():
     assert look(network(), probe(), {}) == {name: {} for name in NAMES}
 
 
+@pytest.mark.slow_but(20)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("model", "norm", "placement"), CASES)
 def test_all_are_those_of_percentiles_and_distances_by_hand(model, norm, placement, activation):

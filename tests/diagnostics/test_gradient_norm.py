@@ -69,6 +69,7 @@ def test_norms_are_those_of_backpropagation_by_hand():
         assert math.isclose(value, expected[role], rel_tol=1e-5)
 
 
+@pytest.mark.slow_but(60)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     ("model", "norm"), [(m, n) for m in ("mlp", "cnn") for n in NORMS if m == "cnn" or n not in NEED_IMAGES]

@@ -49,6 +49,7 @@ def by_hand(net, batch, eta):
     }
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_all_are_those_of_networks_moved_by_hand(model, norm):

@@ -62,6 +62,7 @@ def set_to(net, batches):
     return twin
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 @pytest.mark.parametrize("norm", [n for n in KEEPING if n not in {"batch_noisy", *CUT}])
 def test_each_output_is_that_of_a_network_with_those_statistics(model, norm):

@@ -90,6 +90,7 @@ def assert_same(before, after):
             assert facts == after[kind], kind
 
 
+@pytest.mark.slow_but(2)
 @pytest.mark.parametrize(("model", "norm", "placement", "training"), CASES)
 def test_measuring_leaves_no_trace(model, norm, placement, training):
     net = network(model, norm, placement).train(training)

@@ -190,6 +190,7 @@ class ExtraState(nn.Module):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["Buffers", "ExtraState"])
 def test_a_layer_of_ones_own_that_saves_its_state_is_resumed_with_the_same_bits(
     layer: str, train_in_pieces: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

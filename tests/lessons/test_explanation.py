@@ -189,6 +189,7 @@ def test_one_sample_alone_is_refused_on_vectors_and_differs_on_images() -> None:
     assert explain("layer", (4, 3)).modes.alone.gap == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow_but(6)
 @pytest.mark.parametrize("name", NORMS)
 def test_every_norm_of_the_catalog_is_explained(name: str) -> None:
     shapes = [shape for shape in SHAPES if name not in NEED_SPACE or shape is None or len(shape) > 2]

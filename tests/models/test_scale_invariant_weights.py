@@ -93,6 +93,7 @@ def moved_by(net, role, by_row):
     return difference
 
 
+@pytest.mark.slow_but(40)
 @pytest.mark.parametrize(("model", "norm", "placement"), CASES)
 def test_the_loss_ignores_the_scales_that_are_declared_free_and_no_others(model, norm, placement):
     net = network(model, norm, placement)

@@ -131,6 +131,7 @@ def test_declares_what_leaves_its_training_output_unchanged(name):
     assert norms[0].formula is None
 
 
+@pytest.mark.slow_but(8)
 @pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
@@ -193,6 +194,7 @@ SLOW_TO_COMPILE = {"batch_bias_only", "batch_population", "batch_renorm", "ghost
 """Norms whose training mode takes half a second or more to compile."""
 
 
+@pytest.mark.slow_but(2)
 @pytest.mark.parametrize(
     ("name", "training"),
     [

@@ -24,6 +24,7 @@ def parameters(weight=True, bias=True, num_channels=4):
     return weight_C, draw(num_channels, seed=1) if bias else None
 
 
+@pytest.mark.slow_but(30)
 @pytest.mark.parametrize(("shape", "num_groups"), [*itertools.product(SHAPES, [1, 2, 4])])
 @pytest.mark.parametrize("centered", [True, False])
 @pytest.mark.parametrize(("weight", "bias"), [(True, True), (True, False), (False, False)])

@@ -105,6 +105,7 @@ def test_a_copy_does_the_same_and_is_its_own(arm, copied):
     }
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("training", [True, False])
 def test_compiled_in_one_graph_it_is_the_same(arm, training):

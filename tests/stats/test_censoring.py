@@ -29,6 +29,7 @@ def test_bounds_that_point_both_ways_tell_nothing(sides: list[str]) -> None:
     assert bounded_mean([1.0, 2.0], sides) == Bounded(None, None, None, 2, "unknown")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10)), min_size=2, max_size=10),

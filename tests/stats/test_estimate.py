@@ -21,6 +21,7 @@ T_975 = {
 numbers = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(numbers, min_size=2, max_size=5).filter(lambda x: len(x) - 1 in T_975))
 def test_a_few_seeds_have_students_interval(values: list[float]) -> None:

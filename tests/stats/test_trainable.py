@@ -244,6 +244,7 @@ def check_sensitivity(curve: ResponseCurve) -> None:
     assert 0 <= lr_sensitivity(curve).value < 2.3
 
 
+@pytest.mark.slow
 @given(response_curves())
 @settings(max_examples=40, deadline=None)
 def test_a_wider_margin_and_a_smaller_quota_never_train_less(curve: ResponseCurve) -> None:

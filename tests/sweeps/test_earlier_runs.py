@@ -44,6 +44,7 @@ def test_a_command_that_continues_a_sweep_adds_its_runs(runs: Path, words: list[
     assert [row["run_id"] for row in read_sweep(sweep.folder).rows] == list(before)
 
 
+@pytest.mark.slow_but(2)
 @pytest.mark.parametrize(
     ("words", "then", "now"),
     [

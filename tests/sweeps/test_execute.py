@@ -317,6 +317,7 @@ def test_a_view_that_nobody_sees_any_more_ends_neither_the_sweep_nor_the_watch(
     assert len(result.reasons) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_trains_is_waited_for() -> None:
     planned = prepared(plan_sweep([*QUICK, "seed=0,1"]))
     first, _ = planned.configs

@@ -104,6 +104,7 @@ def test_the_same_seed_chooses_the_same_and_another_seed_does_not() -> None:
     assert not [trial for trial in outcomes(first) if trial.chosen in chosen]
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize(
     "pruner", ["none", "median", *(pytest.param(one, marks=pytest.mark.slow) for one in [*PRUNERS][2:])]
 )
@@ -143,6 +144,7 @@ def test_trials_with_the_same_settings_share_a_run() -> None:
     assert len(backend.submitted) == len(result.sweep.summaries) == 2
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize("killed_after", [1, 7, 13, 23])
 def test_a_search_that_is_killed_ends_as_one_that_was_not(killed_after: int) -> None:
     method = Method("tpe", {"n_startup_trials": 2}, pruner="median", pruner_options=PRUNER_OPTIONS["median"])

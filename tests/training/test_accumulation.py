@@ -28,6 +28,7 @@ def steps_in_float64(num_steps: int, *words: str) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize("norm", ["none", "layer", "group", "rms"])
 @pytest.mark.parametrize(
     "parts", [pytest.param(2, id="2"), *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 60))]

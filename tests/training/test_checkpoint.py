@@ -53,6 +53,7 @@ def test_a_damaged_file_is_named_with_the_cure(path: Path, kind: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_no_byte_can_change_unnoticed(path: Path) -> None:
     raw, sound, randomly = path.read_bytes(), read_checkpoint(path), random.Random(0)
     num_noticed = 0

@@ -259,6 +259,7 @@ UNSAVED = [
 ]
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize(("layer", "words", "cure"), UNSAVED)
 def test_state_outside_of_buffers_is_refused_before_training(
     own: str, tmp_path: Path, layer: str, words: str, cure: str
@@ -285,6 +286,7 @@ def test_the_command_line_refuses_it_with_status_2_and_no_folder(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize("layer", ["Buffers", "InExtraState", "FlagInBuffer", "Noisy", "Caches"])
 def test_state_that_is_saved_or_changes_no_output_is_trained_without_a_word(
     bnlab_says: Callable[..., object], own: str, layer: str

@@ -95,6 +95,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 # --- errors: exit status 2, nothing on disk ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow_but(4)
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
@@ -173,6 +174,7 @@ WARNED = [
 ]
 
 
+@pytest.mark.slow_but(2)
 @pytest.mark.parametrize(("name", "words", "message"), WARNED)
 def test_what_is_legal_is_one_line_on_standard_error_and_in_the_log(
     train: Callable[..., Answer], own: str, tmp_path: Path, name: str, words: list[str], message: str
@@ -189,6 +191,7 @@ def test_what_is_legal_is_one_line_on_standard_error_and_in_the_log(
     assert json.loads(accepted.out)["cached"], "accept changes no number, and so no run's name"
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize(
     "words",
     [
@@ -220,6 +223,7 @@ def test_what_is_meant_is_trained_without_a_word(own: str, words: list[str]) -> 
     assert check(config).warnings == []
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize(
     "words",
     [
@@ -242,6 +246,7 @@ def test_the_commands_of_the_readme_meet_no_trap(
     assert check(compose_run(words)).warnings == []
 
 
+@pytest.mark.slow_but(4)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_every_norm_of_the_catalog_trains_without_a_word_by_default(norm: str, model: str) -> None:

@@ -41,6 +41,7 @@ class Wired(nn.Module):
 # --- torchvision: only what is true of them ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -90,6 +90,7 @@ def test_colors_tell_the_norms_and_dashes_the_rest(tmp_path: Path) -> None:
     assert styles["batch activation=relu"][1] == styles["none activation=relu"][1]
 
 
+@pytest.mark.slow
 def test_many_arms_can_still_be_told_apart(tmp_path: Path) -> None:
     norms = tuple(f"norm{i}" for i in range(20))
     found = read_sensitivity(write_runs(tmp_path, lambda *_: {}, norms=norms, seeds=(0,)))

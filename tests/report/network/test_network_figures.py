@@ -282,6 +282,7 @@ def test_nothing_but_nan_can_be_drawn(tmp_path: Path) -> None:
         draw([name], [shown]).canvas.draw()
 
 
+@pytest.mark.slow_but(2)
 @pytest.mark.parametrize("name", POINTS)
 def test_one_step_alone_can_be_drawn(tmp_path: Path, name: str) -> None:
     first = {key: values[:1] for key, values in POINTS[name].items()}
@@ -349,6 +350,7 @@ def assert_no_overlap(figure: Figure) -> None:
         assert box.y1 <= figure.bbox.y1, text
 
 
+@pytest.mark.slow_but(4)
 @pytest.mark.parametrize("runs", [1, 2])
 @pytest.mark.parametrize("names", [*([name] for name in POINTS), ["somebodys_own", "still"]])
 def test_no_two_texts_of_a_figure_overlap(figures: Drawn, names: list[str], runs: int) -> None:

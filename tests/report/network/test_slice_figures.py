@@ -44,6 +44,7 @@ def test_a_single_arm_needs_no_legend_and_is_named_above() -> None:
     assert "batch-mlp" in [text.get_text() for text in figure.findobj(Text)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arms", [["batch"], ["batch", "none"]])
 def test_planes_have_the_same_colors_and_the_first_direction_goes_to_the_right(arms: list[str]) -> None:
     figure = draw_slice_2d({name: bowl(0.1 + place, 3) for place, name in enumerate(arms)})
