@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark all tests of a family as slow but a few, evenly spread over it, where `slow_but` says so."""
     families: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker(SLOW_BUT) is not None:
+        if item.get_closest_marker(SLOW_BUT) is not None and item.get_closest_marker("slow") is None:
             families.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for family in families.values():
         mark = family[0].get_closest_marker(SLOW_BUT)
