@@ -34,6 +34,7 @@ class Lazy(nn.Module):
         super().__init__()
         self.inner = nn.LazyBatchNorm1d()
     def forward(self, x): return self.inner(x)
+class LazyItself(nn.LazyBatchNorm1d): pass
 class ForImages(nn.Module):
     def __init__(self, num_channels): super().__init__()
     def forward(self, x): return x[None]
@@ -91,7 +92,8 @@ def test_hundreds_of_odd_lines_are_well_answered(seed: int) -> None:
     [
         (["norm=input_layers:Forgets"], "its constructor must call super().__init__() first"),
         (["norm=torch.nn:LazyBatchNorm1d"], "norm=torch.nn:BatchNorm1d."),
-        (["norm=input_layers:Lazy"], "is lazy"),
+        (["norm=input_layers:Lazy"], "Use BatchNorm1d in its place."),
+        (["norm=input_layers:LazyItself"], "Use a class that takes the number of channels."),
         (["norm=input_layers:ForImages"], "(60, 8) went in, (1, 60, 8) came out."),
         (["norm=input_layers:Ends"], "cannot be built for 8 channels: SystemExit: 3"),
         (["norm=input_layers:EndsLater"], "ended the program (SystemExit: 3)"),
