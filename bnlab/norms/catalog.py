@@ -116,8 +116,9 @@ def is_lazy_message(name: str, lazy: type[nn.Module], *, is_part: bool = False) 
         cure = f"{becomes.__name__} in its place" if becomes else "a part that takes its size"
         return f"norm={name} has a part, {lazy.__name__}, that is lazy: it learns its size from its input. Use {cure}."
     module = name.partition(":")[0]
-    is_there = becomes is not None and getattr(sys.modules.get(module), becomes.__name__, None) is becomes
-    cure = f"norm={module}:{becomes.__name__}" if is_there else "a class that takes the number of channels"
+    cure = "a class that takes the number of channels"
+    if becomes is not None and getattr(sys.modules.get(module), becomes.__name__, None) is becomes:
+        cure = f"norm={module}:{becomes.__name__}"
     return f"norm={name} is lazy: it learns its size from its first input. Use {cure}."
 
 
