@@ -111,7 +111,7 @@ def is_lazy_message(name: str, lazy: type[nn.Module], *, is_part: bool = False) 
         lazy: The lazy class.
         is_part: Whether it is the class of a part of the layer.
     """
-    becomes = getattr(lazy, "cls_to_become", None)
+    becomes: type[nn.Module] | None = getattr(lazy, "cls_to_become", None)
     if is_part:
         cure = f"{becomes.__name__} in its place" if becomes else "a part that takes its size"
         return f"norm={name} has a part, {lazy.__name__}, that is lazy: it learns its size from its input. Use {cure}."
