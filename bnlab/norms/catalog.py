@@ -117,7 +117,7 @@ def is_lazy_message(name: str, lazy: type[nn.Module], *, is_part: bool = False) 
         return f"norm={name} has a part, {lazy.__name__}, that is lazy: it learns its size from its input. Use {cure}."
     module = name.partition(":")[0]
     cure = "a class that takes the number of channels"
-    if becomes is not None and getattr(sys.modules.get(module), becomes.__name__, None) is becomes:
+    if becomes is not None and vars(sys.modules.get(module, object)).get(becomes.__name__) == becomes:
         cure = f"norm={module}:{becomes.__name__}"
     return f"norm={name} is lazy: it learns its size from its first input. Use {cure}."
 
