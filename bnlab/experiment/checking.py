@@ -61,7 +61,7 @@ def check(config: RunConfig) -> Checked:
     trial = try_out(config, data, plan.num_steps, _memory_bytes(device))
     refuse_code_found_by_importing(code, config)
     num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
-    return Checked(data, device, num_threads, plan, [*trial.warnings, *what_is_unread(config)])
+    return Checked(data, device, num_threads, plan, [*data.warnings, *trial.warnings, *what_is_unread(config)])
 
 
 def is_available(device: str) -> bool:
