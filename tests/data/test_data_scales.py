@@ -68,7 +68,7 @@ def test_the_same_scale_gives_no_warning(name: str) -> None:
 def test_random_parts_of_real_data_are_on_one_scale() -> None:
     images = open_source(compose_run(["data=mnist_5k"]).data).train.images
     random = np.random.default_rng(0)
-    for _ in range(10):
+    for _ in range(3):
         order = random.permutation(len(images))
         parts = [Arrays(images[part], np.arange(len(part)) % 2) for part in (order[:500], order[500:520])]
         data: DataSet = split_source(SourceData(parts[0], parts[1], "here"), compose_run(["data=mnist"]).data)

@@ -1,3 +1,7 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -87,3 +91,15 @@ def test_the_standard_deviation_is_numpys_own_in_float64(shape: tuple[int, ...])
     pixels = images.reshape(len(images), -1, channels)
     expected = pixels.astype(np.float64).std((0, 1))
     np.testing.assert_allclose(units._standard_deviation(pixels), expected, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_sweep_warns_once_and_every_log_has_it(bnlab_says: Callable[..., Any]) -> None:
+    images = DIGITS.data.copy()
+    images[:, 30] *= 1e4
+    np.savez("rows.npz", images=images, labels=DIGITS.target)
+    words = ["data=npz", "data.path=rows.npz", "train.steps=2", "seed=0,1", "norm=none", "diagnostics=none"]
+    answer = bnlab_says("sweep", *words, "loggers=[]", "sweep.engine=sequential", "--jobs", "1")
+    assert (answer.status, answer.err.count("53 of 64 columns")) == (0, 1)
+    logs = list(Path("runs").rglob("log.txt"))
+    assert [log.read_text().count("53 of 64 columns") for log in logs] == [1, 1]

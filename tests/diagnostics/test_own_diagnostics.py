@@ -152,6 +152,7 @@ def test_what_is_no_scalar_tensor_is_refused_before_any_folder_is_made(write, re
     assert cure in message.partition(got)[2]
 
 
+@pytest.mark.slow
 def test_a_sweep_refuses_it_once(write, bnlab_says):
     module = write(f"{MINE}    def measure(self, seen): return {{'a': 1.0}}")
     answer = bnlab_says("sweep", *QUICK, f"diagnostics.names=['{module}:Mine']", "seed=0,1", "norm=batch,none")
@@ -193,7 +194,7 @@ LATER = f"""{MINE}    seen_at = 0
 
 
 @pytest.mark.parametrize("engine", ["sequential", pytest.param("vectorized", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("at_once", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("at_once", [True, False])
 def test_one_that_changes_weights_later_fails_the_run(write, engine, at_once):
     module = write(LATER.replace("vectorizable = True", f"vectorizable = {at_once}"))
     words = [*QUICK, f"diagnostics.names=['{module}:Mine']"]
