@@ -93,9 +93,12 @@ def refusing_changes(
     changed = [name for name, (value, _) in before.items() if not _same(after.get(name), value)]
     changed += [name for name, (tensor, count) in counts.items() if tensor._version != count]
     if changed:
+        cure = "Work on a copy: x.abs(), not x.abs_(); x * 0.5, not x.data.mul_(0.5)."
+        if changed[0].startswith("the buffer"):
+            cure = "Run the network by seen.passes.logits(images), which works on copies of its buffers."
         raise ConfigError(
             f"diagnostics.names: {_listed(own)} changes {changed[0]}, and a diagnostic must not change what it sees. "
-            "Work on a copy: x.abs(), not x.abs_(); x * 0.5, not x.data.mul_(0.5)."
+            f"{cure}"
         )
     switched = [name for name, (_, is_trained) in before.items() if after[name].requires_grad != is_trained]
     if switched:

@@ -169,7 +169,7 @@ CHANGES = {
         "the weight hidden1.linear.weight",
     ),
     "frozen": ("seen.passes.network.requires_grad_(False)", "requires_grad of the weight hidden1.linear.weight"),
-    "a buffer": ("[b.add_(1) for b in seen.passes.buffers.values()]", "the buffer hidden1.norm.running_mean"),
+    "a buffer": ("seen.passes.network.train()(seen.probe.inputs)", "the buffer hidden1.norm.running_mean"),
     "what others measure": ("seen.preactivations['hidden2'].abs_()", "seen.preactivations['hidden2']"),
     "images": ("seen.probe.inputs.data.add_(1)", "seen.probe.inputs"),
 }
@@ -180,7 +180,7 @@ def test_an_instrument_that_changes_what_it_sees_is_refused(write, change):
     code, what = CHANGES[change]
     message = refusal_of(write(f"{MINE}    def measure(self, seen):\n        {code}\n        return {{}}"))
     assert message.startswith(f"diagnostics.names: mine (Mine) changes {what}, and a diagnostic must not change what")
-    assert "Work on" in message
+    assert ("Run the network by seen.passes.logits(images)" if "buffer" in what else "Work on") in message
 
 
 LATER = f"""{MINE}    seen_at = 0
