@@ -2,14 +2,14 @@
 
 import contextlib
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnlab.data.arrays import Arrays, checked
+from bnlab.data.arrays import LABELS, Arrays, checked
 from bnlab.data.files import BROKEN, why
 from bnlab.errors import DataError
 
@@ -30,22 +30,29 @@ _KINDS = {
 _SAVE_ANEW = "Save it with save(..., '-v7') in MATLAB, or scipy.io.savemat, numbers only."
 
 
-def read_npz(path: Path) -> Arrays:
-    """Read ``images`` and ``labels`` from an NPZ file; other arrays in it are ignored.
+def read_npz_files(files: Mapping[str, Path]) -> dict[str, Arrays]:
+    """Read ``images`` and ``labels`` from NPZ files, one per split; other arrays in them are ignored.
 
     Args:
-        path: The NPZ file.
+        files: Split -> NPZ file, that of the training images first.
 
     Raises:
-        DataError: It cannot be read, lacks an array, or an array is of the wrong shape or type.
+        DataError: One cannot be read, lacks an array, or an array is of the wrong shape or type.
     """
+    raw = {split: _images_and_labels(path) for split, path in files.items()}
+    together = {LABELS[split]: arrays["labels"] for split, arrays in raw.items()}
+    return {
+        split: checked(arrays["images"], arrays["labels"], str(files[split]), together) for split, arrays in raw.items()
+    }
+
+
+def _images_and_labels(path: Path) -> NamedArrays:
     names = array_names(path)
     if not {"images", "labels"} <= set(names):
         raise DataError(
             f"{path} must hold arrays 'images' and 'labels', got {', '.join(names) or 'none'}. {WRITE_ANEW}"
         )
-    arrays = read_arrays(path, ["images", "labels"])
-    return checked(arrays["images"], arrays["labels"], str(path))
+    return read_arrays(path, ["images", "labels"])
 
 
 def array_names(path: Path) -> list[str]:

@@ -1,13 +1,17 @@
 """The result of every source: images and labels as NumPy arrays, checked before they are used."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnlab.data.label_cures import LabelArrays, cure_of_type, hint_of_shape, keeping_trained, numbering, strays
 from bnlab.errors import DataError
 
-_NUMBERED = "np.unique(labels, return_inverse=True)[1]"
+LABELS = {"train": "labels", "validation": "val_labels", "test": "test_labels"}
+"""Split -> the usual name of its labels."""
+
 _LARGEST_PIXEL = 1e15
 """Largest size of a pixel: squares of ten million such are summed in float32, which ends at 3.4e38."""
 
@@ -34,64 +38,67 @@ class SourceData:
         test: The official test set; None: there is none.
         found_in: The folder, file or package that it was read from, for display.
         validation: The official validation set; None: there is none.
+        label_names: Split -> what to type for its labels, as in `LabelArrays`.
+        warnings: One to three lines for each thing that is probably a mistake.
     """
 
     train: Arrays
     test: Arrays | None
     found_in: str
     validation: Arrays | None = None
+    label_names: Mapping[str, str] = field(default_factory=lambda: LABELS)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def official(self) -> dict[str, Arrays]:
+        """The official test and validation images, where there are some, by the name of the split."""
+        there = {"test": self.test, "validation": self.validation}
+        return {name: arrays for name, arrays in there.items() if arrays is not None}
 
 
-def checked(images: NDArray[np.generic], labels: NDArray[np.generic], place: str) -> Arrays:
+def checked(
+    images: NDArray[np.generic], labels: NDArray[np.generic], place: str, together: LabelArrays | None = None
+) -> Arrays:
     """Check images and labels, and return them.
 
     Args:
         images: An array to be used as images.
         labels: An array to be used as labels.
         place: The file or data set, which the message names.
+        together: All label arrays of the data set, for the cure; None: these are the only ones.
 
     Raises:
         DataError: Wrong shapes, types or values.
     """
+    together = together or {LABELS["train"]: labels}
     _check_images(images, place)
     if labels.shape != (len(images),):
         raise DataError(
             f"{place}: labels must be of shape ({len(images)},), one per image, got {labels.shape}."
-            f"{_hint_of_shape(images, labels)}"
+            f"{hint_of_shape(images, labels)}"
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{place}: labels must be integers from 0, got {labels.dtype}. {_cure_of_type(labels)}")
+        raise DataError(
+            f"{place}: labels must be integers from 0, got {labels.dtype}. {cure_of_type(labels, together)}"
+        )
     arrays = Arrays(images, labels.astype(np.int64))
     if arrays.labels.min() < 0:
-        raise DataError(
-            f"{place}: labels must be 0 or above, got {arrays.labels.min()}. Number them anew: {_NUMBERED}."
-        )
+        raise DataError(f"{place}: labels must be 0 or above, got {arrays.labels.min()}. {numbering(together)}")
     return arrays
 
 
-def _hint_of_shape(images: NDArray[np.generic], labels: NDArray[np.generic]) -> str:
-    """Return what may be wrong with labels that are not one per image."""
-    if labels.ndim == 2 and len(labels) == len(images) and labels.shape[1] > 1:
-        return " Of one column per class, take the largest: labels.argmax(1)."
-    if labels.size == len(images):
-        return " Flatten them: labels.reshape(-1)."
-    if images.ndim > 2 and labels.shape == (images.shape[-1],):
-        return " The images stand last in their array: np.moveaxis(images, -1, 0)."
-    return " Images and labels may belong to different files."
+def _cure_of_odd(images: NDArray[np.generic]) -> str:
+    """Return what to do with images that hold NaN or infinity.
 
-
-def _cure_of_type(labels: NDArray[np.generic]) -> str:
-    """Return what to do with labels that are no integers."""
-    if labels.dtype == np.bool_:
-        return "Convert with .astype(int)."
-    if np.issubdtype(labels.dtype, np.floating):
-        if np.isnan(labels).any():
-            return f"Leave out the {int(np.isnan(labels).sum())} images whose label is NaN."
-        if not (labels % 1).any():
-            return "Convert with .astype(int)."
-        if len(np.unique(labels)) > len(labels) / 2:
-            return "Measured values cannot be learned: bnlab trains on classes."
-    return f"Number them: {_NUMBERED}."
+    By itself np.nan_to_num puts the largest number of the type in infinity's place, which no image may hold.
+    """
+    finite = images[np.isfinite(images)]
+    if not np.isinf(images).any():
+        return "Leave them out, or replace NaN by 0: np.nan_to_num(images)."
+    if not finite.size:
+        return "Leave them out."
+    ends = f"posinf={float(finite.max())!r}, neginf={float(finite.min())!r}"
+    return f"Leave them out, or put the nearest finite value in their place: np.nan_to_num(images, {ends})."
 
 
 def _check_images(images: NDArray[np.generic], place: str) -> None:
@@ -119,7 +126,7 @@ def _check_images(images: NDArray[np.generic], place: str) -> None:
     if np.issubdtype(images.dtype, np.floating):
         odd = ~np.isfinite(images.reshape(len(images), -1)).all(axis=1)
         if odd.any():
-            cure = "Replace them, for instance with np.nan_to_num."
+            cure = _cure_of_odd(images)
             columns = np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=0))
             if images.ndim == 2 and len(columns) == 1 and odd.sum() > 1:
                 cure = f"All are in column {columns[0]}: leave it out, np.delete(images, {columns[0]}, 1)."
@@ -132,36 +139,41 @@ def _check_images(images: NDArray[np.generic], place: str) -> None:
         )
 
 
-def check_classes(train: Arrays, official: dict[str, Arrays], place: str) -> int:
+def check_classes(source: SourceData, place: str) -> int:
     """Return the number of classes: labels run from 0 without a gap, and official splits have no other.
 
     Args:
-        train: All images that are in no official split.
-        official: The official validation and test images, where there are some, by the name of the split.
+        source: All images, with the official splits where there are some.
         place: The file or data set, which the message names.
 
     Raises:
         DataError: Fewer than two classes, a gap in the labels, or a label of an official split out of range.
     """
-    present = np.unique(train.labels)
-    num_classes = len(present)
+    present = np.unique(source.train.labels)
+    num_classes, names = len(present), source.label_names
     if num_classes < 2:
         raise DataError(
             f"{place}: labels must hold at least two classes, got only {present.tolist()}. Add images of another class."
         )
+    for name, split in source.official.items():
+        if len(others := strays(split.labels, present)):
+            raise DataError(
+                f"{place}: {name} labels must be classes of the training images, got {_listed(others)}, which none of "
+                f"them has. They may belong to different data sets. Else {keeping_trained(names[name], names['train'])}"
+            )
     if present[-1] != num_classes - 1:
         missing = np.setdiff1d(np.arange(num_classes), present)[:5].tolist()
+        together = {"train": source.train, **source.official}
         raise DataError(
             f"{place}: labels must run from 0 without a gap: the largest is {present[-1]}, but {missing} never occur. "
-            f"Number them anew: {_NUMBERED}."
+            f"{numbering({names[split]: arrays.labels for split, arrays in together.items()})}"
         )
-    for name, split in official.items():
-        if split.labels.max() >= num_classes:
-            raise DataError(
-                f"{place}: {name} labels must be classes of the training images, 0 to {num_classes - 1}, "
-                f"got {split.labels.max()}. They may belong to different data sets."
-            )
     return num_classes
+
+
+def _listed(values: NDArray[np.generic]) -> str:
+    some = ", ".join(map(str, values[:5].tolist()))
+    return some if len(values) <= 5 else f"{some} and {len(values) - 5} more"
 
 
 def check_all_trained(train: Arrays, num_classes: int, place: str) -> None:

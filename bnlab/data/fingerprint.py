@@ -71,13 +71,12 @@ def _of_own_file(given: str) -> str | None:
     Raises:
         DataError: It has no end, or its folder is that of a user who does not exist.
     """
-    try:
-        path = Path(given).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"data.path={given}: there is no such user. Give the path of an .npz file.") from error
+    files = own_files(given)
+    path = files[0]
+    if str(path).startswith("~"):
+        raise DataError(f"data.path={given}: there is no such user. Give the path of an .npz file.")
     if path.exists() and not path.is_file() and not path.is_dir():  # a device such as /dev/zero has no end
         raise DataError(f"data.path={given} is no regular file. Give the path of an .npz file.")
-    files = own_files(given)
     return remembered("npz", files, lambda: _joined([_file_digest(file) for file in files]))
 
 

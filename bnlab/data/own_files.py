@@ -15,6 +15,7 @@ Source:
     ufldl.stanford.edu/housenumbers.
 """
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -92,13 +93,38 @@ def read_own_file(given: str) -> SourceData:
         DataError: A file cannot be read, or its arrays are not those of one layout, or of wrong shapes or types.
     """
     files = own_files(given)
-    splits = _read(files[0])
+    raw = _read(files[0])
     if files[1:]:
-        if "test" in splits:
+        if "test" in raw:
             raise DataError(f"{given} holds test images, and so does {files[1].name} beside it. Remove one of them.")
-        splits["test"] = _read(files[1])["train"]
+        raw["test"] = _beside(_read(files[1])["train"])
+    together = {one.expression: one.labels for one in raw.values()}
+    splits = {split: checked(one.images, one.labels, one.place, together) for split, one in raw.items()}
     splits = _numbered_from_0(splits)
-    return SourceData(splits["train"], splits.get("test"), given, splits.get("validation"))
+    names = {split: one.expression for split, one in raw.items()}
+    return SourceData(splits["train"], splits.get("test"), given, splits.get("validation"), names)
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """The images and labels of one split, before they are checked.
+
+    Attributes:
+        images: As they stand in the file, but for MATLAB's order of axes.
+        labels: One per image, if they could be brought to this form.
+        expression: What to type for such labels, as in `LabelArrays`.
+        place: The file, and the array if it is not bnlab's layout.
+    """
+
+    images: NDArray[np.generic]
+    labels: NDArray[np.generic]
+    expression: str
+    place: str
+
+
+def _beside(test: _Raw) -> _Raw:
+    """Return the images of the file beside a .mat file, with another name for their labels than the first file's."""
+    return replace(test, expression=f"test_{test.expression}")
 
 
 def _layout_of(names: list[str], path: Path) -> dict[str, _Pair]:
@@ -124,15 +150,16 @@ def _layout_of(names: list[str], path: Path) -> dict[str, _Pair]:
     return {split: (written[images], written[labels]) for split, (images, labels) in splits.items()}
 
 
-def _read(path: Path) -> dict[str, Arrays]:
-    """Return images and labels of each split of one file."""
+def _read(path: Path) -> dict[str, _Raw]:
+    """Return images and labels of each split of one file; those of the training images come first."""
     layout = _layout_of(array_names(path), path)
     arrays = read_arrays(path, [name for pair in layout.values() for name in pair])
     splits = {}
     for split, pair in layout.items():
         images, labels = _images_first(arrays, pair) if is_mat(path) else (arrays[pair[0]], arrays[pair[1]])
         place = str(path) if pair == ("images", "labels") else f"{path}, {pair[0]}"
-        splits[split] = checked(images, _one_per_image(labels, len(images), place), place)
+        form, flat = _one_per_image(labels, len(images), place)
+        splits[split] = _Raw(images, flat, f"{pair[1]}{form}", place)
     return splits
 
 
@@ -146,17 +173,17 @@ def _images_first(arrays: NamedArrays, pair: _Pair) -> tuple[NDArray[np.generic]
     return images, labels
 
 
-def _one_per_image(labels: NDArray[np.generic], num_images: int, place: str) -> NDArray[np.generic]:
-    """Return labels as (N,), if they are a column, a row, or one-hot; else as they are.
+def _one_per_image(labels: NDArray[np.generic], num_images: int, place: str) -> tuple[str, NDArray[np.generic]]:
+    """Return labels as (N,), if they are a column, a row, or one-hot, and what brings them there; else as they are.
 
     Raises:
         DataError: There is a column per class, and some images have several classes, or none.
     """
     if labels.shape in {(num_images, 1), (1, num_images)}:
-        return labels.reshape(-1)
+        return ".ravel()", labels.reshape(-1)
     is_table = labels.ndim == 2 and len(labels) == num_images and labels.dtype.kind in "biuf"
     if not is_table or not np.isin(labels, (0, 1)).all():
-        return labels
+        return "", labels
     num_classes = labels.astype(np.int64).sum(1)
     if (num_classes != 1).any():
         first = int((num_classes != 1).argmax())
@@ -164,8 +191,7 @@ def _one_per_image(labels: NDArray[np.generic], num_images: int, place: str) -> 
             f"{place}: each image must have one class: image {first} has {num_classes[first]} of the "
             f"{labels.shape[1]} columns of labels set. Keep the images with one, or one column of labels."
         )
-    classes: NDArray[np.int64] = labels.argmax(1)
-    return classes
+    return ".argmax(1)", labels.argmax(1)
 
 
 def _numbered_from_0(splits: dict[str, Arrays]) -> dict[str, Arrays]:

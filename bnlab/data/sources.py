@@ -3,17 +3,18 @@
 import importlib.util
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from bnlab.data.array_files import read_npz
+from bnlab.data.array_files import read_npz_files
 from bnlab.data.arrays import SourceData, checked
 from bnlab.data.download import RemoteFile, fetch
 from bnlab.data.files import find_idx, read_cifar, read_idx
 from bnlab.data.locations import CIFAR_PLACES, IDX_FOLDERS, cache_folder, data_root, find_npz_pair
 from bnlab.data.own_files import read_own_file
-from bnlab.data.units import warn_of_units
+from bnlab.data.units import find_other_units
 from bnlab.errors import ConfigError, DataError, did_you_mean
 from bnlab.schema import DataConfig
 
@@ -73,8 +74,7 @@ def _npz(config: DataConfig) -> SourceData:
     if config.path is None:
         raise ConfigError("data.path has no value yet. Write data.path=FILE.npz.")
     source = read_own_file(config.path)
-    warn_of_units(source.train.images, config.path)
-    return source
+    return replace(source, warnings=tuple(find_other_units(source.train.images, config.path)))
 
 
 def _file_of_package(package: str, path: str) -> Path:
@@ -140,7 +140,8 @@ def read_from_root(root: Path, config: DataConfig) -> SourceData:
             f"{config.name}_train.npz and {config.name}_test.npz. "
             f"Point {'data.root' if config.root else 'BNLAB_DATA'} at the right folder, or unset it to download."
         )
-    return SourceData(read_npz(pair[0]), read_npz(pair[1]), str(root))
+    splits = read_npz_files({"train": pair[0], "test": pair[1]})
+    return SourceData(splits["train"], splits["test"], str(root))
 
 
 def read_official_layout(root: Path, name: str) -> SourceData | None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bnlab.data.arrays import Arrays, SourceData, check_all_trained, check_classes, check_same_shape
+from bnlab.data.scales import find_other_scale
 from bnlab.errors import ConfigError, DataError
 from bnlab.provenance import memory_bytes
 from bnlab.schema import DataConfig
@@ -48,6 +49,7 @@ class DataSet:
         test: The images that are evaluated once, at the end.
         num_classes: The number of classes, the same in all splits.
         found_in: The folder, file or package that it was read from, for display.
+        warnings: One to three lines for each thing that is probably a mistake.
     """
 
     train: Split
@@ -55,6 +57,7 @@ class DataSet:
     test: Split
     num_classes: int
     found_in: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -64,7 +67,7 @@ class DataSet:
     def to(self, device: torch.device, channels_last: bool) -> "DataSet":
         """Return the data set on a device."""
         splits = [split.to(device, channels_last) for split in (self.train, self.validation, self.test)]
-        return DataSet(splits[0], splits[1], splits[2], self.num_classes, self.found_in)
+        return DataSet(splits[0], splits[1], splits[2], self.num_classes, self.found_in, self.warnings)
 
 
 def split_source(source: SourceData, config: DataConfig) -> DataSet:
@@ -86,9 +89,8 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
     place = f"data={config.name}" if config.path is None else config.path
     random = np.random.RandomState(config.split_seed)  # NumPy guarantees that its streams never change (NEP 19)
     rest, test, validation = source.train, source.test, source.validation
-    official = {"test": test} if test else {}
-    official |= {"validation": validation} if validation else {}
-    num_classes = check_classes(rest, official, place)
+    official = source.official
+    num_classes = check_classes(source, place)
     check_same_shape(rest, official, place)
     share_of = len(rest.labels)
     test_share, validation_share = _shares(config, official.keys())
@@ -115,8 +117,14 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
             f"{place}: images must fit into memory: {num_bytes / 2**30:.1f} GiB as float32, with "
             f"{memory_bytes() / 2**30:.1f} GiB there. Lower data.limit."
         )
-    splits = _normalized_by_first(train, validation, test)
-    return DataSet(splits[0], splits[1], splits[2], num_classes, source.found_in)
+    arrays = {"train": train, "validation": validation, "test": test}
+    splits = dict(zip(arrays, _normalized_by_first(*arrays.values()), strict=True))
+    warnings = [
+        warning
+        for name in official
+        for warning in find_other_scale(splits["train"].images, splits[name].images, name, (train, arrays[name]), place)
+    ]
+    return DataSet(**splits, num_classes=num_classes, found_in=source.found_in, warnings=(*source.warnings, *warnings))
 
 
 def _shares(config: DataConfig, official: Collection[str]) -> tuple[float, float]:

@@ -1,14 +1,12 @@
-"""Warns of data of which most is lost when one mean and one standard deviation serve for all.
+"""Finds data of which most is lost when one mean and one standard deviation serve for all.
 
 Shape letters: N images, P pixels, C color channels, D columns.
 """
 
-import logging
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-
-_log = logging.getLogger("bnlab")
 
 SMALL = 0.3
 """Range of a column, in standard deviations of all columns together, below which it hardly counts.
@@ -27,8 +25,8 @@ _FAINT = 0.1
 """Range of an image, in standard deviations of all images, below which it hardly counts: MNIST's range over 3."""
 
 
-def warn_of_units(images: NDArray[np.generic], place: str) -> None:
-    """Warn where columns of rows are in different units, where few images outweigh all others, or where all are equal.
+def find_other_units(images: NDArray[np.generic], place: str) -> Iterator[str]:
+    """Yield a warning where columns of rows are in different units, few images outweigh all others, or all are equal.
 
     bnlab subtracts one mean and divides by one standard deviation: those of all columns together, of (N, D), or of one
     color channel, else.
@@ -38,14 +36,14 @@ def warn_of_units(images: NDArray[np.generic], place: str) -> None:
         place: The file, which the message names.
     """
     if images.min() == images.max():
-        _log.warning("%s: all images are the same, so there is nothing to learn from them.", place)
+        yield f"{place}: all images are the same, so there is nothing to learn from them."
     elif images.ndim == 2:
-        _warn_of_columns(images, place)
+        yield from _lost_columns(images, place)
     elif images.dtype.itemsize > 1:  # among bytes, no image outweighs all others
-        _warn_of_images(images.reshape(len(images), -1, images.shape[3] if images.ndim == 4 else 1), place)
+        yield from _lost_images(images.reshape(len(images), -1, images.shape[3] if images.ndim == 4 else 1), place)
 
 
-def _warn_of_columns(rows: NDArray[np.generic], place: str) -> None:
+def _lost_columns(rows: NDArray[np.generic], place: str) -> Iterator[str]:
     std = float(_standard_deviation(rows[:, :, None])[0])
     # without the outermost hundredths: one odd row says nothing about a column
     some = rows[:: -(-len(rows) // _NUM_ROWS)].astype(np.float64)
@@ -53,35 +51,26 @@ def _warn_of_columns(rows: NDArray[np.generic], place: str) -> None:
     varying = ranges[ranges > 0]
     num_small = int((varying < SMALL * std).sum())
     if num_small > _FEW * len(varying):
-        _log.warning(
-            "%s: %d of %d columns of images hardly count: they range over less than %g times %.3g, the standard "
-            "deviation of all columns together, by which all are divided.\n"
+        yield (
+            f"{place}: {num_small} of {len(ranges)} columns of images hardly count: they range over less than "
+            f"{SMALL:g} times {std:.3g}, the standard deviation of all columns together, by which all are divided.\n"
             "If columns are in different units, bring them to one scale before you save them: "
-            "images = (images - images.mean(0)) / np.maximum(images.std(0), 1e-9)",
-            place,
-            num_small,
-            len(ranges),
-            SMALL,
-            std,
+            "images = (images - images.mean(0)) / np.maximum(images.std(0), 1e-9)"
         )
 
 
-def _warn_of_images(pixels_NPC: NDArray[np.generic], place: str) -> None:
+def _lost_images(pixels_NPC: NDArray[np.generic], place: str) -> Iterator[str]:
     std_C = _standard_deviation(pixels_NPC)
     highest_NC, lowest_NC = (values.astype(np.float64) for values in (pixels_NPC.max(1), pixels_NPC.min(1)))
     ranges_NC = (highest_NC - lowest_NC)[:, std_C > 0] / std_C[std_C > 0]
     num_faint = int((ranges_NC.max(1) < _FAINT).sum())
     if 2 * num_faint > len(pixels_NPC):
         sizes_N = np.maximum(highest_NC, -lowest_NC).max(1)
-        _log.warning(
-            "%s: %d of %d images hardly count: all are divided by one standard deviation, and with pixels up to %.3g, "
-            "as in image %d, that is %.3g. Leave such images out, or bring all to one scale before you save them.",
-            place,
-            num_faint,
-            len(pixels_NPC),
-            sizes_N.max(),
-            int(sizes_N.argmax()),
-            std_C.max(),
+        yield (
+            f"{place}: {num_faint} of {len(pixels_NPC)} images hardly count: all are divided by one standard "
+            f"deviation, and with pixels up to {sizes_N.max():.3g}, as in image {int(sizes_N.argmax())}, that is "
+            f"{std_C.max():.3g}. "
+            "Leave such images out, or bring all to one scale before you save them."
         )
 
 

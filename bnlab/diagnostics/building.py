@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from bnlab.diagnostics.catalog import find_place
+from bnlab.diagnostics.catalog import DIAGNOSTICS, find_place
 from bnlab.diagnostics.diagnostic import Diagnostic
 from bnlab.errors import ConfigError
 from bnlab.plugins import load_class
+from bnlab.renamed import current_name
 
 NAME = re.compile(r"^[A-Za-z_]\w*$")
 """The form of a diagnostic's name: it begins a TensorBoard tag, which a slash would split."""
@@ -20,7 +21,7 @@ def build_diagnostics(names: Sequence[str]) -> list[Diagnostic]:
             ``package.module:Class``.
 
     Raises:
-        ConfigError: There is no such diagnostic, the class is no diagnostic, or two have the same name.
+        ConfigError: There is no such diagnostic, the class is no diagnostic, or it has a name that another one has.
     """
     built: dict[str, tuple[str, Diagnostic]] = {}
     for name in names:
@@ -38,6 +39,13 @@ def _build(name: str) -> Diagnostic:
         raise ConfigError(f"diagnostics.names: {name} must have a name and a unit, both text, as class attributes.")
     if not NAME.match(found.name):
         raise ConfigError(f"diagnostics.names: {name} must have a name of letters, digits and _, got '{found.name}'.")
+    current = current_name(found.name)
+    if current in DIAGNOSTICS and find_place(name) != DIAGNOSTICS[current]:
+        raise ConfigError(
+            f"diagnostics.names: {name} must have a name of its own: {found.name} is one of bnlab's diagnostics, as "
+            "which its values would be shown and judged. Give the class another name: name = 'my_"
+            f"{found.name}'."
+        )
     try:
         return found()
     except (Exception, SystemExit) as error:  # a user's own class may raise anything

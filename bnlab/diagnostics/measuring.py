@@ -1,6 +1,7 @@
 """Several diagnostics of one network, measured together: they share passes, and leave the network unchanged."""
 
 import contextlib
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnlab.diagnostics.diagnostic import Diagnostic, Moment, Need, Observation, ProbeBatch
+from bnlab.diagnostics.own_instruments import refusing_changes, scalars, used_by_others, used_by_training
 from bnlab.diagnostics.passes import Named, Observable, Passes, PlainCalculus, SameNoise
 from bnlab.diagnostics.taps import leaving_no_trace, shifted, tapped
-from bnlab.errors import ConfigError
 
 
 def diagnostics_due(diagnostics: Sequence[Diagnostic], heavy: bool) -> list[Diagnostic]:
@@ -78,6 +79,9 @@ def measure_with(
         probe: The probe batch and the training batches.
         moment: The training step before this measurement.
         memories: Name of a diagnostic -> the tensors that it remembers.
+
+    Raises:
+        ConfigError: A diagnostic of the user's own returns no scalar tensors, or changes what it sees.
     """
     seen = observe(passes, layers, probe, needs_of(diagnostics), moment)
     values: dict[str, Named] = {}
@@ -86,28 +90,13 @@ def measure_with(
         if "update" in diagnostic.needs and moment.previous is None:
             continue
         own = replace(seen, memory=dict(memories.get(diagnostic.name, {})))
-        values[diagnostic.name] = _checked(diagnostic, diagnostic.measure(own))
-        if kept := diagnostic.remember(own):
+        shared = functools.partial(used_by_others, own)
+        with refusing_changes([diagnostic], functools.partial(used_by_training, own), shared):
+            values[diagnostic.name] = scalars(diagnostic, diagnostic.measure(own))
+            kept = diagnostic.remember(own)
+        if kept:
             remembered[diagnostic.name] = kept
     return values, remembered
-
-
-def _checked(diagnostic: Diagnostic, values: object) -> Named:
-    """Return the values of a diagnostic if they keep the contract; those of a user's own class may not.
-
-    Raises:
-        ConfigError: They are no scalar tensors by layer.
-    """
-    if isinstance(values, dict) and all(isinstance(one, Tensor) and one.dim() == 0 for one in values.values()):
-        return values
-    odd: object = values
-    if isinstance(values, dict):
-        odd = next(one for one in values.values() if not isinstance(one, Tensor) or one.dim())
-    shape = f"a tensor of shape {tuple(odd.shape)}" if isinstance(odd, Tensor) else type(odd).__name__
-    raise ConfigError(
-        f"{type(diagnostic).__name__}.measure must return layer -> scalar tensor, got {shape}. Write x.mean(), not "
-        "x.mean().item()."
-    )
 
 
 @contextlib.contextmanager

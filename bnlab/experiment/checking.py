@@ -14,6 +14,7 @@ from bnlab.diagnostics.diagnostic import Diagnostic
 from bnlab.diagnostics.measuring import needs_of
 from bnlab.diagnostics.schedule import measured_steps
 from bnlab.errors import ConfigError
+from bnlab.experiment.trying_instruments import try_instruments
 from bnlab.identity.changes import refuse_code_found_by_importing, what_is_unread
 from bnlab.identity.own_parts import own_code
 from bnlab.schema import MOST_MEASURED, RunConfig
@@ -59,9 +60,10 @@ def check(config: RunConfig) -> Checked:
     batches = Batches(data.train, config.train.batch_size, config.data, config.seed)
     plan = _plan(config, batches.num_per_epoch, diagnostics)
     trial = try_out(config, data, plan.num_steps, _memory_bytes(device))
+    try_instruments(config, data, device)
     refuse_code_found_by_importing(code, config)
     num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
-    return Checked(data, device, num_threads, plan, [*trial.warnings, *what_is_unread(config)])
+    return Checked(data, device, num_threads, plan, [*data.warnings, *trial.warnings, *what_is_unread(config)])
 
 
 def is_available(device: str) -> bool:

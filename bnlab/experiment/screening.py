@@ -1,5 +1,7 @@
 """Learning-rate range tests of configs, without folders and records."""
 
+import functools
+import logging
 from collections.abc import Iterable, Iterator
 
 from bnlab.experiment.assembly import assemble
@@ -9,6 +11,8 @@ from bnlab.seeding import stream_seed
 from bnlab.stats.range_curve import RangeCurve
 from bnlab.training.precision import computing_with
 from bnlab.training.range_test import range_test
+
+_log = logging.getLogger("bnlab")
 
 
 def screen(configs: Iterable[RunConfig], lowest: float, highest: float) -> Iterator[RangeCurve]:
@@ -25,7 +29,15 @@ def screen(configs: Iterable[RunConfig], lowest: float, highest: float) -> Itera
     """
     checked: Checked | None = None
     for config in configs:
-        checked = checked or check(config)
+        if checked is None:
+            checked = check(config)
+            for warning in checked.data.warnings:
+                _say_once(warning)
         with computing_with(checked.num_threads, stream_seed(config.seed, "noise"), checked.device):
             run, _ = assemble(config, checked)
             yield range_test(run, lowest, highest, checked.plan.num_steps)
+
+
+@functools.cache  # the arms of a test share their data
+def _say_once(warning: str) -> None:
+    _log.warning("%s", warning)

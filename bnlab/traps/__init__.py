@@ -29,6 +29,8 @@ a layer of your own with state that no state dict       error    state_outside_b
 holds, on which its outputs depend
 running statistics updated twice per step: by           warning  updated_twice              a norm for each place,
 activation checkpointing, or a norm at two places                                           outside of checkpoints
+a layer of your own that never updates what eval mode   warning  statistics_not_settled     an update in forward
+reads and training does not
 a running variance above its type's largest number      warning  running_overflow           float32
 ======================================================  =======  =========================  ==========================
 

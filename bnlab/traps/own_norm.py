@@ -4,17 +4,20 @@ import torch
 from torch import Tensor, nn
 
 from bnlab.data.splits import DataSet
+from bnlab.diagnostics.taps import leaving_no_trace, tapped
 from bnlab.models.catalog import build_network
+from bnlab.models.network import Network
 from bnlab.schema import RunConfig
 from bnlab.traps.state_traps import state_outside_buffers, updated_twice
 from bnlab.traps.trap import Trap, some_of
+from bnlab.traps.unmoved_state import find_unmoved_state
 from bnlab.traps.unsaved_state import find_unsaved_state, seeded_alike
 from bnlab.traps.updating import count_updates
 from bnlab.traps.watching import Pass
 
 
-def traps_in_own_norm(config: RunConfig, data: DataSet, model: nn.Module, seen: Pass) -> list[Trap]:
-    """Return the traps that need numbers: state that is lost, updated twice, or infinite.
+def traps_in_own_norm(config: RunConfig, data: DataSet, model: Network, seen: Pass) -> list[Trap]:
+    """Return the traps that need numbers: state that is lost, updated twice or never, or infinite.
 
     Args:
         config: The settings of the run, whose norm is not in the catalog.
@@ -41,13 +44,31 @@ def traps_in_own_norm(config: RunConfig, data: DataSet, model: nn.Module, seen: 
     if found is not None:
         accepted = "state_outside_buffers" in config.accept
         traps.append(state_outside_buffers(layer, found, "warning" if accepted else "error"))
-    return [*traps, *_infinite(layer, networks[0])]
+    return [*traps, *_infinite(layer, networks[0]), *_never_updated(layer, model, batches[0])]
 
 
 def _run(network: nn.Module, x: Tensor, training: bool) -> Tensor:
     with seeded_alike(), torch.set_grad_enabled(training):
         output: Tensor = network.train(training)(x.clone())
         return output.detach()
+
+
+def _never_updated(layer: str, model: Network, images: Tensor) -> list[Trap]:
+    """Find buffers that eval mode uses and training never moves, in the first norm; the others are of its kind."""
+    try:
+        role, norm = next(iter(model.norms.items()))
+        with leaving_no_trace(model), torch.no_grad(), tapped({role: norm}) as (inputs, _):
+            model.train()(images.clone())
+            names = find_unmoved_state(norm, inputs[role])
+    except Exception:  # a layer that cannot be copied, or rejects other numbers
+        return []
+    if not names:
+        return []
+    message = (
+        f"{layer}: training mode neither changes nor reads {some_of(names)}; eval mode reads the initial values. "
+        f"Update each in forward, as self.{names[0]}.lerp_(VALUE_OF_THE_BATCH.detach(), 0.1) does."
+    )
+    return [Trap("statistics_not_settled", "warning", message)]
 
 
 def _infinite(layer: str, network: nn.Module) -> list[Trap]:

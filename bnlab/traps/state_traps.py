@@ -105,6 +105,11 @@ def _of_unsaved(found: UnsavedState) -> tuple[str, str]:
             f"cannot be loaded from its state dict ({found.refusal.rstrip('.')})",
             "Let its constructor build all parameters and buffers, in their final shapes",
         )
-    name = f'"{found.names[0]}"' if found.names else "name"
     where = f"of buffers ({some_of(found.names)})" if found.names else "of the layer"
-    return f"keeps state outside {where}", f"Keep it in a tensor that is a buffer: self.register_buffer({name}, tensor)"
+    drawn = f"Draw from torch's global generator, as torch.randn(shape) does, not from {some_of(found.generators)}"
+    tensors = [name for name in found.names if name not in found.generators]
+    if found.generators and not tensors:
+        return f"keeps state outside {where}", drawn
+    name = f'"{tensors[0]}"' if tensors else "name"
+    cure = f"Keep it in a tensor that is a buffer: self.register_buffer({name}, tensor)"
+    return f"keeps state outside {where}", f"{cure}. {drawn}" if found.generators else cure

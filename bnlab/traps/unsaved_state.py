@@ -20,6 +20,9 @@ Run = Callable[[nn.Module, Tensor, bool], Tensor]
 _OF_TORCH = frozenset(vars(nn.Module()))
 """Attributes that every module has: torch's own tables, and the mode."""
 
+_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
+"""Sources of random numbers."""
+
 ROUNDED = 1e-5
 """Largest difference, as a share of the largest value, that may be rounding where no attribute explains it."""
 
@@ -33,12 +36,14 @@ class UnsavedState:
         refusal: The error of loading, or of the loaded module; None: there was none.
         loads: Whether the loaded module gives the same output in eval mode.
         moves: Whether the attributes are changed by forward passes, and not only by the constructor.
+        generators: Those of the names that stand for sources of random numbers, which no buffer can hold.
     """
 
     names: tuple[str, ...]
     refusal: str | None
     loads: bool
     moves: bool
+    generators: tuple[str, ...] = ()
 
 
 def find_unsaved_state(
@@ -89,8 +94,14 @@ def find_unsaved_state(
         ]
     except Exception as error:
         return UnsavedState(_last_of(names), _reason(error), loads=False, moves=moves)
+    blamed = tuple(needed) or _last_of(names)
+    generators = _last_of(name for name, value in after.items() if isinstance(value, _GENERATORS))
     return UnsavedState(
-        tuple(needed) or _last_of(names), None, gaps[0] <= (0.0 if names else ROUNDED), moves or not names
+        blamed,
+        None,
+        loads=gaps[0] <= (0.0 if names else ROUNDED),
+        moves=moves or not names,
+        generators=tuple(name for name in blamed if name in generators),
     )
 
 

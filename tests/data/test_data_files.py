@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 from fake_files import cifar_contents, cifar_images, idx_bytes, listing, md5, said, tar_gz, write_all
 
-from bnlab.data.array_files import read_npz
+from bnlab.data.array_files import read_npz_files
+from bnlab.data.arrays import Arrays
 from bnlab.data.files import find_idx, read_cifar, read_idx
 from bnlab.errors import DataError
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (12, 6, 5), np.uint8)
 LABELS = np.arange(12) % 3
+
+
+def read_npz(path: Path) -> Arrays:
+    return read_npz_files({"train": path})["train"]
 
 
 def dtype_named(name: str) -> np.ndarray:

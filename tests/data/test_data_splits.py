@@ -291,7 +291,7 @@ def test_labels_that_are_no_classes_are_named(wrong: str) -> None:
 def test_a_test_label_that_was_never_trained_is_named() -> None:
     with pytest.raises(DataError) as caught:
         split_source(source_of([0, 1] * 20, [0, 2]), data_config("mnist"))
-    said(caught.value, "data=mnist", "0 to 1", "got 2")
+    said(caught.value, "data=mnist: test labels must be classes of the training images, got 2")
 
 
 def test_a_class_none_of_which_is_left_for_training_is_named() -> None:

@@ -105,7 +105,7 @@ RETURNS_NOTHING = "    def measure(self, seen): return {}"
         ),
         (
             f"class Mine(Diagnostic):\n    name = 'saturation'\n    unit = 'one'\n{RETURNS_NOTHING}",
-            "saturation stands there twice",
+            "must have a name of its own: saturation is one of bnlab's",
         ),
         ("raise OSError('no luck')", r"cannot be imported: OSError: no luck\. It is read as package\.module:Class"),
         ("Other = 1", r"cannot be imported: \w+ has no Mine\. It is read as package\.module:Class"),
@@ -118,25 +118,99 @@ def test_what_is_no_diagnostic_is_refused_before_any_folder_is_made(write, text,
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize("engine", ["sequential", "vectorized"])
+MINE = "class Mine(Diagnostic):\n    name = 'mine'\n    unit = 'one'\n    vectorizable = True\n"
+
+
+def refusal_of(module):
+    with pytest.raises(ConfigError) as caught:
+        bnlab.train([*QUICK, f"diagnostics.names=['{module}:Mine']"])
+    assert not Path("runs").exists()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
 @pytest.mark.parametrize(
-    ("result", "got"),
-    [("{'a': 1.0}", "float"), ("{'a': torch.ones(3)}", r"a tensor of shape \(3,\)"), ("None", "NoneType")],
+    ("result", "got", "cure"),
+    [
+        ("{'a': 1.0}", "got float", "Write x.mean(), not x.mean().item()"),
+        ("{'a': torch.ones(3)}", "got a tensor of shape (3,)", "Write x.mean()"),
+        ("{'a': torch.ones(3).numpy().mean()}", "got numpy.float32", "Do not call .numpy(), or write torch.as_tensor("),
+        ("{'a': 'large'}", "got str", "Only numbers"),
+        ("{0: torch.ones(())}", "got 0 for a layer's name", "the keys of seen.weights"),
+        ("None", "got NoneType", "Return a dictionary such as {role:"),
+        (
+            "{'a': seen.weights['hidden9'].max()}",
+            "fails when it measures: KeyError: 'hidden9' (instruments_",
+            "line 10",
+        ),
+    ],
 )
-def test_what_is_no_scalar_tensor_fails_the_run_with_one_sentence(write, result, got, engine):
-    module = write(
-        "class Mine(Diagnostic):\n    name = 'mine'\n    unit = 'one'\n    vectorizable = True\n"
-        f"    def measure(self, seen): return {result}"
-    )
+def test_what_is_no_scalar_tensor_is_refused_before_any_folder_is_made(write, result, got, cure):
+    message = refusal_of(write(f"{MINE}    def measure(self, seen): return {result}"))
+    assert got in message
+    assert cure in message.partition(got)[2]
+
+
+@pytest.mark.slow
+def test_a_sweep_refuses_it_once(write, bnlab_says):
+    module = write(f"{MINE}    def measure(self, seen): return {{'a': 1.0}}")
+    answer = bnlab_says("sweep", *QUICK, f"diagnostics.names=['{module}:Mine']", "seed=0,1", "norm=batch,none")
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.count("Mine.measure must return") == 1
+    assert not Path("runs").exists()
+
+
+CHANGES = {
+    "abs_": ("[w.abs_() for w in seen.weights.values()]", "the weight hidden1.linear.weight"),
+    "data": ("[w.data.mul_(0.5) for w in seen.weights.values()]", "the weight hidden1.linear.weight"),
+    "another tensor": (
+        "[setattr(p, 'data', 2 * p.data) for p in seen.passes.network.parameters()]",
+        "the weight hidden1.linear.weight",
+    ),
+    "frozen": ("seen.passes.network.requires_grad_(False)", "requires_grad of the weight hidden1.linear.weight"),
+    "a buffer": ("seen.passes.network.train()(seen.probe.inputs)", "the buffer hidden1.norm.running_mean"),
+    "what others measure": ("seen.preactivations['hidden2'].abs_()", "seen.preactivations['hidden2']"),
+    "images": ("seen.probe.inputs.data.add_(1)", "seen.probe.inputs"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_instrument_that_changes_what_it_sees_is_refused(write, change):
+    code, what = CHANGES[change]
+    message = refusal_of(write(f"{MINE}    def measure(self, seen):\n        {code}\n        return {{}}"))
+    assert message.startswith(f"diagnostics.names: mine (Mine) changes {what}, and a diagnostic must not change what")
+    assert ("Run the network by seen.passes.logits(images)" if "buffer" in what else "Work on") in message
+
+
+LATER = f"""{MINE}    seen_at = 0
+    def measure(self, seen):
+        self.seen_at += 1
+        if self.seen_at > 3:
+            for weight in seen.weights.values():
+                weight.mul_(0.5)
+        return {{role: weight.abs().max() for role, weight in seen.weights.items()}}
+"""
+
+
+@pytest.mark.parametrize("engine", ["sequential", pytest.param("vectorized", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_one_that_changes_weights_later_fails_the_run(write, engine, at_once):
+    module = write(LATER.replace("vectorizable = True", f"vectorizable = {at_once}"))
     words = [*QUICK, f"diagnostics.names=['{module}:Mine']"]
-    message = rf"Mine\.measure must return layer -> scalar tensor, got {got}"
     if engine == "sequential":
-        with pytest.raises(RunError, match=message):
+        with pytest.raises(RunError, match="mine \\(Mine\\) changes the weight"):
             bnlab.train(words)
     else:
         done = run_sweep([*words, "seed=0,1", "name=s", "sweep.engine=vectorized"], jobs=1)
         assert all(summary.status == "failed" for summary in done.summaries)
-        assert all("Mine.measure must return" in reason for reason in done.reasons.values())
+        assert all("mine (Mine) changes the weight" in reason for reason in done.reasons.values())
+
+
+@pytest.mark.parametrize("name", ["saturation", "statistic_noise"])
+def test_a_name_of_bnlabs_own_is_refused_for_another_class(write, name):
+    message = refusal_of(write(MINE.replace("'mine'", f"'{name}'") + RETURNS_NOTHING))
+    assert f"must have a name of its own: {name} is one of bnlab's" in message
 
 
 @pytest.mark.slow

@@ -156,6 +156,26 @@ class RandomConstant(nn.Module):
         return x * per_channel(self.factors, x)
 
 
+class OwnGenerator(nn.Module):
+    '''Draws from a generator of its own, which no checkpoint holds.'''
+
+    def __init__(self, num_channels):
+        super().__init__()
+        self.source = torch.Generator().manual_seed(3)
+
+    def forward(self, x):
+        return x + torch.randn(x.shape, generator=self.source) if self.training else x
+
+
+class OwnGeneratorOfNumPy(OwnGenerator):
+    def __init__(self, num_channels):
+        super().__init__(num_channels)
+        self.source = np.random.default_rng(3)
+
+    def forward(self, x):
+        return x + float(self.source.random()) if self.training else x
+
+
 class Unregistered(nn.Module):
     '''Keeps a module where torch does not look for modules.'''
 
@@ -250,6 +270,8 @@ UNSAVED = [
     ("InList", "(means)", "means"),
     ("OfTheClass", "keeps state outside of the layer", "name"),
     ("RandomConstant", "(factors): load_model and a resumed run would give other numbers", "factors"),
+    ("OwnGenerator", "(source)", "Draw from torch's global generator, as torch.randn(shape) does, not from source."),
+    ("OwnGeneratorOfNumPy", "(source)", "Draw from torch's global generator"),
     ("Unregistered", "(parts)", "parts"),
     (
         "TakesTheBatchsShape",
@@ -270,6 +292,7 @@ def test_state_outside_of_buffers_is_refused_before_training(
     assert message.startswith(f"norm={own}:{layer} ")
     assert words in message
     assert cure in message.partition(". ")[2]
+    assert ("register_buffer" in message) != ("Generator" in layer or "its constructor" in cure)
     assert "\n" not in message
     assert not (tmp_path / "runs").exists()
 

@@ -17,6 +17,7 @@ from bnlab import noise
 from bnlab.data.splits import Split
 from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Moment, ProbeBatch
 from bnlab.diagnostics.measuring import looking_at, measure_with
+from bnlab.diagnostics.own_instruments import refusing_changes
 from bnlab.diagnostics.passes import FunctionalCalculus, Named, Passes, in_mode
 from bnlab.models.network import Network
 from bnlab.training.evaluate import EVAL_BATCH
@@ -162,7 +163,14 @@ def _measure_at_once(
     }
     if moment.lr is not None:
         stacked["lr"] = moment.lr
-    measured: tuple[dict[str, Named], dict[str, Named]] = vmap(of_one)(stacked)
+
+    def reach() -> Named:
+        weights = {f"the weight {name}": values for name, values in state.parameters.items()}
+        buffers = {f"the buffer {name}": values for name, values in state.buffers.items()}
+        return {**weights, **buffers, "seen.probe.inputs": probe.inputs}
+
+    with refusing_changes(diagnostics, reach):
+        measured: tuple[dict[str, Named], dict[str, Named]] = vmap(of_one)(stacked)
     return measured
 
 
