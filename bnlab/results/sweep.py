@@ -154,8 +154,8 @@ def leave_out_others(folder: Path, run_ids: Iterable[str]) -> list[str]:
     if num_others := sum(run_id not in planned for run_id in run_ids):
         verb, them, are = ("run is", "it", "it is") if num_others == 1 else ("runs are", "them", "they are")
         _warn_once(
-            f"{folder}: {num_others} {verb} left out, since sweep.json does not name {them}: {are} of other code, data "
-            "or settings, or put there by hand. All runs: bnlab list runs"
+            f"{folder}: {num_others} {verb} left out, since sweep.json does not name {them}: {are} outdated (of other "
+            "code or data), of other settings, or put there by hand. All runs: bnlab list runs"
         )
     return [run_id for run_id in run_ids if run_id in planned]
 

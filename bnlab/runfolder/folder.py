@@ -17,7 +17,7 @@ from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, 
 from bnlab.runfolder.lock import RunLock
 from bnlab.runfolder.replacing import make_empty, settle
 from bnlab.runfolder.run_facts import RunFacts, read_facts
-from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_object
+from bnlab.runfolder.shapes import MANIFEST, read_object
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 
@@ -202,14 +202,6 @@ class RunFolder:
             return self.read_facts().status
         except FileNotFoundError:
             return "failed"
-
-    def read_summary(self) -> dict[str, Any]:
-        """Return summary.json as it stands, or an empty dictionary if the run has none.
-
-        Raises:
-            DamagedRunError: The file is damaged.
-        """
-        return read_object(self.path / "summary.json", SUMMARY) if (self.path / "summary.json").exists() else {}
 
     def read_finished(self) -> RunSummary | None:
         """Return the result of a run that finished or diverged, by its records; otherwise None."""

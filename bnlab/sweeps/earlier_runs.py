@@ -39,7 +39,7 @@ class EarlierRuns:
 
     Attributes:
         kept: Ids of those that stay part of the sweep.
-        outdated: Ids of those that would be other runs today: their code or their data have changed.
+        outdated: Ids of those that would have other ids today: their code or their data have changed.
         added: What the new command adds, in words; empty where it adds nothing.
         seen: What sweep.json said when they were searched.
     """
@@ -87,7 +87,7 @@ def find_earlier(folder: Path, configs: Mapping[str, RunConfig], factors: Collec
 
 
 def _is_outdated(row: Mapping[str, Any]) -> bool:
-    """Return whether a run would have another id today.
+    """Return whether a run would have another id today: its code or its data have changed.
 
     One that cannot be asked stays: it is of another version, or its code is not found from here.
     """
