@@ -144,7 +144,8 @@ def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, 
     from bnlab.results.sweep import swept_keys
 
     one_sweep = len({row["folder"].removesuffix(row["run_id"]) for row in beside}) == 1
-    swept = [key for key in swept_keys(rows) if key not in _IN_THE_ID] if one_sweep else []
+    telling = swept_keys(rows) if one_sweep else ["norm"]
+    swept = [key for key in telling if key not in _IN_THE_ID or (key == "norm" and _share_a_word(rows))]
     cells: dict[str, Cell] = {
         "sweep": lambda row: escape(Path(row["folder"]).parent.name),
         "run": lambda row: escape(row["run_id"]),
@@ -164,6 +165,12 @@ def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, 
             return table
         cells.pop(dropped, None)
     raise AssertionError  # the loop's last turn returns
+
+
+def _share_a_word(rows: Sequence[dict[str, Any]]) -> bool:
+    """Return whether runs with different norms have the same word for it in their names, as with a:Mine and b:Mine."""
+    norms = {row["norm"] for row in rows if isinstance(row.get("norm"), str)}
+    return len({norm.rpartition(":")[2] for norm in norms}) < len(norms)
 
 
 def _table(cells: dict[str, Cell], rows: Sequence[dict[str, Any]]) -> Table:
