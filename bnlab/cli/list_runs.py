@@ -116,6 +116,7 @@ def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]
     """Say on standard error how many runs there are, with which status, and which of them are damaged."""
     from bnlab.results.query import describe_column
     from bnlab.results.sweep import find_plan_problem
+    from bnlab.runfolder.cures import with_cure
 
     if not rows:
         ERR.print("There are no runs here yet: bnlab train makes one.", style="dim")
@@ -128,7 +129,7 @@ def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]
         ERR.print(f"{len(shown)}{of} run{'s' if len(rows) > 1 else ''}: {standing}", style="dim", highlight=False)
     for row in shown:
         if "problem" in row:
-            say_warning(f"{row['run_id']}: {row['problem']}")
+            say_warning(f"{row['run_id']}: {with_cure(row['problem'], Path(row['folder']))}")
     for folder in dict.fromkeys(Path(row["folder"]).parent for row in rows):
         if problem := find_plan_problem(folder):
             say_warning(f"{folder}: {problem}")
