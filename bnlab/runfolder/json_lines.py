@@ -69,9 +69,12 @@ def find_torn_line(path: Path) -> str:
         with open(path, "rb") as file:  # noqa: PTH123  (as above)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _BLOCK))
-            lines = file.read().split(b"\n")[size > _BLOCK : -1]
+            text = file.read()
     except OSError:
         return ""
+    if text.count(b"\n") - 1 == text.count(b'}\n{"kind": ') and text.count(b'{"kind": "end"') <= 1 and size <= _BLOCK:
+        return ""  # as nearly always, and sooner known than by looking at each line
+    lines = text.split(b"\n")[size > _BLOCK : -1]
     for number, line in enumerate(lines, 1):
         if not (line.startswith(b'{"kind": ') and line.endswith(b"}")):
             place = "a line near its end" if size > _BLOCK else f"line {number}"

@@ -3,6 +3,7 @@
 metrics.jsonl is the truth. The figures are computed from it again, as training computed those of summary.json.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -120,8 +121,8 @@ def _find_edited_config(path: Path, manifest: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with config.yaml, if it is empty or was changed after training; it is slow to read."""
     file = path / "config.yaml"
     try:
-        edited = file.stat()
-        if edited.st_size and edited.st_mtime - (path / "manifest.json").stat().st_mtime < _EDITED_AFTER_S:
+        edited, trained = os.stat(file), os.stat(path / "manifest.json")  # noqa: PTH116  (half the time of Path.stat)
+        if edited.st_size and edited.st_mtime - trained.st_mtime < _EDITED_AFTER_S:
             return []
         config = read_config(file)
     except OSError:  # no view of the run reads it
