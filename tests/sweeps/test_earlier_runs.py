@@ -12,6 +12,7 @@ from written_runs import write_planned
 from bnlab.errors import ConfigError, RunBusyError
 from bnlab.results.sweep import read_plan, read_sweep, write_sweep
 from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
+from bnlab.sweeps.execute import execute
 from bnlab.sweeps.plan import Sweep, plan_sweep
 from bnlab.sweeps.plan_file import write_with_earlier
 
@@ -222,3 +223,16 @@ def test_only_one_command_at_a_time_finds_and_writes(runs: Path, monkeypatch: py
 
     write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), changed, write_beside)
     write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), find_earlier(sweep.folder, {}), write_beside)
+
+
+def test_earlier_runs_are_searched_once_unless_another_command_has_written(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnlab.sweeps.execute.find_earlier", None)
+    words, plan = [*BASE, "norm=batch,none", "seed=1"], (runs / "x" / "sweep.json").read_bytes()
+    train(words, runs)
+    (runs / "x" / "sweep.json").write_bytes(plan)
+    sweep = plan_sweep(words, runs)
+    execute(sweep, [])
+    assert set(read_plan(sweep.folder).runs) == {*sweep.configs, *sweep.earlier.kept}
+    assert len(sweep.earlier.kept) == 2
