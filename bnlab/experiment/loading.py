@@ -3,7 +3,6 @@
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from torch import nn
@@ -37,7 +36,7 @@ def load_model(run: str | Path) -> nn.Module:
     """
     folder = RunFolder(Path(run).absolute()) if Path(run).is_dir() else find_run(run)
     try:
-        config = RunConfig.model_validate(_read_config(folder))
+        config = _read_config(folder)
     except ValidationError as error:
         raise RunError(
             f"{run} was trained by another version of bnlab: {say_what_is_wrong(error)}\n"
@@ -78,17 +77,20 @@ def load_model(run: str | Path) -> nn.Module:
     return model.eval()
 
 
-def _read_config(folder: RunFolder) -> dict[str, Any]:
+def _read_config(folder: RunFolder) -> RunConfig:
     """Return config.yaml, which must be what the run was trained with.
 
     Raises:
+        ValidationError: It is of another version.
         DamagedRunError: It is not, or config.yaml or manifest.json cannot be read.
     """
     try:
-        config, trained = folder.read_config(), folder.read_manifest().get("config", {})
+        settings, trained = folder.read_config(), folder.read_manifest().get("config", {})
     except RunError as error:
-        cure = how_to_train_again(folder) if (folder.path / "manifest.json").exists() else "Give the folder of a run."
-        raise DamagedRunError(f"{error}. {cure}") from error
-    if wrong := other_settings(config, trained):
+        if not (folder.path / "manifest.json").exists():
+            raise DamagedRunError(f"{folder.path} is not a run's folder: {error}") from error
+        raise DamagedRunError(f"{error}. {how_to_train_again(folder)}") from error
+    config = RunConfig.model_validate(settings)
+    if wrong := other_settings(settings, trained):
         raise DamagedRunError(f"{folder.path}: {wrong}. Undo that. Or: {how_to_train_again(folder)}")
     return config
