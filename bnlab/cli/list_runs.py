@@ -116,6 +116,7 @@ def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]
     """Say on standard error how many runs there are, with which status, and which of them are damaged."""
     from bnlab.results.query import describe_column
     from bnlab.results.sweep import find_plan_problem
+    from bnlab.runfolder.cures import with_cure
 
     if not rows:
         ERR.print("There are no runs here yet: bnlab train makes one.", style="dim")
@@ -128,7 +129,7 @@ def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]
         ERR.print(f"{len(shown)}{of} run{'s' if len(rows) > 1 else ''}: {standing}", style="dim", highlight=False)
     for row in shown:
         if "problem" in row:
-            say_warning(f"{row['run_id']}: {row['problem']}")
+            say_warning(f"{row['run_id']}: {with_cure(row['problem'], Path(row['folder']))}")
     for folder in dict.fromkeys(Path(row["folder"]).parent for row in rows):
         if problem := find_plan_problem(folder):
             say_warning(f"{folder}: {problem}")
@@ -144,7 +145,8 @@ def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, 
     from bnlab.results.sweep import swept_keys
 
     one_sweep = len({row["folder"].removesuffix(row["run_id"]) for row in beside}) == 1
-    swept = [key for key in swept_keys(rows) if key not in _IN_THE_ID] if one_sweep else []
+    telling = swept_keys(rows) if one_sweep else ["norm"]
+    swept = [key for key in telling if key not in _IN_THE_ID or (key == "norm" and _share_a_word(rows))]
     cells: dict[str, Cell] = {
         "sweep": lambda row: escape(Path(row["folder"]).parent.name),
         "run": lambda row: escape(row["run_id"]),
@@ -164,6 +166,12 @@ def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, 
             return table
         cells.pop(dropped, None)
     raise AssertionError  # the loop's last turn returns
+
+
+def _share_a_word(rows: Sequence[dict[str, Any]]) -> bool:
+    """Return whether runs with different norms have the same word for it in their names, as with a:Mine and b:Mine."""
+    norms = {row["norm"] for row in rows if isinstance(row.get("norm"), str)}
+    return len({norm.rpartition(":")[2] for norm in norms}) < len(norms)
 
 
 def _table(cells: dict[str, Cell], rows: Sequence[dict[str, Any]]) -> Table:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, say_warning
+from bnlab.errors import DamagedRunError
 
 if TYPE_CHECKING:
     from bnlab.report.network.absent import Absent
@@ -54,17 +55,22 @@ def show(
     from bnlab.report.network.comparison import say_what_measures
     from bnlab.report.network.panel import panel_rows
     from bnlab.report.network.read import read_measured_run
+    from bnlab.runfolder.cures import how_to_train_again, with_cure
     from bnlab.runfolder.finding import find_run
 
     if diagnostic in SLICES:
         _show_slice(find_run(run), diagnostic, as_json=as_json)
         return
-    measured_run = read_measured_run(find_run(run))
+    folder = find_run(run)
+    try:
+        measured_run = read_measured_run(folder)
+    except DamagedRunError as error:
+        raise DamagedRunError(f"{error}. {how_to_train_again(folder)}") from error
     chosen = None if diagnostic is None else current_name(diagnostic)
     rows = [row for row in panel_rows(measured_run) if chosen in {None, row.measured.name}]
     absent = absent_of(measured_run, None if chosen is None else [chosen])
     if "problem" in measured_run.row:
-        say_warning(f"{measured_run.run_id}: {measured_run.row['problem']}")
+        say_warning(f"{measured_run.run_id}: {with_cure(measured_run.row['problem'], measured_run.folder)}")
     if not as_json:
         _print(measured_run, rows, absent, chosen)
     if chosen is None and (note := say_what_measures([measured_run])):

@@ -204,8 +204,8 @@ def _about_what_is_there(sweep: "Sweep", missing: list[str]) -> list[str]:
                 sentences.append(f"{name}: {'; '.join(facts.problems)}. It is trained again.")
     if num_outdated := len(sweep.earlier.outdated):
         sentences.append(
-            f"{counted(num_outdated, 'run')} in {sweep.folder} would be other runs today: their code or data have "
-            "changed. They stay there, and are left out of this sweep. All runs: bnlab list runs"
+            f"{counted(num_outdated, 'outdated run')} in {sweep.folder}: their code or data have changed. They stay "
+            "there, and are left out of this sweep. All runs: bnlab list runs"
         )
     if len(sentences) > MOST_TOLD:
         sentences = [*sentences[:MOST_TOLD], f"{len(sentences) - MOST_TOLD} more such runs"]

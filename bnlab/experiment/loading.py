@@ -11,8 +11,10 @@ from bnlab.config.complaints import say_what_is_wrong
 from bnlab.errors import ConfigError, DamagedRunError, RunError
 from bnlab.identity.changes import changed_code
 from bnlab.models.catalog import build_network
+from bnlab.runfolder.cures import how_to_train_again
 from bnlab.runfolder.finding import find_run
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.run_facts import other_settings
 from bnlab.schema import RunConfig
 from bnlab.training.checkpoint import read_checkpoint
 
@@ -34,7 +36,7 @@ def load_model(run: str | Path) -> nn.Module:
     """
     folder = RunFolder(Path(run).absolute()) if Path(run).is_dir() else find_run(run)
     try:
-        config = RunConfig.model_validate(folder.read_config())
+        config = _read_config(folder)
     except ValidationError as error:
         raise RunError(
             f"{run} was trained by another version of bnlab: {say_what_is_wrong(error)}\n"
@@ -43,7 +45,7 @@ def load_model(run: str | Path) -> nn.Module:
     try:
         checkpoint = read_checkpoint(folder.checkpoint_path)
     except RunError as error:
-        raise RunError(f"{str(error).removesuffix(' Train the run again.')} {_how_to_train_again(folder)}") from error
+        raise RunError(f"{str(error).removesuffix(' Train the run again.')} {how_to_train_again(folder)}") from error
     try:
         shape = folder.read_manifest()["data"]
         input_shape, num_classes = tuple(int(size) for size in shape["input_shape"]), int(shape["num_classes"])
@@ -52,13 +54,13 @@ def load_model(run: str | Path) -> nn.Module:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:  # torch's, for sizes out of range
         raise DamagedRunError(
-            f"{folder.path}{os.sep}manifest.json does not say the shape of the run's data."
+            f"{folder.path}{os.sep}manifest.json does not say the shape of the run's data. {how_to_train_again(folder)}"
         ) from error
     try:
         model.load_state_dict(checkpoint["model"])
     except RuntimeError as error:
         raise DamagedRunError(
-            f"{folder.checkpoint_path} does not fit config.yaml: one of them was changed. {_how_to_train_again(folder)}"
+            f"{folder.checkpoint_path} does not fit config.yaml: one of them was changed. {how_to_train_again(folder)}"
         ) from error
     if changed := changed_code(folder.read_manifest(), config):
         _log.warning(
@@ -75,14 +77,20 @@ def load_model(run: str | Path) -> nn.Module:
     return model.eval()
 
 
-def _how_to_train_again(folder: RunFolder) -> str:
-    """Return the command that trains this run again and no other; --again would train its whole sweep again."""
+def _read_config(folder: RunFolder) -> RunConfig:
+    """Return config.yaml, which must be what the run was trained with.
+
+    Raises:
+        ValidationError: It is of another version.
+        DamagedRunError: It is not, or config.yaml or manifest.json cannot be read.
+    """
     try:
-        command = str(folder.read_manifest()["command"])
-    except (RunError, KeyError):
-        return "Train the run again."
-    if folder.read_finished() is None or "--again" in command.split():
-        return f"Train the run again: {command}"
-    if command.startswith("bnlab train") and not (folder.path.parent / "sweep.json").exists():
-        return f"Train the run again: {command} --again"
-    return f"Remove {folder.path}, then the same command trains this run again: {command}"
+        settings, trained = folder.read_config(), folder.read_manifest().get("config", {})
+    except RunError as error:
+        if not (folder.path / "manifest.json").exists():
+            raise DamagedRunError(f"{folder.path} is not a run's folder: {error}") from error
+        raise DamagedRunError(f"{error}. {how_to_train_again(folder)}") from error
+    config = RunConfig.model_validate(settings)
+    if wrong := other_settings(settings, trained):
+        raise DamagedRunError(f"{folder.path}: {wrong}. Undo that. Or: {how_to_train_again(folder)}")
+    return config

@@ -6,7 +6,7 @@ from bnlab.diagnostics.catalog import DIAGNOSTICS, find_place
 from bnlab.errors import ConfigError
 from bnlab.norms.names import NORMS
 from bnlab.own_code.modules import OwnCode, code_of, forget_loaded
-from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
+from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS, load_class
 from bnlab.renamed import current_name
 from bnlab.schema import RunConfig
 
@@ -37,6 +37,16 @@ def own_places(config: RunConfig) -> dict[str, str]:
 def own_code(config: RunConfig) -> dict[str, OwnCode]:
     """Return the code of a run's classes that are not bnlab's, by the keys of `own_places`."""
     return {key: code_of(place) for key, place in own_places(config).items()}
+
+
+def import_own_code(configs: Iterable[RunConfig]) -> None:
+    """Import the modules of own classes: from now on, `own_code` tells what is in use here, whatever becomes of files.
+
+    Raises:
+        ConfigError: One of them cannot be imported.
+    """
+    for key, place in dict.fromkeys(one for config in configs for one in own_places(config).items()):
+        load_class(place, object, f"norm={place}" if key == NORM else f"diagnostics.names: {key}")
 
 
 def forget_own_code(configs: Iterable[RunConfig]) -> None:

@@ -26,6 +26,15 @@ FACTS = frozenset(
 )
 """Columns of a row that tell of a run's identity or its results; all others are its config."""
 
+CONTENT = "data.content"
+"""The column with the content of the data, as a short hash: the same wherever the files lie."""
+
+PLACES = frozenset({"data.root", "data.path"})
+"""Columns that say where the data lie."""
+
+_ORIGINS = (CONTENT, "norm.code", "diagnostics.code")
+"""Columns in which no two runs of an arm may differ, whatever tells their settings apart."""
+
 _TELL_NOTHING_APART = FACTS | (IMMATERIAL - {"data.root"})
 """Columns in which two runs may differ that are the same run. Of another data.root the content may be another one."""
 
@@ -103,16 +112,33 @@ def read_sweep(folder: Path) -> SweepRuns:
         _warn_once(f"{folder}: {plan.problem}")
     rows = [row for row in read_run_rows(folder) if Path(row["folder"]).parent == folder]
     for row in rows:
-        row |= plan.places.get(row["run_id"], {})
         if "problem" in row:
             _warn_once(f"{row['folder']}: {row['problem']}")
     if planned:
         named = set(leave_out_others(folder, [row["run_id"] for row in rows]))
         place = {run_id: number for number, run_id in enumerate(planned)}
         rows = sorted((row for row in rows if row["run_id"] in named), key=lambda row: place[row["run_id"]])
+    _put_in_one_place(rows, plan.places)
     swept = swept_keys(rows, plan.words)
     names = tuple(planned) or tuple(row["run_id"] for row in rows)
     return SweepRuns(folder, plan.overrides, plan.earlier, names, tuple(rows), tuple(swept))
+
+
+def content_of(row: Mapping[str, Any]) -> str | None:
+    """Return what tells the content of a run's data: its hash, or the file's path, of runs older than that."""
+    content: str | None = row.get(CONTENT) or row.get("data.path")
+    return content
+
+
+def _put_in_one_place(rows: Iterable[dict[str, Any]], places: Mapping[str, Mapping[str, str | None]]) -> None:
+    """Let runs with the same data name one place of them, that of the last command, since the files may have moved."""
+    readable = [row for row in rows if row.get("data") is not None]
+    found: dict[tuple[str, str | None], dict[str, Any]] = {}
+    for row in sorted(readable, key=lambda row: row["run_id"] in places):
+        own = {key: row[key] for key in PLACES if key in row}
+        found[row["data"], content_of(row)] = own | dict(places.get(row["run_id"], {}))
+    for row in readable:
+        row |= found[row["data"], content_of(row)]
 
 
 def leave_out_others(folder: Path, run_ids: Iterable[str]) -> list[str]:
@@ -128,8 +154,8 @@ def leave_out_others(folder: Path, run_ids: Iterable[str]) -> list[str]:
     if num_others := sum(run_id not in planned for run_id in run_ids):
         verb, them, are = ("run is", "it", "it is") if num_others == 1 else ("runs are", "them", "they are")
         _warn_once(
-            f"{folder}: {num_others} {verb} left out, since sweep.json does not name {them}: {are} of other code, data "
-            "or settings, or put there by hand. All runs: bnlab list runs"
+            f"{folder}: {num_others} {verb} left out, since sweep.json does not name {them}: {are} outdated (of other "
+            "code or data), of other settings, or put there by hand. All runs: bnlab list runs"
         )
     return [run_id for run_id in run_ids if run_id in planned]
 
@@ -217,7 +243,16 @@ def swept_keys(rows: Iterable[Mapping[str, Any]], overrides: Sequence[str] = ())
             break
         if key not in swept and len(set(zip(*(differing[n] for n in [*swept, key]), strict=True))) > len(told_apart):
             swept.append(key)
+    for key in _ORIGINS:
+        if key in differing and _tells_arms_apart(key, swept, differing):
+            swept.append(key)
     return swept
+
+
+def _tells_arms_apart(key: str, swept: Sequence[str], columns: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether runs differ in a column that have the same values of what is swept, seed and rate aside."""
+    arms = [columns[name] for name in swept if name not in {SEED, LEARNING_RATE}]
+    return len(set(zip(*arms, columns[key], strict=True))) > (len(set(zip(*arms, strict=True))) or 1)
 
 
 def _likelihood(key: str, values: Mapping[str, Sequence[str]]) -> tuple[int, bool, str]:

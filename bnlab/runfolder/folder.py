@@ -7,17 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from bnlab.errors import DamagedRunError
 from bnlab.records import ENDED, Record, RunSummary, Status
 from bnlab.renamed import current_record
 from bnlab.runfolder.figure_paths import forget_figures
-from bnlab.runfolder.json_lines import lines_up_to, read_lines, read_new_lines, record_line
+from bnlab.runfolder.json_lines import in_order, lines_up_to, read_lines, read_new_lines, record_line
 from bnlab.runfolder.lock import RunLock
 from bnlab.runfolder.replacing import make_empty, settle
-from bnlab.runfolder.run_facts import RunFacts, read_facts
-from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_object
+from bnlab.runfolder.run_facts import RunFacts, read_config, read_facts
+from bnlab.runfolder.shapes import MANIFEST, read_object
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 
@@ -203,14 +201,6 @@ class RunFolder:
         except FileNotFoundError:
             return "failed"
 
-    def read_summary(self) -> dict[str, Any]:
-        """Return summary.json as it stands, or an empty dictionary if the run has none.
-
-        Raises:
-            DamagedRunError: The file is damaged.
-        """
-        return read_object(self.path / "summary.json", SUMMARY) if (self.path / "summary.json").exists() else {}
-
     def read_finished(self) -> RunSummary | None:
         """Return the result of a run that finished or diverged, by its records; otherwise None."""
         try:
@@ -247,12 +237,9 @@ class RunFolder:
             DamagedRunError: The file is missing or damaged.
         """
         try:
-            config: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise DamagedRunError(f"{self.path} is not a run's folder: config.yaml cannot be read ({error})") from error
-        if not isinstance(config, dict):
-            raise DamagedRunError(f"{self.path} is not a run's folder: config.yaml holds no settings")
-        return config
+            return read_config(self.path / "config.yaml")
+        except DamagedRunError as error:
+            raise DamagedRunError(f"{self.path}: {error}") from error
 
     def read_records(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of metrics.jsonl as dictionaries; an incomplete last line is left out.
@@ -260,9 +247,10 @@ class RunFolder:
         Diagnostics have their names of today, whatever they were called when the run was trained.
 
         Raises:
-            DamagedRunError: A complete line is damaged; the lines before it have been yielded.
+            DamagedRunError: A complete line is damaged, or steps go back: there the records of another training begin.
+                The lines before it have been yielded.
         """
-        return map(current_record, read_lines(self.path / "metrics.jsonl"))
+        return map(current_record, in_order(self.path / "metrics.jsonl"))
 
     def read_new_records(self, start: int) -> tuple[list[dict[str, Any]], int]:
         """Return the lines of metrics.jsonl behind a place, and the place behind the last one; see `read_new_lines`.

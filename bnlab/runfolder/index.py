@@ -12,7 +12,7 @@ from bnlab.runfolder.finding import find_run_folders, is_sweep
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.shapes import CONFIG, drop_what_does_not_fit
 
-_GROUPS = ("norm", "model", "data", "optim", "schedule", "diagnostics")
+GROUPS = ("norm", "model", "data", "optim", "schedule", "diagnostics")
 """Sections of a config that go by the name of the option chosen."""
 
 _HASH_DIGITS = 8
@@ -89,6 +89,11 @@ def _origin_columns(manifest: Mapping[str, Any]) -> dict[str, str]:
     return columns
 
 
+def short_content(content: str | None) -> str | None:
+    """Return the hash of a data set's content as rows have it."""
+    return None if content is None else content[:_HASH_DIGITS]
+
+
 def _short_hash(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_HASH_DIGITS]
 
@@ -105,7 +110,7 @@ def _read_config(folder: RunFolder) -> dict[str, Any]:
 
 def by_name(config: dict[str, Any]) -> dict[str, Any]:
     """Return a flat config whose groups go by the names of their options."""
-    for group in _GROUPS:
+    for group in GROUPS:
         if f"{group}.name" in config:
             config[group] = config.pop(f"{group}.name")
     return config

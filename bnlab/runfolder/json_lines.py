@@ -40,6 +40,50 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield _read_line(path, number, line)
 
 
+def in_order(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file as `read_lines` does, as long as their steps do not go back.
+
+    Raises:
+        DamagedRunError: They do, a complete line is damaged, or the file cannot be read.
+    """
+    step = 0
+    for number, record in enumerate(read_lines(path), 1):
+        if record["step"] < step:
+            raise DamagedRunError(
+                f"{path}, line {number} is damaged: step {record['step']} comes after step {step}, so that the file "
+                "holds more than one training"
+            )
+        step = record["step"]
+        yield record
+
+
+def find_torn_line(path: Path) -> str:
+    """Return what is wrong with the lines near the end of a file, if that can be seen without parsing them.
+
+    A line was cut, or the file holds more than one training.
+
+    Args:
+        path: The file; nothing is wrong with one that is not there.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  (as above)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _BLOCK))
+            text = file.read()
+    except OSError:
+        return ""
+    if text.count(b"\n") - 1 == text.count(b'}\n{"kind": ') and text.count(b'{"kind": "end"') <= 1 and size <= _BLOCK:
+        return ""  # as nearly always, and sooner known than by looking at each line
+    lines = text.split(b"\n")[size > _BLOCK : -1]
+    for number, line in enumerate(lines, 1):
+        if not (line.startswith(b'{"kind": ') and line.endswith(b"}")):
+            place = "a line near its end" if size > _BLOCK else f"line {number}"
+            return f"{path.name}, {place} is damaged: it is no whole record"
+    if sum(line.startswith(b'{"kind": "end"') for line in lines) > 1:
+        return f"{path.name} holds more than one training"
+    return ""
+
+
 def read_first_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the lines of a file as `read_lines` does, but read only as much of the file as is requested.
 

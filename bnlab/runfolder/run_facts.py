@@ -3,18 +3,28 @@
 metrics.jsonl is the truth. The figures are computed from it again, as training computed those of summary.json.
 """
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import RunError
+import yaml
+
+from bnlab.errors import DamagedRunError, RunError
 from bnlab.records import ENDED, Status
-from bnlab.runfolder.json_lines import read_last_lines
+from bnlab.runfolder.json_lines import find_torn_line, read_last_lines
 from bnlab.runfolder.shapes import MANIFEST, SUMMARY, read_what_fits
 
 _RUN_ID = re.compile(r"-lr.+-s-?\d+-[0-9a-f]{8}$")
+
+_MOST_TOLD = 3
+"""Settings that a sentence names; of the others it gives the number."""
+
+_EDITED_AFTER_S = 2.0
+"""config.yaml is written before manifest.json; where it is later by more than this, somebody has changed it. Files of a
+folder that was copied have any order, but are not this far apart."""
 
 _FIGURES = {
     "train": {"train_loss": "loss"},
@@ -75,14 +85,17 @@ def read_facts(path: Path, is_locked: Callable[[], bool]) -> RunFacts:
         problems.append(f"manifest.json is that of {run_id}: the folder was copied or renamed")
     elif not _fits_name(manifest.get("config", {}), path.name):
         problems.append("manifest.json has other settings than the run's name")
+    problems += _find_edited_config(path, manifest)
     summary, wrong = read_what_fits(path / "summary.json", SUMMARY)
     if status in ENDED or wrong != ["summary.json is missing"]:
         problems += wrong
     if status is not None and (status == "running" or (status not in ENDED and not summary)):
         return RunFacts(status, manifest, {}, tuple(problems), is_other, has_ended=False)
     ending, figures, damage = _read_ending(path / "metrics.jsonl")
+    if not damage and "steps" not in figures:
+        damage = "metrics.jsonl cannot be read: it holds no records"
     if not damage and status in ENDED and ending is None:
-        damage = f"metrics.jsonl stops at step {figures.get('steps', 0)}, without the end of the run"
+        damage = f"metrics.jsonl stops at step {figures['steps']}, without the end of the run"
     if damage:
         return RunFacts("failed", manifest, {}, (*problems, damage), is_other, has_ended=status in ENDED)
     if status in ENDED and ending != status:
@@ -95,11 +108,68 @@ def read_facts(path: Path, is_locked: Callable[[], bool]) -> RunFacts:
         for name, value in figures.items()
         if name in summary and summary[name] != value
     ]
+    if torn := find_torn_line(path / "metrics.jsonl"):
+        problems.append(torn)
     if "duration_s" not in summary:
         figures["duration_s"] = manifest.get("duration_s")
     return RunFacts(
         status or "failed", manifest, {**summary, **figures}, tuple(problems), is_other, has_ended=ending is not None
     )
+
+
+def _find_edited_config(path: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with config.yaml, if it is empty or was changed after training; it is slow to read."""
+    file = path / "config.yaml"
+    try:
+        edited, trained = os.stat(file), os.stat(path / "manifest.json")  # noqa: PTH116  (half the time of Path.stat)
+        if edited.st_size and edited.st_mtime - trained.st_mtime < _EDITED_AFTER_S:
+            return []
+        config = read_config(file)
+    except OSError:  # no view of the run reads it
+        return []
+    except DamagedRunError as error:
+        return [str(error)]
+    wrong = other_settings(config, manifest.get("config", {}))
+    return [wrong] if wrong else []
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a config.yaml as plain values, unchecked: it may be older than today's schema.
+
+    Raises:
+        DamagedRunError: The file is missing or damaged; the message names the file, not its folder.
+    """
+    try:
+        config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DamagedRunError(f"{path.name} cannot be read ({error})") from error
+    if not isinstance(config, dict):
+        raise DamagedRunError(f"{path.name} holds no settings")
+    return config
+
+
+def other_settings(config: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
+    """Return in what config.yaml differs from the config that a run was trained with, in words; empty if in nothing.
+
+    Args:
+        config: What config.yaml says.
+        trained: What manifest.json says; empty where that is not known.
+    """
+    there, then = (dict(_leaves(one)) for one in (config, trained))
+    changed = [key for key in {**then, **there} if repr(there.get(key)) != repr(then.get(key))]
+    if not trained or not changed:
+        return ""
+    told = ", ".join(f"{key} is {there.get(key)}, and was {then.get(key)}" for key in changed[:_MOST_TOLD])
+    more = f", and {len(changed) - _MOST_TOLD} more" if len(changed) > _MOST_TOLD else ""
+    return f"config.yaml was changed after training: {told}{more}"
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _fits_name(config: dict[str, Any], name: str) -> bool:

@@ -121,14 +121,14 @@ class Dispatcher:
 
     def has_result(self, name: str) -> bool:
         """Whether a run has its result, and a new one where it is trained anew."""
-        return self.run_folder(name).result_stamp() not in {None, self._outdated(name)}
+        return self.run_folder(name).result_stamp() not in {None, self._old_result(name)}
 
     def has_begun(self, name: str) -> bool:
         """Whether the records in the folder of a run are those of this training, or of one that it continues."""
-        folder, before = self.run_folder(name), self._outdated(name)
+        folder, before = self.run_folder(name), self._old_result(name)
         return folder.path.exists() and (before is None or folder.result_stamp() != before)
 
-    def _outdated(self, name: str) -> tuple[int, int] | None:
+    def _old_result(self, name: str) -> tuple[int, int] | None:
         """Return the mark of the result that a run had before, if it is trained anew; None: its result would count."""
         return self._results_before.get(name) if self._again else None
 

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Literal
 
 from bnlab import provenance
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, RunBusyError
 from bnlab.records import RunSummary
+from bnlab.results.sweep import PLACES
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.backends.this_process import ThisProcess
 from bnlab.sweeps.cohorts import MOST_TOGETHER, PlannedCohort, program
 from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher
-from bnlab.sweeps.earlier_runs import find_earlier, write_with_earlier
+from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
 from bnlab.sweeps.launcher_words import open_backend
 from bnlab.sweeps.parts import cut_into_parts
 from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
+from bnlab.sweeps.plan_file import write_with_earlier
 from bnlab.sweeps.progress import SweepView
 from bnlab.sweeps.run_states import BUSY, NOT_FINAL
 from bnlab.training.interruption import Interruption
@@ -117,7 +119,7 @@ def execute(
         KeyboardInterrupt: It was interrupted; the records up to then are kept.
         ConfigError: The sweep's folder cannot be written to, or holds another sweep; nothing has been trained.
     """
-    _write_plan(sweep)
+    earlier = _write_plan(sweep, sweep.earlier)
     stops_on_error = on_error == "stop"
     dispatcher = Dispatcher(
         sweep.folder, sweep.swept, again=again, retries=retries, stops_on_error=stops_on_error, view=view
@@ -127,26 +129,39 @@ def execute(
             resumed = [] if again else sweep.cut_off
             _Execution(sweep, resumed, dispatcher, interruption or Interruption(), jobs, backend).train(wanted)
         # another command may have continued this sweep meanwhile, and left out the runs that had not begun
-        with contextlib.suppress(ConfigError):  # a full disk, for one: what was computed is shown all the same
-            _write_plan(sweep)
+        with contextlib.suppress(
+            ConfigError, RunBusyError
+        ):  # a full disk, for one: what was computed is shown all the same
+            _write_plan(sweep, earlier)
     seeds = {name: config.seed for name, config in sweep.configs.items()}
     reasons = {name: why for name, why in dispatcher.states.reasons.items() if not dispatcher.has_result(name)}
     return SweepResult(sweep.folder, dispatcher.read_summaries(seeds), reasons, dispatcher.obstacle)
 
 
-def _write_plan(sweep: Sweep) -> None:
-    """Write sweep.json, with the runs that are in the folder by now.
+def _write_plan(sweep: Sweep, earlier: EarlierRuns) -> EarlierRuns:
+    """Write sweep.json; return the runs of earlier commands, searched again if another command has written meanwhile.
+
+    Args:
+        sweep: The sweep.
+        earlier: The runs of earlier commands, as they were found last.
 
     Raises:
         ConfigError: The folder cannot be written to, or holds another sweep.
+        RunBusyError: Another process does not stop writing.
     """
-    earlier = find_earlier(sweep.folder, sweep.configs)
-    swept = {"data.root", "data.path"} & set(sweep.swept)
+    swept = PLACES & set(sweep.swept)
     places = {
         name: {key: getattr(config.data, key.removeprefix("data.")) for key in sorted(swept)}
         for name, config in (sweep.configs if swept else {}).items()
     }
-    write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), earlier, places)
+    return write_with_earlier(
+        sweep.folder,
+        sweep.overrides,
+        list(sweep.configs),
+        earlier,
+        lambda: find_earlier(sweep.folder, sweep.configs),
+        places,
+    )
 
 
 class _Execution:

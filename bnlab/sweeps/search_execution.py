@@ -17,7 +17,6 @@ from bnlab.runfolder.writable import finds_no_room
 from bnlab.sweeps.backends.backend import Backend
 from bnlab.sweeps.cohorts import plan_cohorts
 from bnlab.sweeps.dispatcher import BUSY_S, Dispatcher
-from bnlab.sweeps.earlier_runs import write_with_earlier
 from bnlab.sweeps.execute import OnError, SweepResult
 from bnlab.sweeps.grid import expand_one
 from bnlab.sweeps.launcher_words import open_backend
@@ -203,8 +202,7 @@ class _SearchExecution:
             one.judge = self.study.judge(number, told=number - self.search.num_at_a_time + 1)
         if run not in self.seeds:
             self.seeds[run] = config.seed
-            search = self.search
-            write_with_earlier(search.folder, search.overrides, list(self.seeds), search.earlier)
+            self.search = self.search.with_its_runs_written(list(self.seeds))
 
     def _find_outcomes(self) -> None:
         problems = self._problems()

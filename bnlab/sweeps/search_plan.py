@@ -24,6 +24,7 @@ from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
 from bnlab.sweeps.grid import expand, sweep_name
 from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
 from bnlab.sweeps.optuna_study import OptunaStudy, open_storage
+from bnlab.sweeps.plan_file import write_with_earlier
 from bnlab.sweeps.samplers import NEEDS_LISTS, choices, import_optuna
 from bnlab.sweeps.sweep_files import with_file
 from bnlab.sweeps.sweeper_words import Method, count, method_of, read_sweeper
@@ -47,6 +48,7 @@ class Search:
         num_at_a_time: Trials in training at a time, at least 1. Each is chosen without the results of the others.
         config_dir: A folder with the user's own options, or None.
         warnings: Sentences about settings that are allowed and probably not meant.
+        tried: Run id -> config, of the runs in which each value was tried.
         earlier: The runs of earlier commands in the folder, trials of this search among them.
     """
 
@@ -60,7 +62,29 @@ class Search:
     num_at_a_time: int
     config_dir: Path | None
     warnings: list[str]
+    tried: dict[str, RunConfig] = field(default_factory=dict)
     earlier: EarlierRuns = field(default_factory=EarlierRuns)
+
+    def find_earlier(self) -> EarlierRuns:
+        """Return the runs of other commands that are in the folder now.
+
+        Raises:
+            ConfigError: They are those of another sweep.
+        """
+        return find_earlier(self.folder, self.tried, {one.key for one in self.axes})
+
+    def with_its_runs_written(self, run_ids: Sequence[str]) -> "Search":
+        """Write sweep.json; return this search, with the runs of other commands that are in the folder now.
+
+        Args:
+            run_ids: The runs of its trials.
+
+        Raises:
+            ConfigError: The folder cannot be written to, or holds another sweep by now.
+            RunBusyError: Another process does not stop writing.
+        """
+        earlier = write_with_earlier(self.folder, self.overrides, run_ids, self.earlier, self.find_earlier)
+        return dataclasses.replace(self, earlier=earlier)
 
     @property
     def journal(self) -> Path:
@@ -151,7 +175,7 @@ def plan_search(
     if method.sampler in NEEDS_LISTS:
         num_trials = min(num_trials, _num_combinations(method.sampler, numbers))
     folder = runs_root(runs) / (configs[0].name or sweep_name(words))
-    return Search(
+    search = Search(
         folder=folder,
         overrides=words,
         fixed=fixed,
@@ -162,8 +186,9 @@ def plan_search(
         num_at_a_time=num_jobs,
         config_dir=config_dir,
         warnings=warnings,
-        earlier=find_earlier(folder, {run_id(config): config for config in configs}, {one.key for one in numbers}),
+        tried={run_id(config): config for config in configs},
     )
+    return dataclasses.replace(search, earlier=search.find_earlier())
 
 
 def _num_combinations(sampler: str, axes: Sequence[Axis]) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bnlab.errors import BnlabError, RunBusyError, RunError
 from bnlab.experiment.observer import RunObserver
-from bnlab.identity.own_parts import forget_own_code
+from bnlab.identity.own_parts import forget_own_code, import_own_code
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.writable import finds_no_room
 from bnlab.schema import RunConfig
@@ -191,13 +191,15 @@ def train_cohorts(
         members = [Member(*run, part.swept) for run in zip(cohort.configs, folders.values(), strict=True)]
         try:
             _refuse_what_changed(cohort)
+            checked = None if checks is None else checks.check(cohort.configs[0])
+            _refuse_what_changed(cohort)  # a forward pass may have imported more
             run_cohort(
                 members,
                 cohort.engine,
                 again=part.again,
                 observer=_ProgressObserver(say),
                 interruption=interruption,
-                checked=None if checks is None else checks.check(cohort.configs[0]),
+                checked=checked,
             )
         except RunBusyError:
             say({"busy": list(folders)})
@@ -214,11 +216,16 @@ def train_cohorts(
 def _refuse_what_changed(cohort: PlannedCohort) -> None:
     """Raise if the code or the data are not those with which the sweep was planned.
 
+    The code is imported first: a file that is edited between this look and the import would be trained unseen.
+
     Raises:
+        ConfigError: The code cannot be imported.
         RunError: They are not: a result would stand under the name of another run.
     """
+    import_own_code(cohort.configs)
     if cohort.ids_now() != cohort.run_ids:  # a worker that stays from an earlier sweep has the code of that time
         forget_own_code(cohort.configs)
+        import_own_code(cohort.configs)
     if cohort.ids_now() != cohort.run_ids:
         raise RunError("the code or the data of the run changed after the sweep had been planned. Sweep again.")
 

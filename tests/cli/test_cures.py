@@ -26,7 +26,7 @@ TYPED = {
     "Their cards: bnlab list diagnostics NAME.": "list diagnostics",
     "To measure some: bnlab train 'diagnostics.names=[saturation,gradient_norm]', or diagnostics=full.": "diagnostics",
     "holds no runs that can be read. Sweep them: bnlab lr-sensitivity.": "tests/cli/test_readme.py types it",
-    "would be other runs today: their code or data have changed. They stay there, and are left out of this sweep. "
+    ": their code or data have changed. They stay there, and are left out of this sweep. "
     "All runs: bnlab list runs": "tests/cli/test_list_runs.py types it",
     "Start with [bold]bnlab train[/]. Every command explains itself: [bold]bnlab train --help[/].": "test_readme.py",
 }

@@ -124,6 +124,16 @@ def test_settings_that_were_swept_and_are_not_in_the_name_are_shown(bnlab_says: 
     assert bnlab_says("list", "runs", "deep").out.splitlines()[1].split()[:3] == ["run", "model.depth", "status"]
 
 
+@pytest.mark.parametrize("where", [["mine"], []])
+def test_norms_of_one_name_are_told_apart_by_a_column(bnlab_says: Say, tmp_path: Path, where: list[str]) -> None:
+    for norm in ("batch", "ed:Ed", "ff:Ed"):
+        write_runs(tmp_path / "runs" / "mine", lambda *_: {}, norms=(norm,), lrs=(0.1,), seeds=(len(norm),))
+    lines = [line.split() for line in bnlab_says("list", "runs", *where).out.splitlines() if line.strip()]
+    column = lines[0].index("norm")
+    assert {line[column] for line in lines[2:]} >= {"batch", "ed:Ed", "ff:Ed"}
+    assert "norm" not in bnlab_says("list", "runs", "s").out
+
+
 def test_the_folder_of_all_runs_can_be_named(bnlab_says: Say, tmp_path: Path) -> None:
     write_runs(tmp_path / "elsewhere" / "other", lambda *_: {}, norms=("batch",), lrs=(0.1,), seeds=(0,))
     of_all = bnlab_says("list", "runs", "--runs", str(tmp_path / "elsewhere"), "--json")

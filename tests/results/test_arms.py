@@ -237,7 +237,10 @@ def test_damaged_records_cost_nothing_while_another_run_of_the_seed_tells_the_st
     whole = arms_in(folder)
     for lr in ("0.01", "1"):
         damage_first_record(folder / f"batch-mlp-digits-lr{lr}-s0-00000000")
-    assert arms_in(folder) == whole
+    damaged = arms_in(folder)
+    for now, then in zip(damaged.arms, whole.arms, strict=True):
+        assert [cell.outcomes for cell in now.compared] == [cell.outcomes for cell in then.compared]
+        assert (now.seeds, now.missing, now.choice()) == (then.seeds, then.missing, then.choice())
 
 
 def test_where_all_records_of_a_seed_are_damaged_its_runs_are_missing_and_the_damage_is_told(tmp_path: Path) -> None:

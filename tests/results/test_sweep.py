@@ -62,6 +62,15 @@ def test_lists_and_numbers_are_told_apart_by_value() -> None:
     assert swept_keys(grid(**{"schedule.milestones": [[0.5], [0.7]]})) == ["schedule.milestones"]
 
 
+@pytest.mark.parametrize("origin", ["data.content", "norm.code", "diagnostics.code"])
+def test_runs_of_other_data_or_other_code_are_never_seeds_of_one_arm(origin: str) -> None:
+    rows = [{"norm": norm, "seed": seed, origin: "old" if seed < 2 else "new"} for norm in "ab" for seed in range(4)]
+    assert swept_keys(rows, ["norm=a,b", "seed=range(4)"]) == ["norm", "seed", origin]
+    told_already = [{**row, "data.root": row[origin]} for row in rows]
+    assert swept_keys(told_already, ["norm=a,b", "data.root=old,new"])[:2] == ["norm", "data.root"]
+    assert origin not in swept_keys(told_already, ["norm=a,b", "data.root=old,new"])
+
+
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     """Two runs that nobody planned."""

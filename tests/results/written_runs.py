@@ -2,10 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bnlab.data.fingerprint import content_fingerprint
+from bnlab.identity.changes import facts_for_manifest
 from bnlab.records import EndRecord, EvalRecord, Record, StepRecord
 from bnlab.results.sweep import write_sweep
 from bnlab.runfolder.json_lines import record_line
@@ -65,17 +67,19 @@ def write_planned(words: list[str], outcome: Callable[[str, float, int], Outcome
     sweep = plan_sweep(words, runs)
     for name, config in sweep.configs.items():
         found = outcome(config.norm.name, config.optim.lr, config.seed)
-        _write_run(sweep.folder / name, config.as_dict(), found)
+        content = content_fingerprint(config.data)
+        origin = {"data": {} if content is None else {"content": content}, "code": facts_for_manifest(config)}
+        _write_run(sweep.folder / name, config.as_dict(), found, origin)
         summary = sweep.folder / name / "summary.json"
         summary.write_text(json.dumps({**json.loads(summary.read_text()), "seed": config.seed}))
     write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
     return sweep.folder
 
 
-def _write_run(path: Path, config: dict[str, Any], found: Outcome) -> None:
+def _write_run(path: Path, config: dict[str, Any], found: Outcome, origin: Mapping[str, Any] | None = None) -> None:
     path.mkdir(parents=True)
     status = found.get("status", "finished")
-    manifest = {"schema_version": 1, "status": status, "config": config, "started": "x"}
+    manifest = {"schema_version": 1, "status": status, "config": config, "started": "x", **(origin or {})}
     (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     start = {"loss": found.get("start_loss", 2.3), "accuracy": found.get("start_accuracy", 0.1)}
     records: list[Record] = [

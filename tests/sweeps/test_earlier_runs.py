@@ -1,13 +1,20 @@
 import json
+import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fake_files import idx_contents, write_all
 from written_runs import write_planned
 
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, RunBusyError
 from bnlab.results.sweep import read_plan, read_sweep, write_sweep
-from bnlab.sweeps.earlier_runs import find_earlier, write_with_earlier
+from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
+from bnlab.sweeps.execute import execute
 from bnlab.sweeps.plan import Sweep, plan_sweep
+from bnlab.sweeps.plan_file import write_with_earlier
 
 BASE = ["data=digits", "train.steps=20", "name=x"]
 TWO = [*BASE, "norm=batch,none", "seed=0"]
@@ -22,7 +29,7 @@ def runs(tmp_path: Path) -> Path:
 
 def planned(words: list[str], runs: Path) -> Sweep:
     sweep = plan_sweep(words, runs)
-    write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), sweep.earlier)
+    write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), sweep.earlier, lambda: sweep.earlier)
     return sweep
 
 
@@ -121,3 +128,112 @@ def test_a_run_of_another_version_stays(runs: Path) -> None:
     del manifest["config"]["placement"]  # a version that did not know it
     (runs / "x" / name / "manifest.json").write_text(json.dumps(manifest))
     assert name in find_earlier(runs / "x", plan_sweep([*BASE, "norm=layer"], runs).configs).kept
+
+
+OWN_DATA = ["train.steps=20", "name=d", "norm=batch,none"]
+
+
+def own_words(key: str, place: Path | str, seed: str) -> list[str]:
+    name = {"data.root": "mnist", "data.path": "npz"}[key]
+    return [f"data={name}", f"{key}={place}", *OWN_DATA, f"seed={seed}"]
+
+
+def write_data(key: str, place: Path, size: int) -> Path:
+    """Write a small data set of the user's own, whose content its size tells."""
+    if key == "data.root":
+        return write_all(place, idx_contents(num_train=size))
+    np.savez(place.with_suffix(".npz"), x=np.arange(4.0 * size).reshape(size, 4), y=np.arange(size) % 2)
+    return place.with_suffix(".npz")
+
+
+def train(words: list[str], runs: Path) -> Sweep:
+    """Plan a sweep, and write its runs as if they had been trained."""
+    sweep = planned(words, runs)
+    plan = (sweep.folder / "sweep.json").read_bytes()
+    write_planned(words, lambda *_: {}, runs)
+    (sweep.folder / "sweep.json").write_bytes(plan)
+    return sweep
+
+
+@pytest.mark.parametrize("key", ["data.root", "data.path"])
+def test_of_data_the_content_counts_wherever_it_lies(tmp_path: Path, key: str) -> None:
+    first, other = write_data(key, tmp_path / "a", 40), write_data(key, tmp_path / "b", 60)
+    train(own_words(key, first, "0,1"), tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        plan_sweep(own_words(key, other, "2"), tmp_path)
+    said = str(refused.value)
+    assert f"holds a sweep with {key}={first}, this one has {key}={other}. Give this one another name" in said
+    plan_sweep(own_words(key, said.rpartition(f"or sweep both: {key}=")[2].removesuffix("."), "2"), tmp_path)
+    moved = shutil.move(first, tmp_path / f"moved{first.suffix}")
+    sweep = train(own_words(key, moved, "2"), tmp_path)
+    assert (len(sweep.earlier.kept), sweep.earlier.added) == (4, "seed 2")
+    assert [arm.seeds for arm in read_sweep(sweep.folder).read_arms().arms] == [(0, 1, 2)] * 2
+
+
+def test_other_data_at_the_same_place_are_told_by_their_content(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnlab.sweeps.earlier_runs.content_fingerprint", lambda _: "5" * 64)
+    with pytest.raises(ConfigError, match=r"data\.content=null, this one has data\.content=55555555\. .*name=x-2\.$"):
+        plan_sweep([*BASE, "norm=none", "seed=1"], runs)
+
+
+def test_a_run_whose_code_is_not_found_from_here_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    text = "from own_help import K\nfrom torch import nn\nclass Mine(nn.Identity):\n    k = K\n"
+    (home / "own_layer.py").write_text(text)
+    (home / "own_help.py").write_text("K = 1\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(home)
+    write_planned([*BASE, "norm=own_layer:Mine", "seed=0"], lambda *_: {}, tmp_path)
+    more = [*BASE, "norm=batch", "seed=0"]
+
+    def look(place: Path) -> tuple[int, int]:
+        monkeypatch.setattr(sys, "path", [one for one in sys.path if Path(one).parent != tmp_path])
+        monkeypatch.chdir(place)
+        earlier = plan_sweep(more, tmp_path).earlier
+        return len(earlier.kept), len(earlier.outdated)
+
+    assert look(home) == (1, 0)
+    assert look(elsewhere) == (1, 0)
+    (home / "own_help.py").write_text("K = 2\n")
+    assert look(home) == (0, 1)
+
+
+def test_a_command_that_writes_finds_what_others_have_written_meanwhile(runs: Path) -> None:
+    first = plan_sweep([*BASE, "norm=layer", "seed=0"], runs)  # planned before the other one writes
+    other = train([*BASE, "norm=rms", "seed=0"], runs)
+
+    def find_again() -> EarlierRuns:
+        return find_earlier(first.folder, first.configs)
+
+    earlier = write_with_earlier(first.folder, first.overrides, list(first.configs), first.earlier, find_again)
+    assert set(other.configs) <= set(earlier.kept)
+    assert set(read_plan(first.folder).runs) == {*first.configs, *other.configs, *first.earlier.kept}
+
+
+def test_only_one_command_at_a_time_finds_and_writes(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnlab.sweeps.plan_file.PATIENCE_S", 0.01)
+    sweep = plan_sweep([*BASE, "norm=layer", "seed=0"], runs)
+    changed = replace(sweep.earlier, seen=read_plan(runs))  # so that they are searched again
+
+    def write_beside() -> EarlierRuns:
+        with pytest.raises(RunBusyError, match="another process has been writing"):
+            write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), sweep.earlier, EarlierRuns)
+        return sweep.earlier
+
+    write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), changed, write_beside)
+    write_with_earlier(sweep.folder, sweep.overrides, list(sweep.configs), find_earlier(sweep.folder, {}), write_beside)
+
+
+def test_earlier_runs_are_searched_once_unless_another_command_has_written(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnlab.sweeps.execute.find_earlier", None)
+    words, plan = [*BASE, "norm=batch,none", "seed=1"], (runs / "x" / "sweep.json").read_bytes()
+    train(words, runs)
+    (runs / "x" / "sweep.json").write_bytes(plan)
+    sweep = plan_sweep(words, runs)
+    execute(sweep, [])
+    assert set(read_plan(sweep.folder).runs) == {*sweep.configs, *sweep.earlier.kept}
+    assert len(sweep.earlier.kept) == 2

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from pretended_runs import EVALUATIONS, Killed, PretendedRuns, loss_at
+from written_runs import write_runs
 
 from bnlab.config.swept_values import Axis
 from bnlab.errors import ConfigError, RunBusyError
+from bnlab.results.sweep import read_plan
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.sweeps import search_execution
@@ -410,3 +412,11 @@ def test_what_a_view_is_shown() -> None:
     values = [trial.value for trial in outcomes(result)]
     assert [line for line in second.lines if "told" in line] == [{"told": 2, "best": min(filter(None, values))}]
     assert sorted(line["trial"] for line in second.lines if "trial" in line) == [2, 3, 4, 5]
+
+
+def test_a_search_keeps_the_runs_that_another_command_adds_to_its_folder_meanwhile() -> None:
+    search = replace(SEARCH, folder=Path("runs/s")).with_its_runs_written(["trial-0"])
+    beside = write_runs(Path("runs/s"), lambda *_: {}, norms=("layer",), lrs=(0.1,), seeds=(0,))
+    (added,) = read_plan(beside).runs
+    search.with_its_runs_written(["trial-0", "trial-1"])
+    assert read_plan(search.folder).runs == (added, "trial-0", "trial-1")

@@ -1,6 +1,7 @@
 """A worker hears of it when its sweep is gone."""
 
 import errno
+import importlib
 import os
 import subprocess
 import sys
@@ -8,17 +9,22 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 import pytest
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import RunError
+from bnlab.identity.own_parts import forget_own_code
 from bnlab.identity.run_id import run_id
+from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort
 from bnlab.sweeps.parts import HALT, Part, write_surroundings
 from bnlab.sweeps.worker import start_watch, train_cohorts, working
+
+if TYPE_CHECKING:
+    from bnlab.sweeps.checked_programs import CheckedPrograms
 
 WORKER = """
 import sys, time
@@ -133,3 +139,39 @@ def test_a_look_that_fails_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) 
         while not interruption.is_asked:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+@pytest.mark.parametrize("imports", ["import edited_help", "def late():\n    import edited_help"])
+def test_code_that_is_edited_before_its_import_is_never_trained_under_the_old_id(
+    monkeypatch: pytest.MonkeyPatch, imports: str
+) -> None:
+    """The file is edited when the worker has looked at it already, in the time that the data take to be read."""
+    monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    Path("edited_help.py").write_text("K = 1\n")
+    Path("edited_layer.py").write_text(f"{imports}\nfrom torch import nn\nclass Layer(nn.Identity):\n    pass\n")
+    config = compose_run(["data=digits", "norm=edited_layer:Layer"])
+    cohort = PlannedCohort("sequential", (config,), (run_id(config),))
+    trained_with, said = [], list[dict[str, Any]]()
+
+    class Checks:
+        def check(self, _: RunConfig) -> None:
+            Path("edited_help.py").write_text("K = 2\n")
+            importlib.import_module("edited_layer")
+            if imports.startswith("def"):
+                sys.modules["edited_layer"].late()
+
+    def run_cohort(*_: object, **__: object) -> None:
+        trained_with.append(sys.modules["edited_help"].K)
+
+    monkeypatch.setattr("bnlab.experiment.cohort_run.run_cohort", run_cohort)
+    part = Part([cohort], Path("s"), [], again=False, stop_on_error=False)
+    try:
+        train_cohorts(part, Path("parts"), said.append, checks=cast("CheckedPrograms", Checks()))
+    finally:
+        forget_own_code([config])
+    if imports.startswith("def"):
+        assert (trained_with, [line["failed"] for line in said]) == ([], [[*cohort.run_ids]])
+        assert "changed after the sweep had been planned" in said[0]["reason"]
+    else:
+        assert (trained_with, said) == ([1], [])  # it was imported before

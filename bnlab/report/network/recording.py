@@ -9,12 +9,12 @@ from typing import Any
 from bnlab.config.compose import compose_tree
 from bnlab.errors import BnlabError
 from bnlab.runfolder.folder import RunFolder
-from bnlab.runfolder.index import flatten
+from bnlab.runfolder.index import GROUPS, flatten
 
-GROUPS = ("data", "model", "norm", "optim")
-"""Sections of a config that are chosen by name; the words come in this order."""
+CHOSEN = tuple(group for group in GROUPS if group != "schedule")
+"""Sections of a config that are chosen by the name of a file."""
 
-NOT_TOLD = ("name", "device", "threads", "loggers", "diagnostics", "sweep")
+NOT_TOLD = {"name", "device", "threads", "loggers", "sweep.engine", "diagnostics.names", "diagnostics.tensorboard"}
 """Settings that the command leaves out: the diagnostics are new, and the others change no number."""
 
 PLAIN = re.compile(r"[A-Za-z_./][\w./:-]*")
@@ -48,18 +48,22 @@ def _diagnostics(names: Sequence[str]) -> str:
 
 
 def _words(config: Mapping[str, Any]) -> list[str]:
-    """Return the words that lead from the defaults to a config."""
+    """Return the words that lead from the defaults to a config, but for the diagnostics that are measured.
+
+    How they are measured is told where it is not what the config's own option of diagnostics says.
+    """
     plain = compose_tree([])
-    chosen = [f"{group}={config[group]['name']}" for group in GROUPS if config[group]["name"] != plain[group]["name"]]
+    chosen = [f"{group}={config[group]['name']}" for group in CHOSEN if config[group]["name"] != plain[group]["name"]]
     before, wanted = flatten(compose_tree(chosen)), flatten(dict(config))
     changed = {
         key: value
         for key, value in wanted.items()
-        if key.partition(".")[0] not in NOT_TOLD
-        and key not in {f"{group}.name" for group in GROUPS}
+        if key not in NOT_TOLD
+        and key not in {f"{group}.name" for group in CHOSEN}
         and (key not in before or before[key] != value)
     }
-    return [*chosen, *(f"{key}={_written(value)}" for key, value in changed.items())]
+    told = [word for word in chosen if not word.startswith("diagnostics=")]
+    return [*told, *(f"{key}={_written(value)}" for key, value in changed.items())]
 
 
 def _written(value: Any) -> str:

@@ -88,7 +88,7 @@ def test_runs_that_a_sweep_does_not_name_are_left_out_with_a_word(runs: Path, ca
     write_measured_run(runs / "mine" / "old-s0", BATCH, seed=0)
     write_sweep(runs / "mine", ["norm=batch,none"], ["batch-s0", "none-s0"])
     assert [run.run_id for run in find_compared(["mine"])] == ["batch-s0", "none-s0"]
-    assert "mine: 1 run is left out, since sweep.json does not name it: it is of other code" in caplog.text
+    assert "mine: 1 run is left out, since sweep.json does not name it: it is outdated" in caplog.text
     assert [run.run_id for run in find_compared(["mine", "old-s0"])] == ["batch-s0", "none-s0", "old-s0"]
 
 
