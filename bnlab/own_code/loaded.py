@@ -89,8 +89,11 @@ def _content(name: str, value: Any) -> CodeType | str | None:
         value = value.fget
     if isinstance(value, FunctionType):
         return value.__code__
-    is_plain = isinstance(value, int | float | complex | str | bytes | None) and not name.startswith("__")
-    return repr(value) if is_plain else None
+    return repr(value) if _is_plain(name, value) else None
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    return isinstance(value, int | float | complex | str | bytes | None) and not name.startswith("__")
 
 
 def _all_codes(code: CodeType) -> Iterator[CodeType]:
@@ -116,25 +119,28 @@ def _written(constant: Any) -> str:
 
 def _plain_functions(tree: ast.Module, module: ModuleType) -> Iterator[str]:
     """Yield the functions, and methods of classes that no other code makes, with one definition and no decorator."""
-    yield from _undecorated(tree, "")
-    for one in tree.body:
-        if isinstance(one, ast.ClassDef) and not one.decorator_list:
-            found = vars(module).get(one.name)
-            bases = found.__mro__[:-1] if isinstance(found, type) and type(found) in {type, abc.ABCMeta} else ()
-            if bases and not any("__init_subclass__" in vars(base) for base in bases):
-                yield from _undecorated(one, f"{one.name}.")
+    for one in _defined_once(tree):
+        if isinstance(one, ast.FunctionDef):
+            yield one.name
+            continue
+        found = vars(module).get(one.name)
+        bases = found.__mro__[:-1] if isinstance(found, type) and type(found) in {type, abc.ABCMeta} else ()
+        if bases and not any("__init_subclass__" in vars(base) for base in bases):
+            methods = (method for method in _defined_once(one) if isinstance(method, ast.FunctionDef))
+            yield from (f"{one.name}.{method.name}" for method in methods)
 
 
-def _undecorated(scope: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
-    bound = Counter(_bound(scope))
-    for one in scope.body:
-        if isinstance(one, ast.FunctionDef) and not one.decorator_list and bound[one.name] == 1:
-            yield prefix + one.name
+def _defined_once(scope: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    bound = Counter(name for one in scope.body for name in _bound(one))
+    definitions = [one for one in scope.body if isinstance(one, ast.FunctionDef | ast.ClassDef)]
+    for one in definitions:
+        if not one.decorator_list and bound[one.name] == 1 and not bound["*"]:
+            yield one
 
 
-def _bound(scope: ast.AST) -> Iterator[str]:
+def _bound(code: ast.AST) -> Iterator[str]:
     """Yield each name that code binds, as often as it does."""
-    for node in ast.walk(scope):
+    for node in ast.walk(code):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             yield node.id
         elif isinstance(node, ast.alias):
@@ -151,10 +157,10 @@ def _constants(tree: ast.Module) -> Iterator[tuple[str, Any]]:
         if isinstance(statement, ast.AnnAssign) and statement.value is not None:
             targets = [statement.target]
         for target in targets:
-            if isinstance(target, ast.Name) and bound[target.id] == 1:
+            if isinstance(target, ast.Name) and bound[target.id] == 1 and not bound["*"]:
                 try:
                     value = ast.literal_eval(statement.value)  # type: ignore[attr-defined]
                 except (ValueError, TypeError, MemoryError, RecursionError):
                     continue
-                if isinstance(value, int | float | complex | str | bytes | None):
+                if _is_plain(target.id, value):
                     yield target.id, value

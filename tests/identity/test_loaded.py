@@ -162,6 +162,29 @@ def test_code_may_change_itself_and_a_hand_may_not_change_it(here: Path, *, impo
     assert list(changed_since_loaded("ed:Norm")) == ["ed"]
 
 
+STRANGE = """
+__version__ = "1"
+from heapq import *
+def heappush(x): ...
+class Outer:
+    class Inner:
+        def m(self): ...
+try:
+    from collections import OrderedDict
+except ImportError:
+    class OrderedDict:
+        def m(self): ...
+"""
+
+
+def test_names_that_a_file_may_bind_in_several_ways_are_not_compared(here: Path) -> None:
+    write(here, strange=STRANGE.replace("*", "heapify") + "from heapq import heappush\n", starred=STRANGE)
+    for name in ("strange", "starred"):
+        module = importlib.import_module(name)
+        module.__version__ = "2"
+        assert not differs_from_file(module, str(here / f"{name}.py"))
+
+
 def test_what_was_set_by_hand_before_bnlab_saw_a_module_is_no_part_of_it(here: Path) -> None:
     write(here, ed="import torch\nK = 1.0\nclass Norm(torch.nn.Module):\n    def forward(self, x): return x\n")
     module = importlib.import_module("ed")
