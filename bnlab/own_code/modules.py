@@ -162,7 +162,8 @@ def changed_since_loaded(place: str) -> dict[str, str]:
             continue
         found = None if spec is None else file_of(find_spec(name, specs, anew=True), None)
         if found is not None and os.path.exists(found) and not os.path.samefile(found, file):  # noqa: PTH110, PTH121
-            changed[name] = f"it was imported from {file}, and now {found} would be"
+            folders = [os.path.dirname(path) for path in (file, found)]  # noqa: PTH120
+            changed[name] = f"it was imported from {folders[0]}, and {folders[1]} comes first now"
             continue
         loaded = _loaded.get(name)
         if loaded is None or loaded.spec is not spec or loaded.content is None:

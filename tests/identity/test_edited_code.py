@@ -320,7 +320,7 @@ def test_the_same_name_in_two_folders_is_not_the_same_layer(here: Path, monkeypa
         write(here / folder, ed=ED.replace("import helper", "").replace("helper.K", factor))
         monkeypatch.chdir(here / folder)
         if ids:
-            with pytest.raises(ConfigError, match=r"not what the file says: it was imported from .*ed.py, and"):
+            with pytest.raises(ConfigError, match=r"it was imported from .*, and .* comes first now"):
                 refuse_code_that_changed_here([config])
             importlib.reload(sys.modules["ed"])
         refuse_code_that_changed_here([config])
