@@ -157,13 +157,20 @@ def changed_since_loaded(place: str) -> dict[str, str]:
         module = sys.modules.get(name)
         spec = getattr(module, "__spec__", None)
         file = None if module is None else file_of(spec, module)
-        on_disk = read_file(file)
-        if module is None or file is None or on_disk is None:
+        if module is None or file is None:
             continue
+        on_disk = read_file(file)
         found = None if spec is None else file_of(find_spec(name, specs, anew=True), None)
-        if found is not None and os.path.exists(found) and not os.path.samefile(found, file):  # noqa: PTH110, PTH121
+        said = read_file(found)
+        if (
+            found is not None
+            and said is not None
+            and said.digest not in {source.digest, getattr(on_disk, "digest", None)}
+        ):
             folders = [os.path.dirname(path) for path in (file, found)]  # noqa: PTH120
             changed[name] = f"it was imported from {folders[0]}, and {folders[1]} comes first now"
+            continue
+        if on_disk is None:
             continue
         loaded = _loaded.get(name)
         if loaded is None or loaded.spec is not spec or loaded.content is None:

@@ -326,4 +326,11 @@ def test_the_same_name_in_two_folders_is_not_the_same_layer(here: Path, monkeypa
         refuse_code_that_changed_here([config])
         build_norm("ed:Norm", 3)
         ids.append(run_id(config))
+    write(here / "copied", ed=(here / "c" / "ed.py").read_text())
+    monkeypatch.chdir(here / "copied")
+    refuse_code_that_changed_here([config])
+    (here / "c" / "ed.py").unlink()
+    write(here / "copied", ed=ED)
+    with pytest.raises(ConfigError, match="comes first now"):
+        refuse_code_that_changed_here([config])
     assert ids[0] == ids[2] != ids[1]
