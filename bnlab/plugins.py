@@ -13,17 +13,20 @@ YAML files in conf/norm/ come first. The package is not imported until its class
 """
 
 import contextlib
+import functools
 import importlib
 import io
+import os
 import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import TypeVar
 
 from bnlab.errors import ConfigError
-from bnlab.own_code.modules import find_current_folder, remember_as_loaded
+from bnlab.own_code.module_files import find_current_folder
+from bnlab.own_code.modules import remember_as_loaded
 
 CLASS_PLACE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 """The form of a class's place: package.module:Class."""
@@ -56,13 +59,13 @@ def load_class(
     is_own = module_name.partition(".")[0] != "bnlab"
     if is_own:
         find_current_folder()
-    said = io.StringIO()
+    before, said = set(sys.modules), io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             module = importlib.import_module(module_name)
         sys.stderr.write(said.getvalue())
         if is_own:
-            remember_as_loaded(place)
+            remember_as_loaded(place, before)
     except SystemExit as error:
         raise ConfigError(
             f"{what} cannot be imported: {module_name} ends the program. Put its script part under "
@@ -120,9 +123,10 @@ class PluginKind:
     def installed(self) -> list[Plugin]:
         """Return all classes that installed packages add, sorted by name; some may be unusable.
 
-        No package is imported. It takes some milliseconds, for the metadata of every installed package.
+        No package is imported. It takes some milliseconds, for the metadata of every installed package, and again
+        after one has been installed.
         """
-        points = entry_points(group=self.group)
+        points = _entry_points(self.group, tuple(map(_stamp, sys.path)))
         found = [Plugin(point.name, point.value, _distribution(point)) for point in points]
         return sorted(found, key=lambda plugin: (plugin.name, plugin.place))
 
@@ -186,6 +190,19 @@ class PluginKind:
 
 NORM_PLUGINS = PluginKind("bnlab.norms", "norm=")
 DIAGNOSTIC_PLUGINS = PluginKind("bnlab.diagnostics", "diagnostics.names: ")
+
+
+@functools.lru_cache(maxsize=8)
+def _entry_points(group: str, stamps: tuple[tuple[str, int], ...]) -> EntryPoints:  # noqa: ARG001
+    return entry_points(group=group)
+
+
+def _stamp(folder: str) -> tuple[str, int]:
+    """Return when a package was last added to a folder of packages, or taken away."""
+    try:
+        return folder, os.stat(folder or ".").st_mtime_ns  # noqa: PTH116
+    except OSError:
+        return folder, 0
 
 
 def _distribution(point: EntryPoint) -> str:

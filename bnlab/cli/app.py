@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -25,6 +26,7 @@ from bnlab.cli.show_command import show
 from bnlab.cli.sweep_command import sweep
 from bnlab.cli.train_command import train
 from bnlab.errors import BnlabError, ConfigError
+from bnlab.own_code.module_files import hidden_by
 
 app = typer.Typer(
     name="bnlab",
@@ -103,6 +105,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries it again at its end
         say_error(f"standard output cannot be written to: {error.strerror}. Make room there, or write it elsewhere.")
         sys.exit(2)
+    except Exception as error:
+        name = hidden_by(error)
+        if debug or name is None:
+            raise
+        say_error(f"./{name}.py hides Python's module {name}. Rename it.")
+        sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):  # typer turns the first into the second, outside of a command's own lines
         sys.exit(130)
     finally:
@@ -114,9 +122,13 @@ def _run_app() -> int | None:
     """Run the command that was typed, and return its exit status.
 
     Raises:
-        ConfigError: Code of the user's ended the program.
+        ConfigError: Code of the user's ended the program, or the current folder was deleted.
         SystemExit: Typer's own, after a completion.
     """
+    try:
+        Path.cwd()
+    except OSError as error:  # torch would end the program from within
+        raise ConfigError("the current folder no longer exists. Go to another one.") from error
     try:
         status: int | None = app(prog_name="bnlab", standalone_mode=False)
     except SystemExit as error:

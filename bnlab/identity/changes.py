@@ -24,12 +24,12 @@ def refuse_code_that_changed_here(configs: Iterable[RunConfig]) -> None:
     places = dict.fromkeys((key, place) for config in configs for key, place in own_places(config).items())
     for key, place in places:
         if changed := changed_since_loaded(place):
-            modules = " and ".join(changed)
+            modules, reasons = " and ".join(changed), "; ".join(dict.fromkeys(changed.values()))
             option = "; give what varies as an option, norm.NAME=VALUE" if key == NORM else ""
             raise ConfigError(
                 f"{_setting(key, place)}: in this process {modules} {'is' if len(changed) == 1 else 'are'} not what "
-                "the file says: it was edited after the import, or a value was set. Restart Python, or call "
-                f"importlib.reload on each module, imported ones first{option}."
+                f"the file says: {reasons}. Restart Python, or call importlib.reload on each module, imported ones "
+                f"first{option}."
             )
 
 
@@ -57,13 +57,17 @@ def refuse_code_found_by_importing(before: Mapping[str, OwnCode], config: RunCon
 
 
 def what_is_unread(config: RunConfig) -> list[str]:
-    """Return a sentence for each own class of a run that depends on more than its code."""
+    """Return a sentence or two for each own class of a run that depends on more than its code."""
     return [
-        f"{_setting(key, place)}: a change of {' and of '.join(code.unread[:2])} is not noticed. "
-        "After one, train with --again."
+        f"{_setting(key, place)}: {', and '.join(code.unread[:2])}. A change of {_it_or_these(code)} is not noticed: "
+        "after one, train with --again."
         for (key, place), code in zip(own_places(config).items(), own_code(config).values(), strict=True)
         if code.unread
     ]
+
+
+def _it_or_these(code: OwnCode) -> str:
+    return "it" if len(code.unread) == 1 else "these"
 
 
 def facts_for_manifest(config: RunConfig) -> dict[str, Any]:

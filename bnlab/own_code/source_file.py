@@ -4,15 +4,11 @@ import ast
 import hashlib
 import io
 import tokenize
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_READERS = frozenset({"open", "read_text", "read_bytes", "load", "loadtxt", "genfromtxt", "read_csv", "getenv"})
-"""Functions that read what lies outside of the code. Their names are enough: what follows from them is a warning."""
-
-
-_RUNNERS = frozenset({"spec_from_file_location", "SourceFileLoader", "run_path", "run_module"})
-"""Functions of Python's that run a file which no import statement names."""
+from bnlab.own_code.readers import dotted_name, reads_in
 
 
 @dataclass(frozen=True)
@@ -22,14 +18,14 @@ class Source:
     Attributes:
         digest: SHA-256 of its code.
         imports: Each import: the dots before a name, the name, and the names that are taken from it.
-        unread: Phrases, as in `OwnCode`.
-        reads: Phrases on what the module reads besides its imports, such as ``open in line 3``.
+        unread: What else its numbers may depend on: phrases such as ``reads a file (open, line 3)``.
+        sets: Names that it may give to other values later: by ``global``, or as attributes of what is not ``self``.
     """
 
     digest: str
     imports: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
     unread: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
+    sets: frozenset[str] = frozenset()
 
 
 _read: dict[str, tuple[tuple[int, ...], Source]] = {}
@@ -54,33 +50,27 @@ def _understood(content: bytes) -> Source:
     """Return what a file says; of one that is no Python source, such as a compiled module, its hash alone."""
     try:
         text = decoded(content)
-        tree = ast.parse(text)
-        code = _without_comments(text)
+        nodes = list(ast.walk(ast.parse(text)))
+        code = _without_comments(text, nodes)
     except (SyntaxError, ValueError, RecursionError, tokenize.TokenError):
         return Source(hashlib.sha256(content).hexdigest())
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     unread: list[str] = []
-    reads: list[str] = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             imports += [(0, alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
         elif isinstance(node, ast.Call):
-            called = _last_name(node.func)
+            called = dotted_name(node.func).rpartition(".")[2]
             if called in {"import_module", "__import__"}:
                 found = _import_of_call(node)
                 if found is None:
-                    unread.append(f"what line {node.lineno} imports")
+                    unread.append(f"runs code that no import names ({called}, line {node.lineno})")
                 else:
                     imports.append((*found, ()))
-            elif called in _RUNNERS:
-                unread.append(f"what line {node.lineno} imports")
-            elif called in _READERS:
-                reads.append(f"{called} in line {node.lineno}")
-        elif isinstance(node, ast.Attribute) and node.attr == "environ":
-            reads.append(f"environ in line {node.lineno}")
-    return Source(hashlib.sha256(code.encode()).hexdigest(), tuple(imports), tuple(unread), tuple(reads))
+    digest = hashlib.sha256(code.encode()).hexdigest()
+    return Source(digest, tuple(imports), (*unread, *reads_in(nodes)), frozenset(_set_later(nodes)))
 
 
 def decoded(content: bytes) -> str:
@@ -104,17 +94,39 @@ def _import_of_call(call: ast.Call) -> tuple[int, str] | None:
     return None if dots and not is_own else (dots, name)
 
 
-def _last_name(function: ast.expr) -> str:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
+def _set_later(nodes: Sequence[ast.AST]) -> Iterator[str]:
+    """Yield the names that code may give to other values while it runs: of a module, or of a class."""
+    for node in nodes:
+        if isinstance(node, ast.Global):
+            yield from node.names
+        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            if not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+                yield node.attr
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):  # globals()["N"] += 1
+            if not isinstance(node.ctx, ast.Load) and not isinstance(node.value, ast.Name):
+                yield str(node.slice.value)
+        elif isinstance(node, ast.Call) and dotted_name(node.func) == "setattr":
+            yield from (str(given.value) for given in node.args[1:2] if isinstance(given, ast.Constant))
 
 
-def _without_comments(text: str) -> str:
-    """Return source code without comments, empty lines and blanks at the ends of lines: they change no number."""
+def _without_comments(text: str, nodes: Sequence[ast.AST]) -> str:
+    """Return source code without comments, empty lines and blanks at the ends of lines: they change no number.
+
+    In a string they do, unless it stands alone, as a docstring does.
+    """
     lines = text.split("\n")  # splitlines ends a line at a form feed too, in the middle of a string
+    alone = {
+        row
+        for node in nodes
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.end_lineno is not None
+        for row in range(node.lineno, node.end_lineno)
+    }
+    kept = set[int]()
     for token in tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline):
+        row, column = token.start
         if token.type == tokenize.COMMENT:
-            row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    return "\n".join(line for line in map(str.rstrip, lines) if line)
+        elif tokenize.tok_name[token.type] in {"STRING", "FSTRING_MIDDLE", "TSTRING_MIDDLE"}:
+            kept |= set(range(row, token.end[0])) - alone
+    stripped = (line if row in kept else line.rstrip() for row, line in enumerate(lines, 1))
+    return "\n".join(line for row, line in enumerate(stripped, 1) if line or row in kept)

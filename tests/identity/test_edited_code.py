@@ -16,8 +16,10 @@ import bnlab
 from bnlab import provenance
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
+from bnlab.identity.changes import refuse_code_that_changed_here
 from bnlab.identity.own_parts import own_places
 from bnlab.identity.run_id import run_id
+from bnlab.norms.catalog import build_norm
 from bnlab.own_code import modules as own_modules_of_the_process
 from bnlab.own_code.modules import forget_loaded
 from bnlab.results.sweep import read_sweep
@@ -146,7 +148,7 @@ def test_what_is_in_no_hash_is_told_before_training(ed: Path, caplog: pytest.Log
     (ed / "k").write_text("1.0")
     with caplog.at_level(logging.WARNING, "bnlab"):
         bnlab.train(RUN)
-    assert "norm=ed:Norm: a change of what ed reads by read_text in line 9 is not noticed." in caplog.text
+    assert "norm=ed:Norm: ed reads a file (read_text, line 9). A change of it is not noticed: after one" in caplog.text
     caplog.clear()
     assert bnlab.train(RUN).cached
     assert "is not noticed" in caplog.text, "that is when it matters"
@@ -310,3 +312,25 @@ def test_a_layer_whose_import_makes_its_helper_findable_is_refused(here: Path) -
     in_a_new_process()
     with pytest.raises(ConfigError, match="norm=ed:Norm finds outer only while it is imported"):
         run_sweep([*RUN, "seed=0,1"])
+
+
+def test_the_same_name_in_two_folders_is_not_the_same_layer(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, ids = compose_run(RUN), []
+    for folder, factor in (("c", "1.0"), ("d", "0.0"), ("c", "1.0")):
+        write(here / folder, ed=ED.replace("import helper", "").replace("helper.K", factor))
+        monkeypatch.chdir(here / folder)
+        if ids:
+            with pytest.raises(ConfigError, match=r"it was imported from .*, and .* comes first now"):
+                refuse_code_that_changed_here([config])
+            importlib.reload(sys.modules["ed"])
+        refuse_code_that_changed_here([config])
+        build_norm("ed:Norm", 3)
+        ids.append(run_id(config))
+    write(here / "copied", ed=(here / "c" / "ed.py").read_text())
+    monkeypatch.chdir(here / "copied")
+    refuse_code_that_changed_here([config])
+    (here / "c" / "ed.py").unlink()
+    write(here / "copied", ed=ED)
+    with pytest.raises(ConfigError, match="comes first now"):
+        refuse_code_that_changed_here([config])
+    assert ids[0] == ids[2] != ids[1]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from own_modules import write
 
+from bnlab.cli import app
+from bnlab.errors import ConfigError
 from bnlab.own_code.modules import OwnCode, changed_since_loaded, code_of, forget_loaded, remember_as_loaded
 
 
@@ -94,12 +96,12 @@ def test_what_is_in_no_hash_is_told(here: Path) -> None:
     write(here, layer="import helper, importlib, os\nK = open('k.txt').read()\nL = os.environ['L']\n")
     write(here, helper="import importlib\nfor name in 'ab':\n    importlib.import_module(name)\nopen('told')\n")
     assert set(code_of("layer:Norm").unread) == {
-        "what layer reads by open in line 2",
-        "what layer reads by environ in line 3",
-        "what line 3 imports of helper",
-        "what helper reads by open in line 4",
+        "layer reads a file (open, line 2)",
+        "layer reads the environment (environ, line 3)",
+        "helper runs code that no import names (import_module, line 3)",
+        "helper reads a file (open, line 4)",
     }
-    assert code_of("nowhere:Norm").unread == ("the code of nowhere, which has no file",)
+    assert code_of("nowhere:Norm").unread == ("nowhere has no file of source code",)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_what_is_in_no_hash_is_told(here: Path) -> None:
 )
 def test_code_that_is_run_without_an_import_is_told(here: Path, line: str) -> None:
     write(here, layer="import helper\n", helper=f"import importlib.util, importlib.machinery, runpy\nh = {line}\n")
-    assert code_of("layer:Norm").unread == ("what line 2 imports of helper",)
+    assert [phrase[:38] for phrase in code_of("layer:Norm").unread] == ["helper runs code that no import names "]
 
 
 def test_what_is_no_python_source_is_known_by_its_bytes(here: Path) -> None:
@@ -128,16 +130,16 @@ def test_the_code_of_an_imported_module_is_that_which_was_imported(here: Path) -
     importlib.import_module("layer")
     remember_as_loaded("layer:Norm")
     before = digest()
-    assert changed_since_loaded("layer:Norm") == []
+    assert changed_since_loaded("layer:Norm") == {}
     write(here, helper="K = 0.01\n")
     assert digest() == before, "the process still computes with 1.0"
-    assert changed_since_loaded("layer:Norm") == ["helper"]
+    assert list(changed_since_loaded("layer:Norm")) == ["helper"]
     importlib.reload(sys.modules["helper"])
     importlib.reload(sys.modules["layer"])
     remember_as_loaded("layer:Norm")
     after = digest()
     assert after != before
-    assert changed_since_loaded("layer:Norm") == []
+    assert changed_since_loaded("layer:Norm") == {}
     write(here, helper="K = 7.0\n")
     forget_loaded("layer:Norm")
     assert importlib.import_module("layer").Norm.k == 7.0
@@ -152,7 +154,7 @@ def test_a_module_that_is_reloaded_without_a_word_counts_as_it_is_now(here: Path
     write(here, helper="K = 0.01\n")
     importlib.reload(sys.modules["helper"])
     assert digest() != before
-    assert changed_since_loaded("layer:Norm") == []
+    assert changed_since_loaded("layer:Norm") == {}
 
 
 def test_folders_without_init_files_may_lie_in_each_other(here: Path) -> None:
@@ -180,7 +182,7 @@ def test_a_relative_import_by_a_call_is_followed(here: Path, call: str) -> None:
 
 def test_a_relative_import_from_another_package_is_told(here: Path) -> None:
     write(here, layer="import importlib\nimportlib.import_module('.deep', 'pack')\n")
-    assert code_of("layer:Norm").unread == ("what line 2 imports of layer",)
+    assert code_of("layer:Norm").unread == ("layer runs code that no import names (import_module, line 2)",)
 
 
 def test_a_number_sign_after_a_form_feed_in_a_string_is_no_comment(here: Path) -> None:
@@ -188,3 +190,99 @@ def test_a_number_sign_after_a_form_feed_in_a_string_is_no_comment(here: Path) -
     before = digest()
     write(here, layer="class Norm: k = '\f# 2'\n")
     assert digest() != before
+
+
+@pytest.mark.parametrize(
+    ("line", "phrase"),
+    [
+        ("from numpy import fromfile as ff; ff('a')", "reads a file (fromfile, line 1)"),
+        ("import configparser as c; c.ConfigParser().read('a.ini')", "reads a file (read, line 1)"),
+        ("import pandas as pd; pd.read_parquet('a')", "reads a file (read_parquet, line 1)"),
+        ("from safetensors.torch import load_file; load_file('a')", "reads a file (load_file, line 1)"),
+        ("from os import environ as e; K = e['K']", "reads the environment (environ, line 1)"),
+        ("import subprocess as s; s.run('a')", "runs another program (run, line 1)"),
+        ("from os import listdir; listdir()", "reads a folder (listdir, line 1)"),
+        ("from .state import load; load(); self.load(); f.read(); self.memory.read(4)", None),
+        ("def open(x): ...\nopen(1); a.run(); environ = 1; b = environ", None),
+    ],
+)
+def test_what_reads_files_the_environment_or_programs_is_told(here: Path, line: str, phrase: str | None) -> None:
+    write(here, layer=f"{line}\n")
+    assert code_of("layer:Norm").unread == ((f"layer {phrase}",) if phrase else ())
+
+
+@pytest.mark.parametrize("end", ["", "f"])
+def test_blanks_and_empty_lines_in_a_string_count_but_not_in_a_docstring(here: Path, end: str) -> None:
+    def of(text: str) -> str | None:
+        write(here, layer=text)
+        return digest()
+
+    table = end + "'''a\nb \n{1}\n'''"
+    texts = [table, table.replace("b ", "b"), table.replace("{", "\n{"), table.replace("a", "a\n")]
+    assert len({of(f"T = {text}\n") for text in texts}) == 4
+    assert of(f"T = {table}  \n\nK = 1\n") == of(f"T = {table}\nK = 1\n")
+    assert of("def f():\n  '''a\n\n  b \n  '''\n") == of("def f():\n  '''a\n  b\n  '''\n")
+
+
+def test_an_own_helper_with_a_name_of_pythons_counts_unless_pythons_is_in_use(here: Path) -> None:
+    write(here, layer="import chunk_of, sched, calendar, os\n", sched="K = 1\n", calendar="K = 1\n", os="K = 1\n")
+    import calendar  # noqa: F401, PLC0415
+
+    sys.modules.pop("sched", None)
+    assert list(code_of("layer:Norm").modules) == ["layer", "sched"]
+    before = digest()
+    write(here, sched="K = 2\n")
+    assert digest() != before
+    (here / "sched.py").unlink()
+    importlib.invalidate_caches()
+    assert list(code_of("layer:Norm").modules) == ["layer"]
+
+
+def test_an_installed_class_is_its_own_module_and_the_version_of_its_package(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = here / "lib" / "site-packages"
+    write(installed, versioned_init="import needed\n", versioned__layer="import rich\nfrom versioned import scale\n")
+    write(installed, versioned__scale="S = 1\n")
+    (installed / "versioned-1.2.dist-info").mkdir()
+    (installed / "versioned-1.2.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: versioned\nVersion: 1.2\n"
+    )
+    monkeypatch.syspath_prepend(str(installed))
+    code = code_of("versioned.layer:Norm")
+    assert list(code.modules) == ["the package versioned", "versioned.layer"]
+    assert (code.modules["the package versioned"], code.packages) == ("1.2", ("rich",))
+
+
+def test_modules_of_the_current_folder_come_first_wherever_it_is(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(here / "c", layer="K = 1\n")
+    write(here / "d", layer="K = 2\n")
+    digests = []
+    for folder in ("c", "d", "c"):
+        monkeypatch.chdir(here / folder)
+        digests.append(digest())
+    assert digests[0] == digests[2] != digests[1]
+    gone = here / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert digest() == digests[2]
+    with pytest.raises(ConfigError, match="the current folder no longer exists"):
+        app._run_app()
+
+
+@pytest.mark.parametrize("text", ["X = 1\n", "1 / 0\n"])
+def test_a_file_that_hides_a_module_which_torch_imports_is_told_in_one_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    write(here, profile=text)
+    for name in ("profile", "cProfile"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(app, "_run_app", lambda: importlib.import_module("cProfile"))
+    monkeypatch.setattr(sys, "argv", ["bnlab"])
+    with pytest.raises(SystemExit):
+        app.main()
+    assert capsys.readouterr().err == "error: ./profile.py hides Python's module profile. Rename it.\n"
+    monkeypatch.setattr(app, "_run_app", lambda: {}["a fault of bnlab's"])
+    with pytest.raises(KeyError):
+        app.main()
