@@ -271,6 +271,7 @@ def test_modules_of_the_current_folder_come_first_wherever_it_is(here: Path, mon
         app._run_app()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["X = 1\n", "1 / 0\n"])
 def test_a_file_that_hides_a_module_which_torch_imports_is_told_in_one_line(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str

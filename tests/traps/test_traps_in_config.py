@@ -279,6 +279,7 @@ def test_from_python_the_logger_says_it_once(caplog: pytest.LogCaptureFixture) -
     assert not [r for r in caplog.records if r.levelno > logging.WARNING]
 
 
+@pytest.mark.slow
 def test_a_large_model_is_weighed_before_it_is_built(monkeypatch: pytest.MonkeyPatch, own: str) -> None:
     words = ["model=cnn", "model.num_stages=9", "model.depth=9", "model.width=32"]
     # the linear maps, by hand: 3x3 kernels with as many outputs as the next stage has inputs, and the output layer

@@ -60,6 +60,7 @@ def test_lines_are_means_and_bands_reach_from_the_worst_to_the_best_seed(folder:
     assert (heights.min(), heights.max()) == (pytest.approx(0.7), pytest.approx(0.9))
 
 
+@pytest.mark.slow
 def test_a_cross_marks_the_outcome_of_each_run_that_diverged(folder: Path) -> None:
     for axes, height in zip(draw_sensitivity(read_sensitivity(folder)).axes, (2.3, 0.1), strict=True):
         (crosses,) = [c for c in axes.collections if isinstance(c, PathCollection)]
