@@ -97,7 +97,7 @@ class Centered(nn.Module):
 
 IN_TERMINALS = """
 import json, os, sys
-import bnlab.lessons.explanation, bnlab.lessons.page  # which takes longer than all that follows
+import bnlab.lessons.explanation, bnlab.lessons.page, rich.progress, typer  # which takes longer than what follows
 for name, (encoding, environment) in json.load(sys.stdin).items():
     child = os.fork()
     if child == 0:
