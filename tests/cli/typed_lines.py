@@ -27,7 +27,7 @@ from bnlab.cli.app import app
 from bnlab.config import compose, swept_values
 from bnlab.experiment import slicing
 from bnlab.report import style
-from bnlab.sweeps import execute, search_plan
+from bnlab.sweeps import execute, search_execution, search_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -176,8 +176,9 @@ def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         values = values_in_order(override)
         return [values[0], values[-1]] if override.key_or_group in {"seed", "optim.lr"} else values
 
-    count = search_plan.count
-    monkeypatch.setattr(search_plan, "count", lambda *words: min(count(*words), 6))  # trials
+    count, open_backend, most = search_plan.count, search_execution.open_backend, {"n_trials": 6, "n_jobs": 1}
+    monkeypatch.setattr(search_plan, "count", lambda sweeper, key: min(count(sweeper, key), most[key]))
+    monkeypatch.setattr(search_execution, "open_backend", lambda words, jobs: open_backend(words, min(jobs, 2)))
     monkeypatch.setattr(compose, "_checked", cut_short)
     monkeypatch.setattr(swept_values, "_values_in_order", ends)
     monkeypatch.setattr(provenance, "num_physical_cores", lambda: 1)  # else each sweep starts workers
