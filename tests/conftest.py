@@ -1,5 +1,6 @@
 """What all tests share: one thread, none of the developer's own settings, signals, processes, real data."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -44,6 +45,16 @@ def _one_thread() -> None:
     import torch  # noqa: PLC0415  (after the variable is set)
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_look_at_git() -> Iterator[None]:
+    """Ask git once for the state of the checkout, which does not change meanwhile; each run would start it twice."""
+    from bnlab import provenance  # noqa: PLC0415  (after the variable is set)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "git_state", functools.cache(provenance.git_state))
+        yield
 
 
 @pytest.fixture

@@ -31,11 +31,12 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_trains_in_a_folder_without_the_checkout(distributions: Path, tmp_path: Path) -> None:
     (wheel,) = distributions.glob("*.whl")
     env = tmp_path / "env"
-    venv.create(env, with_pip=True)
+    venv.create(env)
     python = env / ("Scripts" if os.name == "nt" else "bin") / "python"
     # the dependencies, some gigabytes, are those of this environment; bnlab itself is not: the wheel comes first
     site = quietly(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
-    quietly(python, "-m", "pip", "install", "--no-deps", "--quiet", wheel, cwd=tmp_path)
+    pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
+    quietly(*pip, "install", "--no-deps", "--quiet", wheel, cwd=tmp_path)
     ours = quietly(sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
     (Path(site) / "dependencies.pth").write_text(ours)
     program = "import bnlab, sys; print(bnlab.__file__); from bnlab.cli.app import main; main()"

@@ -95,33 +95,62 @@ class Centered(nn.Module):
     assert "dx = h - mean(h)" in answer.out
 
 
+IN_TERMINALS = """
+import json, os, sys
+import bnlab.lessons.explanation, bnlab.lessons.page, rich.progress, typer  # which takes longer than what follows
+for name, (encoding, environment) in json.load(sys.stdin).items():
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.environ.update(environment)
+            sys.stdout, sys.argv = open(name, "w", encoding=encoding), ["bnlab", "explain", "batch"]
+            from bnlab.cli.app import main  # looks at the terminal
+            main()
+        except SystemExit as ending:
+            sys.stdout.close()
+            status = ending.code or 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, name
+"""
+"""`bnlab explain` in terminals of several kinds, each in a process forked from one that has imported torch."""
+
+TERMINALS = ["dumb", "xterm-256color", None]
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what is said in each terminal."""
+    folder = tmp_path_factory.mktemp("terminals")
+    cases: dict[str, Any] = {encoding: (encoding, {}) for encoding in ("ascii", "cp1252")}
+    for terminal in TERMINALS:
+        for switch in ("NO_COLOR", "FORCE_COLOR"):
+            cases[f"{switch} {terminal}"] = ("utf-8", {switch: "1", **({} if terminal is None else {"TERM": terminal})})
+    environment = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "FORCE_COLOR", "TERM"}}
+    command = [sys.executable, "-c", IN_TERMINALS]
+    subprocess.run(command, input=json.dumps(cases), text=True, check=True, cwd=folder, env=environment)
+    return folder
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+
+
 @pytest.mark.slow
+@needs_fork
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_a_terminal_of_few_signs_gets_plain_letters(encoding: str) -> None:
-    program = "import sys; sys.argv = ['bnlab', 'explain', 'batch']\nfrom bnlab.cli.app import main\nmain()"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        check=True,
-        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
-    )
-    assert "r = 1 / sqrt(var + eps)" in done.stdout.decode(encoding)
-    assert "?" not in done.stdout.decode(encoding)
+def test_a_terminal_of_few_signs_gets_plain_letters(encoding: str, explained: Path) -> None:
+    said = (explained / encoding).read_text(encoding=encoding)
+    assert "r = 1 / sqrt(var + eps)" in said
+    assert "?" not in said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("terminal", ["dumb", "xterm-256color", None])
-def test_colors_can_be_switched_off_and_on(terminal: str | None) -> None:
-    for name, colored in (("NO_COLOR", False), ("FORCE_COLOR", True)):
-        program = "import sys; sys.argv = ['bnlab', 'explain', 'batch']\nfrom bnlab.cli.app import main\nmain()"
-        environment = {
-            key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "FORCE_COLOR", "TERM"}
-        }
-        environment |= {} if terminal is None else {"TERM": terminal}
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, check=True, env={**environment, name: "1"}
-        )
-        assert (b"\x1b[" in done.stdout) is colored
+@needs_fork
+@pytest.mark.parametrize("terminal", TERMINALS)
+def test_colors_can_be_switched_off_and_on(terminal: str | None, explained: Path) -> None:
+    for switch, colored in (("NO_COLOR", False), ("FORCE_COLOR", True)):
+        assert (b"\x1b[" in (explained / f"{switch} {terminal}").read_bytes()) is colored
 
 
 def test_help_does_not_wait_for_torch_or_matplotlib() -> None:

@@ -1,5 +1,6 @@
 """Every command line that pages, help texts and comments of conf/ show, typed as it stands there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -40,7 +41,6 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_line_of_the_pages_does_what_it_says(
     bnlab_says: Callable[..., Any], started: Callable[..., Any]
 ) -> None:
-    # a figure per diagnostic, and wide has 45
     wrong = type_all(
         lines_of_pages(), bnlab_says, started, lambda typed: "sigmoid" if typed.count("RUN") > 1 else "wide"
     )
@@ -53,7 +53,8 @@ def test_every_example_of_the_help_texts_does_what_it_says(
     bnlab_says: Callable[..., Any], started: Callable[..., Any]
 ) -> None:
     bnlab.train(["data=digits"])
-    assert type_all(lines_of_help(), bnlab_says, started, lambda _: "my_sweep") == []
+    lines = [line for line in lines_of_help() if line not in lines_of_pages()]
+    assert type_all(lines, bnlab_says, started, lambda _: "my_sweep") == []
 
 
 @pytest.mark.slow
@@ -61,7 +62,8 @@ def test_every_example_of_the_help_texts_does_what_it_says(
 def test_every_command_in_a_comment_of_conf_does_what_it_says(
     bnlab_says: Callable[..., Any], started: Callable[..., Any]
 ) -> None:
-    assert type_all(lines_of_comments(), bnlab_says, started, lambda _: "my_sweep") == []
+    lines = [line for line in lines_of_comments() if line not in [*lines_of_pages(), *lines_of_help()]]
+    assert type_all(lines, bnlab_says, started, lambda _: "my_sweep") == []
 
 
 def test_the_lines_are_found() -> None:
@@ -71,16 +73,36 @@ def test_the_lines_are_found() -> None:
     assert "bnlab train data=cifar100 model=cnn" in lines_of_comments()
 
 
+ASK_ALL = """
+import contextlib, io, json, runpy, sys
+said = {}
+for script in sys.argv[1:]:
+    sys.argv, sys.path[0], out = [script, "--help"], script.rpartition("/")[0], io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            runpy.run_path(script, run_name="__main__")
+    except SystemExit as ending:
+        said[script] = (ending.code or 0, out.getvalue()[:6])
+print(json.dumps(said))
+"""
+"""Asks each script for its help, one after another in a process that imports torch once."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="bash")
 def test_every_script_that_a_page_names_is_there_and_says_what_it_does() -> None:
-    for name in scripts_of_pages():
+    names = scripts_of_pages()
+    of_python = [str(ROOT / name) for name in names if name.endswith(".py")]
+    asked = subprocess.run([sys.executable, "-c", ASK_ALL, *of_python], capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stderr
+    said = json.loads(asked.stdout)
+    assert len(said) == len(of_python) > 5
+    for name, (status, first) in said.items():
+        assert (status, first) == (0, "usage:"), name
+    for name in names:
         script = ROOT / name
         assert script.exists(), name
-        if name.endswith(".py"):
-            asked = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=False)
-            assert (asked.returncode, asked.stdout[:6]) == (0, "usage:"), f"{name}: {asked.stderr}"
-        else:
+        if not name.endswith(".py"):
             assert os.access(script, os.X_OK), name
             assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
 

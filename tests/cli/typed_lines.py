@@ -27,7 +27,7 @@ from bnlab.cli.app import app
 from bnlab.config import compose, swept_values
 from bnlab.experiment import slicing
 from bnlab.report import style
-from bnlab.sweeps import search_plan
+from bnlab.sweeps import execute, search_execution, search_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -38,11 +38,17 @@ PAGES = [
 
 LARGEST = {
     "train": {"steps": 5, "batch_size": 60},
-    "model": {"width": 16},
+    "model": {"width": 16, "depth": 6},
     "data": {"limit": 200},
     "diagnostics": {"probe_size": 60, "population_size": 60},
 }
 """Sizes that a command's runs are cut to: what is tested is that the command works, not what it measures."""
+
+MEASURED = {"saturation", "gradient_norm", "effective_rank", "accuracy_by_statistics", "sharpness"}
+"""What runs measure whose config names more than ten diagnostics: one or two of a kind, and those that lines name.
+
+tests/cli/test_every_instrument_is_shown.py draws all.
+"""
 
 ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm", "hydra/launcher=ray")
 """Beginnings of the words of commands that tests/cluster types."""
@@ -162,17 +168,21 @@ def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         for section, limits in LARGEST.items():
             cut = {key: min(smaller[section][key] or most, most) for key, most in limits.items()}
             smaller[section] = {**smaller[section], **cut}
+        names = smaller["diagnostics"]["names"]
+        smaller["diagnostics"]["names"] = [name for name in names if len(names) <= 10 or name in MEASURED]
         return checked(smaller)
 
     def ends(override: Any) -> list[str]:
         values = values_in_order(override)
         return [values[0], values[-1]] if override.key_or_group in {"seed", "optim.lr"} else values
 
-    count = search_plan.count
-    monkeypatch.setattr(search_plan, "count", lambda *words: min(count(*words), 6))  # trials
+    count, open_backend, most = search_plan.count, search_execution.open_backend, {"n_trials": 6, "n_jobs": 1}
+    monkeypatch.setattr(search_plan, "count", lambda sweeper, key: min(count(sweeper, key), most[key]))
+    monkeypatch.setattr(search_execution, "open_backend", lambda words, jobs: open_backend(words, min(jobs, 2)))
     monkeypatch.setattr(compose, "_checked", cut_short)
     monkeypatch.setattr(swept_values, "_values_in_order", ends)
     monkeypatch.setattr(provenance, "num_physical_cores", lambda: 1)  # else each sweep starts workers
+    monkeypatch.setattr(execute, "_num_jobs", lambda wanted: min(wanted or 1, 2))  # each worker imports torch
     monkeypatch.setattr(style, "DPI", 20)
     monkeypatch.setattr(slicing, "slice_2d", functools.partial(slicing.slice_2d, num_points=5))
 

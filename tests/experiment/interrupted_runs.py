@@ -6,9 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from bnlab.config.compose import compose_run
+from bnlab.experiment import cohort_run
+from bnlab.experiment.checking import Checked
 from bnlab.experiment.cohort_run import run_experiment
 from bnlab.experiment.observer import RunObserver
 from bnlab.identity.run_id import run_id
@@ -62,6 +65,23 @@ class InterruptAt(RunObserver):
 
     def open_logger(self, config: RunConfig, run_id: str, plan: Plan) -> "InterruptAt":  # noqa: ARG002
         return self
+
+
+def check_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check a config once, however often its run is trained: that takes half of the time of a short run.
+
+    Checking comes before any file is written or read, and what it finds is not changed by training.
+    """
+    found: dict[str, Checked] = {}
+    check = cohort_run.check
+
+    def checked(config: RunConfig) -> Checked:
+        key = config.model_dump_json()
+        if key not in found:
+            found[key] = check(config)
+        return found[key]
+
+    monkeypatch.setattr(cohort_run, "check", checked)
 
 
 def train_until(step: int, config: RunConfig, folder: RunFolder) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interrupted_runs import QUICK, assert_equal, train_until, trained_in_one_go
+from interrupted_runs import QUICK, assert_equal, check_once, train_until, trained_in_one_go
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import BnlabError, RunError
@@ -52,6 +52,7 @@ class Operations:
 
 @pytest.fixture
 def operations(monkeypatch: pytest.MonkeyPatch) -> Iterator[Operations]:
+    check_once(monkeypatch)
     counted = Operations()
     for place, name in [
         *[(Path, name) for name in ("replace", "rename", "unlink", "mkdir", "rmdir")],
@@ -130,6 +131,17 @@ def interrupted_with_a_damaged_checkpoint(path: Path) -> None:
 BEFORE = [fresh, interrupted, interrupted_with_a_damaged_checkpoint]
 
 
+def prepared(before: Callable[[Path], None], place: Path) -> Callable[[Path], None]:
+    """Do once, in a place, what comes before; return a function that puts a copy of it where a run is to be trained."""
+    before(place)
+
+    def copy(path: Path) -> None:
+        if place.exists():
+            shutil.copytree(place, path)
+
+    return copy
+
+
 def points(operations: Operations, work: Callable[[], object]) -> range:
     """Return the numbers of all operations of some work, which is done once to count them."""
     operations.fails_at, operations.num_seen = None, 0
@@ -166,12 +178,13 @@ def test_a_run_that_dies_before_any_file_operation_ends_as_if_it_had_not(
 def check_deaths(before: Callable[[Path], None], tmp_path: Path, operations: Operations, every_nth: int = 1) -> None:
     """Let a run die before its operations, and compare what a second attempt makes of it with an uninterrupted run."""
     whole = trained_in_one_go(CONFIG)
-    before(tmp_path / "first")
+    put = prepared(before, tmp_path / "before")
+    put(tmp_path / "first")
     every = points(operations, lambda: train(tmp_path / "first"))
     assert len(every) > 30
     for at in every[every_nth // 2 :: every_nth]:
         path = tmp_path / f"at{at}"
-        before(path)
+        put(path)
         died = fail_at(operations, at, lambda path=path: train(path))
         folder = RunFolder(path)
         kept, result = newest_checkpoint(folder), folder.read_finished()
@@ -214,12 +227,13 @@ def test_a_disk_that_fails_at_any_file_operation_is_one_sentence_and_nothing_is_
     before: Callable[[Path], None], for_good: bool, tmp_path: Path, operations: Operations
 ) -> None:
     whole = trained_in_one_go(CONFIG)
-    before(tmp_path / "first")
+    put = prepared(before, tmp_path / "before")
+    put(tmp_path / "first")
     every = points(operations, lambda: train(tmp_path / "first"))
     operations.error, operations.for_good = (lambda: OSError(errno.ENOSPC, "No space left on device")), for_good
     for at in every:
         path = tmp_path / f"at{at}"
-        before(path)
+        put(path)
         told = fail_at(operations, at, lambda path=path: train(path))
         folder = RunFolder(path)
         if told is None:

@@ -151,7 +151,7 @@ def check_kills(place: Path, arms: list[list[str]], engine: str, norm: str, step
     _, seconds = killed_after(None, lambda: train(members(place / "timed", arms, *words), engine))
     kills_left, points = NUM_KILLS, set()
     while kills_left > 0:
-        pieces = members(place / f"pieces{kills_left}", arms, *words, f"train.checkpoint_every={steps // 150}")
+        pieces = members(place / f"pieces{kills_left}", arms, *words, f"train.checkpoint_every={steps // 100}")
         num_kills, resumed_from = kill_and_resume(pieces, engine, seconds / 4, kills_left, randomly)
         for one, other in zip(pieces, whole, strict=True):
             assert_equal(one.folder, other.folder)
@@ -191,10 +191,10 @@ _keep_state = Recorder.keep_state
 
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    check_kills(tmp_path, [[]], "sequential", NORM, 3000)
+    check_kills(tmp_path, [[]], "sequential", NORM, 1200)
 
 
 @pytest.mark.slow
 def test_a_cohort_killed_twenty_times_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     arms = [["seed=0"], ["seed=1", "optim.lr=0.3"], ["seed=2", "optim.lr=1e4"], ["seed=0", "optim.lr=0.01"]]
-    check_kills(tmp_path, arms, "vectorized", NORM, 1500)
+    check_kills(tmp_path, arms, "vectorized", NORM, 600)

@@ -54,7 +54,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not happened():
         assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
+        time.sleep(0.1)  # a look at all processes takes as much time as a step of what is waited for
 
 
 def are_in_training() -> bool:
