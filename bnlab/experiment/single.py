@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
-from bnlab.errors import ConfigError, RunError
+from bnlab.errors import BnlabError, ConfigError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
 from bnlab.identity.run_id import run_id
+from bnlab.own_code.failed_imports import why_imports_fail
 from bnlab.records import ENDED, RunSummary
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
@@ -49,6 +50,7 @@ def train(
 
     Raises:
         BnlabError: A setting or a file is wrong, or the run failed; the message says what to do.
+        ConfigError: A package cannot be imported: a file in the current folder hides what it needs, or memory is short.
 
     Example:
         >>> import bnlab, tempfile
@@ -56,9 +58,16 @@ def train(
         ...     bnlab.train(["data=synthetic", "train.steps=20"], runs=folder).status
         'finished'
     """
-    config = compose_run(as_words(overrides), Path(config_dir) if config_dir else None)
-    folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
-    return train_one(config, folder, again=again, observer=_WarningsToLog())
+    try:
+        config = compose_run(as_words(overrides), Path(config_dir) if config_dir else None)
+        folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
+        return train_one(config, folder, again=again, observer=_WarningsToLog())
+    except BnlabError:
+        raise
+    except Exception as error:
+        if why := why_imports_fail(error):
+            raise ConfigError(why) from error
+        raise
 
 
 def train_one(

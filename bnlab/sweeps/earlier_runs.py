@@ -171,8 +171,8 @@ def _say_that_it_is_another(
     more = f" ({len(keys) - MOST_NAMED} more settings differ)" if len(keys) > MOST_NAMED else ""
     both = ""
     if by_file.keys() >= set(keys) and not more:  # typed, a word wins over the file
-        words = " ".join(shlex.quote(_settings({key: before[key]})) for key in keys)
-        both = f", or add what that one has: {words}"
+        had = " ".join(shlex.quote(_settings({key: before[key]})) for key in keys)
+        both = f", or add what that one has: {had}"
     elif len(keys) == 1 and CONTENT not in is_shown.values():
         (key,) = keys
         words = [_word(value) for value in {**before[key], **now[key]}.values()]
