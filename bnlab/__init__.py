@@ -41,15 +41,10 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'bnlab' has no attribute '{name}'")
-    try:
-        module = importlib.import_module(_PUBLIC[name])
-    except Exception as error:
-        from bnlab.errors import ConfigError  # noqa: PLC0415
-        from bnlab.own_code.failed_imports import why_imports_fail  # noqa: PLC0415  (they are for this case only)
+    from bnlab.failed_imports import saying_why_imports_fail  # noqa: PLC0415  (it imports bnlab itself)
 
-        if why := why_imports_fail(error):
-            raise ConfigError(why) from error
-        raise
+    with saying_why_imports_fail():
+        module = importlib.import_module(_PUBLIC[name])
     return module if name == "norms" else getattr(module, name)
 
 

@@ -26,7 +26,7 @@ from bnlab.cli.show_command import show
 from bnlab.cli.sweep_command import sweep
 from bnlab.cli.train_command import train
 from bnlab.errors import BnlabError, ConfigError
-from bnlab.own_code.failed_imports import why_imports_fail
+from bnlab.failed_imports import why_imports_fail
 
 app = typer.Typer(
     name="bnlab",

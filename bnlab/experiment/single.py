@@ -7,11 +7,11 @@ from pathlib import Path
 
 from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
-from bnlab.errors import BnlabError, ConfigError, RunError
+from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.observer import RunObserver
+from bnlab.failed_imports import saying_why_imports_fail
 from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
 from bnlab.identity.run_id import run_id
-from bnlab.own_code.failed_imports import why_imports_fail
 from bnlab.records import ENDED, RunSummary
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
@@ -50,7 +50,6 @@ def train(
 
     Raises:
         BnlabError: A setting or a file is wrong, or the run failed; the message says what to do.
-        ConfigError: A package cannot be imported: a file in the current folder hides what it needs, or memory is short.
 
     Example:
         >>> import bnlab, tempfile
@@ -58,16 +57,10 @@ def train(
         ...     bnlab.train(["data=synthetic", "train.steps=20"], runs=folder).status
         'finished'
     """
-    try:
+    with saying_why_imports_fail():
         config = compose_run(as_words(overrides), Path(config_dir) if config_dir else None)
         folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
         return train_one(config, folder, again=again, observer=_WarningsToLog())
-    except BnlabError:
-        raise
-    except Exception as error:
-        if why := why_imports_fail(error):
-            raise ConfigError(why) from error
-        raise
 
 
 def train_one(

@@ -10,6 +10,7 @@ import pytest
 from own_modules import write
 
 import bnlab
+from bnlab import norms
 from bnlab.cli import app
 from bnlab.errors import ConfigError
 from bnlab.experiment import single
@@ -72,9 +73,11 @@ def test_a_public_name_that_cannot_be_imported_tells_why(
     hidden: tuple[Callable[..., None], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(bnlab._PUBLIC, "norms", "needs")
-    with pytest.raises(ConfigError) as refused:
-        bnlab.__getattr__("norms")
-    assert str(refused.value) == hidden[1]
+    monkeypatch.setitem(norms._PLACES, "build_norm", "needs")
+    for package, name in ((bnlab, "norms"), (norms, "build_norm")):
+        with pytest.raises(ConfigError) as refused:
+            package.__getattr__(name)
+        assert str(refused.value) == hidden[1]
 
 
 @pytest.mark.parametrize(

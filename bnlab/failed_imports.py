@@ -1,12 +1,31 @@
 """Why an import of somebody's package fails although it is there: a file hides what it needs, or memory is short."""
 
+import contextlib
 import re
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path, PurePath
+
+from bnlab.errors import BnlabError, ConfigError
 
 _NO_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
 """What the system says of a library that it cannot load."""
+
+
+@contextlib.contextmanager
+def saying_why_imports_fail() -> Iterator[None]:
+    """Raise in place of an error its cause and cure, if it is one that `why_imports_fail` knows.
+
+    Raises:
+        ConfigError: A file in the current folder hides what is imported, or memory is short.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, BnlabError) and (why := why_imports_fail(error)):
+            raise ConfigError(why) from error
+        raise
 
 
 def why_imports_fail(error: BaseException) -> str | None:
