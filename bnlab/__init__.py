@@ -41,7 +41,10 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'bnlab' has no attribute '{name}'")
-    module = importlib.import_module(_PUBLIC[name])
+    from bnlab.failed_imports import saying_why_imports_fail  # noqa: PLC0415  (it imports bnlab itself)
+
+    with saying_why_imports_fail():
+        module = importlib.import_module(_PUBLIC[name])
     return module if name == "norms" else getattr(module, name)
 
 

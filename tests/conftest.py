@@ -24,9 +24,20 @@ REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real MNIST and CIFAR-10, where a developer keeps them beside the checkout. Tests that need them skip without."""
 
 
+OF_THE_SCREEN = (
+    *("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"),
+    *("COLUMNS", "LINES", "TERMINAL_WIDTH", "GITHUB_ACTIONS"),
+)
+"""Variables by which rich and typer color and wrap what is printed; typer colors its help wherever the last one is set.
+"""
+
+
+@pytest.hookimpl(trylast=True)  # pytest's own colors, which the variables are for as well, have been chosen by then
 def pytest_configure() -> None:
     """Compute on one thread, as with xdist there is one process per core; take signals, however the run was started."""
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+    for name in OF_THE_SCREEN:  # before a console is made
+        os.environ.pop(name, None)
     take_signals()
 
 

@@ -26,7 +26,7 @@ from bnlab.cli.show_command import show
 from bnlab.cli.sweep_command import sweep
 from bnlab.cli.train_command import train
 from bnlab.errors import BnlabError, ConfigError
-from bnlab.own_code.module_files import hidden_by
+from bnlab.failed_imports import why_imports_fail
 
 app = typer.Typer(
     name="bnlab",
@@ -106,10 +106,10 @@ def main() -> None:
         say_error(f"standard output cannot be written to: {error.strerror}. Make room there, or write it elsewhere.")
         sys.exit(2)
     except Exception as error:
-        name = hidden_by(error)
-        if debug or name is None:
+        why = why_imports_fail(error)
+        if debug or why is None:
             raise
-        say_error(f"./{name}.py hides Python's module {name}. Rename it.")
+        say_error(why)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):  # typer turns the first into the second, outside of a command's own lines
         sys.exit(130)

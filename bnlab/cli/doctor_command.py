@@ -99,6 +99,7 @@ def _data() -> list[dict[str, object]]:
 def _folders() -> list[dict[str, object]]:
     from bnlab.config.folders import conf_folder, search_folders
     from bnlab.data.locations import cache_folder
+    from bnlab.errors import DataError
     from bnlab.runfolder.finding import runs_root
 
     runs = runs_root()
@@ -111,7 +112,6 @@ def _folders() -> list[dict[str, object]]:
             (conf_folder() / "train.yaml").exists(),
             "reinstall bnlab",
         ),
-        _row("downloads", str(cache_folder())),
         _row(
             "disk",
             f"{free_gib:.1f} GiB free",
@@ -119,6 +119,10 @@ def _folders() -> list[dict[str, object]]:
             "" if free_gib > 1 else "a run takes about 1 MiB",
         ),
     ]
+    try:
+        rows.insert(1, _row("downloads", str(cache_folder())))
+    except DataError:
+        rows.insert(1, _row("downloads", "nowhere: there is no home folder", advice="export XDG_CACHE_HOME=DIR"))
     try:
         with tempfile.TemporaryFile(dir=place):
             rows.append(_row("runs", str(runs)))

@@ -187,9 +187,9 @@ class PlainSweepView:
 
 
 def open_sweep_view(console: Console, sweep: "Sweep", missing: Sequence[str]) -> LiveSweepView | PlainSweepView:
-    """Return a live view for a terminal, a plain one for a file or a pipe."""
+    """Return a live view for a terminal, a plain one for a file, a pipe or a terminal that cannot redraw lines."""
     progress = SweepProgress(sweep, missing)
-    return LiveSweepView(console, progress) if console.is_terminal else PlainSweepView(console, progress)
+    return LiveSweepView(console, progress) if console.is_interactive else PlainSweepView(console, progress)
 
 
 def _bar(done: float, total: float) -> ProgressBar:

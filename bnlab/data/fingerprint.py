@@ -96,7 +96,10 @@ def _of_set(config: DataConfig) -> str | None:
         DataError: The user points at a folder that does not hold it whole.
     """
     name, root = config.name, data_root(config)
-    files = official_layout(root or cache_folder(), name)
+    try:
+        files = official_layout(root or cache_folder(), name)
+    except DataError:  # without a home folder, none has been downloaded
+        return None
     are_batches = name in CIFAR_PLACES and bool(files)  # read only if their MD5s are the official ones
 
     def compute() -> str | None:

@@ -62,8 +62,21 @@ def without_tilde(given: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return where downloads are kept: the cache folder that the system gives to applications."""
-    return Path(platformdirs.user_cache_dir("bnlab", appauthor=False)) / "data"
+    """Return where downloads are kept: the cache folder that the system gives to applications.
+
+    Raises:
+        DataError: There is none, as for a user without a home folder in a container.
+    """
+    try:
+        folder = Path(platformdirs.user_cache_dir("bnlab", appauthor=False)) / "data"
+    except RuntimeError:
+        folder = Path("~")
+    if folder.parts[0] == "~":  # as older versions of platformdirs return it
+        raise DataError(
+            "there is no home folder to keep downloads in. Name a folder, by export XDG_CACHE_HOME=DIR, or point "
+            "data.root at the files."
+        )
+    return folder
 
 
 def where_found(name: str) -> str | None:
@@ -78,7 +91,10 @@ def where_found(name: str) -> str | None:
     if name == "synthetic":
         return "made on the spot"
     given = os.environ.get("BNLAB_DATA")
-    folder = without_tilde(given) if given else cache_folder()
+    try:
+        folder = without_tilde(given) if given else cache_folder()
+    except DataError:  # nothing can have been downloaded
+        return None
     there = (
         any(find_idx(folder / inner) for inner in IDX_FOLDERS.get(name, []))
         or any((folder / inner).exists() for inner in CIFAR_PLACES.get(name, []))

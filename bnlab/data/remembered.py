@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bnlab.data.locations import cache_folder
+from bnlab.errors import DataError
 
 _VERSION = 1
 """Of the way in which values are computed: with another one, the values on disk are computed anew."""
@@ -82,7 +83,7 @@ def _place(what: str, names: list[str]) -> Path:
 def _read_note(what: str, names: list[str], stamps: _Stamps) -> _Note | None:
     try:
         note = _Note.model_validate_json(_place(what, names).read_bytes())
-    except (OSError, RuntimeError, ValidationError):  # RuntimeError: the user has no home folder
+    except (OSError, DataError, ValidationError):  # DataError: the user has no home folder
         return None
     return note if (note.version, note.what, note.files, note.stamps) == (_VERSION, what, names, stamps) else None
 
@@ -97,6 +98,6 @@ def _write_note(note: _Note) -> None:
             beside = Path(file.name)
             file.write(note.model_dump_json().encode())
         beside.replace(place)
-    except (OSError, RuntimeError, ValueError):  # ValueError: pydantic writes no path that is not UTF-8
+    except (OSError, DataError, ValueError):  # ValueError: pydantic writes no path that is not UTF-8
         if beside is not None:
             beside.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """A class read from the text of its module: nothing is imported, since torch takes long."""
 
 import ast
+import contextlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -112,8 +113,10 @@ def _parsed(path: str) -> ast.Module | None:
 def _spec_of(module: str) -> ModuleSpec | None:
     """Return where a module lies. `importlib.util.find_spec` would import the packages that it lies in."""
     first, *rest = module.split(".")
-    here = os.getcwd()  # noqa: PTH109  (a string is what sys.path holds)
-    spec = find_spec(first) or PathFinder.find_spec(first, [here])
+    spec = find_spec(first)
+    if spec is None:
+        with contextlib.suppress(FileNotFoundError):  # the current folder was deleted
+            spec = PathFinder.find_spec(first, [os.getcwd()])  # noqa: PTH109  (a string is what sys.path holds)
     name = first
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:

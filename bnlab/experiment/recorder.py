@@ -161,7 +161,12 @@ class Recorder:
             except Exception:  # a logger only shows what is on disk, and the ending must get to disk too
                 _log.exception("a logger could not be closed")
         folder.write_summary(summary)
-        ending = {"status": status, "ended": provenance.now(), "duration_s": duration_s}
+        ending = {
+            "status": status,
+            "ended": provenance.now(),
+            "duration_s": duration_s,
+            "records_bytes": folder.records_size(),
+        }
         folder.write_manifest({**self._manifest, **ending, "config": config.as_dict()})
         self.summary = summary
         return summary

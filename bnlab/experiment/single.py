@@ -9,6 +9,7 @@ from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.observer import RunObserver
+from bnlab.failed_imports import saying_why_imports_fail
 from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
 from bnlab.identity.run_id import run_id
 from bnlab.records import ENDED, RunSummary
@@ -56,9 +57,10 @@ def train(
         ...     bnlab.train(["data=synthetic", "train.steps=20"], runs=folder).status
         'finished'
     """
-    config = compose_run(as_words(overrides), Path(config_dir) if config_dir else None)
-    folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
-    return train_one(config, folder, again=again, observer=_WarningsToLog())
+    with saying_why_imports_fail():
+        config = compose_run(as_words(overrides), Path(config_dir) if config_dir else None)
+        folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
+        return train_one(config, folder, again=again, observer=_WarningsToLog())
 
 
 def train_one(

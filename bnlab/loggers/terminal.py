@@ -108,6 +108,6 @@ class PlainTerminal:
 
 
 def open_terminal(console: Console, title: str, num_steps: int, batch_size: int) -> LiveTerminal | PlainTerminal:
-    """Return a live view for a terminal, and a plain one for a file or a pipe."""
-    kind = LiveTerminal if console.is_terminal else PlainTerminal
+    """Return a live view for a terminal, and a plain one for a file, a pipe or a terminal that cannot redraw lines."""
+    kind = LiveTerminal if console.is_interactive else PlainTerminal
     return kind(console, title, num_steps, batch_size)

@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bnlab.failed_imports import saying_why_imports_fail
+
 if TYPE_CHECKING:
     from bnlab.norms.batch import BatchNorm
     from bnlab.norms.catalog import build_norm
@@ -20,4 +22,6 @@ _PLACES = {
 def __getattr__(name: str) -> Any:  # lazily: whoever asks for the names of norms need not wait for torch
     if name not in _PLACES:
         raise AttributeError(f"module 'bnlab.norms' has no attribute '{name}'")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+    with saying_why_imports_fail():
+        module = importlib.import_module(_PLACES[name])
+    return getattr(module, name)

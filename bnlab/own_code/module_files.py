@@ -6,7 +6,6 @@ import importlib.util
 import os
 import sys
 import sysconfig
-import traceback
 from importlib.machinery import ModuleSpec
 from pathlib import PurePath
 from types import ModuleType
@@ -92,21 +91,3 @@ def file_of(spec: ModuleSpec | None, module: ModuleType | None) -> str | None:
     if spec is not None:
         return spec.origin if spec.has_location else None
     return getattr(module, "__file__", None)  # a script that runs as __main__ has no spec
-
-
-def hidden_by(error: BaseException) -> str | None:
-    """Return the name of a module of Python's that a file in the current folder hid while something was imported.
-
-    Args:
-        error: What was raised by code that is not the user's, such as torch's.
-    """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if not any(frame.f_code.co_name == "<module>" for frame in frames):  # nothing was being imported
-        return None
-    named = [module for name, module in sys.modules.items() if f"'{name}'" in str(error)]
-    files = [*(frame.f_code.co_filename for frame in frames), *(getattr(one, "__file__", None) for one in named)]
-    here = os.path.abspath(sys.path[0])  # noqa: PTH100  (of "", the current folder)
-    for path in map(PurePath, filter(None, files)):
-        if str(path.parent) == here and path.stem in sys.stdlib_module_names:
-            return path.stem
-    return None

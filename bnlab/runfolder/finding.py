@@ -10,8 +10,16 @@ from bnlab.runfolder.folder import RunFolder
 
 
 def runs_root(given: Path | None = None) -> Path:
-    """Return the folder of all runs: the given one, else BNLAB_RUNS, else ./runs."""
-    return (given or Path(os.environ.get("BNLAB_RUNS") or "runs")).absolute()
+    """Return the folder of all runs: the given one, else BNLAB_RUNS, else ./runs.
+
+    Raises:
+        ConfigError: It is in the current folder, which was deleted.
+    """
+    folder = given or Path(os.environ.get("BNLAB_RUNS") or "runs")
+    try:
+        return folder.absolute()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder} is in the current folder, which no longer exists. Go to another one.") from error
 
 
 def find_folder(given: str | Path | None = None, runs: Path | None = None) -> Path:

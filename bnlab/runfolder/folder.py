@@ -156,6 +156,13 @@ class RunFolder:
         self._open_files[name].write(record_line(record) + "\n")
         self._open_files[name].flush()
 
+    def records_size(self) -> int | None:
+        """Return the bytes of metrics.jsonl, by which lines that are lost or added later are found; None: no file."""
+        try:
+            return (self.path / "metrics.jsonl").stat().st_size
+        except OSError:
+            return None
+
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write manifest.json."""
         self._write("manifest.json", json.dumps({"schema_version": SCHEMA_VERSION, **manifest}, indent=1))

@@ -57,13 +57,14 @@ def in_order(path: Path) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def find_torn_line(path: Path) -> str:
-    """Return what is wrong with the lines near the end of a file, if that can be seen without parsing them.
+def find_torn_line(path: Path, size_then: int | None = None) -> str:
+    """Return what is wrong with the lines of a file, if that can be seen without parsing them.
 
-    A line was cut, or the file holds more than one training.
+    A line near the end was cut, the file holds more than one training, or it has another size than it had.
 
     Args:
         path: The file; nothing is wrong with one that is not there.
+        size_then: The bytes that it had when training ended; None: that is not known.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123  (as above)
@@ -72,8 +73,9 @@ def find_torn_line(path: Path) -> str:
             text = file.read()
     except OSError:
         return ""
+    changed = "" if size_then in {None, size} else f"{path.name} has {size} bytes, and had {size_then} after training"
     if text.count(b"\n") - 1 == text.count(b'}\n{"kind": ') and text.count(b'{"kind": "end"') <= 1 and size <= _BLOCK:
-        return ""  # as nearly always, and sooner known than by looking at each line
+        return changed  # as nearly always, and sooner known than by looking at each line
     lines = text.split(b"\n")[size > _BLOCK : -1]
     for number, line in enumerate(lines, 1):
         if not (line.startswith(b'{"kind": ') and line.endswith(b"}")):
@@ -81,7 +83,7 @@ def find_torn_line(path: Path) -> str:
             return f"{path.name}, {place} is damaged: it is no whole record"
     if sum(line.startswith(b'{"kind": "end"') for line in lines) > 1:
         return f"{path.name} holds more than one training"
-    return ""
+    return changed
 
 
 def read_first_lines(path: Path) -> Iterator[dict[str, Any]]:

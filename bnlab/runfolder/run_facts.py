@@ -108,7 +108,7 @@ def read_facts(path: Path, is_locked: Callable[[], bool]) -> RunFacts:
         for name, value in figures.items()
         if name in summary and summary[name] != value
     ]
-    if torn := find_torn_line(path / "metrics.jsonl"):
+    if torn := find_torn_line(path / "metrics.jsonl", manifest.get("records_bytes") if status in ENDED else None):
         problems.append(torn)
     if "duration_s" not in summary:
         figures["duration_s"] = manifest.get("duration_s")

@@ -125,6 +125,7 @@ class _Manifest(TypedDict, total=False):
     run_id: str | None
     started: str | None
     duration_s: _Number
+    records_bytes: _Step | None
     resumed: list[Any]
     config: _Config
 

@@ -8,6 +8,7 @@ the content counts, wherever the files lie.
 """
 
 import json
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,12 @@ class EarlierRuns:
     seen: Plan = field(default_factory=Plan)
 
 
-def find_earlier(folder: Path, configs: Mapping[str, RunConfig], factors: Collection[str] = ()) -> EarlierRuns:
+def find_earlier(
+    folder: Path,
+    configs: Mapping[str, RunConfig],
+    factors: Collection[str] = (),
+    by_file: Mapping[str, str] | None = None,
+) -> EarlierRuns:
     """Find the runs of earlier commands, before a sweep begins.
 
     Runs that were planned and never begun are no part of the sweep any more.
@@ -59,6 +65,7 @@ def find_earlier(folder: Path, configs: Mapping[str, RunConfig], factors: Collec
         folder: The sweep's folder, which need not exist.
         configs: Run id -> config, of the new command.
         factors: Further keys whose values may be others than before, such as those that a search chooses.
+        by_file: Keys that a sweep's file sets -> the word that names the file: a message says which nobody typed.
 
     Raises:
         ConfigError: The new runs differ from the earlier ones in more than a continued sweep may.
@@ -78,7 +85,7 @@ def find_earlier(folder: Path, configs: Mapping[str, RunConfig], factors: Collec
     compared = [key for key in differing if key not in free and key.partition(".")[0] not in free]
     wrong = [key for key in compared if not _is_continued(key, before[key], now[key])]
     if wrong:
-        raise ConfigError(_say_that_it_is_another(folder, _without_their_options(wrong), before, now))
+        raise ConfigError(_say_that_it_is_another(folder, _without_their_options(wrong), before, now, by_file or {}))
     added = {key: [value for text, value in now[key].items() if text not in before[key]] for key in differing}
     told = [f"{_shown(key, before, now)} {_several(values)}" for key, values in added.items() if values]
     names = dict.fromkeys(row["run_id"] for row in rows if row["run_id"] not in configs)
@@ -149,14 +156,24 @@ def _without_their_options(keys: Sequence[str]) -> list[str]:
     return [key for key in keys if key in GROUPS or key.partition(".")[0] not in keys]
 
 
-def _say_that_it_is_another(folder: Path, keys: Sequence[str], before: Values, now: Values) -> str:
+def _say_that_it_is_another(
+    folder: Path, keys: Sequence[str], before: Values, now: Values, by_file: Mapping[str, str]
+) -> str:
+    keys = sorted(keys, key=by_file.__contains__)  # what was typed comes first
     is_shown = {key: _shown(key, before, now) for key in keys}
     if is_shown.get(CONTENT) == CONTENT:
         before, now = ({**one, CONTENT: {text: json.loads(text) for text in one[CONTENT]}} for one in (before, now))
-    then, here = (_settings({is_shown[key]: values[key] for key in keys[:MOST_NAMED]}) for values in (before, now))
+    named = keys[:MOST_NAMED]
+    then = _settings({is_shown[key]: before[key] for key in named})
+    here = ", ".join(
+        f"{_settings({is_shown[key]: now[key]})}{f' by {by_file[key]}' if key in by_file else ''}" for key in named
+    )
     more = f" ({len(keys) - MOST_NAMED} more settings differ)" if len(keys) > MOST_NAMED else ""
     both = ""
-    if len(keys) == 1 and CONTENT not in is_shown.values():
+    if by_file.keys() >= set(keys) and not more:  # typed, a word wins over the file
+        had = " ".join(shlex.quote(_settings({key: before[key]})) for key in keys)
+        both = f", or add what that one has: {had}"
+    elif len(keys) == 1 and CONTENT not in is_shown.values():
         (key,) = keys
         words = [_word(value) for value in {**before[key], **now[key]}.values()]
         both = f", or sweep both: {is_shown[key]}={','.join(words)}"

@@ -27,7 +27,7 @@ from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
 from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
 from bnlab.sweeps.grid import expand
 from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
-from bnlab.sweeps.sweep_files import with_file
+from bnlab.sweeps.sweep_files import set_by_file, with_file
 
 if TYPE_CHECKING:
     from bnlab.sweeps.checked_programs import CheckedPrograms
@@ -154,7 +154,9 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
             folder holds another sweep.
         DataError: The file that data.path names cannot be read.
     """
-    words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))
+    typed = as_words(overrides)
+    with_those_of_file = with_file(typed, config_dir)
+    words, of_hydra = split_off_hydra_words(with_those_of_file)
     if is_search(of_hydra):
         raise ConfigError("hydra/sweeper=...: only the command bnlab sweep can search.")
     launcher = checked_launcher(of_hydra, config_dir)
@@ -168,7 +170,8 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
             f"{len(grid.configs)} combinations are {len(configs)} runs: some of them have the same data at two places."
         )
     folder = runs_root(runs) / grid.name
-    return Sweep(folder, words, configs, grid.swept, launcher, warnings, find_earlier(folder, configs))
+    earlier = find_earlier(folder, configs, by_file=set_by_file(typed, with_those_of_file))
+    return Sweep(folder, words, configs, grid.swept, launcher, warnings, earlier)
 
 
 def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:

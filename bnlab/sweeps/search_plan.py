@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
 from bnlab.sweeps.optuna_study import OptunaStudy, open_storage
 from bnlab.sweeps.plan_file import write_with_earlier
 from bnlab.sweeps.samplers import NEEDS_LISTS, choices, import_optuna
-from bnlab.sweeps.sweep_files import with_file
+from bnlab.sweeps.sweep_files import set_by_file, with_file
 from bnlab.sweeps.sweeper_words import Method, count, method_of, read_sweeper
 
 JOURNAL = "search.journal"
@@ -65,13 +65,16 @@ class Search:
     tried: dict[str, RunConfig] = field(default_factory=dict)
     earlier: EarlierRuns = field(default_factory=EarlierRuns)
 
-    def find_earlier(self) -> EarlierRuns:
+    def find_earlier(self, by_file: Mapping[str, str] | None = None) -> EarlierRuns:
         """Return the runs of other commands that are in the folder now.
+
+        Args:
+            by_file: Keys that a sweep's file sets, as for `find_earlier`.
 
         Raises:
             ConfigError: They are those of another sweep.
         """
-        return find_earlier(self.folder, self.tried, {one.key for one in self.axes})
+        return find_earlier(self.folder, self.tried, {one.key for one in self.axes}, by_file)
 
     def with_its_runs_written(self, run_ids: Sequence[str]) -> "Search":
         """Write sweep.json; return this search, with the runs of other commands that are in the folder now.
@@ -153,7 +156,9 @@ def plan_search(
             folder holds runs of another sweep.
         DataError: The data are missing or damaged.
     """
-    words, of_hydra = split_off_hydra_words(with_file(as_words(overrides), config_dir))
+    typed = as_words(overrides)
+    with_those_of_file = with_file(typed, config_dir)
+    words, of_hydra = split_off_hydra_words(with_those_of_file)
     sweeper, of_launcher = read_sweeper(of_hydra)
     launcher = checked_launcher(of_launcher, config_dir)
     parsed = parse_overrides(words)
@@ -188,7 +193,7 @@ def plan_search(
         warnings=warnings,
         tried={run_id(config): config for config in configs},
     )
-    return dataclasses.replace(search, earlier=search.find_earlier())
+    return dataclasses.replace(search, earlier=search.find_earlier(set_by_file(typed, with_those_of_file)))
 
 
 def _num_combinations(sampler: str, axes: Sequence[Axis]) -> int:

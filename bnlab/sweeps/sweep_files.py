@@ -31,6 +31,21 @@ def with_file(overrides: list[str], config_dir: Path | None) -> list[str]:
     return [*(f"{key}={value}" for key, value in words.items() if key not in keys), *typed]
 
 
+def set_by_file(overrides: list[str], words: list[str]) -> dict[str, str]:
+    """Return the keys that a sweep's file sets, with the word that names it: nobody typed them.
+
+    Args:
+        overrides: The words of the command line, as they were typed.
+        words: What `with_file` made of them.
+
+    Example:
+        >>> set_by_file(["sweep=short", "seed=0"], ["train.steps=500", "seed=0"])
+        {'train.steps': 'sweep=short'}
+    """
+    named = "".join(text for text in overrides if text.startswith("sweep="))
+    return {text.partition("=")[0]: named for text in words if text not in overrides}
+
+
 def known_sweeps(config_dir: Path | None) -> dict[str, Path]:
     """Return the files that hold sweeps: name -> file. A file of bnlab's wins over one of the user's."""
     found: dict[str, Path] = {}

@@ -112,6 +112,31 @@ def test_metrics_are_the_truth_and_a_summary_that_says_otherwise_is_named(bnlab_
     assert problem in answer.err
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda lines: lines[1:], id="first line lost"),
+        pytest.param(lambda lines: [*lines[:3], *lines[2:]], id="a line doubled"),
+        pytest.param(lambda lines: [lines[0][:-9], *lines[1:]], id="first line cut"),
+        pytest.param(lambda lines: [*lines[:-1], *lines], id="the whole doubled"),
+    ],
+)
+def test_records_that_are_lost_or_doubled_far_from_the_end_are_named(
+    bnlab_says: Say, run: Path, change: Callable[[list[str]], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnlab.runfolder.json_lines._BLOCK", 1000)  # as if the file were long
+    assert "problem" not in rows_of(bnlab_says)[run.name]
+    size = (run / "metrics.jsonl").stat().st_size
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(change(lines)))
+    now = (run / "metrics.jsonl").stat().st_size
+    assert 2000 < now != size
+    problem = f"metrics.jsonl has {now} bytes, and had {size} after training"
+    assert rows_of(bnlab_says)[run.name]["problem"] == problem
+    answer = bnlab_says("train", *WORDS, "seed=0", "--json")
+    assert f"{problem}. The result is that of metrics.jsonl." in answer.err
+
+
 @pytest.mark.parametrize("name", ["summary.json", "manifest.json", "metrics.jsonl"])
 def test_a_file_that_is_missing_is_named(bnlab_says: Say, run: Path, name: str) -> None:
     (run / name).unlink()

@@ -56,6 +56,13 @@ def test_doctor_finds_nothing_wrong_here(bnlab_says: Say, tmp_path: Path, monkey
     assert not rows["runs"]["ok"]
 
 
+def test_doctor_says_that_there_is_no_home_folder(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: "~/.cache/bnlab")
+    rows = {row["what"]: row for row in json.loads(bnlab_says("doctor", "--json").out)}
+    assert rows["downloads"]["advice"] == "export XDG_CACHE_HOME=DIR"
+    assert rows["data=mnist"]["found"] == "not on this machine yet"
+
+
 def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
     for words in (
         ["train"],

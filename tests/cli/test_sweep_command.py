@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -10,8 +11,8 @@ from typing import Any
 
 import pytest
 
-import bnlab.cli.sweep_view
-from bnlab.cli.sweep_view import PlainSweepView, SweepProgress
+from bnlab.cli.sweep_view import LiveSweepView, PlainSweepView, SweepProgress, open_sweep_view
+from bnlab.loggers.terminal import LiveTerminal, open_terminal
 from bnlab.sweeps.plan import plan_sweep
 
 Say = Callable[..., Any]
@@ -172,11 +173,27 @@ def test_the_view_compares_the_names_of_many_arms_a_few_times_for_each_run() -> 
     assert list(progress.arms)[:2] == ["arm 0", "arm 1"]
 
 
+@pytest.mark.parametrize(("terminal", "is_live"), [("dumb", False), ("xterm", True)])
+def test_a_terminal_that_cannot_redraw_lines_shows_progress_line_by_line(
+    terminal: str, is_live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    monkeypatch.setenv("TERM", terminal)
+    console = Console(file=io.StringIO(), force_terminal=True)
+    sweep = plan_sweep(SIX)
+    of_sweep = open_sweep_view(console, sweep, list(sweep.configs))
+    of_sweep.close()
+    of_run = open_terminal(console, "mine", 10, 8)
+    of_run.close(None)
+    assert [isinstance(of_sweep, LiveSweepView), isinstance(of_run, LiveTerminal)] == [is_live] * 2
+
+
 def test_a_live_view_fits_a_narrow_window() -> None:
     from rich.console import Console  # noqa: PLC0415
 
     sweep = plan_sweep(SIX)
-    view = bnlab.cli.sweep_view.LiveSweepView(Console(force_terminal=True), SweepProgress(sweep, list(sweep.configs)))
+    view = LiveSweepView(Console(force_terminal=True), SweepProgress(sweep, list(sweep.configs)))
     view.take({"steps": {next(iter(sweep.configs)): 15}, "of": 30})
     view.close()
     window = Console(width=60, record=True)

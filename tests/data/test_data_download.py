@@ -2,7 +2,7 @@ import gzip
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from fake_files import (
 from torchvision import datasets
 
 from bnlab.data import download
+from bnlab.data.fingerprint import content_fingerprint
 from bnlab.data.locations import cache_folder, where_found
 from bnlab.data.sources import open_source
 from bnlab.errors import DataError
@@ -289,3 +290,23 @@ def test_processes_that_want_the_same_files_fetch_them_once(server: Server, mnis
     alone = len(server.asked)
     assert open_mnist().shape == (60, 6, 5)
     assert (len(server.asked), alone) == (alone, 2 * len(mnist))  # torchvision asks first where a file is, then for it
+
+
+def _no_home(*_: object, **__: object) -> str:
+    raise RuntimeError("could not determine the home directory for '~/.cache'")
+
+
+@pytest.mark.parametrize("answer", [_no_home, lambda *_, **__: "~/.cache/bnlab"], ids=["new", "old platformdirs"])
+def test_without_a_home_folder_nothing_is_downloaded_and_the_cure_is_named(
+    answer: Callable[..., str], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", answer)
+    with pytest.raises(DataError) as caught:
+        open_mnist()
+    said(caught.value, "export XDG_CACHE_HOME=DIR", "data.root")
+    assert where_found("mnist") is None
+    assert content_fingerprint(data_config("mnist")) is None
+    assert (server.asked, list(tmp_path.iterdir())) == ([], [])
+    np.savez(tmp_path / "own.npz", x=np.zeros((30, 4)), y=np.arange(30) % 3)
+    assert content_fingerprint(data_config("npz", path=str(tmp_path / "own.npz")))  # and is kept nowhere
+    assert [path.name for path in tmp_path.iterdir()] == ["own.npz"]

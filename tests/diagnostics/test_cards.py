@@ -130,6 +130,16 @@ def test_what_is_not_there_is_said_in_one_sentence(name: str, said: str) -> None
         read_card(name)
 
 
+def test_a_card_is_read_where_the_current_folder_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert read_card("saturation").unit
+    with pytest.raises(ConfigError, match="is not in the source of my_other_lab"):
+        read_card("my_other_lab:Mine")
+
+
 def test_records_find_their_cards_by_the_name_that_a_class_gives_itself(own: str) -> None:
     cards = cards_by_record(["saturation", "mine", "lost"], ["saturation", own, "not.here:Lost"])
     assert set(cards) == {"saturation", "mine"}

@@ -269,21 +269,3 @@ def test_modules_of_the_current_folder_come_first_wherever_it_is(here: Path, mon
     assert digest() == digests[2]
     with pytest.raises(ConfigError, match="the current folder no longer exists"):
         app._run_app()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("text", ["X = 1\n", "1 / 0\n"])
-def test_a_file_that_hides_a_module_which_torch_imports_is_told_in_one_line(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
-) -> None:
-    write(here, profile=text)
-    for name in ("profile", "cProfile"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr(app, "_run_app", lambda: importlib.import_module("cProfile"))
-    monkeypatch.setattr(sys, "argv", ["bnlab"])
-    with pytest.raises(SystemExit):
-        app.main()
-    assert capsys.readouterr().err == "error: ./profile.py hides Python's module profile. Rename it.\n"
-    monkeypatch.setattr(app, "_run_app", lambda: {}["a fault of bnlab's"])
-    with pytest.raises(KeyError):
-        app.main()

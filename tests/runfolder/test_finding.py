@@ -74,3 +74,17 @@ def test_figures_and_what_is_hidden_hold_no_runs(runs: Path) -> None:
     assert known_names() == ["s", "a-run"]
     (runs / "comparisons" / "sweep.json").write_text("{}")
     assert known_names() == ["comparisons", "s", "a-run"]
+
+
+@pytest.mark.parametrize("given", [None, "runs", "s"])
+def test_a_deleted_current_folder_is_named(
+    given: str | None, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made(runs / "s" / "a-run")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match=r"^runs is in the current folder, which no longer exists. Go to another"):
+        find_folder(given)
+    assert find_folder(run) == run

@@ -83,6 +83,32 @@ def test_the_other_cure_sweeps_both(runs: Path) -> None:
     assert len(planned([*TWO, word], runs).configs) == 4
 
 
+OF_FILE = ["sweep=lr-sensitivity", "norm=none", "name=x", "seed=0", "data=digits"]
+"""Words with a file that sets train.steps, train.eval_every and diagnostics besides."""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "train.steps=500 by sweep=lr-sensitivity, train.eval_every=500 by sweep=lr-sensitivity, diagnostics=none"),
+        (["diagnostics=cheap", "train.steps=20"], "this one has train.eval_every=500 by sweep=lr-sensitivity. Give"),
+        (["model.depth=5", "train.steps=20", "train.eval_every=null"], "has model.depth=5, diagnostics=none by sweep="),
+    ],
+)
+def test_settings_of_a_sweeps_file_are_not_taken_for_typed_ones(runs: Path, words: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        plan_sweep([*OF_FILE, *words], runs)
+    assert told in str(refused.value)
+
+
+def test_words_in_place_of_a_files_continue_a_sweep(runs: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        plan_sweep(OF_FILE, runs)
+    words = str(refused.value).rpartition("or add what that one has: ")[2].removesuffix(".").split()
+    assert words == ["train.steps=20", "train.eval_every=null", "diagnostics=cheap"]
+    assert plan_sweep([*OF_FILE, *words], runs).earlier.added.startswith("optim.lr 0.001")
+
+
 def test_a_factor_that_is_compared_already_may_have_further_values(runs: Path) -> None:
     base = [*BASE[:-1], "name=y", "norm=none", "seed=0"]
     write_planned([*base, "model.depth=1,2"], lambda *_: {}, runs)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from written_runs import write_planned
 
 from bnlab.errors import ConfigError
 from bnlab.sweeps.plan import is_search, plan_sweep
@@ -144,3 +145,13 @@ def test_a_search_is_no_sweep_and_a_file_may_ask_for_one() -> None:
     Path("conf/sweep/mine.yaml").write_text("hydra/sweeper: optuna\nnorm: [batch, none]\n")
     assert is_search(["sweep=mine"])
     assert not is_search(["hydra/sweeper=basic", "seed=0,1"])
+
+
+@pytest.mark.slow
+def test_settings_of_a_sweeps_file_are_not_taken_for_typed_ones(tmp_path: Path) -> None:
+    before = ["data=digits", "train.steps=500", "diagnostics=none", "norm=none", "name=s"]
+    write_planned(before, lambda *_: {}, tmp_path)
+    words = ["sweep=lr-sensitivity", "data=digits", "norm=none", "name=s", "hydra/sweeper=optuna"]
+    with pytest.raises(ConfigError, match=r"eval_every=500 by sweep=lr-sensitivity\. .* add .* train.eval_every=null"):
+        plan_search(words, tmp_path)
+    assert plan_search([*words, "train.eval_every=null"], tmp_path).tried
