@@ -57,11 +57,11 @@ def judge(
 ) -> None:
     """Judge a claim about two arms of a sweep: supported, refuted or inconclusive.
 
-    [bold]bnlab judge wide --arms batch,none[/]: is batch better than none, by more than 1 point of test accuracy?
+    [bold]bnlab judge pilot --arms batch,none[/]: is batch better than none, by more than 1 point of test accuracy?
 
-    [bold]bnlab judge wide --arms batch,none --metric steps_to:0.9 --sesoi 2[/]: does none need twice the steps to 90%?
+    [bold]bnlab judge pilot --metric steps_to:0.9 --sesoi 2[/]: does none need more than twice the steps to 90%?
 
-    [bold]bnlab judge wide --arms batch,none --metric max_lr[/]: does batch train at three times the learning rate?
+    [bold]bnlab judge my_sweep --metric saturation/hidden1 --less --sesoi 0.1[/]: does batch saturate less, by 0.1?
 
     Pairs of runs with the same seed are compared, each arm at its best learning rate on the validation set. The claim
     is that the first arm is better by more than X; it is refuted where the interval lies below X.
@@ -95,9 +95,9 @@ def power(
 ) -> None:
     """Tell how many seeds a verdict needs, and how long they train, from a sweep with a few.
 
-    [bold]bnlab power wide --arms batch,none[/]: seeds that show a true difference of 2 points to be more than 1
+    [bold]bnlab power pilot[/]: seeds that show a true difference of 2 points to be more than 1, in 8 of 10 cases
 
-    [bold]bnlab power wide --arms batch,none --effect 0.03 --power 0.9[/]: for 3 points, in 9 of 10 cases
+    [bold]bnlab power pilot --effect 0.03 --power 0.9[/]: for 3 points, in 9 of 10 cases
     """
     from bnlab.studies.judging import plan_seeds
 

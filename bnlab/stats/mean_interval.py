@@ -4,8 +4,8 @@ Shape letters: R studies, simulated or one alone; S seeds.
 
 Why not Student's interval alone. It is exact for normal differences, too wide for heavy tails, and too short where
 the differences are skewed, as they are when one arm now and then fails to train: of exponential differences its worse
-end misses the mean in 8 to 11% of the cases at 3 to 20 seeds, where 2.5% are promised. BCa misses more often still.
-docs/verdicts.md has the figures, by scripts/simulate_verdicts.py.
+end misses the mean in 8 to 11% of the cases at 3 to 20 seeds, where 2.5% are promised. BCa misses it more often still
+below 12. docs/verdicts.md has the figures, by scripts/simulate_verdicts.py.
 """
 
 import numpy as np

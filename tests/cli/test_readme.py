@@ -33,6 +33,9 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_runs(monkeypatch)
     for norm in ("batch", "none"):
         bnlab.train(["name=my_sweep", "data=digits", "train.steps=5", "diagnostics=full", f"norm={norm}"])
+        for seed in (0, 1, 2):  # a plan of seeds needs three
+            small = ["data=synthetic", "train.steps=5", "model.width=8"]
+            bnlab.train(["name=pilot", *small, f"norm={norm}", f"seed={seed}"])
 
 
 @pytest.mark.slow

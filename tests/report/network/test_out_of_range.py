@@ -6,8 +6,8 @@ import pytest
 from measured_runs import write_measured_run
 
 from bnlab.diagnostics.cards import Card
-from bnlab.report.network.read import Key, MeasuredRun, read_measured_run
 from bnlab.report.network.out_of_range import find_out_of_range
+from bnlab.report.network.read import Key, MeasuredRun, read_measured_run
 from bnlab.runfolder.folder import RunFolder
 
 CARD = Card(
