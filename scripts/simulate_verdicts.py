@@ -200,10 +200,10 @@ this.
 
 ![How often the worse end of each interval misses the mean, against the number of seeds](verdicts.svg)
 
-- Student's interval misses too often where differences are skewed. BCa, which is often recommended from 15 seeds on,
-  misses more often than it for normal differences at each of these numbers, and for skewed ones below 12 seeds; from
-  15 on it is about as good as Student's for them, or better. bnlab's stays at or below 5% down to 3 seeds, for differences as skewed
-  as an exponential.
+- Student's interval misses too often where differences are skewed. BCa, which is often recommended from 15 seeds
+  on, misses more often than it for normal differences at each of these numbers, and for skewed ones below 12 seeds;
+  from 15 on it is about as good as Student's for them, or better. bnlab's stays at or below 5% down to 3 seeds, for
+  differences as skewed as an exponential.
 - The last kind shows the limit of every method that looks at these numbers alone: one run in ten of an arm ends far
   below the others. With few seeds most samples hold no such run, and nothing in them tells of it. Where runs fail
   to train now and then, take 20 seeds, and read the single values (`--json`).
