@@ -1,4 +1,4 @@
-"""`bnlab judge` and `bnlab power`: a verdict on two arms of a sweep, and how many seeds it needs."""
+"""`bnlab judge`, `bnlab power`, `bnlab tunability`: what a sweep says of its arms, and how many seeds it needs."""
 
 import json
 from pathlib import Path
@@ -108,6 +108,38 @@ def power(
     from bnlab.cli.verdict_text import print_plan
 
     print_plan(planned)
+
+
+def tunability(
+    sweep: Sweep,
+    over: Annotated[
+        str | None,
+        typer.Option(
+            "--over", metavar="KEY,KEY", help="What is tuned (learning rate, weight decay, init_std, batch size)."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = None,
+) -> None:
+    """Tell how much tuning each arm of a sweep needs: its score by tuning budget, and what must be tuned at all.
+
+    [bold]bnlab tunability my_grid[/]: of a sweep over learning rates and weight decays, say
+
+    [bold]bnlab tunability my_grid --over optim.lr,optim.weight_decay[/]: these two and nothing else
+
+    A budget of K: K settings are tried at random, and of the best on the validation set the test accuracy counts.
+    """
+    from bnlab.runfolder.finding import find_folder
+    from bnlab.studies.tunability import read_tunability
+
+    names = [] if over is None else [word.strip() for word in over.split(",")]
+    found = read_tunability(find_folder(sweep, runs), names)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), allow_nan=False))
+        return
+    from bnlab.cli.verdict_text import print_tunability
+
+    print_tunability(found)
 
 
 def _judged(

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from bnlab.cli.consoles import OUT, duration
+from bnlab.cli.consoles import OUT, duration, new_table, print_table
 
 if TYPE_CHECKING:
+    from bnlab.stats.estimate import Estimate
     from bnlab.stats.power import SeedsNeeded
     from bnlab.studies.judging import Judged, Planned
+    from bnlab.studies.tunability import Tunability
 
 COLORS = {"supported": "bold green", "refuted": "bold red", "inconclusive": "bold yellow"}
 MOST_WIDTH = 100
@@ -56,6 +58,35 @@ def print_plan(planned: "Planned") -> None:
     OUT.print(card)
     for sentence in judged.sentences:
         OUT.print(Text(sentence, "dim"), width=min(OUT.width, MOST_WIDTH))
+
+
+def print_tunability(found: "Tunability") -> None:
+    """Print the expected test accuracy of each arm by its tuning budget, and which hyperparameters must be tuned."""
+    budgets = sorted({budget for arm in found.arms for budget in arm.by_budget})
+    columns = [f"{budget} tried" if budget > 1 else "1 tried" for budget in budgets]
+    table = new_table("arm", *columns, "enough", "must be tuned", right=[*columns, "enough"])
+    for arm in found.arms:
+        cells = [_share(arm.by_budget.get(budget)) for budget in budgets]
+        names = ", ".join(name.rpartition(".")[2] for name in arm.dimension.names) or "nothing"
+        table.add_row(Text(arm.label), *cells, str(arm.budget), f"{arm.dimension.number}: {names}")
+    print_table(table)
+    OUT.print(
+        Text(
+            "Test accuracy to be expected, with half the width of its interval over seeds. enough: settings tried at "
+            "random that come within 1 point of trying all. must be tuned: for 95% of the way from start to best."
+        ),
+        style="dim",
+        width=min(OUT.width, MOST_WIDTH),
+    )
+    for sentence in found.sentences:
+        OUT.print(Text(sentence, "dim"), width=min(OUT.width, MOST_WIDTH))
+
+
+def _share(estimate: "Estimate | None") -> str:
+    if estimate is None:
+        return ""
+    half = "" if estimate.low is None else f" ±{100 * (estimate.value - estimate.low):.1f}"
+    return f"{100 * estimate.value:.1f}%{half}"
 
 
 def _card() -> Table:

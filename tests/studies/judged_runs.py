@@ -21,6 +21,15 @@ class Place(NamedTuple):
     seed: int
 
 
+class Setting(NamedTuple):
+    """Where a run stands in a grid that is tuned."""
+
+    norm: str
+    lr: float
+    decay: float
+    seed: int
+
+
 @dataclass
 class Written:
     """One run: its validation accuracies at STEPS, its losses (a tenth of the error), its test figures."""
@@ -59,12 +68,13 @@ def write_judged(
                 written = run(Place(norm, lr, seed))
                 if written is not None:
                     settings = {"norm": {"name": norm}, "optim": {"name": "sgd", "lr": lr}, "seed": seed}
-                    _write(folder / name, {**settings, "model": {"name": "mlp"}, "data": {"name": data}}, written)
+                    write_run(folder / name, {**settings, "model": {"name": "mlp"}, "data": {"name": data}}, written)
     write_sweep(folder, [], planned)
     return folder
 
 
-def _write(path: Path, config: dict[str, Any], run: Written) -> None:
+def write_run(path: Path, config: dict[str, Any], run: Written) -> None:
+    """Write the folder of one run."""
     path.mkdir(parents=True)
     accuracies = list(run.accuracies)
     losses = [(1 - each) / 10 for each in accuracies] if run.losses is None else list(run.losses)
