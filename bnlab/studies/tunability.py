@@ -12,7 +12,7 @@ from bnlab.results.arms import LEARNING_RATE, SEED, Arm, label_of, read_arms
 from bnlab.results.outcomes import Cell
 from bnlab.results.sweep import SweepRuns, read_sweep
 from bnlab.stats.estimate import Estimate, FloatArray
-from bnlab.stats.tunability import EffectiveDimension, Setting, effective_dimension, expected_score
+from bnlab.stats.tuning_budget import EffectiveDimension, Setting, effective_dimension, expected_score
 
 TUNED = (LEARNING_RATE, "optim.weight_decay", "model.init_std", "train.batch_size")
 """What is tuned if nothing else is said: the hyperparameters that norms are said to make matter less."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bnlab.errors import StudyError
-from bnlab.stats.tunability import effective_dimension, expected_score
+from bnlab.stats.tuning_budget import effective_dimension, expected_score
 
 
 @pytest.mark.parametrize("budget", range(1, 7))
