@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bnlab.records import RunSummary as RunSummary
     from bnlab.results.frames import read_curves as read_curves
     from bnlab.results.frames import read_runs as read_runs
+    from bnlab.stats.verdict import Verdict as Verdict
+    from bnlab.stats.verdict import judge as judge
     from bnlab.traps.in_network import find_traps_in as find_traps_in
 
 _PUBLIC = {
@@ -26,7 +28,9 @@ _PUBLIC = {
     "RunError": "bnlab.errors",
     "StudyError": "bnlab.errors",
     "RunSummary": "bnlab.records",
+    "Verdict": "bnlab.stats.verdict",
     "find_traps_in": "bnlab.traps.in_network",
+    "judge": "bnlab.stats.verdict",
     "load_model": "bnlab.experiment.loading",
     "norms": "bnlab.norms",
     "read_curves": "bnlab.results.frames",

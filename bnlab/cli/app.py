@@ -20,6 +20,7 @@ from bnlab.cli.dashboard_command import dashboard
 from bnlab.cli.doctor_command import doctor
 from bnlab.cli.explain_command import explain
 from bnlab.cli.interrupts import hearing_interruptions
+from bnlab.cli.judge_command import judge, power, tunability
 from bnlab.cli.lr_sensitivity_command import lr_sensitivity
 from bnlab.cli.rerun_command import rerun
 from bnlab.cli.show_command import show
@@ -40,6 +41,9 @@ app = typer.Typer(
 app.command(context_settings={"ignore_unknown_options": False})(train)
 app.command(context_settings={"ignore_unknown_options": False})(sweep)
 app.command(context_settings={"ignore_unknown_options": False})(lr_sensitivity)
+app.command()(judge)
+app.command()(power)
+app.command()(tunability)
 app.command()(rerun)
 app.command()(show)
 app.command()(compare)

@@ -15,8 +15,8 @@ from bnlab.report.wording import write_value
 if TYPE_CHECKING:
     from bnlab.report.network.absent import Absent
     from bnlab.report.network.gap import Gap
+    from bnlab.report.network.out_of_range import OutOfRange
     from bnlab.report.network.read import Measured, MeasuredRun
-    from bnlab.report.network.verdicts import Verdict
 
 WIDE, WIDER = 100, 130
 """Columns of a window from which on the panel shows smallest and largest values; and longer sparklines."""
@@ -141,7 +141,7 @@ def print_gap(gap: "Gap | None") -> None:
         OUT.print(Text.assemble((f"{mark}{gap.cause}: ", style), gap.sentence, overflow="fold"), highlight=False)
 
 
-def _sentence(verdict: "Verdict") -> Text:
+def _sentence(verdict: "OutOfRange") -> Text:
     since = f"  [since step {verdict.since:,}]" if verdict.since and verdict.side != "not a number" else ""
     return Text.assemble(
         (f"{MARK} {verdict.name}: ", "bold yellow"), verdict.sentence + ".", (since, "dim"), overflow="fold"

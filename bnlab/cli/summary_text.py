@@ -87,10 +87,10 @@ def _few_of(last: Mapping[str, Mapping[str, float | None]]) -> list[str]:
 
 
 def _print_verdicts(folder: RunFolder) -> None:
+    from bnlab.report.network.out_of_range import find_out_of_range
     from bnlab.report.network.read import read_measured_run
-    from bnlab.report.network.verdicts import verdicts_of
 
-    verdicts = verdicts_of(read_measured_run(folder))
+    verdicts = find_out_of_range(read_measured_run(folder))
     for verdict in verdicts[:MOST_VERDICTS]:
         OUT.print(Text.assemble((f"! {verdict.name}: ", "bold yellow"), f"{verdict.sentence}."))
     if verdicts[MOST_VERDICTS:]:

@@ -119,8 +119,7 @@ def _interval(values_ST: FloatArray, least: float, most: float) -> tuple[FloatAr
 
         mean -+ t(n - 1) * s / sqrt(n)
 
-    Student's for any number of seeds, at all steps at once: from 15 seeds on, `mean_over_seeds` takes a bootstrap,
-    which for each step of each curve would take minutes, for a band that is only looked at.
+    At all steps at once; `mean_over_seeds` takes the same interval.
     """
     n_T = np.isfinite(values_ST).sum(0)
     with np.errstate(over="ignore", invalid="ignore"):  # of values above 1e154 the band is infinite

@@ -22,15 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 LEVEL = 0.95
 """How often an interval should hold the truth."""
 
-BOOTSTRAP_FROM = 15
-"""Seeds from which BCa is used. Below, it covers too rarely (a percentile interval of 5 values: about 80%), and t,
-which assumes a normal distribution, is the lesser evil."""
-
 ANYWHERE = (-math.inf, math.inf)
-
-NUM_RESAMPLES = 10_000
-_RESAMPLING_SEED = 0  # of the resampling alone: the same values give the same interval
-_RESAMPLED_AT_ONCE = 1_000_000  # values, 8 MB: memory does not grow with the number of seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +50,16 @@ def mean_over_seeds(
         plain   m = mean of x                 m -+ t(n - 1) * s / sqrt(n)
         log     the same of log x, and then exp of all three: a geometric mean, for ratios and learning rates
 
-    The interval is Student's below 15 seeds, a BCa bootstrap (10,000 resamples, always the same ones) from there on.
+    The interval is Student's: 95% for normal values at any number of seeds, less for skewed ones. BCa, which is
+    often recommended from 15 seeds on, holds the mean of normal values less often, and that of skewed ones only
+    from 15 on more often (docs/verdicts.md). Verdicts are reached by `interval_of_means`, which holds both.
 
     One seed has no interval. Seeds that all agree have one of no width: that is what they say, and it does not mean
     that the next seed must agree, least of all where values lie on a grid.
 
     Args:
         values: One per seed; finite, and above 0 on the log scale.
-        scale: Where the mean is taken, and where the interval is symmetric (if it is Student's).
+        scale: Where the mean is taken, and where the interval is symmetric.
         level: How often the interval should hold the true mean, in (0, 1).
         within: Where the true mean must lie, such as (0, 1) for an accuracy; the interval ends there at the latest.
 
@@ -73,8 +67,7 @@ def mean_over_seeds(
         StudyError: There are no values, or some cannot be averaged.
 
     Source:
-        BCa: Efron 1987, "Better bootstrap confidence intervals", by scipy.stats.bootstrap. Where each is used:
-        Agarwal et al. 2021, arXiv:2108.13264, on how badly a bootstrap of few runs covers.
+        Student 1908, "The probable error of a mean".
 
     Example:
         >>> estimate = mean_over_seeds([1.0, 2.0, 3.0])
@@ -152,7 +145,7 @@ def _mean(x_S: FloatArray, level: float, within: tuple[float, float]) -> Estimat
     scaled_S = np.ldexp(x_S, -exponent)
     center = float(scaled_S.mean())
     spread = float(np.abs(scaled_S - center).max())
-    low, high = (_bca if x_S.size >= BOOTSTRAP_FROM else _student)((scaled_S - center) / spread, level)
+    low, high = _student((scaled_S - center) / spread, level)
     value, low, high = (float(np.ldexp(center + spread * z, exponent)) for z in (0.0, low, high))
     return Estimate(value, max(low, within[0]), min(high, within[1]), x_S.size)
 
@@ -161,18 +154,3 @@ def _student(z_S: FloatArray, level: float) -> tuple[float, float]:
     error = z_S.std(ddof=1) / np.sqrt(z_S.size)
     mean, half = float(z_S.mean()), float(stdtrit(z_S.size - 1, (1 + level) / 2) * error)
     return mean - half, mean + half
-
-
-def _bca(z_S: FloatArray, level: float) -> tuple[float, float]:
-    from scipy import stats  # noqa: PLC0415
-
-    interval = stats.bootstrap(
-        (z_S,),
-        np.mean,
-        n_resamples=NUM_RESAMPLES,
-        batch=max(1, _RESAMPLED_AT_ONCE // z_S.size),
-        confidence_level=level,
-        method="BCa",
-        rng=np.random.default_rng(_RESAMPLING_SEED),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)

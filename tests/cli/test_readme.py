@@ -22,6 +22,7 @@ from typed_lines import (
 )
 
 import bnlab
+from bnlab.sweeps.execute import run_sweep
 
 
 @pytest.fixture
@@ -34,6 +35,9 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_runs(monkeypatch)
     for norm in ("batch", "none"):
         bnlab.train(["name=my_sweep", "data=digits", "train.steps=5", "diagnostics=full", f"norm={norm}"])
+    small = ["data=synthetic", "train.steps=5", "model.width=8", "norm=batch,none", "seed=range(3)"]
+    for words in (["name=pilot"], ["name=my_grid", "optim.lr=0.1,1", "optim.weight_decay=0,0.01"]):
+        run_sweep([*small, *words])
 
 
 @pytest.mark.slow

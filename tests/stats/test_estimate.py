@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from bnlab.errors import StudyError
-from bnlab.stats.estimate import BOOTSTRAP_FROM, Estimate, mean_over_seeds, share_of
+from bnlab.stats.estimate import Estimate, mean_over_seeds, share_of
 
 P = 0.975
 ROOT = math.sqrt(4 * P * (1 - P))
@@ -42,42 +43,16 @@ def test_one_seed_has_no_interval() -> None:
     assert mean_over_seeds([0.25], "log") == Estimate(pytest.approx(0.25), None, None, 1)
 
 
-@pytest.mark.parametrize("n", [2, 5, BOOTSTRAP_FROM, 40])
+@pytest.mark.parametrize("n", [2, 5, 15, 40])
 def test_seeds_that_agree_have_an_interval_of_no_width(n: int) -> None:
     assert mean_over_seeds([0.1] * n) == Estimate(0.1, 0.1, 0.1, n)
 
 
-def test_many_seeds_have_an_interval_that_leans_the_way_the_values_do() -> None:
+def test_many_seeds_have_students_interval_as_few_have() -> None:
     values = np.random.default_rng(3).lognormal(size=20)
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     estimate = mean_over_seeds(list(values))
-    assert estimate.value == pytest.approx(values.mean())
-    assert estimate.low is not None
-    assert estimate.high is not None
-    assert estimate.high - estimate.value > 1.1 * (estimate.value - estimate.low)
-
-
-def test_bca_agrees_with_a_bootstrap_written_apart() -> None:
-    values = np.random.default_rng(5).exponential(size=25)
-    rng = np.random.default_rng(11)  # another stream than the package's: they agree to the noise of resampling
-    resampled = np.sort(values[rng.integers(25, size=(100_000, 25))].mean(1))
-    bias = statistics.NormalDist().inv_cdf(np.mean(resampled < values.mean()))
-    left_out = (values.sum() - values) / 24
-    gaps = left_out.mean() - left_out
-    acceleration = (gaps**3).sum() / (6 * (gaps**2).sum() ** 1.5)
-    ends = []
-    for z in (-1.959963985, 1.959963985):
-        share = statistics.NormalDist().cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
-        ends.append(resampled[round(share * 100_000)])
-    estimate = mean_over_seeds(list(values))
-    noise = 0.01 * values.std()
-    assert (estimate.low, estimate.high) == (pytest.approx(ends[0], abs=noise), pytest.approx(ends[1], abs=noise))
-
-
-def test_the_bootstrap_gives_the_same_interval_each_time_and_leaves_the_random_state() -> None:
-    values = list(np.random.default_rng(0).normal(size=30))
-    before = np.random.get_state()[1].copy()
-    assert mean_over_seeds(values) == mean_over_seeds(values)
-    assert (np.random.get_state()[1] == before).all()
+    assert (estimate.low, estimate.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
 
 
 @settings(deadline=None)
@@ -86,7 +61,7 @@ def test_the_log_scale_is_the_geometric_mean_and_treats_a_ratio_and_its_inverse_
     estimate, inverse = mean_over_seeds(values, "log"), mean_over_seeds([1 / x for x in values], "log")
     assert estimate.value == pytest.approx(statistics.geometric_mean(values), rel=1e-9)
     assert inverse.value == pytest.approx(1 / estimate.value, rel=1e-9)
-    if len(values) < BOOTSTRAP_FROM and estimate.high is not None:
+    if estimate.high is not None:
         assert inverse.low == pytest.approx(1 / estimate.high, rel=1e-6)
 
 

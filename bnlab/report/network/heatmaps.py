@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from bnlab.report.network.axes import are_log_spaced, every_so_many, grid_lines, scale_steps
 from bnlab.report.network.labels import LabeledRun, all_steps, shared_settings
 from bnlab.report.network.layout import heading_of, label_vertical, new_page, panel_title
+from bnlab.report.network.out_of_range import healthy_range
 from bnlab.report.network.read import FloatArray, Key, Measured, quantile_of, spread_out
-from bnlab.report.network.verdicts import healthy_range
 from bnlab.report.palette import COLORS, INK, OUTSIDE
 
 SHARES = LinearSegmentedColormap.from_list("shares", ["#F4F8FB", "#A9CCE3", "#3A8FC4", "#0B4F8A", "#04213F"])

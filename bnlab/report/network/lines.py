@@ -23,8 +23,8 @@ from bnlab.report.network.axes import (
 )
 from bnlab.report.network.labels import LabeledRun, all_steps, legend_of, shared_settings
 from bnlab.report.network.layout import Entries, Heading, Share, heading_of, label_vertical, new_page, panel_title
+from bnlab.report.network.out_of_range import healthy_range
 from bnlab.report.network.read import NETWORK, Curve, FloatArray, Key, Measured, spread_out
-from bnlab.report.network.verdicts import healthy_range
 from bnlab.report.palette import INK
 
 FEW_POINTS = 30

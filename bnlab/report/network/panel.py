@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bnlab.report.network.out_of_range import OutOfRange, find_out_of_range, healthy_range
 from bnlab.report.network.read import NETWORK, Curve, Key, Measured, MeasuredRun
-from bnlab.report.network.verdicts import Verdict, healthy_range, verdicts_of
 
 BLOCKS, LETTERS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 """Eight heights of a sparkline; and the letters for them in a terminal that cannot write the blocks."""
@@ -36,7 +36,7 @@ class PanelRow:
     measured: Measured
     key: Key
     curve: Curve
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[OutOfRange, ...]
 
     @property
     def unit(self) -> str:
@@ -61,7 +61,7 @@ class PanelRow:
 
 def panel_rows(run: MeasuredRun) -> list[PanelRow]:
     """Return one row per diagnostic, in the order of the records."""
-    verdicts = verdicts_of(run)
+    verdicts = find_out_of_range(run)
     rows = []
     for name, measured in run.measured.items():
         own = tuple(verdict for verdict in verdicts if verdict.name == name)
@@ -70,7 +70,7 @@ def panel_rows(run: MeasuredRun) -> list[PanelRow]:
     return rows
 
 
-def _key_that_matters(measured: Measured, activation: str | None, verdicts: Sequence[Verdict]) -> Key:
+def _key_that_matters(measured: Measured, activation: str | None, verdicts: Sequence[OutOfRange]) -> Key:
     for verdict in verdicts:
         return verdict.worst
     ranges = {key: healthy_range(measured, activation, key.facet) for key in measured.curves}

@@ -1,4 +1,4 @@
-"""Verdicts: diagnostics of a run that are out of their healthy range, in the words of their cards."""
+"""Diagnostics of a run that are out of their healthy range, in the words of their cards."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _CONTINUES_NUMBER = ("of ", "times ", "in ", "standard deviations ")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class OutOfRange:
     """One diagnostic that is out of range in some layers.
 
     Attributes:
@@ -65,7 +65,7 @@ class Verdict:
         return -self.values[key] if self.side == "low" else self.values[key]
 
 
-def verdicts_of(run: MeasuredRun) -> list[Verdict]:
+def find_out_of_range(run: MeasuredRun) -> list[OutOfRange]:
     """Return the verdicts on each diagnostic's last values, in the order of the records.
 
     A diagnostic without a range gets a verdict for NaN only.
@@ -73,7 +73,7 @@ def verdicts_of(run: MeasuredRun) -> list[Verdict]:
     return [verdict for measured in run.measured.values() for verdict in _of_one(measured, run.activation)]
 
 
-def _of_one(measured: Measured, activation: str | None) -> list[Verdict]:
+def _of_one(measured: Measured, activation: str | None) -> list[OutOfRange]:
     found: dict[tuple[Side, str], dict[Key, Curve]] = {}
     for key, curve in measured.curves.items():
         side = _side(curve.last, healthy_range(measured, activation, key.facet))
@@ -89,7 +89,7 @@ def _of_one(measured: Measured, activation: str | None) -> list[Verdict]:
             _since(curve, side, healthy_range(measured, activation, key.facet)) for key, curve in curves.items()
         )
         verdicts.append(
-            Verdict(measured.name, side, {key: curve.last for key, curve in curves.items()}, unit, words, since)
+            OutOfRange(measured.name, side, {key: curve.last for key, curve in curves.items()}, unit, words, since)
         )
     return verdicts
 

@@ -1,0 +1,165 @@
+"""What two arms are compared by: an accuracy, a loss, steps to a target, the largest trainable rate, a diagnostic."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bnlab.errors import ConfigError, did_you_mean
+
+Kind = Literal["test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr", "diagnostic"]
+Scale = Literal["difference", "ratio"]
+
+RATIO = 1.25
+"""The smallest factor of interest for steps and seconds: a quarter more."""
+
+LR_RATIO = 3.0
+"""The smallest factor of interest for learning rates: one step of a grid with two rates per decade."""
+
+POINTS = 0.01
+"""The smallest difference of interest between accuracies: 1 point, one image of a hundred."""
+
+CIFAR_POINTS = 0.005
+"""The same on CIFAR, whose test set has 10,000 images: half a point."""
+
+EXAMPLES = (
+    "test_accuracy, test_loss, steps_to:0.9, seconds_to:0.9, max_lr, or a diagnostic and a layer, gradient_norm/hidden1"
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What two arms are compared by.
+
+    Attributes:
+        name: As it was typed, ``steps_to:0.9``.
+        kind: Which of the kinds it is.
+        target: Validation accuracy to reach, a share; None for all kinds but steps and seconds to a target.
+        diagnostic: Name of the diagnostic; empty for all other kinds.
+        key: Layer, or layer and facet, of the diagnostic; empty for all other kinds.
+        less_is_better: Whether the arm with the lower value is the better one.
+    """
+
+    name: str
+    kind: Kind
+    target: float | None = None
+    diagnostic: str = ""
+    key: str = ""
+    less_is_better: bool = False
+
+    @property
+    def scale(self) -> Scale:
+        """Whether arms are compared by a difference or by a ratio, which is averaged on the log scale."""
+        return "ratio" if self.kind in {"steps_to", "seconds_to", "max_lr"} else "difference"
+
+    @property
+    def unit(self) -> str:
+        """The unit of effects and smallest effects of interest."""
+        units = {"test_accuracy": "share of images", "test_loss": "nats"}
+        return units.get(self.kind, "times" if self.scale == "ratio" else "")
+
+    def usual_sesoi(self, data: str) -> float:
+        """Return the smallest effect that is usually of interest, in `unit`.
+
+        Args:
+            data: Name of the data set.
+
+        Raises:
+            ConfigError: There is none for this quantity.
+        """
+        if self.kind == "test_accuracy":
+            return CIFAR_POINTS if data.startswith("cifar") else POINTS
+        if self.kind in {"steps_to", "seconds_to"}:
+            return RATIO
+        if self.kind == "max_lr":
+            return LR_RATIO
+        unit = " in nats" if self.kind == "test_loss" else ""
+        raise ConfigError(
+            f"--sesoi is missing: {self.name} has no usual smallest effect of interest. Give one{unit}, such as "
+            "--sesoi 0.05; --sesoi 0 asks for any difference."
+        )
+
+    def checked_sesoi(self, sesoi: float) -> float:
+        """Return a smallest effect of interest, if it is one.
+
+        Raises:
+            ConfigError: It is out of range.
+        """
+        least = 1.0 if self.scale == "ratio" else 0.0
+        if not (math.isfinite(sesoi) and sesoi >= least):
+            ratio = " (a factor: 1.25 is a quarter more)" if least else ""
+            raise ConfigError(f"--sesoi for {self.name} must be {least:g} or more{ratio}, got {sesoi:g}.")
+        if self.kind == "test_accuracy" and sesoi >= 1:
+            raise ConfigError(f"--sesoi for test_accuracy is a share, below 1: 0.01 is 1 point. Got {sesoi:g}.")
+        return sesoi
+
+    def claim(self, first: str, second: str, sesoi: float) -> str:
+        """Return the claim in words: the first arm is better than the second one by more than that."""
+        if self.kind == "test_accuracy":
+            return f"{first} has a higher test accuracy than {second}, by more than {points(sesoi)}."
+        if self.kind == "test_loss":
+            return f"{first} has a lower test loss than {second}, by more than {sesoi:g} nats."
+        if self.kind in {"steps_to", "seconds_to"}:
+            assert self.target is not None
+            what = "steps" if self.kind == "steps_to" else "seconds of training"
+            return (
+                f"{second} needs more than {sesoi:g} times the {what} of {first} to reach a validation accuracy of "
+                f"{100 * self.target:g}%."
+            )
+        if self.kind == "max_lr":
+            return f"{first} trains at a learning rate more than {sesoi:g} times the largest one of {second}."
+        than = "smaller" if self.less_is_better else "larger"
+        return f"{first} has a {than} {self.name} than {second}, by more than {sesoi:g}."
+
+
+def read_quantity(text: str, less_is_better: bool = False) -> Quantity:
+    """Return what a word names.
+
+    Args:
+        text: ``test_accuracy``, ``test_loss``, ``steps_to:<accuracy>``, ``seconds_to:<accuracy>``, ``max_lr``, or
+            ``<diagnostic>/<layer>``.
+        less_is_better: For a diagnostic: whether the claim is that the first arm's is smaller.
+
+    Raises:
+        ConfigError: It names nothing of that kind.
+
+    Example:
+        >>> read_quantity("steps_to:90%").target, read_quantity("gradient_norm/hidden1").key
+        (0.9, 'hidden1')
+    """
+    word, colon, value = text.strip().partition(":")
+    if "/" in text:
+        name, _, key = text.strip().partition("/")
+        if not name or not key:
+            raise ConfigError(f"--metric {text}: a diagnostic is named with its layer, as gradient_norm/hidden1.")
+        return Quantity(text.strip(), "diagnostic", diagnostic=name, key=key, less_is_better=less_is_better)
+    if less_is_better:
+        raise ConfigError(f"--less is for diagnostics: of {text} it is known which side is better.")
+    if word in {"steps_to", "seconds_to"}:
+        target = _share(value)
+        if target is None:
+            raise ConfigError(
+                f"--metric {word} takes a validation accuracy between 0 and 1, as {word}:0.9, got {text!r}."
+            )
+        return Quantity(text.strip(), word, target, less_is_better=True)  # type: ignore[arg-type]
+    if not colon and word in {"test_accuracy", "test_loss", "max_lr"}:
+        return Quantity(word, word, less_is_better=word == "test_loss")  # type: ignore[arg-type]
+    near = did_you_mean(word, ["test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr"])
+    raise ConfigError(f"--metric must be {EXAMPLES}, got {text!r}. {near if 'mean' in near else ''}".strip())
+
+
+def points(share: float) -> str:
+    """Return a difference of shares in percentage points.
+
+    Example:
+        >>> points(0.01), points(0.005)
+        ('1 point', '0.5 points')
+    """
+    return "1 point" if round(100 * share, 9) == 1 else f"{100 * share:.6g} points"
+
+
+def _share(text: str) -> float | None:
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return None
+    return value if 0 < value < 1 else None

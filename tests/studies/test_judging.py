@@ -1,0 +1,247 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from judged_runs import STEPS, Place, Written, rising, write_judged
+
+from bnlab.errors import ConfigError, StudyError
+from bnlab.stats.verdict import judge
+from bnlab.studies.judging import judge_sweep, plan_seeds
+from bnlab.studies.quantity import read_quantity
+
+ACCURACY = read_quantity("test_accuracy")
+NOISE = (0.004, -0.003, 0.001, -0.002, 0.003, 0.0, 0.002, -0.001)
+
+
+def test_pairs_of_a_seed_are_compared(tmp_path: Path):
+    def run(at: Place) -> Written:
+        return rising(0.9, test=0.90 + 0.1 * at.seed / 10 + (0.03 + NOISE[at.seed] if at.norm == "batch" else 0.0))
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), ACCURACY)
+    expected = judge([0.03 + noise for noise in NOISE[:5]], sesoi=0.01)
+    assert found.verdict.effect == pytest.approx(expected.effect)
+    assert found.verdict.low == pytest.approx(expected.low)
+    assert (found.verdict.verdict, found.verdict.n) == ("supported", 5)
+    assert found.claim == "batch has a higher test accuracy than none, by more than 1 point."
+    assert found.pairs.first[1] == pytest.approx(0.91 + 0.03 + NOISE[1])
+
+
+def test_each_arm_is_judged_at_its_best_rate_on_the_validation_set(tmp_path: Path):
+    def run(at: Place) -> Written:
+        good = at.lr == {"batch": 1.0, "none": 0.1}[at.norm]
+        test = (0.95 if at.norm == "batch" else 0.90) + NOISE[at.seed]
+        return rising(0.9 if good else 0.5, test=test if good else 0.99)  # a better test accuracy chooses no rate
+
+    found = judge_sweep(write_judged(tmp_path / "s", run, lrs=(0.1, 1.0)), ACCURACY)
+    assert found.pairs.rates == (1.0, 0.1)
+    assert found.verdict.effect == pytest.approx(0.05)
+    assert any("highest learning rate of the sweep" in sentence for sentence in found.sentences)
+
+
+def test_a_run_that_diverged_counts_with_its_start(tmp_path: Path):
+    def run(at: Place) -> Written:
+        if at.norm == "none" and at.seed == 2:
+            return Written([0.1, 0.5], 0.6, losses=[2.3, math.inf], status="diverged")
+        return rising(0.9, test=0.9)
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), ACCURACY)
+    assert found.pairs.differences == pytest.approx([0, 0, 0.8, 0, 0])
+    assert "1 runs diverged; each counts with the figures of its start." in found.sentences
+
+
+@pytest.mark.parametrize("left", [None, rising(0.9, status="failed")])
+def test_a_run_that_failed_or_left_no_folder_leaves_its_pair_out(tmp_path: Path, left: Written | None):
+    def run(at: Place) -> Written | None:
+        return (
+            left
+            if (at.norm, at.seed) == ("none", 3)
+            else rising(0.9, test=0.9 + (0.05 + NOISE[at.seed]) * (at.norm == "batch"))
+        )
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), ACCURACY)
+    assert (found.verdict.n, found.verdict.num_missing) == (4, 1)
+    assert any(sentence.startswith("seed 3: no figure of both arms") for sentence in found.sentences)
+
+
+def reaching(step: int | None) -> Written:
+    return Written([0.92 if step is not None and at >= step else 0.5 for at in STEPS], 0.9)
+
+
+def test_steps_to_a_target_are_compared_as_a_ratio_and_a_run_that_never_reaches_it_is_a_bound(tmp_path: Path):
+    def run(at: Place) -> Written:
+        return reaching(50) if at.norm == "batch" else reaching(200 if at.seed % 2 else None)
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), read_quantity("steps_to:0.9"), sesoi=2.0)
+    assert found.pairs.sides == ("at_least", "exact", "at_least", "exact", "at_least")
+    assert found.verdict.verdict == "supported"
+    assert found.as_dict()["effect"] == pytest.approx(4.0)
+    assert found.as_dict()["high"] is None
+    turned = judge_sweep(tmp_path / "s", read_quantity("steps_to:0.9"), arms=["none", "batch"], sesoi=2.0)
+    assert turned.verdict.verdict == "refuted"
+
+
+def test_where_neither_arm_reaches_the_target_nothing_is_known(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", lambda at: reaching(None if at.seed == 4 else 50))
+    found = judge_sweep(folder, read_quantity("steps_to:0.9"))
+    assert (found.verdict.verdict, found.verdict.effect) == ("inconclusive", None)
+    assert found.as_dict()["low"] is None
+
+
+def test_a_target_that_is_there_before_training_is_none(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", lambda _: rising(0.9))
+    with pytest.raises(StudyError, match=r"10% before the first step, so that 5% is no target"):
+        judge_sweep(folder, read_quantity("steps_to:0.05"))
+
+
+def test_the_largest_trainable_rate_is_compared_as_a_ratio(tmp_path: Path):
+    def run(at: Place) -> Written:
+        highest = {"batch": 10.0, "none": 0.1}[at.norm]
+        return rising(0.9 if at.lr <= highest else 0.1)
+
+    folder = write_judged(tmp_path / "s", run, lrs=(0.01, 0.1, 1.0, 10.0, 100.0))
+    found = judge_sweep(folder, read_quantity("max_lr"))
+    assert found.as_dict()["effect"] == pytest.approx(100.0)
+    assert (found.verdict.verdict, found.sesoi) == ("supported", 3.0)
+    reached = judge_sweep(folder, read_quantity("max_lr"), where=["optim.lr<=10"])
+    assert set(reached.pairs.sides) == {"at_least"}  # batch still trains at the highest of these
+    with pytest.raises(StudyError, match="max_lr needs 2 or more learning rates"):
+        judge_sweep(folder, read_quantity("max_lr"), where=["optim.lr=0.1"])
+
+
+def test_a_diagnostic_is_compared_by_its_last_value(tmp_path: Path):
+    def run(at: Place) -> Written:
+        last = 0.1 if at.norm == "batch" else 0.4
+        return rising(0.9, saturation=[0, 0, 0, 0, last + NOISE[at.seed] * (at.norm == "none")])
+
+    folder = write_judged(tmp_path / "s", run)
+    less = judge_sweep(folder, read_quantity("saturation/hidden1", less_is_better=True), sesoi=0.2)
+    more = judge_sweep(folder, read_quantity("saturation/hidden1"), sesoi=0.2)
+    assert (less.verdict.verdict, more.verdict.verdict) == ("supported", "refuted")
+    assert less.verdict.effect == pytest.approx(0.3 + np.mean(NOISE[:5]))
+    assert less.claim == "batch has a smaller saturation/hidden1 than none, by more than 0.2."
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("saturaton/hidden1", "Did you mean saturation"), ("saturation/hiden1", "Did you mean hidden1")],
+)
+def test_it_proposes_what_the_runs_have(tmp_path: Path, metric: str, words: str):
+    folder = write_judged(tmp_path / "s", lambda _: rising(0.9, saturation=[0.0] * 5))
+    with pytest.raises(StudyError, match=words):
+        judge_sweep(folder, read_quantity(metric), sesoi=0.0)
+
+
+def test_the_stress_panel_finds_the_choice_that_turns_the_verdict(tmp_path: Path):
+    def run(at: Place) -> Written:  # batch is better at the end, worse half way
+        late = [0.1, 0.2, 0.3 if at.norm == "batch" else 0.6, 0.8, 0.95 if at.norm == "batch" else 0.85]
+        return Written(late, late[-1] + NOISE[at.seed])
+
+    found = judge_sweep(write_judged(tmp_path / "s", run, seeds=range(8)), ACCURACY)
+    assert found.verdict.verdict == "supported"
+    # 2 figures x 4 sets of images x 2 centers, and each seed left out; half way batch is worse, the test loss is equal
+    assert (found.stress.of, found.stress.agree) == (17, 17 - 4 - 2)
+    assert found.stress.flips == ("with the validation set after half of the steps: refuted", "with the loss: refuted")
+
+
+def test_the_stress_panel_tells_which_seed_carries_the_verdict(tmp_path: Path):
+    def run(at: Place) -> Written:
+        gain = (0.04, 0.035, 0.045, 0.04, 0.0)[at.seed]
+        return rising(0.9, test=0.9 + gain * (at.norm == "batch"))
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), ACCURACY)
+    assert found.verdict.verdict == "inconclusive"
+    assert "without seed 4: supported" in found.stress.flips
+
+
+def test_arms_are_named_by_label_value_or_left_out_where_there_are_two(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", lambda _: rising(0.9), norms=("none", "batch", "layer"))
+    found = judge_sweep(folder, ACCURACY, arms=["layer", "none"])
+    assert [arm.label for arm in found.arms] == ["layer", "none"]
+    with pytest.raises(ConfigError, match=r"--arms FIRST,SECOND is missing: the sweep has 3 arms: none, batch, layer"):
+        judge_sweep(folder, ACCURACY)
+    with pytest.raises(ConfigError, match="Did you mean batch"):
+        judge_sweep(folder, ACCURACY, arms=["bacth", "none"])
+    with pytest.raises(ConfigError, match="takes two different arms"):
+        judge_sweep(folder, ACCURACY, arms=["batch", "batch"])
+    two = judge_sweep(folder, ACCURACY, where=["norm=none,batch"])
+    assert [arm.label for arm in two.arms] == ["batch", "none"]  # the arm without a norm is what others are held to
+
+
+def test_a_condition_that_no_run_fulfills_says_what_there_is(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", lambda _: rising(0.9))
+    with pytest.raises(ConfigError, match=r"no run is left. optim.lr goes from 0.1 to 0.1"):
+        judge_sweep(folder, ACCURACY, where=["optim.lr=3"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "sesoi", "words"),
+    [
+        ("test_accuracy", 5.0, "is a share, below 1: 0.01 is 1 point"),
+        ("test_accuracy", -0.1, "must be 0 or more"),
+        ("steps_to:0.9", 0.5, "must be 1 or more"),
+        ("test_loss", None, "Give one in nats"),
+        ("saturation/hidden1", None, "has no usual smallest effect"),
+    ],
+)
+def test_a_smallest_effect_out_of_range_is_refused(tmp_path: Path, metric: str, sesoi: float | None, words: str):
+    folder = write_judged(tmp_path / "s", lambda _: reaching(50))
+    with pytest.raises(ConfigError, match=words):
+        judge_sweep(folder, read_quantity(metric), sesoi=sesoi)
+
+
+@pytest.mark.parametrize(
+    "text", ["accuracy", "steps_to", "steps_to:2", "steps_to:x", "/hidden1", "saturation/", "max_lr:3", ""]
+)
+def test_a_metric_that_is_none_is_refused(text: str):
+    with pytest.raises(ConfigError, match="--metric"):
+        read_quantity(text)
+
+
+def test_on_cifar_half_a_point_is_of_interest(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", lambda _: rising(0.9), data="cifar10")
+    assert judge_sweep(folder, ACCURACY).sesoi == 0.005
+
+
+def test_a_plan_names_seeds_and_time(tmp_path: Path):
+    def run(at: Place) -> Written:
+        return rising(0.9, test=0.9 + (0.015 + 2 * NOISE[at.seed]) * (at.norm == "batch"))
+
+    planned = plan_seeds(judge_sweep(write_judged(tmp_path / "s", run), ACCURACY))
+    assert planned.needed.effect == 0.02
+    assert planned.needed.seeds is not None
+    assert planned.seconds_per_seed == 4.0  # 2 s for each of two runs
+    assert planned.minutes(planned.needed) == pytest.approx(planned.needed.seeds * 4 / 60)
+    assert planned.at_seen is not None
+    assert planned.at_seen.seeds is not None
+    assert planned.at_seen.seeds > planned.needed.seeds  # 1.5 points are harder to tell from 1 than 2 are
+
+
+def test_a_plan_for_a_ratio_takes_its_effect_as_a_factor(tmp_path: Path):
+    steps = {0: 100, 1: 150, 2: 100, 3: 200, 4: 150}
+    folder = write_judged(tmp_path / "s", lambda at: reaching(50 if at.norm == "batch" else steps[at.seed]))
+    judged = judge_sweep(folder, read_quantity("steps_to:0.9"), sesoi=1.5)
+    assert plan_seeds(judged, effect=4.0).as_dict()["planned"]["effect"] == pytest.approx(4.0)
+    assert plan_seeds(judged).as_dict()["planned"]["effect"] == pytest.approx(1.5**2)
+
+
+def test_no_plan_is_made_of_bounds_or_of_two_seeds(tmp_path: Path):
+    folder = write_judged(tmp_path / "1", lambda at: reaching(None if at.norm == "none" else 50))
+    with pytest.raises(StudyError, match="5 of 5 pairs have a run that did not reach"):
+        plan_seeds(judge_sweep(folder, read_quantity("steps_to:0.9")))
+    folder = write_judged(tmp_path / "2", lambda _: rising(0.9), seeds=range(2))
+    with pytest.raises(StudyError, match="3 or more seeds with both runs"):
+        plan_seeds(judge_sweep(folder, ACCURACY))
+
+
+def test_numbers_for_programs_are_plain(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", lambda _: reaching(None))
+    found = judge_sweep(folder, read_quantity("steps_to:0.9")).as_dict()
+    wanted = [
+        *("study", "claim", "statement", "verdict", "effect", "low", "high", "unit", "n"),
+        *("sesoi", "criterion", "stress", "seconds"),
+    ]
+    assert list(found)[: len(wanted)] == wanted
+    assert set(found["stress"]) == {"agree", "of", "flips"}
+    json.dumps(found, allow_nan=False)
