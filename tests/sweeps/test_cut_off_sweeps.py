@@ -75,6 +75,7 @@ def end(sweep: "subprocess.Popen[str]", number: int, status: int) -> None:
     assert not list(Path("runs").glob("s/.parts/*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_workers_begin_leaves_no_word_and_no_process(sweep: "subprocess.Popen[str]") -> None:
     end(sweep, signal.SIGINT, 130)
 
