@@ -191,6 +191,8 @@ def judge_sweep(
     rows = [run.row for arm in (first, second) for cell in arm.cells for run in cell.runs if run.row is not None]
     seconds = math.fsum(_seconds_of(row) for row in rows)
     sentences = _sentences(grid, first, second, verdict, pairs)
+    if (between := pair.steps_between_validations()) is not None:
+        sentences.append(f"Steps to the target are known to {between}: the runs were validated no more often.")
     return Judged(
         folder, quantity, smallest, (first, second), verdict, pairs, stress(pair), facts, seconds, tuple(sentences)
     )

@@ -176,6 +176,14 @@ class ArmPair:
             less_is_better = analysis["figure"].value == "loss"
         return self._paired(values[0], values[1], lrs, less_is_better=less_is_better)
 
+    def steps_between_validations(self) -> int | None:
+        """Return to how many steps the steps to a target are known; None where something else is compared."""
+        if self.quantity.kind not in {"steps_to", "seconds_to"}:
+            return None
+        lrs: tuple[float, float] = self.base["rate"].value
+        runs = [run for place, lr in enumerate(lrs) for run in self._cell(place, lr).values() if run is not None]
+        return max((run.steps_between_validations for run in runs), default=None)
+
     def _reader(self, analysis: Analysis) -> Callable[[RunValues], Value | None]:
         kind = self.quantity.kind
         if kind == "steps_to":

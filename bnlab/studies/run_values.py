@@ -1,5 +1,6 @@
 """One value per run: what two arms are compared by, read from a run's folder once for all analyses."""
 
+import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -102,6 +103,12 @@ class RunValues:
     def _budget(self) -> int:
         """The steps that the run was meant to take; a run that diverged took fewer."""
         return int(self._manifest.get("num_steps") or self.row.get("steps") or 1)
+
+    @property
+    def steps_between_validations(self) -> int:
+        """The largest distance between two validations: steps to a target are known to that."""
+        steps = [step for step, _ in self._validations]
+        return max((after - before for before, after in itertools.pairwise(steps)), default=self._budget)
 
     def seconds_to(self, target: float) -> Value:
         """Return the seconds in optimizer steps up to the one at which the target was reached, without evaluations.

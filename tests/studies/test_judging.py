@@ -78,6 +78,7 @@ def test_steps_to_a_target_are_compared_as_a_ratio_and_a_run_that_never_reaches_
     assert found.verdict.verdict == "supported"
     assert found.as_dict()["effect"] == pytest.approx(4.0)
     assert found.as_dict()["high"] is None
+    assert "Steps to the target are known to 50: the runs were validated no more often." in found.sentences
     turned = judge_sweep(tmp_path / "s", read_quantity("steps_to:0.9"), arms=["none", "batch"], sesoi=2.0)
     assert turned.verdict.verdict == "refuted"
 
