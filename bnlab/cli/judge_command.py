@@ -10,7 +10,7 @@ from bnlab.cli.command_options import Runs
 from bnlab.cli.complete import complete_run
 
 if TYPE_CHECKING:
-    from bnlab.studies.judging import Judged
+    from bnlab.studies.judged import Judged
 
 Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep, by name or folder.", autocompletion=complete_run)]
 Arms = Annotated[
@@ -99,7 +99,7 @@ def power(
 
     [bold]bnlab power pilot --effect 0.03 --power 0.9[/]: for 3 points, in 9 of 10 cases
     """
-    from bnlab.studies.judging import plan_seeds
+    from bnlab.studies.planning import plan_seeds
 
     planned = plan_seeds(_judged(sweep, arms, metric, sesoi, less, looks, where or [], runs), effect, chance)
     if as_json:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bnlab.stats.verdict import Word, judge
+from bnlab.stats.verdict import Word, without_each
 from bnlab.studies.pairs import Analysis, ArmPair
 
 FEWEST_FOR_LEAVING_OUT = 4
@@ -62,15 +62,7 @@ def _without_one_seed(pair: ArmPair, verdict: Word) -> dict[int, Word] | None:
     if len(known) < FEWEST_FOR_LEAVING_OUT:
         return None
     base = pair.verdict(pair.base)
-    changed: dict[int, Word] = {}
-    for out in known:
-        kept = [place for place in known if place != out]
-        word = judge(
-            [pairs.differences[place] for place in kept],
-            sesoi=base.sesoi,
-            looks=base.looks,
-            sides=[pairs.sides[place] for place in kept],
-        ).verdict
-        if word != verdict:
-            changed[pairs.seeds[out]] = word
-    return changed
+    differences = [difference for difference in pairs.differences if difference is not None]
+    brackets = [pairs.brackets[place] for place in known]
+    words = without_each(differences, sesoi=base.sesoi, looks=base.looks, brackets=brackets)
+    return {pairs.seeds[place]: word for place, word in zip(known, words, strict=True) if word != verdict}
