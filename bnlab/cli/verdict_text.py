@@ -1,6 +1,7 @@
 """The card of a verdict, in the terminal."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,9 @@ def print_judged(judged: "Judged") -> None:
     card.add_row("effect", Text(_effect(judged)))
     card.add_row("means", Text(_means(judged)))
     card.add_row("how", Text(_how(judged)))
-    card.add_row("holds in", Text(_stress(stress.agree, stress.of, stress.flips)))
+    card.add_row("runs", Text(_runs(judged)))
+    if stress.of:
+        card.add_row("holds in", Text(_stress(stress.agree, stress.of, stress.flips)))
     if judged.to_change:
         card.add_row("to change it", Text(judged.to_change))
     OUT.print(card)
@@ -52,7 +55,9 @@ def print_plan(planned: "Planned") -> None:
     card.add_row("seeds", Text(_seeds(planned, planned.needed)))
     if as_seen is not None:
         card.add_row("", Text(_seeds(planned, as_seen) + ", the effect of these runs"))
-    card.add_row("there are", Text(f"{planned.needed.pilot} pairs: {judged.verdict.verdict} so far"))
+    seen = judged.amount(judged.verdict.effect, signed=True)
+    so_far = f"{planned.needed.pilot} pairs: {judged.verdict.verdict} so far, with an effect of {seen}"
+    card.add_row("there are", Text(so_far))
     per_seed = f"{duration(planned.seconds_per_seed)} of training per seed"
     card.add_row("time", Text(f"{per_seed}, both arms and all learning rates, one run after the other"))
     OUT.print(card)
@@ -121,7 +126,8 @@ def _effect(judged: "Judged") -> str:
     if verdict.low is None and verdict.high is None:
         return f"{text}, without an interval"
     low, high = ("no bound" if end is None else judged.number(end) for end in (verdict.low, verdict.high))
-    return f"{text} [{low}, {high}], {verdict.n} pairs of runs with the same seed"
+    level = "" if verdict.level is None else f" at {100 * verdict.level:.3g}%"
+    return f"{text} [{low}, {high}]{level}, {verdict.n} pairs of runs with the same seed"
 
 
 def _means(judged: "Judged") -> str:
@@ -131,7 +137,9 @@ def _means(judged: "Judged") -> str:
         if not known:
             parts.append(f"{arm.label} not known")
             continue
-        mean = sum(figure.value for figure in known) / len(known)
+        values = [figure.value for figure in known]
+        is_ratio = judged.quantity.scale == "ratio"
+        mean = statistics.geometric_mean(values) if is_ratio else statistics.fmean(values)
         bound = "at least " if any(math.isinf(figure.greatest) for figure in known) else ""
         text = f"{100 * mean:.2f}%" if judged.quantity.kind == "test_accuracy" else f"{mean:.4g}"
         parts.append(f"{arm.label} {bound}{text}")
@@ -144,18 +152,32 @@ def _how(judged: "Judged") -> str:
     if judged.pairs.rates is not None:
         first, second = judged.pairs.rates
         at = f", at learning rate {first:g} and {second:g}" if first != second else f", both at learning rate {first:g}"
+        at += f" ({judged.rates})"
     what = {
         "test_accuracy": "test set at the end of training",
         "test_loss": "test set at the end of training",
         "steps_to": "first validation at or above the target",
         "seconds_to": "seconds in optimizer steps up to there, without evaluations",
-        "max_lr": "largest learning rate that trains; it may be up to one step of the grid larger",
+        "max_lr": "largest learning rate that trains, within 5 points of the better arm's best accuracy; the truth is "
+        "up to one step of the grid larger",
         "diagnostic": "last value of the run",
     }[kind]
     looks = f"; {judged.verdict.looks} looks planned" if judged.verdict.looks > 1 else ""
     p = judged.verdict.p
     exact = "" if p is None else f"; exact sign-flip p of an effect of {judged.amount(judged.verdict.sesoi)}: {p:.2g}"
     return f"{what}{at}{exact}{looks}"
+
+
+def _runs(judged: "Judged") -> str:
+    """Return which runs are compared: the sweep, what they share, and the conditions."""
+    facts = judged.facts
+    words = [
+        f"{name}={facts[name]}"
+        for name in ("data", "model", "train.steps", "train.epochs")
+        if facts.get(name) is not None
+    ]
+    where = f", where {' and '.join(judged.where)}" if judged.where else ""
+    return f"{judged.folder.name}: {', '.join(words)}{where}" if words else f"{judged.folder.name}{where}"
 
 
 def _stress(agree: int, of: int, flips: tuple[str, ...]) -> str:

@@ -76,6 +76,16 @@ def interval_of_means(
     return low_R, high_R
 
 
+def level_for(n: int, level: float = LEVEL) -> float:
+    """Return the level at which both parts of the interval are taken: that asked for, or more below 9 seeds.
+
+    Example:
+        >>> level_for(9), round(level_for(5), 6)
+        (0.95, 0.98)
+    """
+    return level if n >= FEW else 1 - 2 * _error_at_an_end(n, level)
+
+
 def _error_at_an_end(n: int, level: float) -> float:
     return (1 - level) / 2 * (SHARE_OF_ERROR_IF_FEW if n < FEW else 1.0)
 

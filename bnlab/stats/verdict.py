@@ -4,15 +4,16 @@ Shape letters: R studies, S seeds.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Literal, get_args
 
 import numpy as np
 
 from bnlab.errors import StudyError
 from bnlab.stats.estimate import LEVEL, FloatArray
-from bnlab.stats.mean_interval import LEAST_SEEDS, interval_of_means
+from bnlab.stats.mean_interval import LEAST_SEEDS, interval_of_means, level_for
 from bnlab.stats.median_interval import interval_of_median
 from bnlab.stats.sign_flip import sign_flip_p
 
@@ -44,6 +45,8 @@ class Verdict:
         sesoi: The smallest effect of interest, the X of the claim.
         num_missing: How many seeds had no difference, since a run of the pair failed.
         looks: How often the data are looked at in all, by plan.
+        level: How often Student's interval of normal differences would hold the mean: 0.98 below 9 seeds, 0.95 from
+            there on, more with several looks; None without an interval. Of skewed differences it is 0.95 or so.
         p: Two-sided p of the exact sign-flip test of "the effect is X"; None above 20 differences, or where some are
             known between bounds only. It decides nothing.
         reason: Why it is inconclusive, or in what way the claim is refuted; one sentence.
@@ -57,6 +60,7 @@ class Verdict:
     sesoi: float
     num_missing: int
     looks: int
+    level: float | None
     p: float | None
     reason: str
 
@@ -110,6 +114,8 @@ def judge(
         'inconclusive'
     """
     known_S, least_S, greatest_S = _checked(differences, sesoi, looks, brackets)
+    if center not in get_args(Center):
+        raise StudyError(f"center must be mean or median, got {center!r}")
     n = known_S.size
     num_missing = len(differences) - n
     is_unknown = bool(n) and bool(np.isinf(least_S).any() and np.isinf(greatest_S).any())
@@ -118,10 +124,12 @@ def judge(
     p = sign_flip_p((known_S - sesoi).tolist()) if is_exact else None
     if n < LEAST_SEEDS:
         reason = f"A verdict needs {LEAST_SEEDS} or more seeds with both runs, there {'is' if n == 1 else 'are'} {n}."
-        return Verdict("inconclusive", effect, None, None, n, sesoi, num_missing, looks, p, reason)
+        return Verdict("inconclusive", effect, None, None, n, sesoi, num_missing, looks, None, p, reason)
     low, high = _ends(least_S, greatest_S, center, level_of_look(looks), n)
     word, reason = _word(low, high, sesoi)
-    return Verdict(word, effect, low, high, n, sesoi, num_missing, looks, p, reason)
+    has_ends = low is not None or high is not None
+    level = (level_for(n, level_of_look(looks)) if center == "mean" else level_of_look(looks)) if has_ends else None
+    return Verdict(word, effect, low, high, n, sesoi, num_missing, looks, level, p, reason)
 
 
 def without_each(
@@ -224,16 +232,18 @@ def _checked(
     Raises:
         StudyError: An argument is out of range, or a difference is not finite.
     """
-    if not (math.isfinite(sesoi) and sesoi >= 0):
+    if not (isinstance(sesoi, Real) and math.isfinite(sesoi) and sesoi >= 0):
         raise StudyError(f"sesoi must be a finite number, at least 0, got {sesoi}")
-    if isinstance(looks, bool) or not isinstance(looks, int) or looks < 1:
+    if isinstance(looks, bool) or not isinstance(looks, int | np.integer) or looks < 1:
         raise StudyError(f"looks must be a whole number, at least 1, got {looks}")
+    if isinstance(differences, Mapping | str):
+        raise StudyError(f"differences must be one number per seed, got a {type(differences).__name__}")
     given = list(differences)
     for number, each in enumerate(given):
-        if each is not None and not math.isfinite(each):
+        if each is not None and not (isinstance(each, Real) and math.isfinite(each)):
             raise StudyError(
-                f"differences must be finite, number {number + 1} is {each}. A run that diverged counts with the "
-                "figure of its start; None is for a run that failed."
+                f"differences must be finite numbers, number {number + 1} is {each}. A run that diverged counts with "
+                "the figure of its start; None is for a run that failed."
             )
     around = [(0.0, 0.0) if each is None else (each, each) for each in given] if brackets is None else list(brackets)
     if len(around) != len(given):

@@ -27,7 +27,7 @@ def sentences_of(grid: SweepArms, pair: ArmPair, verdict: Verdict, pairs: Pairs)
         sentences.append(f"{in_words(without)}: no figure of both arms, so that the verdict stands on the others.")
     if 0 < verdict.n < FEW_SEEDS:
         sentences.append(f"{verdict.n} seeds are a smoke test, not a measurement: take 5 or more, 'seed=range(5)'.")
-    return [*sentences, *_of_bounds(pair, pairs), *_of_edges(grid, pair, pairs), *_of_diverged(pair)]
+    return [*sentences, *_of_bounds(pair, pairs), *_of_edges(grid, pair, pairs), *_of_diverged(pair, pairs)]
 
 
 def _of_bounds(pair: ArmPair, pairs: Pairs) -> list[str]:
@@ -65,17 +65,22 @@ def _of_edges(grid: SweepArms, pair: ArmPair, pairs: Pairs) -> list[str]:
     return sentences
 
 
-def _of_diverged(pair: ArmPair) -> list[str]:
-    """Return what a run that diverged counts for."""
-    number = sum(cell.num_diverged for arm in pair.arms for cell in arm.cells)
-    if not number:
-        return []
+def _of_diverged(pair: ArmPair, pairs: Pairs) -> list[str]:
+    """Return what runs count for that diverged, or ended no better than they started."""
+    sentences = []
+    for arm, number in zip(pair.arms, pair.num_at_start(), strict=True):
+        if number:
+            runs = "1 run" if number == 1 else f"{number} runs"
+            ended = "diverged, or ended no better than it" if number == 1 else "diverged, or ended no better than they"
+            sentences.append(f"{arm.label}: {runs} {ended} started, and count{'s' * (number == 1)} with the start.")
+    lrs = pairs.rates or ()
+    cells = [cell for arm, lr in zip(pair.arms, lrs, strict=False) for cell in arm.cells if cell.lr == lr]
+    number = sum(cell.num_diverged for cell in cells)
     counts = {
-        "max_lr": "its learning rate does not train",
         "steps_to": "it has reached the target if it did so before, and has not otherwise",
         "seconds_to": "it has reached the target if it did so before, and has not otherwise",
         "diagnostic": "its diagnostics mean nothing, so that nothing is known of its pair",
-    }.get(pair.quantity.kind, "it counts with the figures of its start")
-    return [
-        f"{number} {'run' if number == 1 else 'runs'} of both arms and all learning rates diverged. Of each, {counts}."
-    ]
+    }.get(pair.quantity.kind)
+    if number and counts is not None:
+        sentences.append(f"{number} of the runs that are compared diverged. Of each, {counts}.")
+    return sentences

@@ -1,6 +1,7 @@
 """A verdict on two arms of a sweep, with all that a reader needs to doubt it; in words and as plain values."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ class Judged:
         verdict: The verdict; its figures are on the log scale where arms are compared by a ratio.
         pairs: The figures of both arms, seed by seed.
         stress: The other analyses.
+        where: The conditions by which runs were chosen.
+        facts: The settings that all runs of the sweep share.
+        rates: How the learning rates were chosen, in words; empty where the whole grid counts.
         to_change: What would change the verdict, in words; empty where nothing can be said.
         seconds: How long the runs of both arms took to train, added up.
         sentences: What must be said aloud.
@@ -40,6 +44,9 @@ class Judged:
     verdict: Verdict
     pairs: Pairs
     stress: Stress
+    where: tuple[str, ...]
+    facts: Mapping[str, Any]
+    rates: str
     to_change: str
     seconds: float
     sentences: tuple[str, ...]
@@ -97,6 +104,8 @@ class Judged:
             "seconds": self.seconds,
             "arms": [arm.label for arm in self.arms],
             "metric": self.quantity.name,
+            "where": list(self.where),
+            "level": verdict.level,
             "reason": verdict.reason,
             "p": verdict.p,
             "looks": verdict.looks,

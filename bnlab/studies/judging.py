@@ -11,6 +11,7 @@ from bnlab.results.outcomes import Row
 from bnlab.results.query import describe_column, read_condition
 from bnlab.results.sweep import FACTS, SweepRuns, read_sweep
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.index import read_run_rows
 from bnlab.studies.caveats import sentences_of
 from bnlab.studies.judged import Judged
 from bnlab.studies.pairs import ArmPair
@@ -44,9 +45,7 @@ def judge_sweep(
     """
     sweep = read_sweep(folder)
     if not sweep.rows:
-        raise StudyError(
-            f"{folder} holds no runs that can be read. Sweep them: bnlab sweep norm=batch,none 'seed=range(5)'."
-        )
+        raise StudyError(_why_no_sweep(folder))
     grid = _arms_where(sweep, where)
     first, second = _find_arms(grid, arms)
     facts = sweep.shared_settings()
@@ -59,9 +58,32 @@ def judge_sweep(
     seconds = math.fsum(_seconds_of(row) for row in rows)
     sentences = sentences_of(grid, pair, verdict, pairs)
     judged = Judged(
-        folder, quantity, smallest, (first, second), verdict, pairs, stress(pair), "", seconds, tuple(sentences)
+        folder=folder,
+        quantity=quantity,
+        sesoi=smallest,
+        arms=(first, second),
+        verdict=verdict,
+        pairs=pairs,
+        stress=stress(pair),
+        where=tuple(where),
+        facts=facts,
+        rates=base["rate"].words if "rate" in base else "",
+        to_change="",
+        seconds=seconds,
+        sentences=tuple(sentences),
     )
     return replace(judged, to_change=what_would_change(judged))
+
+
+def _why_no_sweep(folder: Path) -> str:
+    """Return why a folder is no sweep, and what to do."""
+    inside = read_run_rows(folder)
+    if len(inside) == 1 and Path(inside[0]["folder"]) == folder:
+        return f"{folder} is one run, where a sweep is wanted: arms are compared over seeds."
+    sweeps = sorted({Path(row["folder"]).parent.name for row in inside})
+    if sweeps:
+        return f"{folder} holds runs in folders of their own. Name one of its sweeps: {', '.join(sweeps)}."
+    return f"{folder} holds no runs that can be read. Sweep them: bnlab sweep norm=batch,none 'seed=range(5)'."
 
 
 def _arms_where(sweep: SweepRuns, where: Sequence[str]) -> SweepArms:

@@ -9,7 +9,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -140,6 +140,7 @@ class ArmPair:
             images.append(Choice("images", "the validation set at each run's best step", "best"))
             images.append(Choice("images", "the validation set after half of the steps", "half"))
         ordered = figures if kind == "test_accuracy" else figures[::-1]
+        ordered[1] = replace(ordered[1], words=f"{ordered[1].words} (any difference)")
         return {"figure": tuple(ordered), "images": tuple(images), "rate": rates, "center": tuple(center)}
 
     @property
@@ -187,10 +188,32 @@ class ArmPair:
         for place, lr in enumerate(lrs):
             cell = self._cell(place, lr)
             values.append({seed: None if run is None else read(run) for seed, run in cell.items()})
+        if "figure" in analysis:  # two networks that learned nothing differ by the noise of their starts alone
+            for seed in self._untrained(lrs, analysis["figure"].value):
+                values[0][seed] = values[1][seed]
         less_is_better = self.quantity.less_is_better
         if "figure" in analysis:
             less_is_better = analysis["figure"].value == "loss"
         return self._paired(values[0], values[1], lrs, less_is_better=less_is_better)
+
+    def _untrained(self, lrs: tuple[float, float], metric: Metric) -> list[int]:
+        """Return the seeds with which the runs of both arms count with their start."""
+        first, second = (self._cell(place, lr) for place, lr in enumerate(lrs))
+        at_start = [
+            {seed for seed, run in cell.items() if run is not None and run.is_at_start(metric)}
+            for cell in (first, second)
+        ]
+        return sorted(set.intersection(*at_start))
+
+    def num_at_start(self) -> tuple[int, int]:
+        """Return how many runs of each arm count with their start, where accuracy or loss is compared."""
+        if "figure" not in self.base:
+            return 0, 0
+        lrs: tuple[float, float] = self.base["rate"].value
+        metric: Metric = self.base["figure"].value
+        cells = [self._cell(place, lr).values() for place, lr in enumerate(lrs)]
+        first, second = (sum(run is not None and run.is_at_start(metric) for run in cell) for cell in cells)
+        return first, second
 
     def steps_between_validations(self) -> int | None:
         """Return to how many steps the steps to a target are known; None where something else is compared."""

@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.renamed import current_name
 
 Kind = Literal["test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr", "diagnostic"]
 Scale = Literal["difference", "ratio"]
@@ -143,6 +145,8 @@ def read_quantity(text: str, less_is_better: bool = False) -> Quantity:
         return Quantity(text.strip(), word, target, less_is_better=True)  # type: ignore[arg-type]  # just looked up
     if not colon and word in {"test_accuracy", "test_loss", "max_lr"}:
         return Quantity(word, word, less_is_better=word == "test_loss")  # type: ignore[arg-type]  # just looked up
+    if current_name(word) in DIAGNOSTICS:
+        raise ConfigError(f"--metric {text}: a diagnostic is named with its layer, as {word}/hidden1.")
     near = did_you_mean(word, ["test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr"])
     raise ConfigError(f"--metric must be {EXAMPLES}, got {text!r}. {near if 'mean' in near else ''}".strip())
 

@@ -73,6 +73,10 @@ class RunValues:
         found = [r for r in self._records if r["kind"] == "eval" and r["split"] == "validation"]
         return [(r["step"], {**r["values"], **dict.fromkeys(r.get("nonfinite", {}), math.nan)}) for r in found]
 
+    def is_at_start(self, metric: Metric) -> bool:
+        """Whether the run counts with the figure of its start, since it diverged or ended no better."""
+        return self.outcome.diverged or self.outcome.value(metric) == self.outcome.start(metric)
+
     @property
     def is_validated_by_half(self) -> bool:
         """Whether the run was validated between its first step and half of its steps."""

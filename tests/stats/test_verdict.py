@@ -80,6 +80,13 @@ def test_it_is_bnlabs_own_word():
     assert 0.01 < verdict.low < 0.035 < (verdict.high or 0)
 
 
+def test_the_level_of_the_interval_is_told():
+    levels = [judge([0.1 * x for x in range(n)], sesoi=0.0, looks=looks).level for n, looks in ((8, 1), (9, 1), (9, 4))]
+    assert levels == pytest.approx([0.98, 0.95, 0.99])
+    assert judge([0.1], sesoi=0.0).level is None
+    assert judge(np.array([0.1, 0.2, 0.3]), sesoi=0.0, looks=np.int64(2)).n == 3
+
+
 def test_a_pair_with_a_failed_run_is_left_out_and_counted():
     whole, with_gap = judge([0.1, 0.2, 0.15], sesoi=0.01), judge([0.1, None, 0.2, 0.15], sesoi=0.01)
     assert (with_gap.n, with_gap.num_missing, whole.num_missing) == (3, 1, 0)
@@ -200,6 +207,10 @@ def test_more_looks_make_an_interval_wider():
         ({"looks": 0}, "looks must be a whole number, at least 1, got 0"),
         ({"looks": True}, "looks must be a whole number"),
         ({"differences": [0.1, float("nan")]}, "number 2 is nan. A run that diverged counts"),
+        ({"differences": [0.1, "0.2"]}, "differences must be finite numbers, number 2 is 0.2"),
+        ({"differences": {0: 0.1, 1: 0.2}}, "differences must be one number per seed, got a dict"),
+        ({"sesoi": "0.1"}, "sesoi must be a finite number"),
+        ({"center": "mode"}, "center must be mean or median, got 'mode'"),
         ({"brackets": [(0.1, 0.1)]}, "brackets must be one per difference, got 1 for 3"),
         ({"brackets": [(0.1, 0.1), (0.3, 0.4), (0.3, 0.3)]}, "a bracket must hold its difference, got 0.2"),
     ],

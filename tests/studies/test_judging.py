@@ -49,7 +49,8 @@ def test_a_run_that_diverged_counts_with_its_start(tmp_path: Path):
 
     found = judge_sweep(write_judged(tmp_path / "s", run), ACCURACY)
     assert found.pairs.differences == pytest.approx([0, 0, 0.8, 0, 0])
-    assert any(sentence.startswith("1 run of both arms") for sentence in found.sentences)
+    told = "none: 1 run diverged, or ended no better than it started, and counts with the start."
+    assert told in found.sentences
 
 
 @pytest.mark.parametrize("left", [None, rising(0.9, status="failed")])
@@ -145,7 +146,10 @@ def test_the_stress_panel_finds_the_choice_that_turns_the_verdict(tmp_path: Path
     assert found.verdict.verdict == "supported"
     # 2 figures x 4 sets of images x 2 centers, and each seed left out; half way batch is worse, the test loss is equal
     assert (found.stress.of, found.stress.agree) == (17, 17 - 4 - 2)
-    assert found.stress.flips == ("with the validation set after half of the steps: refuted", "with the loss: refuted")
+    assert found.stress.flips == (
+        "with the validation set after half of the steps: refuted",
+        "with the loss (any difference): refuted",
+    )
 
 
 def test_the_stress_panel_tells_which_seed_carries_the_verdict(tmp_path: Path):
@@ -225,7 +229,7 @@ def test_a_plan_names_seeds_and_time(tmp_path: Path):
 def test_a_plan_for_a_ratio_takes_its_effect_as_a_factor(tmp_path: Path):
     steps = {0: 100, 1: 150, 2: 100, 3: 200, 4: 150}
     folder = write_judged(tmp_path / "s", lambda at: reaching(50 if at.norm == "batch" else steps[at.seed]))
-    judged = judge_sweep(folder, read_quantity("steps_to:0.9"), sesoi=1.25)
+    judged = judge_sweep(folder, read_quantity("steps_to:0.9"), sesoi=1.5)
     assert plan_seeds(judged, effect=4.0).as_dict()["planned"]["effect"] == pytest.approx(4.0)
     assert plan_seeds(judged).as_dict()["planned"]["effect"] == pytest.approx(1.5**2)
 
@@ -339,8 +343,31 @@ def test_a_run_without_a_test_record_has_no_test_accuracy(tmp_path: Path):
 def test_an_effect_to_plan_for_is_held_to_its_own_unit(tmp_path: Path, effect: float):
     steps = {0: 100, 1: 150, 2: 100, 3: 200, 4: 150}
     folder = write_judged(tmp_path / "s", lambda at: reaching(50 if at.norm == "batch" else steps[at.seed]))
-    judged = judge_sweep(folder, read_quantity("steps_to:0.9"), sesoi=1.25)
+    judged = judge_sweep(folder, read_quantity("steps_to:0.9"), sesoi=1.5)
     with pytest.raises(
         StudyError, match=r"--effect must be finite and above the smallest effect of interest, 1.5, got"
     ):
         plan_seeds(judged, effect=effect)
+
+
+def test_two_arms_that_learned_nothing_are_equal(tmp_path: Path):
+    def run(at: Place) -> Written:  # both end above their start, which is lower for batch
+        start = 2.3 if at.norm == "batch" else 2.4
+        return Written([0.1, 0.1, 0.1], 0.1, test_loss=9.0, losses=[start + NOISE[at.seed], 9.0, 9.0])
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), read_quantity("test_loss"), sesoi=0.0)
+    assert (found.verdict.verdict, found.verdict.effect) == ("refuted", 0.0)
+    assert "batch: 5 runs diverged, or ended no better than they started, and count with the start." in found.sentences
+
+
+def test_what_is_no_sweep_is_told_apart(tmp_path: Path):
+    folder = write_judged(tmp_path / "runs" / "s", lambda _: rising(0.9))
+    with pytest.raises(StudyError, match=r"holds runs in folders of their own. Name one of its sweeps: s\."):
+        judge_sweep(tmp_path / "runs", ACCURACY)
+    with pytest.raises(StudyError, match=r"is one run, where a sweep is wanted"):
+        judge_sweep(next(folder.glob("batch*")), ACCURACY)
+
+
+def test_a_diagnostic_without_its_layer_is_told():
+    with pytest.raises(ConfigError, match=r"a diagnostic is named with its layer, as saturation/hidden1"):
+        read_quantity("saturation")
