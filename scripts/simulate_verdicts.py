@@ -179,16 +179,19 @@ or *inconclusive*. `bnlab.judge(differences, sesoi=X)` is the same for numbers o
 2. A run that diverged, or ended worse than it began, counts with the figure of its start. It is never left out. A
    pair with a run that *failed* is left out, and the card says so.
 3. An interval of the mean difference: the union of Student's interval and Hall's, which corrects for skewness, 95%
-   from 8 seeds on, 98% below.
+   from 9 seeds on, 98% below.
 4. *Supported*: the interval lies above X. *Refuted*: it lies below X. Else *inconclusive*, also with fewer than 3
-   seeds. X is the smallest effect of interest, fixed before looking: 1 point of accuracy (half a point on CIFAR),
-   1.25 times the steps, 3 times the learning rate, unless you say otherwise.
-5. A run that did not reach a target gives a bound, not a value: a bound may refute what speaks against it, and
-   never supports what speaks for it.
+   seeds. X is the smallest effect of interest, fixed before looking: 1 point of accuracy (half a point on CIFAR), 1.25
+   times the steps, 3 times the learning rate, unless you say otherwise.
+5. Where a figure is known between bounds only, each pair counts at its unfavorable end: the lower end of the interval
+   is that of the least differences that are possible, the upper end that of the greatest. Steps to a target are known
+   to the distance of two validations, the largest rate that trains to one step of the grid; a run that did not reach
+   the target has no upper bound, and of a diagnostic of a run that diverged nothing is known.
 6. With K looks at growing data (`--looks K`), each look is allowed 0.04 / K of error in place of 0.05.
-7. The same runs are judged again under each other analysis that an honest colleague might have chosen (validation
-   or test images, the last or the best step, half of the steps, accuracy or loss, tuned or equal learning rates,
-   mean or median, one seed left out). The card says in how many of them the verdict holds, and what turns it over.
+7. The same runs are judged again under each other analysis that an honest colleague might have chosen (validation or
+   test images, the last or the best step, half of the steps, accuracy or loss, tuned or equal learning rates, mean or
+   median, one seed left out). Of the other figure, loss for accuracy, any difference counts, since X has the unit of
+   the first. The card says in how many of them the verdict holds, and what turns it over.
 
 ## How often one end of the interval misses the true mean
 

@@ -10,7 +10,7 @@ from bnlab.cli.command_options import Runs
 from bnlab.cli.complete import complete_run
 
 if TYPE_CHECKING:
-    from bnlab.studies.judging import Judged
+    from bnlab.studies.judged import Judged
 
 Sweep = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep, by name or folder.", autocompletion=complete_run)]
 Arms = Annotated[
@@ -63,8 +63,9 @@ def judge(
 
     [bold]bnlab judge my_sweep --metric saturation/hidden1 --less --sesoi 0.1[/]: does batch saturate less, by 0.1?
 
-    Pairs of runs with the same seed are compared, each arm at its best learning rate on the validation set. The claim
-    is that the first arm is better by more than X; it is refuted where the interval lies below X.
+    Pairs of runs with the same seed are compared, each arm at its best learning rate on the validation set, of steps
+    and seconds at its fastest. The claim is that the first arm is better by more than X; it is refuted where the
+    interval lies below X.
     """
     found = _judged(sweep, arms, metric, sesoi, less, looks, where or [], runs)
     if as_json:
@@ -82,7 +83,11 @@ def power(
     sesoi: Sesoi = None,
     effect: Annotated[
         float | None,
-        typer.Option("--effect", metavar="E", help="True effect to plan for (twice the smallest one of interest)."),
+        typer.Option(
+            "--effect",
+            metavar="E",
+            help="True effect to plan for (twice the smallest; a factor: its square).",
+        ),
     ] = None,
     chance: Annotated[
         float, typer.Option("--power", metavar="P", help="The chance of a verdict to plan for, below 1.")
@@ -99,7 +104,7 @@ def power(
 
     [bold]bnlab power pilot --effect 0.03 --power 0.9[/]: for 3 points, in 9 of 10 cases
     """
-    from bnlab.studies.judging import plan_seeds
+    from bnlab.studies.planning import plan_seeds
 
     planned = plan_seeds(_judged(sweep, arms, metric, sesoi, less, looks, where or [], runs), effect, chance)
     if as_json:

@@ -1,5 +1,8 @@
 """The card of a verdict, in the terminal."""
 
+import math
+import statistics
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -10,7 +13,8 @@ from bnlab.cli.consoles import OUT, duration, new_table, print_table
 if TYPE_CHECKING:
     from bnlab.stats.estimate import Estimate
     from bnlab.stats.power import SeedsNeeded
-    from bnlab.studies.judging import Judged, Planned
+    from bnlab.studies.judged import Judged
+    from bnlab.studies.planning import Planned
     from bnlab.studies.tunability import Tunability
 
 COLORS = {"supported": "bold green", "refuted": "bold red", "inconclusive": "bold yellow"}
@@ -31,33 +35,33 @@ def print_judged(judged: "Judged") -> None:
     card.add_row("effect", Text(_effect(judged)))
     card.add_row("means", Text(_means(judged)))
     card.add_row("how", Text(_how(judged)))
-    card.add_row("holds in", Text(_stress(stress.agree, stress.of, stress.flips)))
-    if change := _what_would_change(judged):
-        card.add_row("to change it", Text(change))
+    card.add_row("runs", Text(_runs(judged)))
+    if stress.of:
+        card.add_row("holds in", Text(_stress(stress.agree, stress.of, stress.flips)))
+    if judged.to_change:
+        card.add_row("to change it", Text(judged.to_change))
     OUT.print(card)
-    for sentence in judged.sentences:
-        OUT.print(Text(sentence, "dim"), width=min(OUT.width, MOST_WIDTH))
+    _print_sentences(judged.sentences)
 
 
 def print_plan(planned: "Planned") -> None:
     """Print how many seeds a verdict needs, and how long they train."""
+    from bnlab.studies.planning import plan_as_seen
+
     judged = planned.judged
+    as_seen = plan_as_seen(planned)
     card = _card()
-    card.add_row("claim", Text(planned.claim))
+    card.add_row("claim", Text(judged.claim))
     card.add_row("seeds", Text(_seeds(planned, planned.needed)))
-    if planned.at_seen is not None and planned.at_seen.effect != planned.needed.effect:
-        card.add_row("", Text(_seeds(planned, planned.at_seen) + ", the effect of these runs"))
-    card.add_row("there are", Text(f"{planned.needed.pilot} pairs: {judged.verdict.verdict} so far"))
-    card.add_row(
-        "time",
-        Text(
-            f"{duration(planned.seconds_per_seed)} of training per seed, both arms and all learning rates, one after "
-            "the other"
-        ),
-    )
+    if as_seen is not None:
+        card.add_row("", Text(_seeds(planned, as_seen) + ", the effect of these runs"))
+    seen = judged.amount(judged.verdict.effect, signed=True)
+    so_far = f"{planned.needed.pilot} pairs: {judged.verdict.verdict} so far, with an effect of {seen}"
+    card.add_row("there are", Text(so_far))
+    per_seed = f"{duration(planned.seconds_per_seed)} of training per seed"
+    card.add_row("time", Text(f"{per_seed}, both arms and all learning rates, one run after the other"))
     OUT.print(card)
-    for sentence in judged.sentences:
-        OUT.print(Text(sentence, "dim"), width=min(OUT.width, MOST_WIDTH))
+    _print_sentences(judged.sentences)
 
 
 def print_tunability(found: "Tunability") -> None:
@@ -67,8 +71,11 @@ def print_tunability(found: "Tunability") -> None:
     table = new_table("arm", *columns, "enough", "must be tuned", right=[*columns, "enough"])
     for arm in found.arms:
         cells = [_share(arm.by_budget.get(budget)) for budget in budgets]
-        names = ", ".join(name.rpartition(".")[2] for name in arm.dimension.names) or "nothing"
-        table.add_row(Text(arm.label), *cells, str(arm.budget), f"{arm.dimension.number}: {names}")
+        needs = "-"
+        if arm.dimension is not None:
+            names = ", ".join(name.rpartition(".")[2] for name in arm.dimension.names) or "nothing"
+            needs = f"{arm.dimension.number}: {names}"
+        table.add_row(Text(arm.label), *cells, str(arm.budget), needs)
     print_table(table)
     OUT.print(
         Text(
@@ -78,7 +85,11 @@ def print_tunability(found: "Tunability") -> None:
         style="dim",
         width=min(OUT.width, MOST_WIDTH),
     )
-    for sentence in found.sentences:
+    _print_sentences(found.sentences)
+
+
+def _print_sentences(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
         OUT.print(Text(sentence, "dim"), width=min(OUT.width, MOST_WIDTH))
 
 
@@ -97,8 +108,7 @@ def _card() -> Table:
 
 
 def _seeds(planned: "Planned", needed: "SeedsNeeded") -> str:
-    judged = planned.judged
-    effect = _amount(judged, judged.shown(needed.effect))
+    effect = planned.judged.amount(needed.effect)
     if needed.seeds is None:
         return f"more than 1,000 for an effect of {effect} (chance with 1,000: {needed.power:.0%})"
     minutes = planned.minutes(needed)
@@ -110,44 +120,29 @@ def _effect(judged: "Judged") -> str:
     verdict = judged.verdict
     if verdict.effect is None:
         return "not known"
-    bound = {"at_least": "at least ", "at_most": "at most "}
-    side = next((side for side in judged.pairs.sides if side != "exact"), "exact")
-    text = bound.get(side, "") + _amount(judged, judged.shown(verdict.effect), signed=True)
+    ends = [math.isinf(end) for bracket in judged.pairs.brackets for end in bracket]
+    bound = "at least " if any(ends[1::2]) else "at most " if any(ends[::2]) else ""
+    text = bound + judged.amount(verdict.effect, signed=True)
     if verdict.low is None and verdict.high is None:
         return f"{text}, without an interval"
-    low, high = (
-        open_end if end is None else _number(judged, judged.shown(end))
-        for end, open_end in ((verdict.low, "no bound"), (verdict.high, "no bound"))
-    )
-    return f"{text} [{low}, {high}], {verdict.n} pairs of runs with the same seed"
-
-
-def _number(judged: "Judged", value: float | None) -> str:
-    assert value is not None
-    if judged.quantity.kind == "test_accuracy":
-        return f"{100 * value:.2f}"
-    return f"{value:.3g}"
-
-
-def _amount(judged: "Judged", value: float | None, *, signed: bool = False) -> str:
-    assert value is not None
-    sign = "+" if signed and value > 0 and judged.quantity.scale == "difference" else ""
-    number = sign + _number(judged, value)
-    if judged.quantity.kind == "test_accuracy":
-        return f"{number} points"
-    return f"{number} {judged.quantity.unit}".strip()
+    low, high = ("no bound" if end is None else judged.number(end) for end in (verdict.low, verdict.high))
+    level = "" if verdict.level is None else f" at {100 * verdict.level:.3g}%"
+    return f"{text} [{low}, {high}]{level}, {verdict.n} pairs of runs with the same seed"
 
 
 def _means(judged: "Judged") -> str:
     parts = []
-    for arm, values in zip(judged.arms, (judged.pairs.first, judged.pairs.second), strict=True):
-        known = [value for value in values if value is not None]
+    for arm, figures in zip(judged.arms, (judged.pairs.first, judged.pairs.second), strict=True):
+        known = [figure for figure in figures if figure is not None and figure.is_known]
         if not known:
-            parts.append(f"{arm.label} -")
+            parts.append(f"{arm.label} not known")
             continue
-        mean = sum(known) / len(known)
+        values = [figure.value for figure in known]
+        is_ratio = judged.quantity.scale == "ratio"
+        mean = statistics.geometric_mean(values) if is_ratio else statistics.fmean(values)
+        bound = "at least " if any(math.isinf(figure.greatest) for figure in known) else ""
         text = f"{100 * mean:.2f}%" if judged.quantity.kind == "test_accuracy" else f"{mean:.4g}"
-        parts.append(f"{arm.label} {text}")
+        parts.append(f"{arm.label} {bound}{text}")
     return " · ".join(parts)
 
 
@@ -157,17 +152,32 @@ def _how(judged: "Judged") -> str:
     if judged.pairs.rates is not None:
         first, second = judged.pairs.rates
         at = f", at learning rate {first:g} and {second:g}" if first != second else f", both at learning rate {first:g}"
+        at += f" ({judged.rates})"
     what = {
         "test_accuracy": "test set at the end of training",
         "test_loss": "test set at the end of training",
         "steps_to": "first validation at or above the target",
         "seconds_to": "seconds in optimizer steps up to there, without evaluations",
-        "max_lr": "largest learning rate that trains, on a grid known to one step",
+        "max_lr": "largest learning rate that trains, within 5 points of the better arm's best accuracy; the truth is "
+        "up to one step of the grid larger",
         "diagnostic": "last value of the run",
     }[kind]
     looks = f"; {judged.verdict.looks} looks planned" if judged.verdict.looks > 1 else ""
-    p = "" if judged.verdict.p is None else f"; exact sign-flip p {judged.verdict.p:.2g}"
-    return f"{what}{at}{p}{looks}"
+    p = judged.verdict.p
+    exact = "" if p is None else f"; exact sign-flip p of an effect of {judged.amount(judged.verdict.sesoi)}: {p:.2g}"
+    return f"{what}{at}{exact}{looks}"
+
+
+def _runs(judged: "Judged") -> str:
+    """Return which runs are compared: the sweep, what they share, and the conditions."""
+    facts = judged.facts
+    words = [
+        f"{name}={facts[name]}"
+        for name in ("data", "model", "train.steps", "train.epochs")
+        if facts.get(name) is not None
+    ]
+    where = f", where {' and '.join(judged.where)}" if judged.where else ""
+    return f"{judged.folder.name}: {', '.join(words)}{where}" if words else f"{judged.folder.name}{where}"
 
 
 def _stress(agree: int, of: int, flips: tuple[str, ...]) -> str:
@@ -177,29 +187,3 @@ def _stress(agree: int, of: int, flips: tuple[str, ...]) -> str:
     named = "; ".join(flips[:MOST_FLIPS])
     more = f"; {len(flips) - MOST_FLIPS} more" if len(flips) > MOST_FLIPS else ""
     return f"{text}. It flips {named}{more}."
-
-
-def _what_would_change(judged: "Judged") -> str:
-    """Return for which smallest effects of interest the verdict would be the same, or how many seeds are needed."""
-    from bnlab.errors import StudyError
-    from bnlab.studies.judging import plan_seeds
-
-    verdict = judged.verdict
-    if verdict.verdict == "supported" and verdict.low is not None:
-        return f"a smallest effect of interest of {_amount(judged, judged.shown(verdict.low))} or more"
-    if verdict.verdict == "refuted" and verdict.high is not None:
-        least = 1.0 if judged.quantity.scale == "ratio" else 0.0
-        high = judged.shown(verdict.high)
-        assert high is not None
-        if high <= least:
-            return "nothing: the first arm is not better at all"
-        return f"a smallest effect of interest below {_amount(judged, high)}"
-    try:
-        planned = plan_seeds(judged)
-    except StudyError:
-        return ""
-    if planned.needed.seeds is None:
-        return "more than 1,000 seeds"
-    if planned.needed.seeds <= verdict.n:
-        return ""
-    return f"{planned.needed.seeds} seeds, if the effect is {_amount(judged, judged.shown(planned.needed.effect))}"

@@ -7,19 +7,20 @@ on it.
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from bnlab.errors import StudyError
 from bnlab.results.arms import Arm
-from bnlab.stats.censoring import Side, combined, opposite
+from bnlab.stats.median_interval import least_seeds_for_median
 from bnlab.stats.response import Metric
 from bnlab.stats.trainable import MARGIN, Rule, best_accuracy, trainable_range
-from bnlab.stats.verdict import Center, Verdict, judge
+from bnlab.stats.verdict import Bracket, Center, Verdict, judge, level_of_look
 from bnlab.studies.quantity import Quantity
-from bnlab.studies.run_values import RunValues, Value, values_by_seed
+from bnlab.studies.run_values import UNKNOWN, Figure, RunValues, values_by_seed
 
 WIDER_MARGIN = 2 * MARGIN
 """10 points below the best, in place of 5, for the largest rate that trains."""
@@ -57,15 +58,15 @@ class Pairs:
         second: The figure of the second arm, alike.
         differences: First less second, or the log of their ratio, turned so that larger is better; None where either
             has no figure.
-        sides: Whether each difference is exact or a bound.
+        brackets: The least and the greatest value that each difference can have.
         rates: The learning rates of the first and the second arm; None for a figure of the whole grid.
     """
 
     seeds: tuple[int, ...]
-    first: tuple[float | None, ...]
-    second: tuple[float | None, ...]
+    first: tuple[Figure | None, ...]
+    second: tuple[Figure | None, ...]
     differences: tuple[float | None, ...]
-    sides: tuple[Side, ...]
+    brackets: tuple[Bracket, ...]
     rates: tuple[float, float] | None
 
 
@@ -110,7 +111,9 @@ class ArmPair:
     @cached_property
     def factors(self) -> Mapping[str, tuple[Choice, ...]]:
         """The choices of each factor, the one that decides first."""
-        center = (Choice("center", "the mean over seeds", "mean"), Choice("center", "the median over seeds", "median"))
+        center = [Choice("center", "the mean over seeds", "mean")]
+        if self._num_pairs >= least_seeds_for_median(level_of_look(self._looks)):
+            center.append(Choice("center", "the median over seeds", "median"))
         kind = self.quantity.kind
         if kind == "max_lr":
             bars = (
@@ -118,25 +121,39 @@ class ArmPair:
                 Choice("bar", "a limit of 10 points below it", Rule(margin=WIDER_MARGIN)),
                 Choice("bar", "half of the loss at the start as the limit", Rule(by="loss")),
             )
-            return {"bar": bars, "center": center}
+            return {"bar": bars, "center": tuple(center)}
         if kind in {"steps_to", "seconds_to"}:
-            return {"target": self._targets(), "rate": self._rates(self._fastest), "center": center}
+            return {"target": self._targets(), "rate": self._rates(self._fastest), "center": tuple(center)}
+        rates = self._rates()
         if kind == "diagnostic":
-            steps = (
-                Choice("steps", "its last value", "last"),
-                Choice("steps", "its value at half of the steps", "half"),
-                Choice("steps", "its mean over the second half", "second half"),
-            )
-            return {"steps": steps, "rate": self._rates(), "center": center}
+            steps = [Choice("steps", "its last value", "last")]
+            if self._all_runs(rates, lambda run: run.is_diagnosed_by_half(self.quantity)):
+                steps.append(Choice("steps", "its value at half of the steps", "half"))
+                steps.append(Choice("steps", "its mean over the second half", "second half"))
+            return {"steps": tuple(steps), "rate": rates, "center": tuple(center)}
         figures = [Choice("figure", "the accuracy", "accuracy"), Choice("figure", "the loss", "loss")]
-        images = (
+        images = [
             Choice("images", "the test set at the end", "test"),
             Choice("images", "the validation set at the end", "end"),
-            Choice("images", "the validation set at each run's best step", "best"),
-            Choice("images", "the validation set after half of the steps", "half"),
-        )
+        ]
+        if self._all_runs(rates, lambda run: run.is_validated_by_half):
+            images.append(Choice("images", "the validation set at each run's best step", "best"))
+            images.append(Choice("images", "the validation set after half of the steps", "half"))
         ordered = figures if kind == "test_accuracy" else figures[::-1]
-        return {"figure": tuple(ordered), "images": images, "rate": self._rates(), "center": center}
+        ordered[1] = replace(ordered[1], words=f"{ordered[1].words} (any difference)")
+        return {"figure": tuple(ordered), "images": tuple(images), "rate": rates, "center": tuple(center)}
+
+    @property
+    def _num_pairs(self) -> int:
+        """How many seeds both arms have at the rates that have an outcome."""
+        return len(set.intersection(*({s for cell in arm.compared for s in cell.outcomes} for arm in self.arms)))
+
+    def _all_runs(self, rates: Sequence[Choice], holds: Callable[[RunValues], bool]) -> bool:
+        """Return whether something holds for every run at the rates of any analysis."""
+        runs = [
+            run for choice in rates for place, lr in enumerate(choice.value) for run in self._cell(place, lr).values()
+        ]
+        return all(holds(run) for run in runs if run is not None and not run.outcome.diverged)
 
     def verdict(self, analysis: Analysis) -> Verdict:
         """Return the verdict under one analysis; its figures are on the log scale where arms are compared by a ratio.
@@ -151,8 +168,8 @@ class ArmPair:
         center: Center = analysis["center"].value
         sesoi = math.log(self.sesoi) if self.quantity.scale == "ratio" else self.sesoi
         if "figure" in analysis and analysis["figure"] != self.factors["figure"][0]:
-            sesoi = 0.0  # it has another unit: any difference
-        return judge(pairs.differences, sesoi=sesoi, looks=self._looks, sides=pairs.sides, center=center)
+            sesoi = 0.0  # the smallest effect has the unit of the other figure; of this one any difference counts
+        return judge(pairs.differences, sesoi=sesoi, looks=self._looks, brackets=pairs.brackets, center=center)
 
     def pairs(self, analysis: Analysis) -> Pairs:
         """Return the differences under one analysis.
@@ -167,69 +184,102 @@ class ArmPair:
             return self._largest_rates(analysis["bar"].value)
         lrs: tuple[float, float] = analysis["rate"].value
         read = self._reader(analysis)
-        values: list[dict[int, Value | None]] = []
+        values: list[dict[int, Figure | None]] = []
         for place, lr in enumerate(lrs):
             cell = self._cell(place, lr)
             values.append({seed: None if run is None else read(run) for seed, run in cell.items()})
+        if "figure" in analysis:  # two networks that learned nothing differ by the noise of their starts alone
+            for seed in self._untrained(lrs, analysis["figure"].value):
+                values[0][seed] = values[1][seed]
         less_is_better = self.quantity.less_is_better
         if "figure" in analysis:
             less_is_better = analysis["figure"].value == "loss"
         return self._paired(values[0], values[1], lrs, less_is_better=less_is_better)
 
-    def _reader(self, analysis: Analysis) -> Callable[[RunValues], Value | None]:
+    def _untrained(self, lrs: tuple[float, float], metric: Metric) -> list[int]:
+        """Return the seeds with which the runs of both arms count with their start."""
+        first, second = (self._cell(place, lr) for place, lr in enumerate(lrs))
+        at_start = [
+            {seed for seed, run in cell.items() if run is not None and run.is_at_start(metric)}
+            for cell in (first, second)
+        ]
+        return sorted(set.intersection(*at_start))
+
+    def num_at_start(self) -> tuple[int, int]:
+        """Return how many runs of each arm count with their start, where accuracy or loss is compared."""
+        if "figure" not in self.base:
+            return 0, 0
+        lrs: tuple[float, float] = self.base["rate"].value
+        metric: Metric = self.base["figure"].value
+        cells = [self._cell(place, lr).values() for place, lr in enumerate(lrs)]
+        first, second = (sum(run is not None and run.is_at_start(metric) for run in cell) for cell in cells)
+        return first, second
+
+    def steps_between_validations(self) -> int | None:
+        """Return to how many steps the steps to a target are known; None where something else is compared."""
+        if self.quantity.kind not in {"steps_to", "seconds_to"}:
+            return None
+        lrs: tuple[float, float] = self.base["rate"].value
+        runs = [run for place, lr in enumerate(lrs) for run in self._cell(place, lr).values() if run is not None]
+        return max((run.steps_between_validations for run in runs), default=None)
+
+    def _reader(self, analysis: Analysis) -> Callable[[RunValues], Figure | None]:
         kind = self.quantity.kind
         if kind == "steps_to":
             return lambda run: run.steps_to(analysis["target"].value)
         if kind == "seconds_to":
             return lambda run: run.seconds_to(analysis["target"].value)
         if kind == "diagnostic":
-            return lambda run: _exact(run.diagnosed(self.quantity, analysis["steps"].value))
+            return lambda run: run.diagnosed(self.quantity, analysis["steps"].value)
         return lambda run: _exact(run.evaluated(analysis["figure"].value, analysis["images"].value))
 
     def _paired(
         self,
-        first: Mapping[int, Value | None],
-        second: Mapping[int, Value | None],
+        first: Mapping[int, Figure | None],
+        second: Mapping[int, Figure | None],
         lrs: tuple[float, float] | None,
         *,
         less_is_better: bool,
     ) -> Pairs:
         seeds = tuple(sorted({*first, *second}))
         differences: list[float | None] = []
-        sides: list[Side] = []
+        brackets: list[Bracket] = []
         for seed in seeds:
             one, other = first.get(seed), second.get(seed)
-            if one is None or other is None:
-                differences.append(None)
-                sides.append("exact")
-                continue
             better, worse = (other, one) if less_is_better else (one, other)
-            ratio = self.quantity.scale == "ratio"
-            differences.append(math.log(better[0] / worse[0]) if ratio else better[0] - worse[0])
-            sides.append(combined(better[1], opposite(worse[1])))
-        return Pairs(
-            seeds,
-            tuple(_figure(first.get(seed)) for seed in seeds),
-            tuple(_figure(second.get(seed)) for seed in seeds),
-            tuple(differences),
-            tuple(sides),
-            lrs,
-        )
+            if better is None or worse is None:
+                differences.append(None)
+                brackets.append((0.0, 0.0))
+            elif not (better.is_known and worse.is_known):
+                differences.append(0.0)
+                brackets.append((-math.inf, math.inf))
+            else:
+                difference = _log_ratio if self.quantity.scale == "ratio" else operator.sub
+                differences.append(difference(better.value, worse.value))
+                brackets.append((difference(better.least, worse.greatest), difference(better.greatest, worse.least)))
+        of_first, of_second = (tuple(of.get(seed) for seed in seeds) for of in (first, second))
+        return Pairs(seeds, of_first, of_second, tuple(differences), tuple(brackets), lrs)
 
     def _largest_rates(self, rule: Rule) -> Pairs:
-        curves = [arm.response_curve(self._lrs) if len(self._lrs) > 1 else None for arm in self.arms]
-        if None in curves:
+        if len(self._lrs) < 2:
             raise StudyError(
-                "max_lr needs 2 or more learning rates, at each of which both arms have the same seeds, got "
-                f"{', '.join(f'{lr:g}' for lr in self._lrs)}. Sweep them: 'optim.lr=logspace(1e-3,10,9)'."
+                f"max_lr needs 2 or more learning rates, the runs have {self._lrs[0]:g} alone. "
+                "Sweep them: 'optim.lr=logspace(1e-3,10,9)'."
             )
+        curves = [arm.response_curve(self._lrs) for arm in self.arms]
+        for arm, curve in zip(self.arms, curves, strict=True):
+            if curve is None:
+                raise StudyError(
+                    f"max_lr needs a seed with an outcome at each learning rate, {arm.label} has none "
+                    f"({'; '.join(arm.missing[:3])}). Run the sweep again."
+                )
         known = [curve for curve in curves if curve is not None]
         best = best_accuracy(*known)
-        found: list[dict[int, Value | None]] = []
+        beyond = dict(zip(self._lrs, [*self._lrs[1:], math.inf], strict=True))
+        found: list[dict[int, Figure | None]] = []
         for curve in known:
-            trainable = trainable_range(curve, rule, best)
-            of_seeds = zip(curve.seeds, trainable.max_lr_by_seed, trainable.max_side_by_seed, strict=True)
-            found.append({seed: (1.0 if lr is None else lr, side) for seed, lr, side in of_seeds})
+            largest = zip(curve.seeds, trainable_range(curve, rule, best).max_lr_by_seed, strict=True)
+            found.append({seed: UNKNOWN if lr is None else Figure(lr, lr, beyond[lr]) for seed, lr in largest})
         return self._paired(found[0], found[1], None, less_is_better=False)
 
     def _cell(self, place: int, lr: float) -> dict[int, RunValues | None]:
@@ -280,14 +330,15 @@ class ArmPair:
         means: dict[float, tuple[float, float]] = {}
         for cell in self.arms[place].compared:
             runs = [run for seed, run in self._cell(place, cell.lr).items() if seed in cell.outcomes]
-            steps = [run.steps_to(target)[0] for run in runs if run is not None]
+            steps = [run.steps_to(target).value for run in runs if run is not None]
             means[cell.lr] = math.fsum(math.log(step) for step in steps) / len(steps), cell.mean("loss").value
         return min(means, key=lambda lr: means[lr])
 
 
-def _exact(value: float | None) -> Value | None:
-    return None if value is None else (value, "exact")
+def _exact(value: float | None) -> Figure | None:
+    return None if value is None else Figure(value, value, value)
 
 
-def _figure(value: Value | None) -> float | None:
-    return None if value is None or value[1] == "unknown" else value[0]
+def _log_ratio(one: float, other: float) -> float:
+    """Return the log of a ratio of two values above 0, of which one may be infinite."""
+    return math.inf if math.isinf(one) else -math.inf if math.isinf(other) else math.log(one / other)

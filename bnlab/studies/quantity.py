@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.renamed import current_name
 
 Kind = Literal["test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr", "diagnostic"]
 Scale = Literal["difference", "ratio"]
@@ -87,7 +89,7 @@ class Quantity:
         least = 1.0 if self.scale == "ratio" else 0.0
         if not (math.isfinite(sesoi) and sesoi >= least):
             ratio = " (a factor: 1.25 is a quarter more)" if least else ""
-            raise ConfigError(f"--sesoi for {self.name} must be {least:g} or more{ratio}, got {sesoi:g}.")
+            raise ConfigError(f"--sesoi for {self.name} must be finite, {least:g} or more{ratio}, got {sesoi:g}.")
         if self.kind == "test_accuracy" and sesoi >= 1:
             raise ConfigError(f"--sesoi for test_accuracy is a share, below 1: 0.01 is 1 point. Got {sesoi:g}.")
         return sesoi
@@ -140,9 +142,11 @@ def read_quantity(text: str, less_is_better: bool = False) -> Quantity:
             raise ConfigError(
                 f"--metric {word} takes a validation accuracy between 0 and 1, as {word}:0.9, got {text!r}."
             )
-        return Quantity(text.strip(), word, target, less_is_better=True)  # type: ignore[arg-type]
+        return Quantity(text.strip(), word, target, less_is_better=True)  # type: ignore[arg-type]  # just looked up
     if not colon and word in {"test_accuracy", "test_loss", "max_lr"}:
-        return Quantity(word, word, less_is_better=word == "test_loss")  # type: ignore[arg-type]
+        return Quantity(word, word, less_is_better=word == "test_loss")  # type: ignore[arg-type]  # just looked up
+    if current_name(word) in DIAGNOSTICS:
+        raise ConfigError(f"--metric {text}: a diagnostic is named with its layer, as {word}/hidden1.")
     near = did_you_mean(word, ["test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr"])
     raise ConfigError(f"--metric must be {EXAMPLES}, got {text!r}. {near if 'mean' in near else ''}".strip())
 

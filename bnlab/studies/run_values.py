@@ -1,26 +1,46 @@
 """One value per run: what two arms are compared by, read from a run's folder once for all analyses."""
 
+import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bnlab.errors import StudyError, did_you_mean
 from bnlab.renamed import current_name
 from bnlab.results.outcomes import ArmRun, Outcome
 from bnlab.runfolder.folder import RunFolder
-from bnlab.stats.censoring import Side
 from bnlab.stats.response import Metric, outcome_of
 from bnlab.studies.quantity import Quantity
 
+Stage = Literal["last", "half", "second half"]
 When = Literal["test", "end", "best", "half"]
 """Test set at the end; validation set at the end, at its best step, or after half of the steps."""
 
-Value = tuple[float, Side]
-"""A figure of a run, and whether it is exact or a bound."""
+
+class Figure(NamedTuple):
+    """A figure of a run, and between what it must lie.
+
+    Attributes:
+        value: The figure as it was seen; NaN where nothing is known.
+        least: The least value that it can have.
+        greatest: The greatest one, or infinity; equal to ``least`` where the figure is exact.
+    """
+
+    value: float
+    least: float
+    greatest: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is known of it."""
+        return not math.isnan(self.value)
+
+
+UNKNOWN = Figure(math.nan, -math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -53,8 +73,20 @@ class RunValues:
         found = [r for r in self._records if r["kind"] == "eval" and r["split"] == "validation"]
         return [(r["step"], {**r["values"], **dict.fromkeys(r.get("nonfinite", {}), math.nan)}) for r in found]
 
-    def evaluated(self, metric: Metric, when: When) -> float:
+    def is_at_start(self, metric: Metric) -> bool:
+        """Whether the run counts with the figure of its start, since it diverged or ended no better."""
+        return self.outcome.diverged or self.outcome.value(metric) == self.outcome.start(metric)
+
+    @property
+    def is_validated_by_half(self) -> bool:
+        """Whether the run was validated between its first step and half of its steps."""
+        last = max((step for step, _ in self._validations), default=0)
+        return any(0 < step <= last / 2 for step, _ in self._validations)
+
+    def evaluated(self, metric: Metric, when: When) -> float | None:
         """Return a loss or an accuracy; of a run that diverged or ended worse than it began, that of its start.
+
+        None, where the run has no record of the test set.
 
         Args:
             metric: Which of the two.
@@ -64,7 +96,8 @@ class RunValues:
         if self.outcome.diverged:
             return start
         if when == "test":
-            return float(outcome_of(metric, self.row.get(f"test_{metric}"), start, False))
+            final = self.row.get(f"test_{metric}")
+            return None if final is None else float(outcome_of(metric, final, start, False))
         if when == "end":
             return self.outcome.value(metric)
         last = max((step for step, _ in self._validations), default=0)
@@ -76,11 +109,11 @@ class RunValues:
         best = (min if metric == "loss" else max)((value for _, value in known), default=start)
         return float(outcome_of(metric, best, start, False))
 
-    def steps_to(self, target: float) -> Value:
+    def steps_to(self, target: float) -> Figure:
         """Return the first step at which the validation accuracy was seen to be at least the target.
 
-        A run that never reached it, also one that diverged before, has a lower bound: the steps that it was meant to
-        take.
+        It may have been there since the step after the validation before. A run that never reached it, also one that
+        diverged before, has a lower bound: the steps that it was meant to take.
 
         Args:
             target: The accuracy, a share.
@@ -88,6 +121,7 @@ class RunValues:
         Raises:
             StudyError: It was there before the first step.
         """
+        before = 0
         for step, values in self._validations:
             if values.get("accuracy", math.nan) >= target:
                 if step == 0:
@@ -95,15 +129,22 @@ class RunValues:
                         f"{self.folder.name} has a validation accuracy of {100 * values['accuracy']:.3g}% before the "
                         f"first step, so that {100 * target:g}% is no target. Take a higher one."
                     )
-                return float(step), "exact"
-        return float(self._budget), "at_least"
+                return Figure(float(step), float(before + 1), float(step))
+            before = step
+        return Figure(float(self._budget), float(self._budget), math.inf)
 
     @property
     def _budget(self) -> int:
         """The steps that the run was meant to take; a run that diverged took fewer."""
-        return int(self._manifest.get("num_steps") or self.row.get("steps") or 1)
+        return max(int(self._manifest.get("num_steps") or self.row.get("steps") or 1), 1)
 
-    def seconds_to(self, target: float) -> Value:
+    @property
+    def steps_between_validations(self) -> int:
+        """The largest distance between two validations: steps to a target are known to that."""
+        steps = [step for step, _ in self._validations]
+        return max((after - before for before, after in itertools.pairwise(steps)), default=self._budget)
+
+    def seconds_to(self, target: float) -> Figure:
         """Return the seconds in optimizer steps up to the one at which the target was reached, without evaluations.
 
         Args:
@@ -112,25 +153,62 @@ class RunValues:
         Raises:
             StudyError: The run was trained together with others, or recorded no times.
         """
-        step, side = self.steps_to(target)
         if self._manifest.get("cohort"):
             raise StudyError(
                 f"{self.folder.name} was trained together with other runs, so that it has no seconds of its own. "
                 "Train anew: sweep.engine=sequential --again --jobs 1."
             )
-        timings = [(r["step"], r["values"]["train_s"]) for r in RunFolder(self.folder).read_timings()]
-        if not timings:
-            raise StudyError(f"{self.folder.name} recorded no times (timings.jsonl).")
-        place = min(bisect_left([at for at, _ in timings], step), len(timings) - 1)
-        at, seconds = timings[place]
-        return float(seconds) * step / max(at, 1), side
+        steps = self.steps_to(target)
+        first, last = self._seconds_at(steps.least), self._seconds_at(steps.value)
+        return Figure(last, first, last if math.isfinite(steps.greatest) else math.inf)
 
-    def diagnosed(self, quantity: Quantity, when: Literal["last", "half", "second half"]) -> float | None:
-        """Return a value of a diagnostic; None for a run that diverged, whose diagnostics mean nothing.
+    def _seconds_at(self, step: float) -> float:
+        """Return the seconds in optimizer steps up to a step.
+
+        Raises:
+            StudyError: The run recorded no times.
+        """
+        timings = [(r["step"], r["values"]["train_s"]) for r in RunFolder(self.folder).read_timings()]
+        known = [(at, seconds) for at, seconds in timings if at > 0 and seconds > 0]
+        if not known:
+            raise StudyError(f"{self.folder.name} recorded no times (timings.jsonl). Train it anew: --again.")
+        at, seconds = known[min(bisect_left([at for at, _ in known], step), len(known) - 1)]
+        return float(seconds * step / at)
+
+    def diagnosed(self, quantity: Quantity, when: Stage) -> Figure:
+        """Return a value of a diagnostic; nothing is known of it where the run diverged, or where it is not finite.
 
         Args:
             quantity: The diagnostic and the layer.
             when: At its last step, at its last one within half of the steps, or the mean over the second half.
+
+        Raises:
+            StudyError: The run has no such diagnostic, or not of that layer.
+        """
+        values = self._diagnostic(quantity)
+        middle = max(values) / 2
+        chosen = {
+            "last": [max(values)],
+            "half": [max((step for step in values if step <= middle), default=min(values))],
+            "second half": [step for step in values if step >= middle],
+        }[when]
+        mean = sum(values[step] for step in chosen) / len(chosen)
+        return UNKNOWN if self.outcome.diverged or not math.isfinite(mean) else Figure(mean, mean, mean)
+
+    def is_diagnosed_by_half(self, quantity: Quantity) -> bool:
+        """Return whether a diagnostic was measured between the first step and half of the steps.
+
+        Args:
+            quantity: The diagnostic and the layer.
+
+        Raises:
+            StudyError: The run has no such diagnostic, or not of that layer.
+        """
+        values = self._diagnostic(quantity)
+        return any(0 < step <= max(values) / 2 for step in values)
+
+    def _diagnostic(self, quantity: Quantity) -> dict[int, float]:
+        """Return the values of a diagnostic by step; NaN where one is not finite.
 
         Raises:
             StudyError: The run has no such diagnostic, or not of that layer.
@@ -141,22 +219,12 @@ class RunValues:
             names = {r["name"] for r in self._records if r["kind"] == "diagnostic"}
             cure = did_you_mean(name, names) if names else f"Train with it: 'diagnostics.names=[{name}]'."
             raise StudyError(f"{self.folder.name} has no diagnostic {name}. {cure}")
-        keys = {key for r in records for key in r["values"]}
-        if quantity.key not in keys:
-            raise StudyError(
-                f"{self.folder.name} has no {name} of {quantity.key}. {did_you_mean(quantity.key, sorted(keys))}"
-            )
-        if self.outcome.diverged:
-            return None
-        middle = max(r["step"] for r in records) / 2
-        values = [(r["step"], r["values"].get(quantity.key)) for r in records]
-        known = [(step, float(value)) for step, value in values if value is not None]
-        if when == "half":
-            known = [pair for pair in known if pair[0] <= middle]
-        if when == "second half":
-            late = [value for step, value in known if step >= middle]
-            return sum(late) / len(late) if late else None
-        return known[-1][1] if known else None
+        found = {r["step"]: r["values"].get(quantity.key) for r in records if quantity.key in r["values"]}
+        if not found:
+            keys = sorted({key for r in records for key in r["values"]})
+            cure = did_you_mean(quantity.key, keys) if keys else "It is undefined in this network."
+            raise StudyError(f"{self.folder.name} has no {name} of {quantity.key}. {cure}")
+        return {step: math.nan if value is None else float(value) for step, value in found.items()}
 
 
 def values_by_seed(runs: tuple[ArmRun, ...]) -> dict[int, RunValues | None]:

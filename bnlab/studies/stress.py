@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from bnlab.stats.verdict import Word, judge
+from bnlab.stats.mean_interval import LEAST_SEEDS
+from bnlab.stats.verdict import Word, without_each
 from bnlab.studies.pairs import Analysis, ArmPair
 
-FEWEST_FOR_LEAVING_OUT = 4
+FEWEST_FOR_LEAVING_OUT = LEAST_SEEDS + 1
 """Seeds from which one may be left out: a verdict needs 3."""
 
 
@@ -27,6 +28,8 @@ class Stress:
 def stress(pair: ArmPair) -> Stress:
     """Judge two arms under all analyses: each choice of each factor with each of the others, and each seed left out.
 
+    With fewer than 3 pairs there is nothing to judge, and no analysis.
+
     Args:
         pair: The two arms.
 
@@ -34,7 +37,10 @@ def stress(pair: ArmPair) -> Stress:
         StudyError: A figure cannot be read from the runs.
     """
     base = pair.base
-    verdict = pair.verdict(base).verdict
+    decided = pair.verdict(base)
+    if decided.n < LEAST_SEEDS:
+        return Stress(0, 0, ())
+    verdict = decided.verdict
     words: list[tuple[Analysis, Word]] = [(each, pair.verdict(each).verdict) for each in pair.analyses]
     agree, of = sum(word == verdict for _, word in words), len(words)
     flips = []
@@ -62,15 +68,7 @@ def _without_one_seed(pair: ArmPair, verdict: Word) -> dict[int, Word] | None:
     if len(known) < FEWEST_FOR_LEAVING_OUT:
         return None
     base = pair.verdict(pair.base)
-    changed: dict[int, Word] = {}
-    for out in known:
-        kept = [place for place in known if place != out]
-        word = judge(
-            [pairs.differences[place] for place in kept],
-            sesoi=base.sesoi,
-            looks=base.looks,
-            sides=[pairs.sides[place] for place in kept],
-        ).verdict
-        if word != verdict:
-            changed[pairs.seeds[out]] = word
-    return changed
+    differences = [difference for difference in pairs.differences if difference is not None]
+    brackets = [pairs.brackets[place] for place in known]
+    words = without_each(differences, sesoi=base.sesoi, looks=base.looks, brackets=brackets)
+    return {pairs.seeds[place]: word for place, word in zip(known, words, strict=True) if word != verdict}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bnlab.errors import ConfigError, StudyError
+from bnlab.errors import ConfigError, StudyError, did_you_mean
 from bnlab.results.arms import LEARNING_RATE, SEED, Arm, label_of, read_arms
 from bnlab.results.outcomes import Cell
 from bnlab.results.sweep import SweepRuns, read_sweep
@@ -34,7 +34,7 @@ class ArmTunability:
         seeds: The seeds that have one at each of these settings.
         by_budget: Number of settings tried -> test accuracy to be expected.
         best: The best setting by the mean validation accuracy.
-        dimension: How many hyperparameters must be tuned.
+        dimension: How many hyperparameters must be tuned; None where no setting ends better than the start.
         budget: The least number of settings to be tried whose expected accuracy is within 1 point of trying all.
     """
 
@@ -43,7 +43,7 @@ class ArmTunability:
     seeds: tuple[int, ...]
     by_budget: Mapping[int, Estimate]
     best: Setting
-    dimension: EffectiveDimension
+    dimension: EffectiveDimension | None
     budget: int
 
 
@@ -70,7 +70,9 @@ class Tunability:
                 **asdict(arm),
                 "by_budget": {str(budget): asdict(estimate) for budget, estimate in arm.by_budget.items()},
                 "best": dict(zip(self.tuned, arm.best, strict=True)),
-                "dimension": {
+                "dimension": None
+                if arm.dimension is None
+                else {
                     **asdict(arm.dimension),
                     "default": dict(zip(self.tuned, arm.dimension.default, strict=True)),
                 },
@@ -110,12 +112,19 @@ def read_tunability(folder: Path, tuned: Sequence[str] = ()) -> Tunability:
         StudyError: There are too few settings or runs.
     """
     sweep = read_sweep(folder)
+    if not sweep.rows:
+        raise StudyError(f"{folder} holds no runs that can be read. Sweep learning rates and weight decays, say.")
     names = _tuned_keys(sweep, tuned)
     grids, sentences = _read_grids(sweep, names)
     shared = [setting for setting in grids[0].settings if all(setting in grid.settings for grid in grids)]
     if not shared:
         raise StudyError("the arms have no setting in common at which all runs have an outcome. Run the sweep again.")
     default = _best_for_all(grids, shared)
+    sentences += [
+        f"{grid.label}: no setting ends better than the start, so that there is nothing to tune."
+        for grid in grids
+        if grid.validation.mean(0).max() <= grid.start
+    ]
     arms = tuple(_arm(grid, names, default) for grid in grids)
     sentences.append(
         "Without tuning, all arms have the setting that is best for them on average: "
@@ -133,7 +142,7 @@ def _tuned_keys(sweep: SweepRuns, tuned: Sequence[str]) -> tuple[str, ...]:
     """
     swept = [key for key in sweep.swept if key != SEED]
     if unknown := [key for key in tuned if key not in swept]:
-        raise ConfigError(f"--over {unknown[0]} is not swept in {sweep.folder}: it sweeps {', '.join(swept)}.")
+        raise ConfigError(f"--over {unknown[0]} is not swept in {sweep.folder}. {did_you_mean(unknown[0], swept)}")
     names = tuple(tuned) or tuple(key for key in TUNED if key in swept)
     if names and LEARNING_RATE in swept and LEARNING_RATE not in names:
         names = (LEARNING_RATE, *names)  # an arm has all of its learning rates
@@ -150,10 +159,9 @@ def _read_grids(sweep: SweepRuns, names: tuple[str, ...]) -> tuple[list[_Grid], 
     Raises:
         StudyError: An arm has too few settings with an outcome.
     """
-    others = tuple(key for key in sweep.swept if key not in {*names, SEED}) or ("norm",)
     groups: dict[str, list[Arm]] = {}
     for arm in read_arms(sweep.rows, sweep.swept, sweep.planned).arms:
-        settings = {key: arm.settings.get(key, sweep.rows[0].get(key)) for key in others if key != LEARNING_RATE}
+        settings = {key: value for key, value in arm.settings.items() if key not in names}
         groups.setdefault(label_of(settings) or "all", []).append(arm)
     grids, sentences = [], []
     for label, arms in groups.items():
@@ -220,6 +228,6 @@ def _arm(grid: _Grid, names: tuple[str, ...], default: Setting) -> ArmTunability
         grid.seeds,
         {budget: expected[budget] for budget in budgets},
         max(means, key=lambda setting: means[setting]),
-        effective_dimension(names, means, default, grid.start),
+        effective_dimension(names, means, default, grid.start) if max(means.values()) > grid.start else None,
         enough,
     )

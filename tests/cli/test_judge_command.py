@@ -61,11 +61,14 @@ def test_a_plan_names_the_seeds(bnlab_says: Say) -> None:
         (["judge", "mine", "--metric", "saturation/hidden1", "--sesoi", "0"], "has no diagnostic saturation"),
         (["judge", "mine", "--less"], "--less is for diagnostics"),
         (["judge", "mine", "--sesoi", "3"], "--sesoi for test_accuracy is a share, below 1"),
-        (["judge", "mine", "--sesoi", "nan"], "--sesoi for test_accuracy must be 0 or more, got nan"),
+        (["judge", "mine", "--sesoi", "nan"], "--sesoi for test_accuracy must be finite, 0 or more, got nan"),
         (["judge", "mine", "--looks", "0"], "--looks"),
         (["judge", "mine", "--where", "lr>5"], "no run is left. optim.lr goes from 0.1 to 1."),
         (["power", "mine", "--power", "1"], "power must be above 0 and below 1, got 1.0"),
-        (["power", "mine", "--effect", "0.001"], "must be above the smallest one of interest, 0.01, got 0.001"),
+        (
+            ["power", "mine", "--effect", "0.001"],
+            "--effect must be finite and above",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(bnlab_says: Say, words: list[str], message: str) -> None:

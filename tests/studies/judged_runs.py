@@ -35,7 +35,7 @@ class Written:
     """One run: its validation accuracies at STEPS, its losses (a tenth of the error), its test figures."""
 
     accuracies: Iterable[float]
-    test_accuracy: float
+    test_accuracy: float | None
     test_loss: float = 0.5
     losses: Iterable[float] | None = None
     saturation: Iterable[float] = ()
@@ -87,9 +87,12 @@ def write_run(path: Path, config: dict[str, Any], run: Written) -> None:
     summary: dict[str, Any] = {"run_id": path.name, "status": run.status, "steps": STEPS[len(accuracies) - 1]}
     if run.status in {"finished", "diverged"}:
         last = STEPS[len(accuracies) - 1]
-        test = {"loss": run.test_loss, "accuracy": run.test_accuracy}
-        records += [EvalRecord(last, "test", test), EndRecord(last, run.status, {})]  # type: ignore[arg-type]
-        summary |= {"test_loss": run.test_loss, "test_accuracy": run.test_accuracy, "duration_s": 2.0}
+        if run.test_accuracy is not None:
+            test = {"loss": run.test_loss, "accuracy": run.test_accuracy}
+            records.append(EvalRecord(last, "test", test))
+            summary |= {"test_loss": run.test_loss, "test_accuracy": run.test_accuracy}
+        records += [EndRecord(last, run.status, {})]  # type: ignore[arg-type]
+        summary |= {"duration_s": 2.0}
         summary |= {"validation_loss": losses[-1], "validation_accuracy": accuracies[-1]}
     (path / "metrics.jsonl").write_text("".join(f"{record_line(one)}\n" for one in records), encoding="utf-8")
     (path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")

@@ -8,7 +8,8 @@ from judged_runs import STEPS, Place, Written, rising, write_judged
 
 from bnlab.errors import ConfigError, StudyError
 from bnlab.stats.verdict import judge
-from bnlab.studies.judging import judge_sweep, plan_seeds
+from bnlab.studies.judging import judge_sweep
+from bnlab.studies.planning import plan_as_seen, plan_seeds
 from bnlab.studies.quantity import read_quantity
 
 ACCURACY = read_quantity("test_accuracy")
@@ -25,7 +26,7 @@ def test_pairs_of_a_seed_are_compared(tmp_path: Path):
     assert found.verdict.low == pytest.approx(expected.low)
     assert (found.verdict.verdict, found.verdict.n) == ("supported", 5)
     assert found.claim == "batch has a higher test accuracy than none, by more than 1 point."
-    assert found.pairs.first[1] == pytest.approx(0.91 + 0.03 + NOISE[1])
+    assert found.as_dict()["first"][1] == pytest.approx(0.91 + 0.03 + NOISE[1])
 
 
 def test_each_arm_is_judged_at_its_best_rate_on_the_validation_set(tmp_path: Path):
@@ -48,7 +49,8 @@ def test_a_run_that_diverged_counts_with_its_start(tmp_path: Path):
 
     found = judge_sweep(write_judged(tmp_path / "s", run), ACCURACY)
     assert found.pairs.differences == pytest.approx([0, 0, 0.8, 0, 0])
-    assert "1 runs diverged; each counts with the figures of its start." in found.sentences
+    told = "none: 1 run diverged, or ended no better than it started, and counts with the start."
+    assert told in found.sentences
 
 
 @pytest.mark.parametrize("left", [None, rising(0.9, status="failed")])
@@ -73,12 +75,14 @@ def test_steps_to_a_target_are_compared_as_a_ratio_and_a_run_that_never_reaches_
     def run(at: Place) -> Written:
         return reaching(50) if at.norm == "batch" else reaching(200 if at.seed % 2 else None)
 
-    found = judge_sweep(write_judged(tmp_path / "s", run), read_quantity("steps_to:0.9"), sesoi=2.0)
-    assert found.pairs.sides == ("at_least", "exact", "at_least", "exact", "at_least")
+    found = judge_sweep(write_judged(tmp_path / "s", run), read_quantity("steps_to:0.9"), sesoi=1.25)
+    assert [bracket[1] == math.inf for bracket in found.pairs.brackets] == [True, False, True, False, True]
+    assert found.pairs.brackets[1] == pytest.approx((math.log(151 / 50), math.log(200 / 1)))  # seen at 50 and 200
     assert found.verdict.verdict == "supported"
     assert found.as_dict()["effect"] == pytest.approx(4.0)
     assert found.as_dict()["high"] is None
-    turned = judge_sweep(tmp_path / "s", read_quantity("steps_to:0.9"), arms=["none", "batch"], sesoi=2.0)
+    assert any(sentence.startswith("Steps to the target are known to 50") for sentence in found.sentences)
+    turned = judge_sweep(tmp_path / "s", read_quantity("steps_to:0.9"), arms=["none", "batch"], sesoi=1.25)
     assert turned.verdict.verdict == "refuted"
 
 
@@ -105,7 +109,7 @@ def test_the_largest_trainable_rate_is_compared_as_a_ratio(tmp_path: Path):
     assert found.as_dict()["effect"] == pytest.approx(100.0)
     assert (found.verdict.verdict, found.sesoi) == ("supported", 3.0)
     reached = judge_sweep(folder, read_quantity("max_lr"), where=["optim.lr<=10"])
-    assert set(reached.pairs.sides) == {"at_least"}  # batch still trains at the highest of these
+    assert {greatest for _, greatest in reached.pairs.brackets} == {math.inf}  # batch trains at the highest of these
     with pytest.raises(StudyError, match="max_lr needs 2 or more learning rates"):
         judge_sweep(folder, read_quantity("max_lr"), where=["optim.lr=0.1"])
 
@@ -142,7 +146,10 @@ def test_the_stress_panel_finds_the_choice_that_turns_the_verdict(tmp_path: Path
     assert found.verdict.verdict == "supported"
     # 2 figures x 4 sets of images x 2 centers, and each seed left out; half way batch is worse, the test loss is equal
     assert (found.stress.of, found.stress.agree) == (17, 17 - 4 - 2)
-    assert found.stress.flips == ("with the validation set after half of the steps: refuted", "with the loss: refuted")
+    assert found.stress.flips == (
+        "with the validation set after half of the steps: refuted",
+        "with the loss (any difference): refuted",
+    )
 
 
 def test_the_stress_panel_tells_which_seed_carries_the_verdict(tmp_path: Path):
@@ -179,8 +186,8 @@ def test_a_condition_that_no_run_fulfills_says_what_there_is(tmp_path: Path):
     ("metric", "sesoi", "words"),
     [
         ("test_accuracy", 5.0, "is a share, below 1: 0.01 is 1 point"),
-        ("test_accuracy", -0.1, "must be 0 or more"),
-        ("steps_to:0.9", 0.5, "must be 1 or more"),
+        ("test_accuracy", -0.1, "must be finite, 0 or more"),
+        ("steps_to:0.9", 0.5, "must be finite, 1 or more"),
         ("test_loss", None, "Give one in nats"),
         ("saturation/hidden1", None, "has no usual smallest effect"),
     ],
@@ -213,9 +220,10 @@ def test_a_plan_names_seeds_and_time(tmp_path: Path):
     assert planned.needed.seeds is not None
     assert planned.seconds_per_seed == 4.0  # 2 s for each of two runs
     assert planned.minutes(planned.needed) == pytest.approx(planned.needed.seeds * 4 / 60)
-    assert planned.at_seen is not None
-    assert planned.at_seen.seeds is not None
-    assert planned.at_seen.seeds > planned.needed.seeds  # 1.5 points are harder to tell from 1 than 2 are
+    as_seen = plan_as_seen(planned)
+    assert as_seen is not None
+    assert as_seen.seeds is not None
+    assert as_seen.seeds > planned.needed.seeds  # 1.5 points are harder to tell from 1 than 2 are
 
 
 def test_a_plan_for_a_ratio_takes_its_effect_as_a_factor(tmp_path: Path):
@@ -245,3 +253,121 @@ def test_numbers_for_programs_are_plain(tmp_path: Path):
     assert list(found)[: len(wanted)] == wanted
     assert set(found["stress"]) == {"agree", "of", "flips"}
     json.dumps(found, allow_nan=False)
+
+
+def test_a_grid_step_is_no_proof_of_a_factor_of_three(tmp_path: Path):
+    def run(at: Place) -> Written:
+        return rising(0.9 if at.lr <= {"batch": 0.316, "none": 0.1}[at.norm] else 0.1)
+
+    folder = write_judged(tmp_path / "s", run, lrs=(0.01, 0.0316, 0.1, 0.316, 1.0), seeds=range(8))
+    found = judge_sweep(folder, read_quantity("max_lr"))  # the truth lies between 1 and 10
+    assert (found.verdict.verdict, found.as_dict()["effect"]) == ("inconclusive", pytest.approx(3.16))
+    assert (found.as_dict()["low"], found.as_dict()["high"]) == (pytest.approx(1.0), pytest.approx(10.0))
+
+
+def test_targets_reached_within_one_validation_are_not_equal(tmp_path: Path):
+    found = judge_sweep(write_judged(tmp_path / "s", lambda _: reaching(100)), read_quantity("steps_to:0.9"))
+    assert (found.verdict.verdict, found.as_dict()["effect"]) == ("inconclusive", 1.0)
+
+
+@pytest.mark.parametrize("last", [math.inf, math.nan])
+def test_a_diagnostic_that_is_not_finite_is_not_known(tmp_path: Path, last: float):
+    def run(at: Place) -> Written:
+        return rising(0.9, saturation=[0, 0, 0, 0, 0.2 if at.norm == "batch" or at.seed else last])
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), read_quantity("saturation/hidden1"), sesoi=0.1)
+    assert (found.verdict.verdict, found.verdict.n, found.verdict.effect) == ("inconclusive", 5, None)
+
+
+def test_of_a_run_that_diverged_no_diagnostic_is_known(tmp_path: Path):
+    def run(at: Place) -> Written:
+        if (at.norm, at.seed) == ("none", 2):
+            return Written([0.1, 0.5], 0.6, losses=[2.3, math.inf], saturation=[0.0, 0.9], status="diverged")
+        return rising(0.9, saturation=[0, 0, 0, 0, 0.1 if at.norm == "batch" else 0.4])
+
+    quantity = read_quantity("saturation/hidden1", less_is_better=True)
+    found = judge_sweep(write_judged(tmp_path / "s", run), quantity, sesoi=0.1)
+    assert found.verdict.verdict == "inconclusive"
+    assert any("its diagnostics mean nothing" in sentence for sentence in found.sentences)
+
+
+def test_what_was_not_validated_by_half_of_the_steps_is_not_judged_there(tmp_path: Path):
+    def run(at: Place) -> Written:
+        # validated at steps 0 and 50 alone, of 50
+        return Written([0.1, 0.9], 0.9 + (0.05 + NOISE[at.seed]) * (at.norm == "batch"))
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), ACCURACY)
+    assert not any("half" in flip for flip in found.stress.flips)
+    assert found.stress.of == 2 * 2 + 1  # figures, images; 5 seeds have no median; each seed left out
+
+
+def test_runs_are_not_chosen_by_their_results(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", lambda _: rising(0.9))
+    for text in ("status=finished", "test_accuracy>0.5"):
+        with pytest.raises(ConfigError, match="is no setting of a run"):
+            judge_sweep(folder, ACCURACY, where=[text])
+
+
+def test_runs_that_left_no_folder_are_told(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", lambda at: rising(0.9) if at.seed < 5 else None, seeds=range(8))
+    found = judge_sweep(folder, ACCURACY)
+    assert any("6 of 16 runs are missing" in sentence for sentence in found.sentences)
+
+
+def test_the_choice_of_a_rate_by_few_seeds_is_told(tmp_path: Path):
+    def run(at: Place) -> Written | None:
+        return None if at.norm == "batch" and at.lr == 1.0 and at.seed else rising(0.9)
+
+    found = judge_sweep(write_judged(tmp_path / "s", run, lrs=(0.1, 1.0)), ACCURACY)
+    assert any("compared on seed 0, the only one" in sentence for sentence in found.sentences)
+
+
+def test_a_missing_rate_is_named_where_the_largest_is_asked_for(tmp_path: Path):
+    def run(at: Place) -> Written | None:
+        return None if at.norm == "none" and at.lr == 1.0 else rising(0.9)
+
+    folder = write_judged(tmp_path / "s", run, lrs=(0.1, 1.0, 10.0))
+    with pytest.raises(StudyError, match=r"none has none \(none at 1, seed 0: not there"):
+        judge_sweep(folder, read_quantity("max_lr"))
+
+
+def test_a_run_without_a_test_record_has_no_test_accuracy(tmp_path: Path):
+    def run(at: Place) -> Written:
+        return Written([0.1, 0.5, 0.9], None if (at.norm, at.seed) == ("batch", 0) else 0.9)
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), ACCURACY)
+    assert (found.verdict.n, found.verdict.num_missing) == (4, 1)
+
+
+@pytest.mark.parametrize("effect", [math.inf, math.nan, 1.5, 0.0])
+def test_an_effect_to_plan_for_is_held_to_its_own_unit(tmp_path: Path, effect: float):
+    steps = {0: 100, 1: 150, 2: 100, 3: 200, 4: 150}
+    folder = write_judged(tmp_path / "s", lambda at: reaching(50 if at.norm == "batch" else steps[at.seed]))
+    judged = judge_sweep(folder, read_quantity("steps_to:0.9"), sesoi=1.5)
+    with pytest.raises(
+        StudyError, match=r"--effect must be finite and above the smallest effect of interest, 1.5, got"
+    ):
+        plan_seeds(judged, effect=effect)
+
+
+def test_two_arms_that_learned_nothing_are_equal(tmp_path: Path):
+    def run(at: Place) -> Written:  # both end above their start, which is lower for batch
+        start = 2.3 if at.norm == "batch" else 2.4
+        return Written([0.1, 0.1, 0.1], 0.1, test_loss=9.0, losses=[start + NOISE[at.seed], 9.0, 9.0])
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), read_quantity("test_loss"), sesoi=0.0)
+    assert (found.verdict.verdict, found.verdict.effect) == ("refuted", 0.0)
+    assert "batch: 5 runs diverged, or ended no better than they started, and count with the start." in found.sentences
+
+
+def test_what_is_no_sweep_is_told_apart(tmp_path: Path):
+    folder = write_judged(tmp_path / "runs" / "s", lambda _: rising(0.9))
+    with pytest.raises(StudyError, match=r"holds runs in folders of their own. Name one of its sweeps: s\."):
+        judge_sweep(tmp_path / "runs", ACCURACY)
+    with pytest.raises(StudyError, match=r"is one run, where a sweep is wanted"):
+        judge_sweep(next(folder.glob("batch*")), ACCURACY)
+
+
+def test_a_diagnostic_without_its_layer_is_told():
+    with pytest.raises(ConfigError, match=r"a diagnostic is named with its layer, as saturation/hidden1"):
+        read_quantity("saturation")

@@ -37,13 +37,18 @@ def test_an_arm_that_needs_no_tuning_is_told_from_those_that_do(grid: Path):
     assert none.by_budget[6].value == pytest.approx(0.92)
     assert (batch.budget, none.budget) == (1, 6)
     assert none.best == ("0.1", "0.01")
-    assert [arm.dimension.number for arm in found.arms] == [0, 0, 2]  # the default is what is best for most of them
+    assert [arm.dimension and arm.dimension.number for arm in found.arms] == [
+        0,
+        0,
+        2,
+    ]  # the default is what is best for most of them
+    assert layer.dimension is not None
     assert layer.dimension.names == ("optim.lr", "optim.weight_decay")
 
 
 def test_a_default_is_the_same_for_all_arms(grid: Path):
     found = read_tunability(grid)
-    assert {arm.dimension.default for arm in found.arms} == {("0.1", "0.01")}
+    assert {arm.dimension.default for arm in found.arms if arm.dimension} == {("0.1", "0.01")}
     assert "optim.lr=0.1, optim.weight_decay=0.01" in found.sentences[-1]
 
 
@@ -56,9 +61,16 @@ def test_a_setting_without_one_of_its_runs_is_left_out_and_said(tmp_path: Path, 
 
 
 def test_what_is_not_swept_cannot_be_tuned(grid: Path):
-    with pytest.raises(ConfigError, match=r"--over model.width is not swept in .*: it sweeps norm, optim.lr"):
-        read_tunability(grid, ["model.width"])
+    with pytest.raises(ConfigError, match=r"--over weight_decay is not swept in .* Did you mean optim.weight_decay"):
+        read_tunability(grid, ["weight_decay"])
     assert read_tunability(grid, ["optim.weight_decay"]).tuned == ("optim.lr", "optim.weight_decay")
+
+
+def test_an_arm_that_learns_nothing_does_not_hide_the_others(tmp_path: Path, write_settings: Write):
+    folder = write_settings(tmp_path / "g", lambda at: 0.1 if at.norm == "none" else 0.9, ("batch", "none"))
+    found = read_tunability(folder)
+    assert [arm.dimension is None for arm in found.arms] == [False, True]
+    assert "none: no setting ends better than the start, so that there is nothing to tune." in found.sentences
 
 
 def test_too_few_settings_are_said(tmp_path: Path, write_settings: Write):
