@@ -38,6 +38,7 @@ TrapName = Literal[
     "bias_before_norm",
     "dropout_before_batch_norm",
     "few_values",
+    "graph_in_buffers",
     "hidden_name",
     "in_place",
     "large_model",
@@ -51,6 +52,7 @@ TrapName = Literal[
     "statistics_not_settled",
     "undecayed_norm",
     "updated_twice",
+    "wrong_axis",
 ]
 """The names of the traps; the table in bnlab/traps says what each is."""
 

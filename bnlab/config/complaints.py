@@ -96,4 +96,15 @@ def _line(fault: Any) -> str:
             known = re.findall(r"'([^']+)'", str(context["expected"]))
             return f"{place}={came} is not known. {did_you_mean(str(came), known)}"
         case _:
-            return f"{place} {fault['msg'].replace('Input should be', 'must be')}, got {came}."
+            law = fault["msg"].replace("Input should be", "must be")
+            return f"{place} {law}, got {came}.{_number_meant(fault)}"
+
+
+def _number_meant(fault: Any) -> str:
+    """Return how to write a whole number that came as 1e2, 100.0 or 007; else nothing."""
+    came = fault["input"]
+    if not fault["type"].startswith("int") or isinstance(came, bool):
+        return ""
+    if isinstance(came, float) and came.is_integer() and abs(came) < 1e15:
+        return f" Write {int(came)}."
+    return f" Write {int(came)}." if isinstance(came, str) and came.isdecimal() and len(came) < 16 else ""

@@ -29,7 +29,7 @@ class Affine:
 
 
 def set_parameters(layer: nn.Module, num_channels: int) -> None:
-    """Set a layer's scale and shift to values that differ by channel, and change other parameters a little."""
+    """Set a new layer's scale and shift to values that differ by channel, and change other parameters a little."""
     affine = affine_of(layer, num_channels)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
@@ -47,13 +47,22 @@ def repeated(values: tuple[float, ...], count: int) -> Tensor:
 
 
 def affine_of(layer: nn.Module, num_channels: int) -> Affine:
-    """Return the names of scale and shift, found by their names, else by their initial values 1 and 0."""
+    """Return the names of scale and shift, found by their names, else by their values.
+
+    Values are those of a new layer, 1 and 0, or those that `set_parameters` gave it: it reads as the same before and
+    after.
+    """
     candidates = {n: p for n, p in layer.named_parameters() if p.requires_grad and p.numel() == num_channels}
     found = {
         role: next((name for name in candidates if name.rpartition(".")[2] in names), None)
         for role, names in _CALLED.items()
     }
-    for role, start in (("scale", 1.0), ("shift", 0.0)):
-        unused = [n for n, p in candidates.items() if n not in found.values() and bool((p == start).all())]
+    for role, start, values in (("scale", 1.0, SCALES), ("shift", 0.0, SHIFTS)):
+        told = torch.full((num_channels,), start).double(), repeated(values, num_channels)
+        unused = [
+            n
+            for n, p in candidates.items()
+            if n not in found.values() and any(torch.equal(p.detach().double().cpu().flatten(), v) for v in told)
+        ]
         found[role] = found[role] or next(iter(unused), None)
     return Affine(**found)

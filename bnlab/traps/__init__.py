@@ -32,11 +32,15 @@ activation checkpointing, or a norm at two places                               
 a layer of your own that never updates what eval mode   warning  statistics_not_settled     an update in forward
 reads and training does not
 a running variance above its type's largest number      warning  running_overflow           float32
+a layer of your own whose buffers keep the graph of     warning  graph_in_buffers           .detach()
+the batch: the memory grows with every step
+... so that the second training step fails              error    graph_in_buffers           .detach()
 ======================================================  =======  =========================  ==========================
 
 ``accept=[state_outside_buffers]`` trains such a layer all the same, with a warning that says what does not hold.
 
 `find_traps_in` looks through any network of torch's modules, bnlab's or not. It also finds ``no_space`` (InstanceNorm1d
-takes (N, C) for one sample), ``no_running_statistics`` (eval mode depends on the batch) and ``large_offset`` (torch's
-GroupNorm loses digits of a large mean where the channels are last in memory).
+takes (N, C) for one sample), ``wrong_axis`` (InstanceNorm without weights, built for another number of channels than it
+gets), ``no_running_statistics`` (eval mode depends on the batch) and ``large_offset`` (torch's GroupNorm loses digits
+of a large mean where the channels are last in memory).
 """

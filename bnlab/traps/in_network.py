@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
+from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.errors import ConfigError
 from bnlab.traps.state_traps import running_overflow, state_outside_buffers_of, updated_twice
 from bnlab.traps.trap import FEW_VALUES, LARGE_OFFSET, SMALL_MOMENTUM, Trap, some_of
-from bnlab.traps.unsaved_state import find_unsaved_state, keeping_attributes, seeded_alike
+from bnlab.traps.unsaved_state import find_unsaved_state, keeping_attributes, keeps_tensors, seeded_alike
 from bnlab.traps.updating import count_updates
 from bnlab.traps.watching import NormUse, Pass, tensors_in, watch
 
@@ -52,7 +54,7 @@ def find_traps_in(model: nn.Module, *example: Any) -> list[Trap]:
         )
     with keeping_attributes(model) as changed:
         seen = watch(model, *example)
-    traps = [*one_value(seen), *_no_space(seen)]
+    traps = [*one_value(seen), *_no_space(seen), *_wrong_axis(seen)]
     if seen.error is not None and not any(trap.severity == "error" for trap in traps):
         raise ConfigError(
             f"the network cannot process the example, so it cannot be checked: {seen.error}. "
@@ -69,7 +71,7 @@ def find_traps_in(model: nn.Module, *example: Any) -> list[Trap]:
     if seen.error is None:
         with keeping_attributes(model):
             traps += updated_twice(count_updates(model, *example), seen)
-    if changed:  # else there is no reason to train copies of the network
+    if changed or _changes_with_gradients(model, example):  # else there is no reason to train copies of the network
         traps += _state_outside_buffers(model, example)
     return sorted(traps, key=lambda trap: trap.severity)
 
@@ -89,6 +91,19 @@ def _state_outside_buffers(model: nn.Module, example: tuple[Any, ...]) -> list[T
     except Exception:  # a network that cannot be copied, or rejects other numbers
         return []
     return [] if found is None else [state_outside_buffers_of(found)]
+
+
+def _changes_with_gradients(model: nn.Module, example: tuple[Any, ...]) -> bool:
+    """Return whether attributes change in a pass with gradients: some layers ask for those, not for the mode."""
+    if not keeps_tensors(model):
+        return False
+    with keeping_attributes(model) as changed, leaving_no_trace(model), warnings.catch_warnings(action="ignore"):
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                model.train()(*[x.clone() if isinstance(x, Tensor) else x for x in example])
+        except Exception:  # without gradients it could process the example
+            return False
+    return bool(changed)
 
 
 def _bent(x: Any, bend: float) -> Any:
@@ -185,6 +200,27 @@ def _no_space(seen: Pass) -> list[Trap]:
         "and each row is normalized over its features, as LayerNorm does. Write LayerNorm, or give it (N, C, L)."
     )
     return [Trap("no_space", "warning", message)]
+
+
+def _wrong_axis(seen: Pass) -> list[Trap]:
+    """Find InstanceNorm for another number of channels than it gets: without weights torch does not compare them."""
+    uses = []
+    for use in seen.norms:
+        if isinstance(use.module, _InstanceNorm) and not (
+            isinstance(use.module, nn.InstanceNorm1d) and len(use.shape) == 2
+        ):
+            axis = 0 if len(use.shape) == use.module._get_no_batch_dim() else 1  # type: ignore[no-untyped-call]
+            uses += [(use, axis)] if use.shape[axis] != use.module.num_features else []
+    if not uses:
+        return []
+    use, axis = uses[0]
+    came = use.shape[axis]
+    message = (
+        f"{_listed([use for use, _ in uses])} for {use.module.num_features} channels got {use.shape}, where axis "
+        f"{axis} has {came}: without weight and bias torch does not compare them, and takes axis {axis} for the "
+        f"channels. Move the channels there, or build it for {came}."
+    )
+    return [Trap("wrong_axis", "warning", message)]
 
 
 def _in_place(seen: Pass) -> list[Trap]:

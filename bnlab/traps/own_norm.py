@@ -44,6 +44,7 @@ def traps_in_own_norm(config: RunConfig, data: DataSet, model: Network, seen: Pa
     if found is not None:
         accepted = "state_outside_buffers" in config.accept
         traps.append(state_outside_buffers(layer, found, "warning" if accepted else "error"))
+    traps += _graph_in_buffers(layer, networks[0], batches[0])
     return [*traps, *_infinite(layer, networks[0]), *_never_updated(layer, model, batches[0])]
 
 
@@ -69,6 +70,23 @@ def _never_updated(layer: str, model: Network, images: Tensor) -> list[Trap]:
         f"Update each in forward, as self.{names[0]}.lerp_(VALUE_OF_THE_BATCH.detach(), 0.1) does."
     )
     return [Trap("statistics_not_settled", "warning", message)]
+
+
+def _graph_in_buffers(layer: str, network: nn.Module, images: Tensor) -> list[Trap]:
+    """Find buffers that keep the graph of the batches they were computed from, in a network that was trained."""
+    names = [name.rpartition(".")[2] for name, buffer in network.named_buffers() if buffer.grad_fn is not None]
+    if not names:
+        return []
+    cure = f"Store values without a graph: self.{names[0]} = (...).detach()."
+    try:
+        with torch.enable_grad():
+            for _ in range(2):
+                network.train()(images.clone()).square().mean().backward()
+    except RuntimeError:
+        message = f"{layer} keeps the graph of a batch in {some_of(names)}, so that the second training step fails."
+        return [Trap("graph_in_buffers", "error", f"{message} {cure}")]
+    message = f"{layer} keeps the graphs of all batches in {some_of(names)}: the memory grows with every step."
+    return [Trap("graph_in_buffers", "warning", f"{message} {cure}")]
 
 
 def _infinite(layer: str, network: nn.Module) -> list[Trap]:

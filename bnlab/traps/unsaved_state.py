@@ -121,6 +121,11 @@ def keeping_attributes(module: nn.Module) -> Iterator[list[str]]:
         _set(module, {name: before[name] for name in changed if name in before})
 
 
+def keeps_tensors(module: nn.Module) -> bool:
+    """Return whether a plain attribute, or a buffer that is not saved, is a tensor."""
+    return any(isinstance(value, Tensor) for value in _unsaved_values(module).values())
+
+
 @contextlib.contextmanager
 def seeded_alike(seed: int = 0) -> Iterator[None]:
     """Let torch's, NumPy's and Python's random numbers begin at a seed, and leave the caller's alone."""

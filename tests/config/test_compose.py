@@ -25,6 +25,8 @@ from bnlab.errors import ConfigError
         ("optim.lr=-1", "optim.lr must be greater than 0, got -1"),
         ("optim.lr=nan", "optim.lr must be a finite number, got nan"),
         ("train.epochs=2.5", "train.epochs must be a valid integer, got 2.5"),
+        ("train.batch_size=1e2", "train.batch_size must be a valid integer, got 100.0. Write 100."),
+        ("seed=007", "seed must be a valid integer, got the text '007'. Write 7."),
         ("seed=abc", "seed must be a valid integer, got abc"),
         ("seed=1,2", "Add -m to sweep"),
         ("+foo=1", "none can be added"),

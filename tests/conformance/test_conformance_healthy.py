@@ -112,6 +112,45 @@ def test_a_check_leaves_the_random_numbers_of_the_caller_alone():
     assert torch.equal(torch.rand(2), expected)
 
 
+class OddlyNamed(nn.Module):
+    """Layer normalization whose scale and shift have names that say nothing, as in much copied code."""
+
+    def __init__(self, num_channels):
+        super().__init__()
+        self.a_2 = nn.Parameter(torch.ones(num_channels))
+        self.b_2 = nn.Parameter(torch.zeros(num_channels))
+        self.eps = 1e-6
+
+    def mean_and_std(self, x):
+        axes = tuple(range(1, x.dim()))
+        return x.mean(axes, keepdim=True), (x.var(axes, keepdim=True, correction=0) + self.eps).sqrt()
+
+    def forward(self, x):
+        a_2, b_2 = (each.view(1, -1, *[1] * (x.dim() - 2)) for each in (self.a_2, self.b_2))
+        mean, std = self.mean_and_std(x)
+        return a_2 * (x - mean) / std + b_2
+
+
+class StdPlusEps(OddlyNamed):
+    def mean_and_std(self, x):
+        axes = tuple(range(1, x.dim()))
+        return x.mean(axes, keepdim=True), x.std(axes, keepdim=True) + self.eps
+
+
+def test_scale_and_shift_of_any_name_are_found_by_their_initial_values():
+    report = check(OddlyNamed, "own", "layer", only=["training output", "affine"])
+    assert report.failures == {}
+    assert report.facts["affine"] == "a_2, b_2"
+
+
+@pytest.mark.slow
+def test_so_are_they_in_a_layer_with_a_fault_and_in_all_laws():
+    assert set(check(OddlyNamed, "own", "layer", faults.QUICK_LAWS).failures) <= {"output type", "low precision"}
+    cause = check(StdPlusEps, "own", "layer", only=["training output"]).failures["training output"].cause
+    assert "divided by m-1, not m" in cause
+    assert "eps is outside the root" in cause
+
+
 class SaysTooMuch(Norm):
     """Only scales; its declarations are false."""
 

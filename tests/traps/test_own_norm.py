@@ -239,6 +239,31 @@ class InHalf(nn.BatchNorm1d):
         return (x - mean) / (x.var(0) + 1e-5).sqrt()
 
 
+class Leaks(Buffers):
+    '''Its running statistics are not detached; training does not read them.'''
+
+    def forward(self, x):
+        axes = [axis for axis in range(x.dim()) if axis != 1]
+        mean, var = self.mean, self.var
+        if self.training:
+            mean, var = x.mean(axes), x.var(axes, correction=0)
+            self.mean, self.var = 0.9 * self.mean + 0.1 * mean, 0.9 * self.var + 0.1 * var
+        return (x - per_channel(mean, x)) / per_channel(var + 1e-5, x).sqrt()
+
+
+class LeaksIntoTraining(nn.Module):
+    '''Nor here, where training reads them: the second step meets the graph of the first.'''
+
+    def __init__(self, num_channels):
+        super().__init__()
+        self.register_buffer("size", torch.ones(()))
+
+    def forward(self, x):
+        if self.training:
+            self.size = 0.9 * self.size + 0.1 * x.abs().mean()
+        return x / self.size
+
+
 class Checkpointed(nn.Module):
     def __init__(self, num_channels):
         super().__init__()
@@ -316,6 +341,25 @@ def test_state_that_is_saved_or_changes_no_output_is_trained_without_a_word(
 ) -> None:
     answer = bnlab_says("train", "--json", *QUICK, f"norm={own}:{layer}")
     assert json.loads(answer.out)["status"] == "finished"
+    assert warnings_of(answer.err) == []
+
+
+def test_a_buffer_that_keeps_its_graph_is_refused_where_training_would_fail(
+    bnlab_says: Callable[..., object], own: str, tmp_path: Path
+) -> None:
+    answer = bnlab_says("train", *QUICK, f"norm={own}:LeaksIntoTraining")
+    assert answer.status == 2
+    assert "keeps the graph of a batch in size, so that the second training step fails." in answer.err
+    assert "self.size = (...).detach()" in answer.err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_buffer_that_keeps_its_graph_is_told(bnlab_says: Callable[..., object], own: str) -> None:
+    answer = bnlab_says("train", "--json", *QUICK, f"norm={own}:Leaks")
+    assert json.loads(answer.out)["status"] == "finished"
+    assert "keeps the graphs of all batches in mean, var: the memory grows" in answer.err
+    answer = bnlab_says("train", "--json", *QUICK, f"norm={own}:Leaks", "accept=[graph_in_buffers]", "seed=1")
     assert warnings_of(answer.err) == []
 
 

@@ -242,6 +242,19 @@ def test_instance_norm_1d_takes_a_batch_of_rows_for_one_sample() -> None:
 # --- in place ---------------------------------------------------------------------------------------------------------
 
 
+def test_instance_norm_for_another_number_of_channels_is_found() -> None:
+    """Without weights, torch only warns: it normalizes over the axis on which the channels lie."""
+    x = torch.randn(2, 3, 4)  # channels last
+    assert set(found(nn.InstanceNorm1d(4), x)) == {"wrong_axis"}
+    message = found(nn.InstanceNorm1d(4), x)["wrong_axis"]
+    assert "for 4 channels got (2, 3, 4), where axis 1 has 3" in message
+    with pytest.warns(UserWarning, match="does not match num_features"):
+        torch.testing.assert_close(nn.InstanceNorm1d(4)(x), nn.InstanceNorm1d(3)(x))  # its channels are not the four
+    assert found(nn.InstanceNorm1d(4), x.transpose(1, 2)) == {}
+    assert found(nn.InstanceNorm2d(3), torch.randn(3, 5, 5)) == {}  # one sample without a batch
+    assert set(found(nn.InstanceNorm2d(3), torch.randn(4, 5, 5))) == {"wrong_axis"}
+
+
 def test_what_a_hook_keeps_is_overwritten_where_it_is_said() -> None:
     model, x, kept = nn.Sequential(nn.Linear(5, 6), nn.ReLU(inplace=True)), torch.randn(8, 5), []
     hook = model[0].register_forward_hook(lambda _, __, output: kept.append(output.detach()))

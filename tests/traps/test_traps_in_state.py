@@ -223,3 +223,36 @@ def test_state_in_plain_attributes_is_found_named_and_left_as_it_was() -> None:
     assert torch.equal(norm.running_mean, torch.zeros(6))
     assert norm.num_calls == 0
     assert found(nn.Sequential(linear(), Own()), torch.randn(16, 6)) == {}
+
+
+class AsksForGradients(nn.Module):
+    """A textbook's layer: it takes a pass without gradients for eval mode, and its statistics are no buffers."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.keep(torch.zeros(num_channels), torch.ones(num_channels))
+
+    def keep(self, mean: Tensor, var: Tensor) -> None:
+        self.moving_mean, self.moving_var = mean, var
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return (x - self.moving_mean) / (self.moving_var + 1e-5).sqrt()
+        mean, var = x.mean(0), x.var(0, correction=0)
+        new = 0.9 * self.moving_mean + 0.1 * mean, 0.9 * self.moving_var + 0.1 * var
+        self.moving_mean, self.moving_var = (value.detach() for value in new)
+        return (x - mean) / (var + 1e-5).sqrt()
+
+
+class AsksForGradientsWithBuffers(AsksForGradients):
+    def keep(self, mean: Tensor, var: Tensor) -> None:
+        self.register_buffer("moving_mean", mean)
+        self.register_buffer("moving_var", var)
+
+
+def test_state_that_moves_only_with_gradients_is_found_and_left_as_it_was() -> None:
+    x = torch.randn(16, 6)
+    model = nn.Sequential(nn.Linear(6, 8, bias=False), AsksForGradients(8))
+    assert "of buffers (moving_mean, moving_var)" in found(model, x)["state_outside_buffers"]
+    assert torch.equal(model[1].moving_mean, torch.zeros(8))
+    assert found(nn.Sequential(nn.Linear(6, 8, bias=False), AsksForGradientsWithBuffers(8)), x) == {}
