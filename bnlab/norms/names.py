@@ -10,6 +10,7 @@ NORMS = {
     "batch_renorm": "bnlab.norms.batch_renorm:BatchRenorm",
     "batch_scale_only": "bnlab.norms.batch_ablations:BatchScaleOnly",
     "batch_torch": "bnlab.norms.torch_layers:TorchBatchNorm",
+    "derf": "bnlab.norms.derf:DynamicErf",
     "dyt": "bnlab.norms.dyt:DynamicTanh",
     "frn": "bnlab.norms.frn:FilterResponseNorm",
     "ghost": "bnlab.norms.ghost:GhostBatchNorm",

@@ -41,6 +41,17 @@ def turned_round(momentum: float | None) -> float | None:
     return None if momentum is None else round(1 - momentum, 12)  # 1 - 0.9 is 0.09999999999999998
 
 
+def check_finite(**numbers: float) -> None:
+    """Check options that are any finite number.
+
+    Raises:
+        ConfigError: An option is none.
+    """
+    for name, value in numbers.items():
+        if not (_is_number(value) and math.isfinite(value)):
+            raise ConfigError(f"norm.{name} must be a finite number, got {value}")
+
+
 def check_switches(**switches: bool) -> None:
     """Check options that are true or false: without a check, any text but an empty one would count as true.
 

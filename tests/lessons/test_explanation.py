@@ -215,6 +215,7 @@ def test_every_norm_of_the_catalog_is_explained(name: str) -> None:
         ("l1_batch", "absolute_deviation"),
         ("frn", "root_mean_square"),
         ("batch_noisy", None),
+        ("derf", None),
         ("dyt", None),
         ("none", None),
     ],

@@ -22,6 +22,8 @@ ARMS = {
     "frn": {},
     "frn learned": {"learnable_eps": True, "eps": 0.1},
     "frn plain": {"tlu": False},
+    "derf": {},
+    "derf shifted": {"shift_init": 0.5},
     "dyt": {},
     "switchable": {},
     "switchable plain average": {"momentum": None},
