@@ -52,6 +52,8 @@ def precise_batch_stats(model: nn.Module, batches: Iterable[Tensor | Sequence[Te
     set to the moments of the layer's *input* per channel, over batch and positions; and all that have a method
     ``batch_statistics(x)``, which returns buffer -> value for one input; values other than running_var are averaged
     over batches, weighted by n_b (the deviation of l1_batch is one). A layer without an input keeps its statistics.
+    torch's own ``torch.optim.swa_utils.update_bn`` knows subclasses of torch's BatchNorm alone, and passes over all
+    others without a word: after averaging weights, take this one.
 
     Nothing else changes: not modes, gradients, other buffers or torch's random state; ``num_batches_tracked``
     neither, since it counts training batches, for the plain average of momentum None and the schedule of batch_renorm.

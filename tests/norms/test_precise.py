@@ -330,3 +330,13 @@ def test_every_norm_of_the_catalog_that_keeps_statistics_can_be_made_precise(nam
     moved = {key for key, value in norm.named_buffers() if not torch.equal(value, before[key])}
     assert moved
     assert moved == {key for key in before if key.startswith("running")}
+
+
+def test_after_averaging_weights_it_sets_what_torchs_update_bn_passes_over():
+    data = [5 + torch.randn(64, 3, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
+    averaged = torch.optim.swa_utils.AveragedModel(nn.Sequential(BatchNorm(3)))
+    norm = averaged.module[0]
+    torch.optim.swa_utils.update_bn(data, averaged)
+    assert not norm.running_mean.any()  # findings/update-bn-own-layer.sh
+    precise_batch_stats(averaged, data)
+    torch.testing.assert_close(norm.running_mean, torch.cat(data).mean(0))
