@@ -229,8 +229,8 @@ deviations were 0.5, 1 and 2 times the smallest effect of interest (times that o
 {power}
 
 A plan assumes normal differences, and takes into account how little a small pilot knows of the deviation. Where
-differences have heavy tails, a pilot often shows too small a deviation, and fewer studies than planned find the effect:
-take more seeds there.
+differences have heavy tails or are very skewed, a pilot often shows too small a deviation, and fewer studies than
+planned may find the effect: take more seeds there.
 
 *Made with {versions}.*
 """

@@ -43,4 +43,6 @@ def test_the_page_promises_no_more_than_the_results_hold(script: Any) -> None:
     known = [kind for kind in results["worse_ends"] if kind != "one run in ten far off"]
     assert all(share <= 0.05 for kind in known for share in results["worse_ends"][kind]["bnlab"].values())
     assert all(share <= 0.05 for kind in known for share in results["looks"][kind].values())
-    assert all(share >= 0.8 for of in results["power"].values() for kind, share in of.items() if "heavy" not in kind)
+    as_planned = [kind for kind in known if not kind.startswith(("heavy", "very skewed"))]  # the page says so of these
+    assert len(as_planned) == 3
+    assert all(of[kind] >= 0.8 for of in results["power"].values() for kind in as_planned)
