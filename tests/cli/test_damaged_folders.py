@@ -56,7 +56,7 @@ def test_a_damaged_folder_is_listed_without_a_traceback_and_without_a_wrong_numb
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=200, **PROPERTY)  # scripts/fuzz_folders.py tries 2,000
+@settings(max_examples=500, **PROPERTY)  # scripts/fuzz_folders.py tries 2,000
 @given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
 def test_no_command_that_reads_a_damaged_folder_does_either(shop: Workshop, damages: list[Damage]) -> None:
     hold_to_it(shop, damages, only_list=False)

@@ -115,7 +115,7 @@ DRAWN = {"cnn frn", "shallow", "cheap", "bare"}
 """Runs of which all figures are drawn at once, which takes most of a test's time."""
 
 SHARE = 4
-"""One diagnostic in so many is asked for alone where it has a value: each in several runs, since they take turns."""
+"""One diagnostic in so many is drawn alone."""
 
 FEW = ("saturation", "sharpness", "gradient_snr", "norm_scale")
 """Diagnostics that stand for all where the answer does not depend on the diagnostic."""
@@ -138,8 +138,7 @@ def test_all_diagnostics_are_shown_at_once_and_each_alone(
         assert {*names, *found["absent"]} == set(DIAGNOSTICS)
     assert bool(figures) == (name in DRAWN and bool(names))
     absent = {}
-    turn = list(DIAGNOSTICS)[list(WORDS).index(name) % SHARE :: SHARE]
-    for diagnostic in FEW if name in {"bare", "cheap"} else {*turn, *found["absent"]}:
+    for diagnostic in FEW if name in {"bare", "cheap"} else DIAGNOSTICS:
         answer = bnlab_says("show", str(run), diagnostic, "--no-figures")
         assert answer.status == 0, answer.err
         if diagnostic in names:
@@ -184,9 +183,7 @@ def test_all_diagnostics_are_compared_at_once_and_each_alone(
     assert everything.status == 0
     words = everything.out.split()
     assert all((each in words) == (each in with_values) for each in DIAGNOSTICS)
-    turn = list(DIAGNOSTICS)[PAIRS.index(pair) % SHARE :: SHARE]
-    valueless = {name for each in found["runs"] for name in each["absent"]}
-    for diagnostic in FEW if "cheap" in pair else {*turn, *valueless}:
+    for diagnostic in FEW if "cheap" in pair else DIAGNOSTICS:
         answer = bnlab_says("compare", *runs, "-d", diagnostic, "--no-figures")
         assert answer.status == 0, answer.err
         said = " ".join(answer.out.split())

@@ -75,6 +75,9 @@ def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
         ["list", "diagnostics"],
         ["show"],
         ["compare"],
+        ["judge"],
+        ["power"],
+        ["tunability"],
     ):
         answer = bnlab_says(*words, "--help")
         assert answer.status == 0
@@ -85,7 +88,7 @@ def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        *(["--help"], ["train", "--help"], ["show", "--help"], ["compare", "--help"]),
+        *(["--help"], ["train", "--help"], ["show", "--help"], ["compare", "--help"], ["judge", "--help"]),
         *(["list", "norms"], ["list", "data"], ["list", "runs"], ["list", "diagnostics"]),
     ],
 )
