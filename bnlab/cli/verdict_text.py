@@ -171,11 +171,8 @@ def _how(judged: "Judged") -> str:
 def _runs(judged: "Judged") -> str:
     """Return which runs are compared: the sweep, what they share, and the conditions."""
     facts = judged.facts
-    words = [
-        f"{name}={facts[name]}"
-        for name in ("data", "model", "train.steps", "train.epochs")
-        if facts.get(name) is not None
-    ]
+    length = "train.epochs" if facts.get("train.steps") is None else "train.steps"
+    words = [f"{name}={facts[name]}" for name in ("data", "model", length) if facts.get(name) is not None]
     where = f", where {' and '.join(judged.where)}" if judged.where else ""
     return f"{judged.folder.name}: {', '.join(words)}{where}" if words else f"{judged.folder.name}{where}"
 

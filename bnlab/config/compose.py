@@ -79,6 +79,10 @@ class _Composed:
 _composed: dict[tuple[Any, ...], _Composed] = {}
 """What has been composed in this process, by the state of the files, the chosen options and the keys with a value."""
 
+PLACES = ("*.yaml", "*/*.yaml", "*/*/*.yaml", "hydra/*/*/*.yaml")
+"""Where options lie in a folder. Not at any depth: a user's --config-dir may be a home folder, or that of all data. A
+path's own glob would enter no links."""
+
 MOST_KEPT = 500
 """Compositions that are kept; each takes about 50 kB."""
 
@@ -119,7 +123,7 @@ class _Options:
 
 def _marks_of_files(folder: Path) -> Iterator[tuple[Any, ...]]:
     """Yield, for each file of options, a mark that changes when the file does."""
-    names = glob.glob("**/*.yaml", root_dir=folder, recursive=True)  # noqa: PTH207  (a path's glob enters no links)
+    names = [name for pattern in PLACES for name in glob.glob(pattern, root_dir=folder)]  # noqa: PTH207  (see PLACES)
     for name in sorted(names):
         with contextlib.suppress(OSError):  # it has just gone, or is a link that leads nowhere
             facts = (folder / name).stat()

@@ -2,11 +2,13 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from bnlab.config import compose as composing
 from bnlab.config.compose import compose_grid, compose_run, compose_tree, render_config
 from bnlab.config.composition import INITIALIZE_OPTIONS
 from bnlab.config.folders import conf_folder, config_groups, config_keys, read_option
@@ -247,3 +249,24 @@ def test_a_section_of_a_section_that_is_no_section_is_named() -> None:
         ConfigError, match=r"diagnostics\.schedule=3: diagnostics\.schedule is a section\. Set one of its keys"
     ):
         compose_run(["diagnostics.schedule=3"])
+
+
+def test_a_folder_of_options_is_not_searched_at_any_depth(tmp_path: Path) -> None:
+    """--config-dir / took minutes: all folders of the machine were entered."""
+    deep = tmp_path / "own" / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    (tmp_path / "own" / "norm").mkdir()
+    (tmp_path / "own" / "norm" / "mine.yaml").write_text("name: batch\n")
+    (deep / "d").symlink_to(tmp_path / "own")  # in a circle
+    entered: list[str] = []
+    scandir = os.scandir
+
+    def noting(path: Any = ".") -> Any:
+        entered.append(str(path))
+        return scandir(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", noting)
+        marks = list(composing._marks_of_files(tmp_path / "own"))
+    assert [Path(mark[0]).name for mark in marks] == ["mine.yaml"]
+    assert not [path for path in entered if "/b/c" in path]
