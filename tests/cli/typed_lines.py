@@ -160,7 +160,7 @@ def write_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let runs be short, small and few: of a list of numbers (seeds, learning rates) the first and the last."""
+    """Let runs be short, small and few: of several learning rates the first and the last, of several seeds three."""
     checked, values_in_order = compose._checked, swept_values._values_in_order
 
     def cut_short(tree: dict[str, Any]) -> Any:
@@ -174,7 +174,9 @@ def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def ends(override: Any) -> list[str]:
         values = values_in_order(override)
-        return [values[0], values[-1]] if override.key_or_group in {"seed", "optim.lr"} else values
+        if override.key_or_group == "seed":  # a plan of seeds needs three
+            return list(dict.fromkeys([values[0], values[len(values) // 2], values[-1]]))
+        return [values[0], values[-1]] if override.key_or_group == "optim.lr" else values
 
     count, open_backend, most = search_plan.count, search_execution.open_backend, {"n_trials": 6, "n_jobs": 1}
     monkeypatch.setattr(search_plan, "count", lambda sweeper, key: min(count(sweeper, key), most[key]))
