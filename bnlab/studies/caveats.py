@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from bnlab.results.arms import SweepArms, in_words
 from bnlab.stats.verdict import Verdict
-from bnlab.studies.pairs import ArmPair, Pairs
+from bnlab.studies.arm_pair import ArmPair
+from bnlab.studies.pairs import Pairs
 
 FEW_SEEDS = 5
 """Seeds below which a sweep is a smoke test, not a measurement."""

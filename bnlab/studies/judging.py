@@ -12,9 +12,9 @@ from bnlab.results.query import describe_column, read_condition
 from bnlab.results.sweep import FACTS, SweepRuns, read_sweep
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
+from bnlab.studies.arm_pair import ArmPair
 from bnlab.studies.caveats import sentences_of
 from bnlab.studies.judged import Judged
-from bnlab.studies.pairs import ArmPair
 from bnlab.studies.planning import what_would_change
 from bnlab.studies.quantity import Quantity
 from bnlab.studies.stress import stress

@@ -6,7 +6,7 @@ from typing import Any
 
 from bnlab.errors import StudyError
 from bnlab.stats.mean_interval import LEAST_SEEDS
-from bnlab.stats.power import MOST_SEEDS, SeedsNeeded, seeds_needed
+from bnlab.stats.power import MOST_SEEDS, POWER, SeedsNeeded, seeds_needed
 from bnlab.studies.judged import Judged
 
 
@@ -16,11 +16,13 @@ class Planned:
 
     Attributes:
         needed: The seeds, and the effect that they are planned for, on the log scale for a ratio.
+        power: The chance of the verdict that was asked for.
         seconds_per_seed: Seconds of training per seed, both arms and all of their learning rates together.
         judged: The verdict on the runs that are there.
     """
 
     needed: SeedsNeeded
+    power: float
     seconds_per_seed: float
     judged: Judged
 
@@ -55,14 +57,14 @@ class Planned:
         }
 
 
-def plan_seeds(judged: Judged, effect: float | None = None, power: float | None = None) -> Planned:
+def plan_seeds(judged: Judged, effect: float | None = None, power: float = POWER) -> Planned:
     """Return how many seeds a verdict on two arms needs.
 
     Args:
         judged: The verdict on the runs that are there, which are the pilot.
         effect: The true effect to plan for, in the quantity's unit; None: twice the smallest one of interest (for a
             ratio its square; for a smallest effect of 0 the one that was seen).
-        power: The chance of the verdict ``supported`` that is asked for; None: 0.8.
+        power: The chance of the verdict ``supported`` that is asked for, in (0, 1).
 
     Raises:
         StudyError: The pilot has fewer than 3 pairs, or bounds among them, or the effect is too small.
@@ -96,9 +98,8 @@ def plan_seeds(judged: Judged, effect: float | None = None, power: float | None 
                 "Give one, --effect X, or a smallest one of interest, --sesoi X."
             )
         wanted = seen
-    options = {} if power is None else {"power": power}
-    needed = seeds_needed(known, sesoi=sesoi, effect=wanted, looks=verdict.looks, **options)
-    return Planned(needed, judged.seconds / len(pairs.seeds), judged)
+    needed = seeds_needed(known, sesoi=sesoi, effect=wanted, looks=verdict.looks, power=power)
+    return Planned(needed, power, judged.seconds / len(pairs.seeds), judged)
 
 
 def plan_as_seen(planned: Planned) -> SeedsNeeded | None:
@@ -112,7 +113,8 @@ def plan_as_seen(planned: Planned) -> SeedsNeeded | None:
     seen = judged.verdict.effect
     if seen is None or seen <= judged.verdict.sesoi or seen == planned.needed.effect:
         return None
-    return seeds_needed(known, sesoi=judged.verdict.sesoi, effect=seen, looks=judged.verdict.looks)
+    sesoi, looks = judged.verdict.sesoi, judged.verdict.looks
+    return seeds_needed(known, sesoi=sesoi, effect=seen, looks=looks, power=planned.power)
 
 
 def what_would_change(judged: Judged) -> str:

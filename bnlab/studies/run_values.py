@@ -162,18 +162,23 @@ class RunValues:
         first, last = self._seconds_at(steps.least), self._seconds_at(steps.value)
         return Figure(last, first, last if math.isfinite(steps.greatest) else math.inf)
 
+    @cached_property
+    def _timings(self) -> list[tuple[int, float]]:
+        """Steps and the seconds in optimizer steps up to them."""
+        timings = [(r["step"], float(r["values"]["train_s"])) for r in RunFolder(self.folder).read_timings()]
+        return [(at, seconds) for at, seconds in timings if at > 0 and seconds > 0]
+
     def _seconds_at(self, step: float) -> float:
         """Return the seconds in optimizer steps up to a step.
 
         Raises:
             StudyError: The run recorded no times.
         """
-        timings = [(r["step"], r["values"]["train_s"]) for r in RunFolder(self.folder).read_timings()]
-        known = [(at, seconds) for at, seconds in timings if at > 0 and seconds > 0]
-        if not known:
+        if not self._timings:
             raise StudyError(f"{self.folder.name} recorded no times (timings.jsonl). Train it anew: --again.")
-        at, seconds = known[min(bisect_left([at for at, _ in known], step), len(known) - 1)]
-        return float(seconds * step / at)
+        place = bisect_left([at for at, _ in self._timings], step)
+        at, seconds = self._timings[min(place, len(self._timings) - 1)]
+        return seconds * step / at
 
     def diagnosed(self, quantity: Quantity, when: Stage) -> Figure:
         """Return a value of a diagnostic; nothing is known of it where the run diverged, or where it is not finite.

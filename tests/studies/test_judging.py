@@ -226,6 +226,16 @@ def test_a_plan_names_seeds_and_time(tmp_path: Path):
     assert as_seen.seeds > planned.needed.seeds  # 1.5 points are harder to tell from 1 than 2 are
 
 
+def test_both_plans_have_the_power_that_is_asked_for(tmp_path: Path):
+    def run(at: Place) -> Written:
+        return rising(0.9, test=0.9 + (0.03 + 2 * NOISE[at.seed]) * (at.norm == "batch"))
+
+    planned = plan_seeds(judge_sweep(write_judged(tmp_path / "s", run), ACCURACY), power=0.95)
+    as_seen = plan_as_seen(planned)
+    assert as_seen is not None
+    assert min(planned.needed.power, as_seen.power) >= 0.95
+
+
 def test_a_plan_for_a_ratio_takes_its_effect_as_a_factor(tmp_path: Path):
     steps = {0: 100, 1: 150, 2: 100, 3: 200, 4: 150}
     folder = write_judged(tmp_path / "s", lambda at: reaching(50 if at.norm == "batch" else steps[at.seed]))

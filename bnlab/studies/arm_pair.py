@@ -1,0 +1,284 @@
+"""Two arms of a sweep, seed by seed: their difference under each analysis that an honest colleague might choose.
+
+An analysis is one choice for each factor, such as the test set at the end, each arm's best learning rate, the mean over
+seeds. The first choice of each factor is the one that decides; all others are there to see whether the verdict depends
+on it.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from bnlab.errors import StudyError
+from bnlab.results.arms import Arm
+from bnlab.stats.median_interval import least_seeds_for_median
+from bnlab.stats.response import Metric
+from bnlab.stats.trainable import MARGIN, Rule, best_accuracy, trainable_range
+from bnlab.stats.verdict import Center, Verdict, judge, level_of_look
+from bnlab.studies.pairs import Pairs, paired
+from bnlab.studies.quantity import Quantity
+from bnlab.studies.run_values import UNKNOWN, Figure, RunValues, values_by_seed
+
+WIDER_MARGIN = 2 * MARGIN
+"""10 points below the best, in place of 5, for the largest rate that trains."""
+
+FARTHER = 1.5
+"""A second target for steps: one and a half times as far from 100% as the first one, 85% for 90%."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to do one part of an analysis.
+
+    Attributes:
+        factor: The part: ``figure``, ``images``, ``steps``, ``target``, ``bar``, ``rate`` or ``center``.
+        words: The choice in words, to stand after "with".
+        value: What it is; its type depends on the factor.
+    """
+
+    factor: str
+    words: str
+    value: Any
+
+
+Analysis = Mapping[str, Choice]
+"""Factor -> its choice."""
+
+
+class ArmPair:
+    """Two arms and what they are compared by.
+
+    Args:
+        first: The arm whose advantage is claimed.
+        second: The arm that it is compared with.
+        quantity: What they are compared by.
+        lrs: The learning rates of the sweep, rising.
+        sesoi: The smallest effect of interest, in the quantity's unit.
+        looks: How often the data are looked at in all.
+
+    Raises:
+        StudyError: An arm has no run with an outcome.
+    """
+
+    def __init__(
+        self, first: Arm, second: Arm, quantity: Quantity, lrs: Sequence[float], sesoi: float, looks: int = 1
+    ) -> None:
+        self.arms = first, second
+        self.quantity = quantity
+        self.sesoi = sesoi
+        self._lrs = tuple(lrs)
+        self._looks = looks
+        self._cells: dict[tuple[int, float], dict[int, RunValues | None]] = {}
+        for arm in self.arms:
+            if not arm.compared:
+                raise StudyError(f"{arm.label} has no run with an outcome: {'; '.join(arm.missing[:3])}.")
+
+    @property
+    def base(self) -> Analysis:
+        """The analysis that decides."""
+        return {factor: choices[0] for factor, choices in self.factors.items()}
+
+    @property
+    def analyses(self) -> list[Analysis]:
+        """All analyses: each choice of each factor with each of the others; the one that decides comes first."""
+        return [dict(zip(self.factors, chosen, strict=True)) for chosen in itertools.product(*self.factors.values())]
+
+    @cached_property
+    def factors(self) -> Mapping[str, tuple[Choice, ...]]:
+        """The choices of each factor, the one that decides first."""
+        center = [Choice("center", "the mean over seeds", "mean")]
+        if self._num_pairs >= least_seeds_for_median(level_of_look(self._looks)):
+            center.append(Choice("center", "the median over seeds", "median"))
+        kind = self.quantity.kind
+        if kind == "max_lr":
+            bars = (
+                Choice("bar", "a limit of 5 points below the best accuracy", Rule()),
+                Choice("bar", "a limit of 10 points below it", Rule(margin=WIDER_MARGIN)),
+                Choice("bar", "half of the loss at the start as the limit", Rule(by="loss")),
+            )
+            return {"bar": bars, "center": tuple(center)}
+        if kind in {"steps_to", "seconds_to"}:
+            return {"target": self._targets(), "rate": self._rates(self._fastest), "center": tuple(center)}
+        rates = self._rates()
+        if kind == "diagnostic":
+            steps = [Choice("steps", "its last value", "last")]
+            if self._all_runs(rates, lambda run: run.is_diagnosed_by_half(self.quantity)):
+                steps.append(Choice("steps", "its value at half of the steps", "half"))
+                steps.append(Choice("steps", "its mean over the second half", "second half"))
+            return {"steps": tuple(steps), "rate": rates, "center": tuple(center)}
+        figures = [Choice("figure", "the accuracy", "accuracy"), Choice("figure", "the loss", "loss")]
+        images = [
+            Choice("images", "the test set at the end", "test"),
+            Choice("images", "the validation set at the end", "end"),
+        ]
+        if self._all_runs(rates, lambda run: run.is_validated_by_half):
+            images.append(Choice("images", "the validation set at each run's best step", "best"))
+            images.append(Choice("images", "the validation set after half of the steps", "half"))
+        ordered = figures if kind == "test_accuracy" else figures[::-1]
+        ordered[1] = replace(ordered[1], words=f"{ordered[1].words} (any difference)")
+        return {"figure": tuple(ordered), "images": tuple(images), "rate": rates, "center": tuple(center)}
+
+    @property
+    def _num_pairs(self) -> int:
+        """How many seeds both arms have at the rates that have an outcome."""
+        return len(set.intersection(*({s for cell in arm.compared for s in cell.outcomes} for arm in self.arms)))
+
+    def _all_runs(self, rates: Sequence[Choice], holds: Callable[[RunValues], bool]) -> bool:
+        """Return whether something holds for every run at the rates of any analysis."""
+        runs = [
+            run for choice in rates for place, lr in enumerate(choice.value) for run in self._cell(place, lr).values()
+        ]
+        return all(holds(run) for run in runs if run is not None and not run.outcome.diverged)
+
+    def verdict(self, analysis: Analysis) -> Verdict:
+        """Return the verdict under one analysis; its figures are on the log scale where arms are compared by a ratio.
+
+        Args:
+            analysis: One choice per factor.
+
+        Raises:
+            StudyError: The figure cannot be read from the runs.
+        """
+        pairs = self.pairs(analysis)
+        center: Center = analysis["center"].value
+        sesoi = math.log(self.sesoi) if self.quantity.scale == "ratio" else self.sesoi
+        if "figure" in analysis and analysis["figure"] != self.factors["figure"][0]:
+            sesoi = 0.0  # the smallest effect has the unit of the other figure; of this one any difference counts
+        return judge(pairs.differences, sesoi=sesoi, looks=self._looks, brackets=pairs.brackets, center=center)
+
+    def pairs(self, analysis: Analysis) -> Pairs:
+        """Return the differences under one analysis.
+
+        Args:
+            analysis: One choice per factor.
+
+        Raises:
+            StudyError: The figure cannot be read from the runs.
+        """
+        if self.quantity.kind == "max_lr":
+            return self._largest_rates(analysis["bar"].value)
+        lrs: tuple[float, float] = analysis["rate"].value
+        read = self._reader(analysis)
+        values: list[dict[int, Figure | None]] = []
+        for place, lr in enumerate(lrs):
+            cell = self._cell(place, lr)
+            values.append({seed: None if run is None else read(run) for seed, run in cell.items()})
+        if "figure" in analysis:  # two networks that learned nothing differ by the noise of their starts alone
+            for seed in set.intersection(*self._at_start(lrs, analysis["figure"].value)):
+                values[0][seed] = values[1][seed]
+        less_is_better = self.quantity.less_is_better
+        if "figure" in analysis:
+            less_is_better = analysis["figure"].value == "loss"
+        return paired(values[0], values[1], self.quantity.scale, lrs, less_is_better=less_is_better)
+
+    def _at_start(self, lrs: tuple[float, float], metric: Metric) -> tuple[set[int], set[int]]:
+        """Return the seeds with which the runs of the first and of the second arm count with their start."""
+        cells = [self._cell(place, lr).items() for place, lr in enumerate(lrs)]
+        first, second = ({seed for seed, run in cell if run is not None and run.is_at_start(metric)} for cell in cells)
+        return first, second
+
+    def num_at_start(self) -> tuple[int, int]:
+        """Return how many runs of each arm count with their start, where accuracy or loss is compared."""
+        if "figure" not in self.base:
+            return 0, 0
+        first, second = self._at_start(self.base["rate"].value, self.base["figure"].value)
+        return len(first), len(second)
+
+    def steps_between_validations(self) -> int | None:
+        """Return to how many steps the steps to a target are known; None where something else is compared."""
+        if self.quantity.kind not in {"steps_to", "seconds_to"}:
+            return None
+        lrs: tuple[float, float] = self.base["rate"].value
+        runs = [run for place, lr in enumerate(lrs) for run in self._cell(place, lr).values() if run is not None]
+        return max((run.steps_between_validations for run in runs), default=None)
+
+    def _reader(self, analysis: Analysis) -> Callable[[RunValues], Figure | None]:
+        kind = self.quantity.kind
+        if kind == "steps_to":
+            return lambda run: run.steps_to(analysis["target"].value)
+        if kind == "seconds_to":
+            return lambda run: run.seconds_to(analysis["target"].value)
+        if kind == "diagnostic":
+            return lambda run: run.diagnosed(self.quantity, analysis["steps"].value)
+        return lambda run: _exact(run.evaluated(analysis["figure"].value, analysis["images"].value))
+
+    def _largest_rates(self, rule: Rule) -> Pairs:
+        if len(self._lrs) < 2:
+            raise StudyError(
+                f"max_lr needs 2 or more learning rates, the runs have {self._lrs[0]:g} alone. "
+                "Sweep them: 'optim.lr=logspace(1e-3,10,9)'."
+            )
+        curves = [arm.response_curve(self._lrs) for arm in self.arms]
+        for arm, curve in zip(self.arms, curves, strict=True):
+            if curve is None:
+                raise StudyError(
+                    f"max_lr needs a seed with an outcome at each learning rate, {arm.label} has none "
+                    f"({'; '.join(arm.missing[:3])}). Run the sweep again."
+                )
+        known = [curve for curve in curves if curve is not None]
+        best = best_accuracy(*known)
+        beyond = dict(zip(self._lrs, [*self._lrs[1:], math.inf], strict=True))
+        found: list[dict[int, Figure | None]] = []
+        for curve in known:
+            largest = zip(curve.seeds, trainable_range(curve, rule, best).max_lr_by_seed, strict=True)
+            found.append({seed: UNKNOWN if lr is None else Figure(lr, lr, beyond[lr]) for seed, lr in largest})
+        return paired(found[0], found[1], self.quantity.scale, None, less_is_better=False)
+
+    def _cell(self, place: int, lr: float) -> dict[int, RunValues | None]:
+        if (place, lr) not in self._cells:
+            (cell,) = (cell for cell in self.arms[place].cells if cell.lr == lr)
+            self._cells[place, lr] = values_by_seed(cell.runs)
+        return self._cells[place, lr]
+
+    def _targets(self) -> tuple[Choice, ...]:
+        target = self.quantity.target
+        assert target is not None
+        nearer = 1 - FARTHER * (1 - target)
+        choices = [Choice("target", f"a target of {100 * target:g}%", target)]
+        starts = [outcome.start_accuracy for arm in self.arms for c in arm.compared for outcome in c.outcomes.values()]
+        if nearer > max(starts):
+            choices.append(Choice("target", f"a target of {100 * nearer:.3g}%", nearer))
+        return tuple(choices)
+
+    def _rates(self, fastest: Callable[[int], float] | None = None) -> tuple[Choice, ...]:
+        """Return the ways to choose the learning rates of both arms, each pair of rates once."""
+        metrics: tuple[Metric, Metric] = ("loss", "accuracy")
+        ways = [
+            (f"each arm's best learning rate by validation {metric}", (self._best(0, metric), self._best(1, metric)))
+            for metric in metrics
+        ]
+        if fastest is not None:
+            ways.insert(0, ("each arm's fastest learning rate", (fastest(0), fastest(1))))
+        decides = ways[0][1]
+        shared = [lr for lr in decides if all(any(cell.lr == lr for cell in arm.compared) for arm in self.arms)]
+        ways += [(f"both arms at the learning rate {lr:g}", (lr, lr)) for lr in shared]
+        choices: dict[tuple[float, float], Choice] = {}
+        for words, lrs in ways:
+            choices.setdefault(lrs, Choice("rate", words, lrs))
+        return tuple(choices.values())
+
+    def _best(self, place: int, metric: Metric) -> float:
+        best = self.arms[place].best(metric)
+        assert best is not None
+        return best.cell.lr
+
+    def _fastest(self, place: int) -> float:
+        """Return the rate at which an arm reaches the target first, by the geometric mean over its complete seeds.
+
+        Among equals, as where no run reaches it, the one with the lowest loss.
+        """
+        target = self.quantity.target
+        assert target is not None
+        means: dict[float, tuple[float, float]] = {}
+        for cell in self.arms[place].compared:
+            runs = [run for seed, run in self._cell(place, cell.lr).items() if seed in cell.outcomes]
+            steps = [run.steps_to(target).value for run in runs if run is not None]
+            means[cell.lr] = math.fsum(math.log(step) for step in steps) / len(steps), cell.mean("loss").value
+        return min(means, key=lambda lr: means[lr])
+
+
+def _exact(value: float | None) -> Figure | None:
+    return None if value is None else Figure(value, value, value)
