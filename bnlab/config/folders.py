@@ -10,7 +10,7 @@ from bnlab.config.yaml_files import read_table
 from bnlab.errors import ConfigError
 from bnlab.plugins import NORM_PLUGINS
 
-NO_GROUPS = {"sweep", "hydra"}
+NO_GROUPS = {"study", "sweep", "hydra"}
 """Folders of conf/ that are not config groups of a run."""
 
 
