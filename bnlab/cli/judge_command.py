@@ -23,7 +23,8 @@ Metric = Annotated[
         "--metric",
         "-m",
         metavar="NAME",
-        help="test_accuracy, test_loss, steps_to:ACCURACY, seconds_to:ACCURACY, max_lr, DIAGNOSTIC/LAYER.",
+        help="test_accuracy, test_loss, steps_to:ACCURACY, seconds_to:ACCURACY, max_lr, area, lr_sensitivity, "
+        "width:KEY, DIAGNOSTIC/LAYER.",
     ),
 ]
 Sesoi = Annotated[
@@ -35,6 +36,7 @@ Sesoi = Annotated[
     ),
 ]
 Less = Annotated[bool, typer.Option("--less", help="Of a diagnostic, claim that FIRST's is smaller.")]
+Ratio = Annotated[bool, typer.Option("--ratio", help="Of a diagnostic, compare by the ratio: X is a factor.")]
 Looks = Annotated[
     int, typer.Option("--looks", min=1, max=1000, metavar="K", help="How often the sweep is judged in all, by plan.")
 ]
@@ -50,6 +52,7 @@ def judge(
     metric: Metric = "test_accuracy",
     sesoi: Sesoi = None,
     less: Less = False,
+    ratio: Ratio = False,
     looks: Looks = 1,
     where: Where = None,
     as_json: AsJson = False,
@@ -67,7 +70,7 @@ def judge(
     and seconds at its fastest. The claim is that the first arm is better by more than X; it is refuted where the
     interval lies below X.
     """
-    found = _judged(sweep, arms, metric, sesoi, less, looks, where or [], runs)
+    found = _judged(sweep, arms, metric, sesoi, less, ratio, looks, where or [], runs)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), allow_nan=False))
         return
@@ -93,6 +96,7 @@ def power(
         float, typer.Option("--power", metavar="P", help="The chance of a verdict to plan for, below 1.")
     ] = 0.8,
     less: Less = False,
+    ratio: Ratio = False,
     looks: Looks = 1,
     where: Where = None,
     as_json: AsJson = False,
@@ -106,7 +110,7 @@ def power(
     """
     from bnlab.studies.planning import plan_seeds
 
-    planned = plan_seeds(_judged(sweep, arms, metric, sesoi, less, looks, where or [], runs), effect, chance)
+    planned = plan_seeds(_judged(sweep, arms, metric, sesoi, less, ratio, looks, where or [], runs), effect, chance)
     if as_json:
         typer.echo(json.dumps(planned.as_dict(), allow_nan=False))
         return
@@ -153,6 +157,7 @@ def _judged(
     metric: str,
     sesoi: float | None,
     less: bool,
+    ratio: bool,
     looks: int,
     where: list[str],
     runs: Path | None,
@@ -162,5 +167,5 @@ def _judged(
     from bnlab.studies.quantity import read_quantity
 
     names = [] if arms is None else [word.strip() for word in arms.split(",")]
-    quantity = read_quantity(metric, less)
+    quantity = read_quantity(metric, less, ratio)
     return judge_sweep(find_folder(sweep, runs), quantity, arms=names, sesoi=sesoi, looks=looks, where=where)

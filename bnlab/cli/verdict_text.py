@@ -141,7 +141,7 @@ def _means(judged: "Judged") -> str:
         is_ratio = judged.quantity.scale == "ratio"
         mean = statistics.geometric_mean(values) if is_ratio else statistics.fmean(values)
         bound = "at least " if any(math.isinf(figure.greatest) for figure in known) else ""
-        text = f"{100 * mean:.2f}%" if judged.quantity.kind == "test_accuracy" else f"{mean:.4g}"
+        text = f"{100 * mean:.2f}%" if judged.quantity.is_share else f"{mean:.4g}"
         parts.append(f"{arm.label} {bound}{text}")
     return " · ".join(parts)
 
@@ -160,6 +160,10 @@ def _how(judged: "Judged") -> str:
         "seconds_to": "seconds in optimizer steps up to there, without evaluations",
         "max_lr": "largest learning rate that trains, within 5 points of the better arm's best accuracy; the truth is "
         "up to one step of the grid larger",
+        "area": "mean validation accuracy over all steps",
+        "lr_sensitivity": "mean distance of the validation accuracy from the best one, over all learning rates",
+        "width": f"range of {judged.quantity.key} that trains, within 5 points of the better arm's best accuracy; the "
+        "truth is up to one step of the grid wider at each end",
         "diagnostic": "last value of the run",
     }[kind]
     looks = f"; {judged.verdict.looks} looks planned" if judged.verdict.looks > 1 else ""

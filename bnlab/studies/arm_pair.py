@@ -16,11 +16,12 @@ from bnlab.errors import StudyError
 from bnlab.results.arms import Arm
 from bnlab.stats.median_interval import least_seeds_for_median
 from bnlab.stats.response import Metric
-from bnlab.stats.trainable import MARGIN, Rule, best_accuracy, trainable_range
+from bnlab.stats.trainable import MARGIN, Rule
 from bnlab.stats.verdict import Center, Verdict, judge, level_of_look
+from bnlab.studies.grid_figures import grid_figures
 from bnlab.studies.pairs import Pairs, paired
-from bnlab.studies.quantity import Quantity
-from bnlab.studies.run_values import UNKNOWN, Figure, RunValues, values_by_seed
+from bnlab.studies.quantity import OF_THE_GRID, Quantity
+from bnlab.studies.run_values import Figure, RunValues, values_by_seed
 
 WIDER_MARGIN = 2 * MARGIN
 """10 points below the best, in place of 5, for the largest rate that trains."""
@@ -58,19 +59,29 @@ class ArmPair:
         lrs: The learning rates of the sweep, rising.
         sesoi: The smallest effect of interest, in the quantity's unit.
         looks: How often the data are looked at in all.
+        tuned: The learning rates of the first and the second arm that were chosen on other seeds; they decide. None:
+            the rates are chosen by the runs that are judged.
 
     Raises:
         StudyError: An arm has no run with an outcome.
     """
 
     def __init__(
-        self, first: Arm, second: Arm, quantity: Quantity, lrs: Sequence[float], sesoi: float, looks: int = 1
+        self,
+        first: Arm,
+        second: Arm,
+        quantity: Quantity,
+        lrs: Sequence[float],
+        sesoi: float,
+        looks: int = 1,
+        tuned: tuple[float, float] | None = None,
     ) -> None:
         self.arms = first, second
         self.quantity = quantity
         self.sesoi = sesoi
         self._lrs = tuple(lrs)
         self._looks = looks
+        self.tuned = tuned
         self._cells: dict[tuple[int, float], dict[int, RunValues | None]] = {}
         for arm in self.arms:
             if not arm.compared:
@@ -93,7 +104,10 @@ class ArmPair:
         if self._num_pairs >= least_seeds_for_median(level_of_look(self._looks)):
             center.append(Choice("center", "the median over seeds", "median"))
         kind = self.quantity.kind
-        if kind == "max_lr":
+        if kind == "lr_sensitivity":
+            losses = Choice("bar", "the loss (any difference)", "loss")
+            return {"bar": (Choice("bar", "the accuracy", "accuracy"), losses), "center": tuple(center)}
+        if kind in OF_THE_GRID:
             bars = (
                 Choice("bar", "a limit of 5 points below the best accuracy", Rule()),
                 Choice("bar", "a limit of 10 points below it", Rule(margin=WIDER_MARGIN)),
@@ -103,6 +117,13 @@ class ArmPair:
         if kind in {"steps_to", "seconds_to"}:
             return {"target": self._targets(), "rate": self._rates(self._fastest), "center": tuple(center)}
         rates = self._rates()
+        if kind == "area":
+            whole = Choice("steps", "all steps", "whole")
+            return {
+                "steps": (whole, Choice("steps", "the first half of the steps", "half")),
+                "rate": rates,
+                "center": tuple(center),
+            }
         if kind == "diagnostic":
             steps = [Choice("steps", "its last value", "last")]
             if self._all_runs(rates, lambda run: run.is_diagnosed_by_half(self.quantity)):
@@ -145,9 +166,18 @@ class ArmPair:
         pairs = self.pairs(analysis)
         center: Center = analysis["center"].value
         sesoi = math.log(self.sesoi) if self.quantity.scale == "ratio" else self.sesoi
-        if "figure" in analysis and analysis["figure"] != self.factors["figure"][0]:
+        if self.is_of_another_figure(analysis):
             sesoi = 0.0  # the smallest effect has the unit of the other figure; of this one any difference counts
         return judge(pairs.differences, sesoi=sesoi, looks=self._looks, brackets=pairs.brackets, center=center)
+
+    def is_of_another_figure(self, analysis: Analysis) -> bool:
+        """Return whether an analysis compares another figure than the one asked for: the loss in place of the accuracy.
+
+        Args:
+            analysis: One choice per factor.
+        """
+        factor = "bar" if self.quantity.kind == "lr_sensitivity" else "figure"
+        return factor in analysis and analysis[factor] != self.factors[factor][0]
 
     def pairs(self, analysis: Analysis) -> Pairs:
         """Return the differences under one analysis.
@@ -158,8 +188,10 @@ class ArmPair:
         Raises:
             StudyError: The figure cannot be read from the runs.
         """
-        if self.quantity.kind == "max_lr":
-            return self._largest_rates(analysis["bar"].value)
+        if self.quantity.kind in OF_THE_GRID:
+            of_first, of_second = grid_figures(self.arms, self._lrs, self.quantity, analysis["bar"].value)
+            less = self.quantity.less_is_better
+            return paired(of_first, of_second, self.quantity.scale, None, less_is_better=less)
         lrs: tuple[float, float] = analysis["rate"].value
         read = self._reader(analysis)
         values: list[dict[int, Figure | None]] = []
@@ -201,31 +233,11 @@ class ArmPair:
             return lambda run: run.steps_to(analysis["target"].value)
         if kind == "seconds_to":
             return lambda run: run.seconds_to(analysis["target"].value)
+        if kind == "area":
+            return lambda run: _exact(run.area(half=analysis["steps"].value == "half"))
         if kind == "diagnostic":
             return lambda run: run.diagnosed(self.quantity, analysis["steps"].value)
         return lambda run: _exact(run.evaluated(analysis["figure"].value, analysis["images"].value))
-
-    def _largest_rates(self, rule: Rule) -> Pairs:
-        if len(self._lrs) < 2:
-            raise StudyError(
-                f"max_lr needs 2 or more learning rates, the runs have {self._lrs[0]:g} alone. "
-                "Sweep them: 'optim.lr=logspace(1e-3,10,9)'."
-            )
-        curves = [arm.response_curve(self._lrs) for arm in self.arms]
-        for arm, curve in zip(self.arms, curves, strict=True):
-            if curve is None:
-                raise StudyError(
-                    f"max_lr needs a seed with an outcome at each learning rate, {arm.label} has none "
-                    f"({'; '.join(arm.missing[:3])}). Run the sweep again."
-                )
-        known = [curve for curve in curves if curve is not None]
-        best = best_accuracy(*known)
-        beyond = dict(zip(self._lrs, [*self._lrs[1:], math.inf], strict=True))
-        found: list[dict[int, Figure | None]] = []
-        for curve in known:
-            largest = zip(curve.seeds, trainable_range(curve, rule, best).max_lr_by_seed, strict=True)
-            found.append({seed: UNKNOWN if lr is None else Figure(lr, lr, beyond[lr]) for seed, lr in largest})
-        return paired(found[0], found[1], self.quantity.scale, None, less_is_better=False)
 
     def _cell(self, place: int, lr: float) -> dict[int, RunValues | None]:
         if (place, lr) not in self._cells:
@@ -252,6 +264,8 @@ class ArmPair:
         ]
         if fastest is not None:
             ways.insert(0, ("each arm's fastest learning rate", (fastest(0), fastest(1))))
+        if self.tuned is not None:
+            ways.insert(0, ("each arm's best learning rate on other seeds", self.tuned))
         decides = ways[0][1]
         shared = [lr for lr in decides if all(any(cell.lr == lr for cell in arm.compared) for arm in self.arms)]
         ways += [(f"both arms at the learning rate {lr:g}", (lr, lr)) for lr in shared]

@@ -52,8 +52,8 @@ def _of_bounds(pair: ArmPair, pairs: Pairs) -> list[str]:
 
 def _of_edges(grid: SweepArms, pair: ArmPair, pairs: Pairs) -> list[str]:
     """Return what must be said of arms whose best learning rate is an end of the grid."""
-    if pairs.rates is None or len(grid.lrs) < 2:
-        return []
+    if pairs.rates is None or len(grid.lrs) < 2 or pair.tuned is not None:
+        return []  # of rates that were chosen on other seeds, the sweep of those seeds tells the ends
     sentences = []
     for arm, lr in zip(pair.arms, pairs.rates, strict=True):
         tried, best = [cell.lr for cell in arm.compared], arm.best()

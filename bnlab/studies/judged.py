@@ -77,12 +77,12 @@ class Judged:
         shown = self.shown(value)
         if shown is None:
             return "more than any number"
-        return f"{100 * shown:.2f}" if self.quantity.kind == "test_accuracy" else f"{shown:.3g}"
+        return f"{100 * shown:.2f}" if self.quantity.is_share else f"{shown:.3g}"
 
     def amount(self, value: float | None, *, signed: bool = False) -> str:
         """Return an effect or an end of its interval as text with its unit."""
         sign = "+" if signed and value is not None and value > 0 and self.quantity.scale == "difference" else ""
-        unit = "points" if self.quantity.kind == "test_accuracy" else self.quantity.unit
+        unit = "points" if self.quantity.is_share else self.quantity.unit
         return f"{sign}{self.number(value)} {unit}".strip()
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,16 +112,20 @@ class Judged:
             "num_missing": verdict.num_missing,
             "learning_rates": None if rates is None else list(rates),
             "seeds": list(self.pairs.seeds),
-            "first": [_as_bracket(figure) for figure in self.pairs.first],
-            "second": [_as_bracket(figure) for figure in self.pairs.second],
+            "first": [as_bracket(figure) for figure in self.pairs.first],
+            "second": [as_bracket(figure) for figure in self.pairs.second],
             "differences": [self.shown(difference) for difference in self.pairs.differences],
             "to_change": self.to_change,
             "sentences": list(self.sentences),
         }
 
 
-def _as_bracket(figure: Figure | None) -> Any:
-    """Return a figure as plain values: a number if it is exact, else what was seen and its bounds."""
+def as_bracket(figure: Figure | None) -> Any:
+    """Return a figure as plain values: a number if it is exact, else what was seen and its bounds.
+
+    Args:
+        figure: The figure; None, or one of which nothing is known, becomes None.
+    """
     if figure is None or not figure.is_known:
         return None
     if figure.least == figure.greatest:

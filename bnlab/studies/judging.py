@@ -1,12 +1,13 @@
 """A verdict on any sweep: "the first arm is better than the second by more than X"."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bnlab.errors import ConfigError, RunError, StudyError, did_you_mean
-from bnlab.results.arms import Arm, SweepArms, read_arms
+from bnlab.results.arms import LEARNING_RATE, Arm, SweepArms, read_arms
 from bnlab.results.outcomes import Row
 from bnlab.results.query import describe_column, read_condition
 from bnlab.results.sweep import FACTS, SweepRuns, read_sweep
@@ -14,10 +15,30 @@ from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
 from bnlab.studies.arm_pair import ArmPair
 from bnlab.studies.caveats import sentences_of
+from bnlab.studies.grid_figures import with_values_as_rates
 from bnlab.studies.judged import Judged
 from bnlab.studies.planning import what_would_change
 from bnlab.studies.quantity import Quantity
 from bnlab.studies.stress import stress
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two arms of a sweep and what is asked about them.
+
+    Attributes:
+        folder: The folder of the sweep.
+        grid: All arms of the runs that were chosen.
+        pair: The two arms, seed by seed.
+        facts: The settings that all runs of the sweep share.
+        where: The conditions by which runs were chosen.
+    """
+
+    folder: Path
+    grid: SweepArms
+    pair: ArmPair
+    facts: Mapping[str, Any]
+    where: tuple[str, ...]
 
 
 def judge_sweep(
@@ -43,36 +64,86 @@ def judge_sweep(
         ConfigError: A condition, an arm or the smallest effect is none.
         StudyError: There are no runs, or the figure cannot be read from them.
     """
+    return judged(ask(folder, quantity, arms=arms, sesoi=sesoi, looks=looks, where=where))
+
+
+def ask(
+    folder: Path,
+    quantity: Quantity,
+    *,
+    arms: Sequence[str] = (),
+    sesoi: float | None = None,
+    looks: int = 1,
+    where: Sequence[str] = (),
+    tuned: Mapping[str, float] | None = None,
+    alone: str | None = None,
+) -> Question:
+    """Return two arms of a sweep, with what is asked about them.
+
+    Args:
+        folder: As in `judge_sweep`.
+        quantity: As in `judge_sweep`.
+        arms: As in `judge_sweep`.
+        sesoi: As in `judge_sweep`.
+        looks: As in `judge_sweep`.
+        where: As in `judge_sweep`.
+        tuned: Label of an arm -> the learning rate that was chosen for it on other seeds; None: none was.
+        alone: The label of an arm whose own figures are of interest, in the place of a difference; it stands for both.
+
+    Raises:
+        ConfigError: A condition, an arm or the smallest effect is none.
+        StudyError: There are no runs, or the figure cannot be read from them.
+    """
     sweep = read_sweep(folder)
     if not sweep.rows:
         raise StudyError(_why_no_sweep(folder))
-    grid = _arms_where(sweep, where)
-    first, second = _find_arms(grid, arms)
+    grid = _arms_where(sweep, where, quantity.key if quantity.kind == "width" else LEARNING_RATE)
+    first, second = _find_arms(grid, arms) if alone is None else (_find_arm(grid, alone),) * 2
     facts = sweep.shared_settings()
     data = str(first.settings.get("data") or facts.get("data") or "")
     smallest = quantity.checked_sesoi(quantity.usual_sesoi(data) if sesoi is None else sesoi)
-    pair = ArmPair(first, second, quantity, grid.lrs, smallest, looks)
+    chosen = None
+    if tuned is not None and first.label in tuned and second.label in tuned:
+        chosen = tuned[first.label], tuned[second.label]
+    pair = ArmPair(first, second, quantity, grid.lrs, smallest, looks, chosen)
+    return Question(folder, grid, pair, facts, tuple(where))
+
+
+def judged(question: Question) -> Judged:
+    """Return the verdict on two arms.
+
+    Args:
+        question: The arms, and what is asked about them.
+
+    Raises:
+        StudyError: The figure cannot be read from the runs.
+    """
+    grid, pair = question.grid, question.pair
     base = pair.base
     verdict, pairs = pair.verdict(base), pair.pairs(base)
-    rows = [run.row for arm in (first, second) for cell in arm.cells for run in cell.runs if run.row is not None]
-    seconds = math.fsum(_seconds_of(row) for row in rows)
-    sentences = sentences_of(grid, pair, verdict, pairs)
-    judged = Judged(
-        folder=folder,
-        quantity=quantity,
-        sesoi=smallest,
-        arms=(first, second),
+    found = Judged(
+        folder=question.folder,
+        quantity=pair.quantity,
+        sesoi=pair.sesoi,
+        arms=pair.arms,
         verdict=verdict,
         pairs=pairs,
         stress=stress(pair),
-        where=tuple(where),
-        facts=facts,
+        where=question.where,
+        facts=question.facts,
         rates=base["rate"].words if "rate" in base else "",
         to_change="",
-        seconds=seconds,
-        sentences=tuple(sentences),
+        seconds=seconds_of(pair.arms),
+        sentences=tuple(sentences_of(grid, pair, verdict, pairs)),
     )
-    return replace(judged, to_change=what_would_change(judged))
+    return replace(found, to_change=what_would_change(found))
+
+
+def seconds_of(arms: Sequence[Arm]) -> float:
+    """Return how long all runs of some arms took to train, one after the other, in seconds."""
+    unique = {id(arm): arm for arm in arms}.values()
+    rows = [run.row for arm in unique for cell in arm.cells for run in cell.runs if run.row is not None]
+    return math.fsum(_seconds_of(row) for row in rows)
 
 
 def _why_no_sweep(folder: Path) -> str:
@@ -86,8 +157,13 @@ def _why_no_sweep(folder: Path) -> str:
     return f"{folder} holds no runs that can be read. Sweep them: bnlab sweep norm=batch,none 'seed=range(5)'."
 
 
-def _arms_where(sweep: SweepRuns, where: Sequence[str]) -> SweepArms:
+def _arms_where(sweep: SweepRuns, where: Sequence[str], ranged: str) -> SweepArms:
     """Return the arms of the runs that fulfill all conditions.
+
+    Args:
+        sweep: The sweep.
+        where: The conditions.
+        ranged: The key whose values are the points of a response curve: the learning rate, or another one.
 
     Raises:
         ConfigError: A condition is none, or no run fulfills them.
@@ -105,7 +181,8 @@ def _arms_where(sweep: SweepRuns, where: Sequence[str]) -> SweepArms:
             raise ConfigError(f"--where {text}: no run is left. {describe_column(condition.column, rows)}.")
         rows = kept
     chosen_out = {row["run_id"] for row in sweep.rows} - {row["run_id"] for row in rows}
-    grid = read_arms(rows, sweep.swept, [run_id for run_id in sweep.planned if run_id not in chosen_out])
+    placed, swept = with_values_as_rates(rows, sweep.swept, ranged)
+    grid = read_arms(placed, swept, [run_id for run_id in sweep.planned if run_id not in chosen_out])
     # of runs without a folder that no place names, nobody knows whether they fulfill the conditions
     return replace(grid, unplaced=(), num_unnamed=0) if where else grid
 

@@ -5,6 +5,7 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bnlab.errors import StudyError
 from bnlab.stats.verdict import Bracket
 from bnlab.studies.quantity import Scale
 from bnlab.studies.run_values import Figure
@@ -48,6 +49,9 @@ def paired(
         scale: Whether the arms are compared by a difference or by a ratio.
         lrs: The learning rates of both; None for a figure of the whole grid.
         less_is_better: Whether the arm with the lower figure is the better one.
+
+    Raises:
+        StudyError: Values that are compared by their ratio are not above 0.
     """
     difference = _log_ratio if scale == "ratio" else operator.sub
     seeds = tuple(sorted({*first, *second}))
@@ -70,5 +74,11 @@ def paired(
 
 
 def _log_ratio(one: float, other: float) -> float:
-    """Return the log of a ratio of two values above 0, of which one may be infinite."""
+    """Return the log of a ratio of two values above 0, of which one may be infinite.
+
+    Raises:
+        StudyError: A value is not above 0.
+    """
+    if min(one, other) <= 0:
+        raise StudyError(f"a ratio needs values above 0, the runs have {min(one, other):g}. Compare by the difference.")
     return math.inf if math.isinf(one) else -math.inf if math.isinf(other) else math.log(one / other)

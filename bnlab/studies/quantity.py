@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.renamed import current_name
 
-Kind = Literal["test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr", "diagnostic"]
+Kind = Literal[
+    "test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr", "area", "lr_sensitivity", "width", "diagnostic"
+]
 Scale = Literal["difference", "ratio"]
 
 RATIO = 1.25
@@ -23,9 +25,16 @@ POINTS = 0.01
 CIFAR_POINTS = 0.005
 """The same on CIFAR, whose test set has 10,000 images: half a point."""
 
+DECADES = 1.0
+"""The smallest difference of interest between widths: one power of ten."""
+
 EXAMPLES = (
-    "test_accuracy, test_loss, steps_to:0.9, seconds_to:0.9, max_lr, or a diagnostic and a layer, gradient_norm/hidden1"
+    "test_accuracy, test_loss, steps_to:0.9, seconds_to:0.9, max_lr, area, lr_sensitivity, width:model.init_std, or a "
+    "diagnostic and a layer, gradient_norm/hidden1"
 )
+
+OF_THE_GRID = frozenset({"max_lr", "lr_sensitivity", "width"})
+"""Kinds whose figure is one of all learning rates, or of all values of another key, together."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,9 @@ class Quantity:
         kind: Which of the kinds it is.
         target: Validation accuracy to reach, a share; None for all kinds but steps and seconds to a target.
         diagnostic: Name of the diagnostic; empty for all other kinds.
-        key: Layer, or layer and facet, of the diagnostic; empty for all other kinds.
+        key: Layer, or layer and facet, of the diagnostic; the swept key of a width; empty for all other kinds.
         less_is_better: Whether the arm with the lower value is the better one.
+        by_ratio: Of a diagnostic: whether the arms are compared by the ratio of their values, which are above 0.
     """
 
     name: str
@@ -47,17 +57,25 @@ class Quantity:
     diagnostic: str = ""
     key: str = ""
     less_is_better: bool = False
+    by_ratio: bool = False
 
     @property
     def scale(self) -> Scale:
         """Whether arms are compared by a difference or by a ratio, which is averaged on the log scale."""
-        return "ratio" if self.kind in {"steps_to", "seconds_to", "max_lr"} else "difference"
+        return "ratio" if self.by_ratio or self.kind in {"steps_to", "seconds_to", "max_lr"} else "difference"
 
     @property
     def unit(self) -> str:
         """The unit of effects and smallest effects of interest."""
-        units = {"test_accuracy": "share of images", "test_loss": "nats"}
+        images = "share of images"
+        units = {"test_accuracy": images, "area": images, "lr_sensitivity": images, "width": "decades"}
+        units["test_loss"] = "nats"
         return units.get(self.kind, "times" if self.scale == "ratio" else "")
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are shares of images, and differences are told in points."""
+        return self.kind in {"test_accuracy", "area", "lr_sensitivity"}
 
     def usual_sesoi(self, data: str) -> float:
         """Return the smallest effect that is usually of interest, in `unit`.
@@ -68,8 +86,10 @@ class Quantity:
         Raises:
             ConfigError: There is none for this quantity.
         """
-        if self.kind == "test_accuracy":
+        if self.is_share:
             return CIFAR_POINTS if data.startswith("cifar") else POINTS
+        if self.kind == "width":
+            return DECADES
         if self.kind in {"steps_to", "seconds_to"}:
             return RATIO
         if self.kind == "max_lr":
@@ -90,8 +110,8 @@ class Quantity:
         if not (math.isfinite(sesoi) and sesoi >= least):
             ratio = " (a factor: 1.25 is a quarter more)" if least else ""
             raise ConfigError(f"--sesoi for {self.name} must be finite, {least:g} or more{ratio}, got {sesoi:g}.")
-        if self.kind == "test_accuracy" and sesoi >= 1:
-            raise ConfigError(f"--sesoi for test_accuracy is a share, below 1: 0.01 is 1 point. Got {sesoi:g}.")
+        if self.is_share and sesoi >= 1:
+            raise ConfigError(f"--sesoi for {self.name} is a share, below 1: 0.01 is 1 point. Got {sesoi:g}.")
         return sesoi
 
     def claim(self, first: str, second: str, sesoi: float) -> str:
@@ -109,17 +129,31 @@ class Quantity:
             )
         if self.kind == "max_lr":
             return f"{first} trains at a learning rate more than {sesoi:g} times the largest one of {second}."
+        if self.kind == "area":
+            return f"{first} has a higher mean accuracy over training than {second}, by more than {points(sesoi)}."
+        if self.kind == "lr_sensitivity":
+            return (
+                f"{first} loses less accuracy at learning rates that are not its best than {second}, by more than "
+                f"{points(sesoi)}."
+            )
+        if self.kind == "width":
+            decades = "1 decade" if sesoi == 1 else f"{sesoi:g} decades"
+            return f"{first} trains over a wider range of {self.key} than {second}, by more than {decades}."
         than = "smaller" if self.less_is_better else "larger"
+        if self.by_ratio:
+            one, other = (second, first) if self.less_is_better else (first, second)
+            return f"The {self.name} of {one} is more than {sesoi:g} times that of {other}."
         return f"{first} has a {than} {self.name} than {second}, by more than {sesoi:g}."
 
 
-def read_quantity(text: str, less_is_better: bool = False) -> Quantity:
+def read_quantity(text: str, less_is_better: bool = False, by_ratio: bool = False) -> Quantity:
     """Return what a word names.
 
     Args:
-        text: ``test_accuracy``, ``test_loss``, ``steps_to:<accuracy>``, ``seconds_to:<accuracy>``, ``max_lr``, or
-            ``<diagnostic>/<layer>``.
+        text: ``test_accuracy``, ``test_loss``, ``steps_to:<accuracy>``, ``seconds_to:<accuracy>``, ``max_lr``,
+            ``area``, ``lr_sensitivity``, ``width:<swept key>``, or ``<diagnostic>/<layer>``.
         less_is_better: For a diagnostic: whether the claim is that the first arm's is smaller.
+        by_ratio: For a diagnostic: whether the arms are compared by the ratio of their values.
 
     Raises:
         ConfigError: It names nothing of that kind.
@@ -133,7 +167,11 @@ def read_quantity(text: str, less_is_better: bool = False) -> Quantity:
         name, _, key = text.strip().partition("/")
         if not name or not key:
             raise ConfigError(f"--metric {text}: a diagnostic is named with its layer, as gradient_norm/hidden1.")
-        return Quantity(text.strip(), "diagnostic", diagnostic=name, key=key, less_is_better=less_is_better)
+        return Quantity(
+            text.strip(), "diagnostic", diagnostic=name, key=key, less_is_better=less_is_better, by_ratio=by_ratio
+        )
+    if by_ratio:
+        raise ConfigError(f"--ratio is for diagnostics: of {text} it is known how arms are compared.")
     if less_is_better:
         raise ConfigError(f"--less is for diagnostics: of {text} it is known which side is better.")
     if word in {"steps_to", "seconds_to"}:
@@ -143,11 +181,14 @@ def read_quantity(text: str, less_is_better: bool = False) -> Quantity:
                 f"--metric {word} takes a validation accuracy between 0 and 1, as {word}:0.9, got {text!r}."
             )
         return Quantity(text.strip(), word, target, less_is_better=True)  # type: ignore[arg-type]  # just looked up
-    if not colon and word in {"test_accuracy", "test_loss", "max_lr"}:
-        return Quantity(word, word, less_is_better=word == "test_loss")  # type: ignore[arg-type]  # just looked up
+    if word == "width" and value.count(".") >= 1:
+        return Quantity(text.strip(), "width", key=value.strip())
+    if not colon and word in {"test_accuracy", "test_loss", "max_lr", "area", "lr_sensitivity"}:
+        less = word in {"test_loss", "lr_sensitivity"}
+        return Quantity(word, word, less_is_better=less)  # type: ignore[arg-type]  # just looked up
     if current_name(word) in DIAGNOSTICS:
         raise ConfigError(f"--metric {text}: a diagnostic is named with its layer, as {word}/hidden1.")
-    near = did_you_mean(word, ["test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr"])
+    near = did_you_mean(word, get_args(Kind)[:-1])
     raise ConfigError(f"--metric must be {EXAMPLES}, got {text!r}. {near if 'mean' in near else ''}".strip())
 
 
