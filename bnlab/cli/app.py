@@ -24,6 +24,7 @@ from bnlab.cli.judge_command import judge, power, tunability
 from bnlab.cli.lr_sensitivity_command import lr_sensitivity
 from bnlab.cli.rerun_command import rerun
 from bnlab.cli.show_command import show
+from bnlab.cli.study_command import study
 from bnlab.cli.sweep_command import sweep
 from bnlab.cli.train_command import train
 from bnlab.errors import BnlabError, ConfigError
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command(context_settings={"ignore_unknown_options": False})(train)
 app.command(context_settings={"ignore_unknown_options": False})(sweep)
 app.command(context_settings={"ignore_unknown_options": False})(lr_sensitivity)
+app.command(context_settings={"ignore_unknown_options": False})(study)
 app.command()(judge)
 app.command()(power)
 app.command()(tunability)

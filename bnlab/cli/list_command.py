@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from bnlab.cli.consoles import new_table, print_rows, print_table, say_warning
 from bnlab.cli.list_diagnostics import diagnostics
@@ -15,7 +16,8 @@ from bnlab.plugins import NORM_PLUGINS
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]diagnostics[/], [bold]runs[/].",
+    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]diagnostics[/], [bold]studies[/], "
+    "[bold]runs[/].",
 )
 
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
@@ -54,6 +56,40 @@ def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir =
             row["description"],
             row["found"] or f"[dim]{'your own file' if row['name'] == 'npz' else 'on first use'}[/]",
         )
+    print_table(table)
+
+
+@app.command()
+def studies(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
+    """List the claims that can be asked about: [bold]bnlab study lr-sensitivity[/] gives a verdict."""
+    from bnlab.studies.study_search import known_studies, read_study
+
+    rows = []
+    for name, path in known_studies(config_dir).items():
+        try:
+            file = read_study(path).file
+        except ConfigError as error:  # a damaged file of the user's: all others are listed
+            say_warning(str(error))
+            continue
+        quick = file.scales.get("quick")
+        rows.append(
+            {
+                "name": name,
+                "claim": file.claim.en,
+                "claim_zh": file.claim.zh,
+                "statements": ", ".join(file.statements),
+                "pack": file.pack,
+                "minutes": None if quick is None else quick.minutes,
+                "scales": " ".join(file.scales),
+            }
+        )
+    if print_rows(rows, as_json, as_csv):
+        return
+    table = new_table("study", "claim", "about", "minutes", right=["minutes"])
+    for row in rows:
+        minutes = "" if row["minutes"] is None else f"{row['minutes']:g}"
+        about = str(row["statements"] or row["pack"])
+        table.add_row(Text(str(row["name"]), "bold"), Text(str(row["claim"])), about, minutes)
     print_table(table)
 
 

@@ -63,11 +63,19 @@ def _words_of(name: str, config_dir: Path | None) -> dict[str, str]:
     _, content = read_table(known[name])
     if not content or any(isinstance(value, dict) for value in content.values()):
         raise ConfigError(f"{known[name]} must hold lines like 'optim.lr: [0.1, 1]', dotted keys and no sections.")
-    return {key: _written(value) for key, value in content.items()}
+    return {key: as_word(value) for key, value in content.items()}
 
 
-def _written(value: Any) -> str:
-    """Return a value as a user types it on the command line; a list becomes several values."""
+def as_word(value: Any) -> str:
+    """Return a value as a user types it on the command line; a list becomes several values.
+
+    Args:
+        value: A value of a YAML file.
+
+    Example:
+        >>> as_word([0.1, None, [1, 2]])
+        '0.1,null,[1,2]'
+    """
     if isinstance(value, list):
-        return ",".join(f"[{_written(one)}]" if isinstance(one, list) else _written(one) for one in value)
+        return ",".join(f"[{as_word(one)}]" if isinstance(one, list) else as_word(one) for one in value)
     return _WORDS[value] if value is None or isinstance(value, bool) else str(value)

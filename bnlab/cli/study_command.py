@@ -1,0 +1,220 @@
+"""`bnlab study`: a claim, an experiment that can fail, and a verdict."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs
+from bnlab.cli.consoles import ERR, counted, duration, say_error, say_warning
+from bnlab.errors import BnlabError, ConfigError
+
+if TYPE_CHECKING:
+    from bnlab.cli.study_running import Training
+    from bnlab.studies.study_search import Study
+    from bnlab.sweeps.plan import Sweep
+    from bnlab.sweeps.progress import SweepView
+    from bnlab.training.interruption import Interruption
+
+ALLOWED = ("sweep.engine", "device", "threads", "loggers")
+"""Words that may be added: they change no result."""
+
+Names = Annotated[
+    list[str], typer.Argument(metavar="NAME...", help="Studies, by name or file; all: those of the article's claims.")
+]
+Scale = Annotated[
+    Literal["quick", "full"], typer.Option("--scale", help="Minutes on a laptop, or the protocol of the literature.")
+]
+UntilDecided = Annotated[
+    bool, typer.Option("--until-decided", help="Look after 5, 10, 20 seeds, as planned, until there is a verdict.")
+]
+MoreSeeds = Annotated[int, typer.Option("--more-seeds", min=0, metavar="N", help="Train N seeds more than planned.")]
+InMinutes = Annotated[
+    float | None, typer.Option("--in-minutes", min=0.0, metavar="M", help="Only what fits into M minutes.")
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per study.")]
+
+
+def study(
+    names: Names,
+    scale: Scale = "quick",
+    until_decided: UntilDecided = False,
+    more_seeds: MoreSeeds = 0,
+    in_minutes: InMinutes = None,
+    jobs: Jobs = None,
+    again: Again = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    runs: Runs = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Ask whether a claim holds: train what is missing, and print verdict, effect and what would change it.
+
+    [bold]bnlab study lr-sensitivity[/]: does batch normalization allow larger learning rates?
+
+    [bold]bnlab study all[/]: every claim of the article, on the data that come with the installation
+
+    [bold]bnlab study my_study.yaml --until-decided[/]: your own claim, from one file
+
+    The same command again trains what is missing. What there is: bnlab list studies. A page: bnlab report runs/studies.
+    """
+    from bnlab.studies.study_search import find_studies
+
+    words = [name for name in names if "=" in name]
+    for word in words:
+        if word.partition("=")[0] not in ALLOWED:
+            raise ConfigError(
+                f"{word}: the settings of a study stand in its file, so that its criterion stays what it was. Besides "
+                f"it takes {', '.join(f'{key}=' for key in ALLOWED)}. For your own study copy the file."
+            )
+    wanted = [name for name in names if name not in words]
+    if not wanted:
+        raise ConfigError("NAME is missing. What there is: bnlab list studies; all of them: bnlab study all.")
+    studies = find_studies(wanted, config_dir)
+    for one in studies:
+        one.check_scale(scale)
+    from bnlab.runfolder.finding import runs_root
+    from bnlab.training.interruption import interruptible
+
+    folder = runs_root(runs)
+    with interruptible() as interruption:
+        training = _training(tuple(words), config_dir, jobs, again, quiet, interruption)
+        options = _Options(scale, until_decided, more_seeds, in_minutes, quiet, as_json, folder)
+        status = _run_all(studies, training, options)
+    raise typer.Exit(interruption.exit_status if interruption.is_asked else status)
+
+
+class _Options:
+    """The options of the command."""
+
+    def __init__(
+        self,
+        scale: Literal["quick", "full"],
+        until_decided: bool,
+        more_seeds: int,
+        in_minutes: float | None,
+        quiet: bool,
+        as_json: bool,
+        runs: Path,
+    ) -> None:
+        self.scale = scale
+        self.until_decided = until_decided
+        self.more_seeds = more_seeds
+        self.in_minutes = in_minutes
+        self.quiet = quiet
+        self.as_json = as_json
+        self.runs = runs
+
+
+def _run_all(studies: "list[Study]", training: "Training", options: _Options) -> int:
+    """Run the studies, print each verdict, and the table of all; return the exit status."""
+    from bnlab.cli.study_running import StoppedError, run_study, within_minutes
+    from bnlab.cli.study_text import print_claims, print_study
+    from bnlab.studies.study_verdict import Asked
+
+    left_out: list[tuple[Study, float]] = []
+    if options.in_minutes is not None:
+        studies, left_out = within_minutes(studies, options.scale, options.runs, options.in_minutes)
+    verdicts: list[dict[str, Any]] = []
+    status, began = 0, time.monotonic()
+    for number, one in enumerate(studies):
+        spent = (time.monotonic() - began) / 60
+        if options.in_minutes is not None and spent >= options.in_minutes:
+            left_out += [(later, later.file.scales[options.scale].minutes) for later in studies[number:]]
+            break
+        planned = one.file.scales[options.scale].seeds
+        seeds = max(one.file.looks) if options.until_decided else planned
+        asked = Asked(one, options.scale, seeds + options.more_seeds, options.runs)
+        if not options.quiet:
+            _announce(one, number, len(studies))
+        try:
+            verdict = run_study(asked, training, until_decided=options.until_decided)
+        except StoppedError:
+            break
+        except KeyboardInterrupt:
+            say_warning(f"interrupted; what was recorded is in {options.runs}; the same command continues from there")
+            return 130
+        except BnlabError as error:
+            if len(studies) == 1:
+                raise
+            say_error(f"{one.name}: {error}")
+            status = max(status, error.exit_status)
+            continue
+        verdicts.append(verdict)
+        if options.as_json:
+            typer.echo(json.dumps(verdict, allow_nan=False))
+        elif not options.quiet and len(studies) > 1:
+            _say_verdict(verdict)
+        elif not options.quiet:
+            print_study(verdict)
+    if not options.quiet and not options.as_json and len(studies) > 1:
+        print_claims(verdicts)
+    if left_out:
+        named = ", ".join(f"{one.name} ({minutes:.2g} min)" for one, minutes in left_out)
+        say_warning(
+            f"left out, {counted(len(left_out), 'study').replace('studys', 'studies')} that did not fit: {named}"
+        )
+    if verdicts and not options.quiet and not options.as_json:
+        ERR.print(f"Page: bnlab report {_shown(options.runs / 'studies')}", style="dim", soft_wrap=True)
+    return status
+
+
+def _announce(one: "Study", number: int, of: int) -> None:
+    from rich.text import Text
+
+    place = f"{number + 1} of {of}  " if of > 1 else ""
+    statements = f" ({', '.join(one.file.statements)})" if one.file.statements else ""
+    ERR.print(Text.assemble((f"{place}{one.name}", "bold"), f"{statements}: {one.file.claim.en}"), soft_wrap=True)
+
+
+def _say_verdict(verdict: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    from bnlab.cli.study_running import in_one_line
+
+    ERR.print(Text(f"  {in_one_line(verdict)}; {duration(verdict['seconds_wall'])}"), soft_wrap=True)
+
+
+def _shown(path: Path) -> str:
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _training(
+    words: tuple[str, ...],
+    config_dir: Path | None,
+    jobs: int | None,
+    again: bool,
+    quiet: bool,
+    interruption: "Interruption",
+) -> "Training":
+    from bnlab.cli.study_running import Training
+
+    @contextlib.contextmanager
+    def open_view(sweep: "Sweep", missing: list[str]) -> "Iterator[SweepView | None]":
+        from bnlab.cli.sweep_view import open_sweep_view
+
+        if quiet:
+            yield None
+            return
+        view = open_sweep_view(ERR, sweep, missing)
+        with contextlib.closing(view):
+            yield view
+
+    def say(line: str) -> None:
+        if not quiet:
+            ERR.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    def warn(line: str) -> None:
+        if not quiet:
+            say_warning(line)
+
+    return Training(config_dir, words, jobs, again, interruption, open_view, say, warn)

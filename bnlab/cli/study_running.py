@@ -1,0 +1,191 @@
+"""Trains what studies need, and judges them: one study after the other, or until they are decided."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bnlab.errors import BnlabError, StudyError
+from bnlab.runfolder.writable import check_writable
+from bnlab.studies.study_search import Study
+from bnlab.studies.study_sweeps import StudySweep, main_sweep, read_tuned, tuning_sweep
+from bnlab.studies.study_verdict import Asked, judge_study, read_verdict, write_verdict
+from bnlab.sweeps.execute import execute, start_workers_early
+from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
+from bnlab.sweeps.progress import SweepView
+from bnlab.training.interruption import Interruption
+
+SAID_SO_FAR_EVERY_S = 30.0
+"""Seconds between two verdicts so far, while runs are in training."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the runs of studies are trained.
+
+    Attributes:
+        config_dir: A folder with the user's own options; None: there is none but ./conf.
+        words: Further words for each sweep, that change no result, such as ``sweep.engine=sequential``.
+        jobs: Processes; None: one per physical core.
+        again: Train runs anew that have a result.
+        interruption: Asked whether training should stop.
+        open_view: Opens the view of a sweep: its plan, the missing runs, what is said above it.
+        say: Says a line to the user.
+        warn: Says a warning to the user.
+    """
+
+    config_dir: Path | None
+    words: tuple[str, ...]
+    jobs: int | None
+    again: bool
+    interruption: Interruption
+    open_view: Callable[[Sweep, list[str]], contextlib.AbstractContextManager[SweepView | None]]
+    say: Callable[[str], None]
+    warn: Callable[[str], None]
+
+
+class StoppedError(Exception):
+    """Training was asked to stop, by a signal; what was recorded is on disk."""
+
+
+def run_study(study: Asked, training: Training, *, until_decided: bool = False) -> dict[str, Any]:
+    """Train what is missing of a study, judge it, keep the verdict; return it.
+
+    Args:
+        study: The study; with ``until_decided`` its number of seeds is the largest that is taken.
+        training: How the runs are trained.
+        until_decided: Begin with the first of the study's looks, and go on to the next one as long as the verdict is
+            inconclusive.
+
+    Raises:
+        BnlabError: A run cannot be trained, or the study cannot be judged.
+        StoppedError: Training was asked to stop.
+    """
+    looks = [n for n in study.study.file.looks if n < study.seeds] if until_decided else []
+    verdict: dict[str, Any] = {}
+    for seeds in [*looks, study.seeds]:
+        asked = replace(study, seeds=seeds)
+        if until_decided:
+            training.say(f"look at {seeds} seeds")
+        began = time.monotonic()
+        trained = _train(asked, training)
+        verdict = judge_study(asked, time.monotonic() - began if trained else 0.0)
+        write_verdict(asked, verdict)
+        if verdict["verdict"] != "inconclusive":
+            break
+    return verdict
+
+
+def estimate_minutes(study: Study, scale: Any, runs: Path) -> float:
+    """Return the minutes that a study is expected to take; 0 where its verdict is there already."""
+    seeds = study.file.scales[scale].seeds
+    found = read_verdict(Asked(study, scale, seeds, runs).path)
+    done = found is not None and found.get("sha256") == study.sha256 and found.get("n", 0) >= seeds
+    return 0.0 if done else study.file.scales[scale].minutes
+
+
+def _train(asked: Asked, training: Training) -> bool:
+    """Train what is missing of all parts; return whether anything was."""
+    parts = asked.study.file.scales[asked.scale].parts
+    trained = False
+    for part in parts.values():
+        choosing = tuning_sweep(part)
+        if choosing is not None:
+            trained |= _train_sweep(choosing, asked, training, None)
+    for name, part in parts.items():
+        sweep = main_sweep(part, asked.seeds, read_tuned(part, asked.runs))
+        trained |= _train_sweep(sweep, asked, training, name)
+    return trained
+
+
+def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str | None) -> bool:
+    """Train what is missing of one sweep; return whether anything was.
+
+    Raises:
+        StudyError: Runs have no result afterwards.
+        StoppedError: Training was asked to stop.
+    """
+    words = [f"name={wanted.name}", *wanted.words, *training.words]
+    try:
+        sweep = plan_sweep(words, asked.runs, training.config_dir)
+    except BnlabError as error:
+        raise StudyError(f"{asked.study.path}: {error}") from error
+    missing = sweep.missing(again=training.again)
+    if not missing:
+        return False
+    check_writable(sweep.folder)
+    start_workers_early(sweep, missing, training.jobs)
+    sweep = prepared(sweep, again=training.again)
+    for warning in sweep.warnings:
+        training.warn(warning)
+    what = f", {part}" if part is not None and len(asked.study.file.scales[asked.scale].parts) > 1 else ""
+    what = ", choice of learning rates" if part is None else what
+    training.say(f"{asked.study.name}{what}: {len(missing)} of {len(sweep.configs)} runs to train")
+    with training.open_view(sweep, missing) as view:
+        result = execute(
+            sweep,
+            missing,
+            jobs=training.jobs,
+            again=training.again,
+            view=None if view is None else _SoFar(view, asked, training) if part is not None else view,
+            interruption=training.interruption,
+        )
+    if training.interruption.is_asked:
+        raise StoppedError
+    if result.reasons:
+        name, why = next(iter(result.reasons.items()))
+        raise StudyError(f"{len(result.reasons)} runs of {asked.study.name} failed: {name}: {why}")
+    return True
+
+
+class _SoFar:
+    """A view that also says the verdict on the runs that have ended so far."""
+
+    def __init__(self, view: SweepView, asked: Asked, training: Training) -> None:
+        self._view = view
+        self._asked = asked
+        self._say = training.say
+        self._said = time.monotonic()
+
+    def take(self, line: Any) -> None:
+        """Take one line of progress."""
+        self._view.take(line)
+        if "ended" in line and time.monotonic() - self._said > SAID_SO_FAR_EVERY_S:
+            with contextlib.suppress(BnlabError):  # not enough runs yet
+                verdict = judge_study(self._asked)
+                self._say(f"so far: {in_one_line(verdict)}")
+            self._said = time.monotonic()
+
+
+def in_one_line(verdict: dict[str, Any]) -> str:
+    """Return verdict and effect in one line."""
+    if verdict["effect"] is None:
+        return f"{verdict['verdict']}, effect not known, {verdict['n']} seeds"
+    low, high = ("no bound" if verdict[end] is None else f"{verdict[end]:.3g}" for end in ("low", "high"))
+    unit = f" {verdict['unit']}" if verdict["unit"] else ""
+    return f"{verdict['verdict']}, {verdict['effect']:.3g}{unit} [{low}, {high}], {verdict['n']} seeds"
+
+
+def within_minutes(
+    studies: Sequence[Study], scale: Any, runs: Path, minutes: float
+) -> tuple[list[Study], list[tuple[Study, float]]]:
+    """Return the studies that fit into some minutes, and those that are left out with the minutes that they take.
+
+    The cheapest first, so that most of the claims are answered; in the order in which they came.
+
+    Args:
+        studies: The studies.
+        scale: Their scale.
+        runs: The folder of all runs: what is there already costs nothing.
+        minutes: Minutes on this machine.
+    """
+    cost = {study.name: estimate_minutes(study, scale, runs) for study in studies}
+    left, chosen = minutes, set()
+    for study in sorted(studies, key=lambda one: cost[one.name]):
+        if cost[study.name] <= left:
+            left -= cost[study.name]
+            chosen.add(study.name)
+    kept = [study for study in studies if study.name in chosen]
+    return kept, [(study, cost[study.name]) for study in studies if study.name not in chosen]

@@ -1,0 +1,120 @@
+"""Finds the files of studies, and reads them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bnlab.config.folders import refuse_hidden, search_folders
+from bnlab.config.yaml_files import read_table
+from bnlab.errors import ConfigError, did_you_mean
+from bnlab.studies.study_file import ScaleName, StudyFile
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, read from its file.
+
+    Attributes:
+        name: The name of the file, without ``.yaml``.
+        path: The file.
+        sha256: The hash of its bytes.
+        file: What it says.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    file: StudyFile
+
+    def check_scale(self, scale: ScaleName) -> None:
+        """Raise if it has no such scale.
+
+        Raises:
+            ConfigError: It has none.
+        """
+        if scale not in self.file.scales:
+            raise ConfigError(f"{self.name} has no scale {scale}, it has {', '.join(self.file.scales)}. Give --scale.")
+
+
+def known_studies(config_dir: Path | None) -> dict[str, Path]:
+    """Return the files that hold studies: name -> file. A file of bnlab's wins over one of the user's."""
+    found: dict[str, Path] = {}
+    for folder in search_folders(config_dir):
+        for path in sorted((folder / "study").glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
+    """Return the studies of some names, each once; ``all`` stands for those of the article, in the file's order.
+
+    Args:
+        names: Names of studies, names of packs, ``all``, or paths of files that end in .yaml.
+        config_dir: A folder with the user's own options; None: there is none but ./conf.
+
+    Raises:
+        ConfigError: There is no such study, or its file is none.
+    """
+    known = known_studies(config_dir)
+    chosen: dict[str, Path] = {}
+    for name in names:
+        if name.endswith((".yaml", ".yml")):
+            path = Path(name).expanduser()
+            chosen[path.stem] = path
+        elif name in known:
+            refuse_hidden(f"study/{name}", search_folders(config_dir))
+            chosen[name] = known[name]
+        else:
+            pack = _of_pack("article" if name == "all" else name, known)
+            if not pack:
+                raise ConfigError(f"study {name} is not known. {did_you_mean(name, [*known, 'all'])}")
+            chosen |= pack
+    return [read_study(path) for path in chosen.values()]
+
+
+def _of_pack(name: str, known: dict[str, Path]) -> dict[str, Path]:
+    """Return the studies of a pack, in the order of the first statement that they are about."""
+    studies = [
+        read_study(path) for path in known.values() if f"pack: {name}" in path.read_text("utf-8") or name == "article"
+    ]
+    chosen = [study for study in studies if study.file.pack == name]
+    return {study.name: study.path for study in sorted(chosen, key=_place)}
+
+
+def _place(study: Study) -> tuple[int, str]:
+    numbers = [int(one[1:]) for one in study.file.statements if one[1:].isdigit()]
+    return min(numbers, default=1000), study.name
+
+
+def read_study(path: Path) -> Study:
+    """Return a study of a file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: It is no study: place, law, what came.
+    """
+    _, content = read_table(path)
+    try:
+        file = StudyFile.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_fault(error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return Study(path.stem, path, hashlib.sha256(path.read_bytes()).hexdigest(), file)
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault, *others = error.errors()
+    place = ".".join(str(one) for one in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "there is no such key"
+    if fault["type"] == "missing":
+        message = "it is missing"
+    more = f" ({len(others)} more faults)" if others else ""
+    return f"{place}: {message}.{more}" if place else f"{message}.{more}"

@@ -1,0 +1,111 @@
+"""The sweeps of a study: their words and their folders, and the learning rates that were chosen for each arm.
+
+Runs that two studies have in common are trained once: a sweep's folder is named by its words without the seeds.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnlab.errors import StudyError
+from bnlab.results.arms import LEARNING_RATE
+from bnlab.results.sweep import read_sweep
+from bnlab.studies.study_file import TUNING_SEEDS_FROM, PartOfScale
+from bnlab.sweeps.sweep_files import as_word
+
+
+@dataclass(frozen=True)
+class StudySweep:
+    """A sweep that a part of a study needs.
+
+    Attributes:
+        name: Its name, and that of its folder.
+        words: The words of ``bnlab sweep`` without its name.
+    """
+
+    name: str
+    words: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command that trains the same runs."""
+        quoted = [f"'{word}'" if set(word) & set("()[] *") else word for word in (f"name={self.name}", *self.words)]
+        return f"bnlab sweep {' '.join(quoted)}"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The learning rates of the arms of a part.
+
+    Attributes:
+        rates: Label of an arm -> its best learning rate on the validation set.
+        sentences: What must be said aloud: a best rate at an end of the grid, missing runs.
+    """
+
+    rates: dict[str, float]
+    sentences: tuple[str, ...]
+
+
+def tuning_sweep(part: PartOfScale) -> StudySweep | None:
+    """Return the sweep by which learning rates are chosen; None where none are."""
+    if part.tune is None:
+        return None
+    last = TUNING_SEEDS_FROM + part.tune.seeds
+    words = (*_words(part.words), f"seed=range({TUNING_SEEDS_FROM},{last})")
+    return StudySweep(f"{_name(part)}-tuning", words)
+
+
+def main_sweep(part: PartOfScale, seeds: int, tuned: Tuned | None) -> StudySweep:
+    """Return the sweep whose runs decide.
+
+    Args:
+        part: The part.
+        seeds: How many seeds, 0 and up.
+        tuned: The learning rates that were chosen; None where none are.
+    """
+    words = dict(part.words)
+    if tuned is not None:
+        words[LEARNING_RATE] = sorted(set(tuned.rates.values()))
+    return StudySweep(_name(part), (*_words(words), f"seed=range({seeds})"))
+
+
+def read_tuned(part: PartOfScale, runs: Path) -> Tuned | None:
+    """Return the learning rates that a tuning sweep has found; None where nothing is tuned.
+
+    Args:
+        part: The part.
+        runs: The folder of all runs.
+
+    Raises:
+        StudyError: The sweep is not there, or an arm of it has no outcome.
+    """
+    sweep = tuning_sweep(part)
+    if sweep is None or part.tune is None:
+        return None
+    grid = read_sweep(runs / sweep.name).read_arms()
+    rates, sentences = {}, [f"Choice of learning rates: {sentence}" for sentence in grid.sentences()]
+    for arm in grid.arms:
+        best = arm.best(part.tune.by)
+        if best is None:
+            raise StudyError(f"{runs / sweep.name}: {arm.label} has no run with an outcome. Run the study again.")
+        rates[arm.label] = best.cell.lr
+        if best.edge is not None:
+            beyond = "lower" if best.edge == "lowest" else "higher"
+            sentences.append(
+                f"{arm.label} does best at {best.cell.lr:g}, the {best.edge} learning rate that was tried: a {beyond} "
+                "one may be better."
+            )
+    if not rates:
+        raise StudyError(f"{runs / sweep.name} holds no runs that can be read. Run the study again.")
+    return Tuned(rates, tuple(sentences))
+
+
+def _words(words: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{key}={as_word(value)}" for key, value in words.items())
+
+
+def _name(part: PartOfScale) -> str:
+    said = json.dumps([sorted(_words(part.words)), None if part.tune is None else part.tune.model_dump()])
+    return f"study-{hashlib.sha256(said.encode()).hexdigest()[:8]}"

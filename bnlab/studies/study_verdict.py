@@ -1,0 +1,251 @@
+"""The verdict on a study: all of its conditions together, as plain values, with the history of earlier verdicts."""
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bnlab
+from bnlab.errors import StudyError
+from bnlab.stats.verdict import Word
+from bnlab.studies.condition_verdict import JudgedCondition, judge_condition
+from bnlab.studies.readings import read_condition
+from bnlab.studies.study_file import Condition, ScaleName, Text
+from bnlab.studies.study_search import Study
+from bnlab.studies.study_sweeps import Tuned, main_sweep, read_tuned, tuning_sweep
+
+FOLDER = "studies"
+"""The folder below that of all runs in which the verdicts of studies are kept."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A study at one scale, with one number of seeds.
+
+    Attributes:
+        study: The study.
+        scale: The scale.
+        seeds: How many seeds are judged.
+        runs: The folder of all runs.
+    """
+
+    study: Study
+    scale: ScaleName
+    seeds: int
+    runs: Path
+
+    @property
+    def path(self) -> Path:
+        """The file of its verdict."""
+        return self.runs / FOLDER / f"{self.study.name}-{self.scale}.json"
+
+    @property
+    def command(self) -> str:
+        """The command that gives the verdict."""
+        scale = "" if self.scale == "quick" else f" --scale {self.scale}"
+        more = self.seeds - self.study.file.scales[self.scale].seeds
+        return f"bnlab study {self.study.name}{scale}" + (f" --more-seeds {more}" if more > 0 else "")
+
+
+def read_verdict(path: Path) -> dict[str, Any] | None:
+    """Return what the file of a verdict holds; None where there is none, or it is damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) and isinstance(found.get("history"), list) else None
+    return None
+
+
+def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
+    """Return the verdict on a study from the runs that are there, as plain values.
+
+    Supported: each condition is; refuted: one of them is. All verdicts of the study share the error: its planned looks
+    (those that were made besides are added) times its conditions.
+
+    Args:
+        asked: The study.
+        seconds_wall: Seconds that training took just now.
+
+    Raises:
+        ConfigError: A condition names an arm or a setting that the runs do not have.
+        StudyError: Runs are missing, so that a figure cannot be read.
+    """
+    file = asked.study.file
+    conditions, also = file.conditions_at(asked.scale), file.also_at(asked.scale)
+    before = read_verdict(asked.path)
+    history = [] if before is None else list(before["history"])
+    looks = len({*file.looks, asked.seeds, *(entry.get("n") for entry in history)})
+    shared = looks * len(conditions)
+    tuned = {name: read_tuned(part, asked.runs) for name, part in file.scales[asked.scale].parts.items()}
+    judged = [_judge(asked, condition, tuned, shared) for condition in conditions]
+    besides = [_judge(asked, condition, tuned, looks) for condition in also]
+    words = [one.verdict for one in judged]
+    verdict: Word = "refuted" if "refuted" in words else "supported" if set(words) == {"supported"} else "inconclusive"
+    first = judged[0]
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    criterion = file.criterion_hash(asked.scale)
+    changed = _changed(history, criterion)
+    figures = {"effect": first.as_dict()["effect"], "low": first.as_dict()["low"], "high": first.as_dict()["high"]}
+    entry = {"made": made, "sha256": asked.study.sha256, "criterion_sha256": criterion, "n": asked.seeds}
+    entry |= {"looks": looks, "verdict": verdict, **figures}
+    spent = 0.0 if before is None or changed else float(before.get("seconds_wall") or 0.0)
+    return {
+        **_texts(asked),
+        "made": made,
+        "version": bnlab.__version__,
+        "verdict": verdict,
+        **figures,
+        "unit": first.unit,
+        "n": first.interval.n,
+        "sesoi": first.sesoi,
+        "criterion": _criterion(judged, looks),
+        "reason": next((one.reason for one in judged if one.verdict == verdict and one.reason), ""),
+        "stress": _stress(judged, verdict),
+        "to_change": _to_change(judged, verdict),
+        "holm_p": _holds_at(judged, verdict),
+        "looks_made": looks,
+        "seconds": math.fsum(_seconds_by_part([*judged, *besides]).values()),
+        "seconds_wall": spent + seconds_wall,
+        "changed": changed,
+        "history": [*history, entry] if not history or _differs(history[-1], entry) else history,
+        "conditions": [_with_tuning(one, tuned) for one in judged],
+        "also": [_with_tuning(one, tuned) for one in besides],
+        "parts": _parts(asked, tuned),
+    }
+
+
+def write_verdict(asked: Asked, verdict: Mapping[str, Any]) -> None:
+    """Write the file of a verdict, whole or not at all."""
+    asked.path.parent.mkdir(parents=True, exist_ok=True)
+    new = asked.path.with_suffix(".json.new")
+    new.write_text(json.dumps(verdict, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    new.replace(asked.path)
+
+
+def _judge(asked: Asked, condition: Condition, tuned: Mapping[str, Tuned | None], looks: int) -> JudgedCondition:
+    parts = asked.study.file.scales[asked.scale].parts
+    folder, rates = None, None
+    if condition.law is None:
+        name = condition.part or next(iter(parts))
+        rates = tuned[name]
+        folder = asked.runs / main_sweep(parts[name], asked.seeds, rates).name
+        if not folder.is_dir():
+            raise StudyError(f"{folder} is not there: the runs of {asked.study.name} are missing. Run {asked.command}.")
+    chosen = None if rates is None else rates.rates
+    return judge_condition(condition, read_condition(condition, folder, looks, asked.seeds, chosen), looks)
+
+
+def _texts(asked: Asked) -> dict[str, Any]:
+    """Return what the file of the study says, word for word."""
+    file = asked.study.file
+
+    def both(text: Text | None) -> dict[str, str]:
+        return {"en": "", "zh": ""} if text is None else {"en": text.en, "zh": text.zh or text.en}
+
+    return {
+        "study": asked.study.name,
+        "scale": asked.scale,
+        "sha256": asked.study.sha256,
+        "claim": file.claim.en,
+        "claim_zh": file.claim.zh or file.claim.en,
+        "statement": ", ".join(file.statements) or None,
+        "experiment": file.experiment,
+        "pack": file.pack,
+        "source": file.source,
+        "literature": both(file.literature),
+        "fools": both(file.fools),
+        "protocol": both(file.protocol),
+        "looks": list(file.looks),
+        "command": asked.command,
+    }
+
+
+def _criterion(judged: Sequence[JudgedCondition], looks: int) -> str:
+    bounds = "; ".join(f"{one.condition.metric or one.condition.law} {one.condition.bound}" for one in judged)
+    all_of = f"all of {len(judged)} intervals lie where they must" if len(judged) > 1 else "its interval lies there"
+    any_of = "any lies" if len(judged) > 1 else "it lies"
+    share = f"{looks} looks" if len(judged) == 1 else f"{looks} looks and {len(judged)} conditions"
+    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside; {share} share an error of 4% at each end."
+
+
+def _stress(judged: Sequence[JudgedCondition], verdict: Word) -> dict[str, Any]:
+    """Return the stress panel: of the first condition, and of each that makes the verdict what it is."""
+    decisive = [one for one in judged if one.verdict == verdict] or list(judged)
+    agree, of = sum(one.stress.agree for one in decisive), sum(one.stress.of for one in decisive)
+    several = len(judged) > 1
+    flips = [
+        f"{one.condition.metric or one.condition.law}: {flip}" if several else flip
+        for one in decisive
+        for flip in one.stress.flips
+    ]
+    return {"agree": agree, "of": of, "flips": flips}
+
+
+def _to_change(judged: Sequence[JudgedCondition], verdict: Word) -> str:
+    decisive = [one for one in judged if one.verdict == verdict and one.to_change]
+    several = len(judged) > 1
+    return "; ".join(
+        f"{one.condition.metric or one.condition.law}: {one.to_change}" if several else one.to_change
+        for one in decisive
+    )
+
+
+def _holds_at(judged: Sequence[JudgedCondition], verdict: Word) -> float | None:
+    """Return the error at which the verdict would just hold, its looks and conditions counted; None: inconclusive."""
+    known = [one.holds_at for one in judged if one.verdict == verdict and one.holds_at is not None]
+    if verdict == "inconclusive" or not known:
+        return None
+    return max(known) if verdict == "supported" else min(known)
+
+
+def _seconds_by_part(judged: Sequence[JudgedCondition]) -> dict[Any, float]:
+    """Return the seconds of training of each group of runs that some condition asks, each group once."""
+    seconds: dict[Any, float] = {}
+    for one in judged:
+        key = one.condition.part, one.condition.where, one.readings.labels
+        seconds[key] = one.readings.seconds
+    return seconds
+
+
+def _with_tuning(one: JudgedCondition, tuned: Mapping[str, Tuned | None]) -> dict[str, Any]:
+    found = one.as_dict()
+    name = one.condition.part or next(iter(tuned), None)
+    of_part = None if name is None or one.condition.law is not None else tuned.get(name)
+    if of_part is not None:
+        found["sentences"] = [*found["sentences"], *of_part.sentences]
+    return found
+
+
+def _parts(asked: Asked, tuned: Mapping[str, Tuned | None]) -> dict[str, Any]:
+    found = {}
+    for name, part in asked.study.file.scales[asked.scale].parts.items():
+        sweep, tuning = main_sweep(part, asked.seeds, tuned[name]), tuning_sweep(part)
+        found[name] = {
+            "sweep": sweep.name,
+            "words": list(sweep.words),
+            "command": sweep.command,
+            "tuning": None if tuning is None else tuning.name,
+            "tuning_command": None if tuning is None else tuning.command,
+            "rates": None if (of := tuned[name]) is None else of.rates,
+        }
+    return found
+
+
+def _changed(history: Sequence[Mapping[str, Any]], criterion: str) -> str:
+    """Return a sentence on earlier verdicts by other criteria; empty where there are none."""
+    others = [entry for entry in history if entry.get("criterion_sha256") != criterion]
+    if not others:
+        return ""
+    last = others[-1]
+    times = "once" if len(others) == 1 else f"{len(others)} times"
+    return (
+        f"The criterion was changed after runs had been judged by another one {times}, last on "
+        f"{str(last['made'])[:10]}: {last['verdict']} then. A criterion that was chosen after the runs proves nothing."
+    )
+
+
+def _differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return any(one.get(key) != other.get(key) for key in other.keys() - {"made"})
