@@ -38,7 +38,7 @@ def print_study(verdict: Mapping[str, Any]) -> None:
             card.add_row(name, Text(verdict[key]["en"]))
     if verdict["to_change"]:
         card.add_row("to change it", Text(verdict["to_change"]))
-    made = f"{verdict['looks_made']} looks planned; training {duration(verdict['seconds'])}, one run after the other"
+    made = f"training {duration(verdict['seconds'])}, one run after the other"
     card.add_row("criterion", Text(f"{verdict['criterion']} File {verdict['sha256'][:8]}; {made}"))
     card.add_row("again", Text(verdict["command"]))
     OUT.print(card)

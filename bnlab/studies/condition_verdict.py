@@ -65,6 +65,13 @@ class JudgedCondition:
         return Text(en=f"The share {way}, by {quantity.name}, is {condition.bound}.")
 
     @property
+    def name(self) -> str:
+        """What is measured, and where, in a few words."""
+        condition = self.condition
+        places = [*([condition.part] if condition.part else []), *condition.where]
+        return f"{condition.metric or condition.law}" + (f" ({', '.join(places)})" if places else "")
+
+    @property
     def unit(self) -> str:
         """The unit of effect and interval."""
         if self.readings.quantity is None or self.condition.kind == "recovered":
@@ -270,8 +277,10 @@ def _to_change(found: JudgedCondition) -> str:
         except StudyError:
             return ""
     low, high = found.shown(found.interval.low), found.shown(found.interval.high)
-    if low is None or high is None or found.verdict == "inconclusive":
-        return "more seeds" if found.verdict == "inconclusive" else ""
+    if found.verdict == "inconclusive":
+        return "more seeds"
+    if low is None or high is None or found.condition.kind == "law":
+        return ""
     return (
         f"bounds between {low:.4g} and {high:.4g}"
         if found.verdict == "supported"

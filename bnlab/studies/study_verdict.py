@@ -21,6 +21,12 @@ from bnlab.studies.study_sweeps import Tuned, main_sweep, read_tuned, tuning_swe
 FOLDER = "studies"
 """The folder below that of all runs in which the verdicts of studies are kept."""
 
+MOST_HALVINGS = 40
+"""Unplanned looks after which the share of the error is halved no more: it is below one in a million million."""
+
+MOST_NAMED = 3
+"""Conditions that a sentence names; of the others it gives the number."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -62,8 +68,8 @@ def read_verdict(path: Path) -> dict[str, Any] | None:
 def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     """Return the verdict on a study from the runs that are there, as plain values.
 
-    Supported: each condition is; refuted: one of them is. All verdicts of the study share the error: its planned looks
-    (those that were made besides are added) times its conditions.
+    Supported: each condition is; refuted: one of them is. All verdicts of the study share the error: its looks (see
+    `looks_to_share`) times its conditions.
 
     Args:
         asked: The study.
@@ -77,7 +83,7 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     conditions, also = file.conditions_at(asked.scale), file.also_at(asked.scale)
     before = read_verdict(asked.path)
     history = [] if before is None else list(before["history"])
-    looks = len({*file.looks, asked.seeds, *(entry.get("n") for entry in history)})
+    looks = looks_to_share(file.looks, [entry.get("n", 0) for entry in history], asked.seeds)
     shared = looks * len(conditions)
     tuned = {name: read_tuned(part, asked.runs) for name, part in file.scales[asked.scale].parts.items()}
     judged = [_judge(asked, condition, tuned, shared) for condition in conditions]
@@ -115,6 +121,31 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
         "also": [_with_tuning(one, tuned) for one in besides],
         "parts": _parts(asked, tuned),
     }
+
+
+def looks_to_share(planned: Sequence[int], made: Sequence[int], now: int) -> int:
+    """Return among how many looks the error is shared at this one, so that any number of looks keeps the error rate.
+
+    With K planned looks, each of them may err by 1 / (K + 1) of the error. The last share is for looks that nobody
+    planned: the first of them may err by half of it, the second by a quarter, and so on, which never adds up to more.
+
+    Args:
+        planned: Numbers of seeds at which looks were planned.
+        made: Numbers of seeds at which the runs have been judged, in order.
+        now: The number of seeds at which they are judged now.
+
+    Source:
+        Bonferroni with unequal shares; a spending rule whose unplanned part is geometric. Ours.
+
+    Example:
+        >>> [looks_to_share([5, 10, 20], [5, 10, 20, 25], n) for n in (5, 20, 25, 30)]
+        [4, 4, 8, 16]
+    """
+    shares = len(planned) + 1
+    if now in planned:
+        return shares
+    unplanned = list(dict.fromkeys([*(n for n in made if n not in planned), now]))
+    return shares * int(2 ** min(unplanned.index(now) + 1, MOST_HALVINGS))
 
 
 def write_verdict(asked: Asked, verdict: Mapping[str, Any]) -> None:
@@ -164,11 +195,11 @@ def _texts(asked: Asked) -> dict[str, Any]:
 
 
 def _criterion(judged: Sequence[JudgedCondition], looks: int) -> str:
-    bounds = "; ".join(f"{one.condition.metric or one.condition.law} {one.condition.bound}" for one in judged)
+    bounds = _several([f"{one.name} {one.condition.bound}" for one in judged])
     all_of = f"all of {len(judged)} intervals lie where they must" if len(judged) > 1 else "its interval lies there"
     any_of = "any lies" if len(judged) > 1 else "it lies"
-    share = f"{looks} looks" if len(judged) == 1 else f"{looks} looks and {len(judged)} conditions"
-    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside; {share} share an error of 4% at each end."
+    share = f"{looks} looks" if len(judged) == 1 else f"{looks} looks times {len(judged)} conditions"
+    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside. {share} share an error of 4%."
 
 
 def _stress(judged: Sequence[JudgedCondition], verdict: Word) -> dict[str, Any]:
@@ -176,21 +207,20 @@ def _stress(judged: Sequence[JudgedCondition], verdict: Word) -> dict[str, Any]:
     decisive = [one for one in judged if one.verdict == verdict] or list(judged)
     agree, of = sum(one.stress.agree for one in decisive), sum(one.stress.of for one in decisive)
     several = len(judged) > 1
-    flips = [
-        f"{one.condition.metric or one.condition.law}: {flip}" if several else flip
-        for one in decisive
-        for flip in one.stress.flips
-    ]
+    flips = [f"{one.name}: {flip}" if several else flip for one in decisive for flip in one.stress.flips]
     return {"agree": agree, "of": of, "flips": flips}
 
 
 def _to_change(judged: Sequence[JudgedCondition], verdict: Word) -> str:
     decisive = [one for one in judged if one.verdict == verdict and one.to_change]
     several = len(judged) > 1
-    return "; ".join(
-        f"{one.condition.metric or one.condition.law}: {one.to_change}" if several else one.to_change
-        for one in decisive
-    )
+    return _several([f"{one.name}: {one.to_change}" if several else one.to_change for one in decisive])
+
+
+def _several(texts: Sequence[str]) -> str:
+    """Return the first few of some texts as one, and the number of the others."""
+    more = f"; {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else ""
+    return "; ".join(texts[:MOST_NAMED]) + more
 
 
 def _holds_at(judged: Sequence[JudgedCondition], verdict: Word) -> float | None:

@@ -1,0 +1,147 @@
+import copy
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bnlab.errors import ConfigError
+from bnlab.studies.study_file import StudyFile
+from bnlab.studies.study_search import find_studies, known_studies, read_study
+from bnlab.studies.study_sweeps import Tuned, main_sweep, tuning_sweep
+from bnlab.sweeps.grid import expand
+
+STUDIES = sorted(known_studies(None))
+
+SMALL: dict[str, Any] = {
+    "claim": {"en": "Batch normalization is better.", "zh": "批标准化更好。"},
+    "conditions": [{"metric": "test_accuracy", "arms": ["batch", "none"], "above": 0.01}],
+    "scales": {"quick": {"seeds": 5, "minutes": 1, "parts": {"main": {"words": {"norm": ["batch", "none"]}}}}},
+}
+
+
+def write_study(folder: Path, content: Any) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def test_all_stands_for_the_article_and_a_pack_for_its_studies():
+    everything = [study.name for study in find_studies(["all"], None)]
+    assert len(everything) == len(set(everything)) >= 14
+    assert all(study.file.pack == "article" for study in find_studies(["all"], None))
+    assert all(study.file.pack == "contested" for study in find_studies(["contested"], None))
+
+
+def test_the_studies_are_about_all_statements_that_can_be_asked_today():
+    asked = {one for study in find_studies(["all"], None) for one in study.file.statements}
+    assert asked >= {f"S{number}" for number in range(1, 28)} - {"S25"}  # S25: LayerNorm in recurrent networks
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_speaks_english_and_chinese_and_says_what_fools(name: str):
+    study = read_study(known_studies(None)[name])
+    file = study.file
+    for text in (file.claim, file.literature, file.fools, file.protocol):
+        assert text is not None
+        assert any("一" <= sign <= "鿿" for sign in text.zh)
+        assert not any("一" <= sign <= "鿿" for sign in text.en)
+    assert file.source
+    assert set(file.scales) >= {"quick"}
+    assert study.path.read_text("utf-8").startswith("# ")
+    assert f"bnlab study {name}\n" in study.path.read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "scale"), [(n, s) for n in STUDIES for s in ("quick", "full")], ids=lambda value: str(value)
+)
+def test_the_runs_of_a_study_can_be_planned(name: str, scale: Any):
+    file = read_study(known_studies(None)[name]).file
+    if scale not in file.scales:
+        pytest.skip(f"{name} has no scale {scale}")
+    for part in file.scales[scale].parts.values():
+        tuning = tuning_sweep(part)
+        tuned = None if tuning is None else Tuned({"batch": 0.1, "none": 1.0}, ())
+        for sweep in [tuning, main_sweep(part, 3, tuned)]:
+            if sweep is not None:
+                grid = expand([f"name={sweep.name}", *sweep.words], None)
+                assert grid.configs
+                assert grid.name == sweep.name
+
+
+def test_equal_runs_of_two_studies_have_one_folder():
+    words = {"norm": ["batch", "none"], "optim.lr": [0.1, 1.0]}
+    first, second = (copy.deepcopy(SMALL) for _ in range(2))
+    first["scales"]["quick"]["parts"]["main"]["words"] = words
+    second["scales"]["quick"]["parts"]["main"]["words"] = dict(reversed(words.items()))
+    second["claim"] = "Another one."
+    parts = [_part(content) for content in (first, second)]
+    assert main_sweep(parts[0], 5, None).name == main_sweep(parts[1], 10, None).name
+    second["scales"]["quick"]["parts"]["main"]["words"] = {**words, "optim.lr": [0.1, 3.0]}
+    assert main_sweep(_part(second), 5, None).name != main_sweep(parts[0], 5, None).name
+
+
+def _part(content: dict[str, Any]) -> Any:
+    return StudyFile.model_validate(content).scales["quick"].parts["main"]
+
+
+def _with(path: str, value: Any) -> dict[str, Any]:
+    content: Any = copy.deepcopy(SMALL)
+    place = content
+    *above, last = path.split(".")
+    for key in above:
+        place = place[int(key)] if key.isdigit() else place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return dict(content)
+
+
+FAULTS = [
+    (_with("claim", None), "claim: it is missing"),
+    (_with("verdict", "supported"), "verdict: there is no such key"),
+    (_with("conditions", []), "conditions: "),
+    (_with("conditions.0.above", None), "exactly one of above, below, within must be given"),
+    (_with("conditions.0.below", 1), "exactly one of above, below, within must be given"),
+    (_with("conditions.0.arm", "batch"), "exactly one of arms, arm, recovered, law must be given"),
+    (_with("conditions.0.metric", "test_acuracy"), "metric must be"),
+    (_with("conditions.0.metric", None), "metric must be given"),
+    (_with("conditions.0.part", "other"), "part other is none of scales.quick: main"),
+    (_with("conditions.0.above", float("inf")), "must be finite"),
+    (_with("looks", [10, 5]), "looks must rise"),
+    (_with("scales.quick.seeds", 7), "scales.quick.seeds must be one of looks"),
+    (_with("scales.quick.parts.main.words.seed", "range(3)"), "words must not set seed"),
+    (_with("scales.quick.parts.main.words.optim", {"lr": 1}), "dotted keys and no sections"),
+    (_with("scales.quick.parts.main.tune", {"seeds": 3}), "tune needs several values of optim.lr"),
+    (_with("scales.slow", {}), "scales.slow"),
+]
+
+
+@pytest.mark.parametrize(("content", "told"), FAULTS, ids=[told for _, told in FAULTS])
+def test_a_fault_of_a_file_is_told_with_its_place(tmp_path: Path, content: dict[str, Any], told: str):
+    path = write_study(tmp_path, content)
+    with pytest.raises(ConfigError) as raised:
+        read_study(path)
+    assert told in str(raised.value)
+    assert str(raised.value).startswith(str(path))
+    assert str(raised.value).count("\n") == 0
+
+
+def test_the_hash_of_a_criterion_is_that_of_what_decides():
+    same = [_with("claim", "Other words."), _with("source", "somewhere")]
+    others = [
+        _with("conditions.0.above", 0.02),
+        _with("looks", [5, 10]),
+        _with("scales.quick.parts.main.words.norm", ["batch", "layer"]),
+    ]
+    hashes = [StudyFile.model_validate(content).criterion_hash("quick") for content in [SMALL, *same, *others]]
+    assert hashes[0] == hashes[1] == hashes[2]
+    assert all(one != other for one, other in itertools.combinations([hashes[0], *hashes[3:]], 2))
+
+
+def test_a_study_that_is_not_known_is_told_with_the_nearest_one():
+    with pytest.raises(ConfigError, match=r"study definition is not known\. Did you mean definitions"):
+        find_studies(["definition"], None)

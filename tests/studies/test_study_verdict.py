@@ -1,0 +1,145 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from judged_runs import Place, Written, rising, write_judged
+
+from bnlab.errors import StudyError
+from bnlab.stats.verdict import words_of
+from bnlab.studies.study_search import read_study
+from bnlab.studies.study_sweeps import main_sweep
+from bnlab.studies.study_verdict import Asked, judge_study, looks_to_share, read_verdict, write_verdict
+
+NOISE = (0.004, -0.003, 0.001, -0.002, 0.003, 0.0, 0.002, -0.001)
+CONTENT: dict[str, Any] = {
+    "claim": {"en": "Batch normalization is better.", "zh": "批标准化更好。"},
+    "statements": ["S17"],
+    "looks": [5, 8],
+    "conditions": [{"metric": "test_accuracy", "arms": ["batch", "none"], "above": 0.01}],
+    "scales": {"quick": {"seeds": 5, "minutes": 1, "parts": {"main": {"words": {"norm": ["batch", "none"]}}}}},
+}
+EQUAL = {"metric": "test_loss", "arms": ["batch", "none"], "within": 0.1}
+
+
+def asked(tmp_path: Path, content: Any, seeds: int = 5, points: float = 0.03) -> Asked:
+    """Return a study whose runs are written by hand: batch is better by some points."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    study = read_study(path)
+    folder = tmp_path / main_sweep(study.file.scales["quick"].parts["main"], seeds, None).name
+
+    def run(at: Place) -> Written:
+        return rising(0.9, test=0.9 + (points + NOISE[at.seed] if at.norm == "batch" else 0.0))
+
+    if not folder.exists():
+        write_judged(folder, run, seeds=range(8))
+    return Asked(study, "quick", seeds, tmp_path)
+
+
+def changed(**more: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(CONTENT), **more}
+
+
+def test_all_that_scripts_rely_on_is_there(tmp_path: Path):
+    verdict = judge_study(asked(tmp_path, CONTENT))
+    keys = {"study", "claim", "statement", "verdict", "effect", "low", "high", "unit", "n", "sesoi", "criterion"}
+    assert keys | {"stress", "seconds"} <= verdict.keys()
+    assert (verdict["study"], verdict["statement"], verdict["verdict"]) == ("mine", "S17", "supported")
+    assert verdict["effect"] == pytest.approx(0.03 + sum(NOISE[:5]) / 5)
+    assert verdict["n"] == 5
+    json.dumps(verdict, allow_nan=False)
+
+
+@pytest.mark.slow
+def test_a_claim_is_supported_where_all_conditions_are_and_refuted_where_one_is(tmp_path: Path):
+    conditions = CONTENT["conditions"]
+    both = judge_study(asked(tmp_path / "a", changed(conditions=[*conditions, EQUAL])))
+    assert both["verdict"] == "supported"
+    farther = {**conditions[0], "above": 0.1}
+    one_is_not = judge_study(asked(tmp_path / "b", changed(conditions=[*conditions, farther])))
+    assert one_is_not["verdict"] == "refuted"
+    near = {**conditions[0], "above": 0.03}
+    undecided = judge_study(asked(tmp_path / "c", changed(conditions=[*conditions, near])))
+    assert undecided["verdict"] == "inconclusive"
+    assert undecided["holm_p"] is None
+    besides = judge_study(asked(tmp_path / "d", changed(also=[farther])))
+    assert besides["verdict"] == "supported"
+    assert besides["also"][0]["verdict"] == "refuted"
+
+
+@pytest.fixture(autouse=True)
+def _folders(tmp_path: Path) -> None:
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+
+
+def test_conditions_share_the_error(tmp_path: Path):
+    one = judge_study(asked(tmp_path / "a", CONTENT))
+    two = judge_study(asked(tmp_path / "b", changed(conditions=[*CONTENT["conditions"], EQUAL])))
+    assert two["low"] < one["low"]
+
+
+def test_a_changed_criterion_is_said_aloud_and_other_words_are_not(tmp_path: Path):
+    first = asked(tmp_path, CONTENT)
+    write_verdict(first, judge_study(first))
+    words = asked(tmp_path, changed(claim="In other words."))
+    found = judge_study(words)
+    assert found["changed"] == ""
+    assert [entry["sha256"] for entry in found["history"]] == [first.study.sha256, words.study.sha256]
+    write_verdict(words, found)
+    lower = asked(tmp_path, changed(conditions=[{**CONTENT["conditions"][0], "above": 0.001}]))
+    found = judge_study(lower)
+    assert "The criterion was changed after runs had been judged by another one" in found["changed"]
+    write_verdict(lower, found)
+    assert judge_study(lower)["changed"]  # for good
+
+
+def test_the_same_verdict_again_is_no_new_entry_of_its_history(tmp_path: Path):
+    one = asked(tmp_path, CONTENT)
+    write_verdict(one, judge_study(one))
+    assert len(judge_study(one)["history"]) == 1
+    write_verdict(one, judge_study(one))
+    more = asked(tmp_path, CONTENT, seeds=8)
+    assert [entry["n"] for entry in judge_study(more)["history"]] == [5, 8]
+
+
+def test_a_damaged_verdict_is_taken_for_none(tmp_path: Path):
+    one = asked(tmp_path, CONTENT)
+    write_verdict(one, judge_study(one))
+    assert read_verdict(one.path) is not None
+    one.path.write_text(one.path.read_text()[:200])
+    assert read_verdict(one.path) is None
+    assert len(judge_study(one)["history"]) == 1
+
+
+def test_missing_runs_are_told_with_the_command_that_trains_them(tmp_path: Path):
+    one = asked(tmp_path, CONTENT)
+    (tmp_path / next(path.name for path in tmp_path.glob("study-*"))).rename(tmp_path / "elsewhere")
+    with pytest.raises(StudyError, match="Run bnlab study mine"):
+        judge_study(one)
+
+
+def test_shares_of_looks_add_up_to_at_most_one():
+    planned = [5, 10, 20]
+    made = [5, 10, 20, 25, 30, 11, 40]
+    shares = [1 / looks_to_share(planned, made[:place], n) for place, n in enumerate(made)]
+    assert sum(shares) < 1
+    assert shares[0] == shares[2] == 1 / 4
+    assert shares[3] == 1 / 8
+    assert looks_to_share(planned, made, 25) == 8  # the same look again costs nothing
+
+
+@pytest.mark.parametrize("draw", ["normal", "exponential"])
+def test_looking_until_decided_and_beyond_keeps_the_error_rate(draw: str):
+    rng = np.random.default_rng(7)
+    values_RS = rng.normal(size=(4000, 60)) if draw == "normal" else rng.exponential(size=(4000, 60)) - 1
+    wrong_R = np.zeros(len(values_RS), dtype=bool)
+    made: list[int] = []
+    for n in (5, 10, 20, 25, 30, 40, 50, 60):  # three planned, five more since nothing was decided
+        wrong_R |= words_of(values_RS[:, :n], 0.0, looks_to_share([5, 10, 20], made, n)) != 0
+        made.append(n)
+    assert wrong_R.mean() <= 0.05 + 2 * (0.05 * 0.95 / len(wrong_R)) ** 0.5
