@@ -47,6 +47,7 @@ class Quantity:
         target: Validation accuracy to reach, a share; None for all kinds but steps and seconds to a target.
         diagnostic: Name of the diagnostic; empty for all other kinds.
         key: Layer, or layer and facet, of the diagnostic; the swept key of a width; empty for all other kinds.
+        minus: Layer and facet whose value is taken away from it, at the same step; empty for none.
         less_is_better: Whether the arm with the lower value is the better one.
         by_ratio: Of a diagnostic: whether the arms are compared by the ratio of their values, which are above 0.
     """
@@ -56,6 +57,7 @@ class Quantity:
     target: float | None = None
     diagnostic: str = ""
     key: str = ""
+    minus: str = ""
     less_is_better: bool = False
     by_ratio: bool = False
 
@@ -151,7 +153,8 @@ def read_quantity(text: str, less_is_better: bool = False, by_ratio: bool = Fals
 
     Args:
         text: ``test_accuracy``, ``test_loss``, ``steps_to:<accuracy>``, ``seconds_to:<accuracy>``, ``max_lr``,
-            ``area``, ``lr_sensitivity``, ``width:<swept key>``, or ``<diagnostic>/<layer>``.
+            ``area``, ``lr_sensitivity``, ``width:<swept key>``, ``<diagnostic>/<layer>``, or
+            ``<diagnostic>/<layer> - <layer>``, the difference of two of its values.
         less_is_better: For a diagnostic: whether the claim is that the first arm's is smaller.
         by_ratio: For a diagnostic: whether the arms are compared by the ratio of their values.
 
@@ -161,15 +164,17 @@ def read_quantity(text: str, less_is_better: bool = False, by_ratio: bool = Fals
     Example:
         >>> read_quantity("steps_to:90%").target, read_quantity("gradient_norm/hidden1").key
         (0.9, 'hidden1')
+        >>> gap = read_quantity("accuracy_by_statistics/network/running - network/batch")
+        >>> gap.key, gap.minus
+        ('network/running', 'network/batch')
     """
     word, colon, value = text.strip().partition(":")
     if "/" in text:
-        name, _, key = text.strip().partition("/")
-        if not name or not key:
+        name, _, keys = text.strip().partition("/")
+        key, minus, other = keys.partition(" - ")
+        if not name or not key or bool(minus) != bool(other):
             raise ConfigError(f"--metric {text}: a diagnostic is named with its layer, as gradient_norm/hidden1.")
-        return Quantity(
-            text.strip(), "diagnostic", diagnostic=name, key=key, less_is_better=less_is_better, by_ratio=by_ratio
-        )
+        return Quantity(text.strip(), "diagnostic", None, name, key, other, less_is_better, by_ratio)
     if by_ratio:
         raise ConfigError(f"--ratio is for diagnostics: of {text} it is known how arms are compared.")
     if less_is_better:

@@ -248,11 +248,23 @@ class RunValues:
             names = {r["name"] for r in self._records if r["kind"] == "diagnostic"}
             cure = did_you_mean(name, names) if names else f"Train with it: 'diagnostics.names=[{name}]'."
             raise StudyError(f"{self.folder.name} has no diagnostic {name}. {cure}")
-        found = {r["step"]: r["values"].get(quantity.key) for r in records if quantity.key in r["values"]}
+        found = self._values_of(quantity.key, records)
+        if not quantity.minus:
+            return found
+        others = self._values_of(quantity.minus, records)
+        return {step: value - others[step] for step, value in found.items() if step in others}
+
+    def _values_of(self, key: str, records: list[dict[str, Any]]) -> dict[int, float]:
+        """Return the values of one key of a diagnostic by step; NaN where one is not finite.
+
+        Raises:
+            StudyError: The diagnostic has no such key.
+        """
+        found = {r["step"]: r["values"][key] for r in records if key in r["values"]}
         if not found:
-            keys = sorted({key for r in records for key in r["values"]})
-            cure = did_you_mean(quantity.key, keys) if keys else "It is undefined in this network."
-            raise StudyError(f"{self.folder.name} has no {name} of {quantity.key}. {cure}")
+            keys = sorted({one for r in records for one in r["values"]})
+            cure = did_you_mean(key, keys) if keys else "It is undefined in this network."
+            raise StudyError(f"{self.folder.name} has no {records[0]['name']} of {key}. {cure}")
         return {step: math.nan if value is None else float(value) for step, value in found.items()}
 
 

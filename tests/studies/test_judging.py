@@ -125,11 +125,17 @@ def test_a_diagnostic_is_compared_by_its_last_value(tmp_path: Path):
     assert (less.verdict.verdict, more.verdict.verdict) == ("supported", "refuted")
     assert less.verdict.effect == pytest.approx(0.3 + np.mean(NOISE[:5]))
     assert less.claim == "batch has a smaller saturation/hidden1 than none, by more than 0.2."
+    below = judge_sweep(folder, read_quantity("saturation/hidden2 - hidden1"), sesoi=0.2)  # hidden2 has 0 throughout
+    assert (below.verdict.verdict, below.verdict.effect) == ("supported", pytest.approx(less.verdict.effect))
 
 
 @pytest.mark.parametrize(
     ("metric", "words"),
-    [("saturaton/hidden1", "Did you mean saturation"), ("saturation/hiden1", "Did you mean hidden1")],
+    [
+        ("saturaton/hidden1", "Did you mean saturation"),
+        ("saturation/hiden1", "Did you mean hidden1"),
+        ("saturation/hidden1 - hiden2", "has no saturation of hiden2. Did you mean hidden2"),
+    ],
 )
 def test_it_proposes_what_the_runs_have(tmp_path: Path, metric: str, words: str):
     folder = write_judged(tmp_path / "s", lambda _: rising(0.9, saturation=[0.0] * 5))
