@@ -48,6 +48,7 @@ class Quantity:
         diagnostic: Name of the diagnostic; empty for all other kinds.
         key: Layer, or layer and facet, of the diagnostic; the swept key of a width; empty for all other kinds.
         less_is_better: Whether the arm with the lower value is the better one.
+        is_mean: Of a diagnostic: whether its mean over all measured steps counts, not its last value.
         by_ratio: Of a diagnostic: whether the arms are compared by the ratio of their values, which are above 0.
     """
 
@@ -58,6 +59,7 @@ class Quantity:
     key: str = ""
     less_is_better: bool = False
     by_ratio: bool = False
+    is_mean: bool = False
 
     @property
     def scale(self) -> Scale:
@@ -151,7 +153,8 @@ def read_quantity(text: str, less_is_better: bool = False, by_ratio: bool = Fals
 
     Args:
         text: ``test_accuracy``, ``test_loss``, ``steps_to:<accuracy>``, ``seconds_to:<accuracy>``, ``max_lr``,
-            ``area``, ``lr_sensitivity``, ``width:<swept key>``, or ``<diagnostic>/<layer>``.
+            ``area``, ``lr_sensitivity``, ``width:<swept key>``, ``<diagnostic>/<layer>`` for its last value, or
+            ``mean <diagnostic>/<layer>`` for its mean over all measured steps.
         less_is_better: For a diagnostic: whether the claim is that the first arm's is smaller.
         by_ratio: For a diagnostic: whether the arms are compared by the ratio of their values.
 
@@ -164,11 +167,18 @@ def read_quantity(text: str, less_is_better: bool = False, by_ratio: bool = Fals
     """
     word, colon, value = text.strip().partition(":")
     if "/" in text:
-        name, _, key = text.strip().partition("/")
+        name, _, key = text.strip().removeprefix("mean ").partition("/")
+        is_mean = text.strip().startswith("mean ")
         if not name or not key:
             raise ConfigError(f"--metric {text}: a diagnostic is named with its layer, as gradient_norm/hidden1.")
         return Quantity(
-            text.strip(), "diagnostic", diagnostic=name, key=key, less_is_better=less_is_better, by_ratio=by_ratio
+            text.strip(),
+            "diagnostic",
+            diagnostic=name,
+            key=key,
+            less_is_better=less_is_better,
+            by_ratio=by_ratio,
+            is_mean=is_mean,
         )
     if by_ratio:
         raise ConfigError(f"--ratio is for diagnostics: of {text} it is known how arms are compared.")
