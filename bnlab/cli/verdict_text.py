@@ -164,7 +164,7 @@ def _how(judged: "Judged") -> str:
         "lr_sensitivity": "mean distance of the validation accuracy from the best one, over all learning rates",
         "width": f"range of {judged.quantity.key} that trains, within 5 points of the better arm's best accuracy; the "
         "truth is up to one step of the grid wider at each end",
-        "diagnostic": "last value of the run",
+        "diagnostic": "mean over all measured steps" if judged.quantity.is_mean else "last value of the run",
     }[kind]
     looks = f"; {judged.verdict.looks} looks planned" if judged.verdict.looks > 1 else ""
     p = judged.verdict.p

@@ -126,6 +126,8 @@ class ArmPair:
             }
         if kind == "diagnostic":
             steps = [Choice("steps", "its last value", "last")]
+            if self.quantity.is_mean:
+                steps.insert(0, Choice("steps", "its mean over all measured steps", "all"))
             if self._all_runs(rates, lambda run: run.is_diagnosed_by_half(self.quantity)):
                 steps.append(Choice("steps", "its value at half of the steps", "half"))
                 steps.append(Choice("steps", "its mean over the second half", "second half"))

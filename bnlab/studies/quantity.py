@@ -49,6 +49,7 @@ class Quantity:
         key: Layer, or layer and facet, of the diagnostic; the swept key of a width; empty for all other kinds.
         minus: Layer and facet whose value is taken away from it, at the same step; empty for none.
         less_is_better: Whether the arm with the lower value is the better one.
+        is_mean: Of a diagnostic: whether its mean over all measured steps counts, not its last value.
         by_ratio: Of a diagnostic: whether the arms are compared by the ratio of their values, which are above 0.
     """
 
@@ -60,6 +61,7 @@ class Quantity:
     minus: str = ""
     less_is_better: bool = False
     by_ratio: bool = False
+    is_mean: bool = False
 
     @property
     def scale(self) -> Scale:
@@ -153,8 +155,9 @@ def read_quantity(text: str, less_is_better: bool = False, by_ratio: bool = Fals
 
     Args:
         text: ``test_accuracy``, ``test_loss``, ``steps_to:<accuracy>``, ``seconds_to:<accuracy>``, ``max_lr``,
-            ``area``, ``lr_sensitivity``, ``width:<swept key>``, ``<diagnostic>/<layer>``, or
-            ``<diagnostic>/<layer> - <layer>``, the difference of two of its values.
+            ``area``, ``lr_sensitivity``, ``width:<swept key>``, ``<diagnostic>/<layer>`` for its last value,
+            ``<diagnostic>/<layer> - <layer>`` for the difference of two of its values, or ``mean`` before either for
+            the mean over all measured steps.
         less_is_better: For a diagnostic: whether the claim is that the first arm's is smaller.
         by_ratio: For a diagnostic: whether the arms are compared by the ratio of their values.
 
@@ -170,11 +173,12 @@ def read_quantity(text: str, less_is_better: bool = False, by_ratio: bool = Fals
     """
     word, colon, value = text.strip().partition(":")
     if "/" in text:
-        name, _, keys = text.strip().partition("/")
+        name, _, keys = text.strip().removeprefix("mean ").partition("/")
         key, minus, other = keys.partition(" - ")
         if not name or not key or bool(minus) != bool(other):
             raise ConfigError(f"--metric {text}: a diagnostic is named with its layer, as gradient_norm/hidden1.")
-        return Quantity(text.strip(), "diagnostic", None, name, key, other, less_is_better, by_ratio)
+        is_mean = text.strip().startswith("mean ")
+        return Quantity(text.strip(), "diagnostic", None, name, key, other, less_is_better, by_ratio, is_mean)
     if by_ratio:
         raise ConfigError(f"--ratio is for diagnostics: of {text} it is known how arms are compared.")
     if less_is_better:

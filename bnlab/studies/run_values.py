@@ -21,7 +21,7 @@ from bnlab.studies.quantity import Quantity
 POINTS_OF_AREA = 2001
 """Points at which a curve is read for its area: more than it has validations, so that the sum is off by under 0.001."""
 
-Stage = Literal["last", "half", "second half"]
+Stage = Literal["last", "half", "second half", "all"]
 When = Literal["test", "end", "best", "half"]
 """Test set at the end; validation set at the end, at its best step, or after half of the steps."""
 
@@ -209,7 +209,8 @@ class RunValues:
 
         Args:
             quantity: The diagnostic and the layer.
-            when: At its last step, at its last one within half of the steps, or the mean over the second half.
+            when: At its last step, at its last one within half of the steps, or the mean over the second half or
+                over all measured steps.
 
         Raises:
             StudyError: The run has no such diagnostic, or not of that layer.
@@ -220,6 +221,7 @@ class RunValues:
             "last": [max(values)],
             "half": [max((step for step in values if step <= middle), default=min(values))],
             "second half": [step for step in values if step >= middle],
+            "all": list(values),
         }[when]
         mean = sum(values[step] for step in chosen) / len(chosen)
         return UNKNOWN if self.outcome.diverged or not math.isfinite(mean) else Figure(mean, mean, mean)

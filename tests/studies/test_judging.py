@@ -129,6 +129,19 @@ def test_a_diagnostic_is_compared_by_its_last_value(tmp_path: Path):
     assert (below.verdict.verdict, below.verdict.effect) == ("supported", pytest.approx(less.verdict.effect))
 
 
+def test_a_diagnostic_is_compared_by_its_mean_over_the_steps_where_this_is_asked(tmp_path: Path):
+    def run(at: Place) -> Written:
+        first = 0.8 if at.norm == "none" else 0.1
+        return rising(0.9, saturation=[first, first + NOISE[at.seed], 0.1, 0.1, 0.1])  # equal at the end
+
+    folder = write_judged(tmp_path / "s", run)
+    last, mean = (read_quantity(f"{word}saturation/hidden1", less_is_better=True) for word in ("", "mean "))
+    at_the_end, over_all = (judge_sweep(folder, quantity, sesoi=0.2) for quantity in (last, mean))
+    assert (at_the_end.verdict.verdict, over_all.verdict.verdict) == ("refuted", "supported")
+    assert over_all.verdict.effect == pytest.approx(2 * 0.7 / 5)
+    assert any("its last value: refuted" in flip for flip in over_all.stress.flips)
+
+
 @pytest.mark.parametrize(
     ("metric", "words"),
     [
