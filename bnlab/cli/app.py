@@ -22,6 +22,7 @@ from bnlab.cli.explain_command import explain
 from bnlab.cli.interrupts import hearing_interruptions
 from bnlab.cli.judge_command import judge, power, tunability
 from bnlab.cli.lr_sensitivity_command import lr_sensitivity
+from bnlab.cli.report_command import report
 from bnlab.cli.rerun_command import rerun
 from bnlab.cli.show_command import show
 from bnlab.cli.study_command import study
@@ -46,6 +47,7 @@ app.command(context_settings={"ignore_unknown_options": False})(study)
 app.command()(judge)
 app.command()(power)
 app.command()(tunability)
+app.command()(report)
 app.command()(rerun)
 app.command()(show)
 app.command()(compare)

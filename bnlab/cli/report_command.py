@@ -1,0 +1,50 @@
+"""`bnlab report`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bnlab.cli.command_options import Quiet, Runs, at_home
+from bnlab.cli.complete import complete_run
+from bnlab.cli.consoles import OUT
+
+
+def report(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="runs/studies, the result of one study, or a sweep by name or folder.",
+            autocompletion=complete_run,
+        ),
+    ],
+    lang: Annotated[Literal["en", "zh"], typer.Option("--lang", help="English or Chinese.")] = "en",
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write the numbers to report.csv too.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PLACE",
+            help="A folder, or a file that ends in .html (beside PATH).",
+            show_default=False,
+            callback=at_home,
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    runs: Runs = None,
+) -> None:
+    """Write a page that can be shown: one file of HTML that needs no network, and the same as Markdown.
+
+    [bold]bnlab report runs/studies[/]: the claims table over the article's statements, then each study
+
+    [bold]bnlab report runs/studies --lang zh --csv[/]: in Chinese, and all numbers as CSV
+
+    [bold]bnlab report my_sweep --output pages[/]: any sweep: its arms, curves, and a verdict on the first two arms
+    """
+    from bnlab.pages.report_files import make_report, write_report
+
+    for written in write_report(make_report(path, runs, lang), output, as_csv):
+        if not quiet:
+            OUT.print(str(written), soft_wrap=True, markup=False)

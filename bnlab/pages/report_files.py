@@ -1,0 +1,121 @@
+"""Finds what a path means, makes its page, and writes it beside."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnlab.errors import ConfigError, RunError
+from bnlab.pages.csv_rows import studies_csv, sweep_csv
+from bnlab.pages.markdown_page import studies_markdown, sweep_markdown
+from bnlab.pages.studies_page import make_studies_page
+from bnlab.pages.study_results import STUDIES, Lang, is_study_file, read_studies, study_files
+from bnlab.pages.sweep_page import make_sweep_page
+from bnlab.pages.words import Words
+from bnlab.runfolder.finding import find_folder, runs_root
+
+NAME = "report"
+"""The name of the files, without what follows the point."""
+
+LANGS = ("en", "zh")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page in its forms.
+
+    Attributes:
+        home: The folder that its files are written to where no other one is named.
+        html: The page as HTML.
+        markdown: The page as Markdown.
+        csv: Its numbers.
+    """
+
+    home: Path
+    html: str
+    markdown: str
+    csv: str
+
+
+def make_report(given: str, runs: Path | None = None, lang: Lang = "en") -> Report:
+    """Return the page of what a word means.
+
+    Args:
+        given: A folder of studies' results, one of these files, or a sweep by name or folder.
+        runs: The folder of all runs; None: BNLAB_RUNS, else ./runs.
+        lang: ``en`` or ``zh``.
+
+    Raises:
+        BnlabError: It means nothing of that kind, or a file is damaged.
+    """
+    words = Words(lang)
+    path = Path(given).expanduser()
+    if is_study_file(path):
+        return _of_studies([path], path.absolute().parent, runs, words)
+    folder = _folder_of(given, runs)
+    if files := study_files(folder):
+        return _of_studies(files, folder, runs, words)
+    if (folder / STUDIES).is_dir() and (files := study_files(folder / STUDIES)):
+        return _of_studies(files, folder / STUDIES, runs, words)
+    page = make_sweep_page(folder, words)
+    return Report(folder, page.html(), sweep_markdown(page), sweep_csv(page))
+
+
+def _of_studies(files: list[Path], home: Path, runs: Path | None, words: Words) -> Report:
+    roots = list(dict.fromkeys([home.parent, runs_root(runs)]))
+    page = make_studies_page(read_studies(files), roots, words)
+    return Report(home, page.html(), studies_markdown(page), studies_csv(page))
+
+
+def _folder_of(given: str, runs: Path | None) -> Path:
+    """Return the folder that a word names.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        raise ConfigError(
+            f"{path} is no result of a study: it should be a file of JSON. Give runs/{STUDIES}, or a sweep."
+        )
+    inside = runs_root(runs) / given
+    if Path(given).name == given and not path.is_dir() and study_files(inside):
+        return inside
+    try:
+        return find_folder(path if path.is_dir() else given, runs)
+    except ConfigError as error:
+        if Path(given).name == STUDIES:
+            raise ConfigError(
+                f"{path} is not there: no study has been run. Run one: bnlab study lr-sensitivity"
+            ) from error
+        raise
+
+
+def write_report(report: Report, output: Path | None = None, with_csv: bool = False) -> list[Path]:
+    """Write a page's files; return their paths.
+
+    Args:
+        report: The page.
+        output: A folder for them, or the path of the file of HTML; None: beside what they are about.
+        with_csv: Whether the file of CSV is written too.
+
+    Raises:
+        ConfigError: ``output`` has an ending that is none of these.
+        RunError: A file cannot be written.
+    """
+    folder, stem = report.home, NAME
+    if output is not None:
+        folder, stem = output, NAME
+        if output.suffix in {".html", ".htm", ".md", ".csv"} and not output.is_dir():
+            folder, stem = output.parent, output.stem
+        elif output.suffix and not output.is_dir():
+            raise ConfigError(f"--output {output} should be a folder, or a file that ends in .html. Give one of these.")
+    texts = {"html": report.html, "md": report.markdown, **({"csv": report.csv} if with_csv else {})}
+    paths = []
+    for kind, content in texts.items():
+        path = folder / f"{stem}.{kind}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror}. Choose another place by --output.") from error
+        paths.append(path)
+    return paths

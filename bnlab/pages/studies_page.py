@@ -1,0 +1,94 @@
+"""The page of studies: the claims table over the article's statements, then each study."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnlab.pages.html_page import render
+from bnlab.pages.study_results import StudyResult, Word
+from bnlab.pages.study_view import StudyView, view_studies
+from bnlab.pages.words import Words, article_statements
+
+
+@dataclass(frozen=True)
+class StudiesPage:
+    """All studies of a page, and what stands for all of them.
+
+    Attributes:
+        studies: In the order of the article's statements.
+        words: The fixed words.
+    """
+
+    studies: tuple[StudyView, ...]
+    words: Words
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        only = self.studies[0].name if len(self.studies) == 1 else None
+        return self.words("title") if only is None else self.words("title_one", name=only)
+
+    @property
+    def answered(self) -> dict[str, list[tuple[StudyView, Word]]]:
+        """Each statement of the article, with the studies that answer it."""
+        found: dict[str, list[tuple[StudyView, Word]]] = {name: [] for name in article_statements()}
+        for study in self.studies:
+            for name, verdict in study.answers():
+                found.setdefault(name, []).append((study, verdict))
+        return found
+
+    @property
+    def open(self) -> list[str]:
+        """The statements that no study answers."""
+        return [name for name, answers in self.answered.items() if not answers]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many studies have each verdict."""
+        return Counter(study.result.verdict for study in self.studies)
+
+    @property
+    def made(self) -> str:
+        """When the latest study was made."""
+        return max((study.result.made for study in self.studies), default="")
+
+    @property
+    def family_text(self) -> str:
+        """Which verdicts hold when all claims share one error rate, in words."""
+        families = Counter(study.family for study in self.studies)
+        decided = families["holds"] + families["does_not_hold"]
+        asked = len(self.studies) - families["exact"]
+        texts = [self.words("family_lead", asked=asked, kept=families["holds"], decided=decided)] if asked else []
+        if families["exact"]:
+            texts.append(self.words("family_exact", number=families["exact"]))
+        lost = [study.name for study in self.studies if study.family == "does_not_hold"]
+        if lost:
+            texts.append(self.words("family_lost", names=", ".join(lost)))
+        return (" " if self.words.lang == "en" else "").join(texts)
+
+    def html(self) -> str:
+        """Return the page as HTML."""
+        return render(
+            "studies",
+            self.words,
+            title=self.title,
+            studies=self.studies,
+            answered=self.answered,
+            open=self.open,
+            counts=self.counts,
+            articles=article_statements(),
+            family_text=self.family_text,
+            made=self.made,
+        )
+
+
+def make_studies_page(results: Sequence[StudyResult], roots: Sequence[Path], words: Words) -> StudiesPage:
+    """Return the page of studies.
+
+    Args:
+        results: What the studies left.
+        roots: Folders of runs in which their sweeps are looked for.
+        words: The fixed words.
+    """
+    return StudiesPage(tuple(view_studies(results, roots, words)), words)

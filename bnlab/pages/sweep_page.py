@@ -1,0 +1,202 @@
+"""The page of a plain sweep: its arms, its curves, and a verdict on two of them where one can be given."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnlab.errors import BnlabError, StudyError
+from bnlab.pages.amounts import number
+from bnlab.pages.drawn.picture import Cell, DataTable, Picture
+from bnlab.pages.html_page import render
+from bnlab.pages.study_results import Condition, Texts
+from bnlab.pages.study_view import Finding, view_condition
+from bnlab.pages.sweep_pictures import draw_sweep
+from bnlab.pages.words import Words
+from bnlab.results.arms import LEARNING_RATE, Arm
+from bnlab.results.outcomes import Cell as SweepCell
+from bnlab.results.sweep import SweepRuns, read_sweep
+from bnlab.stats.estimate import Estimate
+from bnlab.studies.judging import judge_sweep
+from bnlab.studies.quantity import read_quantity
+
+MOST_CELLS = 200
+"""Rows of the table of settings; the file of CSV has all."""
+
+FACTS = (
+    *("model", "model.activation", "model.depth", "model.width", "model.init_std", "data", "optim"),
+    *(LEARNING_RATE, "optim.momentum", "train.steps", "train.epochs", "train.batch_size", "placement"),
+)
+"""Settings that are told where all runs share them."""
+
+
+@dataclass(frozen=True)
+class SweepPage:
+    """A sweep, ready to be shown.
+
+    Attributes:
+        sweep: Its folder, as read.
+        arms: Its arms.
+        verdict: The verdict on its first two arms; None where there is none.
+        no_verdict: Why there is none; empty where there is one.
+        pictures: Its figures.
+        sentences: What must be said aloud.
+        words: The fixed words.
+    """
+
+    sweep: SweepRuns
+    arms: tuple[Arm, ...]
+    verdict: Finding | None
+    no_verdict: str
+    pictures: tuple[Picture, ...]
+    sentences: tuple[str, ...]
+    words: Words
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        return self.words("sweep_title", name=self.sweep.folder.name)
+
+    @property
+    def lead(self) -> str:
+        """How large it is."""
+        cells = [cell for arm in self.arms for cell in arm.cells]
+        seeds = {run.seed for cell in cells for run in cell.runs}
+        lrs = {cell.lr for cell in cells}
+        sizes = {"runs": len(self.sweep.planned), "arms": len(self.arms), "lrs": len(lrs), "seeds": len(seeds)}
+        return self.words("sweep_lead", **sizes)
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that made it and judge it."""
+        sweeps = [
+            shlex.join(["bnlab", "sweep", *words]) for words in (*self.sweep.earlier, self.sweep.overrides) if words
+        ]
+        return [*sweeps, shlex.join(["bnlab", "report", self.sweep.folder.name])]
+
+    @property
+    def best(self) -> DataTable:
+        """Each arm at its best learning rate."""
+        t = self.words
+        rows = []
+        for arm in self.arms:
+            best = arm.best()
+            if best is None:
+                rows.append((Cell(arm.label), Cell("–"), Cell("0", 0), Cell("–"), Cell("–"), Cell(t("unknown"))))
+                continue
+            note = t("no_better") if best.lr is None else t("edge") if best.edge else ""
+            lr = Cell("–") if best.lr is None else Cell(number(best.lr), best.lr)
+            n = len(best.cell.outcomes)
+            rows.append((Cell(arm.label), lr, Cell(str(n), n), *_figures(best.cell), Cell(note)))
+        headings = ("arm", "best_lr", "n", "test_accuracy", "validation_loss", "notes")
+        return DataTable(tuple(t(key) for key in headings), tuple(rows))
+
+    @property
+    def cells(self) -> DataTable:
+        """All settings with their means."""
+        t = self.words
+        rows = []
+        for arm in self.arms:
+            for cell in arm.cells:
+                n = len(cell.outcomes)
+                accuracy = cell.mean("accuracy") if cell.outcomes else None
+                test, loss = _figures(cell)
+                row = (
+                    Cell(arm.label),
+                    Cell(number(cell.lr), cell.lr),
+                    Cell(str(n), n),
+                    test,
+                    share_cell(accuracy),
+                    loss,
+                )
+                rows.append((*row, Cell(_notes(cell, t))))
+        headings = ("arm", "lr", "n", "test_accuracy", "validation_accuracy", "validation_loss", "notes")
+        return DataTable(tuple(t(key) for key in headings), tuple(rows[:MOST_CELLS]))
+
+    @property
+    def facts(self) -> DataTable:
+        """The settings that all runs share."""
+        shared = self.sweep.shared_settings()
+        rows = [(Cell(key), Cell(_setting(shared[key]))) for key in FACTS if shared.get(key) is not None]
+        return DataTable((self.words("settings"), self.words("setting_value")), tuple(rows))
+
+    def html(self) -> str:
+        """Return the page as HTML."""
+        return render("sweep", self.words, page=self, title=self.title)
+
+
+def make_sweep_page(folder: Path, words: Words) -> SweepPage:
+    """Return the page of a sweep.
+
+    Args:
+        folder: The sweep's folder; any folder of runs will do.
+        words: The fixed words.
+
+    Raises:
+        StudyError: There are no runs in it.
+    """
+    sweep = read_sweep(folder)
+    grid = sweep.read_arms()
+    if not grid.arms:
+        raise StudyError(
+            f"{folder} holds neither results of studies nor the runs of a sweep. Make some: bnlab study all, or "
+            "bnlab sweep norm=batch,none 'seed=range(5)'."
+        )
+    verdict, why = None, ""
+    try:
+        verdict = _judged(folder, grid.arms, words)
+    except BnlabError as error:
+        why = str(error)
+    pictures = draw_sweep(grid.arms, "f", words)
+    return SweepPage(sweep, grid.arms, verdict, why, pictures, tuple(grid.sentences()), words)
+
+
+def _judged(folder: Path, arms: Sequence[Arm], words: Words) -> Finding:
+    """Return the verdict on the first two arms, as if a study had asked for it.
+
+    Raises:
+        BnlabError: There is none.
+    """
+    named = [] if len(arms) <= 2 else [arms[0].label, arms[1].label]
+    judged = judge_sweep(folder, read_quantity("test_accuracy"), arms=named)
+    found = judged.as_dict()
+    says = Texts(en=found["claim"])
+    condition = Condition.model_validate({**found, "kind": "pair", "says": says, "bound": f"above {judged.sesoi:g}"})
+    return view_condition(condition, "", "fv", words)
+
+
+def _figures(cell: SweepCell) -> tuple[Cell, Cell]:
+    """Return the test accuracy and the validation loss of a cell."""
+    return share_cell(cell.mean_test_accuracy()), _loss_cell(cell)
+
+
+def share_cell(estimate: Estimate | None) -> Cell:
+    """Return a mean share in percent, with half the width of its interval where it has one."""
+    if estimate is None:
+        return Cell("–")
+    half = half_width(estimate)
+    return Cell(f"{100 * estimate.value:.2f}%" + ("" if half is None else f" ±{100 * half:.2f}"), estimate.value)
+
+
+def _loss_cell(cell: SweepCell) -> Cell:
+    if not cell.outcomes:
+        return Cell("–")
+    estimate = cell.mean("loss")
+    half = half_width(estimate)
+    return Cell(number(estimate.value) + ("" if half is None else f" ±{number(half, 2)}"), estimate.value)
+
+
+def half_width(estimate: Estimate) -> float | None:
+    """Return half the width of an interval; None where there is none."""
+    return None if estimate.low is None or estimate.high is None else (estimate.high - estimate.low) / 2
+
+
+def _notes(cell: SweepCell, words: Words) -> str:
+    missing = sum(cell.num_missing.values())
+    notes = [words("diverged", number=cell.num_diverged)] if cell.num_diverged else []
+    return words.comma.join([*notes, *([words("missing", number=missing)] if missing else [])])
+
+
+def _setting(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,114 @@
+"""The figures of a sweep: learning-rate curves, curves with bands, diagnostics layer by layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnlab.errors import BnlabError
+from bnlab.pages.drawn.arm_curves import draw_curves
+from bnlab.pages.drawn.layer_maps import draw_layers, recorded_by_layer
+from bnlab.pages.drawn.picture import MOST_ARMS, Picture
+from bnlab.pages.drawn.quantile_fans import draw_fans, recorded_as_quantiles
+from bnlab.pages.drawn.rate_curves import draw_rates
+from bnlab.pages.study_results import Condition, Part, StudyResult
+from bnlab.pages.words import Words
+from bnlab.results.arms import Arm
+from bnlab.results.curves import read_best_curves
+from bnlab.results.sweep import read_sweep
+
+FIRST = ("saturation", "gradient_norm", "dead_fraction")
+"""Diagnostics that are drawn before others."""
+
+MOST_MAPS, MOST_FANS = 2, 1
+"""Diagnostics of a sweep that have heat maps, and fans, at most."""
+
+
+@dataclass(frozen=True)
+class SweepPictures:
+    """A sweep and its figures.
+
+    Attributes:
+        name: The part of the study, or the sweep's name.
+        pictures: Its figures; none where its folder is not there or holds nothing to draw.
+    """
+
+    name: str
+    pictures: tuple[Picture, ...]
+
+    @classmethod
+    def of_study(
+        cls, result: StudyResult, roots: Sequence[Path], name: str, words: Words
+    ) -> "tuple[SweepPictures, ...]":
+        """Return the figures of all sweeps of a study.
+
+        Args:
+            result: What the study left.
+            roots: Folders of runs in which the sweeps are looked for.
+            name: A name that no other study of the page has.
+            words: The fixed words.
+        """
+        found = []
+        for number, (part, of_part) in enumerate(result.parts.items()):
+            conditions = [each for each in (*result.conditions, *result.also) if each.part in {"", part}]
+            folder = _folder_of(of_part, roots)
+            pictures: tuple[Picture, ...] = ()
+            if folder is not None:
+                pictures = draw_sweep(_arms_of(folder, conditions), f"{name}p{number}", words, _diagnostics(conditions))
+            found.append(cls(part, pictures))
+        return tuple(found)
+
+
+def draw_sweep(arms: Sequence[Arm], name: str, words: Words, first: Sequence[str] = ()) -> tuple[Picture, ...]:
+    """Return the figures of some arms of a sweep.
+
+    Args:
+        arms: The arms.
+        name: A name that no other sweep of the page has.
+        words: The fixed words.
+        first: Diagnostics that are drawn before others.
+    """
+    shown = [arm for arm in arms if arm.compared][:MOST_ARMS]
+    curves = [(arm.label, read_best_curves(arm)) for arm in shown]
+    pictures = [
+        draw_rates(shown, "accuracy", f"{name}r", words),
+        draw_rates(shown, "loss", f"{name}l", words),
+        draw_curves(curves, f"{name}c", words),
+    ]
+    for number, diagnostic in enumerate(_in_order(recorded_by_layer(curves), first)[:MOST_MAPS]):
+        pictures.append(draw_layers(curves, diagnostic, f"{name}m{number}", words))
+    for number, diagnostic in enumerate(_in_order(recorded_as_quantiles(curves), first)[:MOST_FANS]):
+        pictures.append(draw_fans(curves, diagnostic, f"{name}q{number}", words))
+    return tuple(picture for picture in pictures if picture is not None)
+
+
+def _in_order(names: Sequence[str], first: Sequence[str]) -> list[str]:
+    order = [*first, *FIRST]
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def _diagnostics(conditions: Sequence[Condition]) -> list[str]:
+    return [condition.metric.partition("/")[0] for condition in conditions if "/" in condition.metric]
+
+
+def _folder_of(part: Part, roots: Sequence[Path]) -> Path | None:
+    """Return the folder of a part's sweep; None where it is in none of the folders of runs."""
+    if not part.sweep or Path(part.sweep).name != part.sweep:
+        return None
+    return next((root / part.sweep for root in roots if (root / part.sweep / "sweep.json").is_file()), None)
+
+
+def _arms_of(folder: Path, conditions: Sequence[Condition]) -> list[Arm]:
+    """Return the arms of a sweep that the conditions are about; all of them where none can be told from the others."""
+    try:
+        arms = read_sweep(folder).read_arms().arms
+    except BnlabError:
+        return []
+    named = [arm for arm in arms if any(_is_meant(arm, condition) for condition in conditions)]
+    return named or list(arms)
+
+
+def _is_meant(arm: Arm, condition: Condition) -> bool:
+    own = {f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in arm.settings.items()}
+    words = own | {arm.label, *map(str, arm.settings.values())}
+    in_place = all(word in own for word in condition.where if word.partition("=")[0] in arm.settings)
+    return in_place and any(set(name.split()) <= words or name == arm.label for name in condition.arms)
