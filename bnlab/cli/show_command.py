@@ -48,7 +48,7 @@ def show(
 
     [bold]bnlab show RUN slices[/], [bold]bnlab show RUN slices_2d[/]: the loss around the final weights
 
-    [bold]bnlab train diagnostics=full[/] trains a run with all diagnostics.
+    [bold]bnlab train diagnostics=full[/] trains a run with nearly all diagnostics.
     """
     from bnlab.renamed import current_name
     from bnlab.report.network.absent import absent_of
