@@ -17,11 +17,10 @@ def records(scales, accuracies=(0.1, 0.8, 0.9, 0.9, 0.9), losses=(2.3, 1.0, 0.5,
 
 
 def test_logits_that_grow_in_proportion_to_time_diverge_in_control():
-    growth = logit_growth(records([0.01 + 5 * step for step in STEPS]))
-    assert (growth.steps, growth.accuracies) == ((200, 400), (0.9, 0.9))
-    assert growth.factor == pytest.approx(2, rel=1e-4)
-    assert not growth.is_controlled_divergence  # a little slower than time, since the start is not 0
-    assert logit_growth(records([5 * step + 0.01 * step**2 for step in STEPS])).is_controlled_divergence
+    growth = logit_growth(records([1, 10, 20, 30, 40]))
+    assert (growth.steps, growth.accuracies, growth.factor) == ((200, 400), (0.9, 0.9), 2)
+    assert growth.is_controlled_divergence
+    assert not logit_growth(records([1, 10, 20, 30, 39])).is_controlled_divergence
 
 
 def test_logits_that_grow_with_the_logarithm_of_time_do_not():
@@ -44,8 +43,8 @@ def test_a_run_that_gets_worse_does_not(worse):
 
 def test_the_sentence_says_what_was_seen():
     assert logit_growth(records([1, 10, 20, 50, 100])).sentence == (
-        "Controlled divergence: the logits grew 5 times from step 200 to 400, in proportion to time or faster, while the "
-        "validation accuracy went from 90.0% to 90.0%. Compare accuracies, not losses."
+        "Controlled divergence: the logits grew 5 times from step 200 to 400, in proportion to time or faster, while "
+        "the validation accuracy went from 90.0% to 90.0%. Compare accuracies, not losses."
     )
 
 

@@ -81,12 +81,13 @@ def write_run(path: Path, config: dict[str, Any], run: Written) -> None:
     losses = [(1 - each) / 10 for each in accuracies] if run.losses is None else list(run.losses)
     records: list[Record] = []
     saturation = list(run.saturation)
+    scales = list(run.logit_scale)
     for place, step in enumerate(STEPS[: len(accuracies)]):
         records.append(EvalRecord(step, "validation", {"loss": losses[place], "accuracy": accuracies[place]}))
+        if scales:
+            records.append(DiagnosticRecord(step, "logit_scale", {"network/scale": scales[place]}))
         if saturation:
             records.append(DiagnosticRecord(step, "saturation", {"hidden1": saturation[place], "hidden2": 0.0}))
-    for step, scale in zip(STEPS, run.logit_scale, strict=False):
-        records.append(DiagnosticRecord(step, "logit_scale", {"network/scale": scale, "network/growth": scale}))
     if run.logit_scale:
         config = {**config, "diagnostics": {"names": ["logit_scale"]}}
     summary: dict[str, Any] = {"run_id": path.name, "status": run.status, "steps": STEPS[len(accuracies) - 1]}
