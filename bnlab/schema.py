@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from bnlab.errors import nearest_divisors
 from bnlab.renamed import current_names
+from bnlab.trap_names import TrapName
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes 1 ms, Python's 4
 
@@ -33,28 +34,6 @@ Depth = Annotated[int, Field(ge=1, le=10_000)]
 Width = Annotated[int, Field(ge=1, le=10**6)]
 Activation = Literal["sigmoid", "tanh", "relu", "gelu", "silu"]
 InitScheme = Literal["auto", "he", "lecun", "glorot"]
-TrapName = Literal[
-    "accumulation",
-    "bias_before_norm",
-    "dropout_before_batch_norm",
-    "few_values",
-    "graph_in_buffers",
-    "hidden_name",
-    "in_place",
-    "large_model",
-    "large_offset",
-    "no_running_statistics",
-    "no_space",
-    "one_value",
-    "running_overflow",
-    "small_momentum",
-    "state_outside_buffers",
-    "statistics_not_settled",
-    "undecayed_norm",
-    "updated_twice",
-    "wrong_axis",
-]
-"""The names of the traps; the table in bnlab/traps says what each is."""
 
 
 class _Config(BaseModel):
@@ -167,7 +146,27 @@ class AdamConfig(_Config):
     clip_norm: AboveZero | None
 
 
-OptimConfig = Annotated[SGDConfig | AdamConfig, Field(discriminator="name")]
+class MuonConfig(_Config):
+    """Muon for the matrices of hidden layers, AdamW for the rest."""
+
+    name: Literal["muon"]
+    lr: AboveZero
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
+    ns_steps: Annotated[int, Field(ge=1, lt=100)]  # torch's own limit
+    adjust_lr: Literal["original", "match_rms_adamw"]
+    first_layer: bool
+    adamw_lr_share: AboveZero
+    beta1: Annotated[float, Field(ge=0, lt=1)]
+    beta2: Annotated[float, Field(ge=0, lt=1)]
+    eps: AboveZero
+    weight_decay: NotNegative
+    decay_norm_and_bias: bool | None
+    clip_norm: AboveZero | None
+
+
+AnyOptimConfig = SGDConfig | AdamConfig | MuonConfig
+OptimConfig = Annotated[AnyOptimConfig, Field(discriminator="name")]
 
 
 class ScheduleConfig(_Config):

@@ -16,7 +16,7 @@ _SECTIONS: dict[str, list[type[BaseModel]]] = {
     "": [schema.RunConfig],
     "model": [schema.MLPConfig, schema.CNNConfig],
     "data": [schema.DataConfig],
-    "optim": [schema.SGDConfig, schema.AdamConfig],
+    "optim": [schema.SGDConfig, schema.AdamConfig, schema.MuonConfig],
     "train": [schema.TrainConfig],
     "schedule": [schema.ScheduleConfig],
     "sweep": [schema.SweepConfig],

@@ -48,7 +48,7 @@ def show(
 
     [bold]bnlab show RUN slices[/], [bold]bnlab show RUN slices_2d[/]: the loss around the final weights
 
-    [bold]bnlab train diagnostics=full[/] trains a run with all diagnostics.
+    [bold]bnlab train diagnostics=full[/] trains a run with nearly all diagnostics.
     """
     from bnlab.renamed import current_name
     from bnlab.report.network.absent import absent_of
@@ -89,8 +89,11 @@ def _print(run: "MeasuredRun", rows: "Sequence[PanelRow]", absent: "Sequence[Abs
     from bnlab.cli.card_text import print_card
     from bnlab.cli.panel_text import print_absent, print_gap, print_layers, print_panel, print_title, print_verdicts
     from bnlab.report.network.gap import explain_gap
+    from bnlab.results.controlled_divergence import controlled_divergence
 
     print_title(run)
+    if diagnostic in {None, "logit_scale"} and (growth := controlled_divergence(run.row)) is not None:
+        OUT.print(f"\n{growth.sentence}", soft_wrap=True, markup=False, highlight=False)
     if diagnostic is None:
         if rows:
             print_panel(rows)
@@ -166,8 +169,9 @@ def _as_dict(
     run: "MeasuredRun", rows: "Sequence[PanelRow]", absent: "Sequence[Absent]", paths: Sequence[Path]
 ) -> dict[str, object]:
     from bnlab.report.network.gap import explain_gap
+    from bnlab.results.controlled_divergence import controlled_divergence
 
-    gap = explain_gap(run)
+    gap, growth = explain_gap(run), controlled_divergence(run.row)
     return {
         "run_id": run.run_id,
         "folder": str(run.folder),
@@ -176,5 +180,6 @@ def _as_dict(
         "absent": {each.name: each.as_dict() for each in absent},
         "verdicts": [verdict.as_dict() for row in rows for verdict in row.verdicts],
         "statistics_gap": None if gap is None else {"cause": gap.cause, "sentence": gap.sentence},
+        "controlled_divergence": None if growth is None else growth.sentence,
         "figures": [str(path) for path in paths],
     }

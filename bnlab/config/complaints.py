@@ -10,7 +10,7 @@ from bnlab.config.folders import default_options
 from bnlab.errors import did_you_mean
 from bnlab.schema import RunConfig
 
-_UNION_TAGS = {"mlp", "cnn", "sgd", "adam", "adamw"}
+_UNION_TAGS = {"mlp", "cnn", "sgd", "adam", "adamw", "muon"}
 """Pydantic inserts the chosen member of a union into the place of an error: optim.sgd.lr."""
 
 _LAWS = {

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from bnlab.conformance.behavior_laws import BEHAVIOR_LAWS
+from bnlab.conformance.direction_laws import DIRECTION_LAWS
 from bnlab.conformance.formula_laws import FORMULA_LAWS
 from bnlab.conformance.gradient_laws import GRADIENT_LAWS
 from bnlab.conformance.large_laws import LARGE_LAWS
@@ -21,6 +22,7 @@ from bnlab.errors import ConfigError, did_you_mean
 LAWS: tuple[Law, ...] = (
     *BEHAVIOR_LAWS[:1],
     *FORMULA_LAWS,
+    *DIRECTION_LAWS,
     *GRADIENT_LAWS,
     *SLOPE_LAWS,
     *RUNNING_LAWS,

@@ -9,8 +9,9 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.experiment.checking import Checked
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network
-from bnlab.schema import RunConfig
+from bnlab.schema import AnyOptimConfig, MuonConfig, RunConfig
 from bnlab.training.cohort import Cohort, SingleRun
+from bnlab.training.muon import MuonAndAdamW
 from bnlab.training.optim import build_optimizer, build_schedule
 from bnlab.training.probing import build_probe
 from bnlab.training.stacked.runs import StackedRuns
@@ -47,7 +48,7 @@ def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
         model=model,
         data=data,
         batches=Batches(data.train, config.train.batch_size, config.data, config.seed),
-        optimizer=build_optimizer(model, model.norms, config.optim),
+        optimizer=_build_optimizer(model, config.optim),
         lr=config.optim.lr,
         schedule=build_schedule(config.schedule, checked.plan.num_steps),
         accumulation=config.train.accumulation,
@@ -57,3 +58,9 @@ def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
         probe=build_probe(config, data),
     )
     return run, model
+
+
+def _build_optimizer(model: Network, config: AnyOptimConfig) -> torch.optim.Optimizer | MuonAndAdamW:
+    if isinstance(config, MuonConfig):
+        return MuonAndAdamW(model, model.norms, model.weights, config)
+    return build_optimizer(model, model.norms, config)

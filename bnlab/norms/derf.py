@@ -52,6 +52,7 @@ class DynamicErf(Norm):
     """
 
     vectorizable: ClassVar[bool] = True
+    flat_beyond: ClassVar[float | None] = 1.628  # exp(-u^2) = 1 / cosh(2)^2: as flat as dynamic tanh beyond 2
 
     def __init__(self, num_channels: int, *, alpha_init: float = 0.5, shift_init: float = 0.0) -> None:
         super().__init__()
@@ -68,9 +69,12 @@ class DynamicErf(Norm):
     def forward(self, x_NCS: Tensor) -> Tensor:
         """Apply the error function to each value."""
         check_input(x_NCS, self.num_channels)
-        squashed = torch.erf(self.alpha * x_NCS.to(wide_dtype(x_NCS.dtype)) + self.shift)
-        y_NCS = squashed * per_channel(self.weight, x_NCS) + per_channel(self.bias, x_NCS)
+        y_NCS = torch.erf(self.argument(x_NCS)) * per_channel(self.weight, x_NCS) + per_channel(self.bias, x_NCS)
         return y_NCS.to(x_NCS.dtype)
+
+    def argument(self, x_NCS: Tensor) -> Tensor:
+        """Return the argument of the error function, in float32 or wider."""
+        return self.alpha * x_NCS.to(wide_dtype(x_NCS.dtype)) + self.shift
 
     def extra_repr(self) -> str:
         """Return the options that print() shows."""

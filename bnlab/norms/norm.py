@@ -31,6 +31,8 @@ class Norm(nn.Module):
             the values of a tensor, keep no count in Python, and let no run's values change a bit of another run's.
             Not inherited: a subclass may break these rules, so each class declares it itself.
         replaces_activation: Whether it contains a nonlinearity. A network then leaves out the activation after it.
+        flat_beyond: For a norm that squashes each value, y = weight * f(argument) + bias: how far from 0 its argument
+            must be for f to be flat; its method ``argument(x)`` returns the argument. None: it squashes nothing.
         momentum: Share of the old running value that is kept at each step; None: a plain average, or no running value.
         weight_parametrization: Builds the module that transforms the weight of the linear map before the norm; None:
             the weight is not transformed. The module declares ``ignores_row_scale = True`` if multiplying a row of the
@@ -44,6 +46,7 @@ class Norm(nn.Module):
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
 
     vectorizable: ClassVar[bool] = False
+    flat_beyond: ClassVar[float | None] = None
 
     replaces_activation: bool = False  # of the layer, not of its class: an option may turn these two off
     momentum: float | None = None
@@ -84,6 +87,7 @@ DECLARATIONS = (
     "formula",
     "invariances",
     "vectorizable",
+    "flat_beyond",
     "replaces_activation",
     "weight_parametrization",
 )

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from bnlab.results.arms import SweepArms, in_words
+from bnlab.results.controlled_divergence import controlled_divergence
 from bnlab.stats.verdict import Verdict
 from bnlab.studies.arm_pair import ArmPair
 from bnlab.studies.pairs import Pairs
@@ -28,7 +29,8 @@ def sentences_of(grid: SweepArms, pair: ArmPair, verdict: Verdict, pairs: Pairs)
         sentences.append(f"{in_words(without)}: no figure of both arms, so that the verdict stands on the others.")
     if 0 < verdict.n < FEW_SEEDS:
         sentences.append(f"{verdict.n} seeds are a smoke test, not a measurement: take 5 or more, 'seed=range(5)'.")
-    return [*sentences, *_of_bounds(pair, pairs), *_of_edges(grid, pair, pairs), *_of_diverged(pair, pairs)]
+    sentences += [*_of_bounds(pair, pairs), *_of_edges(grid, pair, pairs), *_of_diverged(pair, pairs)]
+    return [*sentences, *_of_controlled_divergence(pair, pairs)]
 
 
 def _of_bounds(pair: ArmPair, pairs: Pairs) -> list[str]:
@@ -84,4 +86,17 @@ def _of_diverged(pair: ArmPair, pairs: Pairs) -> list[str]:
     }.get(pair.quantity.kind)
     if number and counts is not None:
         sentences.append(f"{number} of the runs that are compared diverged. Of each, {counts}.")
+    return sentences
+
+
+def _of_controlled_divergence(pair: ArmPair, pairs: Pairs) -> list[str]:
+    """Return which arms have runs whose logits diverge while they learn, where that was recorded."""
+    sentences = []
+    for arm, lr in zip(pair.arms, pairs.rates or (None, None), strict=True):
+        rows = [run.row for cell in arm.cells if lr in {None, cell.lr} for run in cell.runs if run.row is not None]
+        if number := sum(controlled_divergence(row) is not None for row in rows):
+            sentences.append(
+                f"{arm.label}: in {number} of {len(rows)} runs the logits diverge while the accuracy stays (controlled "
+                "divergence). They are finished runs; their losses say little."
+            )
     return sentences

@@ -21,6 +21,7 @@ from bnlab.diagnostics.passes import Named
 from bnlab.models.network import Network
 from bnlab.records import SplitName
 from bnlab.training.evaluate import evaluate
+from bnlab.training.muon import MuonAndAdamW
 from bnlab.training.precision import autocast
 
 
@@ -110,7 +111,7 @@ class SingleRun(Cohort):
         model: Network,
         data: DataSet,
         batches: Batches,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | MuonAndAdamW,
         lr: float,
         schedule: Callable[[int], float],
         accumulation: int,
@@ -155,7 +156,7 @@ class SingleRun(Cohort):
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             (lr,) = self.learning_rate(step)
             for group in self.optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group.get("lr_share", 1.0)
             self.optimizer.step()
             self._batch = Batch(images, labels)
             yield loss.detach(), logits.detach(), labels

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnlab.schema import AdamConfig, ScheduleConfig, SGDConfig
+from bnlab.schema import AdamConfig, AnyOptimConfig, ScheduleConfig, SGDConfig
 
 
 def build_optimizer(
@@ -33,7 +33,7 @@ def build_optimizer(
 
 
 def decayed_and_undecayed(
-    model: nn.Module, norms: dict[str, nn.Module], config: SGDConfig | AdamConfig
+    model: nn.Module, norms: dict[str, nn.Module], config: AnyOptimConfig
 ) -> tuple[list[str], list[str]]:
     """Return the names of the parameters with weight decay, and of those without.
 

@@ -9,7 +9,7 @@ from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.models.network import Network
 from bnlab.norms.names import NORMS
 from bnlab.plugins import NORM_PLUGINS
-from bnlab.schema import RunConfig
+from bnlab.schema import RunConfig, SGDConfig
 from bnlab.traps.facts import facts_of
 from bnlab.traps.in_network import (
     bias_before_norm,
@@ -65,7 +65,7 @@ def weigh(config: RunConfig, model: nn.Module, memory_bytes: int) -> list[Trap]:
         memory_bytes: The memory of the device that it will be trained on.
     """
     optim = config.optim
-    states = 2 if optim.name != "sgd" else int(optim.momentum > 0)
+    states = int(optim.momentum > 0) if isinstance(optim, SGDConfig) else 2
     num_bytes = (2 + states) * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if num_bytes < LARGE_BYTES or (num_bytes <= memory_bytes and "large_model" in config.accept):
         return []

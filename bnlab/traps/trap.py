@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bnlab.schema import TrapName
+from bnlab.trap_names import TrapName
 
 FEW_VALUES = 8
 """Values per channel below which a statistic of the batch is called few.

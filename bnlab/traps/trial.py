@@ -13,8 +13,9 @@ from bnlab.errors import BnlabError, ConfigError
 from bnlab.models.catalog import build_model, build_network
 from bnlab.norms.catalog import NoNorm
 from bnlab.norms.names import NORMS
-from bnlab.schema import RunConfig
+from bnlab.schema import MuonConfig, RunConfig
 from bnlab.training.evaluate import EVAL_BATCH
+from bnlab.training.muon import weights_for_muon
 from bnlab.traps.in_config import find_traps, weigh
 from bnlab.traps.own_norm import traps_in_own_norm
 from bnlab.traps.trap import Trap
@@ -47,7 +48,7 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
         memory_bytes: The memory of the device that it will be trained on.
 
     Raises:
-        ConfigError: The network cannot process a batch, or a trap is an error.
+        ConfigError: The network cannot process a batch, a trap is an error, or the optimizer has nothing to train.
     """
     with torch.device("meta"):
         heavy = weigh(
@@ -62,6 +63,8 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
     with torch.device("meta" if config.norm.name in NORMS and not reads_numbers else "cpu"):
         with torch.no_grad():
             model = build_network(config, data.input_shape, data.num_classes)
+        if isinstance(config.optim, MuonConfig):
+            weights_for_muon(model.weights, config.optim)
         hooks = [norm.register_forward_hook(_refuse_another_shape) for norm in model.norms.values()]
         with FlopCounterMode(display=False) as counter:
             seen = watch(model, torch.zeros(shape))

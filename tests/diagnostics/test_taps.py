@@ -101,7 +101,7 @@ def test_measuring_leaves_no_trace(model, norm, placement, training):
         measured = measure_all(build_diagnostics(list(DIAGNOSTICS)), net, net, probe(), after_an_update(net), memories)
     assert measured.keys() == DIAGNOSTICS.keys()
     if len(net.replaced_activations) < len(net.activations):
-        assert memories.keys() == {"preactivation_drift", "drift_from_start", "wasserstein_drift"}
+        assert memories.keys() == {"preactivation_drift", "drift_from_start", "wasserstein_drift", "logit_scale"}
     assert_same(before, everything_about(net))
 
 

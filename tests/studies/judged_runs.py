@@ -39,6 +39,7 @@ class Written:
     test_loss: float = 0.5
     losses: Iterable[float] | None = None
     saturation: Iterable[float] = ()
+    logit_scale: Iterable[float] = ()
     status: str = "finished"
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -80,10 +81,15 @@ def write_run(path: Path, config: dict[str, Any], run: Written) -> None:
     losses = [(1 - each) / 10 for each in accuracies] if run.losses is None else list(run.losses)
     records: list[Record] = []
     saturation = list(run.saturation)
+    scales = list(run.logit_scale)
     for place, step in enumerate(STEPS[: len(accuracies)]):
         records.append(EvalRecord(step, "validation", {"loss": losses[place], "accuracy": accuracies[place]}))
+        if scales:
+            records.append(DiagnosticRecord(step, "logit_scale", {"network/scale": scales[place]}))
         if saturation:
             records.append(DiagnosticRecord(step, "saturation", {"hidden1": saturation[place], "hidden2": 0.0}))
+    if run.logit_scale:
+        config = {**config, "diagnostics": {"names": ["logit_scale"]}}
     summary: dict[str, Any] = {"run_id": path.name, "status": run.status, "steps": STEPS[len(accuracies) - 1]}
     if run.status in {"finished", "diverged"}:
         last = STEPS[len(accuracies) - 1]

@@ -53,6 +53,17 @@ def test_a_run_that_diverged_counts_with_its_start(tmp_path: Path):
     assert told in found.sentences
 
 
+def test_runs_whose_logits_diverge_while_they_learn_are_told_apart(tmp_path: Path):
+    def run(at: Place) -> Written:
+        grows = at.norm == "none" and at.seed in {1, 3}
+        return rising(0.9, logit_scale=(1, 2, 4, 9, 20) if grows else (1, 2, 3, 3.5, 4))
+
+    found = judge_sweep(write_judged(tmp_path / "s", run), ACCURACY)
+    (told,) = (sentence for sentence in found.sentences if "controlled divergence" in sentence)
+    assert told.startswith("none: in 2 of 5 runs the logits diverge while the accuracy stays")
+    assert found.verdict.n == 5
+
+
 @pytest.mark.parametrize("left", [None, rising(0.9, status="failed")])
 def test_a_run_that_failed_or_left_no_folder_leaves_its_pair_out(tmp_path: Path, left: Written | None):
     def run(at: Place) -> Written | None:

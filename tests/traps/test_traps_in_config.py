@@ -17,7 +17,7 @@ from bnlab.config.compose import compose_run
 from bnlab.experiment.checking import check
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS
-from bnlab.schema import TrapName
+from bnlab.trap_names import TrapName
 
 QUICK = ["data=synthetic", "train.steps=30", "model.width=16", "loggers=[]"]
 

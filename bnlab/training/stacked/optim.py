@@ -62,6 +62,28 @@ def _shaped(part: Tensor, shape: tuple[int, ...]) -> Tensor:
     return part.view(*part.shape[:-1], *shape)
 
 
+class RowClipping:
+    """Clips the gradient of each run, in place, as torch.nn.utils.clip_grad_norm_ does.
+
+    Args:
+        limits: The largest norm of each run's whole gradient; either all are None, and nothing is clipped, or none is.
+        gradients_RP: The gradients.
+    """
+
+    def __init__(self, limits: Sequence[float | None], gradients_RP: Tensor) -> None:
+        self._gradients_RP = gradients_RP
+        self._clip_R1 = None
+        if limits[0] is not None:
+            clip_R = torch.tensor(cast("list[float]", limits), dtype=gradients_RP.dtype, device=gradients_RP.device)
+            self._clip_R1 = clip_R.unsqueeze(1)
+
+    def __call__(self) -> None:
+        """Clip the gradients that are there now."""
+        if self._clip_R1 is not None:
+            norm_R1 = torch.linalg.vector_norm(self._gradients_RP, dim=1, keepdim=True)
+            self._gradients_RP.mul_((self._clip_R1 / (norm_R1 + _CLIP_EPS)).clamp(max=1.0))
+
+
 class StackedOptimizer:
     """Steps for all rows, in place; each row's gradient is clipped before if the settings say so.
 
@@ -83,7 +105,7 @@ class StackedOptimizer:
     ) -> None:
         self._layout = layout
         self._gradients_RP = gradients_RP[: len(configs)]
-        self._bands = _bands(configs)
+        self._bands = _bands(configs, values_RP.is_contiguous())
         split = [num_decayed, layout.row_size - num_decayed]
         groups: list[list[dict[str, Any]]] = []
         for rows in self._bands:
@@ -97,11 +119,7 @@ class StackedOptimizer:
         self._optimizer = optimizer_over([group for of_band in groups for group in of_band], configs[0])
         taken = iter(self._optimizer.param_groups)  # the optimizer copied the groups
         self._groups_of_bands = [[next(taken) for _ in of_band] for of_band in groups]
-        limits = [config.clip_norm for config in configs]
-        self._clip_R1 = None
-        if limits[0] is not None:
-            clip_R = torch.tensor(cast("list[float]", limits), dtype=values_RP.dtype, device=values_RP.device)
-            self._clip_R1 = clip_R.unsqueeze(1)
+        self._clip = RowClipping([config.clip_norm for config in configs], self._gradients_RP)
 
     @torch.no_grad()
     def step(self, learning_rates: Sequence[float]) -> None:
@@ -110,9 +128,7 @@ class StackedOptimizer:
         Args:
             learning_rates: The learning rate of this step for each config.
         """
-        if self._clip_R1 is not None:
-            norm_R1 = torch.linalg.vector_norm(self._gradients_RP, dim=1, keepdim=True)
-            self._gradients_RP.mul_((self._clip_R1 / (norm_R1 + _CLIP_EPS)).clamp(max=1.0))
+        self._clip()
         for rows, groups in zip(self._bands, self._groups_of_bands, strict=True):
             for group in groups:
                 group["lr"] = learning_rates[rows.start]
@@ -159,11 +175,14 @@ class StackedOptimizer:
                 known[quantity][place] = part
 
 
-def _bands(configs: Sequence[SGDConfig | AdamConfig]) -> list[slice]:
-    """Return the groups of neighboring rows with equal settings. A row with weight decay is a group of its own."""
+def _bands(configs: Sequence[SGDConfig | AdamConfig], contiguous: bool) -> list[slice]:
+    """Return the groups of neighboring rows with equal settings.
+
+    A row with weight decay is a group of its own, and so is each where rows do not follow one another in memory.
+    """
     bands: list[slice] = []
     for row, config in enumerate(configs):
-        if bands and config == configs[row - 1] and not config.weight_decay:
+        if bands and contiguous and config == configs[row - 1] and not config.weight_decay:
             bands[-1] = slice(bands[-1].start, row + 1)
         else:
             bands.append(slice(row, row + 1))

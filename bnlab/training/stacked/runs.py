@@ -28,10 +28,10 @@ from bnlab.records import SplitName
 from bnlab.schema import RunConfig
 from bnlab.seeding import stream_seed
 from bnlab.training.cohort import Cohort
-from bnlab.training.optim import build_schedule, decayed_and_undecayed
+from bnlab.training.optim import build_schedule
 from bnlab.training.probing import build_probe
 from bnlab.training.stacked.measure import StackedState, evaluate_stacked, measure_stacked
-from bnlab.training.stacked.optim import RowLayout, StackedOptimizer
+from bnlab.training.stacked.parameter_order import ParameterOrder
 from bnlab.training.stacked.program import Program, find_draws, padded_size, trace_program
 
 _NUM_PROGRAMS_KEPT = 16
@@ -62,9 +62,8 @@ class StackedRuns(Cohort):
         self._data = data.to(device, channels_last=False)  # grouped convolutions are no faster with channels last
         first = configs[0]
         self.network = self._build_network(first)
-        decayed, undecayed = decayed_and_undecayed(self.network, self.network.norms, first.optim)
-        self._layout = RowLayout({n: self.network.get_parameter(n).shape for n in (*decayed, *undecayed)})
-        self._num_decayed = sum(self.network.get_parameter(name).numel() for name in decayed)
+        self._order = ParameterOrder(self.network, first.optim)
+        self._layout = self._order.layout
         self._shares = build_schedule(first.schedule, num_steps)
         self._diagnostics = build_diagnostics(first.diagnostics.names)
         self._probe = build_probe(first, self._data)
@@ -99,7 +98,7 @@ class StackedRuns(Cohort):
         self._gradients = list(self._layout.named(self._gradients_RP).values())
         self._buffers = {name: torch.stack([buffer] * num_rows) for name, buffer in self.network.named_buffers()}
         optims = [config.optim for config in configs]
-        self._optimizer = StackedOptimizer(self._layout, self._num_decayed, optims, self._values_RP, self._gradients_RP)
+        self._optimizer = self._order.build_optimizer(optims, self._values_RP, self._gradients_RP)
         first = configs[0]
         self._streams = {
             seed: Batches(self._data.train, first.train.batch_size, first.data, seed)

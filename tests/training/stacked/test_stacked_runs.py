@@ -71,6 +71,17 @@ def test_a_perceptron_whose_batches_are_divided() -> None:
     assert largest_difference(words, THREE[:2], num_steps=2) < 1e-8
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_a_network_trained_by_muon(model: str) -> None:
+    words = [f"model={model}", "model.width=4", "model.depth=3", "optim=muon", "optim.eps=1e-6", "optim.clip_norm=0.3"]
+    words += ["model.num_stages=3"] if model == "cnn" else []
+    own = tuple([*run, f"optim.weight_decay={decay}"] for run, decay in zip(THREE, (0, 0.1, 0), strict=True))
+    for adjust_lr in ("original", "match_rms_adamw"):
+        common = [*words, f"optim.adjust_lr={adjust_lr}", "norm=batch", "model.activation=tanh", "diagnostics=none"]
+        assert largest_difference(common, own, num_steps=4) < 1e-8
+
+
 def test_a_convolutional_net() -> None:
     words = ["model=cnn", "model.width=4", "model.depth=1", "model.num_stages=1", "diagnostics=none"]
     assert largest_difference([*words, *words_for("instance")], THREE[:2], num_steps=3) < 1e-8
@@ -91,6 +102,7 @@ SETTINGS = {
         ["optim=sgd", "optim.momentum=0.9", "optim.nesterov=true"],
         ["optim=adam", "optim.eps=1e-6"],  # 1e-8 magnifies the rounding of a gradient near 0 by as much
         ["optim=adamw", "optim.eps=1e-6"],
+        ["optim=muon", "optim.first_layer=true", "optim.eps=1e-6"],
     ],
     "num_runs": [1, 2, 3, 4, 5],
     "schedule.name": ["constant", "cosine", "step", "one_cycle"],
