@@ -1,4 +1,10 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +167,35 @@ def test_what_does_not_fit_into_some_minutes_is_left_out_and_named(tmp_path: Pat
     assert status == 0
     assert [json.loads(line)["study"] for line in out.splitlines()] == ["definitions"]
     assert "left out" in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_study_that_was_cut_off_goes_on_to_the_verdict_of_one_that_was_not(
+    own: Path, number: signal.Signals, started: Callable[..., "subprocess.Popen[str]"]
+):
+    content = json.loads(json.dumps(STUDY))
+    words = content["scales"]["quick"]["parts"]["main"]["words"]
+    words |= {"train.steps": 400, "train.eval_every": 100, "sweep.engine": "sequential"}
+    own.write_text(yaml.safe_dump(content), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "bnlab.cli.app", "study", str(own), "--json", "--jobs", "1"]
+    process = started(*command, env=environment, cwd=own.parent)
+    deadline = time.monotonic() + 300
+    while not list((own.parent / "runs").glob("study-*/*/summary.json")):
+        assert time.monotonic() < deadline, "no run ended"
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    process.communicate()
+    assert process.returncode in {143, -signal.SIGKILL}
+    before = len(list((own.parent / "runs").glob("study-*/*/summary.json")))
+    assert before < 8
+    status, out, err = run(str(own), "--json")
+    assert status == 0, err
+    resumed = json.loads(out)
+    assert f"{8 - before} of 8 runs to train" in err
+    _, out, _ = run(str(own), "--json", "--runs", "elsewhere")
+    whole = json.loads(out)
+    decides = ("verdict", "effect", "low", "high", "n", "criterion", "stress")
+    assert [resumed[key] for key in decides] == [whole[key] for key in decides]
