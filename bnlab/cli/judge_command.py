@@ -24,7 +24,7 @@ Metric = Annotated[
         "-m",
         metavar="NAME",
         help="test_accuracy, test_loss, steps_to:ACCURACY, seconds_to:ACCURACY, max_lr, area, lr_sensitivity, "
-        "width:KEY, DIAGNOSTIC/LAYER.",
+        "width:KEY, DIAGNOSTIC/LAYER, 'mean DIAGNOSTIC/LAYER'.",
     ),
 ]
 Sesoi = Annotated[
