@@ -3,6 +3,7 @@
 The literal attributes and the sections of the docstring come from the text of the class; nothing is imported.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -116,6 +117,16 @@ def read_card(name: str) -> Card:
         ConfigError: There is no such name, or no such class in the source.
     """
     name = current_name(name)
+    return _card_of_catalog(name) if name in DIAGNOSTICS else _read_card(name)
+
+
+@functools.cache
+def _card_of_catalog(name: str) -> Card:
+    """Return the card of a diagnostic of bnlab's own, whose source does not change while bnlab runs."""
+    return _read_card(name)
+
+
+def _read_card(name: str) -> Card:
     installed = DIAGNOSTIC_PLUGINS.find(name) if name not in DIAGNOSTICS and ":" not in name else None
     place = installed.place if installed else DIAGNOSTICS.get(name, name)
     module, colon, class_name = place.partition(":")

@@ -5,6 +5,8 @@ character to the terminal, and shows the run beside the damaged one as before.
 """
 
 import contextlib
+import copy
+import functools
 import io
 import json
 import re
@@ -21,15 +23,30 @@ from hypothesis import strategies as st
 
 import bnlab
 from bnlab.cli.app import app, main
+from bnlab.config.compose import compose_run, compose_tree
 from bnlab.errors import BnlabError
 from bnlab.experiment import cohort_run, rerunning
+from bnlab.report.network import recording
 from bnlab.results.curves import read_best_curves
 from bnlab.results.sweep import read_sweep
+from bnlab.schema import RunConfig
 
 COMMAND = typer.main.get_command(app)
 """The command line, made once: typer makes it anew for each call, which takes half of the time."""
 
-WORDS = ["data=synthetic", "train.steps=20", "train.log_every=5", "diagnostics=cheap", "name=mine"]
+
+@functools.cache
+def _composed(*words: str) -> dict[str, Any]:
+    return compose_tree(list(words))
+
+
+def _compose_once(words: list[str]) -> dict[str, Any]:
+    """Compose words as Hydra does, each list of words once: no damage of a run changes what it gives."""
+    return copy.deepcopy(_composed(*words))
+
+
+WORDS = ["data=synthetic", "model.depth=1", "model.width=8", "train.steps=20", "train.log_every=5", "name=mine"]
+"""Of a small run with each kind of record; the diagnostics are those of cheap: shares, norms, and what is undefined."""
 
 FIGURES = ("status", "steps", "diverged_at_step", "test_accuracy", "test_loss")
 FIGURES += ("validation_accuracy", "validation_loss", "train_loss")
@@ -90,6 +107,7 @@ class Workshop:
 
     Attributes:
         runs: The folder of all runs.
+        config: That of the run that is damaged, which no damage of its folder changes.
         files: The files of the run that is damaged, as they were.
         rows: Its row, and that of the other run, as they were.
         commands: How many commands were tried.
@@ -98,6 +116,7 @@ class Workshop:
     """
 
     runs: Path
+    config: RunConfig
     files: dict[str, bytes] = field(default_factory=dict)
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     run_id: str = ""
@@ -110,7 +129,7 @@ class Workshop:
         """Train the two runs."""
         for seed in (0, 1):
             bnlab.train([*WORDS, f"seed={seed}"], runs=runs)
-        shop = cls(runs)
+        shop = cls(runs, compose_run([*WORDS, "seed=0"]))
         shop.rows = {row["run_id"]: row for row in json.loads(shop.say("list", "runs", "mine", "--json")[1])}
         shop.run_id = next(name for name, row in shop.rows.items() if row["seed"] == 0)
         (runs / "mine" / "sweep.json").write_text(json.dumps({"overrides": ["seed=0,1"], "runs": list(shop.rows)}))
@@ -127,8 +146,11 @@ class Workshop:
         """Run a command line in this process; return its exit status and both streams."""
         out, err = io.StringIO(), io.StringIO()
         status: Any = 0
-        environment = mock.patch.dict("os.environ", {"BNLAB_RUNS": str(self.runs)})
-        with environment, mock.patch.object(sys, "argv", ["bnlab", *words]), mock.patch("bnlab.cli.app.app", COMMAND):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.dict("os.environ", {"BNLAB_RUNS": str(self.runs)}))
+            stack.enter_context(mock.patch.object(sys, "argv", ["bnlab", *words]))
+            stack.enter_context(mock.patch("bnlab.cli.app.app", COMMAND))
+            stack.enter_context(mock.patch.object(recording, "compose_tree", _compose_once))
             try:
                 with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                     main()
@@ -185,8 +207,7 @@ class Workshop:
             assert any(self.run.parent.glob("*")), "the run is not listed"
 
     def _list_as_table(self, _: str) -> None:
-        self._check_streams(*self.say("list", "runs", "mine", "--sort", "-test_accuracy", "--where", "seed<9")[1:])
-        self._check_streams(*self.say("list", "runs")[1:])
+        self._check_streams(*self.say("list", "runs", "--sort", "-test_accuracy", "--where", "seed<9")[1:])
 
     def _show(self, what: str) -> None:
         status, out, err = self.say("show", str(self.run), "--no-figures", "--json")
@@ -240,7 +261,8 @@ class Workshop:
             return [member.folder.read_finished()]
 
         before = {path.name for path in self.run.iterdir()} if self.run.is_dir() else set()
-        with mock.patch.object(cohort_run, "run_cohort", trained):
+        known = mock.patch("bnlab.config.compose.compose_typed", return_value=self.config)
+        with known, mock.patch.object(cohort_run, "run_cohort", trained):
             status, out, err = self.say("train", *WORDS, "seed=0", "--json")
         assert status in {0, 1, 2}
         if status == 0:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from damaged_folders import DAMAGES, WORDS, Damage, Workshop
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import bnlab
@@ -54,12 +54,21 @@ def test_a_damaged_folder_is_listed_without_a_traceback_and_without_a_wrong_numb
     hold_to_it(shop, damages, only_list=True)
 
 
+NUM_PARTS, EXAMPLES_OF_A_PART = 10, 200
+"""2,000 folders, in parts that the processes of a test run share."""
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=500, **PROPERTY)  # scripts/fuzz_folders.py tries 2,000
-@given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
-def test_no_command_that_reads_a_damaged_folder_does_either(shop: Workshop, damages: list[Damage]) -> None:
-    hold_to_it(shop, damages, only_list=False)
+@pytest.mark.parametrize("part", range(NUM_PARTS))
+def test_no_command_that_reads_a_damaged_folder_does_either(shop: Workshop, part: int) -> None:
+    @seed(part)  # each part draws other damages, and the same ones each time
+    @settings(max_examples=EXAMPLES_OF_A_PART, **PROPERTY)
+    @given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
+    def read_with_all_commands(damages: list[Damage]) -> None:
+        hold_to_it(shop, damages, only_list=False)
+
+    read_with_all_commands()
 
 
 def keep_half(run: Path) -> None:
@@ -237,7 +246,7 @@ def test_names_reach_the_terminal_without_control_characters_and_markup(bnlab_sa
     [
         ("config.yaml", lambda _: "[" * 10_000),
         ("config.yaml", lambda _: "- 1"),
-        ("config.yaml", lambda text: text.replace("width: 100", "width: 50")),
+        ("config.yaml", lambda text: text.replace("width: 8", "width: 16")),
         ("manifest.json", lambda text: text.replace('"input_shape"', '"other"')),
         ("manifest.json", lambda _: "null"),
     ],

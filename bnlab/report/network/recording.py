@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.config.compose import compose_tree
+from bnlab.config.folders import conf_folder, default_options, read_option
 from bnlab.errors import BnlabError
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import GROUPS, flatten
@@ -43,8 +44,8 @@ def command_that_records(folder: Path, names: Sequence[str]) -> str:
 
 def _diagnostics(names: Sequence[str]) -> str:
     """Return the word that measures some diagnostics: all of the catalog, unless one of them is not in it."""
-    full = compose_tree(["diagnostics=full"])["diagnostics"]["names"]
-    return "diagnostics=full" if set(names) <= set(full) else f"diagnostics.names={_written(list(names))}"
+    _, full = read_option([conf_folder()], "diagnostics", "full")
+    return "diagnostics=full" if set(names) <= set(full["names"]) else f"diagnostics.names={_written(list(names))}"
 
 
 def _words(config: Mapping[str, Any]) -> list[str]:
@@ -52,8 +53,8 @@ def _words(config: Mapping[str, Any]) -> list[str]:
 
     How they are measured is told where it is not what the config's own option of diagnostics says.
     """
-    plain = compose_tree([])
-    chosen = [f"{group}={config[group]['name']}" for group in CHOSEN if config[group]["name"] != plain[group]["name"]]
+    usual = default_options()
+    chosen = [f"{group}={config[group]['name']}" for group in CHOSEN if config[group]["name"] != usual[group]]
     before, wanted = flatten(compose_tree(chosen)), flatten(dict(config))
     changed = {
         key: value
