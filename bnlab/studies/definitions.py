@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.studies.dead_direction import DIRECTION_LAWS
 from bnlab.studies.definition_cases import Array, Case, deviation, draw_case, rows_of, tensor_of
 
 if TYPE_CHECKING:
@@ -228,11 +229,20 @@ LAWS: dict[str, Callable[[np.random.Generator], float]] = {
 """By the name that a study's condition has."""
 
 
+def norm_of(name: str) -> str:
+    """Return the norm that a law is about.
+
+    Args:
+        name: One of LAWS, or of the laws of directions.
+    """
+    return name.rpartition("_")[2] if name in DIRECTION_LAWS else "batch"
+
+
 def deviations(name: str, seeds: Sequence[int] = SEEDS) -> list[float]:
     """Return how far bnlab's BatchNorm is from a definition, once for each seed.
 
     Args:
-        name: One of LAWS.
+        name: One of LAWS, or of the laws of directions.
         seeds: Each draws a case of its own.
 
     Returns:
@@ -245,7 +255,8 @@ def deviations(name: str, seeds: Sequence[int] = SEEDS) -> list[float]:
         >>> max(deviations("batch_mean")) < 1e-5
         True
     """
-    if name not in LAWS:
-        raise ConfigError(f"a condition's law must be one of the definitions, got {name}. {did_you_mean(name, LAWS)}")
+    known = {**LAWS, **DIRECTION_LAWS}
+    if name not in known:
+        raise ConfigError(f"a condition's law must be one of the definitions, got {name}. {did_you_mean(name, known)}")
     own = zlib.crc32(name.encode())
-    return [LAWS[name](np.random.default_rng([seed, own])) for seed in seeds]
+    return [known[name](np.random.default_rng([seed, own])) for seed in seeds]

@@ -8,7 +8,7 @@ from pathlib import Path
 from bnlab.stats.verdict import Bracket, Center
 from bnlab.studies.arm_pair import Analysis, ArmPair
 from bnlab.studies.caveats import sentences_of
-from bnlab.studies.definitions import deviations
+from bnlab.studies.definitions import deviations, norm_of
 from bnlab.studies.judging import Question, ask, seconds_of
 from bnlab.studies.pairs import Pairs
 from bnlab.studies.quantity import Quantity
@@ -91,7 +91,7 @@ def read_condition(
         values = deviations(condition.law)
         reading = Reading((), tuple(values), tuple((v, v) for v in values))
         figures = tuple(Figure(v, v, v) for v in values)
-        return Readings(("batch",), None, False, tuple(range(len(values))), (reading,), figures)
+        return Readings((norm_of(condition.law),), None, False, tuple(range(len(values))), (reading,), figures)
     assert folder is not None
     quantity, where = condition.quantity(), (*condition.where, f"seed<{seeds}")
     sesoi = _sesoi(condition, quantity)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import bnlab
+from bnlab.results.controlled_divergence import LogitGrowth
 
 Say = Callable[..., Any]
 WORDS = ["data=synthetic", "model.width=16", "model.activation=sigmoid", "train.steps=20"]
@@ -62,6 +63,21 @@ def test_one_diagnostic_is_shown_layer_by_layer_and_how_it_is_read(bnlab_says: S
     assert all(f"hidden{k}" in answer.out for k in (1, 2, 3))
     assert "Blind spots" in answer.out
     assert {path.name for path in (run / "figures").iterdir()} == {"saturation.svg", "saturation.png"}
+
+
+@pytest.mark.slow
+def test_logits_that_diverge_while_the_network_learns_are_said_aloud(
+    bnlab_says: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["diagnostics.names=[logit_scale]", "train.eval_every=5", "diagnostics.schedule.evenly=4"]
+    run = Path(bnlab.train([*WORDS, *words], runs=tmp_path / "runs").folder)
+    assert json.loads(bnlab_says("show", str(run), "--json", "--no-figures").out)["controlled_divergence"] is None
+    monkeypatch.setattr(LogitGrowth, "is_controlled_divergence", True)  # no run so short diverges in control
+    answer = bnlab_says("show", str(run), "--no-figures")
+    assert "Controlled divergence: the logits grew" in answer.out
+    assert "finished" in answer.out
+    found = json.loads(bnlab_says("show", str(run), "--json", "--no-figures").out)
+    assert (found["status"], found["controlled_divergence"][:21]) == ("finished", "Controlled divergence")
 
 
 def test_without_figures_nothing_is_written(bnlab_says: Say, run: Path) -> None:
