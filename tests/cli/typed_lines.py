@@ -53,7 +53,7 @@ tests/cli/test_every_instrument_is_shown.py draws all.
 ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm", "hydra/launcher=ray")
 """Beginnings of the words of commands that tests/cluster types."""
 
-NOT_LINES = {"bnlab sweep", "bnlab check", "bnlab explain", "bnlab show", "bnlab judge", "bnlab power"}
+NOT_LINES = {f"bnlab {name}" for name in ("sweep", "check", "explain", "show", "judge", "power", "study", "study NAME")}
 """Names of commands in a sentence, which nobody is to type."""
 
 STATUS = {
@@ -190,11 +190,13 @@ def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_own_parts(folder: Path) -> None:
-    """Write the modules that the pages and help texts let their reader have: those of README, and a layer, a class."""
+    """Write what the pages and help texts let their reader have: README's modules, a layer, a class, and a study."""
     modules = {"my_layers": OWN_LAYER, "my_instruments": "", "page": "", "my_package/my_module": OWN_DIAGNOSTIC}
     for code in blocks(ROOT / "README.md", "python"):
         name = "my_layers" if "class MaxNorm" in code else "my_instruments" if "class LargestWeight" in code else "page"
         modules[name] += code
+    (study,) = blocks(ROOT / "docs" / "studies.md", "yaml")
+    (folder / "my_study.yaml").write_text(study, encoding="utf-8")
     for name, code in modules.items():
         path = folder / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
