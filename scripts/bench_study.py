@@ -35,6 +35,7 @@ def timed(name: str, runs: Path, words: list[str]) -> tuple[float, str]:
 
 
 def main() -> None:
+    """Time the studies, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", help="studies, or all")
     parser.add_argument("--one-by-one", default="same", help="studies, by comma, trained both ways; same: all; none")
