@@ -117,7 +117,7 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
     """Run the studies, print each verdict, and the table of all; return the exit status."""
     from bnlab.cli.study_running import StoppedError, run_study, within_minutes
     from bnlab.cli.study_text import print_claims, print_study
-    from bnlab.studies.study_verdict import Asked
+    from bnlab.studies.study_history import Asked
 
     left_out: list[tuple[Study, float]] = []
     if options.in_minutes is not None:

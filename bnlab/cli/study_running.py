@@ -9,9 +9,10 @@ from typing import Any
 
 from bnlab.errors import BnlabError, StudyError
 from bnlab.runfolder.writable import check_writable
+from bnlab.studies.study_history import Asked, note_begin, read_verdict
 from bnlab.studies.study_search import Study
 from bnlab.studies.study_sweeps import StudySweep, main_sweep, read_tuned, tuning_sweep
-from bnlab.studies.study_verdict import Asked, judge_study, read_verdict, write_verdict
+from bnlab.studies.study_verdict import judge_study, write_verdict
 from bnlab.sweeps.execute import execute, start_workers_early
 from bnlab.sweeps.plan import Sweep, plan_sweep, prepared
 from bnlab.sweeps.progress import SweepView
@@ -65,6 +66,7 @@ def run_study(study: Asked, training: Training, *, until_decided: bool = False) 
     """
     looks = [n for n in study.study.file.looks if n < study.seeds] if until_decided else []
     verdict: dict[str, Any] = {}
+    note_begin(study)
     for seeds in [*looks, study.seeds]:
         asked = replace(study, seeds=seeds)
         if until_decided:

@@ -1,12 +1,9 @@
 """The verdict on a study: all of its conditions together, as plain values, with the history of earlier verdicts."""
 
-import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import bnlab
@@ -14,55 +11,12 @@ from bnlab.errors import StudyError
 from bnlab.stats.verdict import Word
 from bnlab.studies.condition_verdict import JudgedCondition, judge_condition
 from bnlab.studies.readings import read_condition
-from bnlab.studies.study_file import Condition, ScaleName, Text
-from bnlab.studies.study_search import Study
+from bnlab.studies.study_file import Condition, Text
+from bnlab.studies.study_history import Asked, how_it_changed, looks_to_share, read_begun, read_verdict
 from bnlab.studies.study_sweeps import Tuned, main_sweep, read_tuned, tuning_sweep
-
-FOLDER = "studies"
-"""The folder below that of all runs in which the verdicts of studies are kept."""
-
-MOST_HALVINGS = 40
-"""Unplanned looks after which the share of the error is halved no more: it is below one in a million million."""
 
 MOST_NAMED = 3
 """Conditions that a sentence names; of the others it gives the number."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A study at one scale, with one number of seeds.
-
-    Attributes:
-        study: The study.
-        scale: The scale.
-        seeds: How many seeds are judged.
-        runs: The folder of all runs.
-    """
-
-    study: Study
-    scale: ScaleName
-    seeds: int
-    runs: Path
-
-    @property
-    def path(self) -> Path:
-        """The file of its verdict."""
-        return self.runs / FOLDER / f"{self.study.name}-{self.scale}.json"
-
-    @property
-    def command(self) -> str:
-        """The command that gives the verdict."""
-        scale = "" if self.scale == "quick" else f" --scale {self.scale}"
-        more = self.seeds - self.study.file.scales[self.scale].seeds
-        return f"bnlab study {self.study.name}{scale}" + (f" --more-seeds {more}" if more > 0 else "")
-
-
-def read_verdict(path: Path) -> dict[str, Any] | None:
-    """Return what the file of a verdict holds; None where there is none, or it is damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) and isinstance(found.get("history"), list) else None
-    return None
 
 
 def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
@@ -93,7 +47,7 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     first = judged[0]
     made = datetime.now(UTC).isoformat(timespec="seconds")
     criterion = file.criterion_hash(asked.scale)
-    changed = _changed(history, criterion)
+    changed = how_it_changed([*read_begun(asked), *history], criterion)
     figures = {"effect": first.as_dict()["effect"], "low": first.as_dict()["low"], "high": first.as_dict()["high"]}
     entry = {"made": made, "sha256": asked.study.sha256, "criterion_sha256": criterion, "n": asked.seeds}
     entry |= {"looks": looks, "verdict": verdict, **figures}
@@ -121,31 +75,6 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
         "also": [_with_tuning(one, tuned) for one in besides],
         "parts": _parts(asked, tuned),
     }
-
-
-def looks_to_share(planned: Sequence[int], made: Sequence[int], now: int) -> int:
-    """Return among how many looks the error is shared at this one, so that any number of looks keeps the error rate.
-
-    With K planned looks, each of them may err by 1 / (K + 1) of the error. The last share is for looks that nobody
-    planned: the first of them may err by half of it, the second by a quarter, and so on, which never adds up to more.
-
-    Args:
-        planned: Numbers of seeds at which looks were planned.
-        made: Numbers of seeds at which the runs have been judged, in order.
-        now: The number of seeds at which they are judged now.
-
-    Source:
-        Bonferroni with unequal shares; a spending rule whose unplanned part is geometric. Ours.
-
-    Example:
-        >>> [looks_to_share([5, 10, 20], [5, 10, 20, 25], n) for n in (5, 20, 25, 30)]
-        [4, 4, 8, 16]
-    """
-    shares = len(planned) + 1
-    if now in planned:
-        return shares
-    unplanned = list(dict.fromkeys([*(n for n in made if n not in planned), now]))
-    return shares * int(2 ** min(unplanned.index(now) + 1, MOST_HALVINGS))
 
 
 def write_verdict(asked: Asked, verdict: Mapping[str, Any]) -> None:
@@ -262,19 +191,6 @@ def _parts(asked: Asked, tuned: Mapping[str, Tuned | None]) -> dict[str, Any]:
             "rates": None if (of := tuned[name]) is None else of.rates,
         }
     return found
-
-
-def _changed(history: Sequence[Mapping[str, Any]], criterion: str) -> str:
-    """Return a sentence on earlier verdicts by other criteria; empty where there are none."""
-    others = [entry for entry in history if entry.get("criterion_sha256") != criterion]
-    if not others:
-        return ""
-    last = others[-1]
-    times = "once" if len(others) == 1 else f"{len(others)} times"
-    return (
-        f"The criterion was changed after runs had been judged by another one {times}, last on "
-        f"{str(last['made'])[:10]}: {last['verdict']} then. A criterion that was chosen after the runs proves nothing."
-    )
 
 
 def _differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -10,9 +10,10 @@ from judged_runs import Place, Written, rising, write_judged
 
 from bnlab.errors import StudyError
 from bnlab.stats.verdict import words_of
+from bnlab.studies.study_history import Asked, looks_to_share, note_begin, read_verdict
 from bnlab.studies.study_search import read_study
 from bnlab.studies.study_sweeps import main_sweep
-from bnlab.studies.study_verdict import Asked, judge_study, looks_to_share, read_verdict, write_verdict
+from bnlab.studies.study_verdict import judge_study, write_verdict
 
 NOISE = (0.004, -0.003, 0.001, -0.002, 0.003, 0.0, 0.002, -0.001)
 CONTENT: dict[str, Any] = {
@@ -93,9 +94,17 @@ def test_a_changed_criterion_is_said_aloud_and_other_words_are_not(tmp_path: Pat
     write_verdict(words, found)
     lower = asked(tmp_path, changed(conditions=[{**CONTENT["conditions"][0], "above": 0.001}]))
     found = judge_study(lower)
-    assert "The criterion was changed after runs had been judged by another one" in found["changed"]
+    assert "The criterion was changed after runs had been judged by another one (supported" in found["changed"]
     write_verdict(lower, found)
     assert judge_study(lower)["changed"]  # for good
+
+
+def test_a_criterion_that_is_changed_while_runs_are_in_training_is_said_aloud_too(tmp_path: Path):
+    first = asked(tmp_path, CONTENT)
+    note_begin(first)
+    assert judge_study(first)["changed"] == ""
+    lower = asked(tmp_path, changed(conditions=[{**CONTENT["conditions"][0], "above": 0.001}]))
+    assert "changed after runs had been begun" in judge_study(lower)["changed"]
 
 
 def test_the_same_verdict_again_is_no_new_entry_of_its_history(tmp_path: Path):

@@ -1,0 +1,124 @@
+"""What became of a study before: its earlier verdicts, the criteria with which it began, the looks at its runs."""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bnlab.studies.study_file import ScaleName
+from bnlab.studies.study_search import Study
+
+FOLDER = "studies"
+"""The folder below that of all runs in which the verdicts of studies are kept."""
+
+MOST_HALVINGS = 40
+"""Unplanned looks after which the share of the error is halved no more: it is below one in a million million."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A study at one scale, with one number of seeds.
+
+    Attributes:
+        study: The study.
+        scale: The scale.
+        seeds: How many seeds are judged.
+        runs: The folder of all runs.
+    """
+
+    study: Study
+    scale: ScaleName
+    seeds: int
+    runs: Path
+
+    @property
+    def path(self) -> Path:
+        """The file of its verdict."""
+        return self.runs / FOLDER / f"{self.study.name}-{self.scale}.json"
+
+    @property
+    def command(self) -> str:
+        """The command that gives the verdict."""
+        scale = "" if self.scale == "quick" else f" --scale {self.scale}"
+        more = self.seeds - self.study.file.scales[self.scale].seeds
+        return f"bnlab study {self.study.name}{scale}" + (f" --more-seeds {more}" if more > 0 else "")
+
+
+def read_verdict(path: Path) -> dict[str, Any] | None:
+    """Return what the file of a verdict holds; None where there is none, or it is damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) and isinstance(found.get("history"), list) else None
+    return None
+
+
+def looks_to_share(planned: Sequence[int], made: Sequence[int], now: int) -> int:
+    """Return among how many looks the error is shared at this one, so that any number of looks keeps the error rate.
+
+    With K planned looks, each of them may err by 1 / (K + 1) of the error. The last share is for looks that nobody
+    planned: the first of them may err by half of it, the second by a quarter, and so on, which never adds up to more.
+
+    Args:
+        planned: Numbers of seeds at which looks were planned.
+        made: Numbers of seeds at which the runs have been judged, in order.
+        now: The number of seeds at which they are judged now.
+
+    Source:
+        Bonferroni with unequal shares; a spending rule whose unplanned part is geometric. Ours.
+
+    Example:
+        >>> [looks_to_share([5, 10, 20], [5, 10, 20, 25], n) for n in (5, 20, 25, 30)]
+        [4, 4, 8, 16]
+    """
+    shares = len(planned) + 1
+    if now in planned:
+        return shares
+    unplanned = list(dict.fromkeys([*(n for n in made if n not in planned), now]))
+    return shares * int(2 ** min(unplanned.index(now) + 1, MOST_HALVINGS))
+
+
+def note_begin(asked: Asked) -> None:
+    """Keep which criterion a study has when its training begins: one that is changed before the verdict is told too.
+
+    Args:
+        asked: The study.
+    """
+    criterion = asked.study.file.criterion_hash(asked.scale)
+    begun = read_begun(asked)
+    if not begun or begun[-1]["criterion_sha256"] != criterion:
+        begun.append({"made": datetime.now(UTC).isoformat(timespec="seconds"), "criterion_sha256": criterion})
+        _begun_path(asked).parent.mkdir(parents=True, exist_ok=True)
+        _begun_path(asked).write_text(json.dumps(begun, indent=1) + "\n", encoding="utf-8")
+
+
+def _begun_path(asked: Asked) -> Path:
+    return asked.path.with_suffix(".begun")
+
+
+def read_begun(asked: Asked) -> list[dict[str, Any]]:
+    """Return with which criteria training of a study has begun; none where the file is missing or damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(_begun_path(asked).read_text(encoding="utf-8"))
+        if isinstance(found, list) and all(isinstance(one, dict) and "criterion_sha256" in one for one in found):
+            return found
+    return []
+
+
+def how_it_changed(before: Sequence[Mapping[str, Any]], criterion: str) -> str:
+    """Return a sentence on runs that were begun or judged by other criteria; empty where there are none.
+
+    Args:
+        before: What was begun, then what was judged, each with its criterion.
+        criterion: The criterion now.
+    """
+    others = [entry for entry in before if entry.get("criterion_sha256") != criterion]
+    if not others:
+        return ""
+    verdicts = [entry for entry in others if "verdict" in entry]
+    when = str(others[-1].get("made"))[:10]
+    what = f"judged by another one ({verdicts[-1]['verdict']}, {when})" if verdicts else f"begun ({when})"
+    proves = "A criterion that was chosen after the runs proves nothing."
+    return f"The criterion was changed after runs had been {what}. {proves}"
