@@ -61,6 +61,15 @@ def test_the_wheel_and_the_source_distribution_carry_all_of_conf(distributions: 
     assert {f"{source.name.removesuffix('.tar.gz')}/{name}" for name in expected} <= in_source
 
 
+@pytest.mark.slow
+def test_the_wheel_carries_the_templates_and_words_of_pages(distributions: Path) -> None:
+    files = [path for path in (ROOT / "bnlab" / "pages").rglob("*") if path.suffix in {".j2", ".css", ".yaml"}]
+    (wheel,) = distributions.glob("*.whl")
+    in_wheel = set(quietly(sys.executable, "-m", "zipfile", "-l", wheel, cwd=ROOT).split())
+    assert len(files) > 5
+    assert {str(path.relative_to(ROOT)).replace(os.sep, "/") for path in files} <= in_wheel
+
+
 def test_a_checkout_finds_the_conf_that_people_edit() -> None:
     from bnlab.config.folders import conf_folder  # noqa: PLC0415
 

@@ -52,7 +52,12 @@ def render(template: str, words: Words, **values: Any) -> str:
         chinese = in_chinese(text) if lang == "zh" else None
         return marked(text, "en") if chinese is None else marked(chinese, "zh")
 
-    environment.filters.update(spoken=spoken, engine=engine, number=number, plainly=json.dumps)
+    def engine_or_spoken(texts: Texts) -> Markup:
+        return spoken(texts) if texts.zh else engine(texts.en)
+
+    environment.filters.update(
+        spoken=spoken, engine=engine, engine_or_spoken=engine_or_spoken, number=number, plainly=json.dumps
+    )
     environment.globals.update(
         t=words,
         lang=lang,

@@ -104,6 +104,19 @@ class StudyView:
         )
 
     @property
+    def short_statements(self) -> str:
+        """The ids of its statements, those in a row as ``S1–S10``."""
+        numbers = sorted(int(name[1:]) for name in self.result.statements)
+        rows: list[list[int]] = []
+        for each in numbers:
+            if rows and each == rows[-1][-1] + 1:
+                rows[-1].append(each)
+            else:
+                rows.append([each])
+        texts = [f"S{row[0]}–S{row[-1]}" if len(row) > 2 else ", ".join(f"S{each}" for each in row) for row in rows]
+        return ", ".join(texts)
+
+    @property
     def articles(self) -> list[tuple[str, Texts]]:
         """The statements of the article that it is about, with their texts."""
         known = article_statements()
@@ -239,4 +252,4 @@ def history_table(result: StudyResult, words: Words) -> DataTable:
         rows.append(
             (Cell(look.made), Cell(verdict), Cell(text, look.effect), Cell("–" if look.n is None else str(look.n)))
         )
-    return DataTable(("", words("verdict"), words("effect"), words("n")), tuple(rows))
+    return DataTable((words("when"), words("verdict"), words("effect"), words("n")), tuple(rows))

@@ -90,7 +90,7 @@ class SweepPage:
             n = len(best.cell.outcomes)
             rows.append((Cell(arm.label), lr, Cell(str(n), n), *_figures(best.cell), Cell(note)))
         headings = ("arm", "best_lr", "n", "test_accuracy", "validation_loss", "notes")
-        return DataTable(tuple(t(key) for key in headings), tuple(rows))
+        return _without_empty_end(DataTable(tuple(t(key) for key in headings), tuple(rows)))
 
     @property
     def cells(self) -> DataTable:
@@ -112,7 +112,7 @@ class SweepPage:
                 )
                 rows.append((*row, Cell(_notes(cell, t))))
         headings = ("arm", "lr", "n", "test_accuracy", "validation_accuracy", "validation_loss", "notes")
-        return DataTable(tuple(t(key) for key in headings), tuple(rows[:MOST_CELLS]))
+        return _without_empty_end(DataTable(tuple(t(key) for key in headings), tuple(rows[:MOST_CELLS])))
 
     @property
     def facts(self) -> DataTable:
@@ -164,6 +164,13 @@ def _judged(folder: Path, arms: Sequence[Arm], words: Words) -> Finding:
     says = Texts(en=found["claim"])
     condition = Condition.model_validate({**found, "kind": "pair", "says": says, "bound": f"above {judged.sesoi:g}"})
     return view_condition(condition, "", "fv", words)
+
+
+def _without_empty_end(data: DataTable) -> DataTable:
+    """Return a table without its last column where that is empty."""
+    if any(row[-1].text for row in data.rows):
+        return data
+    return DataTable(data.headings[:-1], tuple(row[:-1] for row in data.rows))
 
 
 def _figures(cell: SweepCell) -> tuple[Cell, Cell]:

@@ -78,6 +78,7 @@ def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
         ["judge"],
         ["power"],
         ["tunability"],
+        ["report"],
     ):
         answer = bnlab_says(*words, "--help")
         assert answer.status == 0
@@ -89,6 +90,7 @@ def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
     "words",
     [
         *(["--help"], ["train", "--help"], ["show", "--help"], ["compare", "--help"], ["judge", "--help"]),
+        ["report", "--help"],
         *(["list", "norms"], ["list", "data"], ["list", "runs"], ["list", "diagnostics"]),
     ],
 )

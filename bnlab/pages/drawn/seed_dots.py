@@ -106,9 +106,9 @@ def draw_seeds(condition: Condition, name: str, words: Words) -> Picture | None:
         return None
     is_log = unit.is_ratio and all((each.value or 0) > 0 for each in known)
     region = read_region(condition.bound, unit.is_ratio)
-    page, axes = new_axes(BESIDE + ROW * (len(known) + 2), left=0.3)
+    page, axes = new_axes(BESIDE + ROW * (len(known) + 2), left=0.4)
     _axis(axes, condition, known, region, unit, is_log)
-    _draw(axes, condition, known)
+    _draw(axes, condition, known, words("mean"))
     what = words.metric(condition.metric)
     description = words(
         "alt_seeds",
@@ -169,7 +169,7 @@ def _tick(unit: Unit, value: float) -> str:
     return f"{number(100 * value)}" if unit.is_share else number(value)
 
 
-def _draw(axes: Axes, condition: Condition, known: list[SeedFigure]) -> None:
+def _draw(axes: Axes, condition: Condition, known: list[SeedFigure], mean: str) -> None:
     """Draw the mean with its interval in the first row, and a seed in each of the others."""
     left, right = axes.get_xlim()
     low, high = (end if end is not None else edge for end, edge in ((condition.low, left), (condition.high, right)))
@@ -191,7 +191,7 @@ def _draw(axes: Axes, condition: Condition, known: list[SeedFigure]) -> None:
             )
     axes.set_ylim(len(known) + 1.8, -0.9)
     named = [(row, str(each.seed)) for each, row in zip(known, rows, strict=True) if len(known) <= MOST_NAMED]
-    axes.set_yticks([0, *(row for row, _ in named)], ["x̄", *(text for _, text in named)], fontsize=SMALL, color=QUIET)
+    axes.set_yticks([0, *(row for row, _ in named)], [mean, *(text for _, text in named)], fontsize=SMALL, color=QUIET)
     axes.tick_params(axis="y", length=0)
 
 

@@ -1,0 +1,83 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from example_studies import study, write_studies
+from judged_runs import Place, Written, rising, write_judged
+
+Say = Callable[..., Any]
+
+
+def run(place: Place) -> Written | None:
+    return rising({"batch": 0.9, "none": 0.8}[place.norm] + 0.001 * place.seed)
+
+
+@pytest.mark.slow
+def test_report_writes_its_files_beside_the_studies(bnlab_says: Say, tmp_path: Path) -> None:
+    folder = write_studies(tmp_path / "runs" / "studies", {"one": study()})
+    answer = bnlab_says("report", "runs/studies", "--csv")
+    assert answer.status == 0
+    assert [Path(line) for line in answer.out.splitlines()] == [
+        folder / f"report.{kind}" for kind in ("html", "md", "csv")
+    ]
+    before = (folder / "report.html").read_bytes()
+    assert bnlab_says("report", "studies", "-q").out == ""  # by name among the runs, and over the old files
+    assert (folder / "report.html").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_report_shows_one_study_a_sweep_by_name_and_all_runs(bnlab_says: Say, tmp_path: Path) -> None:
+    folder = write_studies(tmp_path / "runs" / "studies", {"one": study()})
+    write_judged(tmp_path / "runs" / "mine", run, seeds=range(3))
+    assert bnlab_says("report", str(folder / "one-quick.json"), "--output", "page.html").status == 0
+    assert Path("page.html").exists()
+    assert Path("page.md").exists()
+    assert bnlab_says("report", "mine", "--lang", "zh").status == 0
+    assert 'lang="zh-Hans"' in (tmp_path / "runs" / "mine" / "report.html").read_text(encoding="utf-8")
+    assert bnlab_says("report", "runs", "-o", "pages").status == 0
+    assert "S19" in Path("pages/report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nope"], "nope is neither a folder of runs nor the name of a sweep"),
+        (["runs/studies"], "no study has been run. Run one: bnlab study"),
+        (["page.txt"], "should be a file of JSON"),
+        (["empty"], "holds neither results of studies nor the runs of a sweep"),
+        (["bad.json"], "should be a study's result in JSON"),
+        (["mine", "--lang", "fr"], "'fr' is not one of 'en', 'zh'"),
+        (["mine", "--output", "page.pdf"], "should be a folder, or a file that ends in .html"),
+    ],
+)
+def test_wrong_input_gets_one_sentence_and_exit_2(bnlab_says: Say, tmp_path: Path, words: list[str], says: str) -> None:
+    (tmp_path / "page.txt").touch()
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "empty").mkdir()
+    write_judged(tmp_path / "runs" / "mine", run, seeds=range(3))
+    answer = bnlab_says("report", *words)
+    assert answer.status == 2
+    assert says in answer.err.replace("\n", " ")
+    assert answer.out == ""
+    assert "Traceback" not in answer.err
+    assert not list(tmp_path.rglob("report.html"))
+
+
+def test_a_place_that_cannot_be_written_to_is_named(bnlab_says: Say, tmp_path: Path) -> None:
+    write_studies(tmp_path / "studies", {"one": study()})
+    (tmp_path / "file").touch()
+    answer = bnlab_says("report", "studies", "-o", "file/page.html")
+    assert answer.status == 1
+    assert "page.html cannot be written" in answer.err
+
+
+@pytest.mark.slow
+def test_report_does_not_wait_for_torch(tmp_path: Path) -> None:
+    write_judged(tmp_path / "runs" / "mine", run, lrs=(0.1, 1.0), seeds=range(3))
+    program = "import sys; sys.argv = ['bnlab', 'report', 'mine']\nfrom bnlab.cli.app import main\n"
+    program += "try:\n    main()\nexcept SystemExit as end:\n    print(end.code or 0, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 False"

@@ -1,0 +1,74 @@
+"""Both languages have every word, and the Chinese page has no English sentence of ours."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from judged_runs import Place, Written, rising, write_judged
+from seen_page import see
+
+import bnlab.pages.words
+from bnlab.pages.engine_sentences import in_chinese
+from bnlab.pages.report_files import make_report
+from bnlab.pages.words import article_statements
+
+HERE = Path(bnlab.pages.words.__file__).parent
+WORDS = yaml.safe_load((HERE / "words.yaml").read_text(encoding="utf-8"))
+CHINESE = re.compile("[\u4e00-\u9fff]")
+
+
+def test_every_word_is_there_in_both_languages_with_the_same_places() -> None:
+    for key, texts in WORDS.items():
+        assert set(texts) == {"en", "zh"}, key
+        places = [set(re.findall(r"{(\w+)}", text)) for text in texts.values()]
+        assert places[0] == places[1], key
+        assert not CHINESE.search(texts["en"]), key
+
+
+def test_chinese_is_written_with_its_own_marks() -> None:
+    texts = [one["zh"] for one in WORDS.values()] + [texts.zh for _, texts in article_statements().values()]
+    texts += [one["zh"] for one in yaml.safe_load((HERE / "sentences.yaml").read_text(encoding="utf-8"))]
+    for text in texts:
+        assert not re.search("[\u4e00-\u9fff][,;:?!]", text), text
+
+
+def test_every_word_is_used() -> None:
+    used = "".join(path.read_text(encoding="utf-8") for path in HERE.rglob("*.*") if path.suffix in {".py", ".j2"})
+    built = ("count_", "read_", "kind_", "axis_", "supported", "refuted", "inconclusive")
+    of_metrics = {"test_accuracy", "test_loss", "max_lr", "area", "lr_sensitivity", "width", "steps_to", "seconds_to"}
+    of_metrics |= {"saturation", "gradient_norm", "dead_fraction", "holds", "does_not_hold", "exact"}
+    unused = [
+        key
+        for key in WORDS
+        if not re.search(f"[\"']{key}[\"']", used) and not key.startswith(built) and key not in of_metrics
+    ]
+    assert unused == []
+
+
+def test_there_are_27_statements_of_four_kinds() -> None:
+    statements = article_statements()
+    assert list(statements) == [f"S{number}" for number in range(1, 28)]
+    assert all(f"kind_{kind}" in WORDS for kind, _ in statements.values())
+    assert all(texts.en.endswith(".") and CHINESE.search(texts.zh) for _, texts in statements.values())
+
+
+def mixed(place: Place) -> Written | None:
+    if place.seed == 3 and place.norm == "none":
+        return None
+    if place.norm == "none" and place.lr == 1.0:
+        return rising(0.1, status="diverged")
+    return rising(0.9 + 0.01 * place.seed * (-1) ** place.seed - 0.005 * (place.norm == "none"))
+
+
+@pytest.mark.parametrize("seeds", [2, 4, 7])
+def test_what_is_said_of_a_verdict_is_said_in_chinese(tmp_path: Path, seeds: int) -> None:
+    folder = write_judged(tmp_path / "mine", mixed, lrs=(0.1, 1.0), seeds=range(seeds))
+    page = see(make_report(str(folder), lang="zh").html)
+    english = [one.text for one in page.all("span", lang="en")]
+    assert english == []
+    assert page.all("html")[0].attributes["lang"] == "zh-Hans"
+
+
+def test_a_sentence_that_nobody_translated_is_marked_as_english() -> None:
+    assert in_chinese("Something new was said.") is None
