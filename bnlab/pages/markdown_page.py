@@ -72,9 +72,8 @@ def _claims(page: StudiesPage, write: _Writer) -> list[str]:
             condition = finding.condition
             n = "–" if condition.n is None else str(condition.n)
             tail = [write.effect(condition, finding.unit), n, write.holds_in(condition.stress), "–", "–"]
-            rows.append(
-                [write.badge(condition.verdict), write.spoken(finding.says), text(condition.statement) or "–", *tail]
-            )
+            statement = text(condition.statement) or "–"
+            rows.append([write.badge(condition.verdict), write.spoken(finding.says), statement, *tail])
     known = article_statements()
     rows += [[t("none_yet"), write.spoken(known[name][1]), name, *(["–"] * 5)] for name in page.open]
     headings = ("verdict", "claim", "statement", "effect", "n", "holds_in", "family", "minutes")

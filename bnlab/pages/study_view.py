@@ -198,12 +198,13 @@ def view_condition(condition: Condition, number: str, name: str, words: Words) -
     """
     unit = unit_of(condition.kind, condition.unit)
     says = condition.says
-    arms = " − ".join(condition.arms)
+    arms = " / ".join(condition.arms)
+    measured = [condition.metric, arms]
     if not says.en and not says.zh:
         text = f"{words.metric(condition.metric)}{words.colon}{arms}"
-        says = Texts(en=text, zh=text)
+        says, measured = Texts(en=text, zh=text), []
     part = words("of_part", part=condition.part) if condition.part not in {"", "main"} else ""
-    detail = " · ".join(text for text in (condition.metric, arms, *condition.where, part) if text)
+    detail = " · ".join(text for text in (*measured, *condition.where, part) if text)
     region = None if condition.kind == "law" else read_region(condition.bound, unit.is_ratio)
     strip = draw_strip(condition.effect if region else None, condition.low, condition.high, region, unit)
     picture = draw_seeds(condition, name, words)

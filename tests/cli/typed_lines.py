@@ -53,7 +53,7 @@ tests/cli/test_every_instrument_is_shown.py draws all.
 ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm", "hydra/launcher=ray")
 """Beginnings of the words of commands that tests/cluster types."""
 
-NOT_LINES = {"bnlab sweep", "bnlab check", "bnlab explain", "bnlab show", "bnlab judge", "bnlab power"}
+NOT_LINES = {"bnlab sweep", "bnlab check", "bnlab explain", "bnlab show", "bnlab judge", "bnlab power", "bnlab report"}
 """Names of commands in a sentence, which nobody is to type."""
 
 STATUS = {
