@@ -68,11 +68,12 @@ def _claims(page: StudiesPage, write: _Writer) -> list[str]:
         statements = text(", ".join(result.statements)) or "–"
         tail = [effect, n, write.holds_in(result.stress), family, study.minutes]
         rows.append([write.badge(result.verdict), name, statements, *tail])
-        for finding in study.own_statements:
+        for finding in study.rows_below:
             condition = finding.condition
             n = "–" if condition.n is None else str(condition.n)
             tail = [write.effect(condition, finding.unit), n, write.holds_in(condition.stress), "–", "–"]
-            rows.append([write.badge(condition.verdict), write.spoken(finding.says), text(condition.statement), *tail])
+            statement = text(condition.statement) or "–"
+            rows.append([write.badge(condition.verdict), write.spoken(finding.says), statement, *tail])
     known = article_statements()
     rows += [[t("none_yet"), write.spoken(known[name][1]), name, *(["–"] * 5)] for name in page.open]
     headings = ("verdict", "claim", "statement", "effect", "n", "holds_in", "family", "minutes")

@@ -2,13 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnlab.pages.html_page import render
 from bnlab.pages.study_results import StudyResult, Word
 from bnlab.pages.study_view import StudyView, view_studies
 from bnlab.pages.words import Words, article_statements
+
+LARGEST = 1_400_000
+"""Bytes of a page, at most: it should open at once, also where it is sent by mail. 1.5 MB are promised."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,22 @@ class StudiesPage:
         return (" " if self.words.lang == "en" else "").join(texts)
 
     def html(self) -> str:
-        """Return the page as HTML."""
+        """Return the page as HTML; of many studies without the last figures of some, so that the file stays small."""
+        html = self._rendered(self.studies, 0)
+        excess = len(html.encode()) - LARGEST
+        if excess <= 0:
+            return html
+        studies, num_left_out = _without_some_pictures(self.studies, excess)
+        return self._rendered(studies, num_left_out)
+
+    def _rendered(self, studies: Sequence[StudyView], num_left_out: int) -> str:
+        left_out = self.words("left_out", number=num_left_out) if num_left_out else ""
         return render(
             "studies",
             self.words,
             title=self.title,
-            studies=self.studies,
+            studies=studies,
+            left_out=left_out,
             answered=self.answered,
             open=self.open,
             counts=self.counts,
@@ -81,6 +94,26 @@ class StudiesPage:
             family_text=self.family_text,
             made=self.made,
         )
+
+
+def _without_some_pictures(studies: Sequence[StudyView], excess: int) -> tuple[list[StudyView], int]:
+    """Return studies with so many letters less; always the last figure of the sweep that has most of them is left out.
+
+    Args:
+        studies: The studies.
+        excess: How many letters are too many.
+    """
+    parts = [list(study.parts) for study in studies]
+    number = 0
+    while excess > 0:
+        places = [(len(part.pictures), i, j) for i, of in enumerate(parts) for j, part in enumerate(of)]
+        most, i, j = max(places, default=(0, 0, 0))
+        if not most:
+            break
+        excess -= parts[i][j].pictures[-1].size
+        parts[i][j] = replace(parts[i][j], pictures=parts[i][j].pictures[:-1])
+        number += 1
+    return [replace(study, parts=tuple(own)) for study, own in zip(studies, parts, strict=True)], number
 
 
 def make_studies_page(results: Sequence[StudyResult], roots: Sequence[Path], words: Words) -> StudiesPage:

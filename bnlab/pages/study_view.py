@@ -93,15 +93,14 @@ class StudyView:
         return "–" if self.result.seconds is None else f"{self.result.seconds / MINUTE:.1f}"
 
     @property
-    def own_statements(self) -> list[Finding]:
-        """The conditions that answer for a statement of their own, where the study has several of them."""
+    def rows_below(self) -> list[Finding]:
+        """The conditions that stand below it in a table: those of a statement of their own, and all that disagree."""
+        is_mixed = any(each.condition.verdict != self.result.verdict for each in self.findings)
         own = [each for each in (*self.findings, *self.also) if each.condition.statement]
-        return (
-            own
-            if len({each.condition.statement for each in own}) > 1
-            or any(each.condition.verdict != self.result.verdict for each in own)
-            else []
-        )
+        several = len({each.condition.statement for each in own}) > 1
+        differing = any(each.condition.verdict != self.result.verdict for each in own)
+        shown = own if several or differing else []
+        return [each for each in (*self.findings, *self.also) if each in shown or (is_mixed and each in self.findings)]
 
     @property
     def short_statements(self) -> str:
@@ -199,12 +198,13 @@ def view_condition(condition: Condition, number: str, name: str, words: Words) -
     """
     unit = unit_of(condition.kind, condition.unit)
     says = condition.says
-    arms = " − ".join(condition.arms)
+    arms = " / ".join(condition.arms)
+    measured = [condition.metric, arms]
     if not says.en and not says.zh:
         text = f"{words.metric(condition.metric)}{words.colon}{arms}"
-        says = Texts(en=text, zh=text)
+        says, measured = Texts(en=text, zh=text), []
     part = words("of_part", part=condition.part) if condition.part not in {"", "main"} else ""
-    detail = " · ".join(text for text in (condition.metric, arms, *condition.where, part) if text)
+    detail = " · ".join(text for text in (*measured, *condition.where, part) if text)
     region = None if condition.kind == "law" else read_region(condition.bound, unit.is_ratio)
     strip = draw_strip(condition.effect if region else None, condition.low, condition.high, region, unit)
     picture = draw_seeds(condition, name, words)

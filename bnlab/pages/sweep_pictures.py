@@ -10,7 +10,7 @@ from bnlab.pages.drawn.layer_maps import draw_layers, recorded_by_layer
 from bnlab.pages.drawn.picture import MOST_ARMS, Picture
 from bnlab.pages.drawn.quantile_fans import draw_fans, recorded_as_quantiles
 from bnlab.pages.drawn.rate_curves import draw_rates
-from bnlab.pages.study_results import Condition, Part, StudyResult
+from bnlab.pages.study_results import Condition, StudyResult
 from bnlab.pages.words import Words
 from bnlab.results.arms import Arm
 from bnlab.results.curves import read_best_curves
@@ -50,15 +50,20 @@ class SweepPictures:
         found = []
         for number, (part, of_part) in enumerate(result.parts.items()):
             conditions = [each for each in (*result.conditions, *result.also) if each.part in {"", part}]
-            folder = _folder_of(of_part, roots)
+            folder, tuning = _folder_of(of_part.sweep, roots), _folder_of(of_part.tuning or "", roots)
             pictures: tuple[Picture, ...] = ()
             if folder is not None:
                 pictures = draw_sweep(_arms_of(folder, conditions), f"{name}p{number}", words, _diagnostics(conditions))
+            if tuning is not None:  # it has all learning rates, and the sweep itself the winners alone
+                tuned = draw_sweep(_arms_of(tuning, conditions), f"{name}t{number}", words, only_rates=True)
+                pictures = (*tuned, *pictures)
             found.append(cls(part, pictures))
         return tuple(found)
 
 
-def draw_sweep(arms: Sequence[Arm], name: str, words: Words, first: Sequence[str] = ()) -> tuple[Picture, ...]:
+def draw_sweep(
+    arms: Sequence[Arm], name: str, words: Words, first: Sequence[str] = (), *, only_rates: bool = False
+) -> tuple[Picture, ...]:
     """Return the figures of some arms of a sweep.
 
     Args:
@@ -66,9 +71,10 @@ def draw_sweep(arms: Sequence[Arm], name: str, words: Words, first: Sequence[str
         name: A name that no other sweep of the page has.
         words: The fixed words.
         first: Diagnostics that are drawn before others.
+        only_rates: Whether to draw the curves over learning rates alone.
     """
     shown = [arm for arm in arms if arm.compared][:MOST_ARMS]
-    curves = [(arm.label, read_best_curves(arm)) for arm in shown]
+    curves = [] if only_rates else [(arm.label, read_best_curves(arm)) for arm in shown]
     pictures = [
         draw_rates(shown, "accuracy", f"{name}r", words),
         draw_rates(shown, "loss", f"{name}l", words),
@@ -90,11 +96,11 @@ def _diagnostics(conditions: Sequence[Condition]) -> list[str]:
     return [condition.metric.partition("/")[0] for condition in conditions if "/" in condition.metric]
 
 
-def _folder_of(part: Part, roots: Sequence[Path]) -> Path | None:
-    """Return the folder of a part's sweep; None where it is in none of the folders of runs."""
-    if not part.sweep or Path(part.sweep).name != part.sweep:
+def _folder_of(name: str, roots: Sequence[Path]) -> Path | None:
+    """Return the folder of a sweep; None where it is in none of the folders of runs."""
+    if not name or Path(name).name != name:
         return None
-    return next((root / part.sweep for root in roots if (root / part.sweep / "sweep.json").is_file()), None)
+    return next((root / name for root in roots if (root / name / "sweep.json").is_file()), None)
 
 
 def _arms_of(folder: Path, conditions: Sequence[Condition]) -> list[Arm]:

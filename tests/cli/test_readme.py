@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_studies import write_studies
 from typed_lines import (
     ROOT,
     cut_runs,
@@ -27,12 +28,13 @@ from bnlab.sweeps.execute import run_sweep
 
 @pytest.fixture
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files that README tells its reader to write, data sets, runs that are cut short, and a sweep."""
+    """The files that README tells its reader to write, data sets, runs that are cut short, a sweep, results of studies."""
     write_data(tmp_path / "data", monkeypatch)
     monkeypatch.setenv("BNLAB_DATA", str(tmp_path / "data"))
     monkeypatch.syspath_prepend(tmp_path)
     write_own_parts(tmp_path)
     cut_runs(monkeypatch)
+    write_studies(tmp_path / "runs" / "studies")
     for norm in ("batch", "none"):
         bnlab.train(["name=my_sweep", "data=digits", "train.steps=5", "diagnostics=full", f"norm={norm}"])
     small = ["data=synthetic", "train.steps=5", "model.width=8", "norm=batch,none", "seed=range(3)"]

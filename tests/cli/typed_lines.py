@@ -53,7 +53,9 @@ tests/cli/test_every_instrument_is_shown.py draws all.
 ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm", "hydra/launcher=ray")
 """Beginnings of the words of commands that tests/cluster types."""
 
-NOT_LINES = {f"bnlab {name}" for name in ("sweep", "check", "explain", "show", "judge", "power", "study", "study NAME")}
+NOT_LINES = {
+    f"bnlab {name}" for name in ("sweep", "check", "explain", "show", "judge", "power", "report", "study", "study NAME")
+}
 """Names of commands in a sentence, which nobody is to type."""
 
 STATUS = {

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from example_studies import all_forms, condition, study, write_studies
 from judged_runs import Place, Written, rising, write_judged
 from seen_page import Element, see
 
+from bnlab.pages import studies_page
 from bnlab.pages.report_files import Report, make_report
 from bnlab.pages.study_results import Lang
 
@@ -166,10 +166,40 @@ def test_a_study_is_shown_with_the_curves_of_its_sweep(tmp_path: Path) -> None:
 def test_a_page_of_twenty_studies_is_small(tmp_path: Path) -> None:
     write_judged(tmp_path / "study-1a2b3c4d", saturating, lrs=(0.1, 1.0, 10.0), seeds=range(2))
     conditions = [condition(), condition(metric="steps_to:0.9")]
-    report = make_report(
-        str(write_studies(tmp_path / "studies", {"one": study(conditions=conditions, also=[condition()])}))
-    )
+    full = study(conditions=conditions, also=[condition()])
+    report = make_report(str(write_studies(tmp_path / "studies", {"one": full})))
     empty = make_report(str(write_studies(tmp_path / "none", {"one": study(conditions=[], also=[], parts={})})))
     each = len(report.html.encode()) - len(empty.html.encode())
     assert len(empty.html.encode()) + 20 * each < 1_500_000
-    assert json.loads((tmp_path / "studies" / "one-quick.json").read_text())["conditions"] == conditions
+
+
+def test_a_page_that_grows_too_large_leaves_out_figures_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_judged(tmp_path / "study-1a2b3c4d", saturating, lrs=(0.1, 1.0), seeds=range(2))
+    folder = write_studies(tmp_path / "studies", {"one": study(), "two": study("two")})
+    whole = make_report(str(folder)).html
+    monkeypatch.setattr(studies_page, "LARGEST", len(whole.encode()) - 20_000)
+    less = make_report(str(folder)).html
+    assert len(less.encode()) <= studies_page.LARGEST
+    num_figures = [len(see(html).all("figure")) for html in (whole, less)]
+    assert f"{num_figures[0] - num_figures[1]} figures are left out" in less
+    assert num_figures[1] > 2
+    assert "left out to keep" not in whole
+
+
+def test_learning_rate_curves_are_those_of_the_tuning(tmp_path: Path) -> None:
+    write_judged(tmp_path / "study-1a2b3c4d", saturating, lrs=(1.0,), seeds=range(2))
+    write_judged(tmp_path / "study-tuning", saturating, lrs=(0.1, 1.0, 10.0), seeds=(1000, 1001))
+    parts = {"main": {"sweep": "study-1a2b3c4d", "words": [], "command": "", "tuning": "study-tuning"}}
+    page = see(make_report(str(write_studies(tmp_path / "studies", {"one": study(parts=parts)}))).html)
+    (figure,) = (one for one in page.all("figure") if "accuracy at the end against" in one.all("figcaption")[0].text)
+    assert [row.all("th")[0].text for row in figure.all("tr")[1:]] == ["0.1", "1", "10"]
+
+
+def test_a_condition_that_decided_against_the_claim_stands_in_the_claims_table(tmp_path: Path) -> None:
+    lost = condition(verdict="refuted", metric="steps_to:0.9", effect=1.1, low=0.9, high=1.3)
+    result = study(conditions=[condition(), lost]) | {"verdict": "refuted"}
+    page = see(make_report(str(write_studies(tmp_path / "studies", {"one": result}))).html)
+    rows = page.all("table", class_="claims")[0].all("tr", class_="condition")
+    assert ["refuted" in row.text for row in rows] == [False, True]

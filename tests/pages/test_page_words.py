@@ -61,6 +61,7 @@ def mixed(place: Place) -> Written | None:
     return rising(0.9 + 0.01 * place.seed * (-1) ** place.seed - 0.005 * (place.norm == "none"))
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize("seeds", [2, 4, 7])
 def test_what_is_said_of_a_verdict_is_said_in_chinese(tmp_path: Path, seeds: int) -> None:
     folder = write_judged(tmp_path / "mine", mixed, lrs=(0.1, 1.0), seeds=range(seeds))

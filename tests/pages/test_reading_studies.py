@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from example_studies import condition, of_points, study, write_studies
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnlab.errors import StudyError
@@ -18,6 +18,7 @@ from bnlab.pages.study_view import view_studies
 from bnlab.pages.words import Words
 
 
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=5))
 def test_holm_is_the_closure_of_bonferronis_test(shares: list[float]) -> None:
     def by_closure(place: int) -> float:
@@ -126,6 +127,7 @@ def test_amounts_are_read_with_their_units(kind: str, unit: str, value: float | 
     assert unit_of(kind, unit).amount(value, "en") == text
 
 
+@settings(max_examples=50)
 @given(st.floats(-1e12, 1e12))
 def test_a_number_on_the_page_is_the_number_within_half_a_percent(value: float) -> None:
     text = number(value).replace("−", "-").replace(",", "")

@@ -127,6 +127,12 @@ class Picture:
     legend: tuple[tuple[str, LineStyle], ...] = ()
     ramp: tuple[str, str] | None = None
 
+    @property
+    def size(self) -> int:
+        """About how many letters it takes in a page."""
+        num_cells = sum(map(len, self.table.rows))
+        return sum(len(drawing.svg) for drawing in self.drawings) + 40 * num_cells + 1000
+
 
 def spread_out(number: int, most: int) -> list[int]:
     """Return at most ``most`` places of ``number``, evenly spaced, with the first and the last.

@@ -15,8 +15,11 @@ from bnlab.pages.study_results import Bracket, Condition
 from bnlab.pages.words import Words
 from bnlab.report.palette import COLORS, INK, LINE, QUIET, SMALL
 
-ROW, BESIDE = 0.135, 0.36
+ROW, BESIDE = 0.135, 0.54
 """Inches of a seed's row, and of all else."""
+
+SUBS, SUBS_OF_FEW = (1.0, 2.0, 5.0), (0.7, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0)
+"""Numbers on a logarithmic axis, times powers of ten; the second ones where it spans less than a factor of 4."""
 
 MOST_NAMED = 12
 """Seeds up to which each row is named."""
@@ -106,7 +109,8 @@ def draw_seeds(condition: Condition, name: str, words: Words) -> Picture | None:
         return None
     is_log = unit.is_ratio and all((each.value or 0) > 0 for each in known)
     region = read_region(condition.bound, unit.is_ratio)
-    page, axes = new_axes(BESIDE + ROW * (len(known) + 2), left=0.4)
+    table = seeds_table(condition, words)
+    page, axes = new_axes(BESIDE + ROW * (len(known) + 2), left=0.4, across=table.headings[-1])
     _axis(axes, condition, known, region, unit, is_log)
     _draw(axes, condition, known, words("mean"))
     what = words.metric(condition.metric)
@@ -127,7 +131,7 @@ def draw_seeds(condition: Condition, name: str, words: Words) -> Picture | None:
         note.append(words("fig_seeds_unknown", number=len(figures) - len(known)))
     gap = " " if words.lang == "en" else ""
     drawing = Drawing(to_inline(page, name, title, description))
-    return Picture(title, gap.join(note), (drawing,), seeds_table(condition, words))
+    return Picture(title, gap.join(note), (drawing,), table)
 
 
 def _axis(
@@ -145,7 +149,7 @@ def _axis(
         axes.set_xscale("log")
         span = max(math.log(high / low), 0.1)
         axes.set_xlim(low / math.exp(0.1 * span), high * math.exp(0.1 * span))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        axes.xaxis.set_major_locator(LogLocator(subs=SUBS_OF_FEW if high < 4 * low else SUBS, numticks=6))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         span = (high - low) or abs(high) or 1.0
