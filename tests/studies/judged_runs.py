@@ -32,13 +32,17 @@ class Setting(NamedTuple):
 
 @dataclass
 class Written:
-    """One run: its validation accuracies at STEPS, its losses (a tenth of the error), its test figures."""
+    """One run: its validation accuracies at STEPS, its losses (a tenth of the error), its test figures.
+
+    Its drift is raw and spread, at each of STEPS but the first.
+    """
 
     accuracies: Iterable[float]
     test_accuracy: float | None
     test_loss: float = 0.5
     losses: Iterable[float] | None = None
     saturation: Iterable[float] = ()
+    drift: Iterable[tuple[float, float]] = ()
     status: str = "finished"
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -79,11 +83,15 @@ def write_run(path: Path, config: dict[str, Any], run: Written) -> None:
     accuracies = list(run.accuracies)
     losses = [(1 - each) / 10 for each in accuracies] if run.losses is None else list(run.losses)
     records: list[Record] = []
-    saturation = list(run.saturation)
+    saturation, drift = list(run.saturation), list(run.drift)
     for place, step in enumerate(STEPS[: len(accuracies)]):
         records.append(EvalRecord(step, "validation", {"loss": losses[place], "accuracy": accuracies[place]}))
         if saturation:
             records.append(DiagnosticRecord(step, "saturation", {"hidden1": saturation[place], "hidden2": 0.0}))
+        if drift and place > 0:
+            raw, spread = drift[place - 1]
+            values = {"hidden1/raw": raw, "hidden1/normalized": raw / spread}
+            records.append(DiagnosticRecord(step, "preactivation_drift", values))
     summary: dict[str, Any] = {"run_id": path.name, "status": run.status, "steps": STEPS[len(accuracies) - 1]}
     if run.status in {"finished", "diverged"}:
         last = STEPS[len(accuracies) - 1]
