@@ -4,7 +4,7 @@ import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +20,9 @@ from bnlab.studies.quantity import Quantity
 
 POINTS_OF_AREA = 2001
 """Points at which a curve is read for its area: more than it has validations, so that the sum is off by under 0.001."""
+
+NORMALIZED, RAW = "/normalized", "/raw"
+"""Ends of the keys of facets: a figure relative to a spread, and the figure alone."""
 
 Stage = Literal["last", "half", "second half", "all"]
 When = Literal["test", "end", "best", "half"]
@@ -207,6 +210,9 @@ class RunValues:
     def diagnosed(self, quantity: Quantity, when: Stage) -> Figure:
         """Return a value of a diagnostic; nothing is known of it where the run diverged, or where it is not finite.
 
+        The mean of a facet ``normalized`` is that of ``raw``, divided by that of what it is normalized by: a moment at
+        which this is tiny would decide a mean of quotients alone.
+
         Args:
             quantity: The diagnostic and the layer.
             when: At its last step, at its last one within half of the steps, or the mean over the second half or
@@ -223,8 +229,18 @@ class RunValues:
             "second half": [step for step in values if step >= middle],
             "all": list(values),
         }[when]
-        mean = sum(values[step] for step in chosen) / len(chosen)
+        if len(chosen) > 1 and quantity.key.endswith(NORMALIZED):
+            mean = self._mean_quotient(quantity, {step: values[step] for step in chosen})
+        else:
+            mean = sum(values[step] for step in chosen) / len(chosen)
         return UNKNOWN if self.outcome.diverged or not math.isfinite(mean) else Figure(mean, mean, mean)
+
+    def _mean_quotient(self, quantity: Quantity, normalized: Mapping[int, float]) -> float:
+        """Return the mean of the raw values at some steps, divided by the mean of what they are normalized by."""
+        raw = self._diagnostic(replace(quantity, key=quantity.key.removesuffix(NORMALIZED) + RAW))
+        whole = [(raw[step], raw[step] / value) for step, value in normalized.items() if value != 0]
+        above, below = (sum(pair[place] for pair in whole) for place in (0, 1))
+        return 0.0 if not whole else above / below if below else math.inf
 
     def is_diagnosed_by_half(self, quantity: Quantity) -> bool:
         """Return whether a diagnostic was measured between the first step and half of the steps.

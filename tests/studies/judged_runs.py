@@ -32,7 +32,10 @@ class Setting(NamedTuple):
 
 @dataclass
 class Written:
-    """One run: its validation accuracies at STEPS, its losses (a tenth of the error), its test figures."""
+    """One run: its validation accuracies at STEPS, its losses (a tenth of the error), its test figures.
+
+    Its drift is raw and spread, at each of STEPS but the first.
+    """
 
     accuracies: Iterable[float]
     test_accuracy: float | None
@@ -40,6 +43,7 @@ class Written:
     losses: Iterable[float] | None = None
     saturation: Iterable[float] = ()
     logit_scale: Iterable[float] = ()
+    drift: Iterable[tuple[float, float]] = ()
     status: str = "finished"
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -80,14 +84,17 @@ def write_run(path: Path, config: dict[str, Any], run: Written) -> None:
     accuracies = list(run.accuracies)
     losses = [(1 - each) / 10 for each in accuracies] if run.losses is None else list(run.losses)
     records: list[Record] = []
-    saturation = list(run.saturation)
-    scales = list(run.logit_scale)
+    saturation, drift, scales = list(run.saturation), list(run.drift), list(run.logit_scale)
     for place, step in enumerate(STEPS[: len(accuracies)]):
         records.append(EvalRecord(step, "validation", {"loss": losses[place], "accuracy": accuracies[place]}))
         if scales:
             records.append(DiagnosticRecord(step, "logit_scale", {"network/scale": scales[place]}))
         if saturation:
             records.append(DiagnosticRecord(step, "saturation", {"hidden1": saturation[place], "hidden2": 0.0}))
+        if drift and place > 0:
+            raw, spread = drift[place - 1]
+            values = {"hidden1/raw": raw, "hidden1/normalized": raw / spread}
+            records.append(DiagnosticRecord(step, "preactivation_drift", values))
     if run.logit_scale:
         config = {**config, "diagnostics": {"names": ["logit_scale"]}}
     summary: dict[str, Any] = {"run_id": path.name, "status": run.status, "steps": STEPS[len(accuracies) - 1]}

@@ -153,6 +153,19 @@ def test_a_diagnostic_is_compared_by_its_mean_over_the_steps_where_this_is_asked
     assert any("its last value: refuted" in flip for flip in over_all.stress.flips)
 
 
+def test_a_moment_of_tiny_spread_does_not_decide_the_mean_of_a_normalized_figure(tmp_path: Path):
+    def run(at: Place) -> Written:
+        first = (1.0, 0.001) if at.norm == "none" else (1.0, 1.0)
+        return rising(0.9, drift=[first, (1 + NOISE[at.seed], 5.0), (0.0, 5.0), (2.0, 5.0)])
+
+    folder = write_judged(tmp_path / "s", run)
+    found = judge_sweep(folder, read_quantity("mean preactivation_drift/hidden1/normalized"), sesoi=0.0)
+    plain = found.pairs.second[0]
+    assert plain is not None
+    moved, spread = 1 + 1 + NOISE[0] + 2, 0.001 + 5 + 5  # a step without any drift has no spread to tell
+    assert plain.value == pytest.approx(moved / spread)
+
+
 @pytest.mark.parametrize(
     ("metric", "words"),
     [
