@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnlab.studies.definition_cases import Array
+from bnlab.studies.definition_cases import Array, tensor_of
 
 
 def share_along_inverse_gamma(y_NC: Array, gamma_C: Array) -> float:
@@ -25,18 +25,15 @@ def share_along_inverse_gamma(y_NC: Array, gamma_C: Array) -> float:
 
 
 def _share(norm: str, rng: np.random.Generator, offset: float) -> float:
-    import torch  # noqa: PLC0415  (studies are listed without torch)
-
-    from bnlab.norms.catalog import build_norm  # noqa: PLC0415
+    from bnlab.norms.catalog import build_norm  # noqa: PLC0415  (studies are listed without torch)
 
     num_channels = int(rng.integers(4, 64))
     gamma_C = rng.choice([-1, 1], num_channels) * rng.uniform(0.5, 2, num_channels)
     scale = 10 ** rng.uniform(-2, 2)
     x_NC = scale * (rng.normal(size=(256, num_channels)) + offset * rng.normal(size=(256, 1)))
     layer = build_norm(norm, num_channels, eps=1e-5).double()
-    with torch.no_grad():
-        layer.get_parameter("weight").copy_(torch.from_numpy(gamma_C))
-        y_NC = layer(torch.from_numpy(x_NC)).numpy()
+    layer.load_state_dict({**layer.state_dict(), "weight": tensor_of(gamma_C)})
+    y_NC = layer(tensor_of(x_NC)).detach().numpy()
     return share_along_inverse_gamma(y_NC, gamma_C)
 
 
