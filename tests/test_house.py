@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "bnlab"
 
-SAME_MEANING = {"__init__", "catalog", "optim"}
+SAME_MEANING = {"__init__", "catalog", "optim", "muon"}
 """Names that several modules may have: a package, a list of names and their classes, optimizers."""
 
 

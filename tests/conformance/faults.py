@@ -611,7 +611,12 @@ FAULTS: list[Any] = [
     Fault(SumOfSquares, "training output", "the variance is a sum of squares"),
     Fault(PerPosition, "training output", "wrong axes: each position by itself, over the batch axis alone"),
     Fault(OverAllAxes, "training output", "wrong axes: over all axes", ("gradient sums", "invariances")),
-    Fault(PerSample, "training output", "wrong axes: per sample, as LayerNorm's", ("gradient sums", "invariances")),
+    Fault(
+        PerSample,
+        "training output",
+        "wrong axes: per sample, as LayerNorm's",
+        ("dead direction", "gradient sums", "invariances"),
+    ),
     Fault(
         LastAxisIsChannels,
         "training output",
