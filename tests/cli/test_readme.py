@@ -28,7 +28,7 @@ from bnlab.sweeps.execute import run_sweep
 
 @pytest.fixture
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files that README tells its reader to write, data sets, runs that are cut short, a sweep, results of studies."""
+    """The files that README tells its reader to write, data sets, runs that are cut short, sweeps, studies."""
     write_data(tmp_path / "data", monkeypatch)
     monkeypatch.setenv("BNLAB_DATA", str(tmp_path / "data"))
     monkeypatch.syspath_prepend(tmp_path)
