@@ -97,7 +97,7 @@ def _train(asked: Asked, training: Training) -> bool:
         if choosing is not None:
             trained |= _train_sweep(choosing, asked, training, None)
     for name, part in parts.items():
-        sweep = main_sweep(part, asked.seeds, read_tuned(part, asked.runs))
+        sweep = main_sweep(part, asked.range, read_tuned(part, asked.runs))
         trained |= _train_sweep(sweep, asked, training, name)
     return trained
 
@@ -109,7 +109,9 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
         StudyError: Runs have no result afterwards.
         StoppedError: Training was asked to stop.
     """
-    words = [f"name={wanted.name}", *wanted.words, *training.words]
+    set_by_study = {word.partition("=")[0] for word in wanted.words}  # seconds need sweep.engine=sequential, say
+    added = [word for word in training.words if word.partition("=")[0] not in set_by_study]
+    words = [f"name={wanted.name}", *wanted.words, *added]
     try:
         sweep = plan_sweep(words, asked.runs, training.config_dir)
     except BnlabError as error:

@@ -45,6 +45,11 @@ class Finding:
     table: DataTable
     strip: Markup
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to show than a row of a table holds."""
+        return bool(self.picture or self.table.rows or self.condition.sentences or self.condition.reason)
+
 
 @dataclass(frozen=True)
 class StudyView:

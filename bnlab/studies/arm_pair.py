@@ -115,7 +115,7 @@ class ArmPair:
             )
             return {"bar": bars, "center": tuple(center)}
         if kind in {"steps_to", "seconds_to"}:
-            return {"target": self._targets(), "rate": self._rates(self._fastest), "center": tuple(center)}
+            return {"target": self._targets(), "rate": self._rates(self.fastest), "center": tuple(center)}
         rates = self._rates()
         if kind == "area":
             whole = Choice("steps", "all steps", "whole")
@@ -281,10 +281,13 @@ class ArmPair:
         assert best is not None
         return best.cell.lr
 
-    def _fastest(self, place: int) -> float:
+    def fastest(self, place: int) -> float:
         """Return the rate at which an arm reaches the target first, by the geometric mean over its complete seeds.
 
         Among equals, as where no run reaches it, the one with the lowest loss.
+
+        Args:
+            place: 0 for the first arm, 1 for the second one.
         """
         target = self.quantity.target
         assert target is not None

@@ -71,8 +71,8 @@ class Readings:
     question: Question | None = None
 
 
-def read_condition(
-    condition: Condition, folder: Path | None, looks: int, seeds: int, tuned: Mapping[str, float] | None = None
+def read_figures(
+    condition: Condition, folder: Path | None, looks: int, seeds: range, tuned: Mapping[str, float] | None = None
 ) -> Readings:
     """Return the values that a condition asks for.
 
@@ -80,7 +80,7 @@ def read_condition(
         condition: The condition.
         folder: The folder of the sweep that it asks; None for a law.
         looks: How often the data are looked at in all.
-        seeds: How many seeds count, 0 and up: another study may have trained more in the same folder.
+        seeds: The seeds that count: another study may have trained more in the same folder.
         tuned: Label of an arm -> the learning rate that was chosen for it on other seeds; None: none was.
 
     Raises:
@@ -93,7 +93,7 @@ def read_condition(
         figures = tuple(Figure(v, v, v) for v in values)
         return Readings((norm_of(condition.law),), None, False, tuple(range(len(values))), (reading,), figures)
     assert folder is not None
-    quantity, where = condition.quantity(), (*condition.where, f"seed<{seeds}")
+    quantity, where = condition.quantity(), (*condition.where, f"seed>={seeds.start}", f"seed<{seeds.stop}")
     sesoi = _sesoi(condition, quantity)
     if condition.arms is not None:
         question = ask(folder, quantity, arms=condition.arms, sesoi=sesoi, looks=looks, where=where, tuned=tuned)

@@ -134,11 +134,23 @@ class Tune(_Part):
 
     Attributes:
         seeds: How many seeds each arm is tried with at each rate.
-        by: The outcome on the validation set that decides.
+        by: The outcome on the validation set that decides: ``accuracy``, ``loss``, or ``steps_to:0.9``, the fewest steps.
     """
 
     seeds: int = Field(ge=1, le=100)
-    by: Literal["accuracy", "loss"] = "accuracy"
+    by: str = "accuracy"
+
+    @model_validator(mode="after")
+    def _is_an_outcome(self) -> "Tune":
+        if self.by in {"accuracy", "loss"}:
+            return self
+        try:
+            is_steps = read_quantity(self.by).kind == "steps_to"
+        except ConfigError:
+            is_steps = False
+        if not is_steps:
+            raise ValueError(f"by must be accuracy, loss or steps_to:0.9, got {self.by}")
+        return self
 
 
 class PartOfScale(_Part):
@@ -195,6 +207,7 @@ class StudyFile(_Part):
         fools: What fools the reader of its verdict.
         protocol: What is fixed, and what is tuned.
         looks: Numbers of seeds at which the runs are judged, rising; all looks share the error.
+        first_seed: The first of the seeds; another one than 0 where the runs of these were seen before the criterion stood.
         conditions: What must hold, all of it; the first one is the primary one.
         also: What is shown besides, and decides nothing.
         scales: ``quick``, ``full`` or both.
@@ -209,6 +222,7 @@ class StudyFile(_Part):
     fools: TextOrWord | None = None
     protocol: TextOrWord | None = None
     looks: tuple[Annotated[int, Field(ge=3)], ...] = (5, 10, 20)
+    first_seed: int = Field(default=0, ge=0, lt=TUNING_SEEDS_FROM)
     conditions: tuple[Condition, ...] = Field(min_length=1)
     also: tuple[Condition, ...] = ()
     scales: dict[ScaleName, Scale]
@@ -239,6 +253,7 @@ class StudyFile(_Part):
         decides = {
             "conditions": [one.model_dump(mode="json", exclude={"says"}) for one in self.conditions_at(scale)],
             "looks": self.looks,
+            "first_seed": self.first_seed,
             "parts": {name: part.model_dump(mode="json") for name, part in self.scales[scale].parts.items()},
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

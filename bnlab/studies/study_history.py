@@ -35,6 +35,12 @@ class Asked:
     runs: Path
 
     @property
+    def range(self) -> range:
+        """The seeds."""
+        first = self.study.file.first_seed
+        return range(first, first + self.seeds)
+
+    @property
     def path(self) -> Path:
         """The file of its verdict."""
         return self.runs / FOLDER / f"{self.study.name}-{self.scale}.json"

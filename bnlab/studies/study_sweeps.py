@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import StudyError
-from bnlab.results.arms import LEARNING_RATE
+from bnlab.results.arms import LEARNING_RATE, Arm
 from bnlab.results.sweep import read_sweep
+from bnlab.studies.arm_pair import ArmPair
+from bnlab.studies.quantity import read_quantity
 from bnlab.studies.study_file import TUNING_SEEDS_FROM, PartOfScale
 from bnlab.sweeps.sweep_files import as_word
 
@@ -57,18 +59,18 @@ def tuning_sweep(part: PartOfScale) -> StudySweep | None:
     return StudySweep(f"{_name(part)}-tuning", words)
 
 
-def main_sweep(part: PartOfScale, seeds: int, tuned: Tuned | None) -> StudySweep:
+def main_sweep(part: PartOfScale, seeds: range, tuned: Tuned | None) -> StudySweep:
     """Return the sweep whose runs decide.
 
     Args:
         part: The part.
-        seeds: How many seeds, 0 and up.
+        seeds: The seeds.
         tuned: The learning rates that were chosen; None where none are.
     """
     words = dict(part.words)
     if tuned is not None:
         words[LEARNING_RATE] = sorted(set(tuned.rates.values()))
-    return StudySweep(_name(part), (*_words(words), f"seed=range({seeds})"))
+    return StudySweep(_name(part), (*_words(words), f"seed=range({seeds.start},{seeds.stop})" if seeds.start else f"seed=range({seeds.stop})"))
 
 
 def read_tuned(part: PartOfScale, runs: Path) -> Tuned | None:
@@ -87,19 +89,27 @@ def read_tuned(part: PartOfScale, runs: Path) -> Tuned | None:
     grid = read_sweep(runs / sweep.name).read_arms()
     rates, sentences = {}, [f"Choice of learning rates: {sentence}" for sentence in grid.sentences()]
     for arm in grid.arms:
-        best = arm.best(part.tune.by)
-        if best is None:
+        tried = [cell.lr for cell in arm.compared]
+        if not tried:
             raise StudyError(f"{runs / sweep.name}: {arm.label} has no run with an outcome. Run the study again.")
-        rates[arm.label] = best.cell.lr
-        if best.edge is not None:
-            beyond = "lower" if best.edge == "lowest" else "higher"
+        rates[arm.label] = lr = _best_rate(arm, part.tune.by)
+        if len(tried) > 1 and lr in {tried[0], tried[-1]}:
+            end, beyond = ("lowest", "lower") if lr == tried[0] else ("highest", "higher")
             sentences.append(
-                f"{arm.label} does best at {best.cell.lr:g}, the {best.edge} learning rate that was tried: a {beyond} "
-                "one may be better."
+                f"{arm.label} does best at {lr:g}, the {end} learning rate that was tried: a {beyond} one may be better."
             )
     if not rates:
         raise StudyError(f"{runs / sweep.name} holds no runs that can be read. Run the study again.")
     return Tuned(rates, tuple(sentences))
+
+
+def _best_rate(arm: Arm, by: str) -> float:
+    """Return the learning rate at which an arm is the most accurate, has the lowest loss, or is the fastest."""
+    if by in {"accuracy", "loss"}:
+        best = arm.best("accuracy" if by == "accuracy" else "loss")
+        assert best is not None  # a run has an outcome
+        return best.cell.lr
+    return ArmPair(arm, arm, read_quantity(by), [cell.lr for cell in arm.compared], 1.0).fastest(0)
 
 
 def _words(words: dict[str, Any]) -> tuple[str, ...]:

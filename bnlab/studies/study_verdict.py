@@ -10,7 +10,7 @@ import bnlab
 from bnlab.errors import StudyError
 from bnlab.stats.verdict import Word
 from bnlab.studies.condition_verdict import JudgedCondition, judge_condition
-from bnlab.studies.readings import read_condition
+from bnlab.studies.readings import read_figures
 from bnlab.studies.study_file import Condition, Text
 from bnlab.studies.study_history import Asked, how_it_changed, looks_to_share, read_begun, read_verdict
 from bnlab.studies.study_sweeps import Tuned, main_sweep, read_tuned, tuning_sweep
@@ -91,11 +91,11 @@ def _judge(asked: Asked, condition: Condition, tuned: Mapping[str, Tuned | None]
     if condition.law is None:
         name = condition.part or next(iter(parts))
         rates = tuned[name]
-        folder = asked.runs / main_sweep(parts[name], asked.seeds, rates).name
+        folder = asked.runs / main_sweep(parts[name], asked.range, rates).name
         if not folder.is_dir():
             raise StudyError(f"{folder} is not there: the runs of {asked.study.name} are missing. Run {asked.command}.")
     chosen = None if rates is None else rates.rates
-    return judge_condition(condition, read_condition(condition, folder, looks, asked.seeds, chosen), looks)
+    return judge_condition(condition, read_figures(condition, folder, looks, asked.range, chosen), looks)
 
 
 def _texts(asked: Asked) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _with_tuning(one: JudgedCondition, tuned: Mapping[str, Tuned | None]) -> dic
 def _parts(asked: Asked, tuned: Mapping[str, Tuned | None]) -> dict[str, Any]:
     found = {}
     for name, part in asked.study.file.scales[asked.scale].parts.items():
-        sweep, tuning = main_sweep(part, asked.seeds, tuned[name]), tuning_sweep(part)
+        sweep, tuning = main_sweep(part, asked.range, tuned[name]), tuning_sweep(part)
         found[name] = {
             "sweep": sweep.name,
             "words": list(sweep.words),

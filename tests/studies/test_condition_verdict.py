@@ -9,7 +9,7 @@ from bnlab.stats.verdict import judge
 from bnlab.studies.condition_verdict import JudgedCondition, judge_condition
 from bnlab.studies.judging import judge_sweep
 from bnlab.studies.quantity import read_quantity
-from bnlab.studies.readings import read_condition
+from bnlab.studies.readings import read_figures
 from bnlab.studies.study_file import Condition
 
 NOISE = (0.004, -0.003, 0.001, -0.002, 0.003, 0.0, 0.002, -0.001)
@@ -17,7 +17,7 @@ NOISE = (0.004, -0.003, 0.001, -0.002, 0.003, 0.0, 0.002, -0.001)
 
 def verdict_on(folder: Path, seeds: int = 5, looks: int = 1, tuned: Any = None, **condition: Any) -> JudgedCondition:
     one = Condition(**condition)
-    return judge_condition(one, read_condition(one, folder, looks, seeds, tuned), looks)
+    return judge_condition(one, read_figures(one, folder, looks, range(seeds), tuned), looks)
 
 
 def better_by(points: float) -> Any:

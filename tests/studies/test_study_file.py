@@ -64,7 +64,7 @@ def test_the_runs_of_a_study_can_be_planned(name: str, scale: Any):
     for part in file.scales[scale].parts.values():
         tuning = tuning_sweep(part)
         tuned = None if tuning is None else Tuned({"batch": 0.1, "none": 1.0}, ())
-        for sweep in [tuning, main_sweep(part, 3, tuned)]:
+        for sweep in [tuning, main_sweep(part, range(3), tuned)]:
             if sweep is not None:
                 grid = expand([f"name={sweep.name}", *sweep.words], None)
                 assert grid.configs
@@ -78,9 +78,9 @@ def test_equal_runs_of_two_studies_have_one_folder():
     second["scales"]["quick"]["parts"]["main"]["words"] = dict(reversed(words.items()))
     second["claim"] = "Another one."
     parts = [_part(content) for content in (first, second)]
-    assert main_sweep(parts[0], 5, None).name == main_sweep(parts[1], 10, None).name
+    assert main_sweep(parts[0], range(5), None).name == main_sweep(parts[1], range(10), None).name
     second["scales"]["quick"]["parts"]["main"]["words"] = {**words, "optim.lr": [0.1, 3.0]}
-    assert main_sweep(_part(second), 5, None).name != main_sweep(parts[0], 5, None).name
+    assert main_sweep(_part(second), range(5), None).name != main_sweep(parts[0], range(5), None).name
 
 
 def _part(content: dict[str, Any]) -> Any:

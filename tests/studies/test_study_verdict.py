@@ -31,7 +31,7 @@ def asked(tmp_path: Path, content: Any, seeds: int = 5, points: float = 0.03) ->
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     study = read_study(path)
-    folder = tmp_path / main_sweep(study.file.scales["quick"].parts["main"], seeds, None).name
+    folder = tmp_path / main_sweep(study.file.scales["quick"].parts["main"], range(seeds), None).name
 
     def run(at: Place) -> Written:
         return rising(0.9, test=0.9 + (points + NOISE[at.seed] if at.norm == "batch" else 0.0))
