@@ -70,7 +70,10 @@ def main_sweep(part: PartOfScale, seeds: range, tuned: Tuned | None) -> StudySwe
     words = dict(part.words)
     if tuned is not None:
         words[LEARNING_RATE] = sorted(set(tuned.rates.values()))
-    return StudySweep(_name(part), (*_words(words), f"seed=range({seeds.start},{seeds.stop})" if seeds.start else f"seed=range({seeds.stop})"))
+    return StudySweep(
+        _name(part),
+        (*_words(words), f"seed=range({seeds.start},{seeds.stop})" if seeds.start else f"seed=range({seeds.stop})"),
+    )
 
 
 def read_tuned(part: PartOfScale, runs: Path) -> Tuned | None:
