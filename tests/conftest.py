@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from processes import processes_that_end, take_signals
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["costs", "pytester"]
 
-settings.register_profile("repeatable", derandomize=True)
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # no test asks how fast the machine is
 settings.load_profile("repeatable")  # a test that fails for one draw in a thousand would fail in somebody else's work
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -134,7 +134,7 @@ class Tune(_Part):
 
     Attributes:
         seeds: How many seeds each arm is tried with at each rate.
-        by: The outcome on the validation set that decides: ``accuracy``, ``loss``, or ``steps_to:0.9``, the fewest steps.
+        by: What decides, on the validation set: ``accuracy``, ``loss``, or the fewest steps, ``steps_to:0.9``.
     """
 
     seeds: int = Field(ge=1, le=100)
@@ -207,7 +207,7 @@ class StudyFile(_Part):
         fools: What fools the reader of its verdict.
         protocol: What is fixed, and what is tuned.
         looks: Numbers of seeds at which the runs are judged, rising; all looks share the error.
-        first_seed: The first of the seeds; another one than 0 where the runs of these were seen before the criterion stood.
+        first_seed: The first of the seeds; not 0 where runs of these were seen before the criterion stood.
         conditions: What must hold, all of it; the first one is the primary one.
         also: What is shown besides, and decides nothing.
         scales: ``quick``, ``full`` or both.

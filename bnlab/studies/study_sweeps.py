@@ -70,10 +70,8 @@ def main_sweep(part: PartOfScale, seeds: range, tuned: Tuned | None) -> StudySwe
     words = dict(part.words)
     if tuned is not None:
         words[LEARNING_RATE] = sorted(set(tuned.rates.values()))
-    return StudySweep(
-        _name(part),
-        (*_words(words), f"seed=range({seeds.start},{seeds.stop})" if seeds.start else f"seed=range({seeds.stop})"),
-    )
+    word = f"seed=range({seeds.start},{seeds.stop})" if seeds.start else f"seed=range({seeds.stop})"
+    return StudySweep(_name(part), (*_words(words), word))
 
 
 def read_tuned(part: PartOfScale, runs: Path) -> Tuned | None:
@@ -99,7 +97,8 @@ def read_tuned(part: PartOfScale, runs: Path) -> Tuned | None:
         if len(tried) > 1 and lr in {tried[0], tried[-1]}:
             end, beyond = ("lowest", "lower") if lr == tried[0] else ("highest", "higher")
             sentences.append(
-                f"{arm.label} does best at {lr:g}, the {end} learning rate that was tried: a {beyond} one may be better."
+                f"{arm.label} does best at {lr:g}, the {end} learning rate that was tried: a {beyond} one may be "
+                "better."
             )
     if not rates:
         raise StudyError(f"{runs / sweep.name} holds no runs that can be read. Run the study again.")
