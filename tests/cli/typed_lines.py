@@ -34,8 +34,8 @@ PAGES = [
     *[ROOT / "README.md", ROOT / "CONTRIBUTING.md"],
     *sorted(p for p in (ROOT / "docs").rglob("*.md") if p.name != "data.md" and not p.name.startswith("claims")),
 ]
-"""tests/data/test_data_docs.py types the lines of docs/data.md, after its Python has written the files. The pages of claims
-repeat the commands of conf/study/*.yaml, whose first lines are typed as comments of conf/."""
+"""tests/data/test_data_docs.py types the lines of docs/data.md, after its Python has written the files. The pages of
+claims repeat the commands of conf/study/*.yaml, whose first lines are typed as comments of conf/."""
 
 LARGEST = {
     "train": {"steps": 5, "batch_size": 60},
