@@ -25,6 +25,8 @@ def print_study(verdict: Mapping[str, Any]) -> None:
     card.add_row("effect", Text(effect_of(verdict)))
     for number, condition in enumerate(verdict["conditions"]):
         card.add_row("because" if number == 0 else "", _condition(condition))
+    for number, condition in enumerate(verdict["checks"]):
+        card.add_row("checked" if number == 0 else "", _condition(condition))
     for number, condition in enumerate(verdict["also"]):
         card.add_row("besides" if number == 0 else "", _condition(condition))
     stress = verdict["stress"]

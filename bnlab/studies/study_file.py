@@ -184,6 +184,7 @@ class Scale(_Part):
         minutes: Minutes on two cores.
         parts: Name -> the runs of it.
         conditions: Those that decide at this scale; None: the study's.
+        checks: What must hold for a verdict at this scale; None: the study's.
         also: Those that are shown besides; None: the study's.
     """
 
@@ -191,6 +192,7 @@ class Scale(_Part):
     minutes: float = Field(gt=0)
     parts: dict[str, PartOfScale]
     conditions: tuple[Condition, ...] | None = None
+    checks: tuple[Condition, ...] | None = None
     also: tuple[Condition, ...] | None = None
 
 
@@ -209,6 +211,7 @@ class StudyFile(_Part):
         looks: Numbers of seeds at which the runs are judged, rising; all looks share the error.
         first_seed: The first of the seeds; not 0 where runs of these were seen before the criterion stood.
         conditions: What must hold, all of it; the first one is the primary one.
+        checks: What the experiment presupposes: where one of these does not hold, the verdict is inconclusive.
         also: What is shown besides, and decides nothing.
         scales: ``quick``, ``full`` or both.
     """
@@ -224,6 +227,7 @@ class StudyFile(_Part):
     looks: tuple[Annotated[int, Field(ge=3)], ...] = (5, 10, 20)
     first_seed: int = Field(default=0, ge=0, lt=TUNING_SEEDS_FROM)
     conditions: tuple[Condition, ...] = Field(min_length=1)
+    checks: tuple[Condition, ...] = ()
     also: tuple[Condition, ...] = ()
     scales: dict[ScaleName, Scale]
 
@@ -236,13 +240,17 @@ class StudyFile(_Part):
         for name, scale in self.scales.items():
             if scale.seeds not in self.looks:
                 raise ValueError(f"scales.{name}.seeds must be one of looks, {list(self.looks)}, got {scale.seeds}")
-            for condition in (*self.conditions_at(name), *self.also_at(name)):
+            for condition in (*self.conditions_at(name), *self.checks_at(name), *self.also_at(name)):
                 _check_part(name, scale, condition)
         return self
 
     def conditions_at(self, scale: ScaleName) -> tuple[Condition, ...]:
         """Return the conditions that decide at a scale."""
         return self.conditions if (own := self.scales[scale].conditions) is None else own
+
+    def checks_at(self, scale: ScaleName) -> tuple[Condition, ...]:
+        """Return what must hold for a verdict at a scale."""
+        return self.checks if (own := self.scales[scale].checks) is None else own
 
     def also_at(self, scale: ScaleName) -> tuple[Condition, ...]:
         """Return the conditions that are shown besides at a scale."""
@@ -252,6 +260,7 @@ class StudyFile(_Part):
         """Return a hash of all that decides at a scale: conditions, looks, runs; texts may change."""
         decides = {
             "conditions": [one.model_dump(mode="json", exclude={"says"}) for one in self.conditions_at(scale)],
+            "checks": [one.model_dump(mode="json", exclude={"says"}) for one in self.checks_at(scale)],
             "looks": self.looks,
             "first_seed": self.first_seed,
             "parts": {name: part.model_dump(mode="json") for name, part in self.scales[scale].parts.items()},

@@ -22,8 +22,9 @@ MOST_NAMED = 3
 def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     """Return the verdict on a study from the runs that are there, as plain values.
 
-    Supported: each condition is; refuted: one of them is. All verdicts of the study share the error: its looks (see
-    `looks_to_share`) times its conditions.
+    Supported: each condition is; refuted: one of them is; either only where each check of the experiment is supported.
+    All verdicts of the study share the error: its looks (see `looks_to_share`) times its conditions. The effect is that
+    of the first condition that makes the verdict what it is.
 
     Args:
         asked: The study.
@@ -34,17 +35,17 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
         StudyError: Runs are missing, so that a figure cannot be read.
     """
     file = asked.study.file
-    conditions, also = file.conditions_at(asked.scale), file.also_at(asked.scale)
+    conditions, checks, also = (of(asked.scale) for of in (file.conditions_at, file.checks_at, file.also_at))
     before = read_verdict(asked.path)
     history = [] if before is None else list(before["history"])
     looks = looks_to_share(file.looks, [entry.get("n", 0) for entry in history], asked.seeds)
     shared = looks * len(conditions)
     tuned = {name: read_tuned(part, asked.runs) for name, part in file.scales[asked.scale].parts.items()}
     judged = [_judge(asked, condition, tuned, shared) for condition in conditions]
+    checked = [_judge(asked, condition, tuned, looks) for condition in checks]
     besides = [_judge(asked, condition, tuned, looks) for condition in also]
-    words = [one.verdict for one in judged]
-    verdict: Word = "refuted" if "refuted" in words else "supported" if set(words) == {"supported"} else "inconclusive"
-    first = judged[0]
+    verdict, reason = _decide(judged, checked)
+    first = next((one for one in judged if one.verdict == verdict), judged[0])
     made = datetime.now(UTC).isoformat(timespec="seconds")
     criterion = file.criterion_hash(asked.scale)
     changed = how_it_changed([*read_begun(asked), *history], criterion)
@@ -62,19 +63,32 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
         "n": first.interval.n,
         "sesoi": first.sesoi,
         "criterion": _criterion(judged, looks),
-        "reason": next((one.reason for one in judged if one.verdict == verdict and one.reason), ""),
+        "reason": reason,
+        "decisive": judged.index(first),
         "stress": _stress(judged, verdict),
         "to_change": _to_change(judged, verdict),
         "holm_p": _holds_at(judged, verdict),
         "looks_made": looks,
-        "seconds": math.fsum(_seconds_by_part([*judged, *besides]).values()),
+        "seconds": math.fsum(_seconds_by_part([*judged, *checked, *besides]).values()),
         "seconds_wall": spent + seconds_wall,
         "changed": changed,
         "history": [*history, entry] if not history or _differs(history[-1], entry) else history,
         "conditions": [_with_tuning(one, tuned) for one in judged],
+        "checks": [_with_tuning(one, tuned) for one in checked],
         "also": [_with_tuning(one, tuned) for one in besides],
         "parts": _parts(asked, tuned),
     }
+
+
+def _decide(judged: Sequence[JudgedCondition], checked: Sequence[JudgedCondition]) -> tuple[Word, str]:
+    """Return the verdict, and why it is what it is."""
+    failed = next((one for one in checked if one.verdict != "supported"), None)
+    if failed is not None:
+        says = failed.says.en.removeprefix("Check: ").rstrip(".")
+        return "inconclusive", f"The experiment is no test of the claim, since a check is {failed.verdict}: {says}."
+    words = [one.verdict for one in judged]
+    verdict: Word = "refuted" if "refuted" in words else "supported" if set(words) == {"supported"} else "inconclusive"
+    return verdict, next((one.reason for one in judged if one.verdict == verdict and one.reason), "")
 
 
 def write_verdict(asked: Asked, verdict: Mapping[str, Any]) -> None:

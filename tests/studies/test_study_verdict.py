@@ -72,6 +72,24 @@ def test_a_claim_is_supported_where_all_conditions_are_and_refuted_where_one_is(
     assert besides["also"][0]["verdict"] == "refuted"
 
 
+def test_a_check_that_does_not_hold_leaves_the_verdict_open(tmp_path: Path):
+    conditions = CONTENT["conditions"]
+    holds = judge_study(asked(tmp_path / "a", changed(checks=[EQUAL])))
+    assert (holds["verdict"], holds["checks"][0]["verdict"]) == ("supported", "supported")
+    fails = judge_study(
+        asked(tmp_path / "b", changed(checks=[{**conditions[0], "above": 0.1, "says": "Check: it is."}]))
+    )
+    assert fails["verdict"] == "inconclusive"
+    assert fails["reason"] == "The experiment is no test of the claim, since a check is refuted: it is."
+    assert fails["holm_p"] is None
+
+
+def test_the_effect_is_that_of_the_condition_that_decides(tmp_path: Path):
+    equal = {"metric": "test_loss", "arms": ["batch", "none"], "above": 0.1}  # they are equal: refuted
+    found = judge_study(asked(tmp_path / "a", changed(conditions=[*CONTENT["conditions"], equal])))
+    assert (found["verdict"], found["decisive"], found["effect"]) == ("refuted", 1, 0.0)
+
+
 @pytest.fixture(autouse=True)
 def _folders(tmp_path: Path) -> None:
     for name in "abcd":
