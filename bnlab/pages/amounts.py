@@ -4,12 +4,10 @@ import math
 from dataclasses import dataclass
 
 from bnlab.pages.study_results import Lang
+from bnlab.report.wording import is_counted_share
 
 UNKNOWN = {"en": "not known", "zh": "未知"}
 NO_BOUND = {"en": "no bound", "zh": "无界"}
-SHARES = {"share of images", "share of samples", "share"}
-"""Units of accuracies: differences of them are shown in points, their values in percent."""
-
 UNITS_IN_CHINESE = {
     "times": "倍",
     "points": "个百分点",
@@ -59,8 +57,8 @@ class Unit:
 
     @property
     def is_share(self) -> bool:
-        """Whether the values are shares of counted things."""
-        return self.name in SHARES
+        """Whether the values are shares of counted things: differences are written in points, values in percent."""
+        return is_counted_share(self.name)
 
     @property
     def is_ratio(self) -> bool:
@@ -108,15 +106,13 @@ def unit_of(kind: str, name: str) -> Unit:
     return Unit(name, is_difference=kind == "pair")
 
 
-def value_text(value: float | None, metric: str) -> str:
-    """Return the figure of one arm for one seed: accuracies in percent.
+def value_text(value: float | None, unit: Unit) -> str:
+    """Return the figure of one arm for one seed: shares in percent.
 
     Example:
-        >>> value_text(0.9526, "test_accuracy"), value_text(380.0, "steps_to:0.9")
+        >>> value_text(0.9526, Unit("share of images")), value_text(380.0, Unit("times"))
         ('95.26%', '380')
     """
     if value is None:
         return "–"
-    if metric in {"test_accuracy", "area", "validation_accuracy"}:
-        return f"{100 * value:.2f}%"
-    return number(value)
+    return f"{100 * value:.2f}%" if unit.is_share else number(value)

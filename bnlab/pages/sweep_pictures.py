@@ -74,7 +74,7 @@ def draw_sweep(
         only_rates: Whether to draw the curves over learning rates alone.
     """
     shown = [arm for arm in arms if arm.compared][:MOST_ARMS]
-    curves = [] if only_rates else [(arm.label, read_best_curves(arm)) for arm in shown]
+    curves = [] if only_rates else [(arm.label, read_best_curves(arm, every_diagnostic=True)) for arm in shown]
     pictures = [
         draw_rates(shown, "accuracy", f"{name}r", words),
         draw_rates(shown, "loss", f"{name}l", words),

@@ -54,27 +54,29 @@ class _Records:
         return bool(self.row["status"] == "diverged") and step >= (self.row.get("diverged_at_step") or 0)
 
 
-def read_best_curves(arm: Arm) -> dict[str, Curve]:
+def read_best_curves(arm: Arm, *, every_diagnostic: bool = False) -> dict[str, Curve]:
     """Return the curves of an arm at its best learning rate, by TensorBoard tag; none where no run has an outcome.
 
     Args:
         arm: The arm, of which the runs that are compared at that rate are read.
+        every_diagnostic: Whether to read also the diagnostics that TensorBoard does not show.
     """
     best = arm.best()
     if best is None:
         return {}
-    runs = [_read(run.row, run.outcome) for run in best.cell.runs if run.row is not None and run.outcome is not None]
+    known = [(run.row, run.outcome) for run in best.cell.runs if run.row is not None and run.outcome is not None]
+    runs = [_read(row, outcome, every_diagnostic) for row, outcome in known]
     tags = dict.fromkeys(tag for run in runs for tag in run.values)
     return {tag: curve for tag in tags if (curve := _curve(tag, runs)) is not None}
 
 
-def _read(row: Row, outcome: Outcome) -> _Records:
+def _read(row: Row, outcome: Outcome, every_diagnostic: bool) -> _Records:
     """Return a run's records by tag; if its file is damaged, those above the damage.
 
     Of the diagnostics, those that its config names for TensorBoard; a run older than that setting has few of them.
     """
     run = _Records(row, outcome)
-    diagnostics = row.get("diagnostics.tensorboard")
+    diagnostics = None if every_diagnostic else row.get("diagnostics.tensorboard")
     try:
         for record in RunFolder(Path(row["folder"])).read_records():
             group = _TAG_OF.get((record["kind"], record["split"]))

@@ -214,17 +214,17 @@ def seeds_table(condition: Condition, words: Words) -> DataTable:
     columns = columns if condition.kind == "pair" or not condition.differences else names[:2]
     rows = []
     for place, each in enumerate(seed_figures(condition)):
-        own = [_figure(of, place, condition.metric) for of in (condition.first, condition.second)[: len(columns)]]
+        own = [_figure(of, place, unit) for of in (condition.first, condition.second)[: len(columns)]]
         averaged = Cell(words("unknown")) if each.value is None else Cell(unit.bare(each.value), each.value)
         rows.append((Cell(str(each.seed)), *own, averaged))
     suffix = f" ({unit.word(words.lang)})" if unit.word(words.lang) else ""
     return DataTable((words("seed"), *columns, words(heading) + suffix), tuple(rows))
 
 
-def _figure(figures: tuple[float | Bracket | None, ...], place: int, metric: str) -> Cell:
+def _figure(figures: tuple[float | Bracket | None, ...], place: int, unit: Unit) -> Cell:
     value = figures[place] if place < len(figures) else None
     if not isinstance(value, Bracket):
-        return Cell(value_text(value, metric), value)
+        return Cell(value_text(value, unit), value)
     if value.greatest is None:
-        return Cell(f"≥ {value_text(value.least, metric)}", value.seen)
-    return Cell(f"{value_text(value.least, metric)} – {value_text(value.greatest, metric)}", value.seen)
+        return Cell(f"≥ {value_text(value.least, unit)}", value.seen)
+    return Cell(f"{value_text(value.least, unit)} – {value_text(value.greatest, unit)}", value.seen)
