@@ -66,7 +66,6 @@ def run_study(study: Asked, training: Training, *, until_decided: bool = False) 
     """
     looks = [n for n in study.study.file.looks if n < study.seeds] if until_decided else []
     verdict: dict[str, Any] = {}
-    note_begin(study)
     for seeds in [*looks, study.seeds]:
         asked = replace(study, seeds=seeds)
         if until_decided:
@@ -120,6 +119,7 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
     if not missing:
         return False
     check_writable(sweep.folder)
+    note_begin(asked)
     start_workers_early(sweep, missing, training.jobs)
     sweep = prepared(sweep, again=training.again)
     for warning in sweep.warnings:

@@ -29,7 +29,7 @@ def read_table(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         node = yaml.compose(text, yaml.SafeLoader)
         fault = None if node is None else next(_faults(node, ()), None)
-        table = {} if node is None or fault else yaml.safe_load(text)
+        table = {} if node is None or fault else yaml.SafeLoader("").construct_document(node)
     except yaml.MarkedYAMLError as error:
         in_block = "block" in str(error.context)  # then it begins far above the fault
         mark = error.problem_mark if in_block else error.context_mark or error.problem_mark

@@ -59,29 +59,29 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
         ConfigError: There is no such study, or its file is none.
     """
     known = known_studies(config_dir)
-    chosen: dict[str, Path] = {}
+    chosen: dict[str, Study] = {}
     for name in names:
         if name.endswith((".yaml", ".yml")):
             path = Path(name).expanduser()
-            chosen[path.stem] = path
+            chosen[path.stem] = read_study(path)
         elif name in known:
             refuse_hidden(f"study/{name}", search_folders(config_dir))
-            chosen[name] = known[name]
+            chosen[name] = read_study(known[name])
         else:
             pack = _of_pack("article" if name == "all" else name, known)
             if not pack:
                 raise ConfigError(f"study {name} is not known. {did_you_mean(name, [*known, 'all'])}")
             chosen |= pack
-    return [read_study(path) for path in chosen.values()]
+    return list(chosen.values())
 
 
-def _of_pack(name: str, known: dict[str, Path]) -> dict[str, Path]:
+def _of_pack(name: str, known: dict[str, Path]) -> dict[str, Study]:
     """Return the studies of a pack, in the order of the first statement that they are about."""
     studies = [
         read_study(path) for path in known.values() if f"pack: {name}" in path.read_text("utf-8") or name == "article"
     ]
     chosen = [study for study in studies if study.file.pack == name]
-    return {study.name: study.path for study in sorted(chosen, key=_place)}
+    return {study.name: study for study in sorted(chosen, key=_place)}
 
 
 def _place(study: Study) -> tuple[int, str]:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from bnlab.cli.app import app
 from bnlab.errors import BnlabError, ConfigError
+from bnlab.runfolder.folder import RunFolder
 
 STUDY: dict[str, Any] = {
     "claim": {"en": "Batch normalization is faster at the start.", "zh": "批标准化在开始时更快。"},
@@ -189,7 +190,8 @@ def test_a_study_that_was_cut_off_goes_on_to_the_verdict_of_one_that_was_not(
     os.killpg(process.pid, number)
     process.communicate()
     assert process.returncode in {143, -signal.SIGKILL}
-    before = len(list((own.parent / "runs").glob("study-*/*/summary.json")))
+    folders = [RunFolder(path.parent) for path in (own.parent / "runs").glob("study-*/*/manifest.json")]
+    before = sum(folder.read_finished() is not None for folder in folders)
     assert before < 8
     status, out, err = run(str(own), "--json")
     assert status == 0, err
