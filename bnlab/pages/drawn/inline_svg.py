@@ -45,8 +45,7 @@ def to_inline(figure: Figure, name: str, title: str, description: str) -> Markup
         description: What is to be seen, in a sentence or two.
     """
     drawn = io.BytesIO()
-    for text in figure.findobj(Text):
-        assert isinstance(text, Text)
+    for text in (one for one in figure.findobj() if isinstance(one, Text)):
         text.set_text(plain(text.get_text()))
         text.set_parse_math(False)  # a user's dollar is a dollar
     with paper(), warnings.catch_warnings():
