@@ -45,9 +45,9 @@ def to_inline(figure: Figure, name: str, title: str, description: str) -> Markup
         description: What is to be seen, in a sentence or two.
     """
     drawn = io.BytesIO()
-    for text in (one for one in figure.findobj() if isinstance(one, Text)):
-        text.set_text(plain(text.get_text()))
-        text.set_parse_math(False)  # a user's dollar is a dollar
+    for written in (one for one in figure.findobj() if isinstance(one, Text)):
+        written.set_text(plain(written.get_text()))
+        written.set_parse_math(False)  # a user's dollar is a dollar
     with paper(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser's fonts draw, not matplotlib's
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
