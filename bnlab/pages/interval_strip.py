@@ -1,6 +1,7 @@
 """A line of a table as a drawing: an interval, and the bound that it is held against."""
 
 import math
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
@@ -33,15 +34,7 @@ def draw_strip(
     null = 1.0 if is_log else 0.0
     if unit.is_difference:
         known.append(null)
-    scaled = [math.log(end) for end in known] if is_log else known
-    least, most = min(scaled), max(scaled)
-    span = (most - least) or 1.0
-    least, span = least - 0.12 * span, 1.24 * span
-
-    def place(value: float) -> float:
-        share = ((math.log(value) if is_log else value) - least) / span
-        return round(MARGIN + share * (WIDTH - 2 * MARGIN), 1)
-
+    place = _places(known, is_log)
     middle = HEIGHT / 2
     parts = []
     if region is not None:
@@ -62,3 +55,16 @@ def draw_strip(
     parts.append(f'<circle class="dot" cx="{place(effect)}" cy="{middle:g}" r="3.5"/>')
     svg = f'<svg class="strip" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>'
     return Markup(svg)
+
+
+def _places(shown: Sequence[float], is_log: bool) -> Callable[[float], float]:
+    """Return the function from a value to its place, by which all that is shown has room."""
+    scaled = [math.log(value) for value in shown] if is_log else list(shown)
+    span = (max(scaled) - min(scaled)) or 1.0
+    least, width = min(scaled) - 0.12 * span, 1.24 * span
+
+    def place(value: float) -> float:
+        share = ((math.log(value) if is_log else value) - least) / width
+        return round(MARGIN + share * (WIDTH - 2 * MARGIN), 1)
+
+    return place

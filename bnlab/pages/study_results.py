@@ -189,7 +189,7 @@ def is_study_file(path: Path) -> bool:
 
 def study_files(folder: Path) -> list[Path]:
     """Return the files of studies in a folder, by name; none where it holds runs or anything else."""
-    if (folder / "sweep.json").exists() or not folder.is_dir():
+    if not folder.is_dir() or any((folder / name).exists() for name in ("sweep.json", "manifest.json", "summary.json")):
         return []
     return sorted(path for path in folder.glob("*.json") if not path.name.startswith(".") and path.is_file())
 

@@ -47,6 +47,7 @@ def test_report_shows_one_study_a_sweep_by_name_and_all_runs(bnlab_says: Say, tm
         (["nope"], "nope is neither a folder of runs nor the name of a sweep"),
         (["runs/studies"], "no study has been run. Run one: bnlab study"),
         (["page.txt"], "should be a file of JSON"),
+        (["batch-mlp-digits-lr0.1-s0-00000000"], "holds neither results of studies nor the runs of a sweep"),
         (["empty"], "holds neither results of studies nor the runs of a sweep"),
         (["bad.json"], "should be a study's result in JSON"),
         (["mine", "--lang", "fr"], "'fr' is not one of 'en', 'zh'"),

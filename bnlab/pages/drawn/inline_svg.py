@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from bnlab.pages.plain_text import plain
 from bnlab.report.palette import COLORS, INK, LINE, OUTSIDE, QUIET
@@ -44,6 +45,9 @@ def to_inline(figure: Figure, name: str, title: str, description: str) -> Markup
         description: What is to be seen, in a sentence or two.
     """
     drawn = io.BytesIO()
+    for written in (one for one in figure.findobj() if isinstance(one, Text)):
+        written.set_text(plain(written.get_text()))
+        written.set_parse_math(False)  # a user's dollar is a dollar
     with paper(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser's fonts draw, not matplotlib's
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

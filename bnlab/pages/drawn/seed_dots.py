@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from bnlab.pages.amounts import Unit, number, unit_of, value_text
 from bnlab.pages.drawn.inline_svg import to_inline
 from bnlab.pages.drawn.picture import Cell, DataTable, Drawing, Picture, new_axes, without_small_ticks
+from bnlab.pages.engine_sentences import in_chinese
 from bnlab.pages.plain_text import plain
 from bnlab.pages.study_results import Bracket, Condition
 from bnlab.pages.words import Words
@@ -114,13 +115,14 @@ def draw_seeds(condition: Condition, name: str, words: Words) -> Picture | None:
     _axis(axes, condition, known, region, unit, is_log)
     _draw(axes, condition, known, words("mean"))
     what = words.metric(condition.metric)
+    effect = unit.amount(condition.effect, words.lang)
+    interval = unit.interval(condition.low, condition.high, words.lang)
     description = words(
         "alt_seeds",
         what=what,
         n=len(known),
-        effect=unit.amount(condition.effect, words.lang),
-        interval=unit.interval(condition.low, condition.high, words.lang),
-        bound=condition.bound,
+        effect=f"{effect} {interval}".strip(),
+        bound=(in_chinese(condition.bound) if words.lang == "zh" else None) or condition.bound,
         verdict=words(condition.verdict),
     )
     title = words("fig_seeds", what=what)
