@@ -231,8 +231,10 @@ def _letter(place: int) -> str:
 
 
 def _place(result: StudyResult) -> tuple[int, str, str]:
-    """Return where a study stands in a table: by its first statement, those without one last."""
+    """Return where a study stands in a table: by its first statement; definitions after claims, other claims last."""
     first = min((int(name[1:]) for name in result.statements), default=1000)
+    if result.conditions and all(condition.kind == "law" for condition in result.conditions):
+        first += 100
     return first, result.study, result.scale
 
 

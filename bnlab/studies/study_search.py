@@ -76,7 +76,7 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
 
 
 def _of_pack(name: str, known: dict[str, Path]) -> dict[str, Study]:
-    """Return the studies of a pack, in the order of the first statement that they are about."""
+    """Return the studies of a pack, in the order of the first statement that they are about; definitions last."""
     studies = [
         read_study(path) for path in known.values() if f"pack: {name}" in path.read_text("utf-8") or name == "article"
     ]
@@ -86,7 +86,8 @@ def _of_pack(name: str, known: dict[str, Path]) -> dict[str, Study]:
 
 def _place(study: Study) -> tuple[int, str]:
     numbers = [int(one[1:]) for one in study.file.statements if one[1:].isdigit()]
-    return min(numbers, default=1000), study.name
+    are_laws = all(condition.law is not None for condition in study.file.conditions)
+    return min(numbers, default=1000) + 100 * are_laws, study.name
 
 
 def read_study(path: Path) -> Study:

@@ -167,7 +167,12 @@ def _several(texts: Sequence[str]) -> str:
 
 
 def _holds_at(judged: Sequence[JudgedCondition], verdict: Word) -> float | None:
-    """Return the error at which the verdict would just hold, its looks and conditions counted; None: inconclusive."""
+    """Return the error at which the verdict would just hold, its looks and conditions counted.
+
+    None where it is inconclusive, and for definitions, which are computed, and take no part in a family of claims.
+    """
+    if all(one.condition.law is not None for one in judged):
+        return None
     known = [one.holds_at for one in judged if one.verdict == verdict and one.holds_at is not None]
     if verdict == "inconclusive" or not known:
         return None
