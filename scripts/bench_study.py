@@ -5,11 +5,13 @@
     python scripts/bench_study.py all --one-by-one none --runs runs  # the table of claims, and how long each took
 
 Whole commands are timed from outside, in turns of one study, each in folders of its own, so that the speed of a shared
-machine drops out of the ratio. Both ways use a process per core, as `bnlab study` does.
+machine drops out of the ratio. Both ways use a process per core, as `bnlab study` does; where others use the cores too,
+CPU seconds say more than the clock.
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -17,21 +19,31 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from bnlab.studies.study_search import find_studies
 
 
-def timed(name: str, runs: Path, words: list[str]) -> tuple[float, str]:
+class Spent(NamedTuple):
+    """The seconds that something took: on the clock, and of all cores together."""
+
+    clock: float
+    cpu: float
+
+
+def timed(name: str, runs: Path, words: list[str]) -> tuple[Spent, str]:
     """Return the seconds of one study, and its verdict in a word."""
     command = [sys.executable, "-m", "bnlab.cli.app", "study", name, *words, "--quiet", "--json", "--runs", str(runs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    began = time.perf_counter()
+    began, before = time.perf_counter(), os.times()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    spent = Spent(time.perf_counter() - began, cpu)
     if done.returncode:
-        return seconds, f"status {done.returncode}: {done.stderr.strip()[-200:]}"
+        return spent, f"status {done.returncode}: {done.stderr.strip()[-200:]}"
     verdict = json.loads(done.stdout.splitlines()[-1])
-    return seconds, f"{verdict['verdict']} ({verdict['effect']:.3g}, {verdict['seconds']:.0f} s of training)"
+    return spent, f"{verdict['verdict']} ({verdict['effect']:.3g})"
 
 
 def main() -> None:
@@ -45,20 +57,22 @@ def main() -> None:
     twice = {"same": set(names), "none": set()}.get(asked.one_by_one, set(asked.one_by_one.split(",")))
     with tempfile.TemporaryDirectory() as folder:
         runs = asked.runs or Path(folder) / "together"
-        together, alone = 0.0, 0.0
-        ratios = []
+        pairs: list[tuple[Spent, Spent]] = []
         for name in names:
-            seconds, verdict = timed(name, runs, [])
-            line = f"{name:24} {seconds:7.1f} s  {verdict}"
+            spent, verdict = timed(name, runs, [])
+            line = f"{name:24} {spent.clock:6.0f} s, {spent.cpu:6.0f} CPU-s  {verdict}"
             if name in twice:
                 other, other_verdict = timed(name, Path(folder) / "alone", ["sweep.engine=sequential"])
-                together, alone = together + seconds, alone + other
-                ratios.append(seconds / other)
-                line += f"  |  one by one {other:7.1f} s, ratio {seconds / other:.2f}, {other_verdict}"
+                pairs.append((spent, other))
+                line += f"  |  one by one {other.clock:6.0f} s, {other.cpu:6.0f} CPU-s  {other_verdict}"
             print(line, flush=True)
-        if ratios:
-            total = f"{together:.0f} s against {alone:.0f} s one by one: {together / alone:.2f}"
-            print(f"{total} in all, {statistics.geometric_mean(ratios):.2f} in the geometric mean of studies")
+        if pairs:
+            for place, unit in enumerate(Spent._fields):
+                together, alone = (math.fsum(pair[way][place] for pair in pairs) for way in (0, 1))
+                mean = statistics.geometric_mean([one[place] / other[place] for one, other in pairs])
+                print(
+                    f"{unit}: {together:.0f} s against {alone:.0f} s, {together / alone:.2f}; mean of studies {mean:.2f}"
+                )
 
 
 if __name__ == "__main__":
