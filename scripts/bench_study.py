@@ -70,9 +70,7 @@ def main() -> None:
             for place, unit in enumerate(Spent._fields):
                 together, alone = (math.fsum(pair[way][place] for pair in pairs) for way in (0, 1))
                 mean = statistics.geometric_mean([one[place] / other[place] for one, other in pairs])
-                print(
-                    f"{unit}: {together:.0f} s against {alone:.0f} s, {together / alone:.2f}; mean of studies {mean:.2f}"
-                )
+                print(f"{unit}: {together:.0f} s against {alone:.0f} s, {together / alone:.2f}; by study {mean:.2f}")
 
 
 if __name__ == "__main__":
