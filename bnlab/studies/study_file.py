@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from bnlab.errors import ConfigError
+from bnlab.errors import ConfigError, did_you_mean
+from bnlab.studies.definitions import LAWS
 from bnlab.studies.quantity import Quantity, read_quantity
 
 ScaleName = Literal["quick", "full"]
 
 TUNING_SEEDS_FROM = 1000
-"""The first seed of those on which learning rates are chosen: no study takes as many seeds as would reach it."""
+"""The first seed of those on which learning rates are chosen: the seeds that decide must stay below."""
 
 
 class _Part(BaseModel):
@@ -92,12 +93,23 @@ class Condition(_Part):
             raise ValueError("within takes [low, high], rising, for one arm, and one number for two arms")
         if not all(math.isfinite(end) for end in self.ends if end is not None):
             raise ValueError("above, below and within must be finite")
+        if self.arms is None and (self.less or self.scale != "difference"):
+            raise ValueError("less and scale are for two arms")
+        if self.law is not None and self.law not in LAWS:
+            raise ValueError(f"law {self.law} is not known. {did_you_mean(self.law, LAWS)}")
         if self.metric is not None:
             try:
-                self.quantity()
+                quantity = self.quantity()
             except ConfigError as error:
                 raise ValueError(str(error).removeprefix("--")) from None
+            if self.arms is not None and quantity.scale == "ratio" and self.factor <= (0 if self.within is None else 1):
+                raise ValueError(f"{self.metric} is compared by a ratio: above must be above 0, within above 1")
         return self
+
+    @property
+    def factor(self) -> float:
+        """The one number of a condition on two arms."""
+        return self.within if isinstance(self.within, float) else self.above or 0.0
 
     @property
     def kind(self) -> str:
@@ -116,6 +128,8 @@ class Condition(_Part):
         """Where the interval must lie, in words."""
         low, high = self.ends
         if low is not None and high is not None:
+            if self.arms is not None and self.quantity().scale == "ratio":
+                low = 1 / high
             return f"within {low:g} and {high:g}"
         return f"above {low:g}" if low is not None else f"below {high:g}"
 
@@ -183,6 +197,8 @@ class Scale(_Part):
         seeds: How many seeds are trained, one of the study's looks.
         minutes: Minutes on two cores.
         parts: Name -> the runs of it.
+        claim: The claim at this scale; None: the study's.
+        protocol: What is fixed and tuned at this scale; None: the study's.
         conditions: Those that decide at this scale; None: the study's.
         checks: What must hold for a verdict at this scale; None: the study's.
         also: Those that are shown besides; None: the study's.
@@ -191,7 +207,9 @@ class Scale(_Part):
     seeds: int = Field(ge=3, lt=TUNING_SEEDS_FROM)
     minutes: float = Field(gt=0)
     parts: dict[str, PartOfScale]
-    conditions: tuple[Condition, ...] | None = None
+    claim: TextOrWord | None = None
+    protocol: TextOrWord | None = None
+    conditions: tuple[Condition, ...] | None = Field(default=None, min_length=1)
     checks: tuple[Condition, ...] | None = None
     also: tuple[Condition, ...] | None = None
 
@@ -203,7 +221,7 @@ class StudyFile(_Part):
         claim: The claim, one sentence.
         statements: The statements of the article that it is about, such as S17; none for a claim of somebody else.
         experiment: The experiment of the plan that it is, such as E3.
-        pack: The group of studies that it belongs to.
+        pack: The group of studies that it belongs to; a file that names none is of bnlab's ``article``, or one's ``own``.
         source: Where the claim is made.
         literature: What was found before.
         fools: What fools the reader of its verdict.
@@ -219,7 +237,7 @@ class StudyFile(_Part):
     claim: TextOrWord
     statements: tuple[str, ...] = ()
     experiment: str | None = None
-    pack: str = "article"
+    pack: str = "own"
     source: str = ""
     literature: TextOrWord | None = None
     fools: TextOrWord | None = None
@@ -237,6 +255,10 @@ class StudyFile(_Part):
             raise ValueError(f"looks must rise, got {list(self.looks)}")
         if not self.scales:
             raise ValueError("scales must hold quick or full")
+        if self.first_seed + self.looks[-1] > TUNING_SEEDS_FROM:
+            raise ValueError(
+                f"first_seed and the last of looks must stay below {TUNING_SEEDS_FROM}, where the seeds of tuning begin"
+            )
         for name, scale in self.scales.items():
             if scale.seeds not in self.looks:
                 raise ValueError(f"scales.{name}.seeds must be one of looks, {list(self.looks)}, got {scale.seeds}")

@@ -114,7 +114,8 @@ def _judge(asked: Asked, condition: Condition, tuned: Mapping[str, Tuned | None]
 
 def _texts(asked: Asked) -> dict[str, Any]:
     """Return what the file of the study says, word for word."""
-    file = asked.study.file
+    file, scale = asked.study.file, asked.study.file.scales[asked.scale]
+    claim, protocol = scale.claim or file.claim, scale.protocol or file.protocol
 
     def both(text: Text | None) -> dict[str, str]:
         return {"en": "", "zh": ""} if text is None else {"en": text.en, "zh": text.zh or text.en}
@@ -123,15 +124,15 @@ def _texts(asked: Asked) -> dict[str, Any]:
         "study": asked.study.name,
         "scale": asked.scale,
         "sha256": asked.study.sha256,
-        "claim": file.claim.en,
-        "claim_zh": file.claim.zh or file.claim.en,
+        "claim": claim.en,
+        "claim_zh": claim.zh or claim.en,
         "statement": ", ".join(file.statements) or None,
         "experiment": file.experiment,
         "pack": file.pack,
         "source": file.source,
         "literature": both(file.literature),
         "fools": both(file.fools),
-        "protocol": both(file.protocol),
+        "protocol": both(protocol),
         "looks": list(file.looks),
         "command": asked.command,
     }
