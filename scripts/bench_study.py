@@ -43,7 +43,8 @@ def timed(name: str, runs: Path, words: list[str]) -> tuple[Spent, str]:
     if done.returncode:
         return spent, f"status {done.returncode}: {done.stderr.strip()[-200:]}"
     verdict = json.loads(done.stdout.splitlines()[-1])
-    return spent, f"{verdict['verdict']} ({verdict['effect']:.3g})"
+    effect = verdict["effect"]
+    return spent, f"{verdict['verdict']} ({'not known' if effect is None else f'{effect:.3g}'})"
 
 
 def main() -> None:

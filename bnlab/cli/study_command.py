@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,10 +84,12 @@ def study(
     from bnlab.runfolder.finding import runs_root
     from bnlab.training.interruption import interruptible
 
-    folder = runs_root(runs)
+    folder, given = runs_root(runs), {"--runs": runs, "--config-dir": config_dir}
     with interruptible() as interruption:
         training = _training(tuple(words), config_dir, jobs, again, quiet, interruption)
-        options = _Options(scale, until_decided, more_seeds, in_minutes, quiet, as_json, folder)
+        typed = " --until-decided" * until_decided
+        typed += "".join(f" {name} {shlex.quote(str(path))}" for name, path in given.items() if path is not None)
+        options = _Options(scale, until_decided, more_seeds, in_minutes, quiet, as_json, folder, typed)
         status = _run_all(studies, training, options)
     raise typer.Exit(interruption.exit_status if interruption.is_asked else status)
 
@@ -103,7 +106,9 @@ class _Options:
         quiet: bool,
         as_json: bool,
         runs: Path,
+        typed: str,
     ) -> None:
+        self.typed = typed
         self.scale = scale
         self.until_decided = until_decided
         self.more_seeds = more_seeds
@@ -131,7 +136,7 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
             break
         planned = one.file.scales[options.scale].seeds
         seeds = max(one.file.looks) if options.until_decided else planned
-        asked = Asked(one, options.scale, seeds + options.more_seeds, options.runs)
+        asked = Asked(one, options.scale, seeds + options.more_seeds, options.runs, options.typed)
         if not options.quiet:
             _announce(one, number, len(studies))
         try:

@@ -3,11 +3,14 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import BnlabError, StudyError
+from bnlab.errors import BnlabError, ConfigError, StudyError, did_you_mean
+from bnlab.renamed import current_name
+from bnlab.results.arms import arm_keys
+from bnlab.runfolder.index import by_name, flatten
 from bnlab.runfolder.writable import check_writable
 from bnlab.studies.study_history import Asked, note_begin, read_verdict
 from bnlab.studies.study_search import Study
@@ -35,6 +38,7 @@ class Training:
         open_view: Opens the view of a sweep: its plan, the missing runs, what is said above it.
         say: Says a line to the user.
         warn: Says a warning to the user.
+        done: Names of the sweeps that this command has trained: ``again`` means once.
     """
 
     config_dir: Path | None
@@ -45,6 +49,7 @@ class Training:
     open_view: Callable[[Sweep, list[str]], contextlib.AbstractContextManager[SweepView | None]]
     say: Callable[[str], None]
     warn: Callable[[str], None]
+    done: set[str] = field(default_factory=set)
 
 
 class StoppedError(Exception):
@@ -115,13 +120,16 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
         sweep = plan_sweep(words, asked.runs, training.config_dir)
     except BnlabError as error:
         raise StudyError(f"{asked.study.path}: {error}") from error
-    missing = sweep.missing(again=training.again)
+    again = training.again and wanted.name not in training.done
+    missing = sweep.missing(again=again)
     if not missing:
         return False
+    if part is not None:
+        _check_names(asked, part, sweep)
     check_writable(sweep.folder)
     note_begin(asked)
     start_workers_early(sweep, missing, training.jobs)
-    sweep = prepared(sweep, again=training.again)
+    sweep = prepared(sweep, again=again)
     for warning in sweep.warnings:
         training.warn(warning)
     what = f", {part}" if part is not None and len(asked.study.file.scales[asked.scale].parts) > 1 else ""
@@ -132,16 +140,43 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
             sweep,
             missing,
             jobs=training.jobs,
-            again=training.again,
+            again=again,
             view=None if view is None else _SoFar(view, asked, training) if part is not None else view,
             interruption=training.interruption,
         )
     if training.interruption.is_asked:
         raise StoppedError
+    training.done.add(wanted.name)
     if result.reasons:
         name, why = next(iter(result.reasons.items()))
         raise StudyError(f"{len(result.reasons)} runs of {asked.study.name} failed: {name}: {why}")
     return True
+
+
+def _check_names(asked: Asked, part: str, sweep: Sweep) -> None:
+    """Raise if a condition names an arm or a diagnostic that the runs of its part will not have, before any is trained.
+
+    Raises:
+        ConfigError: It does.
+    """
+    file = asked.study.file
+    arms = {sweep.arm(name): None for name in sweep.configs}
+    flat = [by_name(flatten(config.as_dict())) for config in sweep.configs.values()]
+    words = {str(one.get(key)) for one in flat for key in (*arm_keys(sweep.swept), "norm")} | arms.keys()
+    measured = {current_name(name) for config in sweep.configs.values() for name in config.diagnostics.names}
+    for condition in (*file.conditions_at(asked.scale), *file.checks_at(asked.scale), *file.also_at(asked.scale)):
+        if condition.metric is None or (condition.part or part) != part:
+            continue
+        for arm in condition.arms or condition.recovered or (condition.arm,):
+            if arm not in words and not any(str(arm) in label for label in arms):
+                near = did_you_mean(str(arm), sorted(words))
+                raise ConfigError(f"{asked.study.path}: part {part} has no arm {arm}. {near}")
+        diagnostic = current_name(condition.quantity().diagnostic)
+        if diagnostic and diagnostic not in measured:
+            raise ConfigError(
+                f"{asked.study.path}: part {part} does not measure {diagnostic}. Add it to its words: "
+                f'diagnostics.names: "[{diagnostic}]".'
+            )
 
 
 class _SoFar:

@@ -118,12 +118,8 @@ class ArmPair:
             return {"target": self._targets(), "rate": self._rates(self.fastest), "center": tuple(center)}
         rates = self._rates()
         if kind == "area":
-            whole = Choice("steps", "all steps", "whole")
-            return {
-                "steps": (whole, Choice("steps", "the first half of the steps", "half")),
-                "rate": rates,
-                "center": tuple(center),
-            }
+            parts = Choice("steps", "all steps", "whole"), Choice("steps", "the first half of the steps", "half")
+            return {"steps": parts, "rate": rates, "center": tuple(center)}
         if kind == "diagnostic":
             steps = [Choice("steps", "its last value", "last")]
             if self.quantity.is_mean:

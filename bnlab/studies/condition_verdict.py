@@ -2,141 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
 from bnlab.errors import StudyError
 from bnlab.stats.mean_interval import LEAST_SEEDS
-from bnlab.stats.verdict import SHARED_OUT, Verdict, Word, judge, without_each
-from bnlab.studies.judged import LARGEST_LOG, as_bracket
+from bnlab.stats.verdict import SHARED_OUT, Bracket, Verdict, Word, judge, without_each
+from bnlab.studies.condition import Condition
+from bnlab.studies.judged_condition import JudgedCondition
 from bnlab.studies.judging import judged
-from bnlab.studies.quantity import points
 from bnlab.studies.readings import Reading, Readings
 from bnlab.studies.stress import FEWEST_FOR_LEAVING_OUT, Stress
-from bnlab.studies.study_file import Condition, Text
 
 MOST_SHARED = 2**30
 """Claims that may share the error before it is said that more would do as well."""
 
 Ends = tuple[float | None, float | None]
-
-
-@dataclass(frozen=True)
-class JudgedCondition:
-    """A condition with its verdict.
-
-    Attributes:
-        condition: The condition.
-        readings: Its values.
-        verdict: The verdict word.
-        reason: Why, one sentence; may be empty.
-        interval: The mean of its values with the interval; on the log scale for a ratio.
-        stress: The other analyses.
-        holds_at: The share of the error, below 0.05, at which the verdict would just hold; None: it is inconclusive.
-        to_change: What would change the verdict, in words; may be empty.
-    """
-
-    condition: Condition
-    readings: Readings
-    verdict: Word
-    reason: str
-    interval: Verdict
-    stress: Stress
-    holds_at: float | None
-    to_change: str
-
-    @property
-    def says(self) -> Text:
-        """The condition as a sentence."""
-        if self.condition.says is not None:
-            return self.condition.says
-        condition, quantity, labels = self.condition, self.readings.quantity, self.readings.labels
-        if quantity is None:
-            return Text(en=f"The deviation from the formula ({condition.law}) is {condition.bound}.")
-        if condition.kind == "pair":
-            if condition.above is not None:
-                return Text(en=quantity.claim(labels[0], labels[-1], condition.above))
-            assert isinstance(condition.within, float)
-            amount = points(condition.within) if quantity.is_share else f"{condition.within:g} {quantity.unit}".strip()
-            return Text(en=f"The {quantity.name} of {labels[0]} and {labels[-1]} differs by less than {amount}.")
-        if condition.kind == "arm":
-            return Text(en=f"The {quantity.name} of {labels[0]} is {condition.bound}.")
-        way = f"of the way from {labels[1]} to {labels[2]} that {labels[0]} goes"
-        return Text(en=f"The share {way}, by {quantity.name}, is {condition.bound}.")
-
-    @property
-    def name(self) -> str:
-        """What is measured, and where, in a few words."""
-        condition = self.condition
-        places = [*([condition.part] if condition.part else []), *condition.where]
-        return f"{condition.metric or condition.law}" + (f" ({', '.join(places)})" if places else "")
-
-    @property
-    def unit(self) -> str:
-        """The unit of effect and interval."""
-        if self.readings.quantity is None or self.condition.kind == "recovered":
-            return "deviation" if self.readings.quantity is None else "share of the way"
-        return self.readings.quantity.unit
-
-    def shown(self, value: float | None) -> float | None:
-        """Return an effect or an end of its interval in the unit; None for a ratio beyond all floats."""
-        if value is None or math.isinf(value) or not self.readings.is_ratio:
-            return value if value is None or math.isfinite(value) else None
-        return math.exp(value) if value < LARGEST_LOG else None
-
-    @property
-    def sesoi(self) -> float:
-        """The smallest effect of interest: the bound that the interval must reach."""
-        within = self.condition.within
-        if within is not None:
-            return within if isinstance(within, float) else (within[1] - within[0]) / 2
-        bound = self.condition.above if self.condition.above is not None else self.condition.below
-        assert bound is not None
-        return bound
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything as plain values; what is not known is None."""
-        readings, interval, says = self.readings, self.interval, self.says
-        return {
-            "part": self.condition.part,
-            "kind": self.condition.kind,
-            "says": {"en": says.en, "zh": says.zh or says.en},
-            "statement": self.condition.statement,
-            "metric": self.condition.metric or self.condition.law,
-            "arms": list(readings.labels),
-            "where": list(self.condition.where),
-            "bound": self.condition.bound,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "effect": self.shown(interval.effect),
-            "low": self.shown(interval.low),
-            "high": self.shown(interval.high),
-            "unit": self.unit,
-            "level": interval.level,
-            "n": interval.n,
-            "sesoi": self.sesoi,
-            "looks": interval.looks,
-            "seeds": list(readings.seeds),
-            "first": [as_bracket(figure) for figure in readings.first],
-            "second": [as_bracket(figure) for figure in readings.second],
-            "differences": [self.shown(value) for value in self._known_values],
-            "learning_rates": None if readings.rates is None else list(readings.rates),
-            "rates_chosen": readings.how,
-            "stress": {"agree": self.stress.agree, "of": self.stress.of, "flips": list(self.stress.flips)},
-            "holds_at": self.holds_at,
-            "to_change": self.to_change,
-            "sentences": list(readings.sentences),
-            "seconds": readings.seconds,
-        }
-
-    @property
-    def _known_values(self) -> list[float | None]:
-        reading = self.readings.all[0]
-        unknown = (-math.inf, math.inf)
-        return [
-            None if bracket == unknown else value
-            for value, bracket in zip(reading.values, reading.brackets, strict=True)
-        ]
 
 
 def judge_condition(condition: Condition, readings: Readings, looks: int) -> JudgedCondition:
@@ -170,16 +51,31 @@ def _ends(condition: Condition, is_ratio: bool) -> Ends:
     return low, high
 
 
-def _tests(reading: Reading, ends: Ends, looks: int) -> list[Verdict]:
-    """Return a verdict for each end: that the values lie on the right side of it."""
+class Test(NamedTuple):
+    """That values lie on the right side of one end: of values that were turned, above ``sesoi``."""
+
+    values: list[float | None]
+    brackets: list[Bracket]
+    sesoi: float
+
+
+def _sides(reading: Reading, ends: Ends) -> list[Test]:
+    """Return what must hold of the values, for each end that there is."""
     found = []
     for end, sign in zip(ends, (1.0, -1.0), strict=True):
         if end is not None:
-            shift = 0.0 if sign > 0 and end >= 0 else -sign * end
-            values, brackets = _turned(reading, sign, shift)
-            sesoi = end if shift == 0 else 0.0
-            found.append(judge(values, sesoi=sesoi, looks=looks, brackets=brackets, center=reading.center))
+            is_asked = sign > 0 and end >= 0
+            values, brackets = _turned(reading, sign, 0.0 if is_asked else -sign * end)
+            found.append(Test(values, brackets, end if is_asked else 0.0))
     return found
+
+
+def _tests(reading: Reading, ends: Ends, looks: int) -> list[Verdict]:
+    """Return a verdict for each end: that the values lie on the right side of it."""
+    return [
+        judge(one.values, sesoi=one.sesoi, looks=looks, brackets=one.brackets, center=reading.center)
+        for one in _sides(reading, ends)
+    ]
 
 
 def _turned(reading: Reading, sign: float, shift: float) -> tuple[list[float | None], list[tuple[float, float]]]:
@@ -229,13 +125,15 @@ def _without_one(readings: Readings, ends: Ends, looks: int, decided: Word) -> d
     if len(known) < FEWEST_FOR_LEAVING_OUT:
         return None
     kept = replace(base, values=tuple(base.values[p] for p in known), brackets=tuple(base.brackets[p] for p in known))
-    by_test = []
-    for end, sign in zip(ends, (1.0, -1.0), strict=True):
-        if end is not None:
-            shift = 0.0 if sign > 0 and end >= 0 else -sign * end
-            values, brackets = _turned(kept, sign, shift)
-            present = [value for value in values if value is not None]
-            by_test.append(without_each(present, sesoi=end if shift == 0 else 0.0, looks=looks, brackets=brackets))
+    by_test = [
+        without_each(
+            [value for value in one.values if value is not None],
+            sesoi=one.sesoi,
+            looks=looks,
+            brackets=one.brackets,
+        )
+        for one in _sides(kept, ends)
+    ]
     words = [_combined(each) for each in zip(*by_test, strict=True)]
     return {readings.seeds[place]: word for place, word in zip(known, words, strict=True) if word != decided}
 

@@ -229,6 +229,10 @@ LAWS: dict[str, Callable[[np.random.Generator], float]] = {
 """By the name that a study's condition has."""
 
 
+KNOWN = (*LAWS, *DIRECTION_LAWS)
+"""The names that a condition's law may have."""
+
+
 def norm_of(name: str) -> str:
     """Return the norm that a law is about.
 

@@ -103,7 +103,9 @@ def ask(
     data = str(first.settings.get("data") or facts.get("data") or "")
     smallest = quantity.checked_sesoi(quantity.usual_sesoi(data) if sesoi is None else sesoi)
     chosen = None
-    if tuned is not None and first.label in tuned and second.label in tuned:
+    if tuned is not None:
+        if missing := [arm.label for arm in (first, second) if arm.label not in tuned]:
+            raise StudyError(f"{folder}: no learning rate was chosen for {missing[0]}. Run the study again.")
         chosen = tuned[first.label], tuned[second.label]
     pair = ArmPair(first, second, quantity, grid.lrs, smallest, looks, chosen)
     return Question(folder, grid, pair, facts, tuple(where))

@@ -8,12 +8,12 @@ from pathlib import Path
 from bnlab.stats.verdict import Bracket, Center
 from bnlab.studies.arm_pair import Analysis, ArmPair
 from bnlab.studies.caveats import sentences_of
+from bnlab.studies.condition import Condition
 from bnlab.studies.definitions import deviations, norm_of
 from bnlab.studies.judging import Question, ask, seconds_of
 from bnlab.studies.pairs import Pairs
 from bnlab.studies.quantity import Quantity
 from bnlab.studies.run_values import Figure
-from bnlab.studies.study_file import Condition
 
 LEAST_GAP = 0.05
 """5 points: where two arms are closer than that, a share of the way between them says nothing."""
@@ -183,16 +183,19 @@ def _of_recovered(to_one: Question, to_high: Question) -> Readings:
 
 
 def _shares(of_high: Pairs, of_one: Pairs, least_gap: float) -> tuple[tuple[float | None, ...], tuple[Bracket, ...]]:
-    """Return the share of each seed, and its bounds: none where the two outer arms are too close."""
-    ones = dict(zip(of_one.seeds, of_one.differences, strict=True))
+    """Return the share of each seed; nothing is known of it where the two outer arms are too close, or turned round.
+
+    Nor where a figure is known between bounds only, as of a run that did not reach a target.
+    """
+    ones = dict(zip(of_one.seeds, zip(of_one.differences, of_one.brackets, strict=True), strict=True))
     values: list[float | None] = []
     brackets: list[Bracket] = []
-    for seed, gap in zip(of_high.seeds, of_high.differences, strict=True):
-        difference = ones.get(seed)
+    for seed, gap, around in zip(of_high.seeds, of_high.differences, of_high.brackets, strict=True):
+        difference, around_one = ones.get(seed, (None, around))
         if gap is None or difference is None:
             values.append(None)
             brackets.append((0.0, 0.0))
-        elif abs(gap) <= least_gap:
+        elif gap <= least_gap or around != (gap, gap) or around_one != (difference, difference):
             values.append(0.0)
             brackets.append((-math.inf, math.inf))
         else:

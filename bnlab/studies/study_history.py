@@ -2,13 +2,17 @@
 
 import contextlib
 import json
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bnlab.studies.study_file import ScaleName
+from bnlab.errors import ConfigError
+from bnlab.runfolder.writable import saying_where_it_cannot_write
+from bnlab.studies.study_file import TUNING_SEEDS_FROM, ScaleName
 from bnlab.studies.study_search import Study
 
 FOLDER = "studies"
@@ -27,12 +31,29 @@ class Asked:
         scale: The scale.
         seeds: How many seeds are judged.
         runs: The folder of all runs.
+        options: What was typed besides the name, the scale and further seeds, to be typed again; begins with a blank.
+
+    Raises:
+        ConfigError: Its seeds would reach those of tuning.
     """
 
     study: Study
     scale: ScaleName
     seeds: int
     runs: Path
+    options: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that the seeds that decide are none of those that tune.
+
+        Raises:
+            ConfigError: They are.
+        """
+        if self.range.stop > TUNING_SEEDS_FROM:
+            raise ConfigError(
+                f"{self.study.name}: its seeds must stay below {TUNING_SEEDS_FROM}, where the seeds of tuning begin, "
+                f"got {self.range.start} to {self.range.stop - 1}."
+            )
 
     @property
     def range(self) -> range:
@@ -50,15 +71,31 @@ class Asked:
         """The command that gives the verdict."""
         scale = "" if self.scale == "quick" else f" --scale {self.scale}"
         more = self.seeds - self.study.file.scales[self.scale].seeds
-        return f"bnlab study {self.study.name}{scale}" + (f" --more-seeds {more}" if more > 0 else "")
+        seeds = f" --more-seeds {more}" if more > 0 and "--until-decided" not in self.options else ""
+        return f"bnlab study {shlex.quote(self.study.typed)}{scale}{seeds}{self.options}"
 
 
 def read_verdict(path: Path) -> dict[str, Any] | None:
     """Return what the file of a verdict holds; None where there is none, or it is damaged."""
     with contextlib.suppress(OSError, ValueError):
         found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) and isinstance(found.get("history"), list) else None
+        history = found.get("history") if isinstance(found, dict) else None
+        if isinstance(history, list) and all(isinstance(entry, dict) for entry in history):
+            return dict(found)
     return None
+
+
+def set_aside_if_damaged(path: Path) -> str:
+    """Move the file of a verdict aside where it cannot be read; return a sentence on it, empty where it can be read.
+
+    Args:
+        path: The file, which need not exist.
+    """
+    if not path.exists() or read_verdict(path) is not None:
+        return ""
+    kept = path.with_suffix(".damaged")
+    path.replace(kept)
+    return f"The file of earlier verdicts could not be read; it is {kept.name} now, and its looks are not counted."
 
 
 def looks_to_share(planned: Sequence[int], made: Sequence[int], now: int) -> int:
@@ -96,8 +133,24 @@ def note_begin(asked: Asked) -> None:
     begun = read_begun(asked)
     if not begun or begun[-1]["criterion_sha256"] != criterion:
         begun.append({"made": datetime.now(UTC).isoformat(timespec="seconds"), "criterion_sha256": criterion})
-        _begun_path(asked).parent.mkdir(parents=True, exist_ok=True)
-        _begun_path(asked).write_text(json.dumps(begun, indent=1) + "\n", encoding="utf-8")
+        replace_text(_begun_path(asked), json.dumps(begun, indent=1) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, whoever else writes it meanwhile.
+
+    Args:
+        path: The file; its folder is made.
+        text: What it will hold.
+
+    Raises:
+        ConfigError: It cannot be written to.
+    """
+    with saying_where_it_cannot_write(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
 
 
 def _begun_path(asked: Asked) -> Path:

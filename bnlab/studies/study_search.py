@@ -1,16 +1,19 @@
 """Finds the files of studies, and reads them."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from bnlab.config.folders import refuse_hidden, search_folders
+from bnlab.config.folders import conf_folder, refuse_hidden, search_folders
 from bnlab.config.yaml_files import read_table
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.studies.study_file import ScaleName, StudyFile
+
+_log = logging.getLogger("bnlab")
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class Study:
         path: The file.
         sha256: The hash of its bytes.
         file: What it says.
+        typed: The word that names it on the command line: its name, or the path of its file.
     """
 
     name: str
     path: Path
     sha256: str
     file: StudyFile
+    typed: str
 
     def check_scale(self, scale: ScaleName) -> None:
         """Raise if it has no such scale.
@@ -63,7 +68,13 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
     for name in names:
         if name.endswith((".yaml", ".yml")):
             path = Path(name).expanduser()
-            chosen[path.stem] = read_study(path)
+            for other in (known.get(path.stem), chosen[path.stem].path if path.stem in chosen else None):
+                if other is not None and path.exists() and not path.samefile(other):
+                    raise ConfigError(
+                        f"{path} has the name of another study, {other}: their verdicts would be taken for one. "
+                        f"Rename it, to my_{path.stem}.yaml, say."
+                    )
+            chosen[path.stem] = replace(read_study(path), typed=name)
         elif name in known:
             refuse_hidden(f"study/{name}", search_folders(config_dir))
             chosen[name] = read_study(known[name])
@@ -100,13 +111,15 @@ def read_study(path: Path) -> Study:
         ConfigError: It is no study: place, law, what came.
     """
     _, content = read_table(path)
+    if "pack" not in content and path.parent == conf_folder() / "study":
+        content["pack"] = "article"
     try:
         file = StudyFile.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_fault(error)}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    return Study(path.stem, path, hashlib.sha256(path.read_bytes()).hexdigest(), file)
+    return Study(path.stem, path, hashlib.sha256(path.read_bytes()).hexdigest(), file, path.stem)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -7,12 +7,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 import bnlab
-from bnlab.errors import StudyError
+from bnlab.errors import ConfigError, StudyError
 from bnlab.stats.verdict import Word
-from bnlab.studies.condition_verdict import JudgedCondition, judge_condition
+from bnlab.studies.condition import Condition, Text
+from bnlab.studies.condition_verdict import judge_condition
+from bnlab.studies.judged_condition import JudgedCondition, unreadable
 from bnlab.studies.readings import read_figures
-from bnlab.studies.study_file import Condition, Text
-from bnlab.studies.study_history import Asked, how_it_changed, looks_to_share, read_begun, read_verdict
+from bnlab.studies.study_history import (
+    Asked,
+    how_it_changed,
+    looks_to_share,
+    read_begun,
+    read_verdict,
+    replace_text,
+    set_aside_if_damaged,
+)
 from bnlab.studies.study_sweeps import Tuned, main_sweep, read_tuned, tuning_sweep
 
 MOST_NAMED = 3
@@ -36,6 +45,7 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     """
     file = asked.study.file
     conditions, checks, also = (of(asked.scale) for of in (file.conditions_at, file.checks_at, file.also_at))
+    lost = set_aside_if_damaged(asked.path)
     before = read_verdict(asked.path)
     history = [] if before is None else list(before["history"])
     looks = looks_to_share(file.looks, [entry.get("n", 0) for entry in history], asked.seeds)
@@ -43,12 +53,12 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     tuned = {name: read_tuned(part, asked.runs) for name, part in file.scales[asked.scale].parts.items()}
     judged = [_judge(asked, condition, tuned, shared) for condition in conditions]
     checked = [_judge(asked, condition, tuned, looks) for condition in checks]
-    besides = [_judge(asked, condition, tuned, looks) for condition in also]
+    besides = [_judge_besides(asked, condition, tuned, looks) for condition in also]
     verdict, reason = _decide(judged, checked)
     first = next((one for one in judged if one.verdict == verdict), judged[0])
     made = datetime.now(UTC).isoformat(timespec="seconds")
     criterion = file.criterion_hash(asked.scale)
-    changed = how_it_changed([*read_begun(asked), *history], criterion)
+    changed = " ".join(filter(None, [lost, how_it_changed([*read_begun(asked), *history], criterion)]))
     figures = {"effect": first.as_dict()["effect"], "low": first.as_dict()["low"], "high": first.as_dict()["high"]}
     entry = {"made": made, "sha256": asked.study.sha256, "criterion_sha256": criterion, "n": asked.seeds}
     entry |= {"looks": looks, "verdict": verdict, **figures}
@@ -62,20 +72,20 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
         "unit": first.unit,
         "n": first.interval.n,
         "sesoi": first.sesoi,
-        "criterion": _criterion(judged, looks),
+        "criterion": _criterion(judged, checked, asked),
         "reason": reason,
         "decisive": judged.index(first),
-        "stress": _stress(judged, verdict),
+        "stress": _stress(judged, verdict, checked),
         "to_change": _to_change(judged, verdict),
         "holm_p": _holds_at(judged, verdict),
-        "looks_made": looks,
-        "seconds": math.fsum(_seconds_by_part([*judged, *checked, *besides]).values()),
+        "error_share": 1 / looks,
+        "seconds": math.fsum(_seconds_by_part([*judged, *checked, *(one for one, _ in besides if one)]).values()),
         "seconds_wall": spent + seconds_wall,
         "changed": changed,
         "history": [*history, entry] if not history or _differs(history[-1], entry) else history,
         "conditions": [_with_tuning(one, tuned) for one in judged],
         "checks": [_with_tuning(one, tuned) for one in checked],
-        "also": [_with_tuning(one, tuned) for one in besides],
+        "also": [_with_tuning(one, tuned) if one else told for one, told in besides],
         "parts": _parts(asked, tuned),
     }
 
@@ -92,11 +102,16 @@ def _decide(judged: Sequence[JudgedCondition], checked: Sequence[JudgedCondition
 
 
 def write_verdict(asked: Asked, verdict: Mapping[str, Any]) -> None:
-    """Write the file of a verdict, whole or not at all."""
-    asked.path.parent.mkdir(parents=True, exist_ok=True)
-    new = asked.path.with_suffix(".json.new")
-    new.write_text(json.dumps(verdict, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    new.replace(asked.path)
+    """Write the file of a verdict, whole or not at all.
+
+    Args:
+        asked: The study.
+        verdict: What `judge_study` returned.
+
+    Raises:
+        ConfigError: It cannot be written to.
+    """
+    replace_text(asked.path, json.dumps(verdict, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def _judge(asked: Asked, condition: Condition, tuned: Mapping[str, Tuned | None], looks: int) -> JudgedCondition:
@@ -110,6 +125,16 @@ def _judge(asked: Asked, condition: Condition, tuned: Mapping[str, Tuned | None]
             raise StudyError(f"{folder} is not there: the runs of {asked.study.name} are missing. Run {asked.command}.")
     chosen = None if rates is None else rates.rates
     return judge_condition(condition, read_figures(condition, folder, looks, asked.range, chosen), looks)
+
+
+def _judge_besides(
+    asked: Asked, condition: Condition, tuned: Mapping[str, Tuned | None], looks: int
+) -> tuple[JudgedCondition | None, dict[str, Any]]:
+    """Return a verdict that decides nothing; where its figure cannot be read, what is said in its place."""
+    try:
+        return _judge(asked, condition, tuned, looks), {}
+    except (ConfigError, StudyError) as error:
+        return None, unreadable(condition, str(error))
 
 
 def _texts(asked: Asked) -> dict[str, Any]:
@@ -138,17 +163,21 @@ def _texts(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _criterion(judged: Sequence[JudgedCondition], looks: int) -> str:
+def _criterion(judged: Sequence[JudgedCondition], checked: Sequence[JudgedCondition], asked: Asked) -> str:
     bounds = _several([f"{one.name} {one.condition.bound}" for one in judged])
     all_of = f"all of {len(judged)} intervals lie where they must" if len(judged) > 1 else "its interval lies there"
     any_of = "any lies" if len(judged) > 1 else "it lies"
-    share = f"{looks} looks" if len(judged) == 1 else f"{looks} looks times {len(judged)} conditions"
-    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside. {share} share an error of 4%."
+    given = f" Checked first: {_several([f'{one.name} {one.condition.bound}' for one in checked])}." if checked else ""
+    planned = len(asked.study.file.looks)
+    shared = f"{planned} planned looks" if len(judged) == 1 else f"{planned} planned looks and {len(judged)} conditions"
+    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside.{given} {shared} share an error of 4%."
 
 
-def _stress(judged: Sequence[JudgedCondition], verdict: Word) -> dict[str, Any]:
-    """Return the stress panel: of the first condition, and of each that makes the verdict what it is."""
+def _stress(judged: Sequence[JudgedCondition], verdict: Word, checked: Sequence[JudgedCondition]) -> dict[str, Any]:
+    """Return the stress panel of each condition that makes the verdict what it is; of none, where a check does."""
     decisive = [one for one in judged if one.verdict == verdict] or list(judged)
+    if any(one.verdict != "supported" for one in checked):
+        decisive = []
     agree, of = sum(one.stress.agree for one in decisive), sum(one.stress.of for one in decisive)
     several = len(judged) > 1
     flips = [f"{one.name}: {flip}" if several else flip for one in decisive for flip in one.stress.flips]

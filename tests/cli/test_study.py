@@ -78,7 +78,7 @@ def test_a_study_of_ones_own_is_one_file_and_gives_a_verdict(own: Path):
     more = json.loads(out)
     assert more["n"] == 5
     assert [entry["n"] for entry in more["history"]] == [4, 5]
-    assert more["command"] == "bnlab study mine --more-seeds 1"
+    assert more["command"] == "bnlab study mine.yaml --more-seeds 1"
 
 
 @pytest.mark.slow
@@ -145,6 +145,23 @@ def test_a_wrong_setting_is_told_with_the_file_of_the_study(own: Path):
     content["scales"]["quick"]["parts"]["main"]["words"]["model.activation"] = "sigmod"
     own.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(BnlabError, match=r"mine\.yaml: .*sigmod"):
+        run("mine.yaml")
+    assert not (own.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        (
+            {"metric": "area", "arms": ["bacth", "none"], "above": 0.02},
+            "part main has no arm bacth. Did you mean batch",
+        ),
+        ({"metric": "saturation/hidden1", "arm": "none", "above": 0.02}, "part main does not measure saturation"),
+    ],
+)
+def test_names_are_checked_before_anything_is_trained(own: Path, condition: dict[str, Any], told: str):
+    own.write_text(yaml.safe_dump({**STUDY, "also": [condition]}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=told):
         run("mine.yaml")
     assert not (own.parent / "runs").exists()
 

@@ -6,11 +6,12 @@ import pytest
 from judged_runs import Place, Written, rising, write_judged
 
 from bnlab.stats.verdict import judge
-from bnlab.studies.condition_verdict import JudgedCondition, judge_condition
+from bnlab.studies.condition import Condition
+from bnlab.studies.condition_verdict import judge_condition
+from bnlab.studies.judged_condition import JudgedCondition
 from bnlab.studies.judging import judge_sweep
 from bnlab.studies.quantity import read_quantity
 from bnlab.studies.readings import read_figures
-from bnlab.studies.study_file import Condition
 
 NOISE = (0.004, -0.003, 0.001, -0.002, 0.003, 0.0, 0.002, -0.001)
 
@@ -110,8 +111,17 @@ def test_recovered_is_the_share_of_the_way_between_two_arms(tmp_path: Path):
     found = verdict_on(folder, metric="area", recovered=("batch_noisy", "none", "batch"), above=0.5)
     assert found.verdict == "supported"
     assert found.interval.effect == pytest.approx((0.3 + sum(NOISE[:5]) / 5) / 0.4, abs=1e-3)
+    turned = verdict_on(folder, metric="area", recovered=("batch_noisy", "batch", "none"), above=-100)
+    assert turned.verdict == "inconclusive"  # the arm that should be better is the worse one
     close = verdict_on(folder, metric="area", recovered=("none", "batch_noisy", "batch"), above=-100)
     assert close.verdict == "inconclusive"  # 0.05 of accuracy between the two outer arms: nothing can be said
+
+
+def test_of_a_share_of_the_way_nothing_is_known_where_a_run_did_not_get_there(tmp_path: Path):
+    ends = {"batch": 0.9, "none": 0.5, "batch_noisy": 0.8}
+    folder = write_judged(tmp_path / "s", lambda at: rising(ends[at.norm]), norms=ends)
+    found = verdict_on(folder, metric="steps_to:0.7", recovered=("batch_noisy", "none", "batch"), below=0.8)
+    assert (found.verdict, found.as_dict()["differences"]) == ("inconclusive", [None] * 5)
 
 
 def test_a_width_is_counted_in_decades_of_any_swept_key(tmp_path: Path):

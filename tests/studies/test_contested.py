@@ -2,7 +2,6 @@
 
 import pytest
 
-from bnlab.config.compose import compose_run
 from bnlab.config.folders import conf_folder
 from bnlab.studies.study_search import read_study
 
@@ -26,13 +25,3 @@ def test_every_sentence_is_there_in_english_and_chinese(name):
     for text in (file.claim, file.literature, file.fools, file.protocol, *says):
         assert text.en
         assert any("一" <= letter <= "鿿" for letter in text.zh)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CONTESTED[1:])  # the first trains nothing
-def test_the_words_of_every_scale_are_settings(name):
-    for scale in study(name).scales.values():
-        for part in scale.parts.values():
-            firsts = {key: value[0] if isinstance(value, list) else value for key, value in part.words.items()}
-            firsts = {key: str(value).lower() if isinstance(value, bool) else value for key, value in firsts.items()}
-            compose_run([f"{key}={value}" for key, value in firsts.items() if "logspace" not in str(value)])

@@ -100,6 +100,10 @@ def _with(path: str, value: Any) -> dict[str, Any]:
     return dict(content)
 
 
+def _condition(**content: Any) -> dict[str, Any]:
+    return _with("conditions", [content])
+
+
 FAULTS = [
     (_with("claim", None), "claim: it is missing"),
     (_with("verdict", "supported"), "verdict: there is no such key"),
@@ -117,6 +121,13 @@ FAULTS = [
     (_with("scales.quick.parts.main.words.optim", {"lr": 1}), "dotted keys and no sections"),
     (_with("scales.quick.parts.main.tune", {"seeds": 3}), "tune needs several values of optim.lr"),
     (_with("scales.slow", {}), "scales.slow"),
+    (_with("scales.quick.conditions", []), "scales.quick.conditions"),
+    (_with("first_seed", 995), "where the seeds of tuning begin"),
+    (_condition(metric="steps_to:0.9", arms=["batch", "none"], above=0), "above must be above 0, within above 1"),
+    (_condition(metric="steps_to:0.9", arms=["batch", "none"], within=0.5), "above must be above 0, within above 1"),
+    (_condition(metric="saturation/hidden1", arm="batch", above=0, less=True), "less and scale are for two arms"),
+    (_condition(law="bach_mean", below=1e-5), "law bach_mean is not known. Did you mean batch_mean"),
+    (_condition(metric="test_accuracy", arms=["batch", "none"], within=[0, 1]), "one number for two arms"),
 ]
 
 
@@ -140,6 +151,18 @@ def test_the_hash_of_a_criterion_is_that_of_what_decides():
     hashes = [StudyFile.model_validate(content).criterion_hash("quick") for content in [SMALL, *same, *others]]
     assert hashes[0] == hashes[1] == hashes[2]
     assert all(one != other for one, other in itertools.combinations([hashes[0], *hashes[3:]], 2))
+
+
+def test_a_copy_of_a_study_must_have_another_name(tmp_path: Path):
+    copied = tmp_path / "definitions.yaml"
+    copied.write_text(yaml.safe_dump(SMALL), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"has the name of another study.*Rename it, to my_definitions\.yaml"):
+        find_studies([str(copied)], None)
+
+
+def test_a_file_of_ones_own_is_not_of_the_article(tmp_path: Path):
+    assert read_study(write_study(tmp_path, SMALL)).file.pack == "own"
+    assert read_study(known_studies(None)["definitions"]).file.pack == "article"
 
 
 def test_a_study_that_is_not_known_is_told_with_the_nearest_one():

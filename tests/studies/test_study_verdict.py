@@ -8,7 +8,7 @@ import pytest
 import yaml
 from judged_runs import Place, Written, rising, write_judged
 
-from bnlab.errors import StudyError
+from bnlab.errors import ConfigError, StudyError
 from bnlab.stats.verdict import words_of
 from bnlab.studies.study_history import Asked, looks_to_share, note_begin, read_verdict
 from bnlab.studies.study_search import read_study
@@ -82,6 +82,8 @@ def test_a_check_that_does_not_hold_leaves_the_verdict_open(tmp_path: Path):
     assert fails["verdict"] == "inconclusive"
     assert fails["reason"] == "The experiment is no test of the claim, since a check is refuted: it is."
     assert fails["holm_p"] is None
+    assert fails["stress"]["of"] == 0
+    assert "Checked first: test_accuracy above 0.1." in fails["criterion"]
 
 
 def test_the_effect_is_that_of_the_condition_that_decides(tmp_path: Path):
@@ -134,13 +136,30 @@ def test_the_same_verdict_again_is_no_new_entry_of_its_history(tmp_path: Path):
     assert [entry["n"] for entry in judge_study(more)["history"]] == [5, 8]
 
 
-def test_a_damaged_verdict_is_taken_for_none(tmp_path: Path):
+@pytest.mark.parametrize("damaged", ['{"history": [1]}', '{"history": {}}', "[]", '{"history": [{"n"'])
+def test_a_damaged_verdict_is_set_aside_and_said_aloud(tmp_path: Path, damaged: str):
     one = asked(tmp_path, CONTENT)
     write_verdict(one, judge_study(one))
     assert read_verdict(one.path) is not None
-    one.path.write_text(one.path.read_text()[:200])
+    one.path.write_text(damaged)
     assert read_verdict(one.path) is None
-    assert len(judge_study(one)["history"]) == 1
+    found = judge_study(one)
+    assert "could not be read; it is mine-quick.damaged now" in found["changed"]
+    assert (len(found["history"]), (one.path.with_suffix(".damaged")).read_text()) == (1, damaged)
+
+
+def test_a_side_question_that_cannot_be_read_leaves_the_verdict_alone(tmp_path: Path):
+    besides = {"metric": "gradient_norm/hidden1", "arm": "batch", "above": 1}
+    found = judge_study(asked(tmp_path, changed(also=[besides])))
+    assert found["verdict"] == "supported"
+    assert (found["also"][0]["verdict"], found["also"][0]["effect"]) == ("inconclusive", None)
+    assert "has no diagnostic gradient_norm" in found["also"][0]["reason"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_seeds_that_decide_are_none_of_those_that_tune(tmp_path: Path):
+    with pytest.raises(ConfigError, match="where the seeds of tuning begin"):
+        asked(tmp_path, CONTENT, seeds=1001)
 
 
 def test_missing_runs_are_told_with_the_command_that_trains_them(tmp_path: Path):

@@ -1,0 +1,166 @@
+"""A condition of a study with its verdict, in words and as plain values."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from bnlab.stats.verdict import Verdict, Word
+from bnlab.studies.condition import Condition, Text
+from bnlab.studies.judged import LARGEST_LOG, as_bracket
+from bnlab.studies.quantity import points
+from bnlab.studies.readings import Readings
+from bnlab.studies.stress import Stress
+
+
+@dataclass(frozen=True)
+class JudgedCondition:
+    """A condition with its verdict.
+
+    Attributes:
+        condition: The condition.
+        readings: Its values.
+        verdict: The verdict word.
+        reason: Why, one sentence; may be empty.
+        interval: The mean of its values with the interval; on the log scale for a ratio.
+        stress: The other analyses.
+        holds_at: The share of the error, below 0.05, at which the verdict would just hold; None: it is inconclusive.
+        to_change: What would change the verdict, in words; may be empty.
+    """
+
+    condition: Condition
+    readings: Readings
+    verdict: Word
+    reason: str
+    interval: Verdict
+    stress: Stress
+    holds_at: float | None
+    to_change: str
+
+    @property
+    def says(self) -> Text:
+        """The condition as a sentence."""
+        if self.condition.says is not None:
+            return self.condition.says
+        condition, quantity, labels = self.condition, self.readings.quantity, self.readings.labels
+        if quantity is None:
+            return Text(en=f"The deviation from the formula ({condition.law}) is {condition.bound}.")
+        if condition.kind == "pair":
+            if condition.above is not None:
+                return Text(en=quantity.claim(labels[0], labels[-1], condition.above))
+            assert isinstance(condition.within, float)
+            amount = points(condition.within) if quantity.is_share else f"{condition.within:g} {quantity.unit}".strip()
+            return Text(en=f"The {quantity.name} of {labels[0]} and {labels[-1]} differs by less than {amount}.")
+        if condition.kind == "arm":
+            return Text(en=f"The {quantity.name} of {labels[0]} is {condition.bound}.")
+        way = f"of the way from {labels[1]} to {labels[2]} that {labels[0]} goes"
+        return Text(en=f"The share {way}, by {quantity.name}, is {condition.bound}.")
+
+    @property
+    def name(self) -> str:
+        """What is measured, and where, in a few words."""
+        condition = self.condition
+        places = [*([condition.part] if condition.part else []), *condition.where]
+        return f"{condition.metric or condition.law}" + (f" ({', '.join(places)})" if places else "")
+
+    @property
+    def unit(self) -> str:
+        """The unit of effect and interval."""
+        if self.readings.quantity is None or self.condition.kind == "recovered":
+            return "deviation" if self.readings.quantity is None else "share of the way"
+        return self.readings.quantity.unit
+
+    def shown(self, value: float | None) -> float | None:
+        """Return an effect or an end of its interval in the unit; None for a ratio beyond all floats."""
+        if value is None or math.isinf(value) or not self.readings.is_ratio:
+            return value if value is None or math.isfinite(value) else None
+        return math.exp(value) if value < LARGEST_LOG else None
+
+    @property
+    def sesoi(self) -> float:
+        """The smallest effect of interest: the bound that the interval must reach."""
+        within = self.condition.within
+        if within is not None:
+            return within if isinstance(within, float) else (within[1] - within[0]) / 2
+        bound = self.condition.above if self.condition.above is not None else self.condition.below
+        assert bound is not None
+        return bound
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values; what is not known is None."""
+        readings, interval, says = self.readings, self.interval, self.says
+        return {
+            "part": self.condition.part,
+            "kind": self.condition.kind,
+            "says": {"en": says.en, "zh": says.zh or says.en},
+            "statement": self.condition.statement,
+            "metric": self.condition.metric or self.condition.law,
+            "arms": list(readings.labels),
+            "where": list(self.condition.where),
+            "bound": self.condition.bound,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "effect": self.shown(interval.effect),
+            "low": self.shown(interval.low),
+            "high": self.shown(interval.high),
+            "unit": self.unit,
+            "level": interval.level,
+            "n": interval.n,
+            "sesoi": self.sesoi,
+            "looks": interval.looks,
+            "seeds": list(readings.seeds),
+            "first": [as_bracket(figure) for figure in readings.first],
+            "second": [as_bracket(figure) for figure in readings.second],
+            "differences": [self.shown(value) for value in self._known_values],
+            "learning_rates": None if readings.rates is None else list(readings.rates),
+            "rates_chosen": readings.how,
+            "stress": {"agree": self.stress.agree, "of": self.stress.of, "flips": list(self.stress.flips)},
+            "holds_at": self.holds_at,
+            "to_change": self.to_change,
+            "sentences": list(readings.sentences),
+            "seconds": readings.seconds,
+        }
+
+    @property
+    def _known_values(self) -> list[float | None]:
+        reading = self.readings.all[0]
+        unknown = (-math.inf, math.inf)
+        return [
+            None if bracket == unknown else value
+            for value, bracket in zip(reading.values, reading.brackets, strict=True)
+        ]
+
+
+def unreadable(condition: Condition, why: str) -> dict[str, Any]:
+    """Return what is said of a condition whose figure cannot be read, in the form of `JudgedCondition.as_dict`.
+
+    Args:
+        condition: The condition.
+        why: Why it cannot be read, one sentence.
+    """
+    says = condition.says or Text(en=f"{condition.metric} is {condition.bound}.")
+    nothing = ("effect", "low", "high", "level", "learning_rates", "holds_at")
+    return {
+        **dict.fromkeys(nothing),
+        "part": condition.part,
+        "kind": condition.kind,
+        "says": {"en": says.en, "zh": says.zh or says.en},
+        "statement": condition.statement,
+        "metric": condition.metric,
+        "arms": list(condition.arms or condition.recovered or (condition.arm,)),
+        "where": list(condition.where),
+        "bound": condition.bound,
+        "verdict": "inconclusive",
+        "reason": why,
+        "unit": "",
+        "n": 0,
+        "sesoi": condition.factor,
+        "seeds": [],
+        "first": [],
+        "second": [],
+        "differences": [],
+        "rates_chosen": "",
+        "stress": {"agree": 0, "of": 0, "flips": []},
+        "to_change": "",
+        "sentences": [why],
+        "seconds": 0.0,
+    }
