@@ -42,6 +42,30 @@ SMALL = {
 }
 """Settings of a run that takes a moment, for those keys that a line does not set itself."""
 
+STUDY = """
+claim: x
+looks: [3, 5]
+first_seed: 0
+pack: own
+conditions:
+  - metric: test_accuracy
+    arms: [batch, none]
+    above: 0.01
+    where: [seed<9]
+scales:
+  quick:
+    seeds: 3
+    minutes: 1
+    parts:
+      main:
+        words: {norm: [batch, none], data: synthetic, data.limit: 200, train.steps: 2, train.batch_size: 20,
+                model.width: 8, model.depth: 1, diagnostics: none, loggers: "[]", accept: "[statistics_not_settled]"}
+"""
+STUDY_PLACES = [
+    *["claim", "looks", "first_seed", "pack", "conditions", "metric", "arms", "above", "where", "scales", "quick"],
+    *["seeds", "minutes", "parts", "main", "words"],
+]
+
 LIMIT_S = 40.0
 MEMORY_BYTES = 24 * 2**30
 """Address space, of which torch takes many GiB that it never uses."""
@@ -272,6 +296,21 @@ def _an_argument(draw: random.Random) -> Line:
     return Line("argument", draw.choice(options))
 
 
+def _a_study(draw: random.Random) -> Line:
+    command = draw.choice(["bad file", "odd value", "odd value", "odd value", "word", "report"])
+    if command == "bad file":
+        content = draw.choice(list(BAD_FILES.values()))
+        return Line("study: file", ["study", "own.yaml"], (2,), {"own.yaml": content})
+    if command == "odd value":
+        place, value = draw.choice(STUDY_PLACES), draw.choice([*ODD_VALUES[:30], "{en: x}", "[batch, none]", "no"])
+        text = STUDY.replace(f"{place}: ", f"{place}: {value} #", 1)
+        return Line("study: value", ["study", "own.yaml"], (0, 1, 2), {"own.yaml": text.encode()})
+    if command == "word":
+        odd = draw.choice([*ODD_NAMES, "seed=1", "optim.lr=1", "--scale=x", "--more-seeds=-1", "--in-minutes=x"])
+        return Line("study: word", ["study", *([odd] if odd.startswith("-") else [odd, "definition"])], (2,))
+    return Line("report", ["report", draw.choice([*ODD_PATHS[4:], *ODD_NAMES[2:6]])], (2,))
+
+
 def _a_right_line(draw: random.Random) -> Line:
     norm = draw.choice(["batch", "layer", "none", "group", "batch_torch", "torch.nn:BatchNorm1d"])
     options = draw.choice([[], ["optim=adam"], ["seed=3"], ["optim.lr= 0.3"], ["name='a'"], ["train.steps=1_0"]])
@@ -280,7 +319,7 @@ def _a_right_line(draw: random.Random) -> Line:
 
 KINDS: list[Callable[[random.Random], Line]] = [
     *[_a_value, _a_value, _a_swept_value, _an_option, _a_word, _a_key_twice, _an_own_file, _an_own_file],
-    *[_a_taken_name, _an_own_layer, _an_own_option, _a_path, _a_data_file, _an_argument, _a_right_line],
+    *[_a_taken_name, _an_own_layer, _an_own_option, _a_path, _a_data_file, _an_argument, _a_right_line, _a_study],
 ]
 
 

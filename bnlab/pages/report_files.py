@@ -10,7 +10,7 @@ from bnlab.pages.studies_page import make_studies_page
 from bnlab.pages.study_results import STUDIES, Lang, is_study_file, read_studies, study_files
 from bnlab.pages.sweep_page import make_sweep_page
 from bnlab.pages.words import Words
-from bnlab.runfolder.finding import find_folder, runs_root
+from bnlab.runfolder.finding import at_home, find_folder, runs_root
 
 NAME = "report"
 """The name of the files, without what follows the point."""
@@ -47,7 +47,7 @@ def make_report(given: str, runs: Path | None = None, lang: Lang = "en") -> Repo
         BnlabError: It means nothing of that kind, or a file is damaged.
     """
     words = Words(lang)
-    path = Path(given).expanduser()
+    path = at_home(given)
     if is_study_file(path):
         return _of_studies([path], path.absolute().parent, runs, words)
     folder = _folder_of(given, runs)
@@ -71,7 +71,7 @@ def _folder_of(given: str, runs: Path | None) -> Path:
     Raises:
         ConfigError: There is none.
     """
-    path = Path(given).expanduser()
+    path = at_home(given)
     if path.is_file():
         raise ConfigError(
             f"{path} is no result of a study: it should be a file of JSON. Give runs/{STUDIES}, or a sweep."

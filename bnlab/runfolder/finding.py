@@ -22,6 +22,21 @@ def runs_root(given: Path | None = None) -> Path:
         raise ConfigError(f"{folder} is in the current folder, which no longer exists. Go to another one.") from error
 
 
+def at_home(given: str) -> Path:
+    """Return a path with ~ and ~user in place.
+
+    Args:
+        given: The path, as it was typed.
+
+    Raises:
+        ConfigError: There is no such user.
+    """
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{given}: the home folder of that user is not known. Give the path in full.") from None
+
+
 def find_folder(given: str | Path | None = None, runs: Path | None = None) -> Path:
     """Return the folder to read from: a path, or the name of a sweep or of a run among all runs.
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from bnlab.config.folders import conf_folder, refuse_hidden, search_folders
 from bnlab.config.yaml_files import read_table
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.runfolder.finding import at_home
 from bnlab.studies.study_file import ScaleName, StudyFile
 
 _log = logging.getLogger("bnlab")
@@ -67,7 +68,7 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
     chosen: dict[str, Study] = {}
     for name in names:
         if name.endswith((".yaml", ".yml")):
-            path = Path(name).expanduser()
+            path = at_home(name)
             for other in (known.get(path.stem), chosen[path.stem].path if path.stem in chosen else None):
                 if other is not None and path.exists() and not path.samefile(other):
                     raise ConfigError(

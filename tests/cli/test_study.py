@@ -130,6 +130,7 @@ def test_the_definitions_are_judged_by_the_same_command(tmp_path: Path, monkeypa
         (["definitions", "--scale", "full"], "definitions has no scale full"),
         (["sweep.engine=sequential"], "NAME is missing"),
         (["nowhere.yaml"], "cannot be read"),
+        (["~nosuchuser/x.yaml"], "the home folder of that user is not known"),
     ],
 )
 def test_wrong_words_get_one_sentence(words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
