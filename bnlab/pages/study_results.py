@@ -13,9 +13,6 @@ from bnlab.errors import StudyError
 Lang = Literal["en", "zh"]
 Word = Literal["supported", "refuted", "inconclusive"]
 
-STUDIES = "studies"
-"""The folder of these files, in the folder of all runs."""
-
 
 class _Read(BaseModel):
     """Frozen; keys that this version does not know are left alone."""

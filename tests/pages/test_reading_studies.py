@@ -12,9 +12,11 @@ from bnlab.errors import StudyError
 from bnlab.pages.amounts import number, unit_of
 from bnlab.pages.drawn.seed_dots import Region, read_region, seed_figures
 from bnlab.pages.holm import adjusted_shares
+from bnlab.pages.report_files import make_report
 from bnlab.pages.study_results import Condition, read_study
 from bnlab.pages.study_view import view_studies
 from bnlab.pages.words import Words
+from bnlab.studies.study_history import FOLDER
 
 
 @pytest.mark.parametrize("draw", range(12))
@@ -72,6 +74,11 @@ def test_a_damaged_file_gets_one_sentence_with_its_place(tmp_path: Path, text: s
     assert str(path) in str(raised.value)
     assert "Make it again: bnlab study NAME." in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_the_folder_of_all_runs_means_the_studies_in_it(tmp_path: Path) -> None:
+    write_studies(tmp_path / FOLDER, {"one": study(conditions=[], parts={})})
+    assert make_report(str(tmp_path)).home == tmp_path / FOLDER
 
 
 def test_keys_of_later_versions_and_missing_ones_do_no_harm(tmp_path: Path) -> None:
