@@ -5,17 +5,18 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bnlab.pages.condition_view import Finding
 from bnlab.pages.drawn.seed_dots import seed_figures
 from bnlab.pages.plain_text import plain
 from bnlab.pages.studies_page import StudiesPage
-from bnlab.pages.study_results import Bracket, Condition
-from bnlab.pages.study_view import Finding, StudyView
+from bnlab.pages.study_results import Bracket, Condition, Stress
+from bnlab.pages.study_view import StudyView
 from bnlab.pages.sweep_page import SweepPage
 from bnlab.stats.estimate import Estimate
 
 COLUMNS = (
     *("kind", "study", "scale", "condition", "part", "statement", "claim", "metric", "arms", "arm", "lr", "bound"),
-    *("verdict", "effect", "low", "high", "unit", "n", "sesoi", "level", "agree", "of"),
+    *("pack", "verdict", "reason", "effect", "low", "high", "unit", "n", "sesoi", "level", "agree", "of"),
     *("holm_p", "holm_adjusted", "family", "seconds", "seed", "first", "second", "difference"),
     *("test_accuracy", "test_accuracy_low", "test_accuracy_high"),
     *("validation_accuracy", "validation_accuracy_low", "validation_accuracy_high"),
@@ -31,7 +32,7 @@ def studies_csv(page: StudiesPage) -> str:
     rows: list[Row] = []
     for study in page.studies:
         rows.append(_study_row(study))
-        for kind, findings in (("condition", study.findings), ("also", study.also)):
+        for kind, findings in (("condition", study.findings), ("check", study.checks), ("also", study.also)):
             for finding in findings:
                 rows += _condition_rows(finding, kind, {"study": study.result.study, "scale": study.result.scale})
     return _written(rows)
@@ -56,12 +57,15 @@ def sweep_csv(page: SweepPage) -> str:
 
 def _study_row(study: StudyView) -> Row:
     result = study.result
-    row: Row = {"kind": "study", "claim": result.claim, "agree": result.stress.agree, "of": result.stress.of}
+    row: Row = {"kind": "study", "claim": result.claim, "pack": study.pack, **_stress(result.stress)}
+    if result.decisive_condition is not None:
+        row["condition"] = study.findings[result.decisive].number
     names = (
         "study",
         "scale",
         "statement",
         "verdict",
+        "reason",
         "effect",
         "low",
         "high",
@@ -77,11 +81,16 @@ def _study_row(study: StudyView) -> Row:
 
 def _condition_rows(finding: Finding, kind: str, of: Mapping[str, Any]) -> list[Row]:
     condition = finding.condition
-    names = ("part", "statement", "metric", "bound", "verdict", "effect", "low", "high", "unit", "n", "sesoi", "level")
+    names = ("part", "statement", "metric", "bound", "verdict", "reason", "effect", "low", "high", "unit", "n", "sesoi")
     row: Row = {"kind": kind, **of, "condition": finding.number, "claim": finding.says.in_lang("en")[0]}
-    row |= {name: getattr(condition, name) for name in names}
-    row |= {"arms": ",".join(condition.arms), "agree": condition.stress.agree, "of": condition.stress.of}
+    row |= {name: getattr(condition, name) for name in (*names, "level")}
+    row |= {"arms": ",".join(condition.arms), **_stress(condition.stress)}
     return [row, *(_seed_row(condition, place, finding.number, of) for place in range(len(condition.seeds)))]
+
+
+def _stress(stress: Stress) -> Row:
+    """Return in how many analyses the verdict holds; nothing where there is no other one."""
+    return {"agree": stress.agree, "of": stress.of} if stress.of else {}
 
 
 def _seed_row(condition: Condition, place: int, number: str, of: Mapping[str, Any]) -> Row:

@@ -1,12 +1,13 @@
 """The pages as Markdown: the same tables and sentences as in HTML, without the drawings."""
 
 from bnlab.pages.amounts import Unit
+from bnlab.pages.condition_view import Finding
 from bnlab.pages.engine_sentences import in_chinese
 from bnlab.pages.html_page import SYMBOLS
 from bnlab.pages.markdown_text import code, data_table, table, text
-from bnlab.pages.studies_page import StudiesPage
+from bnlab.pages.studies_page import Pack, StudiesPage
 from bnlab.pages.study_results import Condition, Stress, StudyResult, Texts
-from bnlab.pages.study_view import Finding, StudyView
+from bnlab.pages.study_view import StudyView
 from bnlab.pages.sweep_page import SweepPage
 from bnlab.pages.words import Words, article_statements
 
@@ -45,21 +46,24 @@ def studies_markdown(page: StudiesPage) -> str:
     write = _Writer(page.words)
     t = page.words
     counts = " · ".join(t(f"count_{word}", number=page.counts[word]) for word in SYMBOLS)
-    lines = [f"# {text(page.title)}", "", t("lead"), "", f"**{counts}**", "", f"## {t('verdicts')}", ""]
-    lines += _claims(page, write)
-    lines += [page.family_text, "", *(f"- {write.badge(word)}{t.colon}{t('read_' + word)}" for word in SYMBOLS)]
+    lines = [f"# {text(page.title)}", "", page.lead, "", f"**{counts}**", "", f"## {t('verdicts')}", ""]
+    for pack in page.packs:
+        lines += [f"### {text(pack.title)}", ""] if pack.title else []
+        lines += [*_claims(pack, write), text(pack.family_text), ""]
+    lines += [*(f"- {write.badge(word)}{t.colon}{t('read_' + word)}" for word in SYMBOLS)]
     lines += [*(f"- {t('read_' + word)}" for word in ("effect", "holds", "family", "minutes")), ""]
-    lines += [f"## {t('statements')}", "", *_statements(page, write), f"## {t('studies')}", ""]
+    lines += [f"## {t('statements')}", "", *_statements(page, write)] if page.is_about_article else []
+    lines += [f"## {t('studies')}", ""]
     for study in page.studies:
         lines += _study(study, write)
     lines += [f"## {t('about')}", "", t("about_text"), "", t("in_html"), ""]
     return "\n".join(lines)
 
 
-def _claims(page: StudiesPage, write: _Writer) -> list[str]:
-    t = page.words
+def _claims(pack: Pack, write: _Writer) -> list[str]:
+    t = write.t
     rows = []
-    for study in page.studies:
+    for study in pack.studies:
         result = study.result
         name = f"**{write.spoken(study.claim)}** ({text(study.name)})"
         n = "–" if result.n is None else str(result.n)
@@ -72,10 +76,11 @@ def _claims(page: StudiesPage, write: _Writer) -> list[str]:
             condition = finding.condition
             n = "–" if condition.n is None else str(condition.n)
             tail = [write.effect(condition, finding.unit), n, write.holds_in(condition.stress), "–", "–"]
-            statement = text(condition.statement) or "–"
-            rows.append([write.badge(condition.verdict), write.spoken(finding.says), statement, *tail])
+            statement = text(study.statement_of(finding)) or "–"
+            says = write.spoken(finding.says) + (f" ({t('check')})" if finding in study.checks else "")
+            rows.append([write.badge(condition.verdict), says, statement, *tail])
     known = article_statements()
-    rows += [[t("none_yet"), write.spoken(known[name][1]), name, *(["–"] * 5)] for name in page.open]
+    rows += [[t("none_yet"), write.spoken(known[name][1]), name, *(["–"] * 5)] for name in pack.open]
     headings = ("verdict", "claim", "statement", "effect", "n", "holds_in", "family", "minutes")
     return table([t(key) for key in headings], rows, (4, 5, 7))
 
@@ -96,7 +101,9 @@ def _study(study: StudyView, write: _Writer) -> list[str]:
     facts = [write.badge(result.verdict), write.effect(result, study.unit)]
     facts += [f"n = {result.n}"] if result.n is not None else []
     facts += [f"{t('holds_in')}{t.colon}{write.holds_in(result.stress)}"] if result.stress.of else []
-    lines = [f"### {write.spoken(study.claim)}", "", f"**{' · '.join(facts)}**", "", text(" · ".join(study.facts)), ""]
+    lines = [f"### {write.spoken(study.claim)}", "", f"**{' · '.join(facts)}**", ""]
+    lines += [write.spoken(study.reason), ""] if study.reason.en else []
+    lines += [text(" · ".join(study.facts)), ""]
     lines += [line for name, texts in study.articles for line in (f"> {name} {write.spoken(texts)}", ">")]
     lines += ["", f"#### {t('why')}", ""]
     for key, sentences in (
@@ -107,7 +114,8 @@ def _study(study: StudyView, write: _Writer) -> list[str]:
     ):
         lines += [f"- {t(key)}{t.colon}{write.engine(sentence)}" for sentence in sentences if sentence]
     lines += ["", *write.section("protocol", result.protocol)]
-    lines += _findings(study.findings, "conditions", write) + _findings(study.also, "also", write)
+    for key, findings in (("conditions", study.findings), ("checks", study.checks), ("also", study.also)):
+        lines += _findings(findings, key, write)
     lines += [f"#### {t('stress')}", ""]
     if result.stress.of:
         lines += [t("stress_lead", of=result.stress.of, agree=result.stress.agree), ""]
@@ -134,7 +142,7 @@ def _findings(findings: tuple[Finding, ...], key: str, write: _Writer) -> list[s
         says = write.spoken(finding.says) + (f" ({text(finding.detail)})" if finding.detail else "")
         n = "–" if condition.n is None else str(condition.n)
         effect = write.effect(condition, finding.unit)
-        row = [finding.number, says, write.badge(condition.verdict), effect, text(finding.bound), n]
+        row = [finding.number, says, write.badge(condition.verdict), effect, write.engine(finding.bound), n]
         rows.append([*row, write.holds_in(condition.stress)])
     headings = ("number", "condition", "verdict", "effect", "bound", "n", "holds_in")
     lines = [f"#### {t(key)}", "", *table([t(each) for each in headings], rows, (5, 6))]

@@ -7,10 +7,11 @@ from bnlab.errors import ConfigError, RunError
 from bnlab.pages.csv_rows import studies_csv, sweep_csv
 from bnlab.pages.markdown_page import studies_markdown, sweep_markdown
 from bnlab.pages.studies_page import make_studies_page
-from bnlab.pages.study_results import STUDIES, Lang, is_study_file, read_studies, study_files
+from bnlab.pages.study_results import Lang, is_study_file, read_studies, study_files
 from bnlab.pages.sweep_page import make_sweep_page
 from bnlab.pages.words import Words
 from bnlab.runfolder.finding import at_home, find_folder, runs_root
+from bnlab.studies.study_history import FOLDER
 
 NAME = "report"
 """The name of the files, without what follows the point."""
@@ -53,8 +54,8 @@ def make_report(given: str, runs: Path | None = None, lang: Lang = "en") -> Repo
     folder = _folder_of(given, runs)
     if files := study_files(folder):
         return _of_studies(files, folder, runs, words)
-    if (folder / STUDIES).is_dir() and (files := study_files(folder / STUDIES)):
-        return _of_studies(files, folder / STUDIES, runs, words)
+    if (folder / FOLDER).is_dir() and (files := study_files(folder / FOLDER)):
+        return _of_studies(files, folder / FOLDER, runs, words)
     page = make_sweep_page(folder, words)
     return Report(folder, page.html(), sweep_markdown(page), sweep_csv(page))
 
@@ -74,7 +75,7 @@ def _folder_of(given: str, runs: Path | None) -> Path:
     path = at_home(given)
     if path.is_file():
         raise ConfigError(
-            f"{path} is no result of a study: it should be a file of JSON. Give runs/{STUDIES}, or a sweep."
+            f"{path} is no result of a study: it should be a file of JSON. Give runs/{FOLDER}, or a sweep."
         )
     inside = runs_root(runs) / given
     if Path(given).name == given and not path.is_dir() and study_files(inside):
@@ -82,7 +83,7 @@ def _folder_of(given: str, runs: Path | None) -> Path:
     try:
         return find_folder(path if path.is_dir() else given, runs)
     except ConfigError as error:
-        if Path(given).name == STUDIES:
+        if Path(given).name == FOLDER:
             raise ConfigError(
                 f"{path} is not there: no study has been run. Run one: bnlab study lr-sensitivity"
             ) from error

@@ -6,12 +6,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnlab.pages.html_page import render
+from bnlab.pages.packs import ARTICLE, CONTESTED, OWN
 from bnlab.pages.study_results import StudyResult, Word
 from bnlab.pages.study_view import StudyView, view_studies
 from bnlab.pages.words import Words, article_statements
 
 LARGEST = 1_400_000
 """Bytes of a page, at most: it should open at once, also where it is sent by mail. 1.5 MB are promised."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One group of studies, whose claims stand in one table and share an error rate.
+
+    Attributes:
+        title: Its heading; empty where a page has no other group.
+        studies: In the order of the article's statements.
+        open: The statements that no study answers.
+        family_text: Which verdicts hold when all claims of the table share one error rate, in words.
+    """
+
+    title: str
+    studies: tuple[StudyView, ...]
+    open: tuple[str, ...]
+    family_text: str
 
 
 @dataclass(frozen=True)
@@ -29,8 +47,19 @@ class StudiesPage:
     @property
     def title(self) -> str:
         """The heading."""
-        only = self.studies[0].name if len(self.studies) == 1 else None
-        return self.words("title") if only is None else self.words("title_one", name=only)
+        if len(self.studies) == 1:
+            return self.words("title_one", name=self.studies[0].name)
+        return self.words("title") if self.is_about_article else self.words("title_other")
+
+    @property
+    def lead(self) -> str:
+        """What stands below the heading."""
+        return self.words("lead") if self.is_about_article else self.words("lead_other")
+
+    @property
+    def is_about_article(self) -> bool:
+        """Whether a study answers any statement of the article."""
+        return any(self.answered[name] for name in article_statements())
 
     @property
     def answered(self) -> dict[str, list[tuple[StudyView, Word]]]:
@@ -43,8 +72,8 @@ class StudiesPage:
 
     @property
     def open(self) -> list[str]:
-        """The statements that no study answers."""
-        return [name for name, answers in self.answered.items() if not answers]
+        """The statements that no study answers; none on a page that is not about the article."""
+        return [name for name, answers in self.answered.items() if not answers] if self.is_about_article else []
 
     @property
     def counts(self) -> Counter[str]:
@@ -57,18 +86,16 @@ class StudiesPage:
         return max((study.result.made for study in self.studies), default="")
 
     @property
-    def family_text(self) -> str:
-        """Which verdicts hold when all claims share one error rate, in words."""
-        families = Counter(study.family for study in self.studies)
-        decided = families["holds"] + families["does_not_hold"]
-        asked = len(self.studies) - families["exact"]
-        texts = [self.words("family_lead", asked=asked, kept=families["holds"], decided=decided)] if asked else []
-        if families["exact"]:
-            texts.append(self.words("family_exact", number=families["exact"]))
-        lost = [study.name for study in self.studies if study.family == "does_not_hold"]
-        if lost:
-            texts.append(self.words("family_lost", names=", ".join(lost)))
-        return (" " if self.words.lang == "en" else "").join(texts)
+    def packs(self) -> list[Pack]:
+        """The studies by group; statements without a study stand in the first one, which is the article's."""
+        names = list(dict.fromkeys(study.pack for study in self.studies))
+        found: list[Pack] = []
+        for name in names:
+            own = tuple(study for study in self.studies if study.pack == name)
+            open_ones = () if found else tuple(self.open)
+            title = _title(name, self.words) if len(names) > 1 or name not in {ARTICLE, OWN} else ""
+            found.append(Pack(title, own, open_ones, _family_text(own, self.words)))
+        return found
 
     def html(self) -> str:
         """Return the page as HTML; of many studies without the last figures of some, so that the file stays small."""
@@ -88,12 +115,33 @@ class StudiesPage:
             studies=studies,
             left_out=left_out,
             answered=self.answered,
+            packs=self.packs,
+            lead=self.lead,
+            is_about_article=self.is_about_article,
             open=self.open,
             counts=self.counts,
             articles=article_statements(),
-            family_text=self.family_text,
             made=self.made,
         )
+
+
+def _title(pack: str, words: Words) -> str:
+    key = f"pack_{pack}"
+    return words(key) if pack in {ARTICLE, CONTESTED, OWN} else words("pack_named", name=pack)
+
+
+def _family_text(studies: Sequence[StudyView], words: Words) -> str:
+    families = Counter(study.family for study in studies)
+    decided = families["holds"] + families["does_not_hold"]
+    asked = sum(study.adjusted is not None for study in studies)
+    texts = [words("family_lead", asked=asked, kept=families["holds"], decided=decided)] if asked > 1 else []
+    texts += [words("family_one")] if asked == 1 else []
+    if families["exact"]:
+        texts.append(words("family_exact", number=families["exact"]))
+    lost = [study.name for study in studies if study.family == "does_not_hold"]
+    if lost:
+        texts.append(words("family_lost", names=", ".join(lost)))
+    return (" " if words.lang == "en" else "").join(texts)
 
 
 def _without_some_pictures(studies: Sequence[StudyView], excess: int) -> tuple[list[StudyView], int]:

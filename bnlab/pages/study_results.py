@@ -13,8 +13,8 @@ from bnlab.errors import StudyError
 Lang = Literal["en", "zh"]
 Word = Literal["supported", "refuted", "inconclusive"]
 
-STUDIES = "studies"
-"""The folder of these files, in the folder of all runs."""
+
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 class _Read(BaseModel):
@@ -30,7 +30,12 @@ class Texts(_Read):
     zh: str = ""
 
     def in_lang(self, lang: Lang) -> tuple[str, Lang]:
-        """Return the text in a language, or in the other one where it has none; and which of them it is."""
+        """Return the text in a language, or in the other one where it has none; and which of them it is.
+
+        A text that stands for both is one that nobody translated: its letters tell its language.
+        """
+        if self.en == self.zh:
+            return self.en, "zh" if _CHINESE.search(self.en) else "en"
         other: Lang = "zh" if lang == "en" else "en"
         own: str = getattr(self, lang)
         return (own, lang) if own else (getattr(self, other), other)
@@ -125,7 +130,16 @@ class Look(_Read):
 
 
 class StudyResult(_Read):
-    """One study at one scale."""
+    """One study at one scale.
+
+    Attributes:
+        pack: The group of studies that it belongs to; empty in older files.
+        reason: Why the verdict is what it is, one sentence.
+        decisive: The place of the condition whose effect is the study's; older files have that of the first one.
+        conditions: What must hold, all of it.
+        checks: What the experiment presupposes: where one is not supported, the study has no verdict.
+        also: What decides nothing.
+    """
 
     study: Annotated[str, Field(min_length=1)]
     scale: _String = ""
@@ -136,6 +150,7 @@ class StudyResult(_Read):
     claim_zh: _String = ""
     statement: _String = ""
     experiment: _String = ""
+    pack: _String = ""
     source: _String = ""
     literature: _Texts = Texts()
     fools: _Texts = Texts()
@@ -148,6 +163,8 @@ class StudyResult(_Read):
     n: int | None = None
     sesoi: float | None = None
     criterion: _String = ""
+    reason: _String = ""
+    decisive: Annotated[int, Field(ge=0), BeforeValidator(lambda given: 0 if given is None else given)] = 0
     stress: Annotated[Stress, BeforeValidator(lambda given: given or {})] = Stress()
     seconds: float | None = None
     seconds_wall: float | None = None
@@ -158,6 +175,7 @@ class StudyResult(_Read):
     history: Annotated[tuple[Look, ...], BeforeValidator(_as_tuple)] = ()
     holm_p: float | None = None
     conditions: Annotated[tuple[Condition, ...], BeforeValidator(_as_tuple)] = ()
+    checks: Annotated[tuple[Condition, ...], BeforeValidator(_as_tuple)] = ()
     also: Annotated[tuple[Condition, ...], BeforeValidator(_as_tuple)] = ()
     parts: Annotated[dict[str, Part], BeforeValidator(lambda given: given or {})] = {}
 
@@ -170,6 +188,21 @@ class StudyResult(_Read):
     def statements(self) -> tuple[str, ...]:
         """The ids of the article's statements that the study is about."""
         return statements_in(self.statement)
+
+    @property
+    def decisive_condition(self) -> Condition | None:
+        """The condition whose effect is the study's; None where it has none."""
+        return self.conditions[self.decisive] if self.decisive < len(self.conditions) else None
+
+    @property
+    def failed_check(self) -> Condition | None:
+        """The first check that is not supported, which leaves the study without a verdict; None: all hold."""
+        return next((one for one in self.checks if one.verdict != "supported"), None)
+
+    @property
+    def is_of_definitions(self) -> bool:
+        """Whether all of its conditions are computed, so that it takes no part in a family of claims."""
+        return bool(self.conditions) and all(one.kind == "law" for one in self.conditions)
 
 
 def statements_in(text: str) -> tuple[str, ...]:

@@ -8,47 +8,18 @@ from pathlib import Path
 from markupsafe import Markup
 
 from bnlab.pages.amounts import Unit, unit_of
-from bnlab.pages.drawn.picture import Cell, DataTable, Picture
-from bnlab.pages.drawn.seed_dots import draw_seeds, read_region, seeds_table
-from bnlab.pages.holm import SHARED, adjusted_shares
+from bnlab.pages.condition_view import Finding, view_condition
+from bnlab.pages.drawn.picture import Cell, DataTable
+from bnlab.pages.drawn.seed_dots import read_region
+from bnlab.pages.engine_sentences import in_chinese
+from bnlab.pages.holm import SHARED
 from bnlab.pages.interval_strip import draw_strip
-from bnlab.pages.study_results import Condition, StudyResult, Texts, Word, statements_in
+from bnlab.pages.packs import adjusted_by_pack, in_order, pack_of
+from bnlab.pages.study_results import StudyResult, Texts, Word, statements_in
 from bnlab.pages.sweep_pictures import SweepPictures
 from bnlab.pages.words import Words, article_statements
 
 MINUTE = 60.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One condition, ready to be shown.
-
-    Attributes:
-        number: ``1``, ``2``, ... for those that decide, ``a``, ``b``, ... for the others.
-        condition: What the study says of it.
-        says: The condition as a sentence.
-        detail: Where it was measured, in the words of settings; empty where its sentence says enough.
-        bound: The bound with its unit.
-        unit: How its effects are written.
-        picture: The figure of its seeds; None where there is none.
-        table: Its figures by seed.
-        strip: The interval as a small drawing.
-    """
-
-    number: str
-    condition: Condition
-    says: Texts
-    detail: str
-    bound: str
-    unit: Unit
-    picture: Picture | None
-    table: DataTable
-    strip: Markup
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there is more to show than a row of a table holds."""
-        return bool(self.picture or self.table.rows or self.condition.sentences or self.condition.reason)
 
 
 @dataclass(frozen=True)
@@ -58,10 +29,13 @@ class StudyView:
     Attributes:
         result: What the study left.
         anchor: Its place in the page.
-        adjusted: The error rate of the whole table at which its verdict would just hold; None where it takes no part.
+        pack: The group of studies in whose table it stands.
+        adjusted: The error rate of that table at which its verdict would just hold; None where it takes no part.
         family: ``holds``, ``does_not_hold`` or ``exact``; None where there is no verdict to hold.
         unit: How its effect is written.
+        reason: Why its verdict is what it is.
         findings: The conditions that decide.
+        checks: What the experiment presupposes.
         also: The conditions that decide nothing.
         parts: Its sweeps, with their figures.
         strip: The interval as a small drawing.
@@ -71,10 +45,13 @@ class StudyView:
 
     result: StudyResult
     anchor: str
+    pack: str
     adjusted: float | None
     family: str | None
     unit: Unit
+    reason: Texts
     findings: tuple[Finding, ...]
+    checks: tuple[Finding, ...]
     also: tuple[Finding, ...]
     parts: tuple[SweepPictures, ...]
     strip: Markup
@@ -99,13 +76,12 @@ class StudyView:
 
     @property
     def rows_below(self) -> list[Finding]:
-        """The conditions that stand below it in a table: those of a statement of their own, and all that disagree."""
+        """What stands below it in a table: conditions of several statements, or that disagree, and checks that fail."""
         is_mixed = any(each.condition.verdict != self.result.verdict for each in self.findings)
-        own = [each for each in (*self.findings, *self.also) if each.condition.statement]
+        own = [each for each in self.findings if each.condition.statement]
         several = len({each.condition.statement for each in own}) > 1
-        differing = any(each.condition.verdict != self.result.verdict for each in own)
-        shown = own if several or differing else []
-        return [each for each in (*self.findings, *self.also) if each in shown or (is_mixed and each in self.findings)]
+        failed = [each for each in self.checks if each.condition.verdict != "supported"]
+        return [*(self.findings if is_mixed else own if several else ()), *failed]
 
     @property
     def short_statements(self) -> str:
@@ -128,7 +104,9 @@ class StudyView:
 
     @property
     def reasons(self) -> list[str]:
-        """Why the verdict is what it is, each reason once."""
+        """Why its conditions came out as they did, each reason once; none where one sentence says it of the study."""
+        if self.result.reason:
+            return []
         return list(dict.fromkeys(each.condition.reason for each in self.findings if each.condition.reason))
 
     @property
@@ -137,27 +115,40 @@ class StudyView:
         return [(name, part.command) for name, part in self.result.parts.items() if part.command]
 
     def answers(self) -> list[tuple[str, Word]]:
-        """Return which statements it answers, and how: a condition of its own before the whole study."""
+        """Return which statements it answers, and how: a condition of its own before the whole study.
+
+        Where a check fails, the experiment is no test, whatever its conditions say. What is measured besides decides
+        nothing, and answers nothing.
+        """
+        result = self.result
         own = [
-            (name, each.verdict)
-            for each in (*self.result.conditions, *self.result.also)
+            (name, each.verdict if result.failed_check is None else result.verdict)
+            for each in result.conditions
             for name in statements_in(each.statement)
         ]
         taken = {name for name, _ in own}
-        whole = [(name, self.result.verdict) for name in self.result.statements if name not in taken]
+        whole = [(name, result.verdict) for name in result.statements if name not in taken]
         return list(dict.fromkeys([*whole, *own]))
+
+    def statement_of(self, finding: Finding) -> str:
+        """Return the statement that a condition answers; empty where it answers none.
+
+        Args:
+            finding: One of its conditions or checks.
+        """
+        return finding.condition.statement if finding in self.findings and self.result.failed_check is None else ""
 
 
 def view_studies(results: Sequence[StudyResult], roots: Sequence[Path], words: Words) -> list[StudyView]:
-    """Return all studies of a table, in the order of the article's statements.
+    """Return all studies of a page, by group, in the order of the article's statements.
 
     Args:
         results: What the studies left.
         roots: Folders of runs in which their sweeps are looked for, the first one first.
         words: The fixed words.
     """
-    ordered = sorted(results, key=_place)
-    adjusted = adjusted_shares([_share(result) for result in ordered])
+    ordered = in_order(results)
+    adjusted = adjusted_by_pack(ordered)
     views = []
     for number, (result, share) in enumerate(zip(ordered, adjusted, strict=True), start=1):
         slug = re.sub(r"[^A-Za-z0-9_-]+", "-", result.study).strip("-") or "study"
@@ -175,11 +166,14 @@ def _view(
     name: str,
     words: Words,
 ) -> StudyView:
-    first = result.conditions[0] if result.conditions else None
-    unit = unit_of("pair" if first is None else first.kind, result.unit)
-    region = None if first is None or first.kind == "law" else read_region(first.bound, unit.is_ratio)
+    shown = result.decisive_condition
+    unit = _unit(result)
+    region = None if shown is None or shown.kind == "law" else read_region(shown.bound)
     conditions = enumerate(result.conditions, start=1)
     findings = tuple(view_condition(each, str(place), f"{name}c{place}", words) for place, each in conditions)
+    checks = tuple(
+        view_condition(each, f"C{place}", f"{name}k{place}", words) for place, each in enumerate(result.checks, start=1)
+    )
     also = tuple(
         view_condition(each, _letter(place), f"{name}a{place}", words) for place, each in enumerate(result.also)
     )
@@ -187,35 +181,38 @@ def _view(
     if result.verdict != "inconclusive":
         family = "exact" if adjusted is None else "holds" if adjusted <= SHARED else "does_not_hold"
     strip = draw_strip(result.effect if region else None, result.low, result.high, region, unit)
-    history = history_table(result, words)
-    facts = _facts(result, words)
-    return StudyView(result, anchor, adjusted, family, unit, findings, also, parts, strip, history, facts)
-
-
-def view_condition(condition: Condition, number: str, name: str, words: Words) -> Finding:
-    """Return a condition, ready to be shown.
-
-    Args:
-        condition: What the study says of it.
-        number: How the page names it.
-        name: A name that no other figure of the page has.
-        words: The fixed words.
-    """
-    unit = unit_of(condition.kind, condition.unit)
-    says = condition.says
-    arms = " / ".join(condition.arms)
-    measured = [condition.metric, arms]
-    if not says.en and not says.zh:
-        text = f"{words.metric(condition.metric)}{words.colon}{arms}"
-        says, measured = Texts(en=text, zh=text), []
-    part = words("of_part", part=condition.part) if condition.part not in {"", "main"} else ""
-    detail = " · ".join(text for text in (*measured, *condition.where, part) if text)
-    region = None if condition.kind == "law" else read_region(condition.bound, unit.is_ratio)
-    strip = draw_strip(condition.effect if region else None, condition.low, condition.high, region, unit)
-    picture = draw_seeds(condition, name, words)
-    return Finding(
-        number, condition, says, detail, condition.bound, unit, picture, seeds_table(condition, words), strip
+    return StudyView(
+        result=result,
+        anchor=anchor,
+        pack=pack_of(result),
+        adjusted=adjusted,
+        family=family,
+        unit=unit,
+        reason=_reason(result),
+        findings=findings,
+        checks=checks,
+        also=also,
+        parts=parts,
+        strip=strip,
+        history=history_table(result, words),
+        facts=_facts(result, words),
     )
+
+
+def _unit(result: StudyResult) -> Unit:
+    """Return how the effect of a study is written, which is that of its decisive condition."""
+    shown = result.decisive_condition
+    return unit_of("pair" if shown is None else shown.kind, result.unit)
+
+
+def _reason(result: StudyResult) -> Texts:
+    """Return why the verdict is what it is; a check that failed is named in either language."""
+    chinese = in_chinese(result.reason) or ""
+    failed = result.failed_check
+    if failed is not None and failed.says.in_lang("zh")[1] == "zh" and failed.says.en:
+        english = failed.says.en.removeprefix("Check: ").rstrip(".")
+        chinese = chinese.replace(english, failed.says.zh.removeprefix("检查：").rstrip("。"))
+    return Texts(en=result.reason, zh=chinese)
 
 
 def _facts(result: StudyResult, words: Words) -> tuple[str, ...]:
@@ -230,19 +227,6 @@ def _letter(place: int) -> str:
     return chr(ord("a") + place) if place < 26 else f"a{place}"
 
 
-def _place(result: StudyResult) -> tuple[int, str, str]:
-    """Return where a study stands in a table: by its first statement; definitions after claims, other claims last."""
-    first = min((int(name[1:]) for name in result.statements), default=1000)
-    if result.conditions and all(condition.kind == "law" for condition in result.conditions):
-        first += 100
-    return first, result.study, result.scale
-
-
-def _share(result: StudyResult) -> float | None:
-    """Return the error rate at which the verdict would just hold; 1 without a verdict; None where there is no error."""
-    return 1.0 if result.verdict == "inconclusive" else result.holm_p
-
-
 def history_table(result: StudyResult, words: Words) -> DataTable:
     """Return the verdicts that the study gave earlier.
 
@@ -250,7 +234,7 @@ def history_table(result: StudyResult, words: Words) -> DataTable:
         result: What the study left.
         words: The fixed words.
     """
-    unit = unit_of(result.conditions[0].kind if result.conditions else "pair", result.unit)
+    unit = _unit(result)
     rows = []
     for look in result.history:
         verdict = words(look.verdict) if words.has(look.verdict) else look.verdict

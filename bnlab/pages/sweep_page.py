@@ -8,10 +8,10 @@ from typing import Any
 
 from bnlab.errors import BnlabError, StudyError
 from bnlab.pages.amounts import number
+from bnlab.pages.condition_view import Finding, view_condition
 from bnlab.pages.drawn.picture import Cell, DataTable, Picture
 from bnlab.pages.html_page import render
 from bnlab.pages.study_results import Condition, Texts
-from bnlab.pages.study_view import Finding, view_condition
 from bnlab.pages.sweep_pictures import draw_sweep
 from bnlab.pages.words import Words
 from bnlab.results.arms import LEARNING_RATE, Arm

@@ -43,6 +43,11 @@ def condition(**given: Any) -> dict[str, Any]:
     }
 
 
+def bare(**given: Any) -> dict[str, Any]:
+    """Return a condition without figures of seeds, of which nothing is drawn."""
+    return condition(**{"seeds": [], "first": [], "second": [], "differences": [], "sentences": [], **given})
+
+
 def of_points(**given: Any) -> dict[str, Any]:
     """Return a condition on test accuracy, as it comes out where there is hardly an effect."""
     second = [0.9416, 0.9582, 0.9443, 0.9554, 0.961, 0.9387, 0.9499, 0.9471, 0.9582, 0.9443]
@@ -80,6 +85,7 @@ def study(name: str = "lr-sensitivity", **given: Any) -> dict[str, Any]:
         "claim_zh": "批标准化允许使用更大的学习率",
         "statement": "S19, S27",
         "experiment": "E4",
+        "pack": "article",
         "source": "the article; Ioffe & Szegedy 2015, arXiv:1502.03167, section 3.3",
         "literature": {
             "en": "Inception overflowed at five times the rate [V].",
@@ -92,11 +98,14 @@ def study(name: str = "lr-sensitivity", **given: Any) -> dict[str, Any]:
         "seconds_wall": 40.0,
         "command": f"bnlab study {name}",
         "looks": [5, 10, 20],
+        "reason": "",
+        "decisive": 0,
         "to_change": "a smallest effect of interest of 5.2 times or more",
         "changed": "",
         "history": [],
         "holm_p": 0.0003,
         "conditions": [condition()],
+        "checks": [],
         "also": [],
         "parts": {
             "main": {
@@ -118,7 +127,7 @@ def all_forms() -> dict[str, dict[str, Any]]:
         arms=["norm=batch"],
         metric="test_accuracy",
         unit="share of images",
-        bound="within [0.9, 1]",
+        bound="within 0.9 and 1",
         effect=0.951,
         low=0.94,
         high=0.962,

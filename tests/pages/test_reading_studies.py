@@ -12,9 +12,12 @@ from bnlab.errors import StudyError
 from bnlab.pages.amounts import number, unit_of
 from bnlab.pages.drawn.seed_dots import Region, read_region, seed_figures
 from bnlab.pages.holm import adjusted_shares
+from bnlab.pages.report_files import make_report
 from bnlab.pages.study_results import Condition, read_study
 from bnlab.pages.study_view import view_studies
 from bnlab.pages.words import Words
+from bnlab.studies import study_file
+from bnlab.studies.study_history import FOLDER
 
 
 @pytest.mark.parametrize("draw", range(12))
@@ -74,6 +77,13 @@ def test_a_damaged_file_gets_one_sentence_with_its_place(tmp_path: Path, text: s
     assert "\n" not in str(raised.value)
 
 
+def test_the_folder_of_all_runs_means_the_studies_in_it(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "x.json").write_text("{")
+    with pytest.raises(StudyError, match=r"x\.json should be a study's result"):
+        make_report(str(tmp_path))
+
+
 def test_keys_of_later_versions_and_missing_ones_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(
@@ -84,19 +94,30 @@ def test_keys_of_later_versions_and_missing_ones_do_no_harm(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("bound", "is_ratio", "region"),
+    "bound", ["of its own kind", "", "above", "above 3 and 4", "within 3", "above 3 or so", "within [0.9, 1.1]"]
+)
+def test_a_bound_in_other_words_is_none(bound: str) -> None:
+    assert read_region(bound) is None
+
+
+@pytest.mark.parametrize(
+    "asked",
     [
-        ("above 3", True, Region(3.0, None)),
-        ("below 1e-05", False, Region(None, 1e-5)),
-        ("within 0.01", False, Region(-0.01, 0.01)),
-        ("within 2", True, Region(0.5, 2.0)),
-        ("within [-0.5, 1.1]", False, Region(-0.5, 1.1)),
-        ("of its own kind", False, None),
-        ("", False, None),
+        {"above": 3.0},
+        {"above": -0.025},
+        {"above": 2e6},
+        {"within": 0.015},
+        {"arms": None, "arm": "batch", "below": 1e-5},
+        {"arms": None, "arm": "batch", "within": (-0.5, 1e-7)},
     ],
 )
-def test_a_bound_in_words_is_a_region(bound: str, is_ratio: bool, region: Region | None) -> None:
-    assert read_region(bound, is_ratio) == region
+def test_a_bound_that_the_engine_writes_is_the_region_that_it_judges_by(asked: dict[str, Any]) -> None:
+    one = study_file.Condition.model_validate({"metric": "test_loss", "arms": ("batch", "none"), **asked})
+    assert read_region(one.bound) == Region(*one.ends)
+
+
+def test_a_bound_of_a_ratio_is_the_region_between_its_numbers() -> None:
+    assert read_region("within 0.5 and 2") == Region(0.5, 2.0)
 
 
 def test_the_open_end_of_a_bound_is_on_the_side_where_the_truth_may_lie() -> None:

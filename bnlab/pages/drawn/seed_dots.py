@@ -49,27 +49,24 @@ class SeedFigure:
     open_end: str = ""
 
 
-def read_region(bound: str, is_ratio: bool) -> Region | None:
+_BOUND = re.compile(r"(above|below|within) ({0})(?: and ({0}))?".format(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?"))
+
+
+def read_region(bound: str) -> Region | None:
     """Return where a bound in words says that a condition holds; None where it says nothing that is known.
 
     Example:
-        >>> read_region("above 3", True), read_region("within 0.01", False)
-        (Region(low=3.0, high=None), Region(low=-0.01, high=0.01))
-        >>> read_region("within [0.9, 1.1]", False)
-        Region(low=0.9, high=1.1)
+        >>> read_region("above 3"), read_region("below 1e-05")
+        (Region(low=3.0, high=None), Region(low=None, high=1e-05))
+        >>> read_region("within -0.015 and 0.015")
+        Region(low=-0.015, high=0.015)
     """
-    found = [float(text) for text in re.findall(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?", bound)]
-    word = bound.split()[0] if bound.split() else ""
-    if word == "above" and found:
-        return Region(found[0], None)
-    if word == "below" and found:
-        return Region(None, found[0])
-    if word == "within" and len(found) == 2:
-        return Region(min(found), max(found))
-    if word == "within" and found and found[0] > 0:
-        size = found[0]
-        return Region(min(size, 1 / size), max(size, 1 / size)) if is_ratio else Region(-size, size)
-    return None
+    found = _BOUND.fullmatch(bound)
+    if found is None or (found[1] == "within") != (found[3] is not None):
+        return None
+    if found[1] == "within":
+        return Region(float(found[2]), float(found[3]))
+    return Region(float(found[2]), None) if found[1] == "above" else Region(None, float(found[2]))
 
 
 def seed_figures(condition: Condition) -> list[SeedFigure]:
@@ -109,7 +106,7 @@ def draw_seeds(condition: Condition, name: str, words: Words) -> Picture | None:
     if not known or condition.effect is None:
         return None
     is_log = unit.is_ratio and all((each.value or 0) > 0 for each in known)
-    region = read_region(condition.bound, unit.is_ratio)
+    region = read_region(condition.bound)
     table = seeds_table(condition, words)
     page, axes = new_axes(BESIDE + ROW * (len(known) + 2), left=0.4, across=table.headings[-1])
     _axis(axes, condition, known, region, unit, is_log)
