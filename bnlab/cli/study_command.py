@@ -60,7 +60,7 @@ def study(
 
     [bold]bnlab study lr-sensitivity[/]: does batch normalization allow larger learning rates?
 
-    [bold]bnlab study all --in-minutes 10[/]: the claims of the article that fit into ten minutes; all of them without it
+    [bold]bnlab study all --in-minutes 10[/]: the claims of the article that fit into ten minutes
 
     [bold]bnlab study my_study.yaml --until-decided[/]: your own claim, from one file
 
