@@ -20,23 +20,41 @@ MOST_SHARED = 2**30
 Ends = tuple[float | None, float | None]
 
 
-def judge_condition(condition: Condition, readings: Readings, looks: int) -> JudgedCondition:
+class Shares(NamedTuple):
+    """Among how many verdicts the error is shared.
+
+    A claim is supported where *all* of its conditions are. A claim that is false has a condition that is false, and
+    that one alone would have to err: conditions need not share (intersection-union test; Berger 1982). It is refuted
+    where *any* is. A claim that is true could be refuted by an error in each of its conditions, so that they share.
+
+    Attributes:
+        to_support: The looks.
+        to_refute: The looks times the conditions.
+    """
+
+    to_support: int
+    to_refute: int
+
+
+def judge_condition(condition: Condition, readings: Readings, looks: int, conditions: int = 1) -> JudgedCondition:
     """Return the verdict on a condition: supported where its interval lies within its bounds, refuted where outside.
 
     Args:
         condition: The condition.
         readings: Its values.
-        looks: How many verdicts share the error: the planned looks times the conditions of the study.
+        looks: Among how many looks the error is shared.
+        conditions: How many conditions the study has, any of which refutes it.
     """
     base = readings.all[0]
-    ends = _ends(condition, readings.is_ratio)
-    interval = judge(base.values, sesoi=0.0, looks=looks, brackets=base.brackets)
-    word = _word(base, ends, looks)
-    found = JudgedCondition(condition, readings, word, "", interval, _stress(readings, ends, looks, word), None, "")
+    ends, shares = _ends(condition, readings.is_ratio), Shares(looks, looks * conditions)
+    word = _word(base, ends, shares)
+    told = shares.to_support if word == "supported" else shares.to_refute
+    interval = judge(base.values, sesoi=0.0, looks=told, brackets=base.brackets)
+    found = JudgedCondition(condition, readings, word, "", interval, _stress(readings, ends, shares, word), None, "")
     return replace(
         found,
-        reason=_reason(found, ends, looks),
-        holds_at=_holds_at(base, ends, looks, word),
+        reason=_reason(found, ends, told),
+        holds_at=_holds_at(base, ends, shares, word),
         to_change=_to_change(found),
     )
 
@@ -84,8 +102,14 @@ def _turned(reading: Reading, sign: float, shift: float) -> tuple[list[float | N
     return values, [(min(pair), max(pair)) for pair in pairs]
 
 
-def _word(reading: Reading, ends: Ends, looks: int) -> Word:
-    return _combined([test.verdict for test in _tests(reading, ends, looks)])
+def _word(reading: Reading, ends: Ends, shares: Shares) -> Word:
+    of_looks, of_all = (_combined([test.verdict for test in _tests(reading, ends, looks)]) for looks in shares)
+    return _either(of_looks, of_all)
+
+
+def _either(of_looks: Word, of_all: Word) -> Word:
+    """Return the verdict of two: supported by the first, for which looks alone share, or refuted by the second."""
+    return "supported" if of_looks == "supported" else "refuted" if of_all == "refuted" else "inconclusive"
 
 
 def _combined(words: Sequence[Word]) -> Word:
@@ -95,7 +119,7 @@ def _combined(words: Sequence[Word]) -> Word:
     return "supported" if all(word == "supported" for word in words) else "inconclusive"
 
 
-def _stress(readings: Readings, ends: Ends, looks: int, decided: Word) -> Stress:
+def _stress(readings: Readings, ends: Ends, shares: Shares, decided: Word) -> Stress:
     base = readings.all[0]
     if sum(value is not None for value in base.values) < LEAST_SEEDS:
         return Stress(0, 0, ())
@@ -103,12 +127,12 @@ def _stress(readings: Readings, ends: Ends, looks: int, decided: Word) -> Stress
     for reading in readings.all:
         if reading.is_of_another_figure and ends[1] is not None:
             continue  # of two arms that must not differ by more than X: X has the unit of the first figure
-        words.append((reading.changes, _word(reading, (0.0, None) if reading.is_of_another_figure else ends, looks)))
+        words.append((reading.changes, _word(reading, (0.0, None) if reading.is_of_another_figure else ends, shares)))
     agree, of = sum(word == decided for _, word in words), len(words)
     flips = [f"with {changes[0]}: {word}" for changes, word in words if word != decided and len(changes) == 1]
     if not flips and agree < of:
         flips.append(f"only where two or more choices change at once ({of - agree} of {of})")
-    without = _without_one(readings, ends, looks, decided)
+    without = _without_one(readings, ends, shares, decided)
     if without is not None:
         of, agree = of + 1, agree + (not without)
         for word in dict.fromkeys(without.values()):
@@ -118,36 +142,43 @@ def _stress(readings: Readings, ends: Ends, looks: int, decided: Word) -> Stress
     return Stress(agree, of, tuple(flips))
 
 
-def _without_one(readings: Readings, ends: Ends, looks: int, decided: Word) -> dict[int, Word] | None:
+def _without_one(readings: Readings, ends: Ends, shares: Shares, decided: Word) -> dict[int, Word] | None:
     """Return the seeds without which the verdict is another one; None where there are too few seeds to ask."""
     base = readings.all[0]
     known = [place for place, value in enumerate(base.values) if value is not None]
     if len(known) < FEWEST_FOR_LEAVING_OUT:
         return None
     kept = replace(base, values=tuple(base.values[p] for p in known), brackets=tuple(base.brackets[p] for p in known))
-    by_test = [
-        without_each(
-            [value for value in one.values if value is not None],
-            sesoi=one.sesoi,
-            looks=looks,
-            brackets=one.brackets,
-        )
-        for one in _sides(kept, ends)
-    ]
-    words = [_combined(each) for each in zip(*by_test, strict=True)]
+    words_by_share = []
+    for looks in shares:
+        by_test = [
+            without_each(
+                [value for value in one.values if value is not None],
+                sesoi=one.sesoi,
+                looks=looks,
+                brackets=one.brackets,
+            )
+            for one in _sides(kept, ends)
+        ]
+        words_by_share.append([_combined(each) for each in zip(*by_test, strict=True)])
+    words = [_either(*each) for each in zip(*words_by_share, strict=True)]
     return {readings.seeds[place]: word for place, word in zip(known, words, strict=True) if word != decided}
 
 
-def _holds_at(reading: Reading, ends: Ends, looks: int, decided: Word) -> float | None:
+def _holds_at(reading: Reading, ends: Ends, shares: Shares, decided: Word) -> float | None:
     """Return the share of the error at which the verdict would just hold, with these looks and conditions."""
     if decided == "inconclusive":
         return None
+
+    def stands(times: int) -> bool:
+        return _word(reading, ends, Shares(shares.to_support * times, shares.to_refute * times)) == decided
+
     holds, fails = 1, 2
-    while fails <= MOST_SHARED and _word(reading, ends, looks * fails) == decided:
+    while fails <= MOST_SHARED and stands(fails):
         holds, fails = fails, 2 * fails
     while fails <= MOST_SHARED and fails - holds > max(1, holds // 64):
         middle = (holds + fails) // 2
-        holds, fails = (middle, fails) if _word(reading, ends, looks * middle) == decided else (holds, middle)
+        holds, fails = (middle, fails) if stands(middle) else (holds, middle)
     return SHARED_OUT / holds
 
 

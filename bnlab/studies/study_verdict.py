@@ -32,8 +32,8 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     """Return the verdict on a study from the runs that are there, as plain values.
 
     Supported: each condition is; refuted: one of them is; either only where each check of the experiment is supported.
-    All verdicts of the study share the error: its looks (see `looks_to_share`) times its conditions. The effect is that
-    of the first condition that makes the verdict what it is.
+    Its looks share the error (see `looks_to_share`), and its conditions where one of them refutes the claim. The effect
+    is that of the first condition that makes the verdict what it is.
 
     Args:
         asked: The study.
@@ -49,9 +49,8 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     before = read_verdict(asked.path)
     history = [] if before is None else list(before["history"])
     looks = looks_to_share(file.looks, [entry.get("n", 0) for entry in history], asked.seeds)
-    shared = looks * len(conditions)
     tuned = {name: read_tuned(part, asked.runs) for name, part in file.scales[asked.scale].parts.items()}
-    judged = [_judge(asked, condition, tuned, shared) for condition in conditions]
+    judged = [_judge(asked, condition, tuned, looks, len(conditions)) for condition in conditions]
     checked = [_judge(asked, condition, tuned, looks) for condition in checks]
     besides = [_judge_besides(asked, condition, tuned, looks) for condition in also]
     verdict, reason = _decide(judged, checked)
@@ -114,7 +113,9 @@ def write_verdict(asked: Asked, verdict: Mapping[str, Any]) -> None:
     replace_text(asked.path, json.dumps(verdict, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def _judge(asked: Asked, condition: Condition, tuned: Mapping[str, Tuned | None], looks: int) -> JudgedCondition:
+def _judge(
+    asked: Asked, condition: Condition, tuned: Mapping[str, Tuned | None], looks: int, conditions: int = 1
+) -> JudgedCondition:
     parts = asked.study.file.scales[asked.scale].parts
     folder, rates = None, None
     if condition.law is None:
@@ -124,7 +125,8 @@ def _judge(asked: Asked, condition: Condition, tuned: Mapping[str, Tuned | None]
         if not folder.is_dir():
             raise StudyError(f"{folder} is not there: the runs of {asked.study.name} are missing. Run {asked.command}.")
     chosen = None if rates is None else rates.rates
-    return judge_condition(condition, read_figures(condition, folder, looks, asked.range, chosen), looks)
+    readings = read_figures(condition, folder, looks * conditions, asked.range, chosen)
+    return judge_condition(condition, readings, looks, conditions)
 
 
 def _judge_besides(
@@ -169,8 +171,8 @@ def _criterion(judged: Sequence[JudgedCondition], checked: Sequence[JudgedCondit
     any_of = "any lies" if len(judged) > 1 else "it lies"
     given = f" Checked first: {_several([f'{one.name} {one.condition.bound}' for one in checked])}." if checked else ""
     planned = len(asked.study.file.looks)
-    shared = f"{planned} planned looks" if len(judged) == 1 else f"{planned} planned looks and {len(judged)} conditions"
-    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside.{given} {shared} share an error of 4%."
+    also = "" if len(judged) == 1 else f", and {len(judged)} conditions where one of them refutes"
+    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside.{given} {planned} planned looks share an error of 4%{also}."
 
 
 def _stress(judged: Sequence[JudgedCondition], verdict: Word, checked: Sequence[JudgedCondition]) -> dict[str, Any]:

@@ -98,10 +98,18 @@ def _folders(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
 
 
-def test_conditions_share_the_error(tmp_path: Path):
+@pytest.mark.slow
+def test_conditions_share_the_error_where_one_of_them_refutes(tmp_path: Path):
+    """All that support a claim need not share: the false one alone would have to err."""
+    condition = CONTENT["conditions"][0]
     one = judge_study(asked(tmp_path / "a", CONTENT))
-    two = judge_study(asked(tmp_path / "b", changed(conditions=[*CONTENT["conditions"], EQUAL])))
-    assert two["low"] < one["low"]
+    two = judge_study(asked(tmp_path / "b", changed(conditions=[condition, EQUAL])))
+    assert (two["verdict"], two["low"]) == ("supported", one["low"])
+    farther = {**condition, "above": 0.1}
+    refuted = judge_study(asked(tmp_path / "c", changed(conditions=[farther])))
+    by_any = judge_study(asked(tmp_path / "d", changed(conditions=[farther, EQUAL])))
+    assert refuted["verdict"] == by_any["verdict"] == "refuted"
+    assert by_any["high"] > refuted["high"]
 
 
 def test_a_changed_criterion_is_said_aloud_and_other_words_are_not(tmp_path: Path):
