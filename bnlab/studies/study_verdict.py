@@ -172,7 +172,8 @@ def _criterion(judged: Sequence[JudgedCondition], checked: Sequence[JudgedCondit
     given = f" Checked first: {_several([f'{one.name} {one.condition.bound}' for one in checked])}." if checked else ""
     planned = len(asked.study.file.looks)
     also = "" if len(judged) == 1 else f", and {len(judged)} conditions where one of them refutes"
-    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside.{given} {planned} planned looks share an error of 4%{also}."
+    share = f"{planned} planned looks share an error of 4%{also}"
+    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside.{given} {share}."
 
 
 def _stress(judged: Sequence[JudgedCondition], verdict: Word, checked: Sequence[JudgedCondition]) -> dict[str, Any]:
