@@ -22,7 +22,8 @@ def print_study(verdict: Mapping[str, Any]) -> None:
     card.add_row("claim", Text(f"{verdict['claim']}{statement}"))
     word = Text(verdict["verdict"].upper(), COLORS[verdict["verdict"]])
     card.add_row("verdict", Text.assemble(word, f"  {verdict['reason']}" if verdict["reason"] else ""))
-    card.add_row("effect", Text(effect_of(verdict)))
+    decisive = verdict["conditions"][verdict["decisive"]]["metric"] if len(verdict["conditions"]) > 1 else ""
+    card.add_row("effect", Text(f"{effect_of(verdict)}  {decisive}".rstrip()))
     for number, condition in enumerate(verdict["conditions"]):
         card.add_row("because" if number == 0 else "", _condition(condition))
     for number, condition in enumerate(verdict["checks"]):
