@@ -5,6 +5,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,13 +26,19 @@ ALLOWED = ("sweep.engine", "device", "threads", "loggers")
 """Words that may be added: they change no result."""
 
 Names = Annotated[
-    list[str], typer.Argument(metavar="NAME...", help="Studies, by name or file; all: those of the article's claims.")
+    list[str],
+    typer.Argument(
+        metavar="NAME...", help="Studies, by name, file or statement (S17); all: the article's claims; contested."
+    ),
 ]
 Scale = Annotated[
     Literal["quick", "full"], typer.Option("--scale", help="Minutes on a laptop, or the protocol of the literature.")
 ]
 UntilDecided = Annotated[
-    bool, typer.Option("--until-decided", help="Look after 5, 10, 20 seeds, as planned, until there is a verdict.")
+    bool,
+    typer.Option(
+        "--until-decided", help="Look at the planned numbers of seeds, such as 5, 10, 20, until there is a verdict."
+    ),
 ]
 MoreSeeds = Annotated[int, typer.Option("--more-seeds", min=0, metavar="N", help="Train N seeds more than planned.")]
 InMinutes = Annotated[
@@ -122,7 +129,7 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
     """Run the studies, print each verdict, and the table of all; return the exit status."""
     from bnlab.cli.study_running import StoppedError, run_study, within_minutes
     from bnlab.cli.study_text import print_claims, print_study
-    from bnlab.studies.study_history import Asked
+    from bnlab.studies.study_history import Asked, seeds_judged
 
     left_out: list[tuple[Study, float]] = []
     if options.in_minutes is not None:
@@ -136,12 +143,16 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
             break
         planned = one.file.scales[options.scale].seeds
         seeds = max(one.file.looks) if options.until_decided else planned
-        asked = Asked(one, options.scale, seeds + options.more_seeds, options.runs, options.typed)
+        more = 0 if all(condition.law for condition in one.file.conditions) else options.more_seeds
+        asked = Asked(one, options.scale, seeds + more, options.runs, options.typed)
+        if (before := seeds_judged(asked)) > asked.seeds:
+            asked = replace(asked, seeds=before)
         if not options.quiet:
             _announce(one, number, len(studies))
         try:
             verdict = run_study(asked, training, until_decided=options.until_decided)
         except StoppedError:
+            say_warning(f"stopped; what was recorded is in {options.runs}; the same command continues from there")
             break
         except KeyboardInterrupt:
             say_warning(f"interrupted; what was recorded is in {options.runs}; the same command continues from there")
@@ -167,7 +178,9 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
             f"left out, {counted(len(left_out), 'study').replace('studys', 'studies')} that did not fit: {named}"
         )
     if verdicts and not options.quiet and not options.as_json:
-        ERR.print(f"Page: bnlab report {_shown(options.runs / 'studies')}", style="dim", soft_wrap=True)
+        ERR.print(
+            f"Page: bnlab report {_shown(options.runs / 'studies')}   (中文: --lang zh)", style="dim", soft_wrap=True
+        )
     return status
 
 

@@ -12,7 +12,7 @@ from bnlab.renamed import current_name
 from bnlab.results.arms import arm_keys
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.runfolder.writable import check_writable
-from bnlab.studies.study_history import Asked, note_begin, read_verdict
+from bnlab.studies.study_history import Asked, note_begin, read_verdict, seeds_judged
 from bnlab.studies.study_search import Study
 from bnlab.studies.study_sweeps import StudySweep, main_sweep, read_tuned, tuning_sweep
 from bnlab.studies.study_verdict import judge_study, write_verdict
@@ -69,7 +69,8 @@ def run_study(study: Asked, training: Training, *, until_decided: bool = False) 
         BnlabError: A run cannot be trained, or the study cannot be judged.
         StoppedError: Training was asked to stop.
     """
-    looks = [n for n in study.study.file.looks if n < study.seeds] if until_decided else []
+    judged = seeds_judged(study)
+    looks = [n for n in study.study.file.looks if judged <= n < study.seeds] if until_decided else []
     verdict: dict[str, Any] = {}
     for seeds in [*looks, study.seeds]:
         asked = replace(study, seeds=seeds)

@@ -22,8 +22,11 @@ def print_study(verdict: Mapping[str, Any]) -> None:
     card.add_row("claim", Text(f"{verdict['claim']}{statement}"))
     word = Text(verdict["verdict"].upper(), COLORS[verdict["verdict"]])
     card.add_row("verdict", Text.assemble(word, f"  {verdict['reason']}" if verdict["reason"] else ""))
-    decisive = verdict["conditions"][verdict["decisive"]]["metric"] if len(verdict["conditions"]) > 1 else ""
-    card.add_row("effect", Text(f"{effect_of(verdict)}  {decisive}".rstrip()))
+    decisive = verdict["conditions"][verdict["decisive"]]
+    level = "" if decisive["level"] is None else f" at {100 * decisive['level']:.3g}%"
+    of = f", {decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
+    effect = f"{effect_of(verdict)}{level}{of}"
+    card.add_row("effect", Text(effect))
     for number, condition in enumerate(verdict["conditions"]):
         card.add_row("because" if number == 0 else "", _condition(condition))
     for number, condition in enumerate(verdict["checks"]):
@@ -48,6 +51,7 @@ def print_study(verdict: Mapping[str, Any]) -> None:
     sentences = [sentence for one in verdict["conditions"] for sentence in one["sentences"]]
     for sentence in dict.fromkeys([*([verdict["changed"]] if verdict["changed"] else []), *sentences]):
         OUT.print(Text(sentence, "dim"), width=min(OUT.width, MOST_WIDTH))
+    OUT.print(Text.assemble(word, f"  {effect}"))  # what was printed first may have left a small screen
 
 
 def print_claims(verdicts: Sequence[Mapping[str, Any]]) -> None:

@@ -97,6 +97,13 @@ class Condition(Strict):
                 quantity = self.quantity()
             except ConfigError as error:
                 raise ValueError(str(error).removeprefix("--")) from None
+            if self.arms is not None and self.arms[0] == self.arms[1]:
+                raise ValueError(f"arms must be two different ones, got {self.arms[0]} twice")
+            if self.arms is not None and self.above is not None and quantity.scale == "difference":
+                try:
+                    quantity.checked_sesoi(self.above)
+                except ConfigError as error:
+                    raise ValueError(str(error).replace("--sesoi", "above")) from None
             if self.arms is not None and quantity.scale == "ratio" and self.factor <= (0 if self.within is None else 1):
                 raise ValueError(f"{self.metric} is compared by a ratio: above must be above 0, within above 1")
         return self

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import ConfigError
+from bnlab.config.folders import conf_folder
+from bnlab.errors import ConfigError, StudyError
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.studies.study_file import TUNING_SEEDS_FROM, ScaleName
 from bnlab.studies.study_search import Study
@@ -62,6 +63,12 @@ class Asked:
         return range(first, first + self.seeds)
 
     @property
+    def place(self) -> str:
+        """Where its file lies; of one of bnlab's, its name."""
+        path = self.study.path
+        return path.name if path.parent == conf_folder() / "study" else str(path.absolute())
+
+    @property
     def path(self) -> Path:
         """The file of its verdict."""
         return self.runs / FOLDER / f"{self.study.name}-{self.scale}.json"
@@ -83,6 +90,30 @@ def read_verdict(path: Path) -> dict[str, Any] | None:
         if isinstance(history, list) and all(isinstance(entry, dict) for entry in history):
             return dict(found)
     return None
+
+
+def seeds_judged(asked: Asked) -> int:
+    """Return the largest number of seeds at which the runs were judged by the same criterion: no verdict takes fewer.
+
+    Else one could look at 3, 5 and 8 seeds, and keep the verdict that one likes.
+
+    Args:
+        asked: The study.
+
+    Raises:
+        StudyError: The verdict that is there is one on another file.
+    """
+    found = read_verdict(asked.path)
+    if found is None:
+        return 0
+    if found.get("file", asked.place) != asked.place:
+        raise StudyError(
+            f"{asked.path} holds the verdict on another file, {found['file']}. Rename {asked.study.path.name}, or take "
+            "another folder by --runs."
+        )
+    criterion = asked.study.file.criterion_hash(asked.scale)
+    numbers = [entry.get("n") for entry in found["history"] if entry.get("criterion_sha256") == criterion]
+    return max((number for number in numbers if isinstance(number, int)), default=0)
 
 
 def set_aside_if_damaged(path: Path) -> str:

@@ -58,7 +58,7 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
     """Return the studies of some names, each once; ``all`` stands for those of the article, in the file's order.
 
     Args:
-        names: Names of studies, names of packs, ``all``, or paths of files that end in .yaml.
+        names: Names of studies, of packs, of statements such as S17, ``all``, or paths of files that end in .yaml.
         config_dir: A folder with the user's own options; None: there is none but ./conf.
 
     Raises:
@@ -82,17 +82,19 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
         else:
             pack = _of_pack("article" if name == "all" else name, known)
             if not pack:
-                raise ConfigError(f"study {name} is not known. {did_you_mean(name, [*known, 'all'])}")
+                there = f" There is a file {name}.yaml: write that." if Path(f"{name}.yaml").is_file() else ""
+                near = there or f" {did_you_mean(name, [*known, 'all', 'contested'])}"
+                raise ConfigError(f"study {name} is not known.{near}")
             chosen |= pack
     return list(chosen.values())
 
 
 def _of_pack(name: str, known: dict[str, Path]) -> dict[str, Study]:
-    """Return the studies of a pack, in the order of the first statement that they are about; definitions last."""
+    """Return the studies of a pack, or about a statement, in the order of their first statement; definitions last."""
     studies = [
         read_study(path) for path in known.values() if f"pack: {name}" in path.read_text("utf-8") or name == "article"
     ]
-    chosen = [study for study in studies if study.file.pack == name]
+    chosen = [study for study in studies if study.file.pack == name or name in study.file.statements]
     return {study.name: study for study in sorted(chosen, key=_place)}
 
 

@@ -150,6 +150,7 @@ def _texts(asked: Asked) -> dict[str, Any]:
     return {
         "study": asked.study.name,
         "scale": asked.scale,
+        "file": asked.place,
         "sha256": asked.study.sha256,
         "claim": claim.en,
         "claim_zh": claim.zh or claim.en,

@@ -104,8 +104,8 @@ def test_a_bound_in_other_words_is_none(bound: str) -> None:
     "asked",
     [
         {"above": 3.0},
-        {"above": -0.025},
-        {"above": 2e6},
+        {"arms": None, "arm": "batch", "above": -0.025},
+        {"arms": None, "arm": "batch", "above": 2e6},
         {"within": 0.015},
         {"arms": None, "arm": "batch", "below": 1e-5},
         {"arms": None, "arm": "batch", "within": (-0.5, 1e-7)},

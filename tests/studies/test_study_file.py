@@ -125,6 +125,15 @@ FAULTS = [
     (_with("first_seed", 995), "where the seeds of tuning begin"),
     (_condition(metric="steps_to:0.9", arms=["batch", "none"], above=0), "above must be above 0, within above 1"),
     (_condition(metric="steps_to:0.9", arms=["batch", "none"], within=0.5), "above must be above 0, within above 1"),
+    (_condition(metric="test_accuracy", arms=["batch", "batch"], above=0.01), "arms must be two different ones"),
+    (
+        _condition(metric="test_accuracy", arms=["batch", "none"], above=2),
+        "above for test_accuracy is a share, below 1",
+    ),
+    (
+        _condition(metric="test_accuracy", arms=["batch", "none"], above=-0.9),
+        "above for test_accuracy must be finite, 0",
+    ),
     (_condition(metric="saturation/hidden1", arm="batch", above=0, less=True), "less and scale are for two arms"),
     (_condition(law="bach_mean", below=1e-5), "law bach_mean is not known. Did you mean batch_mean"),
     (_condition(metric="test_accuracy", arms=["batch", "none"], within=[0, 1]), "one number for two arms"),
@@ -151,6 +160,10 @@ def test_the_hash_of_a_criterion_is_that_of_what_decides():
     hashes = [StudyFile.model_validate(content).criterion_hash("quick") for content in [SMALL, *same, *others]]
     assert hashes[0] == hashes[1] == hashes[2]
     assert all(one != other for one, other in itertools.combinations([hashes[0], *hashes[3:]], 2))
+
+
+def test_studies_are_found_by_the_statement_that_they_are_about():
+    assert [study.name for study in find_studies(["S22"], None)] == ["regularization"]
 
 
 def test_a_copy_of_a_study_must_have_another_name(tmp_path: Path):

@@ -10,7 +10,7 @@ from judged_runs import Place, Written, rising, write_judged
 
 from bnlab.errors import ConfigError, StudyError
 from bnlab.stats.verdict import words_of
-from bnlab.studies.study_history import Asked, looks_to_share, note_begin, read_verdict
+from bnlab.studies.study_history import Asked, looks_to_share, note_begin, read_verdict, seeds_judged
 from bnlab.studies.study_search import read_study
 from bnlab.studies.study_sweeps import main_sweep
 from bnlab.studies.study_verdict import judge_study, write_verdict
@@ -163,6 +163,22 @@ def test_a_side_question_that_cannot_be_read_leaves_the_verdict_alone(tmp_path: 
     assert (found["also"][0]["verdict"], found["also"][0]["effect"]) == ("inconclusive", None)
     assert "has no diagnostic gradient_norm" in found["also"][0]["reason"]
     json.dumps(found, allow_nan=False)
+
+
+def test_no_verdict_takes_fewer_seeds_than_one_before_by_the_same_criterion(tmp_path: Path):
+    more = asked(tmp_path, CONTENT, seeds=8)
+    write_verdict(more, judge_study(more))
+    assert seeds_judged(asked(tmp_path, CONTENT)) == 8
+    assert seeds_judged(asked(tmp_path, changed(conditions=[{**CONTENT["conditions"][0], "above": 0.001}]))) == 0
+
+
+def test_the_verdict_on_another_file_of_the_same_name_is_not_replaced(tmp_path: Path):
+    one = asked(tmp_path, CONTENT)
+    write_verdict(one, judge_study(one))
+    (tmp_path / "a" / "mine.yaml").write_text(one.study.path.read_text("utf-8"), "utf-8")
+    other = Asked(read_study(tmp_path / "a" / "mine.yaml"), "quick", 5, tmp_path)
+    with pytest.raises(StudyError, match="holds the verdict on another file"):
+        seeds_judged(other)
 
 
 def test_seeds_that_decide_are_none_of_those_that_tune(tmp_path: Path):
