@@ -91,9 +91,14 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
 
 def _of_pack(name: str, known: dict[str, Path]) -> dict[str, Study]:
     """Return the studies of a pack, or about a statement, in the order of their first statement; definitions last."""
-    studies = [
-        read_study(path) for path in known.values() if f"pack: {name}" in path.read_text("utf-8") or name == "article"
-    ]
+    studies = []
+    for path in known.values():
+        try:
+            studies.append(read_study(path))
+        except ConfigError as error:
+            if path.parent == conf_folder() / "study":
+                raise
+            _log.warning(str(error))  # a damaged file of the user's: all others are run
     chosen = [study for study in studies if study.file.pack == name or name in study.file.statements]
     return {study.name: study for study in sorted(chosen, key=_place)}
 
