@@ -90,7 +90,11 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
 
 
 def _of_pack(name: str, known: dict[str, Path]) -> dict[str, Study]:
-    """Return the studies of a pack, or about a statement, in the order of their first statement; definitions last."""
+    """Return the studies of a pack, or about a statement, in the order of their first statement; definitions last.
+
+    Raises:
+        ConfigError: A file of bnlab's is damaged.
+    """
     studies = []
     for path in known.values():
         try:
