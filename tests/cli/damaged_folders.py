@@ -321,7 +321,10 @@ def _damage_folder(kind: str, run: Path, place: float, value: Any) -> None:
         (run / "mine.txt").write_text("mine")
     else:
         name = re.sub(r"[\x00/]", "", str(value))[:60].strip(". \n") or "copy"
-        shutil.copytree(run, run.parent / f"{name}-copy", dirs_exist_ok=True)
+        shutil.rmtree(
+            run.parent / f"{name}-copy", ignore_errors=True
+        )  # of the damage before: a file may be a folder now
+        shutil.copytree(run, run.parent / f"{name}-copy")
 
 
 def _with_other_value(content: bytes, name: str, place: float, value: Any, *, is_key: bool) -> bytes:
