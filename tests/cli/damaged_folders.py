@@ -323,7 +323,7 @@ def _damage_folder(kind: str, run: Path, place: float, value: Any) -> None:
         name = re.sub(r"[\x00/]", "", str(value))[:60].strip(". \n") or "copy"
         shutil.rmtree(
             run.parent / f"{name}-copy", ignore_errors=True
-        )  # of the damage before: a file may be a folder now
+        )  # of the damage before
         shutil.copytree(run, run.parent / f"{name}-copy")
 
 
