@@ -95,7 +95,9 @@ def other_versions(manifest: Mapping[str, Any]) -> str:
         name for name in then if name not in {*common, "python"}
     )
     return ", ".join(
-        f"{name} {then[name]}, now {found}" for name, found in now.items() if then.get(name) not in {None, found}
+        f"{name} {then[name]}, now {found}"
+        for name, found in now.items()
+        if then.get(name) is not None and then[name] != found  # of a damaged file it may be a list
     )
 
 
