@@ -321,9 +321,7 @@ def _damage_folder(kind: str, run: Path, place: float, value: Any) -> None:
         (run / "mine.txt").write_text("mine")
     else:
         name = re.sub(r"[\x00/]", "", str(value))[:60].strip(". \n") or "copy"
-        shutil.rmtree(
-            run.parent / f"{name}-copy", ignore_errors=True
-        )  # of the damage before
+        shutil.rmtree(run.parent / f"{name}-copy", ignore_errors=True)  # of the damage before
         shutil.copytree(run, run.parent / f"{name}-copy")
 
 

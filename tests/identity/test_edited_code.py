@@ -16,7 +16,7 @@ import bnlab
 from bnlab import provenance
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
-from bnlab.identity.changes import refuse_code_that_changed_here
+from bnlab.identity.changes import other_versions, refuse_code_that_changed_here
 from bnlab.identity.own_parts import own_places
 from bnlab.identity.run_id import run_id
 from bnlab.norms.catalog import build_norm
@@ -334,3 +334,8 @@ def test_the_same_name_in_two_folders_is_not_the_same_layer(here: Path, monkeypa
     with pytest.raises(ConfigError, match="comes first now"):
         refuse_code_that_changed_here([config])
     assert ids[0] == ids[2] != ids[1]
+
+
+def test_a_version_that_is_none_is_told_like_another_one() -> None:
+    assert "torch [], now " in other_versions({"versions": {"torch": []}})
+    assert other_versions({"versions": []}) == ""
