@@ -56,7 +56,7 @@ def versions_of_distributions(names: Iterable[str]) -> dict[str, str]:
 def _version_of(name: str) -> str:
     try:
         return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+    except (importlib.metadata.PackageNotFoundError, ValueError):  # ValueError: of a damaged file, no name at all
         return "not installed"
 
 

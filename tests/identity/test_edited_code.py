@@ -339,3 +339,4 @@ def test_the_same_name_in_two_folders_is_not_the_same_layer(here: Path, monkeypa
 def test_a_version_that_is_none_is_told_like_another_one() -> None:
     assert "torch [], now " in other_versions({"versions": {"torch": []}})
     assert other_versions({"versions": []}) == ""
+    assert other_versions({"versions": {"": "1.0"}}) == " 1.0, now not installed"
