@@ -39,7 +39,7 @@ claims repeat the commands of conf/study/*.yaml, whose first lines are typed as 
 
 LARGEST = {
     "train": {"steps": 5, "batch_size": 60},
-    "model": {"width": 16, "depth": 6},
+    "model": {"width": 16, "depth": 10},  # studies ask for the tenth layer
     "data": {"limit": 200},
     "diagnostics": {"probe_size": 60, "population_size": 60},
 }
