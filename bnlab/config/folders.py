@@ -47,7 +47,7 @@ def config_groups(folders: list[Path]) -> dict[str, list[str]]:
 
     Example:
         >>> config_groups([conf_folder()])["optim"]
-        ['adam', 'adamw', 'sgd']
+        ['adam', 'adamw', 'muon', 'sgd']
     """
     groups: dict[str, set[str]] = {}
     for folder in folders:
