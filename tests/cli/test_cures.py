@@ -23,6 +23,8 @@ TYPED = {
     "There are no runs here yet: bnlab train makes one.": "list runs",
     "is not there: no runs to show yet. Train one: bnlab train": "dashboard",
     ": bnlab show": "train",
+    "NAME is missing. What there is: bnlab list studies; all of them: bnlab study all.": "typed by test_readme",
+    "Page: bnlab report": "typed by test_readme",
     "Their cards: bnlab list diagnostics NAME.": "list diagnostics",
     "To measure some: bnlab train 'diagnostics.names=[saturation,gradient_norm]', or diagnostics=full.": "diagnostics",
     "holds no runs that can be read. Sweep them: bnlab lr-sensitivity.": "tests/cli/test_readme.py types it",
