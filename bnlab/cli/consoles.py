@@ -150,11 +150,16 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def counted(number: int, thing: str) -> str:
+def counted(number: int, thing: str, things: str = "") -> str:
     """Return a number and a noun, in the plural if needed.
 
+    Args:
+        number: How many there are.
+        thing: The noun.
+        things: Its plural; empty: the noun with an s.
+
     Example:
-        >>> counted(1, "run"), counted(2, "run"), counted(1500, "cohort")
-        ('1 run', '2 runs', '1,500 cohorts')
+        >>> counted(1, "run"), counted(2, "run"), counted(1500, "cohort"), counted(2, "study", "studies")
+        ('1 run', '2 runs', '1,500 cohorts', '2 studies')
     """
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"

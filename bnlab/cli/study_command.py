@@ -5,7 +5,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from bnlab.errors import BnlabError, ConfigError
 
 if TYPE_CHECKING:
     from bnlab.cli.study_running import Training
+    from bnlab.studies.study_history import Asked
     from bnlab.studies.study_search import Study
     from bnlab.sweeps.plan import Sweep
     from bnlab.sweeps.progress import SweepView
@@ -101,35 +102,34 @@ def study(
     raise typer.Exit(interruption.exit_status if interruption.is_asked else status)
 
 
+@dataclass(frozen=True)
 class _Options:
-    """The options of the command."""
+    """The options of the command.
 
-    def __init__(
-        self,
-        scale: Literal["quick", "full"],
-        until_decided: bool,
-        more_seeds: int,
-        in_minutes: float | None,
-        quiet: bool,
-        as_json: bool,
-        runs: Path,
-        typed: str,
-    ) -> None:
-        self.typed = typed
-        self.scale = scale
-        self.until_decided = until_decided
-        self.more_seeds = more_seeds
-        self.in_minutes = in_minutes
-        self.quiet = quiet
-        self.as_json = as_json
-        self.runs = runs
+    Attributes:
+        scale: The scale of all studies.
+        until_decided: Whether to look at each planned number of seeds, until there is a verdict.
+        more_seeds: How many seeds more than planned.
+        in_minutes: Minutes that the studies must fit into; None: they may take any time.
+        quiet: Whether to print nothing but errors.
+        as_json: Whether to print one JSON object per study.
+        runs: The folder of all runs.
+        typed: What of the options is to be typed again to get the same verdict; begins with a blank.
+    """
+
+    scale: Literal["quick", "full"]
+    until_decided: bool
+    more_seeds: int
+    in_minutes: float | None
+    quiet: bool
+    as_json: bool
+    runs: Path
+    typed: str
 
 
 def _run_all(studies: "list[Study]", training: "Training", options: _Options) -> int:
     """Run the studies, print each verdict, and the table of all; return the exit status."""
     from bnlab.cli.study_running import StoppedError, run_study, within_minutes
-    from bnlab.cli.study_text import print_claims, print_study
-    from bnlab.studies.study_history import Asked, seeds_judged
 
     left_out: list[tuple[Study, float]] = []
     if options.in_minutes is not None:
@@ -137,26 +137,17 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
     verdicts: list[dict[str, Any]] = []
     status, began = 0, time.monotonic()
     for number, one in enumerate(studies):
-        spent = (time.monotonic() - began) / 60
-        if options.in_minutes is not None and spent >= options.in_minutes:
+        if options.in_minutes is not None and time.monotonic() - began >= 60 * options.in_minutes:
             left_out += [(later, later.file.scales[options.scale].minutes) for later in studies[number:]]
             break
-        planned = one.file.scales[options.scale].seeds
-        seeds = max(one.file.looks) if options.until_decided else planned
-        more = 0 if all(condition.law for condition in one.file.conditions) else options.more_seeds
-        asked = Asked(one, options.scale, seeds + more, options.runs, options.typed)
-        if (before := seeds_judged(asked)) > asked.seeds:
-            asked = replace(asked, seeds=before)
         if not options.quiet:
             _announce(one, number, len(studies))
         try:
-            verdict = run_study(asked, training, until_decided=options.until_decided)
-        except StoppedError:
-            say_warning(f"stopped; what was recorded is in {options.runs}; the same command continues from there")
-            break
-        except KeyboardInterrupt:
+            verdict = run_study(_asked(one, options), training, until_decided=options.until_decided)
+        except (StoppedError, KeyboardInterrupt) as error:
             say_warning(f"interrupted; what was recorded is in {options.runs}; the same command continues from there")
-            return 130
+            status = 130 if isinstance(error, KeyboardInterrupt) else status
+            break
         except BnlabError as error:
             if len(studies) == 1:
                 raise
@@ -164,24 +155,47 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
             status = max(status, error.exit_status)
             continue
         verdicts.append(verdict)
-        if options.as_json:
-            typer.echo(json.dumps(verdict, allow_nan=False))
-        elif not options.quiet and len(studies) > 1:
-            _say_verdict(verdict)
-        elif not options.quiet:
-            print_study(verdict)
-    if not options.quiet and not options.as_json and len(studies) > 1:
+        _print_verdict(verdict, len(studies), options)
+    if not options.quiet:
+        _print_end(verdicts, len(studies), left_out, options)
+    return status
+
+
+def _asked(one: "Study", options: _Options) -> "Asked":
+    """Return a study with the seeds that are asked for: as planned, and never fewer than were judged before."""
+    from bnlab.studies.study_history import Asked, seeds_judged
+
+    seeds = max(one.file.looks) if options.until_decided else one.file.scales[options.scale].seeds
+    more = 0 if all(condition.law for condition in one.file.conditions) else options.more_seeds
+    asked = Asked(one, options.scale, seeds + more, options.runs, options.typed)
+    return replace(asked, seeds=max(asked.seeds, seeds_judged(asked)))
+
+
+def _print_verdict(verdict: dict[str, Any], num_studies: int, options: _Options) -> None:
+    from bnlab.cli.study_text import print_study
+
+    if options.as_json:
+        typer.echo(json.dumps(verdict, allow_nan=False))
+    elif not options.quiet and num_studies > 1:
+        _say_verdict(verdict)
+    elif not options.quiet:
+        print_study(verdict)
+
+
+def _print_end(
+    verdicts: list[dict[str, Any]], num_studies: int, left_out: "list[tuple[Study, float]]", options: _Options
+) -> None:
+    """Print the table of several verdicts, what was left out, and how to make a page."""
+    from bnlab.cli.study_text import print_claims
+
+    if not options.as_json and num_studies > 1:
         print_claims(verdicts)
     if left_out:
         named = ", ".join(f"{one.name} ({minutes:.2g} min)" for one, minutes in left_out)
-        say_warning(
-            f"left out, {counted(len(left_out), 'study').replace('studys', 'studies')} that did not fit: {named}"
-        )
-    if verdicts and not options.quiet and not options.as_json:
-        ERR.print(
-            f"Page: bnlab report {_shown(options.runs / 'studies')}   (中文: --lang zh)", style="dim", soft_wrap=True
-        )
-    return status
+        say_warning(f"left out, {counted(len(left_out), 'study', 'studies')} that did not fit: {named}")
+    if verdicts and not options.as_json:
+        page = f"Page: bnlab report {_shown(options.runs / 'studies')}   (中文: --lang zh)"
+        ERR.print(page, style="dim", soft_wrap=True)
 
 
 def _announce(one: "Study", number: int, of: int) -> None:

@@ -12,6 +12,7 @@ from bnlab.renamed import current_name
 from bnlab.results.arms import arm_keys
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.runfolder.writable import check_writable
+from bnlab.studies.study_file import ScaleName
 from bnlab.studies.study_history import Asked, note_begin, read_verdict, seeds_judged
 from bnlab.studies.study_search import Study
 from bnlab.studies.study_sweeps import StudySweep, main_sweep, read_tuned, tuning_sweep
@@ -85,7 +86,7 @@ def run_study(study: Asked, training: Training, *, until_decided: bool = False) 
     return verdict
 
 
-def estimate_minutes(study: Study, scale: Any, runs: Path) -> float:
+def estimate_minutes(study: Study, scale: ScaleName, runs: Path) -> float:
     """Return the minutes that a study is expected to take; 0 where its verdict is there already."""
     seeds = study.file.scales[scale].seeds
     found = read_verdict(Asked(study, scale, seeds, runs).path)
@@ -102,7 +103,7 @@ def _train(asked: Asked, training: Training) -> bool:
         if choosing is not None:
             trained |= _train_sweep(choosing, asked, training, None)
     for name, part in parts.items():
-        sweep = main_sweep(part, asked.range, read_tuned(part, asked.runs))
+        sweep = main_sweep(part, asked.seed_range, read_tuned(part, asked.runs))
         trained |= _train_sweep(sweep, asked, training, name)
     return trained
 
@@ -169,7 +170,7 @@ def _check_names(asked: Asked, part: str, sweep: Sweep) -> None:
         if condition.metric is None or (condition.part or part) != part:
             continue
         for arm in condition.arms or condition.recovered or (condition.arm,):
-            if arm not in words and not any(str(arm) in label for label in arms):
+            if arm not in words:
                 near = did_you_mean(str(arm), sorted(words))
                 raise ConfigError(f"{asked.study.path}: part {part} has no arm {arm}. {near}")
         diagnostic = current_name(condition.quantity().diagnostic)
@@ -209,7 +210,7 @@ def in_one_line(verdict: dict[str, Any]) -> str:
 
 
 def within_minutes(
-    studies: Sequence[Study], scale: Any, runs: Path, minutes: float
+    studies: Sequence[Study], scale: ScaleName, runs: Path, minutes: float
 ) -> tuple[list[Study], list[tuple[Study, float]]]:
     """Return the studies that fit into some minutes, and those that are left out with the minutes that they take.
 

@@ -15,7 +15,8 @@ UNITS_IN_CHINESE = {
     "decades": "个数量级",
     "steps": "步",
     "seconds": "秒",
-    "share of the gap": "(占差距的份额)",
+    "share of the way": "(占差距的份额)",
+    "deviation": "(偏差)",
 }
 
 PLAIN_DOWN_TO, PLAIN_UP_TO = 1e-3, 1e6

@@ -13,7 +13,7 @@ ARTICLE, CONTESTED, OWN = "article", "contested", "own"
 def pack_of(result: StudyResult) -> str:
     """Return the group of a study: the one that it names, or ``own``.
 
-    A study that names no group says ``article`` all the same; it is one of the article's only if it is about a
+    One that says ``article``, as older files of people's own studies do, is one of the article's only if it is about a
     statement of it.
 
     Args:

@@ -49,7 +49,9 @@ class SweepPictures:
         """
         found = []
         for number, (part, of_part) in enumerate(result.parts.items()):
-            conditions = [each for each in (*result.conditions, *result.also) if each.part in {"", part}]
+            conditions = [
+                each for each in (*result.conditions, *result.checks, *result.also) if each.part in {"", part}
+            ]
             folder, tuning = _folder_of(of_part.sweep, roots), _folder_of(of_part.tuning or "", roots)
             pictures: tuple[Picture, ...] = ()
             if folder is not None:

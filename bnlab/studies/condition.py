@@ -104,14 +104,18 @@ class Condition(Strict):
                     quantity.checked_sesoi(self.above)
                 except ConfigError as error:
                     raise ValueError(str(error).replace("--sesoi", "above")) from None
-            if self.arms is not None and quantity.scale == "ratio" and self.factor <= (0 if self.within is None else 1):
+            if self.arms is not None and quantity.scale == "ratio" and self.sesoi <= (0 if self.within is None else 1):
                 raise ValueError(f"{self.metric} is compared by a ratio: above must be above 0, within above 1")
         return self
 
     @property
-    def factor(self) -> float:
-        """The one number of a condition on two arms."""
-        return self.within if isinstance(self.within, float) else self.above or 0.0
+    def sesoi(self) -> float:
+        """The smallest effect of interest: the bound that the interval must reach."""
+        if self.within is not None:
+            return self.within if isinstance(self.within, float) else (self.within[1] - self.within[0]) / 2
+        bound = self.above if self.above is not None else self.below
+        assert bound is not None
+        return bound
 
     @property
     def kind(self) -> str:

@@ -75,16 +75,6 @@ class JudgedCondition:
             return value if value is None or math.isfinite(value) else None
         return math.exp(value) if value < LARGEST_LOG else None
 
-    @property
-    def sesoi(self) -> float:
-        """The smallest effect of interest: the bound that the interval must reach."""
-        within = self.condition.within
-        if within is not None:
-            return within if isinstance(within, float) else (within[1] - within[0]) / 2
-        bound = self.condition.above if self.condition.above is not None else self.condition.below
-        assert bound is not None
-        return bound
-
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values; what is not known is None."""
         readings, interval, says = self.readings, self.interval, self.says
@@ -105,7 +95,7 @@ class JudgedCondition:
             "unit": self.unit,
             "level": interval.level,
             "n": interval.n,
-            "sesoi": self.sesoi,
+            "sesoi": self.condition.sesoi,
             "looks": interval.looks,
             "seeds": list(readings.seeds),
             "first": [as_bracket(figure) for figure in readings.first],
@@ -153,7 +143,7 @@ def unreadable(condition: Condition, why: str) -> dict[str, Any]:
         "reason": why,
         "unit": "",
         "n": 0,
-        "sesoi": condition.factor,
+        "sesoi": condition.sesoi,
         "seeds": [],
         "first": [],
         "second": [],

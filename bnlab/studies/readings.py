@@ -113,11 +113,7 @@ def read_figures(
 def _sesoi(condition: Condition, quantity: Quantity) -> float:
     """Return the smallest effect that the plan of seeds is told of; the bounds decide by themselves."""
     least = 1.0 if quantity.scale == "ratio" else 0.0
-    if condition.arms is None:
-        return least
-    if isinstance(condition.within, float):
-        return max(condition.within, least)
-    return max(condition.above or 0.0, least)
+    return least if condition.arms is None else max(condition.sesoi, least)
 
 
 def _of_pair(question: Question) -> Readings:

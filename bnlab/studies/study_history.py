@@ -50,14 +50,14 @@ class Asked:
         Raises:
             ConfigError: They are.
         """
-        if self.range.stop > TUNING_SEEDS_FROM:
+        if self.seed_range.stop > TUNING_SEEDS_FROM:
             raise ConfigError(
                 f"{self.study.name}: its seeds must stay below {TUNING_SEEDS_FROM}, where the seeds of tuning begin, "
-                f"got {self.range.start} to {self.range.stop - 1}."
+                f"got {self.seed_range.start} to {self.seed_range.stop - 1}."
             )
 
     @property
-    def range(self) -> range:
+    def seed_range(self) -> range:
         """The seeds."""
         first = self.study.file.first_seed
         return range(first, first + self.seeds)

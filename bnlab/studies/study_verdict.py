@@ -70,7 +70,7 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
         **figures,
         "unit": first.unit,
         "n": first.interval.n,
-        "sesoi": first.sesoi,
+        "sesoi": first.condition.sesoi,
         "criterion": _criterion(judged, checked, asked),
         "reason": reason,
         "decisive": judged.index(first),
@@ -121,11 +121,11 @@ def _judge(
     if condition.law is None:
         name = condition.part or next(iter(parts))
         rates = tuned[name]
-        folder = asked.runs / main_sweep(parts[name], asked.range, rates).name
+        folder = asked.runs / main_sweep(parts[name], asked.seed_range, rates).name
         if not folder.is_dir():
             raise StudyError(f"{folder} is not there: the runs of {asked.study.name} are missing. Run {asked.command}.")
     chosen = None if rates is None else rates.rates
-    readings = read_figures(condition, folder, looks * conditions, asked.range, chosen)
+    readings = read_figures(condition, folder, looks * conditions, asked.seed_range, chosen)
     return judge_condition(condition, readings, looks, conditions)
 
 
@@ -234,7 +234,7 @@ def _with_tuning(one: JudgedCondition, tuned: Mapping[str, Tuned | None]) -> dic
 def _parts(asked: Asked, tuned: Mapping[str, Tuned | None]) -> dict[str, Any]:
     found = {}
     for name, part in asked.study.file.scales[asked.scale].parts.items():
-        sweep, tuning = main_sweep(part, asked.range, tuned[name]), tuning_sweep(part)
+        sweep, tuning = main_sweep(part, asked.seed_range, tuned[name]), tuning_sweep(part)
         found[name] = {
             "sweep": sweep.name,
             "words": list(sweep.words),

@@ -43,7 +43,11 @@ def test_the_studies_are_about_all_statements_that_can_be_asked_today():
 def test_a_study_speaks_english_and_chinese_and_says_what_fools(name: str):
     study = read_study(known_studies(None)[name])
     file = study.file
-    for text in (file.claim, file.literature, file.fools, file.protocol):
+    scales = file.scales.values()
+    asked = [*file.conditions, *file.checks, *file.also]
+    asked += [one for each in scales for of in (each.conditions, each.checks, each.also) for one in of or ()]
+    own = [text for each in scales for text in (each.claim, each.protocol) if text is not None]
+    for text in (file.claim, file.literature, file.fools, file.protocol, *own, *(one.says for one in asked)):
         assert text is not None
         assert any("一" <= sign <= "鿿" for sign in text.zh)
         assert not any("一" <= sign <= "鿿" for sign in text.en)
