@@ -55,7 +55,8 @@ ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm", "hydra/
 """Beginnings of the words of commands that tests/cluster types."""
 
 NOT_LINES = {
-    f"bnlab {name}" for name in ("sweep", "check", "explain", "show", "judge", "power", "report", "study", "study NAME")
+    f"bnlab {name}"
+    for name in ("sweep", "check", "compare", "explain", "show", "judge", "power", "report", "study", "study NAME")
 }
 """Names of commands in a sentence, which nobody is to type."""
 

@@ -94,14 +94,15 @@ def test_the_page_and_csv_agree_on_which_verdicts_hold_for_all_claims(page: Elem
     assert "These rest on their own error rate alone: train-eval." in page.text
 
 
-def test_every_statement_is_answered_or_said_to_have_no_study(page: Element) -> None:
+def test_every_statement_is_answered_or_said_to_have_no_verdict(page: Element) -> None:
     chips = {one.all("span", class_="id")[0].text: one for one in page.all("ul", class_="chips")[0].all("li")}
     assert list(chips) == [f"S{number}" for number in range(1, 28)]
     assert "no verdict yet" in chips["S25"].text
     assert "S2: supported, definitions" in chips["S2"].text  # by a condition of its own
     assert "no verdict yet" in chips["S13"].text  # measured besides, which decides nothing
     rows = page.all("table", class_="claims")[0].all("tr", class_="open")
-    assert {row.all("td")[1].text for row in rows} == {name for name, one in chips.items() if "no study" in one.text}
+    unanswered = {name for name, one in chips.items() if "no verdict yet" in one.text}
+    assert {row.all("td")[1].text for row in rows} == unanswered > {"S13", "S25"}
 
 
 def test_markdown_tells_the_same_verdicts(report: Report) -> None:
