@@ -10,6 +10,7 @@ is 1 if there are any.
 """
 
 import argparse
+import functools
 import importlib
 import os
 import random
@@ -186,13 +187,18 @@ def small(*words: str) -> list[str]:
     return [*words, *(f"{key}={value}" for key, value in SMALL.items() if key not in given)]
 
 
+@functools.cache
+def _keys() -> list[str]:
+    return config_keys([conf_folder()])
+
+
 def _a_value(draw: random.Random) -> Line:
-    key = draw.choice(config_keys([conf_folder()]))
+    key = draw.choice(_keys())
     return Line("value of a setting", ["train", *small(f"{key}={draw.choice(ODD_VALUES)}")], (0, 1, 2))
 
 
 def _a_swept_value(draw: random.Random) -> Line:
-    key, other = draw.sample(config_keys([conf_folder()]), 2)
+    key, other = draw.sample(_keys(), 2)
     words = [f"{key}={draw.choice(ODD_VALUES)}", f"{other}={draw.choice(ODD_VALUES)}", "seed=0,1"]
     return Line("value in a sweep", ["sweep", *small(*words[: draw.randint(1, 3)]), "--dry-run"], (0, 2))
 

@@ -8,10 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-with warnings.catch_warnings(), mock.patch.object(torch.backends, "disable_global_flags"):
-    warnings.simplefilter("ignore")  # theirs, at import; and it would forbid our own runs to set cudnn's flags
-    from torch.testing._internal.common_modules import module_db
-
 from bnlab.norms.batch import BatchNorm
 from bnlab.norms.group import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 
@@ -29,8 +25,16 @@ LAYERS = {
 """Torch's layer -> smallest number of cases, so that the test fails if a new torch has none."""
 
 
+def torch_layers():
+    """Return torch's own list of layers with their cases; its import takes seconds, so it waits for the first test."""
+    with warnings.catch_warnings(), mock.patch.object(torch.backends, "disable_global_flags"):
+        warnings.simplefilter("ignore")  # theirs, at import; and it would forbid our own runs to set cudnn's flags
+        from torch.testing._internal.common_modules import module_db  # noqa: PLC0415
+    return module_db
+
+
 def cases(layer_class, training):
-    info = next(info for info in module_db if info.module_cls is layer_class)
+    info = next(info for info in torch_layers() if info.module_cls is layer_class)
     generator = torch.Generator().manual_seed(0)
     inputs = info.module_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=True, training=training)
     for number, case in enumerate(inputs):
