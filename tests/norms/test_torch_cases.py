@@ -11,6 +11,8 @@ from torch import nn
 from bnlab.norms.batch import BatchNorm
 from bnlab.norms.group import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 
+pytestmark = pytest.mark.slow_but(0)  # torch's list alone takes seconds to import, whichever test asks first
+
 LAYERS = {
     nn.BatchNorm1d: 8,
     nn.BatchNorm2d: 7,
@@ -78,12 +80,15 @@ def equivalent(theirs):
     return ours, shape
 
 
-ALL = [case for layer in LAYERS for training in (True, False) for case in cases(layer, training)]
-MATCHED = [case for case in ALL if why_not(*case[1:]) is None]
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("layer_class", LAYERS)
+def test_ours_does_what_torchs_layer_does(layer_class, training):
+    for name, theirs, x in cases(layer_class, training):
+        if why_not(theirs, x) is None:
+            compare(name, theirs, x)
 
 
-@pytest.mark.parametrize(("theirs", "x"), [pytest.param(*case[1:], id=case[0]) for case in MATCHED])
-def test_ours_does_what_torchs_layer_does(theirs, x):
+def compare(case, theirs, x):
     ours, shape = equivalent(theirs)
     results = []
     for layer, x_layer in ((ours, x.reshape(shape) if shape and x.numel() else x), (theirs, x)):
@@ -102,7 +107,7 @@ def test_ours_does_what_torchs_layer_does(theirs, x):
             }
         )
     for name, expected in results[1].items():
-        torch.testing.assert_close(results[0][name], expected, rtol=1e-9, atol=1e-10, msg=f"{name} differs")
+        torch.testing.assert_close(results[0][name], expected, rtol=1e-9, atol=1e-10, msg=f"{case}: {name} differs")
 
 
 def test_no_case_is_left_out_without_a_reason():
