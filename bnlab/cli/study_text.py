@@ -1,8 +1,10 @@
 """The card of a study and the table of claims, in the terminal, in English or Chinese."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -44,6 +46,10 @@ HEADINGS = {
 
 DROPPED = ("about", "holds in")
 """Columns that a narrow terminal does without, so that a study has one line: what it is about was said above."""
+
+_SIGNS, _MARKS = "\u3000-\u9fff\uff00-\uffef", "\u3001\u3002\u201d\uff01\uff09\uff0c\uff1a\uff1b\uff1f"
+_PIECE = re.compile(f" +|(?:\u201c?[{_SIGNS}]|[^ {_SIGNS}]+)[{_MARKS}]*")
+"""What stays on one line: a Chinese sign or a word, with the marks that cling to it."""
 
 LONGEST_NAME = 24
 """Letters of a study's name that are never broken."""
@@ -139,12 +145,15 @@ def print_study(verdict: Mapping[str, Any], words: Words) -> None:
         words: The fixed words of the language.
     """
     say = _Spoken(verdict, words)
-    card = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, width=min(OUT.width, MOST_WIDTH))
+    width = min(OUT.width, MOST_WIDTH)
+    room = width - max(cell_len(say.label(label)) for label in LABELS) - 2
+    card = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, width=width)
     card.add_column(style="dim", no_wrap=True)
     card.add_column(overflow="fold")
 
     def add(label: str, text: str | Text) -> None:
-        card.add_row(say.label(label) if label else "", Text(text) if isinstance(text, str) else text)
+        shown = Text(text) if isinstance(text, str) else text
+        card.add_row(say.label(label) if label else "", _filled(shown, room) if say.is_chinese else shown)
 
     add("claim", say.claim())
     word = Text(say.word(verdict["verdict"]).upper(), COLORS[verdict["verdict"]])
@@ -170,8 +179,24 @@ def print_study(verdict: Mapping[str, Any], words: Words) -> None:
     OUT.print(card)
     sentences = [sentence for one in verdict["conditions"] for sentence in one["sentences"]]
     for sentence in dict.fromkeys([*([verdict["changed"]] if verdict["changed"] else []), *sentences]):
-        OUT.print(Text(say.engine(sentence), "dim"), width=min(OUT.width, MOST_WIDTH))
+        told = Text(say.engine(sentence), "dim")
+        OUT.print(_filled(told, width) if say.is_chinese else told, width=width)
     OUT.print(Text.assemble(word, f"  {effect}"))  # what was printed first may have left a small screen
+
+
+def _filled(text: Text, width: int) -> Text:
+    """Return a text with ends of lines, which Chinese fills: it has no blanks, at which alone others are wrapped."""
+    ends, used = [], 0
+    for piece in _PIECE.finditer(text.plain):
+        size = cell_len(piece[0])
+        if used and used + size > width and piece[0].strip():
+            ends.append(piece.start())
+            used = 0
+        used += size
+    lines = text.divide(ends)
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
 
 
 def print_claims(verdicts: Sequence[Mapping[str, Any]], words: Words) -> None:

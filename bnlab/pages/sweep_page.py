@@ -197,9 +197,8 @@ def _compared(grid: SweepArms, chosen: Sequence[str]) -> tuple[Arm, Arm] | None:
     Raises:
         ConfigError: There are no such arms.
     """
-    if not chosen:
-        named = [arm.label for arm in grid.arms[:2]] if len(grid.arms) > 2 else []
-        return find_arms(grid, named) if len(grid.arms) > 1 else None
+    if not chosen and len(grid.arms) != 2:
+        return (grid.arms[0], grid.arms[1]) if len(grid.arms) > 2 else None
     try:
         return find_arms(grid, chosen)
     except ConfigError as error:

@@ -74,6 +74,17 @@ def test_arms_of_a_sweep_are_chosen_and_the_others_named(bnlab_says: Say, tmp_pa
     assert "bnlab report mine --arms layer,batch" in text  # how to compare others
 
 
+@pytest.mark.slow
+def test_of_many_arms_a_few_are_named_and_the_figures_show_those_that_were_chosen(bnlab_says: Say) -> None:
+    norms = [f"norm{number:02}" for number in range(12)]
+    write_judged(Path("runs/mine"), lambda at: rising(0.8 + 0.01 * int(at.norm[4:])), norms=norms, seeds=range(3))
+    assert bnlab_says("report", "mine", "--arms", "norm11,norm10").status == 0
+    text = Path("runs/mine/report.md").read_text(encoding="utf-8")
+    assert "The others: norm00, norm01, norm02, norm03, norm04, norm05, norm06, norm07, 2 more." in text
+    curves = text.partition("## Validation accuracy over the steps")[2]
+    assert "| step | norm11 | norm10 | norm00 |" in curves
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

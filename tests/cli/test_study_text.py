@@ -90,6 +90,16 @@ def test_the_chinese_card_names_the_check_that_failed_and_what_would_change_it(
     assert "8.91倍[5.2,15.3](95%)" in text
 
 
+@pytest.mark.usefixtures("narrow")
+def test_chinese_fills_its_lines_and_no_line_begins_with_a_mark(capfd: pytest.CaptureFixture[str]) -> None:
+    says = {"en": "x", "zh": "使用 sigmoid 时，批标准化可用的最大学习率是不使用时的 3 倍以上，ReLU 也一样。" * 6}
+    study_text.print_study(study(conditions=[condition(says=says)]), Words("zh"))
+    lines = capfd.readouterr().out.splitlines()
+    spoken = [line[18:].rstrip() for line in lines if "倍以上" in line]
+    assert all(72 <= 18 + cell_len(line) <= 80 for line in spoken[:-1])
+    assert not any(line.startswith(("，", "。", "：", " ")) for line in spoken)
+
+
 def test_the_english_card_says_the_same_as_before(capfd: pytest.CaptureFixture[str]) -> None:
     text = card(failed_check(), "en", capfd)
     assert "verdict INCONCLUSIVE The experiment is no test of the claim" in text
