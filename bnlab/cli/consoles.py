@@ -58,6 +58,14 @@ ERR = new_console(stderr=True)
 ROOMY = 160
 """Columns of a table that goes into a file or a pipe, which have no width of their own."""
 
+NARROW = 100
+"""Columns below which a terminal has no room for all columns of a wide table."""
+
+
+def is_narrow() -> bool:
+    """Return whether results go to a terminal with few columns."""
+    return OUT.is_terminal and OUT.width < NARROW
+
 
 def say_error(message: str) -> None:
     """Print an error."""

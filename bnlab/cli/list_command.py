@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from bnlab.cli.consoles import new_table, print_rows, print_table, say_warning
+from bnlab.cli.consoles import is_narrow, new_table, print_rows, print_table, say_warning
 from bnlab.cli.list_diagnostics import diagnostics
 from bnlab.cli.list_runs import AsCsv, AsJson, runs
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
@@ -24,6 +24,9 @@ ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", h
 
 app.command()(runs)
 app.command()(diagnostics)
+
+MOST_OF_NAME = 24
+"""Columns for the names of studies."""
 
 
 @app.command()
@@ -62,6 +65,7 @@ def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir =
 @app.command()
 def studies(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
     """List the claims that can be asked about: [bold]bnlab study lr-sensitivity[/] gives a verdict."""
+    from bnlab.pages.study_results import shortened, statements_in
     from bnlab.studies.study_search import known_studies, read_study
 
     rows = []
@@ -85,11 +89,20 @@ def studies(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDi
         )
     if print_rows(rows, as_json, as_csv):
         return
-    table = new_table("study", "claim", "about", "minutes", right=["minutes"])
+    narrow = is_narrow()
+    table = (
+        new_table("study", "claim") if narrow else new_table("study", "claim", "about", "minutes", right=["minutes"])
+    )
+    table.columns[0].max_width = MOST_OF_NAME
     for row in rows:
         minutes = "" if row["minutes"] is None else f"{row['minutes']:g}"
-        about = str(row["statements"] or row["pack"])
-        table.add_row(Text(str(row["name"]), "bold"), Text(str(row["claim"])), about, minutes)
+        about = shortened(statements_in(str(row["statements"]))) or str(row["pack"])
+        cells = Text(str(row["name"]), "bold"), Text(str(row["claim"]))
+        if narrow:  # a claim has two lines or more there
+            facts = ", ".join([about, *([f"{minutes} min"] if minutes else [])])
+            table.add_row(Text.assemble(cells[0], (f"\n{facts}", "dim")), cells[1])
+        else:
+            table.add_row(*cells, about, minutes)
     print_table(table)
 
 

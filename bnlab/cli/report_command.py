@@ -19,8 +19,14 @@ def report(
             autocompletion=complete_run,
         ),
     ],
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            "--arms", metavar="FIRST,SECOND", help="Of a sweep, the two arms that the verdict is on (the first two)."
+        ),
+    ] = None,
     lang: Annotated[Literal["en", "zh"], typer.Option("--lang", help="English or Chinese.")] = "en",
-    as_csv: Annotated[bool, typer.Option("--csv", help="Write the numbers to report.csv too.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write the numbers as CSV too.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -42,9 +48,14 @@ def report(
     [bold]bnlab report runs/studies --lang zh --csv[/]: in Chinese, and all numbers as CSV
 
     [bold]bnlab report my_sweep --output pages[/]: any sweep: its arms, curves, and a verdict on the first two arms
+
+    [bold]bnlab report my_sweep --arms batch,none[/]: a verdict on these two
+
+    The page of one study's result has its name: runs/studies/NAME-quick.html.
     """
     from bnlab.pages.report_files import make_report, write_report
 
-    for written in write_report(make_report(path, runs, lang), output, as_csv):
+    chosen = [] if arms is None else [word.strip() for word in arms.split(",")]
+    for written in write_report(make_report(path, runs, lang, chosen), output, as_csv):
         if not quiet:
             OUT.print(str(written), soft_wrap=True, markup=False)

@@ -49,6 +49,7 @@ Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per study.")]
+Lang = Annotated[Literal["en", "zh"], typer.Option("--lang", help="The card and the table in English or Chinese.")]
 
 
 def study(
@@ -59,6 +60,7 @@ def study(
     in_minutes: InMinutes = None,
     jobs: Jobs = None,
     again: Again = False,
+    lang: Lang = "en",
     quiet: Quiet = False,
     as_json: AsJson = False,
     runs: Runs = None,
@@ -71,6 +73,8 @@ def study(
     [bold]bnlab study all --in-minutes 10[/]: the claims of the article that fit into ten minutes
 
     [bold]bnlab study my_study.yaml --until-decided[/]: your own claim, from one file
+
+    [bold]bnlab study definitions --lang zh[/]: the card in Chinese
 
     The same command again trains what is missing. What there is: bnlab list studies. A page: bnlab report runs/studies.
     """
@@ -97,7 +101,7 @@ def study(
         training = _training(tuple(words), config_dir, jobs, again, quiet, interruption)
         typed = " --until-decided" * until_decided
         typed += "".join(f" {name} {shlex.quote(str(path))}" for name, path in given.items() if path is not None)
-        options = _Options(scale, until_decided, more_seeds, in_minutes, quiet, as_json, folder, typed)
+        options = _Options(scale, until_decided, more_seeds, in_minutes, lang, quiet, as_json, folder, typed)
         status = _run_all(studies, training, options)
     raise typer.Exit(interruption.exit_status if interruption.is_asked else status)
 
@@ -111,6 +115,7 @@ class _Options:
         until_decided: Whether to look at each planned number of seeds, until there is a verdict.
         more_seeds: How many seeds more than planned.
         in_minutes: Minutes that the studies must fit into; None: they may take any time.
+        lang: The language of cards and tables.
         quiet: Whether to print nothing but errors.
         as_json: Whether to print one JSON object per study.
         runs: The folder of all runs.
@@ -121,6 +126,7 @@ class _Options:
     until_decided: bool
     more_seeds: int
     in_minutes: float | None
+    lang: Literal["en", "zh"]
     quiet: bool
     as_json: bool
     runs: Path
@@ -135,13 +141,14 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
     if options.in_minutes is not None:
         studies, left_out = within_minutes(studies, options.scale, options.runs, options.in_minutes)
     verdicts: list[dict[str, Any]] = []
+    without: list[str] = []
     status, began = 0, time.monotonic()
     for number, one in enumerate(studies):
         if options.in_minutes is not None and time.monotonic() - began >= 60 * options.in_minutes:
             left_out += [(later, later.file.scales[options.scale].minutes) for later in studies[number:]]
             break
         if not options.quiet:
-            _announce(one, number, len(studies))
+            _announce(one, number, len(studies), options.lang)
         try:
             verdict = run_study(_asked(one, options), training, until_decided=options.until_decided)
         except (StoppedError, KeyboardInterrupt) as error:
@@ -153,11 +160,16 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
                 raise
             say_error(f"{one.name}: {error}")
             status = max(status, error.exit_status)
+            without.append(one.name)
             continue
         verdicts.append(verdict)
         _print_verdict(verdict, len(studies), options)
     if not options.quiet:
         _print_end(verdicts, len(studies), left_out, options)
+        if without:
+            say_warning(
+                f"no verdict, {counted(len(without), 'study', 'studies')}, why stands above: {', '.join(without)}"
+            )
     return status
 
 
@@ -172,14 +184,18 @@ def _asked(one: "Study", options: _Options) -> "Asked":
 
 
 def _print_verdict(verdict: dict[str, Any], num_studies: int, options: _Options) -> None:
-    from bnlab.cli.study_text import print_study
+    from rich.text import Text
+
+    from bnlab.cli.study_text import one_line, print_study
+    from bnlab.pages.words import Words
 
     if options.as_json:
         typer.echo(json.dumps(verdict, allow_nan=False))
     elif not options.quiet and num_studies > 1:
-        _say_verdict(verdict)
+        line = one_line(verdict, Words(options.lang))
+        ERR.print(Text(f"  {line}; {duration(verdict['seconds_wall'])}"), soft_wrap=True)
     elif not options.quiet:
-        print_study(verdict)
+        print_study(verdict, Words(options.lang))
 
 
 def _print_end(
@@ -187,31 +203,27 @@ def _print_end(
 ) -> None:
     """Print the table of several verdicts, what was left out, and how to make a page."""
     from bnlab.cli.study_text import print_claims
+    from bnlab.pages.words import Words
 
     if not options.as_json and num_studies > 1:
-        print_claims(verdicts)
+        print_claims(verdicts, Words(options.lang))
     if left_out:
         named = ", ".join(f"{one.name} ({minutes:.2g} min)" for one, minutes in left_out)
         say_warning(f"left out, {counted(len(left_out), 'study', 'studies')} that did not fit: {named}")
     if verdicts and not options.as_json:
-        page = f"Page: bnlab report {_shown(options.runs / 'studies')}   (中文: --lang zh)"
+        in_chinese = " --lang zh" if options.lang == "zh" else "   (中文: --lang zh)"
+        page = f"Page: bnlab report {_shown(options.runs / 'studies')}{in_chinese}"
         ERR.print(page, style="dim", soft_wrap=True)
 
 
-def _announce(one: "Study", number: int, of: int) -> None:
+def _announce(one: "Study", number: int, of: int, lang: Literal["en", "zh"]) -> None:
     from rich.text import Text
 
     place = f"{number + 1} of {of}  " if of > 1 else ""
     statements = f" ({', '.join(one.file.statements)})" if one.file.statements else ""
-    ERR.print(Text.assemble((f"{place}{one.name}", "bold"), f"{statements}: {one.file.claim.en}"), soft_wrap=True)
-
-
-def _say_verdict(verdict: dict[str, Any]) -> None:
-    from rich.text import Text
-
-    from bnlab.cli.study_running import in_one_line
-
-    ERR.print(Text(f"  {in_one_line(verdict)}; {duration(verdict['seconds_wall'])}"), soft_wrap=True)
+    claim = one.file.claim
+    said = claim.zh if lang == "zh" and claim.zh else claim.en
+    ERR.print(Text.assemble((f"{place}{one.name}", "bold"), f"{statements}: {said}"), soft_wrap=True)
 
 
 def _shown(path: Path) -> str:

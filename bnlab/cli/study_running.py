@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bnlab.cli.study_text import one_line
 from bnlab.errors import BnlabError, ConfigError, StudyError, did_you_mean
+from bnlab.pages.words import Words
 from bnlab.renamed import current_name
 from bnlab.results.arms import arm_keys
 from bnlab.runfolder.index import by_name, flatten
@@ -196,17 +198,8 @@ class _SoFar:
         if "ended" in line and time.monotonic() - self._said > SAID_SO_FAR_EVERY_S:
             with contextlib.suppress(BnlabError):  # not enough runs yet
                 verdict = judge_study(self._asked)
-                self._say(f"so far: {in_one_line(verdict)}")
+                self._say(f"so far: {one_line(verdict, Words('en'))}")
             self._said = time.monotonic()
-
-
-def in_one_line(verdict: dict[str, Any]) -> str:
-    """Return verdict and effect in one line."""
-    if verdict["effect"] is None:
-        return f"{verdict['verdict']}, effect not known, {verdict['n']} seeds"
-    low, high = ("no bound" if verdict[end] is None else f"{verdict[end]:.3g}" for end in ("low", "high"))
-    unit = f" {verdict['unit']}" if verdict["unit"] else ""
-    return f"{verdict['verdict']}, {verdict['effect']:.3g}{unit} [{low}, {high}], {verdict['n']} seeds"
 
 
 def within_minutes(

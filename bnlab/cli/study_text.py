@@ -1,76 +1,241 @@
-"""The card of a study and the table of claims, in the terminal."""
+"""The card of a study and the table of claims, in the terminal, in English or Chinese."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from bnlab.cli.consoles import OUT, duration, new_table, print_table
+from bnlab.cli.consoles import OUT, duration, is_narrow, new_table, print_table
 from bnlab.cli.verdict_text import COLORS, MOST_FLIPS, MOST_WIDTH
+from bnlab.pages.amounts import unit_of
+from bnlab.pages.engine_sentences import in_chinese, reason_of
+from bnlab.pages.study_results import StudyResult, Texts, shortened, statements_in
+from bnlab.pages.words import Words
 
 SYMBOLS = {"supported": "+", "refuted": "x", "inconclusive": "?"}
 """Beside the word, so that a verdict is told apart without color."""
 
+LABELS = {
+    "claim": "claim",
+    "verdict": "verdict",
+    "effect": "effect",
+    "because": "conditions",
+    "checked": "checks",
+    "besides": "also",
+    "holds in": "holds_in",
+    "literature": "literature",
+    "what fools": "fools",
+    "to change it": "to_change",
+    "criterion": "rule",
+    "again": "repeat",
+}
+"""What stands on the left of a card, and the words of the pages that say it in Chinese."""
 
-def print_study(verdict: Mapping[str, Any]) -> None:
-    """Print the claim, the verdict, each condition, the stress panel, what was found before, and how to repeat it."""
-    card = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, width=min(OUT.width, MOST_WIDTH))
+HEADINGS = {
+    "study": "study",
+    "about": "statement",
+    "verdict": "verdict",
+    "effect": "effect",
+    "seeds": "n",
+    "holds in": "holds_in",
+}
+"""The columns of the table of verdicts, and the words of the pages that say them in Chinese."""
+
+DROPPED = ("about", "holds in")
+"""Columns that a narrow terminal does without, so that a study has one line: what it is about was said above."""
+
+_SIGNS, _MARKS = "\u3000-\u9fff\uff00-\uffef", "\u3001\u3002\u201d\uff01\uff09\uff0c\uff1a\uff1b\uff1f"
+_PIECE = re.compile(f" +|(?:\u201c?[{_SIGNS}]|[^ {_SIGNS}]+)[{_MARKS}]*")
+"""What stays on one line: a Chinese sign or a word, with the marks that cling to it."""
+
+LONGEST_NAME = 24
+"""Letters of a study's name that are never broken."""
+
+
+class _Spoken:
+    """What a verdict says, in one language; the words are those of the pages.
+
+    Args:
+        verdict: The verdict, as it is kept.
+        words: The fixed words of the language.
+    """
+
+    def __init__(self, verdict: Mapping[str, Any], words: Words) -> None:
+        self.verdict = verdict
+        self.t = words
+        self.is_chinese = words.lang == "zh"
+
+    def label(self, english: str) -> str:
+        return self.t(LABELS[english]) if self.is_chinese else english
+
+    def word(self, verdict: str) -> str:
+        return self.t(verdict) if self.is_chinese else verdict
+
+    def texts(self, both: Mapping[str, str]) -> str:
+        return Texts(**both).in_lang(self.t.lang)[0]
+
+    def engine(self, sentence: str) -> str:
+        return (in_chinese(sentence) if self.is_chinese else None) or sentence
+
+    def claim(self) -> str:
+        verdict = self.verdict
+        claim = self.texts({"en": verdict["claim"], "zh": verdict["claim_zh"]})
+        return f"{claim} ({verdict['statement']})" if verdict["statement"] else claim
+
+    def reason(self) -> str:
+        if not self.is_chinese:
+            return str(self.verdict["reason"])
+        return reason_of(StudyResult.model_validate(self.verdict)).in_lang("zh")[0]
+
+    def effect(self, found: Mapping[str, Any], kind: str) -> str:
+        if not self.is_chinese:
+            return effect_of(found)
+        unit = unit_of(kind, found["unit"])
+        interval = unit.interval(found["low"], found["high"], "zh") if found["effect"] is not None else ""
+        return f"{unit.amount(found['effect'], 'zh')} {interval}".strip()
+
+    def own_effect(self) -> str:
+        """The effect of the study, which is that of its decisive condition."""
+        return self.effect(self.verdict, self.verdict["conditions"][self.verdict["decisive"]]["kind"])
+
+    def seeds(self, number: int) -> str:
+        return f"n = {number}" if self.is_chinese else f"{number} seeds"
+
+    def condition(self, condition: Mapping[str, Any]) -> Text:
+        word = condition["verdict"]
+        rates = [f"{rate:g}" for rate in dict.fromkeys(condition["learning_rates"] or ())]
+        told = [self.effect(condition, condition["kind"]), self.seeds(condition["n"])]
+        if rates:
+            told.append(
+                f"{self.t('lr')} {', '.join(rates)}" if self.is_chinese else "at learning rate " + " and ".join(rates)
+            )
+        return Text.assemble(
+            (f"{SYMBOLS[word]} {self.word(word)}", COLORS[word].removeprefix("bold ")),
+            f"  {self.texts(condition['says'])} {self.t.comma.join(told)}",
+        )
+
+    def stress(self) -> str:
+        agree, of, flips = (self.verdict["stress"][key] for key in ("agree", "of", "flips"))
+        named = [self.engine(flip) for flip in flips[:MOST_FLIPS]]
+        if len(flips) > MOST_FLIPS:
+            named.append(self.engine(f"{len(flips) - MOST_FLIPS} more"))
+        told = f"{self.t.semicolon.join(named)}{self.t.stop}" if flips else ""
+        if self.is_chinese:
+            lead = self.t("stress_lead", agree=agree, of=of)
+            return f"{lead}{self.t('flips')}{self.t.colon}{told}" if told else lead
+        return f"{agree} of {of} analyses of the same runs" + (f". It flips {told}" if told else "")
+
+    def criterion(self) -> str:
+        criterion, seconds = self.engine(self.verdict["criterion"]), self.verdict["seconds"]
+        if self.is_chinese:
+            file = self.t("file_hash", hash=self.verdict["sha256"][:8])
+            return f"{criterion}{file}{self.t.comma}{seconds / 60:.1f} {self.t('minutes')}{self.t.stop}"
+        file = f"File {self.verdict['sha256'][:8]}"
+        return f"{criterion} {file}; training {duration(seconds)}, one run after the other"
+
+
+def print_study(verdict: Mapping[str, Any], words: Words) -> None:
+    """Print the claim, the verdict, each condition, the stress panel, what was found before, and how to repeat it.
+
+    Args:
+        verdict: The verdict, as it is kept.
+        words: The fixed words of the language.
+    """
+    say = _Spoken(verdict, words)
+    width = min(OUT.width, MOST_WIDTH)
+    room = width - max(cell_len(say.label(label)) for label in LABELS) - 2
+    card = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, width=width)
     card.add_column(style="dim", no_wrap=True)
     card.add_column(overflow="fold")
-    statement = f" ({verdict['statement']})" if verdict["statement"] else ""
-    card.add_row("claim", Text(f"{verdict['claim']}{statement}"))
-    word = Text(verdict["verdict"].upper(), COLORS[verdict["verdict"]])
-    card.add_row("verdict", Text.assemble(word, f"  {verdict['reason']}" if verdict["reason"] else ""))
+
+    def add(label: str, text: str | Text) -> None:
+        shown = Text(text) if isinstance(text, str) else text
+        card.add_row(say.label(label) if label else "", _filled(shown, room) if say.is_chinese else shown)
+
+    add("claim", say.claim())
+    word = Text(say.word(verdict["verdict"]).upper(), COLORS[verdict["verdict"]])
+    add("verdict", Text.assemble(word, f"  {say.reason()}" if verdict["reason"] else ""))
     decisive = verdict["conditions"][verdict["decisive"]]
-    level = "" if decisive["level"] is None else f" at {100 * decisive['level']:.3g}%"
-    of = f", {decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
-    effect = f"{effect_of(verdict)}{level}{of}"
-    card.add_row("effect", Text(effect))
-    for number, condition in enumerate(verdict["conditions"]):
-        card.add_row("because" if number == 0 else "", _condition(condition))
-    for number, condition in enumerate(verdict["checks"]):
-        card.add_row("checked" if number == 0 else "", _condition(condition))
-    for number, condition in enumerate(verdict["also"]):
-        card.add_row("besides" if number == 0 else "", _condition(condition))
-    stress = verdict["stress"]
-    if stress["of"]:
-        flips = stress["flips"]
-        more = f"; {len(flips) - MOST_FLIPS} more" if len(flips) > MOST_FLIPS else ""
-        told = f". It flips {'; '.join(flips[:MOST_FLIPS])}{more}." if flips else ""
-        card.add_row("holds in", Text(f"{stress['agree']} of {stress['of']} analyses of the same runs{told}"))
-    for name, key in (("literature", "literature"), ("what fools", "fools")):
-        if verdict[key]["en"]:
-            card.add_row(name, Text(verdict[key]["en"]))
+    share = "" if decisive["level"] is None else f"{100 * decisive['level']:.3g}%"
+    level = f" at {share}" if share and words.lang == "en" else f" ({share})" if share else ""
+    of = f"{words.comma}{decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
+    effect = f"{say.own_effect()}{level}{of}"
+    add("effect", effect)
+    for label, key in (("because", "conditions"), ("checked", "checks"), ("besides", "also")):
+        for number, condition in enumerate(verdict[key]):
+            add(label if number == 0 else "", say.condition(condition))
+    if verdict["stress"]["of"]:
+        add("holds in", say.stress())
+    for label, key in (("literature", "literature"), ("what fools", "fools")):
+        if text := say.texts(verdict[key]):
+            add(label, text)
     if verdict["to_change"]:
-        card.add_row("to change it", Text(verdict["to_change"]))
-    made = f"training {duration(verdict['seconds'])}, one run after the other"
-    card.add_row("criterion", Text(f"{verdict['criterion']} File {verdict['sha256'][:8]}; {made}"))
-    card.add_row("again", Text(verdict["command"]))
+        add("to change it", say.engine(verdict["to_change"]))
+    add("criterion", say.criterion())
+    add("again", verdict["command"])
     OUT.print(card)
     sentences = [sentence for one in verdict["conditions"] for sentence in one["sentences"]]
     for sentence in dict.fromkeys([*([verdict["changed"]] if verdict["changed"] else []), *sentences]):
-        OUT.print(Text(sentence, "dim"), width=min(OUT.width, MOST_WIDTH))
+        told = Text(say.engine(sentence), "dim")
+        OUT.print(_filled(told, width) if say.is_chinese else told, width=width)
     OUT.print(Text.assemble(word, f"  {effect}"))  # what was printed first may have left a small screen
 
 
-def print_claims(verdicts: Sequence[Mapping[str, Any]]) -> None:
-    """Print one line per study: claim, verdict, effect, seeds."""
+def _filled(text: Text, width: int) -> Text:
+    """Return a text with ends of lines, which Chinese fills: it has no blanks, at which alone others are wrapped."""
+    ends, used = [], 0
+    for piece in _PIECE.finditer(text.plain):
+        size = cell_len(piece[0])
+        if used and used + size > width and piece[0].strip():
+            ends.append(piece.start())
+            used = 0
+        used += size
+    lines = text.divide(ends)
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
+
+
+def print_claims(verdicts: Sequence[Mapping[str, Any]], words: Words) -> None:
+    """Print a line per study: verdict, effect, seeds; where there is room, its statements and how firmly it stands.
+
+    Args:
+        verdicts: The verdicts, as they are kept.
+        words: The fixed words of the language.
+    """
     if not verdicts:
         return
-    table = new_table("study", "about", "verdict", "effect", "seeds", "holds in", right=["seeds"])
+    keys = [key for key in HEADINGS if key not in DROPPED or not is_narrow()]
+    headings = [words(HEADINGS[key]) if words.lang == "zh" else key for key in keys]
+    table = new_table(*headings, right=[headings[keys.index("seeds")]])
+    table.columns[0].no_wrap = max(len(verdict["study"]) for verdict in verdicts) <= LONGEST_NAME
+    table.columns[keys.index("verdict")].no_wrap = True
     for verdict in verdicts:
-        word = verdict["verdict"]
-        stress = verdict["stress"]
-        table.add_row(
-            Text(verdict["study"], "bold"),
-            Text(verdict["statement"] or verdict["pack"]),
-            Text(f"{SYMBOLS[word]} {word}", COLORS[word]),
-            Text(effect_of(verdict)),
-            str(verdict["n"]),
-            f"{stress['agree']} of {stress['of']}" if stress["of"] else "",
-        )
+        say, word, stress = _Spoken(verdict, words), verdict["verdict"], verdict["stress"]
+        cells = {
+            "study": Text(verdict["study"], "bold"),
+            "about": Text(shortened(statements_in(verdict["statement"] or "")) or verdict["pack"]),
+            "verdict": Text(f"{SYMBOLS[word]} {say.word(word)}", COLORS[word]),
+            "effect": Text(say.own_effect()),
+            "seeds": Text(str(verdict["n"])),
+            "holds in": Text(words("of", agree=stress["agree"], of=stress["of"]) if stress["of"] else ""),
+        }
+        table.add_row(*(cells[key] for key in keys))
     print_table(table)
+
+
+def one_line(verdict: Mapping[str, Any], words: Words) -> str:
+    """Return verdict, effect and seeds in one line.
+
+    Args:
+        verdict: The verdict, as it is kept.
+        words: The fixed words of the language.
+    """
+    say = _Spoken(verdict, words)
+    return words.comma.join([say.word(verdict["verdict"]), say.own_effect(), say.seeds(verdict["n"])])
 
 
 def effect_of(found: Mapping[str, Any]) -> str:
@@ -84,14 +249,3 @@ def effect_of(found: Mapping[str, Any]) -> str:
     )
     unit = "points" if points else found["unit"]
     return f"{effect} [{low}, {high}] {unit}".strip()
-
-
-def _condition(condition: Mapping[str, Any]) -> Text:
-    word = condition["verdict"]
-    says = condition["says"]["en"]
-    rates = condition["learning_rates"]
-    at = "" if rates is None else f", at learning rate {' and '.join(f'{rate:g}' for rate in dict.fromkeys(rates))}"
-    return Text.assemble(
-        (f"{SYMBOLS[word]} {word}", COLORS[word].removeprefix("bold ")),
-        f"  {says} {effect_of(condition)}, {condition['n']} seeds{at}",
-    )

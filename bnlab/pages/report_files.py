@@ -1,5 +1,6 @@
 """Finds what a path means, makes its page, and writes it beside."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bnlab.runfolder.finding import at_home, find_folder, runs_root
 from bnlab.studies.study_history import FOLDER
 
 NAME = "report"
-"""The name of the files, without what follows the point."""
+"""The name of the files, without what follows the point; those of one study have its name."""
 
 LANGS = ("en", "zh")
 
@@ -25,45 +26,47 @@ class Report:
 
     Attributes:
         home: The folder that its files are written to where no other one is named.
+        name: The name of its files where no other one is given, without what follows the point.
         html: The page as HTML.
         markdown: The page as Markdown.
         csv: Its numbers.
     """
 
     home: Path
+    name: str
     html: str
     markdown: str
     csv: str
 
 
-def make_report(given: str, runs: Path | None = None, lang: Lang = "en") -> Report:
+def make_report(given: str, runs: Path | None = None, lang: Lang = "en", arms: Sequence[str] = ()) -> Report:
     """Return the page of what a word means.
 
     Args:
         given: A folder of studies' results, one of these files, or a sweep by name or folder.
         runs: The folder of all runs; None: BNLAB_RUNS, else ./runs.
         lang: ``en`` or ``zh``.
+        arms: The two arms of a sweep that the verdict is on; none: the first two.
 
     Raises:
         BnlabError: It means nothing of that kind, or a file is damaged.
+        ConfigError: There are no such arms, or arms are named and it means studies.
     """
     words = Words(lang)
     path = at_home(given)
-    if is_study_file(path):
-        return _of_studies([path], path.absolute().parent, runs, words)
-    folder = _folder_of(given, runs)
-    if files := study_files(folder):
-        return _of_studies(files, folder, runs, words)
-    if (folder / FOLDER).is_dir() and (files := study_files(folder / FOLDER)):
-        return _of_studies(files, folder / FOLDER, runs, words)
-    page = make_sweep_page(folder, words)
-    return Report(folder, page.html(), sweep_markdown(page), sweep_csv(page))
-
-
-def _of_studies(files: list[Path], home: Path, runs: Path | None, words: Words) -> Report:
-    roots = list(dict.fromkeys([home.parent, runs_root(runs)]))
-    page = make_studies_page(read_studies(files), roots, words)
-    return Report(home, page.html(), studies_markdown(page), studies_csv(page))
+    folder = path.absolute().parent if is_study_file(path) else _folder_of(given, runs)
+    files = [path] if is_study_file(path) else study_files(folder)
+    if not files and (files := study_files(folder / FOLDER)):
+        folder = folder / FOLDER
+    if not files:
+        page = make_sweep_page(folder, words, arms)
+        return Report(folder, NAME, page.html(), sweep_markdown(page), sweep_csv(page))
+    if arms:
+        raise ConfigError(f"--arms is for a sweep: {given} holds studies, whose files name their arms. Leave it out.")
+    roots = list(dict.fromkeys([folder.parent, runs_root(runs)]))
+    studies = make_studies_page(read_studies(files), roots, words)
+    name = path.stem if is_study_file(path) else NAME
+    return Report(folder, name, studies.html(), studies_markdown(studies), studies_csv(studies))
 
 
 def _folder_of(given: str, runs: Path | None) -> Path:
@@ -102,9 +105,8 @@ def write_report(report: Report, output: Path | None = None, with_csv: bool = Fa
         ConfigError: ``output`` has an ending that is none of these.
         RunError: A file cannot be written.
     """
-    folder, stem = report.home, NAME
+    folder, stem = report.home if output is None else output, report.name
     if output is not None:
-        folder, stem = output, NAME
         if output.suffix in {".html", ".htm", ".md", ".csv"} and not output.is_dir():
             folder, stem = output.parent, output.stem
         elif output.suffix and not output.is_dir():

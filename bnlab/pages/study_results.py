@@ -215,6 +215,24 @@ def statements_in(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.findall(r"\bS\d+\b", text)))
 
 
+def shortened(statements: Iterable[str]) -> str:
+    """Return the ids of statements, those in a row as one.
+
+    Example:
+        >>> shortened(["S1", "S2", "S3", "S24"]), shortened(["S27", "S17"])
+        ('S1–S3, S24', 'S17, S27')
+    """
+    numbers = sorted(int(name[1:]) for name in statements)
+    rows: list[list[int]] = []
+    for each in numbers:
+        if rows and each == rows[-1][-1] + 1:
+            rows[-1].append(each)
+        else:
+            rows.append([each])
+    texts = [f"S{row[0]}–S{row[-1]}" if len(row) > 2 else ", ".join(f"S{each}" for each in row) for row in rows]
+    return ", ".join(texts)
+
+
 def is_study_file(path: Path) -> bool:
     """Return whether a path is a file of JSON, which only a study leaves to be shown."""
     return path.suffix == ".json" and path.is_file()

@@ -11,11 +11,11 @@ from bnlab.pages.amounts import Unit, unit_of
 from bnlab.pages.condition_view import Finding, view_condition
 from bnlab.pages.drawn.picture import Cell, DataTable
 from bnlab.pages.drawn.seed_dots import read_region
-from bnlab.pages.engine_sentences import in_chinese
+from bnlab.pages.engine_sentences import reason_of
 from bnlab.pages.holm import SHARED
 from bnlab.pages.interval_strip import draw_strip
 from bnlab.pages.packs import adjusted_by_pack, in_order, pack_of
-from bnlab.pages.study_results import StudyResult, Texts, Word, statements_in
+from bnlab.pages.study_results import StudyResult, Texts, Word, shortened, statements_in
 from bnlab.pages.sweep_pictures import SweepPictures
 from bnlab.pages.words import Words, article_statements
 
@@ -86,15 +86,7 @@ class StudyView:
     @property
     def short_statements(self) -> str:
         """The ids of its statements, those in a row as ``S1–S10``."""
-        numbers = sorted(int(name[1:]) for name in self.result.statements)
-        rows: list[list[int]] = []
-        for each in numbers:
-            if rows and each == rows[-1][-1] + 1:
-                rows[-1].append(each)
-            else:
-                rows.append([each])
-        texts = [f"S{row[0]}–S{row[-1]}" if len(row) > 2 else ", ".join(f"S{each}" for each in row) for row in rows]
-        return ", ".join(texts)
+        return shortened(self.result.statements)
 
     @property
     def articles(self) -> list[tuple[str, Texts]]:
@@ -188,7 +180,7 @@ def _view(
         adjusted=adjusted,
         family=family,
         unit=unit,
-        reason=_reason(result),
+        reason=reason_of(result),
         findings=findings,
         checks=checks,
         also=also,
@@ -203,16 +195,6 @@ def _unit(result: StudyResult) -> Unit:
     """Return how the effect of a study is written, which is that of its decisive condition."""
     shown = result.decisive_condition
     return unit_of("pair" if shown is None else shown.kind, result.unit)
-
-
-def _reason(result: StudyResult) -> Texts:
-    """Return why the verdict is what it is; a check that failed is named in either language."""
-    chinese = in_chinese(result.reason) or ""
-    failed = result.failed_check
-    if failed is not None and failed.says.in_lang("zh")[1] == "zh" and failed.says.en:
-        english = failed.says.en.removeprefix("Check: ").rstrip(".")
-        chinese = chinese.replace(english, failed.says.zh.removeprefix("检查：").rstrip("。"))
-    return Texts(en=result.reason, zh=chinese)
 
 
 def _facts(result: StudyResult, words: Words) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import BnlabError, StudyError
+from bnlab.errors import BnlabError, ConfigError, StudyError
 from bnlab.pages.amounts import number
 from bnlab.pages.condition_view import Finding, view_condition
 from bnlab.pages.drawn.picture import Cell, DataTable, Picture
@@ -14,15 +14,18 @@ from bnlab.pages.html_page import render
 from bnlab.pages.study_results import Condition, Texts
 from bnlab.pages.sweep_pictures import draw_sweep
 from bnlab.pages.words import Words
-from bnlab.results.arms import LEARNING_RATE, Arm
+from bnlab.results.arms import LEARNING_RATE, Arm, SweepArms
 from bnlab.results.outcomes import Cell as SweepCell
 from bnlab.results.sweep import SweepRuns, read_sweep
 from bnlab.stats.estimate import Estimate
-from bnlab.studies.judging import judge_sweep
+from bnlab.studies.judging import OR_WHERE, find_arms, judge_sweep
 from bnlab.studies.quantity import read_quantity
 
 MOST_CELLS = 200
 """Rows of the table of settings; the file of CSV has all."""
+
+MOST_NAMED = 8
+"""Arms that are named as not compared; the table has all of them."""
 
 FACTS = (
     *("model", "model.activation", "model.depth", "model.width", "model.init_std", "data", "optim"),
@@ -38,7 +41,9 @@ class SweepPage:
     Attributes:
         sweep: Its folder, as read.
         arms: Its arms.
-        verdict: The verdict on its first two arms; None where there is none.
+        compared: The two arms that the verdict is on; None where there is one arm.
+        is_chosen: Whether they were chosen by ``--arms``; else they are the first two.
+        verdict: The verdict on these arms; None where there is none.
         no_verdict: Why there is none; empty where there is one.
         pictures: Its figures.
         sentences: What must be said aloud.
@@ -47,6 +52,8 @@ class SweepPage:
 
     sweep: SweepRuns
     arms: tuple[Arm, ...]
+    compared: tuple[Arm, Arm] | None
+    is_chosen: bool
     verdict: Finding | None
     no_verdict: str
     pictures: tuple[Picture, ...]
@@ -73,7 +80,34 @@ class SweepPage:
         sweeps = [
             shlex.join(["bnlab", "sweep", *words]) for words in (*self.sweep.earlier, self.sweep.overrides) if words
         ]
-        return [*sweeps, shlex.join(["bnlab", "report", self.sweep.folder.name])]
+        return [*sweeps, self._command(self.compared if self.is_chosen else None)]
+
+    @property
+    def others(self) -> tuple[Arm, ...]:
+        """The arms that the verdict says nothing of."""
+        return () if self.compared is None else tuple(arm for arm in self.arms if arm not in self.compared)
+
+    @property
+    def choice(self) -> str:
+        """Which arms are compared and which are not, in words; empty where there are no others."""
+        if self.compared is None or not self.others:
+            return ""
+        t = self.words
+        named = [arm.label for arm in self.others[:MOST_NAMED]]
+        if len(self.others) > MOST_NAMED:
+            named.append(t("more", number=len(self.others) - MOST_NAMED))
+        first, second = (arm.label for arm in self.compared)
+        key = "arms_chosen" if self.is_chosen else "arms_first"
+        return t(key, first=first, second=second, number=len(self.arms), others=t.comma.join(named))
+
+    @property
+    def other_command(self) -> str:
+        """The command that compares the first arm with one of the others; empty where there are none."""
+        return self._command((self.compared[0], self.others[0])) if self.compared and self.others else ""
+
+    def _command(self, arms: tuple[Arm, Arm] | None) -> str:
+        chosen = [] if arms is None else ["--arms", ",".join(arm.folder_name for arm in arms)]
+        return shlex.join(["bnlab", "report", self.sweep.folder.name, *chosen])
 
     @property
     def best(self) -> DataTable:
@@ -126,14 +160,16 @@ class SweepPage:
         return render("sweep", self.words, page=self, title=self.title)
 
 
-def make_sweep_page(folder: Path, words: Words) -> SweepPage:
+def make_sweep_page(folder: Path, words: Words, chosen: Sequence[str] = ()) -> SweepPage:
     """Return the page of a sweep.
 
     Args:
         folder: The sweep's folder; any folder of runs will do.
         words: The fixed words.
+        chosen: The two arms that the verdict is on, as for ``bnlab judge --arms``; none: the first two.
 
     Raises:
+        ConfigError: There are no such arms.
         StudyError: There are no runs in it.
     """
     sweep = read_sweep(folder)
@@ -143,23 +179,39 @@ def make_sweep_page(folder: Path, words: Words) -> SweepPage:
             f"{folder} holds neither results of studies nor the runs of a sweep. Make some: bnlab study all, or "
             "bnlab sweep norm=batch,none 'seed=range(5)'."
         )
+    compared = _compared(grid, chosen)
     verdict, why = None, ""
     try:
-        verdict = _judged(folder, grid.arms, words)
+        verdict = _judged(folder, compared, words)
     except BnlabError as error:
         why = str(error)
-    pictures = draw_sweep(grid.arms, "f", words)
-    return SweepPage(sweep, grid.arms, verdict, why, pictures, tuple(grid.sentences()), words)
+    first = compared if chosen and compared is not None else ()  # figures show the first few arms
+    pictures = draw_sweep([*first, *(arm for arm in grid.arms if arm not in first)], "f", words)
+    sentences = tuple(grid.sentences())
+    return SweepPage(sweep, grid.arms, compared, bool(chosen), verdict, why, pictures, sentences, words)
 
 
-def _judged(folder: Path, arms: Sequence[Arm], words: Words) -> Finding:
-    """Return the verdict on the first two arms, as if a study had asked for it.
+def _compared(grid: SweepArms, chosen: Sequence[str]) -> tuple[Arm, Arm] | None:
+    """Return the two arms that a verdict is on: those that were chosen, else the first two; None where there is one.
+
+    Raises:
+        ConfigError: There are no such arms.
+    """
+    if not chosen and len(grid.arms) != 2:
+        return (grid.arms[0], grid.arms[1]) if len(grid.arms) > 2 else None
+    try:
+        return find_arms(grid, chosen)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(OR_WHERE, "")) from None
+
+
+def _judged(folder: Path, arms: tuple[Arm, Arm] | None, words: Words) -> Finding:
+    """Return the verdict on two arms, as if a study had asked for it; None stands for those of a sweep that has one.
 
     Raises:
         BnlabError: There is none.
     """
-    named = [] if len(arms) <= 2 else [arms[0].label, arms[1].label]
-    judged = judge_sweep(folder, read_quantity("test_accuracy"), arms=named)
+    judged = judge_sweep(folder, read_quantity("test_accuracy"), arms=[arm.label for arm in arms or ()])
     found = judged.as_dict()
     says = Texts(en=found["claim"])
     condition = Condition.model_validate({**found, "kind": "pair", "says": says, "bound": f"above {judged.sesoi:g}"})

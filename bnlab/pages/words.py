@@ -54,6 +54,16 @@ class Words:
         """A colon, with the gap that the language leaves behind it."""
         return ": " if self.lang == "en" else "\uff1a"
 
+    @property
+    def semicolon(self) -> str:
+        """A semicolon, with the gap that the language leaves behind it."""
+        return "; " if self.lang == "en" else "\uff1b"
+
+    @property
+    def stop(self) -> str:
+        """The mark at the end of a sentence."""
+        return "." if self.lang == "en" else "\u3002"
+
     def has(self, key: str) -> bool:
         """Return whether there are words for a key."""
         return key in _table("words")

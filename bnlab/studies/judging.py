@@ -21,6 +21,9 @@ from bnlab.studies.planning import what_would_change
 from bnlab.studies.quantity import Quantity
 from bnlab.studies.stress import stress
 
+OR_WHERE = ", or choose runs by --where KEY=VALUE"
+"""The other way to tell arms apart; `bnlab report` does not have it."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -98,7 +101,7 @@ def ask(
     if not sweep.rows:
         raise StudyError(_why_no_sweep(folder))
     grid = _arms_where(sweep, where, quantity.key if quantity.kind == "width" else LEARNING_RATE)
-    first, second = _find_arms(grid, arms) if alone is None else (_find_arm(grid, alone),) * 2
+    first, second = find_arms(grid, arms) if alone is None else (_find_arm(grid, alone),) * 2
     facts = sweep.shared_settings()
     data = str(first.settings.get("data") or facts.get("data") or "")
     smallest = quantity.checked_sesoi(quantity.usual_sesoi(data) if sesoi is None else sesoi)
@@ -189,8 +192,12 @@ def _arms_where(sweep: SweepRuns, where: Sequence[str], ranged: str) -> SweepArm
     return replace(grid, unplaced=(), num_unnamed=0) if where else grid
 
 
-def _find_arms(grid: SweepArms, wanted: Sequence[str]) -> tuple[Arm, Arm]:
+def find_arms(grid: SweepArms, wanted: Sequence[str]) -> tuple[Arm, Arm]:
     """Return the two arms of some labels.
+
+    Args:
+        grid: All arms of the sweep.
+        wanted: The labels of the first and the second arm; none: the only two arms, ``norm=none`` last.
 
     Raises:
         ConfigError: There are no such arms, or a label means several.
@@ -225,10 +232,7 @@ def _find_arm(grid: SweepArms, word: str) -> Arm:
         near = did_you_mean(word, [arm.label for arm in grid.arms])
         raise ConfigError(f"--arms {word}: the sweep has no such arm. {near}")
     others = ", ".join(arm.label for arm in found)
-    raise ConfigError(
-        f"--arms {word} means {len(found)} arms: {others}. Write one of these, in quotes, or choose runs by --where "
-        "KEY=VALUE."
-    )
+    raise ConfigError(f"--arms {word} means {len(found)} arms: {others}. Write one of these, in quotes{OR_WHERE}.")
 
 
 def _seconds_of(row: Row) -> float:

@@ -12,6 +12,7 @@ from bnlab.stats.verdict import Word
 from bnlab.studies.condition import Condition, Text
 from bnlab.studies.condition_verdict import judge_condition
 from bnlab.studies.judged_condition import JudgedCondition, unreadable
+from bnlab.studies.other_criteria import judged_otherwise
 from bnlab.studies.readings import read_figures
 from bnlab.studies.study_history import (
     Asked,
@@ -62,7 +63,7 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     entry = {"made": made, "sha256": asked.study.sha256, "criterion_sha256": criterion, "n": asked.seeds}
     entry |= {"looks": looks, "verdict": verdict, **figures}
     spent = 0.0 if before is None or changed else float(before.get("seconds_wall") or 0.0)
-    return {
+    found = {
         **_texts(asked),
         "made": made,
         "version": bnlab.__version__,
@@ -87,6 +88,9 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
         "also": [_with_tuning(one, tuned) if one else told for one, told in besides],
         "parts": _parts(asked, tuned),
     }
+    for place, sentences in judged_otherwise(asked.path, found).items():
+        found["conditions"][place]["sentences"] += sentences
+    return found
 
 
 def _decide(judged: Sequence[JudgedCondition], checked: Sequence[JudgedCondition]) -> tuple[Word, str]:

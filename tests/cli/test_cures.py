@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judged_runs import rising, write_judged
 
 import bnlab
 from bnlab.report import style
@@ -168,6 +169,17 @@ def test_a_run_without_diagnostics_is_trained_with_them_by_the_command_that_show
     answer = bnlab_says("compare", bare.folder, str(bnlab.train([*QUICK, "diagnostics=none", "seed=1"]).folder))
     assert answer.status == 0
     assert bnlab_says(*proposed(answer.err)).status == 0
+
+
+@pytest.mark.slow
+def test_the_page_of_a_sweep_proposes_to_compare_other_arms(bnlab_says: Say, tmp_path: Path) -> None:
+    write_judged(tmp_path / "runs" / "mine", lambda _: rising(0.9), norms=("batch", "layer", "none"), seeds=range(3))
+    assert bnlab_says("report", "mine").status == 0
+    page = tmp_path / "runs" / "mine" / "report.md"
+    commands = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("bnlab ")]
+    assert commands == ["bnlab report mine --arms batch,none", "bnlab report mine"]
+    for command in commands:
+        assert bnlab_says(*proposed(command)).status == 0
 
 
 @pytest.mark.slow

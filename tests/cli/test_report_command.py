@@ -35,10 +35,54 @@ def test_report_shows_one_study_a_sweep_by_name_and_all_runs(bnlab_says: Say, tm
     assert bnlab_says("report", str(folder / "one-quick.json"), "--output", "page.html").status == 0
     assert Path("page.html").exists()
     assert Path("page.md").exists()
+    assert (Path("page.md").read_text(encoding="utf-8")).count("report.html") == 0  # figures are in page.html
     assert bnlab_says("report", "mine", "--lang", "zh").status == 0
     assert 'lang="zh-Hans"' in (tmp_path / "runs" / "mine" / "report.html").read_text(encoding="utf-8")
     assert bnlab_says("report", "runs", "-o", "pages").status == 0
     assert "S19" in Path("pages/report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_page_of_one_study_leaves_that_of_all_alone(bnlab_says: Say, tmp_path: Path) -> None:
+    folder = write_studies(tmp_path / "runs" / "studies", {"one": study(), "two": study("two")})
+    assert bnlab_says("report", "runs/studies").status == 0
+    before = (folder / "report.html").read_bytes()
+    answer = bnlab_says("report", str(folder / "one-quick.json"), "--csv")
+    assert [Path(line).name for line in answer.out.split()] == ["one-quick.html", "one-quick.md", "one-quick.csv"]
+    assert (folder / "report.html").read_bytes() == before
+    assert bnlab_says("report", str(folder / "two-quick.json"), "-o", "pages").status == 0
+    assert Path("pages/two-quick.html").exists()
+
+
+def three(place: Place) -> Written | None:
+    return rising({"batch": 0.9, "layer": 0.85, "none": 0.8}[place.norm] + 0.001 * place.seed)
+
+
+@pytest.mark.slow
+def test_arms_of_a_sweep_are_chosen_and_the_others_named(bnlab_says: Say, tmp_path: Path) -> None:
+    write_judged(tmp_path / "runs" / "mine", three, norms=("batch", "layer", "none"), seeds=range(3))
+    page = tmp_path / "runs" / "mine" / "report.md"
+    assert bnlab_says("report", "mine").status == 0
+    text = page.read_text(encoding="utf-8")
+    assert "batch has a higher test accuracy than layer" in text
+    assert "The verdict is on the first two of 3 arms, batch and layer. The others: none." in text
+    assert bnlab_says("report", "mine", "--arms", "layer,none").status == 0
+    text = page.read_text(encoding="utf-8")
+    assert "layer has a higher test accuracy than none" in text
+    assert "which were chosen: layer and none. The others: batch." in text
+    assert "bnlab report mine --arms layer,none" in text  # how to repeat it
+    assert "bnlab report mine --arms layer,batch" in text  # how to compare others
+
+
+@pytest.mark.slow
+def test_of_many_arms_a_few_are_named_and_the_figures_show_those_that_were_chosen(bnlab_says: Say) -> None:
+    norms = [f"norm{number:02}" for number in range(12)]
+    write_judged(Path("runs/mine"), lambda at: rising(0.8 + 0.01 * int(at.norm[4:])), norms=norms, seeds=range(3))
+    assert bnlab_says("report", "mine", "--arms", "norm11,norm10").status == 0
+    text = Path("runs/mine/report.md").read_text(encoding="utf-8")
+    assert "The others: norm00, norm01, norm02, norm03, norm04, norm05, norm06, norm07, 2 more." in text
+    curves = text.partition("## Validation accuracy over the steps")[2]
+    assert "| step | norm11 | norm10 | norm00 |" in curves
 
 
 @pytest.mark.parametrize(
@@ -50,6 +94,9 @@ def test_report_shows_one_study_a_sweep_by_name_and_all_runs(bnlab_says: Say, tm
         (["batch-mlp-digits-lr0.1-s0-00000000"], "holds neither results of studies nor the runs of a sweep"),
         (["empty"], "holds neither results of studies nor the runs of a sweep"),
         (["bad.json"], "should be a study's result in JSON"),
+        (["studies", "--arms", "batch,none"], "--arms is for a sweep: studies holds studies, whose files name their"),
+        (["mine", "--arms", "batch,nome"], "--arms nome: the sweep has no such arm. Did you mean none"),
+        (["mine", "--arms", "batch"], "--arms takes two different arms, as batch,none, got batch."),
         (["mine", "--lang", "fr"], "'fr' is not one of 'en', 'zh'"),
         (["mine", "--output", "page.pdf"], "should be a folder, or a file that ends in .html"),
     ],
@@ -59,6 +106,7 @@ def test_wrong_input_gets_one_sentence_and_exit_2(bnlab_says: Say, tmp_path: Pat
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "empty").mkdir()
     write_judged(tmp_path / "runs" / "mine", run, seeds=range(3))
+    write_studies(tmp_path / "studies", {"one": study()})
     answer = bnlab_says("report", *words)
     assert answer.status == 2
     assert says in answer.err.replace("\n", " ")

@@ -71,5 +71,33 @@ def test_what_is_said_of_a_verdict_is_said_in_chinese(tmp_path: Path, seeds: int
     assert page.all("html")[0].attributes["lang"] == "zh-Hans"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [2, 4, 7])
+def test_the_chinese_markdown_of_a_sweep_has_no_english_sentence(tmp_path: Path, seeds: int) -> None:
+    norms = ("batch", "layer", "none")
+    folder = write_judged(tmp_path / "mine", mixed, norms=norms, lrs=(0.1, 1.0), seeds=range(seeds))
+    text = make_report(str(folder), lang="zh").markdown
+    spoken = re.sub(r"```sh.*?```", "", text, flags=re.DOTALL)
+    assert "batch 的测试准确率高于 layer" in spoken
+    assert re.findall(r"[A-Za-z]{2,} [A-Za-z]{2,}", spoken) == []
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("test_loss (main): with the median over seeds: refuted", "test_loss (main)：换用种子中位数：否定"),
+        (
+            "max_lr above 3; area (deep) within 0.5 and 1; 8 more",
+            "max_lr 大于 3；area (deep) 在 0.5 与 1 之间；另有 8 个",
+        ),
+        ("width:model.init_std (relu): 12 seeds", "width:model.init_std (relu)：12 个种子"),
+        ("a smallest effect of interest of 1.9 decades or more", "最小关注效应取 1.9 个数量级或更大"),
+        ("Arms may have any name; they stay: all of them.", None),
+    ],
+)
+def test_lists_and_what_stands_behind_a_name_are_translated_part_by_part(english: str, chinese: str | None) -> None:
+    assert in_chinese(english) == chinese
+
+
 def test_a_sentence_that_nobody_translated_is_marked_as_english() -> None:
     assert in_chinese("Something new was said.") is None

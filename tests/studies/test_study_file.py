@@ -154,6 +154,25 @@ def test_a_fault_of_a_file_is_told_with_its_place(tmp_path: Path, content: dict[
     assert str(raised.value).count("\n") == 0
 
 
+SEVERAL = [
+    (_with("claim", {"en": "x", "zhh": "y"}) | {"looks": ["five"]}, "claim.zhh: there is no such key (and 1 more)."),
+    (
+        {"claim": [1], "verdict": "supported"},
+        "claim: Input should be a valid dictionary or instance of Text (and 3 more).",
+    ),
+    (_with("claim", ""), "claim: String should have at least 1 character."),
+    # one value, tried as a number and as a pair, and the list that it leaves empty, are one fault
+    (_condition(metric="test_accuracy", arms=["batch", "none"], within="much"), "unable to parse string as a number."),
+]
+
+
+@pytest.mark.parametrize(("content", "told"), SEVERAL, ids=[told for _, told in SEVERAL])
+def test_the_first_of_several_faults_is_told_with_the_number_of_the_others(tmp_path: Path, content: Any, told: str):
+    with pytest.raises(ConfigError) as raised:
+        read_study(write_study(tmp_path, content))
+    assert str(raised.value).endswith(told)
+
+
 def test_the_hash_of_a_criterion_is_that_of_what_decides():
     same = [_with("claim", "Other words."), _with("source", "somewhere")]
     others = [

@@ -213,3 +213,56 @@ def test_looking_until_decided_and_beyond_keeps_the_error_rate(draw: str):
         wrong_R |= words_of(values_RS[:, :n], 0.0, looks_to_share([5, 10, 20], made, n)) != 0
         made.append(n)
     assert wrong_R.mean() <= 0.05 + 2 * (0.05 * 0.95 / len(wrong_R)) ** 0.5
+
+
+def under_another_name(tmp_path: Path, content: Any, made: str = "2000-01-01T00:00:00+00:00") -> Asked:
+    """Return a study with runs that a study in mine.yaml judges too, and that it has judged already, then."""
+    first = asked(tmp_path, CONTENT)
+    verdict = judge_study(first)
+    verdict["history"][0]["made"] = made
+    write_verdict(first, verdict)
+    path = tmp_path / "copy.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return Asked(read_study(path), "quick", 5, tmp_path)
+
+
+def sentences_on_criteria(verdict: dict[str, Any]) -> list[str]:
+    return [one for each in verdict["conditions"] for one in each["sentences"] if "another criterion" in one]
+
+
+def test_a_copy_with_another_bound_is_told_of_the_verdict_on_the_same_runs(tmp_path: Path):
+    lower = {**CONTENT["conditions"][0], "above": 0.001}
+    copied = judge_study(under_another_name(tmp_path, changed(conditions=[EQUAL, lower])))
+    told = "The same runs were judged by another criterion in mine (batch, none above 0.01: supported)."
+    assert sentences_on_criteria(copied) == [told]
+    assert told in copied["conditions"][1]["sentences"]
+    assert copied["changed"] == ""
+    turned = {**CONTENT["conditions"][0], "arms": ["none", "batch"]}
+    assert sentences_on_criteria(judge_study(under_another_name(tmp_path, changed(conditions=[turned])))) == [told]
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        CONTENT["conditions"],
+        [EQUAL],  # another question
+        [{"metric": "test_accuracy", "arm": "batch", "above": 0.5}],
+    ],
+)
+def test_studies_that_share_runs_and_no_question_are_told_nothing(tmp_path: Path, conditions: list[Any]):
+    assert sentences_on_criteria(judge_study(under_another_name(tmp_path, changed(conditions=conditions)))) == []
+
+
+def test_the_study_that_was_there_first_is_told_nothing(tmp_path: Path):
+    lower = {**CONTENT["conditions"][0], "above": 0.001}
+    copied = under_another_name(tmp_path, changed(conditions=[lower]), made="2999-01-01T00:00:00+00:00")
+    assert sentences_on_criteria(judge_study(copied)) == []
+
+
+@pytest.mark.parametrize(
+    "other", ["[", '{"history": []}', '{"history": [{}], "conditions": [1, {}], "parts": {"main": 2}, "study": "x"}']
+)
+def test_a_damaged_verdict_of_another_study_is_passed_over(tmp_path: Path, other: str):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "other-quick.json").write_text(other)
+    assert judge_study(asked(tmp_path, CONTENT))["verdict"] == "supported"
