@@ -9,11 +9,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bnlab.errors import nearest_divisors
+from bnlab.later_settings import with_later_settings
 from bnlab.renamed import current_names
 from bnlab.trap_names import TrapName
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes 1 ms, Python's 4
-
 MAX_NAME = 100
 """Letters of a name: file systems allow 255 for a folder, and Windows 260 for a whole path."""
 
@@ -190,12 +190,13 @@ class ScheduleConfig(_Config):
 
 
 class TrainConfig(_Config):
-    """Number of steps, batch size, precision, and when a run counts as diverged."""
+    """Number of steps, batch size, what is trained, precision, and when a run counts as diverged."""
 
     epochs: Count | None
     steps: Count | None
     batch_size: Count
     accumulation: Count
+    parameters: Literal["all", "norms", "output", "norms_and_output"]
     precision: Literal["float32", "bfloat16"]
     log_every: Count
     eval_every: Count | None
@@ -275,6 +276,11 @@ class RunConfig(_Config):
     train: TrainConfig
     diagnostics: DiagnosticsConfig
     sweep: SweepConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_configs_of_earlier_versions_too(cls, config: Any) -> Any:
+        return with_later_settings(config) if isinstance(config, dict) else config
 
     @field_validator("name")
     @classmethod

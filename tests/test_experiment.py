@@ -191,6 +191,9 @@ def test_a_failure_keeps_its_traceback_and_names_its_log(monkeypatch: pytest.Mon
         ["diagnostics.names=[saturatoin]"],
         ["data=mnist", "data.root=nowhere"],
         ["device=cuda:7"],
+        ["norm=none", "train.parameters=norms"],
+        ["norm.affine=false", "train.parameters=norms"],
+        ["optim=muon", "train.parameters=norms_and_output"],
     ],
 )
 def test_what_cannot_work_is_refused_before_any_folder_is_made(words: list[str], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class UpdateRatio(Diagnostic):
     Blind spots:
         It is of one step and one mini-batch, so it fluctuates. Infinite for weights of zero. In front of a norm, the
         part of an update that only changes the length of the weights has no effect: see `angular_update`. An update
-        below 6e-8 of a weight is lost by rounding.
+        below 6e-8 of a weight is lost by rounding. It is 0 for weights that ``train.parameters`` leaves untrained.
 
     Source:
         The usual rule of thumb.

@@ -15,6 +15,7 @@ from bnlab.training.muon import MuonAndAdamW
 from bnlab.training.optim import build_optimizer, build_schedule
 from bnlab.training.probing import build_probe
 from bnlab.training.stacked.runs import StackedRuns
+from bnlab.training.trained import freeze_untrained
 
 
 def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str) -> tuple[Cohort, Network]:
@@ -41,6 +42,7 @@ def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
     """
     model = build_network(config, checked.data.input_shape, checked.data.num_classes)
     seed_weights(model, config.model, config.seed)
+    freeze_untrained(model, config)
     layout = torch.channels_last if model.channels_last else torch.contiguous_format
     model.to(device=checked.device, memory_format=layout)  # type: ignore[call-overload]
     data = checked.data.to(checked.device, model.channels_last)

@@ -6,6 +6,7 @@ import re
 
 from bnlab.data.fingerprint import content_fingerprint
 from bnlab.identity.own_parts import own_code
+from bnlab.later_settings import without_later_settings
 from bnlab.renamed import first_names
 from bnlab.runfolder.folder import SCHEMA_VERSION
 from bnlab.runfolder.immaterial import IMMATERIAL
@@ -15,13 +16,14 @@ from bnlab.schema import RunConfig
 def run_id(config: RunConfig) -> str:
     """Return the name of a run's folder: the most important settings, then a hash of all that can change its numbers.
 
-    These are the settings, the content of the data, and the code of norms and diagnostics that are not bnlab's. The
-    hash covers nothing else, so that the same config finds its results again.
+    These are the settings (see `bnlab.later_settings` for those that were added), the content of the data, and the code
+    of norms and diagnostics that are not bnlab's. The hash covers nothing else, so that the same config finds its
+    results again.
 
     Raises:
         DataError: The data cannot be read.
     """
-    facts = config.as_dict()
+    facts = without_later_settings(config.as_dict())
     for key in IMMATERIAL:
         section, _, name = key.rpartition(".")
         del (facts[section] if section else facts)[name]

@@ -29,7 +29,8 @@ MOST_NAMED = 8
 
 FACTS = (
     *("model", "model.activation", "model.depth", "model.width", "model.init_std", "data", "optim"),
-    *(LEARNING_RATE, "optim.momentum", "train.steps", "train.epochs", "train.batch_size", "placement"),
+    *(LEARNING_RATE, "optim.momentum", "train.steps", "train.epochs", "train.batch_size", "train.parameters"),
+    "placement",
 )
 """Settings that are told where all runs share them."""
 

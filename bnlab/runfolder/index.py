@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import RunError
+from bnlab.later_settings import with_later_settings
 from bnlab.renamed import current_names
 from bnlab.runfolder.finding import find_run_folders, is_sweep
 from bnlab.runfolder.folder import RunFolder
@@ -60,7 +61,7 @@ def _read_row(folder: RunFolder) -> dict[str, Any]:
     row: dict[str, Any] = {"run_id": folder.path.name, "status": facts.status}
     if facts.problems:
         row["problem"] = "; ".join(facts.problems)
-    flat = by_name(flatten(config))
+    flat = by_name(flatten(with_later_settings(config)))
     for key in ("diagnostics.names", "diagnostics.tensorboard"):  # of one setting, old runs and new ones have one value
         if flat.get(key):
             flat[key] = current_names(flat[key])

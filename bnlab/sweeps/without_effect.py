@@ -28,6 +28,11 @@ _OVERRULED: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] 
         "norm.track_running_stats=false keeps no running statistics",
     ),
     (
+        ("train.parameters",),
+        lambda c: c["norm"] == "none" and c["train.parameters"] in {"output", "norms_and_output"},
+        "norm=none has no parameters, so that norms_and_output is output",
+    ),
+    (
         ("optim.decay_norm_and_bias",),
         lambda c: not c["optim.weight_decay"],
         "without optim.weight_decay nothing is decayed",

@@ -93,11 +93,12 @@ class SingleRun(Cohort):
         model: The network, on its device.
         data: The three splits, on the same device.
         batches: The stream of mini-batches from ``data.train``.
-        optimizer: The optimizer of all parameters of the model.
+        optimizer: The optimizer of all parameters of the model that require gradients.
         lr: The learning rate that the schedule multiplies, above 0.
         schedule: Step (from 0) -> factor on ``lr``.
         accumulation: The number of equal parts that a batch is cut into; 1: the batch stays whole.
-        clip_norm: The largest norm of the whole gradient; a longer one is scaled down. None: no clipping.
+        clip_norm: The largest norm of the whole gradient, by the parameters that are trained; a longer one is scaled
+            down. None: no clipping.
         precision: ``float32``, or ``bfloat16`` for autocast.
         diagnostics: The diagnostics to measure, in order.
         probe: The fixed held-out batch, and training batches, that all diagnostics get.

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from bnlab.schema import AdamConfig, AnyOptimConfig, ScheduleConfig, SGDConfig
+from bnlab.training.trained import names_of_norms
 
 
 def build_optimizer(
     model: nn.Module, norms: dict[str, nn.Module], config: SGDConfig | AdamConfig
 ) -> torch.optim.Optimizer:
-    """Build the optimizer over all parameters of a model.
+    """Build the optimizer over all parameters of a model that require gradients.
 
     Weight decay applies to the weights of linear maps only, unless ``decay_norm_and_bias`` is true.
 
@@ -37,18 +38,20 @@ def decayed_and_undecayed(
 ) -> tuple[list[str], list[str]]:
     """Return the names of the parameters with weight decay, and of those without.
 
+    A parameter that requires no gradient is not trained, and is neither.
+
     Args:
         model: The network whose parameters are sorted.
         norms: The norms of the network by role.
         config: The optimizer; only its ``decay_norm_and_bias`` matters here, not the amount of decay.
     """
-    of_norms = {id(parameter) for norm in norms.values() for parameter in norm.parameters()}
+    of_norms = names_of_norms(model, norms)
     decayed: list[str] = []
     undecayed: list[str] = []
     for name, parameter in model.named_parameters():
-        of_parametrization = ".parametrizations." in name and not name.endswith(".original")  # a norm's, in the weights
-        is_undecayed = id(parameter) in of_norms or of_parametrization or name.endswith("bias")
-        (undecayed if is_undecayed and not config.decay_norm_and_bias else decayed).append(name)
+        if parameter.requires_grad:
+            is_undecayed = name in of_norms or name.endswith("bias")
+            (undecayed if is_undecayed and not config.decay_norm_and_bias else decayed).append(name)
     return decayed, undecayed
 
 

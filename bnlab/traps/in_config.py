@@ -1,5 +1,6 @@
 """Traps in the config of a run, in addition to those that one forward pass of its network shows."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -56,17 +57,18 @@ def find_traps(config: RunConfig, model: Network, seen: Pass, num_steps: int) ->
     return sorted(kept, key=lambda trap: trap.severity)
 
 
-def weigh(config: RunConfig, model: nn.Module, memory_bytes: int) -> list[Trap]:
+def weigh(config: RunConfig, model: Network, memory_bytes: int) -> list[Trap]:
     """Find a network that needs much memory, before it is built with its weights.
 
     Args:
         config: The settings of the run.
-        model: The network on any device; on ``meta`` it takes no memory.
+        model: The network without norms, on any device; on ``meta`` it takes no memory.
         memory_bytes: The memory of the device that it will be trained on.
     """
     optim = config.optim
     states = int(optim.momentum > 0) if isinstance(optim, SGDConfig) else 2
-    num_bytes = (2 + states) * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    trained = {"all": [model], "norms": []}.get(config.train.parameters, [model.output])
+    num_bytes = _num_bytes([model]) + (1 + states) * _num_bytes(trained)
     if num_bytes < LARGE_BYTES or (num_bytes <= memory_bytes and "large_model" in config.accept):
         return []
     settings = f"model={config.model.name} model.depth={config.model.depth} model.width={config.model.width}"
@@ -80,6 +82,10 @@ def weigh(config: RunConfig, model: nn.Module, memory_bytes: int) -> list[Trap]:
             f"{message} of {memory_bytes / 2**30:.1f}. Try a smaller model.width or fewer stages.",
         )
     ]
+
+
+def _num_bytes(parts: Iterable[nn.Module]) -> int:
+    return sum(parameter.numel() * parameter.element_size() for part in parts for parameter in part.parameters())
 
 
 def _in_place(config: RunConfig, seen: Pass) -> list[Trap]:
@@ -240,8 +246,8 @@ def _bias_before_norm(config: RunConfig, seen: Pass, model: Network) -> list[Tra
 
 def _undecayed_norm(config: RunConfig, model: Network) -> list[Trap]:
     optim = config.optim
-    has_parameters = any(True for norm in model.norms.values() for _ in norm.parameters())
-    if not (optim.weight_decay > 0 and optim.decay_norm_and_bias is None and has_parameters):
+    is_trained = any(parameter.requires_grad for norm in model.norms.values() for parameter in norm.parameters())
+    if not (optim.weight_decay > 0 and optim.decay_norm_and_bias is None and is_trained):
         return []
     message = (
         f"optim.weight_decay={optim.weight_decay:g} with norm={config.norm.name}: it is not set whether the norm's "

@@ -16,6 +16,7 @@ from bnlab.norms.names import NORMS
 from bnlab.schema import MuonConfig, RunConfig
 from bnlab.training.evaluate import EVAL_BATCH
 from bnlab.training.muon import weights_for_muon
+from bnlab.training.trained import freeze_untrained
 from bnlab.traps.in_config import find_traps, weigh
 from bnlab.traps.own_norm import traps_in_own_norm
 from bnlab.traps.trap import Trap
@@ -65,6 +66,7 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
             model = build_network(config, data.input_shape, data.num_classes)
         if isinstance(config.optim, MuonConfig):
             weights_for_muon(model.weights, config.optim)
+        freeze_untrained(model, config)
         hooks = [norm.register_forward_hook(_refuse_another_shape) for norm in model.norms.values()]
         with FlopCounterMode(display=False) as counter:
             seen = watch(model, torch.zeros(shape))

@@ -86,6 +86,7 @@ SETTINGS = {
     "nesterov": ["optim.momentum=0.9", "optim.nesterov=true", "optim.clip_norm=0.5"],
     "adam": ["optim=adam", "optim.lr=0.01"],
     "adamw": ["optim=adamw", "optim.lr=0.01", "optim.weight_decay=0.1"],
+    "parameters of norms": ["train.parameters=norms", "optim=adam", "optim.lr=0.01"],
     "muon": ["optim=muon", "optim.first_layer=true", "optim.clip_norm=0.5"],
     "cosine": ["schedule.name=cosine", "schedule.warmup_share=0.3"],
     "step": ["schedule.name=step", "schedule.milestones=[0.2,0.31,0.6]"],

@@ -7,6 +7,10 @@ import pytest
 import yaml
 
 from bnlab.errors import ConfigError
+from bnlab.results.arms import LEARNING_RATE, read_arms
+from bnlab.results.query import read_condition
+from bnlab.runfolder.index import by_name, flatten
+from bnlab.studies.grid_figures import with_values_as_rates
 from bnlab.studies.study_file import StudyFile
 from bnlab.studies.study_search import find_studies, known_studies, read_study
 from bnlab.studies.study_sweeps import Tuned, main_sweep, tuning_sweep
@@ -73,6 +77,29 @@ def test_the_runs_of_a_study_can_be_planned(name: str, scale: Any):
                 grid = expand([f"name={sweep.name}", *sweep.words], None)
                 assert grid.configs
                 assert grid.name == sweep.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_each_arm_that_a_study_names_is_one_of_those_that_it_trains(name: str):
+    file = read_study(known_studies(None)[name]).file
+    for scale, sized in file.scales.items():
+        for condition in (*file.conditions_at(scale), *file.checks_at(scale), *file.also_at(scale)):
+            if condition.law is not None:
+                continue
+            part = sized.parts[condition.part or next(iter(sized.parts))]
+            sweep = main_sweep(part, range(1), part.tune and Tuned({"batch": 0.1, "none": 1.0}, ()))
+            grid = expand([f"name={sweep.name}", *sweep.words], None)
+            rows = [{"run_id": "", "status": "failed", **by_name(flatten(c.as_dict()))} for c in grid.configs]
+            for text in condition.where:
+                rows = list(filter(read_condition(text, rows).holds, rows))
+            quantity = condition.quantity()
+            ranged = quantity.key if quantity.kind == "width" else LEARNING_RATE
+            arms = read_arms(*with_values_as_rates(rows, grid.swept, ranged), []).arms
+            for word in condition.arms or condition.recovered or (condition.arm,):
+                named = [arm for arm in arms if word in {arm.label, arm.folder_name}]
+                named = named or [arm for arm in arms if word in map(str, arm.settings.values())]
+                assert len(named) == 1, f"{scale}: {word}"
 
 
 def test_equal_runs_of_two_studies_have_one_folder():

@@ -178,6 +178,10 @@ def test_the_group_is_not_what_is_compared_but_what_it_changes(tmp_path: Path) -
         (["norm=none", "placement=before,after"], "placement is swept and has no effect: norm=none"),
         (["norm=batch,none", "placement=before,after"], "placement is swept and has no effect in 2 of 4 runs"),
         (
+            ["norm=batch,none", "train.parameters=output,norms_and_output"],
+            "train.parameters is swept and has no effect in 2 of 4 runs: norm=none has no parameters",
+        ),
+        (
             ["norm.track_running_stats=false", "norm.momentum=0.5,0.9"],
             "norm.momentum is swept and has no effect: norm.track_running_stats=false",
         ),
@@ -194,6 +198,7 @@ def test_settings_with_an_effect_are_swept_without_a_word() -> None:
         ["model.init=he,lecun"],
         ["norm=batch,none", "placement=before"],
         ["norm.momentum=0.5,0.9"],
+        ["norm=none", "train.parameters=all,output"],
     ):
         assert expand(words).warnings == []
 

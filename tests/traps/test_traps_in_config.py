@@ -204,6 +204,7 @@ def test_what_is_legal_is_one_line_on_standard_error_and_in_the_log(
         ["norm=none", "optim.weight_decay=0.1"],
         ["optim.weight_decay=0.1", "optim.decay_norm_and_bias=true"],
         ["optim.weight_decay=0.1", "optim.decay_norm_and_bias=false"],
+        ["optim.weight_decay=0.1", "train.parameters=output"],
         ["optim=adamw"],
         ["optim=adam"],
         ["norm.momentum=null"],
@@ -293,6 +294,9 @@ def test_a_large_model_is_weighed_before_it_is_built(monkeypatch: pytest.MonkeyP
     assert check(compose_run([*QUICK, *words, "accept=[large_model]"])).warnings == []
     (adam,) = check(compose_run([*QUICK, *words, "optim=adam"])).warnings
     assert f"take {16 * (weights + biases) / 2**30:.1f} GiB" in adam
+    for part in ("norms", "output"):  # of what is not trained there are no gradients and no states
+        (frozen,) = check(compose_run([*QUICK, *words, "optim=adam", f"train.parameters={part}"])).warnings
+        assert f"take {4 * (weights + biases) / 2**30:.1f} GiB" in frozen
     monkeypatch.setattr("bnlab.provenance.memory_bytes", lambda: 2**30)
     for norm in ("norm=batch", f"norm={own}:Tame"):
         with pytest.raises(bnlab.ConfigError, match=r"GiB of 1\.0\. Try a smaller model\.width"):

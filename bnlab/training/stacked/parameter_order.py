@@ -14,10 +14,10 @@ from bnlab.training.stacked.optim import RowLayout, StackedOptimizer
 
 
 class ParameterOrder:
-    """The parameters in the order of a row: matrices that are Muon's, the others with weight decay, those without.
+    """The trained parameters in the order of a row: matrices that are Muon's, others with weight decay, those without.
 
     Args:
-        network: A network of the architecture.
+        network: A network of the architecture; its parameters that require no gradient are not trained.
         config: The optimizer of the first run; the others differ from it in numbers only.
 
     Attributes:

@@ -49,7 +49,7 @@ class Program:
 
         Args:
             parameters: Name -> tensor (R, *shape), with the strides of those that were traced.
-            buffers: Name -> tensor (R, *shape).
+            buffers: Name -> tensor (R, *shape), with the names of those that were traced.
             images_RB: The mini-batch of each run, contiguous.
             labels_RB: The classes of the images, from 0.
             noises: One tensor (R, *shape) of random numbers for each draw.
@@ -67,8 +67,8 @@ def trace_program(
 
     Args:
         network: The architecture; its own parameters and buffers are not used.
-        parameters: Name -> tensor (R, *shape).
-        buffers: Name -> tensor (R, *shape); they keep their values.
+        parameters: Name -> tensor (R, *shape), of the parameters to differentiate by.
+        buffers: Name -> tensor (R, *shape), of buffers and all other parameters; they keep their values.
         images_RB: Images of the shape and type of later batches; their values do not matter.
         labels_RB: Labels of the shape and type of later batches.
 

@@ -33,6 +33,7 @@ from bnlab.training.probing import build_probe
 from bnlab.training.stacked.measure import StackedState, evaluate_stacked, measure_stacked
 from bnlab.training.stacked.parameter_order import ParameterOrder
 from bnlab.training.stacked.program import Program, find_draws, padded_size, trace_program
+from bnlab.training.trained import freeze_untrained
 
 _NUM_PROGRAMS_KEPT = 16
 """Programs that a process keeps for its next cohorts: tracing one takes 0.1 to 0.5 s, as much as 500 steps of a small
@@ -81,6 +82,7 @@ class StackedRuns(Cohort):
             )  # for a norm that draws random numbers when it is built
             network = build_network(config, self._data.input_shape, self._data.num_classes)
         seed_weights(network, config.model, config.seed)
+        freeze_untrained(network, config)
         return network.to(self._device)
 
     def _allocate(self, configs: Sequence[RunConfig]) -> None:
@@ -94,9 +96,10 @@ class StackedRuns(Cohort):
         dtype = next(self.network.parameters()).dtype
         self._values_RP = torch.zeros(num_rows, self._layout.row_size, dtype=dtype, device=self._device)
         self._gradients_RP = torch.zeros_like(self._values_RP)
-        self._parameters = self._layout.named(self._values_RP)
+        self._trained = self._layout.named(self._values_RP)
         self._gradients = list(self._layout.named(self._gradients_RP).values())
-        self._buffers = {name: torch.stack([buffer] * num_rows) for name, buffer in self.network.named_buffers()}
+        named = itertools.chain(self.network.named_parameters(), self.network.named_buffers())
+        self._untrained = {n: torch.stack([v.detach()] * num_rows) for n, v in named if n not in self._trained}
         optims = [config.optim for config in configs]
         self._optimizer = self._order.build_optimizer(optims, self._values_RP, self._gradients_RP)
         first = configs[0]
@@ -129,14 +132,14 @@ class StackedRuns(Cohort):
             labels_RB = self._data.train.labels.new_zeros(images_RB.shape[:2])
             while len(_programs) >= _NUM_PROGRAMS_KEPT:
                 del _programs[next(iter(_programs))]
-            _programs[key] = trace_program(network, self._parameters, self._buffers, images_RB, labels_RB)
+            _programs[key] = trace_program(network, self._trained, self._untrained, images_RB, labels_RB)
         return _programs[key]
 
     def _fill_row(self, row: int, state: Mapping[str, Tensor]) -> None:
         """Set the parameters and buffers of a run; those of the last run also fill the padding rows."""
         is_last = row == self.num_runs - 1
         rows = slice(row, len(self._values_RP) if is_last else row + 1)
-        for stacked in (self._parameters, self._buffers):
+        for stacked in (self._trained, self._untrained):
             for name, values in stacked.items():
                 values[rows].copy_(state[name])
 
@@ -174,7 +177,7 @@ class StackedRuns(Cohort):
         for images, labels in zip(torch.split(images_RB, size, 1), torch.split(labels_RB, size, 1), strict=True):
             noises = self._draw(self._program.draws)
             gradients, losses_R, logits_RBK = self._program(
-                self._parameters, self._buffers, images.contiguous(), labels.contiguous(), noises
+                self._trained, self._untrained, images.contiguous(), labels.contiguous(), noises
             )
             for total, gradient in zip(self._gradients, gradients, strict=True):
                 total.add_(gradient) if losses else total.copy_(gradient)
@@ -195,13 +198,15 @@ class StackedRuns(Cohort):
             drawn.append(values)
         return drawn
 
-    def _of_runs(self, stacked: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: values[: self.num_runs] for name, values in stacked.items()}
+    def _values_of_runs(self, trained: Mapping[str, Tensor] | None = None) -> tuple[Named, Named]:
+        """Return parameters and buffers, (R, *shape) each, with the trained parameters of now or of another time."""
+        named = {n: v[: self.num_runs] for n, v in {**(trained or self._trained), **self._untrained}.items()}
+        buffers = {name: named.pop(name) for name, _ in self.network.named_buffers()}
+        return named, buffers
 
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:
         """Return loss and accuracy over a split for each run."""
-        parameters, buffers = self._of_runs(self._parameters), self._of_runs(self._buffers)
-        values = evaluate_stacked(self.network, parameters, buffers, getattr(self._data, split))
+        values = evaluate_stacked(self.network, *self._values_of_runs(), getattr(self._data, split))
         columns = {name: values_R.tolist() for name, values_R in values.items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(self.num_runs)]
 
@@ -215,12 +220,7 @@ class StackedRuns(Cohort):
         if not due:
             return [{} for _ in range(self.num_runs)]
         state = StackedState(
-            self.network,
-            self._of_runs(self._parameters),
-            self._of_runs(self._buffers),
-            self._next_noises(),
-            self._moment(step),
-            self._memories,
+            self.network, *self._values_of_runs(), self._next_noises(), self._moment(step), self._memories
         )
         self._kept_RP = None
         measured = []
@@ -230,7 +230,7 @@ class StackedRuns(Cohort):
         return measured
 
     def _moment(self, step: int) -> Moment:
-        kept = None if self._kept_RP is None else self._of_runs(self._layout.named(self._kept_RP))
+        kept = None if self._kept_RP is None else self._values_of_runs(self._layout.named(self._kept_RP))[0]
         batch = self._batch and Batch(*(part[: self.num_runs] for part in self._batch))
         rates = torch.tensor(self.learning_rate(max(step, 1)), device=self._device)
         return Moment(kept, batch, rates)
@@ -260,10 +260,8 @@ class StackedRuns(Cohort):
         ]
 
     def _row(self, row: int) -> dict[str, Tensor]:
-        return {
-            name: self._parameters[name][row] if name in self._parameters else self._buffers[name][row]
-            for name in self.network.state_dict()
-        }
+        stacked = {**self._trained, **self._untrained}
+        return {name: stacked[name][row] for name in self.network.state_dict()}
 
     def drop(self, positions: Collection[int]) -> None:
         """Remove these runs from training: the others continue as a new cohort from their states."""

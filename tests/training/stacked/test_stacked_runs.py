@@ -113,10 +113,13 @@ SETTINGS = {
     "depth": [1, 2, 3],
     "optim.decay_norm_and_bias": [True, False],
     "model.dropout": [0.0, 0.3],
+    "train.parameters": ["all", "norms", "output", "norms_and_output"],
 }
 
 
 def check_a_program(drawn: dict[str, object]) -> None:
+    if "optim=muon" in drawn["optim"] or drawn["norm"] == "none":  # Muon, or nothing, would be left to train
+        drawn = {**drawn, "train.parameters": "all"}
     known = {"norm", "optim", "depth", "num_runs"}
     common = [f"{key}={str(value).lower()}" for key, value in drawn.items() if key not in known]
     common += [f"norm={drawn['norm']}", *drawn["optim"], f"model.depth={drawn['depth']}", "accept=[accumulation]"]

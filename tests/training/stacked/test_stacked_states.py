@@ -21,6 +21,7 @@ PROGRAMS = [
         marks=pytest.mark.slow,
     ),
     pytest.param(["norm=dyt", "optim=adamw", "optim.clip_norm=0.1"], marks=pytest.mark.slow),
+    pytest.param(["norm=batch", "train.parameters=norms", "optim.momentum=0.9"], marks=pytest.mark.slow),
     pytest.param(["norm=layer", "optim=muon", "optim.first_layer=true"], marks=pytest.mark.slow),
 ]
 

@@ -1,0 +1,64 @@
+"""Which parameters of a network a run trains, as ``train.parameters`` says. The others keep their initial values."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from bnlab.errors import ConfigError
+from bnlab.models.network import Network
+from bnlab.schema import MuonConfig, RunConfig
+
+
+def names_of_norms(model: nn.Module, norms: Mapping[str, nn.Module]) -> set[str]:
+    """Return the names of the parameters that belong to norms, those that a norm adds to weights among them.
+
+    Args:
+        model: The network.
+        norms: The norms of the network by role.
+    """
+    of_norms = {id(parameter) for norm in norms.values() for parameter in norm.parameters()}
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if id(parameter) in of_norms or (".parametrizations." in name and not name.endswith(".original"))
+    }
+
+
+def freeze_untrained(model: Network, config: RunConfig) -> None:
+    """Switch off the gradients of the parameters that a run does not train; optimizers leave these alone.
+
+    With ``train.parameters=norms`` only the parameters of norms are trained, with ``output`` only weights and bias of
+    the last linear map, with ``norms_and_output`` both. Biases of other linear maps belong to these maps. Buffers are
+    no parameters: running statistics are updated in any case.
+
+    Args:
+        model: The network; the others of its parameters are left as they are.
+        config: The settings of the run; ``train.parameters``, and for a message norm and optimizer, are used.
+
+    Raises:
+        ConfigError: Nothing is left to train, for the whole optimizer or for its part that is Muon.
+
+    Source:
+        Training only the parameters of norms: Frankle, Schwab & Morcos 2021, arXiv:2003.00152.
+    """
+    which = config.train.parameters
+    if which == "all":
+        return
+    of_norms, of_output = (
+        names_of_norms(model, model.norms),
+        {f"output.{n}" for n, _ in model.output.named_parameters()},
+    )
+    trained = {"norms": of_norms, "output": of_output, "norms_and_output": of_norms | of_output}[which]
+    if not trained:
+        raise ConfigError(
+            f"train.parameters={which} leaves nothing to train: norm={config.norm.name} has no parameters here. "
+            "Use train.parameters=output, or a norm with parameters."
+        )
+    if isinstance(config.optim, MuonConfig):
+        raise ConfigError(
+            f"train.parameters={which} leaves optim=muon nothing to train: it trains the weights of hidden layers. "
+            "Use optim=adamw."
+        )
+    for name, parameter in model.named_parameters():
+        if name not in trained:
+            parameter.requires_grad_(False)
