@@ -131,13 +131,12 @@ def test_dropout_before_a_norm_is_a_shift_between_modes():
 @pytest.mark.slow
 def test_a_slow_average_costs_accuracy_after_20_steps_and_none_after_500():
     """At momentum 0.99 a running average still is 82% its start after 20 steps, 0.7% after 500."""
-    for seed in range(2):
-        found = trained(["data=mnist_5k", "norm.momentum=0.99", "train.steps=500"], seed, at=(20,))
-        early, late = found[20][0], found[500][0]
-        assert early["population"] - early["running"] > 0.05
-        assert abs(early["population"] - early["batch"]) < 0.03
-        assert abs(late["population"] - late["running"]) < 0.01
-        assert [explain(*one).cause for one in found.values()] == [SLOW, "no gap"]
+    found = trained(["data=mnist_5k", "norm.momentum=0.99", "train.steps=500"], at=(20,))
+    early, late = found[20][0], found[500][0]
+    assert early["population"] - early["running"] > 0.05
+    assert abs(early["population"] - early["batch"]) < 0.03
+    assert abs(late["population"] - late["running"]) < 0.01
+    assert [explain(*one).cause for one in found.values()] == [SLOW, "no gap"]
 
 
 # --- the rules ------------------------------------------------------------------------------------------------------
