@@ -91,17 +91,17 @@ SHORT = [*QUICK, "train.steps=10", "diagnostics.schedule.at=[0,3,7]"]
 """Two checkpoints, at 4 and 8: the second resumption is that of a cohort that has been resumed."""
 
 SETTINGS = {
-    "plain": [],
     "all diagnostics": [
         *["diagnostics=full", "diagnostics.schedule.every=3", "diagnostics.heavy_schedule.every=5"],
         *["diagnostics.probe_size=64", "diagnostics.population_size=120", "model.depth=1"],
     ],
-    "no norm": ["norm=none"],
-    "groups": ["norm=group", "norm.num_groups=2"],
-    "noise": ["norm=batch_noisy", "model.dropout=0.2"],
-    "adam": ["optim=adam", "optim.weight_decay=0.01"],
-    "momentum and decay": ["optim.momentum=0.9", "optim.weight_decay=0.01", "schedule.name=cosine"],
-    "accumulation and clipping": ["train.accumulation=2", "optim.clip_norm=0.5", "model.dropout=0.2"],
+    "groups, adam": ["norm=group", "norm.num_groups=2", "optim=adam", "optim.weight_decay=0.01"],
+    "no norm, momentum and decay": [
+        *["norm=none", "optim.momentum=0.9", "optim.weight_decay=0.01", "schedule.name=cosine"],
+    ],
+    "noise, accumulation and clipping": [
+        *["norm=batch_noisy", "model.dropout=0.2", "train.accumulation=2", "optim.clip_norm=0.5"],
+    ],
     "a cnn, augmented": [
         *["model=cnn", "model.num_stages=1", "model.width=4", "data.flip=true", "data.crop_padding=1"],
         "norm=batch_renorm",
