@@ -88,14 +88,18 @@ def test_it_says_sums_alone_where_all_marks_fit_and_nothing_where_no_test_ran(re
 
 
 @pytest.mark.slow
-def test_it_measures_the_workers_of_xdist_and_what_they_wait_for(pytester: pytest.Pytester) -> None:
+def test_it_measures_the_workers_of_xdist_and_what_they_wait_for(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # other plugins take a second to load
     spend = "import time\nwhile time.process_time() < 0.7:\n    pass\n"
     tests = (
         f"import subprocess, sys\ndef test_it():\n    subprocess.run([sys.executable, '-c', {spend!r}], check=True)\n"
     )
     path = pytester.makepyfile(test_some=tests)
     pytester.makepyfile(costs_plugin=Path(costs.__file__).read_text(encoding="utf-8"))
-    printed = pytester.runpytest_subprocess("-p", "costs_plugin", "--numprocesses", "1", path).stdout.str()
+    options = ("-p", "xdist.plugin", "-p", "costs_plugin", "--numprocesses", "1")
+    printed = pytester.runpytest_subprocess(*options, path).stdout.str()
     assert "1 quick tests took 0.5 CPU-s or more" in printed
 
 

@@ -1,5 +1,6 @@
 """The page as one HTML file that asks for nothing else: no network, no script."""
 
+import functools
 import json
 from typing import Any
 
@@ -11,7 +12,7 @@ import bnlab
 from bnlab.pages.amounts import NO_BOUND, number
 from bnlab.pages.engine_sentences import in_chinese
 from bnlab.pages.plain_text import plain
-from bnlab.pages.study_results import Texts
+from bnlab.pages.study_results import Lang, Texts
 from bnlab.pages.words import Words
 from bnlab.report.network.heatmaps import SHARES
 
@@ -29,7 +30,12 @@ def render(template: str, words: Words, **values: Any) -> str:
         words: The fixed words.
         **values: What the template shows.
     """
-    lang = words.lang
+    return _environment(words.lang).get_template(f"{template}.html.j2").render(**values)
+
+
+@functools.cache  # it keeps the templates that it has compiled
+def _environment(lang: Lang) -> Environment:
+    words = Words(lang)
     environment = Environment(
         loader=PackageLoader("bnlab.pages"),
         autoescape=True,
@@ -67,7 +73,7 @@ def render(template: str, words: Words, **values: Any) -> str:
         version=bnlab.__version__,
         ramp=", ".join(to_hex(SHARES(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
     )
-    return environment.get_template(f"{template}.html.j2").render(**values)
+    return environment
 
 
 def _without_orders(value: Any) -> Any:

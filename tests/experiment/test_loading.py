@@ -36,7 +36,8 @@ def test_of_a_finished_run_with_damaged_weights_it_is_told_what_to_type(
 def test_what_is_told_of_a_run_of_a_sweep_with_damaged_weights_trains_that_run_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = ["bnlab", "sweep", *QUICK, "seed=0,1,2", "name=s", "sweep.engine=vectorized", "-q", "-j", "1"]
+    words = [*QUICK, "seed=0,1,2", "name=s", "sweep.engine=vectorized", "diagnostics=none"]
+    command = ["bnlab", "sweep", *words, "-q", "-j", "1"]
     monkeypatch.setattr(sys, "argv", command)
 
     def sweep() -> None:

@@ -1,5 +1,6 @@
 """Runs that were trained together and interrupted resume together, with the same bits."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +37,14 @@ def trained_in_one_go(words: Sequence[str], arms: Sequence[Sequence[str]]) -> li
 
 _SHARED = tempfile.TemporaryDirectory(prefix="bnlab-whole-cohorts-")
 _whole: dict[str, list[Member]] = {}
+
+
+def copied(whole: Sequence[Member], place: str) -> list[Member]:
+    """Return a cohort that has ended, in folders of its own: bytes and times of files are those of another one."""
+    root = Path(place).absolute()
+    for number, member in enumerate(whole):
+        shutil.copytree(member.folder.path, root / str(number))
+    return [Member(member.config, RunFolder(root / str(number))) for number, member in enumerate(whole)]
 
 
 def train(cohort: list[Member], **options: Any) -> list[RunSummary]:
@@ -78,17 +87,23 @@ def resumed_at(member: Member) -> list[int]:
     return [one["step"] for one in member.folder.read_manifest().get("resumed", [])]
 
 
+SHORT = [*QUICK, "train.steps=10", "diagnostics.schedule.at=[0,3,7]"]
+"""Two checkpoints, at 4 and 8: the second resumption is that of a cohort that has been resumed."""
+
 SETTINGS = {
-    "plain": [],
-    "all diagnostics": ["diagnostics=full", "diagnostics.schedule.every=1", "diagnostics.heavy_schedule.every=2"],
-    "no norm": ["norm=none"],
-    "groups": ["norm=group", "norm.num_groups=2"],
-    "noise": ["norm=batch_noisy", "model.dropout=0.2"],
-    "adam": ["optim=adam", "optim.weight_decay=0.01"],
-    "momentum and decay": ["optim.momentum=0.9", "optim.weight_decay=0.01", "schedule.name=cosine"],
-    "accumulation and clipping": ["train.accumulation=2", "optim.clip_norm=0.5", "model.dropout=0.2"],
+    "all diagnostics": [
+        *["diagnostics=full", "diagnostics.schedule.every=3", "diagnostics.heavy_schedule.every=5"],
+        *["diagnostics.probe_size=64", "diagnostics.population_size=120", "model.depth=1"],
+    ],
+    "groups, adam": ["norm=group", "norm.num_groups=2", "optim=adam", "optim.weight_decay=0.01"],
+    "no norm, momentum and decay": [
+        *["norm=none", "optim.momentum=0.9", "optim.weight_decay=0.01", "schedule.name=cosine"],
+    ],
+    "noise, accumulation and clipping": [
+        *["norm=batch_noisy", "model.dropout=0.2", "train.accumulation=2", "optim.clip_norm=0.5"],
+    ],
     "a cnn, augmented": [
-        *["model=cnn", "model.num_stages=1", "train.steps=10", "data.flip=true", "data.crop_padding=1"],
+        *["model=cnn", "model.num_stages=1", "model.width=4", "data.flip=true", "data.crop_padding=1"],
         "norm=batch_renorm",
     ],
 }
@@ -99,19 +114,20 @@ SETTINGS = {
 def test_a_cohort_that_is_interrupted_at_each_of_its_checkpoints_ends_with_the_same_bits(
     setting: str, interruptions: Interruptions
 ) -> None:
-    words = [*WORDS, *SETTINGS[setting]]
-    whole, pieces = trained_in_one_go(words, ARMS), members(words, ARMS, "pieces")
-    while interruptions.train(pieces, len(ARMS)) is None:
+    words, arms = [*SHORT, *SETTINGS[setting]], ARMS[:3]
+    whole, pieces = trained_in_one_go(words, arms), members(words, arms, "pieces")
+    while interruptions.train(pieces, len(arms)) is None:
         pass
     for one, other in zip(pieces, whole, strict=True):
         assert_equal(one.folder, other.folder)
-        assert resumed_at(one) == list(range(4, pieces[0].config.train.steps or 0, 4))
+        assert resumed_at(one) == [4, 8]
 
 
 @pytest.mark.parametrize(
-    # before any checkpoint is whole, and when one is, and when two are: after the first, some and the last of the next
+    # before any checkpoint is whole (the first is there, the last is missing), and when one is (none, some and all but
+    # the last of the next), and when two are
     "num_written",
-    [pytest.param(n, marks=() if n == 6 else pytest.mark.slow) for n in (1, 2, 3, 4, 5, 6, 8, 9, 11)],
+    [pytest.param(n, marks=() if n == 6 else pytest.mark.slow) for n in (1, 3, 4, 6, 7, 9)],
 )
 def test_a_cohort_that_is_interrupted_between_the_checkpoints_of_its_runs_resumes_from_the_last_that_all_have(
     num_written: int, interruptions: Interruptions
@@ -203,12 +219,12 @@ def test_a_cohort_in_which_a_run_diverged_after_the_last_checkpoint_resumes_from
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gone", [[0], [2], [1, 3], [0, 1, 2, 3]])
+@pytest.mark.parametrize("gone", [[0], [1, 3], [0, 1, 2, 3]])
 def test_runs_that_are_trained_again_in_their_cohort_have_the_bits_they_had_and_the_others_keep_their_files(
     gone: list[int], interruptions: Interruptions
 ) -> None:
-    whole, pieces = trained_in_one_go(WORDS, ARMS), members(WORDS, ARMS, "pieces")
-    train(pieces)
+    whole = trained_in_one_go(WORDS, ARMS)
+    pieces = copied(whole, "pieces")
     before = {
         path: (path.read_bytes(), path.stat().st_mtime_ns)
         for i, member in enumerate(pieces)
@@ -230,8 +246,8 @@ def test_runs_that_are_trained_again_in_their_cohort_have_the_bits_they_had_and_
 def test_a_cohort_that_an_older_version_left_unfinished_resumes_from_its_states_of_finished_runs(
     interruptions: Interruptions,
 ) -> None:
-    whole, pieces = trained_in_one_go(WORDS, ARMS), members(WORDS, ARMS, "pieces")
-    train(pieces)
+    whole = trained_in_one_go(WORDS, ARMS)
+    pieces = copied(whole, "pieces")
     (pieces[1].folder.path / "manifest.json").unlink()
     assert interruptions.train(pieces, 3 * len(ARMS)) is None
     for member in pieces:

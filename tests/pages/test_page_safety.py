@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from example_studies import all_forms, condition, study, write_studies
 from judged_runs import rising, write_run
-from seen_page import see
+from seen_page import Element, see
 
 from bnlab.pages.report_files import make_report
 from bnlab.pages.study_results import Lang
@@ -44,9 +44,13 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return make_report(str(folder), lang=request.param)
 
 
+@pytest.fixture(scope="module")
+def page(report: Any) -> Element:
+    return see(report.html)
+
+
 @pytest.mark.slow
-def test_no_text_becomes_an_element_or_an_order(report: Any) -> None:
-    page = see(report.html)
+def test_no_text_becomes_an_element_or_an_order(report: Any, page: Element) -> None:
     assert not page.all("script")
     assert not page.all("b")
     assert "alert(1)" in page.text
@@ -57,11 +61,11 @@ def test_no_text_becomes_an_element_or_an_order(report: Any) -> None:
 
 
 @pytest.mark.slow
-def test_the_page_asks_for_nothing(report: Any) -> None:
-    for element in see(report.html).everything():
+def test_the_page_asks_for_nothing(page: Element) -> None:
+    for element in page.everything():
         for key in ("src", "srcset", "href", "action", "data", "poster"):
             assert element.attributes.get(key, "#").startswith(("#", "data:")), element
-    style = see(report.html).all("style")[0].text
+    style = page.all("style")[0].text
     assert "url(" not in style
     assert "@import" not in style
 
@@ -78,8 +82,8 @@ def test_markdown_has_no_markup_of_a_users(report: Any) -> None:
 
 
 @pytest.mark.slow
-def test_ids_are_unique_and_every_reference_has_its_element(report: Any) -> None:
-    elements = see(report.html).everything()
+def test_ids_are_unique_and_every_reference_has_its_element(page: Element) -> None:
+    elements = page.everything()
     ids = [element.attributes["id"] for element in elements if "id" in element.attributes]
     assert len(ids) == len(set(ids))
     for element in elements:
@@ -91,8 +95,7 @@ def test_ids_are_unique_and_every_reference_has_its_element(report: Any) -> None
 
 
 @pytest.mark.slow
-def test_every_drawing_has_a_text_alternative_and_its_data(report: Any) -> None:
-    page = see(report.html)
+def test_every_drawing_has_a_text_alternative_and_its_data(page: Element) -> None:
     drawings = page.all("svg", class_="plot")
     assert drawings
     for drawing in drawings:
@@ -105,8 +108,7 @@ def test_every_drawing_has_a_text_alternative_and_its_data(report: Any) -> None:
 
 
 @pytest.mark.slow
-def test_headings_go_down_one_step_at_a_time_and_tables_are_named(report: Any) -> None:
-    page = see(report.html)
+def test_headings_go_down_one_step_at_a_time_and_tables_are_named(page: Element) -> None:
     levels = [int(one.tag[1]) for one in page.everything() if re.fullmatch(r"h\d", one.tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has oth
 
 WORDS = ["data=digits", "data.limit=200", "diagnostics=none", "loggers=[]", "model.width=8", "name=s"]
 WORDS += [
-    "norm=none,layer",
+    "norm=none",
     "seed=0,1",
     "sweep.engine=sequential",
     "train.steps=1000000",
     "train.checkpoint_every=null",
 ]
-PATIENCE_S = 300.0
-"""Seconds after which something that has to happen will not happen any more, on a machine with ten times the work."""
+PATIENCE_S = 600.0
+"""Seconds after which what has to happen will not happen any more, on a machine with twenty times the work."""
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -41,10 +41,11 @@ def sweep(started: Start) -> "subprocess.Popen[str]":
 def of_session(number: int) -> list[psutil.Process]:
     """Return the processes of a session that live; a zombie is dead, and its parent has yet to learn of it."""
     found = []
-    for process in psutil.process_iter():
+    for process_id in psutil.pids():
         try:
-            if os.getsid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+            if os.getsid(process_id) == number:
+                process = psutil.Process(process_id)
+                found += [process] if process.status() != psutil.STATUS_ZOMBIE else []
         except (psutil.Error, ProcessLookupError):
             continue
     return found
@@ -94,16 +95,10 @@ def test_ctrl_c_in_training_leaves_what_was_recorded(sweep: "subprocess.Popen[st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_told", [True, False])
-def test_a_sweep_that_is_told_to_end_or_killed_leaves_checkpoints(
-    sweep: "subprocess.Popen[str]", is_told: bool
-) -> None:
+def test_a_sweep_that_is_killed_leaves_checkpoints(sweep: "subprocess.Popen[str]") -> None:
     wait_until(are_in_training)
-    if is_told:
-        end(sweep, signal.SIGTERM, 143)
-    else:
-        sweep.kill()
-        wait_until(lambda: not of_session(sweep.pid))
+    sweep.kill()
+    wait_until(lambda: not of_session(sweep.pid))
     assert statuses() == ["interrupted", "interrupted"]
     assert len(list(Path("runs/s").glob("*/checkpoint.pt"))) == 2
 
@@ -127,9 +122,9 @@ class Slow(nn.Module):
 
 
 @pytest.mark.slow
-def test_a_worker_that_has_saved_does_not_end_those_that_still_save(started: Start) -> None:
+def test_a_sweep_that_is_told_to_end_leaves_checkpoints_of_those_too_that_take_long_to_save(started: Start) -> None:
     Path("slow_to_save.py").write_text(SLOW_TO_SAVE)
-    words = ["norm=none,slow_to_save:Slow" if word.startswith("norm=") else word for word in WORDS]
+    words = ["norm=none,slow_to_save:Slow" if word.startswith("norm=") else word for word in WORDS]  # one saves at once
     words = ["seed=0" if word.startswith("seed=") else word for word in words]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path.cwd())])}
     sweep = started(sys.executable, "-m", "bnlab.cli.app", "sweep", *words, "--jobs", "2", env=environment, stdout=None)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from bnlab.runfolder.folder import RunFolder
-from bnlab.sweeps.backends.local import end_workers
+from bnlab.sweeps.backends.local import LocalBackend, end_workers
 from bnlab.sweeps.samplers import OLDEST
 from bnlab.sweeps.search_execution import run_search
 from bnlab.sweeps.search_plan import plan_search
@@ -53,8 +53,11 @@ def words_of(*words: str) -> list[str]:
     return [*(word for word in [*QUICK, *OPTUNA] if word.partition("=")[0] not in given), *words]
 
 
-def search(*words: str, runs: str = "runs", jobs: int = 2, **options: Any) -> SearchResult:
-    return run_search(plan_search(words_of(*words), Path(runs), jobs=jobs), **options)
+def search(*words: str, runs: str = "runs", **options: Any) -> SearchResult:
+    """Search with two trials at a time, by one worker: each further one would import torch too."""
+    if not any(word.startswith("hydra/launcher=") for word in words):
+        options = {"backend": LocalBackend(1), **options}
+    return run_search(plan_search(words_of(*words), Path(runs), jobs=2), **options)
 
 
 def outcomes(result: SearchResult) -> list[tuple[Mapping[str, str], float | None]]:
