@@ -202,6 +202,7 @@ def test_the_words_of_the_best_trial_train_it(bnlab_says: Say) -> None:
 @pytest.mark.slow
 def test_a_momentum_that_is_too_slow_is_lowered_as_proposed(bnlab_says: Say) -> None:
     words = ["data=digits", "train.steps=60", "diagnostics=full", "model.width=16", "accept=[statistics_not_settled]"]
+    words += ["diagnostics.names=[accuracy_by_statistics,loss_by_statistics]"]  # from which the cause is told
     slow = bnlab.train([*words, "norm.momentum=0.99"])
     said = json.loads(bnlab_says("show", slow.run_id, "--json", "--no-figures").out)["statistics_gap"]
     assert said["cause"] == "momentum too slow for the steps made"
