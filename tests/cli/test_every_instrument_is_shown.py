@@ -20,17 +20,16 @@ Say = Callable[..., Any]
 
 SMALL = ["data=digits", "data.limit=400", "train.steps=8", "train.batch_size=20", "accept=[statistics_not_settled]"]
 SMALL += ["diagnostics.schedule.log_spaced=0", "diagnostics.schedule.evenly=2"]  # three points of each curve
+SMALL += ["diagnostics.probe_size=60", "diagnostics.population_size=60"]
 SIZE = {"mlp": ["model.width=8"], "cnn": ["model.width=4", "model.depth=3"]}
 
 WORDS = {
     **{
         f"{model} {norm}": [f"model={model}", *SIZE[model], f"norm={norm}", "diagnostics=full"]
         for model in MODELS
-        for norm in ("batch", "none", "layer")
+        for norm in ("batch", "none", "frn" if model == "cnn" else "layer")
     },
-    "cnn frn": ["model=cnn", *SIZE["cnn"], "norm=frn", "diagnostics=full"],
-    "sigmoid": ["model.width=8", "model.activation=sigmoid", "diagnostics=full"],
-    "shallow": ["model.width=8", "model.depth=1", "diagnostics=full"],
+    "shallow": ["model.width=8", "model.depth=1", "model.activation=sigmoid", "diagnostics=full"],
     "cheap": ["model.width=8", "diagnostics=cheap"],
     "bare": ["model.width=8", "diagnostics=none"],
 }
@@ -38,7 +37,7 @@ WORDS = {
 
 PAIRS = [
     ("mlp batch", "mlp none"),
-    ("cnn batch", "cnn layer"),
+    ("cnn batch", "cnn frn"),
     ("mlp batch", "cnn batch"),
     ("mlp layer", "shallow"),
     ("mlp batch", "cheap"),
