@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ TYPED = {
 @pytest.fixture(autouse=True)
 def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "DPI", 20)
+
+
+@pytest.fixture(scope="module")
+def many_and_other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders of one run each, trained once."""
+    runs = tmp_path_factory.mktemp("trained") / "runs"
+    for name in ("many", "other"):
+        bnlab.train([*QUICK, f"name={name}", "diagnostics.names=[saturation]"], runs=runs)
+    return runs
 
 
 def proposed(text: str) -> list[str]:
@@ -147,9 +157,8 @@ def test_too_many_runs_are_narrowed_by_the_conditions_that_compare_proposes(bnla
         ("compare mayn other --no-figures", "mayn"),
     ],
 )
-def test_the_word_that_is_meant_works(bnlab_says: Say, typed: str, lacking: str) -> None:
-    for name in ("many", "other"):
-        bnlab.train([*QUICK, f"name={name}", "diagnostics.names=[saturation]"])
+def test_the_word_that_is_meant_works(bnlab_says: Say, many_and_other: Path, typed: str, lacking: str) -> None:
+    shutil.copytree(many_and_other, "runs")
     answer = bnlab_says(*typed.split())
     assert answer.status == 2
     meant = re.search(r"Did you mean (\w+)", answer.err)
