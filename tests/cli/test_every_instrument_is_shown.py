@@ -114,11 +114,17 @@ def test_a_diagnostic_is_shown_or_says_why_it_has_no_value(folders: Callable[[st
     assert "bnlab train data=digits" in answer.out
 
 
-DRAWN = {"cnn frn", "shallow", "cheap", "bare"}
-"""Runs of which all figures are drawn at once, which takes most of a test's time."""
+DRAWN = {"cnn frn", "cheap", "bare"}
+"""Runs of which all figures are drawn at once, which takes 0.3 CPU seconds per figure."""
+
+DRAWN_TOGETHER = ("mlp layer", "shallow")
+"""The pair of which all figures are drawn at once."""
 
 SHARE = 4
-"""One diagnostic in so many is drawn alone; of those that have values, one in so many is shown alone for each run."""
+"""Of the diagnostics that have values, one in so many is shown or compared alone for each run."""
+
+SHARE_DRAWN = 8
+"""One diagnostic in so many is drawn alone."""
 
 FEW = ("saturation", "sharpness", "gradient_snr", "norm_scale")
 """Diagnostics that stand for all where the answer does not depend on the diagnostic."""
@@ -170,7 +176,7 @@ def test_all_diagnostics_but_those_by_name_are_in_the_preset_full() -> None:
 @pytest.mark.slow
 def test_a_diagnostic_alone_is_one_object_and_one_figure(folders: Callable[[str], Path], bnlab_says: Say) -> None:
     run = folders("cnn none")
-    for diagnostic in [*list(DIAGNOSTICS)[::SHARE], "norm_scale"]:  # undefined without a norm: no figure
+    for diagnostic in [*list(DIAGNOSTICS)[::SHARE_DRAWN], "norm_scale"]:  # undefined without a norm: no figure
         answer = bnlab_says("show", str(run), diagnostic, "--json")
         figures = [] if why_absent(answer, diagnostic) else [f"{diagnostic}.png", f"{diagnostic}.svg"]
         assert sorted(path.name for path in (run / "figures").glob("*")) == figures
@@ -183,7 +189,7 @@ def test_all_diagnostics_are_compared_at_once_and_some_alone(
     pair: tuple[str, str], folders: Callable[[str], Path], bnlab_says: Say
 ) -> None:
     runs = [str(folders(name)) for name in pair]
-    is_drawn = pair in {("mlp batch", "cnn batch"), ("mlp layer", "shallow")}
+    is_drawn = pair == DRAWN_TOGETHER
     answer = bnlab_says("compare", *runs, "--json", *([] if is_drawn else ["--no-figures"]))
     assert answer.status == 0, answer.err
     found = json.loads(answer.out)
@@ -211,7 +217,7 @@ def test_a_diagnostic_compared_alone_is_one_object_and_one_figure(
     folders: Callable[[str], Path], bnlab_says: Say, tmp_path: Path
 ) -> None:
     runs = [str(folders(name)) for name in ("mlp batch", "mlp none")]
-    for diagnostic in list(DIAGNOSTICS)[1::SHARE]:
+    for diagnostic in list(DIAGNOSTICS)[1::SHARE_DRAWN]:
         answer = bnlab_says("compare", *runs, "-d", diagnostic, "--json", "--out", "drawn")
         assert answer.status == 0, answer.err
         found = json.loads(answer.out)["runs"]
