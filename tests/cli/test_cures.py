@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,15 @@ TYPED = {
 @pytest.fixture(autouse=True)
 def _few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "DPI", 20)
+
+
+@pytest.fixture(scope="module")
+def many_and_other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders of one run each, trained once."""
+    runs = tmp_path_factory.mktemp("trained") / "runs"
+    for name in ("many", "other"):
+        bnlab.train([*QUICK, f"name={name}", "diagnostics.names=[saturation]"], runs=runs)
+    return runs
 
 
 def proposed(text: str) -> list[str]:
@@ -148,9 +158,8 @@ def test_too_many_runs_are_narrowed_by_the_conditions_that_compare_proposes(bnla
         ("compare mayn other --no-figures", "mayn"),
     ],
 )
-def test_the_word_that_is_meant_works(bnlab_says: Say, typed: str, lacking: str) -> None:
-    for name in ("many", "other"):
-        bnlab.train([*QUICK, f"name={name}", "diagnostics.names=[saturation]"])
+def test_the_word_that_is_meant_works(bnlab_says: Say, many_and_other: Path, typed: str, lacking: str) -> None:
+    shutil.copytree(many_and_other, "runs")
     answer = bnlab_says(*typed.split())
     assert answer.status == 2
     meant = re.search(r"Did you mean (\w+)", answer.err)
@@ -214,6 +223,7 @@ def test_the_words_of_the_best_trial_train_it(bnlab_says: Say) -> None:
 @pytest.mark.slow
 def test_a_momentum_that_is_too_slow_is_lowered_as_proposed(bnlab_says: Say) -> None:
     words = ["data=digits", "train.steps=60", "diagnostics=full", "model.width=16", "accept=[statistics_not_settled]"]
+    words += ["diagnostics.names=[accuracy_by_statistics,loss_by_statistics]"]  # from which the cause is told
     slow = bnlab.train([*words, "norm.momentum=0.99"])
     said = json.loads(bnlab_says("show", slow.run_id, "--json", "--no-figures").out)["statistics_gap"]
     assert said["cause"] == "momentum too slow for the steps made"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damaged_folders import DAMAGES, WORDS, Damage, Workshop
+from damaged_folders import DAMAGES, GROUPS, WORDS, Damage, Workshop
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -31,8 +31,8 @@ def run(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shop.mend()
 
 
-def hold_to_it(shop: Workshop, damages: list[Damage], *, only_list: bool) -> None:
-    shop.try_damages(damages, only_list=only_list)
+def hold_to_it(shop: Workshop, damages: list[Damage], group: int) -> None:
+    shop.try_damages(damages, group)
     faults = [*shop.tracebacks, *shop.silent]
     shop.tracebacks, shop.silent = [], []
     assert not faults
@@ -51,7 +51,7 @@ PROPERTY = {"deadline": None, "database": None, "suppress_health_check": list(He
 def test_a_damaged_folder_is_listed_without_a_traceback_and_without_a_wrong_number_in_silence(
     shop: Workshop, damages: list[Damage]
 ) -> None:
-    hold_to_it(shop, damages, only_list=True)
+    hold_to_it(shop, damages, group=0)
 
 
 NUM_PARTS, EXAMPLES_OF_A_PART = 10, 200
@@ -64,11 +64,11 @@ NUM_PARTS, EXAMPLES_OF_A_PART = 10, 200
 def test_no_command_that_reads_a_damaged_folder_does_either(shop: Workshop, part: int) -> None:
     @seed(part)  # each part draws other damages, and the same ones each time
     @settings(max_examples=EXAMPLES_OF_A_PART, **PROPERTY)
-    @given(damages=st.lists(DAMAGES, min_size=1, max_size=3))
-    def read_with_all_commands(damages: list[Damage]) -> None:
-        hold_to_it(shop, damages, only_list=False)
+    @given(damages=st.lists(DAMAGES, min_size=1, max_size=3), group=st.sampled_from(range(1, len(GROUPS))))
+    def read_with_a_group_of_commands(damages: list[Damage], group: int) -> None:
+        hold_to_it(shop, damages, group)
 
-    read_with_all_commands()
+    read_with_a_group_of_commands()
 
 
 def keep_half(run: Path) -> None:

@@ -85,24 +85,29 @@ def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
         assert "bnlab " in answer.out.replace(f"Usage: bnlab {' '.join(words)}", "")
 
 
-@pytest.mark.slow_but(2)
-@pytest.mark.parametrize(
-    "words",
-    [
-        *(["--help"], ["train", "--help"], ["show", "--help"], ["compare", "--help"], ["judge", "--help"]),
-        ["report", "--help"],
-        *(["list", "norms"], ["list", "data"], ["list", "runs"], ["list", "diagnostics"]),
-    ],
-)
-def test_help_and_list_do_not_wait_for_torch(words: list[str]) -> None:
-    program = (
-        f"import sys; sys.argv = ['bnlab', *{words!r}]\n"
-        "from bnlab.cli.app import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print([name for name in ('torch', 'pandas', 'hydra', 'tensorboard', 'sklearn') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+LISTS = [
+    *(["--help"], ["report", "--help"], ["train", "--help"], ["show", "--help"], ["compare", "--help"]),
+    *(["judge", "--help"], ["list", "norms"], ["list", "data"], ["list", "runs"], ["list", "diagnostics"]),
+]
+
+AFTER_EACH = """
+import contextlib, json, sys
+from bnlab.cli.app import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["bnlab", *words]
+    with contextlib.suppress(SystemExit):
+        main()
+    print("after", *words, *sorted({"torch", "pandas", "hydra", "tensorboard", "sklearn"} & {*sys.modules}))
+"""
+"""Runs commands one after another; after each, says which of the large libraries have been imported."""
+
+
+@pytest.mark.parametrize("commands", [LISTS[:1], pytest.param(LISTS, marks=pytest.mark.slow)], ids=["one", "all"])
+def test_help_and_list_do_not_wait_for_torch(commands: list[list[str]]) -> None:
+    typed = [sys.executable, "-c", AFTER_EACH, json.dumps(commands)]
+    done = subprocess.run(typed, capture_output=True, text=True, check=True)
+    said = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("after ")]
+    assert said == commands
 
 
 @pytest.mark.slow

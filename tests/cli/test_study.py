@@ -188,16 +188,30 @@ def test_what_does_not_fit_into_some_minutes_is_left_out_and_named(tmp_path: Pat
     assert "left out" in err
 
 
+def write_long(path: Path) -> None:
+    """Write the study with runs that take a while, one after another."""
+    content = json.loads(json.dumps(STUDY))
+    words = content["scales"]["quick"]["parts"]["main"]["words"]
+    words |= {"train.steps": 400, "train.eval_every": 100, "sweep.engine": "sequential"}
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The verdict of the long study, which nothing has cut off."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_long(folder / "mine.yaml")
+    _, out, _ = run(str(folder / "mine.yaml"), "--json", "--runs", str(folder / "runs"))
+    return dict(json.loads(out))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_a_study_that_was_cut_off_goes_on_to_the_verdict_of_one_that_was_not(
-    own: Path, number: signal.Signals, started: Callable[..., "subprocess.Popen[str]"]
+    own: Path, whole: dict[str, Any], number: signal.Signals, started: Callable[..., "subprocess.Popen[str]"]
 ):
-    content = json.loads(json.dumps(STUDY))
-    words = content["scales"]["quick"]["parts"]["main"]["words"]
-    words |= {"train.steps": 400, "train.eval_every": 100, "sweep.engine": "sequential"}
-    own.write_text(yaml.safe_dump(content), encoding="utf-8")
+    write_long(own)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "bnlab.cli.app", "study", str(own), "--json", "--jobs", "1"]
     process = started(*command, env=environment, cwd=own.parent)
@@ -215,7 +229,5 @@ def test_a_study_that_was_cut_off_goes_on_to_the_verdict_of_one_that_was_not(
     assert status == 0, err
     resumed = json.loads(out)
     assert f"{8 - before} of 8 runs to train" in err
-    _, out, _ = run(str(own), "--json", "--runs", "elsewhere")
-    whole = json.loads(out)
     decides = ("verdict", "effect", "low", "high", "n", "criterion", "stress")
     assert [resumed[key] for key in decides] == [whole[key] for key in decides]

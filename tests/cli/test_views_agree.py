@@ -158,7 +158,7 @@ def test_all_views_agree_on_a_few_random_sweeps(runs: Runs) -> None:
 
 @pytest.mark.slow
 @given(sweeps())
-@settings(max_examples=300, deadline=None, phases=[Phase.generate])
+@settings(max_examples=120, deadline=None, phases=[Phase.generate])
 def test_all_views_agree_on_many_random_sweeps(runs: Runs) -> None:
     check(runs)
 

@@ -4,6 +4,7 @@ What differs from a reader's own typing stands here, all of it: runs are cut to 
 some commands take minutes; words such as RUN stand for a run; and lines for a cluster are left to tests/cluster.
 """
 
+import contextlib
 import functools
 import re
 import shlex
@@ -11,9 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,9 +25,11 @@ from fake_files import cifar_contents, idx_bytes, md5, write_all
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from bnlab import provenance
+from bnlab.cli import dashboard_command
 from bnlab.cli.app import app
 from bnlab.config import compose, swept_values
 from bnlab.experiment import slicing
+from bnlab.loggers.tensorboard import serving
 from bnlab.report import style
 from bnlab.sweeps import execute, search_execution, search_plan
 
@@ -164,7 +168,7 @@ def write_data(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let runs be short, small and few: of several learning rates the first and the last, of several seeds three."""
+    """Let runs be short, small and few: of several learning rates the ends, of several seeds the first three."""
     checked, values_in_order = compose._checked, swept_values._values_in_order
 
     def cut_short(tree: dict[str, Any]) -> Any:
@@ -178,17 +182,17 @@ def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def ends(override: Any) -> list[str]:
         values = values_in_order(override)
-        if override.key_or_group == "seed":  # a plan of seeds needs three
-            return list(dict.fromkeys([values[0], values[len(values) // 2], values[-1]]))
+        if override.key_or_group == "seed":  # a plan of seeds needs three; the first ones serve every look of a study
+            return values[:3]
         return [values[0], values[-1]] if override.key_or_group == "optim.lr" else values
 
     count, open_backend, most = search_plan.count, search_execution.open_backend, {"n_trials": 6, "n_jobs": 1}
     monkeypatch.setattr(search_plan, "count", lambda sweeper, key: min(count(sweeper, key), most[key]))
-    monkeypatch.setattr(search_execution, "open_backend", lambda words, jobs: open_backend(words, min(jobs, 2)))
+    monkeypatch.setattr(search_execution, "open_backend", lambda words, jobs: open_backend(words, min(jobs, 1)))
     monkeypatch.setattr(compose, "_checked", cut_short)
     monkeypatch.setattr(swept_values, "_values_in_order", ends)
     monkeypatch.setattr(provenance, "num_physical_cores", lambda: 1)  # else each sweep starts workers
-    monkeypatch.setattr(execute, "_num_jobs", lambda wanted: min(wanted or 1, 2))  # each worker imports torch
+    monkeypatch.setattr(execute, "_num_jobs", lambda _: 1)  # each worker imports torch; tests/sweeps starts some
     monkeypatch.setattr(style, "DPI", 20)
     monkeypatch.setattr(slicing, "slice_2d", functools.partial(slicing.slice_2d, num_points=5))
 
@@ -217,6 +221,20 @@ def press_ctrl_c_in(process: "subprocess.Popen[str]") -> int:
     return 0 if process.returncode == 130 else process.returncode
 
 
+@contextlib.contextmanager
+def unserved() -> Iterator[None]:
+    """Let `bnlab dashboard` do all but start a server, and Ctrl-C be pressed then.
+
+    A process that serves takes seconds: the first line of a test starts one, and tests/cli/test_dashboard.py others.
+    """
+    pressed = mock.Mock(Event=mock.Mock(side_effect=KeyboardInterrupt))
+    with (
+        mock.patch.object(serving, "serve", return_value="http://127.0.0.1:1/"),
+        mock.patch.object(dashboard_command, "threading", pressed),
+    ):
+        yield
+
+
 def type_all(
     commands: Iterable[str], bnlab_says: Callable[..., Any], started: Callable[..., Any], runs_of: Callable[[str], str]
 ) -> list[tuple[str, int, str]]:
@@ -228,7 +246,7 @@ def type_all(
         started: Starts a process; for commands that run until Ctrl-C.
         runs_of: Function from a command to the sweep of which a run stands for the word RUN.
     """
-    wrong, costs = [], []
+    wrong, costs, is_served = [], [], False
     for command in commands:
         if any(word in command for word in ON_A_CLUSTER) or command == "bnlab --install-completion":
             continue
@@ -236,11 +254,14 @@ def type_all(
         for manifest in sorted(Path("runs").glob(f"{runs_of(typed)}/*/manifest.json")):
             typed = re.sub(r"\bRUN\b", manifest.parent.name, typed, count=1)
         typed = typed.replace("runs/single/", f"runs/{runs_of(typed)}/") if "RUN" in command else typed
-        if typed.startswith("bnlab dashboard") and not typed.endswith("--help"):
+        is_dashboard = typed.startswith("bnlab dashboard") and not typed.endswith("--help")
+        if is_dashboard and not is_served:
             status, err = press_ctrl_c_in(started(sys.executable, "-m", "bnlab.cli.app", *shlex.split(typed)[1:])), ""
+            is_served = True
         else:
-            answer = bnlab_says(*shlex.split(typed)[1:])
-            status, err = answer.status, answer.err
+            with unserved() if is_dashboard else contextlib.nullcontext():
+                answer = bnlab_says(*shlex.split(typed)[1:])
+            status, err = 0 if is_dashboard and answer.status == 130 else answer.status, answer.err
         costs.append(f"{cpu_seconds() - began:6.1f} CPU-s  {typed}")
         if status != STATUS.get(command, 0) or "Traceback" in err:
             wrong.append((typed, status, err[-2000:]))
