@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pairs import every_pair
 from scipy.stats import wasserstein_distance
 from stacked import looked_at_together
 from watched import by_unit, images, network, probe, seen, stored
@@ -26,12 +27,12 @@ DRIFT = {"normalized", "raw"}
 FACETS = {"preactivation_drift": DRIFT, "drift_from_start": {*DRIFT, "spread_growth"}}
 FACETS["wasserstein_drift"] = {"since_last", "since_start"}
 
-CASES = [
-    (model, norm, placement)
-    for model in ("mlp", "cnn")
-    for norm in ("batch", "layer", "none")
-    for placement in ("before", "after", "input")
-]
+SETTINGS = {
+    "model": ["mlp", "cnn"],
+    "norm": ["batch", "layer", "none"],
+    "placement": ["before", "after", "input"],
+    "activation": list(ACTIVATIONS),
+}
 
 
 def look(net, batch, memories, names=NAMES):
@@ -82,9 +83,7 @@ def test_at_the_first_step_nothing_has_moved_and_nothing_is_said():
     assert look(network(), probe(), {}) == {name: {} for name in NAMES}
 
 
-@pytest.mark.slow_but(20)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize(("model", "norm", "placement"), CASES)
+@pytest.mark.parametrize(list(SETTINGS), [tuple(case[key] for key in SETTINGS) for case in every_pair(SETTINGS)])
 def test_all_are_those_of_percentiles_and_distances_by_hand(model, norm, placement, activation):
     net, batch, memories = network(model, activation, norm, placement), probe(activation), {}
     kept = []

@@ -22,10 +22,15 @@ from bnlab.norms.names import NORMS
 
 NEED_IMAGES = {"frn", "instance", "instance_torch"}
 GROUPED = {"group", "group_torch", "weight_standardization"}
-CASES = [
+AT_THE_INPUT = {"batch", "dyt", "none"}
+CASES = [  # a norm stands before the activation in one model and after it in the other, and at the input in both
     (model, norm, placement)
-    for model, norm, placement in itertools.product(("mlp", "cnn"), NORMS, ("before", "after", "input"))
-    if (model == "cnn" or norm not in NEED_IMAGES) and (placement != "input" or norm in {"batch", "dyt", "none"})
+    for model, (number, norm), placement in itertools.product(
+        ("mlp", "cnn"), enumerate(NORMS), ("before", "after", "input")
+    )
+    if (norm in NEED_IMAGES and model == "cnn" and placement != "input")
+    or (norm in AT_THE_INPUT and placement == "input")
+    or (norm not in NEED_IMAGES and placement == ("before", "after")[((model == "cnn") + number) % 2])
 ]
 
 

@@ -44,9 +44,9 @@ def test_a_page_shows_every_number_whole_in_80_columns(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(8, 8, 4, 4), (64, 16, 12, 12)])
-def test_a_page_about_images_shows_every_number_whole_in_80_columns(shape: tuple[int, ...]) -> None:
-    for name in NORMS:
+@pytest.mark.parametrize(("shape", "first"), [((8, 8, 4, 4), 0), ((64, 16, 12, 12), 1)])
+def test_a_page_about_images_shows_every_number_whole_in_80_columns(shape: tuple[int, ...], first: int) -> None:
+    for name in list(NORMS)[first::2]:
         assert_page_is_whole(name, shape)
 
 
@@ -150,15 +150,17 @@ def test_no_text_leaves_any_figure_or_covers_another(name: str) -> None:
 
 def assert_texts_are_apart(name: str, shape: tuple[int, ...] | None) -> None:
     figure = draw_figure(explain(name, shape))
-    FigureCanvasAgg(figure).draw()
-    page = figure.bbox
-    boxes = [(text.get_text(), text.get_window_extent()) for text in figure.findobj(Text) if text.get_text()]
-    assert sum(len(said.splitlines()) for said, _ in boxes) > 20
-    for said, box in boxes:
-        assert page.x0 <= box.x0 <= box.x1 <= page.x1, said
-        assert page.y0 <= box.y0 <= box.y1 <= page.y1, said
-    for (said, box), (other_said, other) in itertools.combinations(boxes, 2):
-        apart = box.x1 <= other.x0 or other.x1 <= box.x0 or box.y1 <= other.y0 + 2 or other.y1 <= box.y0 + 2
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    left, bottom, right, top = map(float, figure.bbox.extents)
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    boxes = [(text.get_text(), *map(float, text.get_window_extent().extents)) for text in texts]
+    assert sum(len(said.splitlines()) for said, *_ in boxes) > 20
+    for said, x0, y0, x1, y1 in boxes:
+        assert left <= x0 <= x1 <= right, said
+        assert bottom <= y0 <= y1 <= top, said
+    for (said, x0, y0, x1, y1), (other_said, left_of, below, right_of, above) in itertools.combinations(boxes, 2):
+        apart = x1 <= left_of or right_of <= x0 or y1 <= below + 2 or above <= y0 + 2
         assert apart, (said, other_said)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from composed import compose_parts
 
 import bnlab
 from bnlab.cli.app import main
@@ -20,6 +21,7 @@ from bnlab.norms.names import NORMS
 from bnlab.trap_names import TrapName
 
 QUICK = ["data=synthetic", "train.steps=30", "model.width=16", "loggers=[]"]
+SELDOM = ["diagnostics.schedule.log_spaced=0", "diagnostics.schedule.evenly=1"]
 
 OWN = """
 import torch
@@ -180,15 +182,20 @@ def test_what_is_legal_is_one_line_on_standard_error_and_in_the_log(
     train: Callable[..., Answer], own: str, tmp_path: Path, name: str, words: list[str], message: str
 ) -> None:
     words = [word.replace("OWN", own) for word in words]
-    answer = train(*QUICK, "--json", *words)
+    answer = train(*QUICK, *SELDOM, "--json", *words)
     assert answer.status == 0
     (line,) = [line for line in answer.warnings if message in line]
     assert json.loads(answer.out)["status"] == "finished"
     (log,) = tmp_path.glob("runs/single/*/log.txt")
     assert line.removeprefix("warning: ") in log.read_text()
-    accepted = train(*QUICK, "--json", *words, f"accept=[{name}]")
-    assert message not in accepted.err
-    assert json.loads(accepted.out)["cached"], "accept changes no number, and so no run's name"
+    accepted = check(compose_parts([*QUICK, *words, f"accept=[{name}]"]))
+    assert not [warning for warning in accepted.warnings if message in warning]
+
+
+@pytest.mark.slow
+def test_accept_changes_no_number_and_so_no_runs_name(train: Callable[..., Answer]) -> None:
+    words = [*QUICK, "--json", "train.batch_size=4"]
+    assert [json.loads(train(*words, *more).out)["cached"] for more in ([], ["accept=[few_values]"])] == [False, True]
 
 
 @pytest.mark.slow_but(3)
@@ -220,7 +227,7 @@ def test_what_is_legal_is_one_line_on_standard_error_and_in_the_log(
     ],
 )
 def test_what_is_meant_is_trained_without_a_word(own: str, words: list[str]) -> None:
-    config = compose_run([*QUICK, *(word.replace("OWN", own) for word in words)])
+    config = compose_parts([*QUICK, *(word.replace("OWN", own) for word in words)])
     assert check(config).warnings == []
 
 
@@ -257,7 +264,7 @@ def test_every_norm_of_the_catalog_trains_without_a_word_by_default(norm: str, m
             build_norm(norm, 8)(torch.randn(4, 8))
         except bnlab.ConfigError:
             pytest.skip("it needs images")
-    assert check(compose_run(words)).warnings == []
+    assert check(compose_parts(words)).warnings == []
 
 
 @pytest.mark.slow

@@ -4,15 +4,13 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-import yaml
+from composed import changed, compose_parts
 from torch import Tensor
 
-from bnlab.config.compose import compose_run
 from bnlab.data.opening import open_data
 from bnlab.data.splits import DataSet, Split
 from bnlab.experiment.assembly import assemble
@@ -37,21 +35,8 @@ SMALL = [
 
 def compose(common: Sequence[str], *own: Sequence[str]) -> list[RunConfig]:
     """Return one config per run: what they share, and what each has of its own."""
-    base = _composed((*SMALL, *common))
-    return [_changed(base, words) for words in own]
-
-
-_composed = functools.cache(lambda words: compose_run(list(words)))  # composing takes 80 ms
-
-
-def _changed(config: RunConfig, words: Sequence[str]) -> RunConfig:
-    """Return a config with some numbers changed."""
-    facts = config.as_dict()
-    for word in words:
-        key, _, value = word.partition("=")
-        *path, last = key.split(".")
-        functools.reduce(operator.getitem, path, facts)[last] = yaml.safe_load(value)
-    return RunConfig.model_validate(facts)
+    base = compose_parts([*SMALL, *common])
+    return [changed(base, words) for words in own]
 
 
 @contextlib.contextmanager

@@ -39,7 +39,8 @@ def unchanged(graph: GraphModule) -> Callable[..., Any]:
     ],
 )
 def test_training_is_the_same_to_the_bit(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    configs = compose([*words, "diagnostics=none"], *THREE)
+    sizes = ["model.depth=2", *(["model.num_stages=2"] if "model=cnn" in words else [])]
+    configs = compose([*sizes, *words, "diagnostics=none"], *THREE)
     monkeypatch.setattr(runs, "_programs", {})
     shortened = history(together(configs), 4)
     monkeypatch.setattr(runs, "_programs", {})

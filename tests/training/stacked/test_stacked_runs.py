@@ -3,7 +3,7 @@
 test_stacked_diagnostics.py says so of all diagnostics, and of a perceptron with any norm.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,27 +14,30 @@ from bnlab.errors import ConfigError
 from bnlab.norms.catalog import is_vectorizable
 from bnlab.norms.names import NORMS
 from bnlab.norms.norm import Norm
+from bnlab.schema import RunConfig
 
 THREE = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=0"])
 """Two of the runs share a seed, and so their batches."""
 
 VECTORIZABLE = sorted(name for name in NORMS if is_vectorizable(name))
-NEED_SPACE = {"instance", "instance_torch"}
 
 
 def largest_difference(common: list[str], own: tuple[list[str], ...] = THREE, num_steps: int = 12) -> float:
     """Return the largest difference between stacked runs and the same runs trained alone, in float64."""
     with default_dtype(torch.float64):
         configs = compose(common, *own)
-        found = history(together(configs), num_steps)
-        assert len(found) == len(configs)
-        differences = []
-        for config, seen in zip(configs, found, strict=True):
-            with alone(config) as run:
-                (expected,) = history(run, num_steps)
-            assert torch.isfinite(expected["losses"]).all()
-            differences.append(distance(seen, expected))
-        return max(differences)
+        return largest_difference_in(history(together(configs), num_steps), configs, num_steps)
+
+
+def largest_difference_in(found: list[dict[str, Any]], configs: list[RunConfig], num_steps: int) -> float:
+    """Return the largest difference between what stacked runs came to and the same runs trained alone."""
+    differences = []
+    for config, seen in zip(configs, found, strict=True):
+        with alone(config) as run:
+            (expected,) = history(run, num_steps)
+        assert torch.isfinite(expected["losses"]).all()
+        differences.append(distance(seen, expected))
+    return max(differences)
 
 
 def words_for(norm: str) -> list[str]:
@@ -72,10 +75,11 @@ def test_a_perceptron_whose_batches_are_divided() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_a_network_trained_by_muon(model: str) -> None:
-    words = [f"model={model}", "model.width=4", "model.depth=3", "optim=muon", "optim.eps=1e-6", "optim.clip_norm=0.3"]
-    words += ["model.num_stages=3"] if model == "cnn" else []
+@pytest.mark.parametrize(
+    "words", [["model=mlp", "model.depth=3"], ["model=cnn", "model.depth=2", "model.num_stages=2"]]
+)
+def test_a_network_trained_by_muon(words: list[str]) -> None:
+    words = [*words, "model.width=4", "optim=muon", "optim.eps=1e-6", "optim.clip_norm=0.3"]
     own = tuple([*run, f"optim.weight_decay={decay}"] for run, decay in zip(THREE, (0, 0.1, 0), strict=True))
     for adjust_lr in ("original", "match_rms_adamw"):
         common = [*words, f"optim.adjust_lr={adjust_lr}", "norm=batch", "model.activation=tanh", "diagnostics=none"]
@@ -89,13 +93,25 @@ def test_a_convolutional_net() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", VECTORIZABLE)
-def test_a_convolutional_net_with_any_norm(norm: str) -> None:
-    words = ["model=cnn", "model.width=4", "model.depth=2", "model.num_stages=2"]
-    assert largest_difference([*words, *words_for(norm)], THREE[:2], num_steps=4) < 1e-8
+def test_a_convolutional_net_with_any_norm_also_beside_a_run_that_diverges(norm: str) -> None:
+    """Two runs as they are alone, and of the same bits whatever the run between them does."""
+    words = [*words_for(norm), "model=cnn", "model.width=4", "model.depth=1", "model.num_stages=1"]
+    with default_dtype(torch.float64):
+        wild, tame = histories_beside(words, "1.0e+6", "0.05", num_steps=4)
+        assert distance(wild[1]["losses"], tame[1]["losses"]) > 0
+        others = [wild[0], wild[2]]
+        assert distance(others, [tame[0], tame[2]]) == 0
+        assert largest_difference_in(others, compose(words, *THREE[:2]), num_steps=4) < 1e-8
+
+
+def histories_beside(words: list[str], *lrs: str, num_steps: int) -> list[list[dict[str, Any]]]:
+    """Return what three runs come to, for each of these learning rates of the second."""
+    first, last = THREE[:2]
+    return [history(together(compose(words, first, [f"optim.lr={lr}", "seed=3"], last)), num_steps) for lr in lrs]
 
 
 SETTINGS = {
-    "norm": ["none", "batch", "layer", "batch_noisy", "ghost"],
+    "norm": ["none", "batch", "layer", "batch_noisy"],
     "optim": [
         ["optim=sgd", "optim.momentum=0"],
         ["optim=sgd", "optim.momentum=0.9"],
@@ -104,13 +120,13 @@ SETTINGS = {
         ["optim=adamw", "optim.eps=1e-6"],
         ["optim=muon", "optim.first_layer=true", "optim.eps=1e-6"],
     ],
-    "num_runs": [1, 2, 3, 4, 5],
+    "num_runs": [1, 2, 3, 5],  # five are computed as six
     "schedule.name": ["constant", "cosine", "step", "one_cycle"],
     "model.activation": ["sigmoid", "tanh", "gelu", "silu"],
     "optim.clip_norm": ["null", "0.05", "5"],
     "train.accumulation": [1, 2, 5],
     "placement": ["before", "after", "input"],
-    "depth": [1, 2, 3],
+    "depth": [1, 2],
     "optim.decay_norm_and_bias": [True, False],
     "model.dropout": [0.0, 0.3],
     "train.parameters": ["all", "norms", "output", "norms_and_output"],
@@ -134,7 +150,7 @@ def check_a_program(drawn: dict[str, object]) -> None:
         [f"optim.lr={largest}", "seed=3", "optim.weight_decay=0.003"],
     )
     runs = own[: drawn["num_runs"]]
-    assert largest_difference(common, runs, num_steps=8) < 1e-8
+    assert largest_difference(common, runs, num_steps=5) < 1e-8
 
 
 @pytest.mark.slow
@@ -146,16 +162,18 @@ def test_any_program(drawn: dict[str, object]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_augmented_images_are_those_of_the_seed(model: str) -> None:
-    words = [f"model={model}", "model.width=4", "model.depth=3", "data.flip=true", "data.crop_padding=1"]
+    words = [f"model={model}", "model.width=4", "model.depth=1", "data.flip=true", "data.crop_padding=1"]
+    words += ["model.num_stages=1"] if model == "cnn" else []
     assert largest_difference([*words, "diagnostics=none", "norm=batch"], num_steps=8) < 1e-8
 
 
 @pytest.mark.slow
 def test_numbers_of_an_optimizer_may_differ_between_runs() -> None:
     sgd = (["optim.momentum=0", "seed=0"], ["optim.momentum=0.9", "seed=0"], ["optim.clip_norm=0.1", "seed=1"])
-    assert largest_difference(["optim.lr=0.01", "norm=layer", "optim.clip_norm=1"], sgd) < 1e-8
+    common = ["optim.lr=0.01", "norm=layer", "model.depth=1"]
+    assert largest_difference([*common, "optim.clip_norm=1"], sgd) < 1e-8
     adam = (["optim.beta1=0.5", "seed=0"], ["optim.beta2=0.9", "seed=0"], ["optim.eps=0.1", "seed=1"])
-    assert largest_difference(["optim=adam", "optim.lr=0.01", "norm=layer"], adam) < 1e-8
+    assert largest_difference(["optim=adam", *common], adam) < 1e-8
 
 
 def test_in_float32_the_first_steps_agree_to_rounding() -> None:
@@ -168,28 +186,17 @@ def test_in_float32_the_first_steps_agree_to_rounding() -> None:
         assert distance(seen["middle"], expected["middle"]) < 1e-4
 
 
-def check_that_a_diverged_run_changes_no_bit(norm: str, *more: str) -> None:
-    model = ["model=cnn", "model.width=4", "model.num_stages=1"] if norm in NEED_SPACE else []
+def test_a_diverged_run_changes_no_bit_of_the_others() -> None:
     others = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=2"])
     histories = []
     for lr in ("1.0e+6", "0.05"):
-        words = [*words_for(norm), *model, *more]
+        words = [*words_for("batch"), "model.depth=1"]
         configs = compose(words, *others[:1], [f"optim.lr={lr}", "seed=3"], *others[1:])
         histories.append(history(together(configs), 8))
     wild, tame = histories
     assert not torch.equal(wild[1]["losses"], tame[1]["losses"])
     for position in (0, 2, 3):
         assert distance(wild[position], tame[position]) == 0
-
-
-def test_a_diverged_run_changes_no_bit_of_the_others() -> None:
-    check_that_a_diverged_run_changes_no_bit("batch", "model.depth=1")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("norm", VECTORIZABLE)
-def test_with_any_norm_a_diverged_run_changes_no_bit_of_the_others(norm: str) -> None:
-    check_that_a_diverged_run_changes_no_bit(norm, "model.depth=1", "diagnostics=none")
 
 
 @pytest.mark.slow
