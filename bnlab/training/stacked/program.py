@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -102,9 +100,7 @@ def trace_program(
 
     cloned = [buffer.clone() for buffer in buffers.values()]
     try:
-        # make_fx notes the shape of each result in a tensor without values; without a mode given, it makes one for each
-        shapes_only = tracing(TracingContext(FakeTensorMode()))
-        with torch.no_grad(), in_mode(network, training=True), shapes_only:
+        with torch.no_grad(), in_mode(network, training=True):
             graph = make_fx(step)(*parameters.values(), *cloned, images_RB, labels_RB, *noises)
     except RuntimeError as error:
         said = (str(error).strip().splitlines() or [""])[0]
