@@ -13,7 +13,7 @@ import psutil
 
 WORDS = [
     *("data=digits", "data.limit=200", "model.width=8", "sweep.engine=sequential", "seed=0,1", "name=s"),
-    *("train.steps=4000", "train.checkpoint_every=250", "diagnostics=none", "loggers=[]"),
+    *("train.steps=2000", "train.checkpoint_every=125", "diagnostics=none", "loggers=[]"),
 ]
 """Two runs of several seconds each, trained one by one: long enough to be caught in training."""
 
