@@ -96,7 +96,7 @@ def studies(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDi
     table.columns[0].max_width = MOST_OF_NAME
     for row in rows:
         minutes = "" if row["minutes"] is None else f"{row['minutes']:g}"
-        about = shortened(statements_in(str(row["statements"]))) or str(row["pack"])
+        about = shortened(statements_in(str(row["statements"]))) or str(row["statements"] or row["pack"])
         cells = Text(str(row["name"]), "bold"), Text(str(row["claim"]))
         if narrow:  # a claim has two lines or more there
             facts = ", ".join([about, *([f"{minutes} min"] if minutes else [])])

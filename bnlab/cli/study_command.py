@@ -148,7 +148,7 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
             left_out += [(later, later.file.scales[options.scale].minutes) for later in studies[number:]]
             break
         if not options.quiet:
-            _announce(one, number, len(studies), options.lang)
+            _announce(one, number, len(studies), options)
         try:
             verdict = run_study(_asked(one, options), training, until_decided=options.until_decided)
         except (StoppedError, KeyboardInterrupt) as error:
@@ -167,9 +167,9 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
     if not options.quiet:
         _print_end(verdicts, len(studies), left_out, options)
         if without:
-            say_warning(
-                f"no verdict, {counted(len(without), 'study', 'studies')}, why stands above: {', '.join(without)}"
-            )
+            have = "has" if len(without) == 1 else "have"
+            said = f"{counted(len(without), 'study', 'studies')} {have} no verdict (see the errors above)"
+            say_warning(f"{said}: {', '.join(without)}")
     return status
 
 
@@ -216,13 +216,13 @@ def _print_end(
         ERR.print(page, style="dim", soft_wrap=True)
 
 
-def _announce(one: "Study", number: int, of: int, lang: Literal["en", "zh"]) -> None:
+def _announce(one: "Study", number: int, of: int, options: _Options) -> None:
     from rich.text import Text
 
     place = f"{number + 1} of {of}  " if of > 1 else ""
     statements = f" ({', '.join(one.file.statements)})" if one.file.statements else ""
-    claim = one.file.claim
-    said = claim.zh if lang == "zh" and claim.zh else claim.en
+    claim = one.file.scales[options.scale].claim or one.file.claim
+    said = claim.zh if options.lang == "zh" and claim.zh else claim.en
     ERR.print(Text.assemble((f"{place}{one.name}", "bold"), f"{statements}: {said}"), soft_wrap=True)
 
 

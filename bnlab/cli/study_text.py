@@ -215,9 +215,10 @@ def print_claims(verdicts: Sequence[Mapping[str, Any]], words: Words) -> None:
     table.columns[keys.index("verdict")].no_wrap = True
     for verdict in verdicts:
         say, word, stress = _Spoken(verdict, words), verdict["verdict"], verdict["stress"]
+        statement = verdict["statement"] or ""
         cells = {
             "study": Text(verdict["study"], "bold"),
-            "about": Text(shortened(statements_in(verdict["statement"] or "")) or verdict["pack"]),
+            "about": Text(shortened(statements_in(statement)) or statement or verdict["pack"]),
             "verdict": Text(f"{SYMBOLS[word]} {say.word(word)}", COLORS[word]),
             "effect": Text(say.own_effect()),
             "seeds": Text(str(verdict["n"])),
@@ -235,7 +236,8 @@ def one_line(verdict: Mapping[str, Any], words: Words) -> str:
         words: The fixed words of the language.
     """
     say = _Spoken(verdict, words)
-    return words.comma.join([say.word(verdict["verdict"]), say.own_effect(), say.seeds(verdict["n"])])
+    effect = words("effect_unknown") if verdict["effect"] is None else say.own_effect()
+    return words.comma.join([say.word(verdict["verdict"]), effect, say.seeds(verdict["n"])])
 
 
 def effect_of(found: Mapping[str, Any]) -> str:

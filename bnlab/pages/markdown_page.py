@@ -161,12 +161,13 @@ def sweep_markdown(page: SweepPage) -> str:
         lines += [t("no_verdict", why=write.engine(page.no_verdict)), ""]
     else:
         condition = page.verdict.condition
-        lines += [write.engine(page.verdict.says.en), ""]  # the claim of `bnlab judge`, which nobody else words
+        lines += [write.engine(page.verdict.says.en), ""]  # the claim of `bnlab judge`, in the words of the engine
         facts = [write.badge(condition.verdict), write.effect(condition, page.verdict.unit), f"n = {condition.n}"]
         facts += [f"{t('holds_in')}{t.colon}{write.holds_in(condition.stress)}"] if condition.stress.of else []
         lines += [f"**{' · '.join(facts)}**", "", *([write.engine(condition.reason), ""] if condition.reason else [])]
+        lines += write.bullets(condition.sentences)
         lines += [f"{t('flips')}{t.colon}", ""] if condition.stress.flips else []
-        lines += write.bullets(condition.stress.flips) + write.bullets(condition.sentences)
+        lines += write.bullets(condition.stress.flips)
         lines += data_table(page.verdict.table)
     lines += [text(page.choice), "", *code(page.other_command)] if page.choice else []
     lines += [f"## {t('sweep_best')}", "", *data_table(page.best), *write.bullets(page.sentences)]

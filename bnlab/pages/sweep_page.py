@@ -108,7 +108,8 @@ class SweepPage:
 
     def _command(self, arms: tuple[Arm, Arm] | None) -> str:
         chosen = [] if arms is None else ["--arms", ",".join(arm.folder_name for arm in arms)]
-        return shlex.join(["bnlab", "report", self.sweep.folder.name, *chosen])
+        in_lang = [] if self.words.lang == "en" else ["--lang", self.words.lang]
+        return shlex.join(["bnlab", "report", self.sweep.folder.name, *chosen, *in_lang])
 
     @property
     def best(self) -> DataTable:

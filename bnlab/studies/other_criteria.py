@@ -29,8 +29,8 @@ def judged_otherwise(path: Path, verdict: Mapping[str, Any]) -> dict[int, list[s
         if other is None or other.get("study") == verdict["study"] or _began(other) > began:
             continue
         theirs = list(_asked(other).values())
-        for place, (question, criterion, _) in own.items():
-            same = [(by, word) for asked, by, word in theirs if asked == question]
+        for place, (question, criterion, _, seeds) in own.items():
+            same = [(by, word) for asked, by, word, others in theirs if asked == question and seeds & others]
             if same and criterion not in {by for by, _ in same}:
                 (*arms, _, bound), word = same[0]
                 told = f"{', '.join(arms)} {bound}: {word}"
@@ -46,12 +46,12 @@ def _began(verdict: Mapping[str, Any]) -> str:
     return min((str(entry.get("made")) for entry in history if entry.get("criterion_sha256") == now), default="")
 
 
-def _asked(verdict: Mapping[str, Any]) -> dict[int, tuple[Any, Criterion, str]]:
-    """Return for each deciding condition of runs, by its place: its question, its criterion and its verdict.
+def _asked(verdict: Mapping[str, Any]) -> dict[int, tuple[Any, Criterion, str, set[int]]]:
+    """Return for each deciding condition of runs, by its place: its question, its criterion, its verdict, its seeds.
 
     The question: of which runs, which arms, which figure. The criterion: which arm comes first, the unit, the bound.
     """
-    found: dict[int, tuple[Any, Criterion, str]] = {}
+    found: dict[int, tuple[Any, Criterion, str, set[int]]] = {}
     conditions, parts = verdict.get("conditions"), verdict.get("parts")
     if not isinstance(conditions, list) or not isinstance(parts, dict) or not parts:
         return found
@@ -63,5 +63,6 @@ def _asked(verdict: Mapping[str, Any]) -> dict[int, tuple[Any, Criterion, str]]:
         where, bound = one.get("where"), str(one.get("bound"))
         question = part.get("sweep"), one.get("metric"), one.get("kind"), sorted(arms), where
         ordered = sorted(arms) if bound.startswith("within") else arms
-        found[place] = question, (*ordered, str(one.get("unit")), bound), str(one.get("verdict"))
+        seeds = {seed for seed in one.get("seeds") or () if isinstance(seed, int)}
+        found[place] = question, (*ordered, str(one.get("unit")), bound), str(one.get("verdict")), seeds
     return found

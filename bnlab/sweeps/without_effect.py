@@ -29,8 +29,11 @@ _OVERRULED: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] 
     ),
     (
         ("train.parameters",),
-        lambda c: c["norm"] == "none" and c["train.parameters"] in {"output", "norms_and_output"},
-        "norm=none has no parameters, so that norms_and_output is output",
+        lambda c: (
+            (c["norm"] == "none" or c.get("norm.affine") is False)
+            and c["train.parameters"] in {"output", "norms_and_output"}
+        ),
+        "the norm has no parameters, so that norms_and_output trains what output trains",
     ),
     (
         ("optim.decay_norm_and_bias",),

@@ -44,15 +44,14 @@ def freeze_untrained(model: Network, config: RunConfig) -> None:
     which = config.train.parameters
     if which == "all":
         return
-    of_norms, of_output = (
-        names_of_norms(model, model.norms),
-        {f"output.{n}" for n, _ in model.output.named_parameters()},
-    )
-    trained = {"norms": of_norms, "output": of_output, "norms_and_output": of_norms | of_output}[which]
+    of_norms = names_of_norms(model, model.norms)
+    of_output = {f"output.{name}" for name, _ in model.output.named_parameters()}
+    chosen = {"norms": of_norms, "output": of_output, "norms_and_output": of_norms | of_output}[which]
+    trained = {name for name in chosen if model.get_parameter(name).requires_grad}
     if not trained:
         raise ConfigError(
-            f"train.parameters={which} leaves nothing to train: norm={config.norm.name} has no parameters here. "
-            "Use train.parameters=output, or a norm with parameters."
+            f"train.parameters={which} leaves nothing to train: norm={config.norm.name} has no parameters to train "
+            "here. Use train.parameters=output, or a norm with parameters (norm=batch norm.affine=true)."
         )
     if isinstance(config.optim, MuonConfig):
         raise ConfigError(

@@ -133,7 +133,7 @@ def test_many_studies_end_with_their_verdicts_what_has_none_and_the_next_command
     assert "批标准化" in answer.err
     assert answer.err.splitlines()[-2:] == [
         "Page: bnlab report runs/studies --lang zh",
-        "warning: no verdict, 1 study, why stands above: mine",
+        "warning: 1 study has no verdict (see the errors above): mine",
     ]
 
 

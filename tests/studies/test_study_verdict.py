@@ -253,6 +253,17 @@ def test_studies_that_share_runs_and_no_question_are_told_nothing(tmp_path: Path
     assert sentences_on_criteria(judge_study(under_another_name(tmp_path, changed(conditions=conditions)))) == []
 
 
+def test_a_copy_with_seeds_of_its_own_is_told_nothing(tmp_path: Path):
+    lower = {**CONTENT["conditions"][0], "above": 0.001}
+    copied = under_another_name(tmp_path, changed(conditions=[lower]))
+    (path,) = (tmp_path / "studies").glob("mine*.json")
+    judged = json.loads(path.read_text())
+    for condition in judged["conditions"]:
+        condition["seeds"] = [seed + 400 for seed in condition["seeds"]]
+    path.write_text(json.dumps(judged))
+    assert sentences_on_criteria(judge_study(copied)) == []
+
+
 def test_the_study_that_was_there_first_is_told_nothing(tmp_path: Path):
     lower = {**CONTENT["conditions"][0], "above": 0.001}
     copied = under_another_name(tmp_path, changed(conditions=[lower]), made="2999-01-01T00:00:00+00:00")

@@ -180,7 +180,7 @@ def test_the_group_is_not_what_is_compared_but_what_it_changes(tmp_path: Path) -
         (["norm=batch,none", "placement=before,after"], "placement is swept and has no effect in 2 of 4 runs"),
         (
             ["norm=batch,none", "train.parameters=output,norms_and_output"],
-            "train.parameters is swept and has no effect in 2 of 4 runs: norm=none has no parameters",
+            "train.parameters is swept and has no effect in 2 of 4 runs: the norm has no parameters",
         ),
         (
             ["norm.track_running_stats=false", "norm.momentum=0.5,0.9"],

@@ -102,7 +102,7 @@ def test_a_killed_worker_changes_nothing() -> None:
     words = [*TROUBLE, LR, "train.checkpoint_every=5"]
     whole = search(*words, runs="whole")
     Path("trouble.txt").write_text("kill once")
-    assert outcomes(search(*words)) == outcomes(whole)
+    assert outcomes(search(*words, backend=LocalBackend(2))) == outcomes(whole)
     assert not Path("trouble.txt").exists()
     assert metrics() == metrics("whole")
     assert any(RunFolder(Path("runs/s") / name).read_manifest().get("resumed") for name in metrics())

@@ -97,8 +97,8 @@ def test_a_convolutional_net_with_any_norm_also_beside_a_run_that_diverges(norm:
     """Two runs as they are alone, and of the same bits whatever the run between them does."""
     words = [*words_for(norm), "model=cnn", "model.width=4", "model.depth=1", "model.num_stages=1"]
     with default_dtype(torch.float64):
-        wild, tame = histories_beside(words, "1.0e+6", "0.05", num_steps=4)
-        assert distance(wild[1]["losses"], tame[1]["losses"]) > 0
+        wild, tame = histories_beside(words, "1.0e+308", "0.05", num_steps=4)
+        assert not torch.isfinite(wild[1]["losses"]).all()
         others = [wild[0], wild[2]]
         assert distance(others, [tame[0], tame[2]]) == 0
         assert largest_difference_in(others, compose(words, *THREE[:2]), num_steps=4) < 1e-8
@@ -189,12 +189,12 @@ def test_in_float32_the_first_steps_agree_to_rounding() -> None:
 def test_a_diverged_run_changes_no_bit_of_the_others() -> None:
     others = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.03", "seed=1"], ["optim.lr=0.01", "seed=2"])
     histories = []
-    for lr in ("1.0e+6", "0.05"):
+    for lr in ("1.0e+38", "0.05"):
         words = [*words_for("batch"), "model.depth=1"]
         configs = compose(words, *others[:1], [f"optim.lr={lr}", "seed=3"], *others[1:])
         histories.append(history(together(configs), 8))
     wild, tame = histories
-    assert not torch.equal(wild[1]["losses"], tame[1]["losses"])
+    assert not torch.isfinite(wild[1]["losses"]).all()
     for position in (0, 2, 3):
         assert distance(wild[position], tame[position]) == 0
 
