@@ -114,7 +114,7 @@ class _Spoken:
             )
         return Text.assemble(
             (f"{SYMBOLS[word]} {self.word(word)}", COLORS[word].removeprefix("bold ")),
-            f"  {self.texts(condition['says'])} {self.t.comma.join(told)}",
+            f"  {self.texts(condition['says'])} {self.t('comma').join(told)}",
         )
 
     def stress(self) -> str:
@@ -122,17 +122,17 @@ class _Spoken:
         named = [self.engine(flip) for flip in flips[:MOST_FLIPS]]
         if len(flips) > MOST_FLIPS:
             named.append(self.engine(f"{len(flips) - MOST_FLIPS} more"))
-        told = f"{self.t.semicolon.join(named)}{self.t.stop}" if flips else ""
+        told = f"{self.t('semicolon').join(named)}{self.t('stop')}" if flips else ""
         if self.is_chinese:
             lead = self.t("stress_lead", agree=agree, of=of)
-            return f"{lead}{self.t('flips')}{self.t.colon}{told}" if told else lead
+            return f"{lead}{self.t('flips')}{self.t('colon')}{told}" if told else lead
         return f"{agree} of {of} analyses of the same runs" + (f". It flips {told}" if told else "")
 
     def criterion(self) -> str:
         criterion, seconds = self.engine(self.verdict["criterion"]), self.verdict["seconds"]
         if self.is_chinese:
             file = self.t("file_hash", hash=self.verdict["sha256"][:8])
-            return f"{criterion}{file}{self.t.comma}{seconds / 60:.1f} {self.t('minutes')}{self.t.stop}"
+            return f"{criterion}{file}{self.t('comma')}{seconds / 60:.1f} {self.t('minutes')}{self.t('stop')}"
         file = f"File {self.verdict['sha256'][:8]}"
         return f"{criterion} {file}; training {duration(seconds)}, one run after the other"
 
@@ -161,7 +161,7 @@ def print_study(verdict: Mapping[str, Any], words: Words) -> None:
     decisive = verdict["conditions"][verdict["decisive"]]
     share = "" if decisive["level"] is None else f"{100 * decisive['level']:.3g}%"
     level = f" at {share}" if share and words.lang == "en" else f" ({share})" if share else ""
-    of = f"{words.comma}{decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
+    of = f"{words('comma')}{decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
     effect = f"{say.own_effect()}{level}{of}"
     add("effect", effect)
     for label, key in (("because", "conditions"), ("checked", "checks"), ("besides", "also")):
@@ -237,7 +237,7 @@ def one_line(verdict: Mapping[str, Any], words: Words) -> str:
     """
     say = _Spoken(verdict, words)
     effect = words("effect_unknown") if verdict["effect"] is None else say.own_effect()
-    return words.comma.join([say.word(verdict["verdict"]), effect, say.seeds(verdict["n"])])
+    return words("comma").join([say.word(verdict["verdict"]), effect, say.seeds(verdict["n"])])
 
 
 def effect_of(found: Mapping[str, Any]) -> str:

@@ -58,7 +58,7 @@ def view_condition(condition: Condition, number: str, name: str, words: Words) -
     arms = " / ".join(condition.arms)
     measured = [condition.metric, arms]
     if not says.en and not says.zh:
-        text = f"{words.metric(condition.metric)}{words.colon}{arms}"
+        text = f"{words.metric(condition.metric)}{words('colon')}{arms}"
         says, measured = Texts(**{words.lang: text}), []
     part = words("of_part", part=condition.part) if condition.part not in {"", "main"} else ""
     detail = " · ".join(text for text in (*measured, *condition.where, part) if text)

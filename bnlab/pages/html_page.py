@@ -69,7 +69,7 @@ def _environment(lang: Lang) -> Environment:
         lang=lang,
         symbols=SYMBOLS,
         no_bound=NO_BOUND[lang],
-        colon=words.colon,
+        colon=words("colon"),
         version=bnlab.__version__,
         ramp=", ".join(to_hex(SHARES(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
     )

@@ -50,7 +50,7 @@ def studies_markdown(page: StudiesPage) -> str:
     for pack in page.packs:
         lines += [f"### {text(pack.title)}", ""] if pack.title else []
         lines += [*_claims(pack, write), text(pack.family_text), ""]
-    lines += [*(f"- {write.badge(word)}{t.colon}{t('read_' + word)}" for word in SYMBOLS)]
+    lines += [*(f"- {write.badge(word)}{t('colon')}{t('read_' + word)}" for word in SYMBOLS)]
     lines += [*(f"- {t('read_' + word)}" for word in ("effect", "holds", "family", "minutes")), ""]
     lines += [f"## {t('statements')}", "", *_statements(page, write)] if page.is_about_article else []
     lines += [f"## {t('studies')}", ""]
@@ -100,7 +100,7 @@ def _study(study: StudyView, write: _Writer) -> list[str]:
     result, t = study.result, write.t
     facts = [write.badge(result.verdict), write.effect(result, study.unit)]
     facts += [f"n = {result.n}"] if result.n is not None else []
-    facts += [f"{t('holds_in')}{t.colon}{write.holds_in(result.stress)}"] if result.stress.of else []
+    facts += [f"{t('holds_in')}{t('colon')}{write.holds_in(result.stress)}"] if result.stress.of else []
     lines = [f"### {write.spoken(study.claim)}", "", f"**{' · '.join(facts)}**", ""]
     lines += [write.spoken(study.reason), ""] if study.reason.en else []
     lines += [text(" · ".join(study.facts)), ""]
@@ -112,7 +112,7 @@ def _study(study: StudyView, write: _Writer) -> list[str]:
         ("to_change", (result.to_change,)),
         ("changed", (result.changed,)),
     ):
-        lines += [f"- {t(key)}{t.colon}{write.engine(sentence)}" for sentence in sentences if sentence]
+        lines += [f"- {t(key)}{t('colon')}{write.engine(sentence)}" for sentence in sentences if sentence]
     lines += ["", *write.section("protocol", result.protocol)]
     for key, findings in (("conditions", study.findings), ("checks", study.checks), ("also", study.also)):
         lines += _findings(findings, key, write)
@@ -123,10 +123,10 @@ def _study(study: StudyView, write: _Writer) -> list[str]:
     else:
         lines += [t("stress_none"), ""]
     lines += write.section("fools", result.fools) + write.section("literature", result.literature)
-    lines += [f"{t('source')}{t.colon}{text(result.source)}", ""] if result.source else []
+    lines += [f"{t('source')}{t('colon')}{text(result.source)}", ""] if result.source else []
     lines += [f"#### {t('repeat')}", "", *(code(result.command) if result.command else [])]
     for name, command in study.commands:
-        lines += [f"{text(name)}{t.colon}", "", *code(command)]
+        lines += [f"{text(name)}{t('colon')}", "", *code(command)]
     if study.history.rows:
         lines += [f"#### {t('earlier')}", "", *data_table(study.history)]
     return lines
@@ -163,10 +163,10 @@ def sweep_markdown(page: SweepPage) -> str:
         condition = page.verdict.condition
         lines += [write.engine(page.verdict.says.en), ""]  # the claim of `bnlab judge`, in the words of the engine
         facts = [write.badge(condition.verdict), write.effect(condition, page.verdict.unit), f"n = {condition.n}"]
-        facts += [f"{t('holds_in')}{t.colon}{write.holds_in(condition.stress)}"] if condition.stress.of else []
+        facts += [f"{t('holds_in')}{t('colon')}{write.holds_in(condition.stress)}"] if condition.stress.of else []
         lines += [f"**{' · '.join(facts)}**", "", *([write.engine(condition.reason), ""] if condition.reason else [])]
         lines += write.bullets(condition.sentences)
-        lines += [f"{t('flips')}{t.colon}", ""] if condition.stress.flips else []
+        lines += [f"{t('flips')}{t('colon')}", ""] if condition.stress.flips else []
         lines += write.bullets(condition.stress.flips)
         lines += data_table(page.verdict.table)
     lines += [text(page.choice), "", *code(page.other_command)] if page.choice else []

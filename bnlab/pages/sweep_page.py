@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import BnlabError, ConfigError, StudyError
+from bnlab.errors import BnlabError, StudyError
 from bnlab.pages.amounts import number
 from bnlab.pages.condition_view import Finding, view_condition
 from bnlab.pages.drawn.picture import Cell, DataTable, Picture
@@ -18,7 +18,7 @@ from bnlab.results.arms import LEARNING_RATE, Arm, SweepArms
 from bnlab.results.outcomes import Cell as SweepCell
 from bnlab.results.sweep import SweepRuns, read_sweep
 from bnlab.stats.estimate import Estimate
-from bnlab.studies.judging import OR_WHERE, find_arms, judge_sweep
+from bnlab.studies.judging import find_arms, judge_sweep
 from bnlab.studies.quantity import read_quantity
 
 MOST_CELLS = 200
@@ -99,7 +99,7 @@ class SweepPage:
             named.append(t("more", number=len(self.others) - MOST_NAMED))
         first, second = (arm.label for arm in self.compared)
         key = "arms_chosen" if self.is_chosen else "arms_first"
-        return t(key, first=first, second=second, number=len(self.arms), others=t.comma.join(named))
+        return t(key, first=first, second=second, number=len(self.arms), others=t("comma").join(named))
 
     @property
     def other_command(self) -> str:
@@ -201,10 +201,7 @@ def _compared(grid: SweepArms, chosen: Sequence[str]) -> tuple[Arm, Arm] | None:
     """
     if not chosen and len(grid.arms) != 2:
         return (grid.arms[0], grid.arms[1]) if len(grid.arms) > 2 else None
-    try:
-        return find_arms(grid, chosen)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace(OR_WHERE, "")) from None
+    return find_arms(grid, chosen, with_where=False)
 
 
 def _judged(folder: Path, arms: tuple[Arm, Arm] | None, words: Words) -> Finding:
@@ -256,7 +253,7 @@ def half_width(estimate: Estimate) -> float | None:
 def _notes(cell: SweepCell, words: Words) -> str:
     missing = sum(cell.num_missing.values())
     notes = [words("diverged", number=cell.num_diverged)] if cell.num_diverged else []
-    return words.comma.join([*notes, *([words("missing", number=missing)] if missing else [])])
+    return words("comma").join([*notes, *([words("missing", number=missing)] if missing else [])])
 
 
 def _setting(value: Any) -> str:

@@ -44,26 +44,6 @@ class Words:
         text: str = _table("words")[key][self.lang]
         return text.format(**values) if values else text
 
-    @property
-    def comma(self) -> str:
-        """A comma, with the gap that the language leaves behind it."""
-        return ", " if self.lang == "en" else "\uff0c"
-
-    @property
-    def colon(self) -> str:
-        """A colon, with the gap that the language leaves behind it."""
-        return ": " if self.lang == "en" else "\uff1a"
-
-    @property
-    def semicolon(self) -> str:
-        """A semicolon, with the gap that the language leaves behind it."""
-        return "; " if self.lang == "en" else "\uff1b"
-
-    @property
-    def stop(self) -> str:
-        """The mark at the end of a sentence."""
-        return "." if self.lang == "en" else "\u3002"
-
     def has(self, key: str) -> bool:
         """Return whether there are words for a key."""
         return key in _table("words")
@@ -81,7 +61,7 @@ class Words:
             return self(word, value=share)
         diagnostic, slash, layer = name.partition("/")
         title = self(diagnostic) if self.has(diagnostic) else diagnostic.replace("_", " ")
-        return f"{title}{self.comma}{layer}" if slash else title
+        return f"{title}{self('comma')}{layer}" if slash else title
 
 
 def _percent(text: str) -> str:

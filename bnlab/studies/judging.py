@@ -21,9 +21,6 @@ from bnlab.studies.planning import what_would_change
 from bnlab.studies.quantity import Quantity
 from bnlab.studies.stress import stress
 
-OR_WHERE = ", or choose runs by --where KEY=VALUE"
-"""The other way to tell arms apart; `bnlab report` does not have it."""
-
 
 @dataclass(frozen=True)
 class Question:
@@ -192,12 +189,13 @@ def _arms_where(sweep: SweepRuns, where: Sequence[str], ranged: str) -> SweepArm
     return replace(grid, unplaced=(), num_unnamed=0) if where else grid
 
 
-def find_arms(grid: SweepArms, wanted: Sequence[str]) -> tuple[Arm, Arm]:
+def find_arms(grid: SweepArms, wanted: Sequence[str], *, with_where: bool = True) -> tuple[Arm, Arm]:
     """Return the two arms of some labels.
 
     Args:
         grid: All arms of the sweep.
         wanted: The labels of the first and the second arm; none: the only two arms, ``norm=none`` last.
+        with_where: Whether the command has the option ``--where``, which tells arms apart too.
 
     Raises:
         ConfigError: There are no such arms, or a label means several.
@@ -212,13 +210,13 @@ def find_arms(grid: SweepArms, wanted: Sequence[str]) -> tuple[Arm, Arm]:
         return (second, first) if first.settings.get("norm") == "none" else (first, second)
     if len(wanted) != 2 or wanted[0] == wanted[1]:
         raise ConfigError(f"--arms takes two different arms, as batch,none, got {','.join(wanted)}. Arms: {labels}.")
-    first, second = _find_arm(grid, wanted[0]), _find_arm(grid, wanted[1])
+    first, second = (_find_arm(grid, word, with_where) for word in wanted)
     if first is second:
         raise ConfigError(f"--arms {','.join(wanted)}: both words name {first.label}. Arms: {labels}.")
     return first, second
 
 
-def _find_arm(grid: SweepArms, word: str) -> Arm:
+def _find_arm(grid: SweepArms, word: str, with_where: bool = True) -> Arm:
     """Return the arm of a label, of its folder's name, or of the only value that tells it apart.
 
     Raises:
@@ -232,7 +230,8 @@ def _find_arm(grid: SweepArms, word: str) -> Arm:
         near = did_you_mean(word, [arm.label for arm in grid.arms])
         raise ConfigError(f"--arms {word}: the sweep has no such arm. {near}")
     others = ", ".join(arm.label for arm in found)
-    raise ConfigError(f"--arms {word} means {len(found)} arms: {others}. Write one of these, in quotes{OR_WHERE}.")
+    or_where = ", or choose runs by --where KEY=VALUE" if with_where else ""
+    raise ConfigError(f"--arms {word} means {len(found)} arms: {others}. Write one of these, in quotes{or_where}.")
 
 
 def _seconds_of(row: Row) -> float:
