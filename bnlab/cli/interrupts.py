@@ -64,7 +64,10 @@ class _Interrupt:
     def _call(self) -> None:
         if self._is_waiting:
             self._is_waiting = False
-            _thread.interrupt_main()
+            if hasattr(signal, "pthread_kill"):  # wakes the main thread where it sleeps or waits for a worker
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            else:  # Windows
+                _thread.interrupt_main()
 
 
 def _is_in_an_import(frame: FrameType | None) -> bool:

@@ -1,5 +1,6 @@
 """Ctrl-C at an unlucky moment."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def press():
 threading.Thread(target=press, daemon=True).start()
 try:
     import MODULE
-    time.sleep(5)
+    time.sleep(LONG)
     print("not heard")
 except KeyboardInterrupt:
     time.sleep(0.2)  # no second one comes
@@ -40,7 +41,7 @@ class Mortal:
 
 try:
     Mortal()
-    time.sleep(5)
+    time.sleep(3600)
     print("forgotten")
 except KeyboardInterrupt:
     print("heard")
@@ -63,8 +64,9 @@ def run(program: str, before: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def pressed_in_an_import_of(module: str, attribute: str, last: str) -> str:
-    return PRESSED_IN_AN_IMPORT.replace("MODULE", module).replace("ATTRIBUTE", attribute).replace("LAST", last)
+def pressed_in_an_import_of(module: str, attribute: str, last: str, sleeps_s: int = 3600) -> str:
+    words = {"MODULE": module, "ATTRIBUTE": attribute, "LAST": last, "LONG": str(sleeps_s)}
+    return functools.reduce(lambda program, word: program.replace(word, words[word]), words, PRESSED_IN_AN_IMPORT)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +81,14 @@ def test_it_waits_for_the_end_of_an_import(module: str, attribute: str, last: st
     assert (done.returncode, done.stdout, done.stderr) == (0, f"heard with {last}\n", "")
 
 
-def test_it_is_not_forgotten_in_a_destructor() -> None:
+def test_it_is_not_forgotten_in_a_destructor_and_ends_the_sleep_after_it() -> None:
     done = run(PRESSED_IN_A_DESTRUCTOR)
     assert (done.returncode, done.stdout, done.stderr) == (0, "heard\n", "")
 
 
 def test_where_it_is_ignored_it_stays_so() -> None:
-    done = run(pressed_in_an_import_of("typing", "__name__", "Any"), "signal.signal(signal.SIGINT, signal.SIG_IGN)\n")
+    program = pressed_in_an_import_of("typing", "__name__", "Any", sleeps_s=1)
+    done = run(program, "signal.signal(signal.SIGINT, signal.SIG_IGN)\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "not heard\n", "")
 
 
