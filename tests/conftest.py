@@ -60,6 +60,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Begin each test with the same random numbers, whichever tests the process has run before."""
+    import torch  # noqa: PLC0415  (after the variable is set)
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_look_at_git() -> Iterator[None]:
     """Ask git once for the state of the checkout, which does not change meanwhile; each run would start it twice."""

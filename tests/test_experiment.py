@@ -214,6 +214,7 @@ def test_the_test_set_is_touched_once_at_the_end() -> None:
     assert [step for step, split in splits if split == "validation"] == [0, 11, 22, 33, 44, 55, 60]
 
 
+@pytest.mark.slow
 def test_a_loaded_model_gives_the_recorded_test_accuracy() -> None:
     summary = run("norm=batch", "model=cnn", "model.width=4", "train.steps=4")
     model = bnlab.load_model(summary.folder)
@@ -315,6 +316,7 @@ def test_an_own_norm_from_the_current_folder_trains_with_its_options(tmp_path: P
         run("norm=my_layers:Halver", "norm.shrae=0.25")
 
 
+@pytest.mark.slow
 def test_noise_drawn_in_training_comes_from_the_seed_and_the_callers_random_state_is_untouched() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -350,6 +352,7 @@ class Listening(torch.nn.Module):
         return x * self.scale
 
 
+@pytest.mark.slow
 def test_each_seed_draws_noise_of_its_own() -> None:
     seeds = []
     for seed in (0, 1):

@@ -76,6 +76,7 @@ def test_a_name_that_a_package_adds_trains_with_its_options(install: Callable[..
     assert torch.equal(build_norm("halved", 3)(torch.ones(2, 3)), torch.full((2, 3), 0.5))
 
 
+@pytest.mark.slow
 def test_the_class_by_its_place_gives_the_same_numbers(install: Callable[..., str]) -> None:
     module = install(halved="MODULE:Halved")
     losses = [bnlab.train([*QUICK, f"norm={norm}"]).test_loss for norm in ("halved", f"{module}:Halved")]
@@ -214,6 +215,7 @@ def test_a_yaml_file_of_that_name_gives_the_options_their_defaults(
     assert bnlab.train([*QUICK, "norm=halved"], config_dir=tmp_path / "mine").status == "finished"
 
 
+@pytest.mark.slow
 def test_listing_norms_of_packages_does_not_wait_for_torch(install: Callable[..., str], tmp_path: Path) -> None:
     install(halved="MODULE:Halved")
     program = (

@@ -234,6 +234,7 @@ def test_words_as_people_type_them_get_the_right_cure(bnlab_says: Say, typed: st
     assert cure in answer.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_finished_run_does_not_hide_a_missing_device(bnlab_says: Say) -> None:
     assert bnlab_says("train", "--quiet", *QUICK).status == 0

@@ -156,6 +156,7 @@ def test_wrong_words_get_a_cure_on_standard_error(bnlab_says: Say, words: list[s
     assert 1 <= len(answer.err.strip().splitlines()) <= 3
 
 
+@pytest.mark.slow
 def test_help_of_check_does_not_wait_for_torch() -> None:
     program = (
         "import sys; sys.argv = ['bnlab', 'check', '--help']\n"

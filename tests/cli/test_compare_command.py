@@ -42,6 +42,7 @@ def test_a_sweep_is_compared_in_a_table_and_figures_that_no_reader_of_runs_takes
     assert bnlab_says("list", "runs", "comparisons").status == 2
 
 
+@pytest.mark.slow
 def test_figures_of_chosen_diagnostics_go_where_one_wants(bnlab_says: Say, tmp_path: Path) -> None:
     runs = [path.name for path in Path("runs/mine").glob("*-*")]
     assert bnlab_says("compare", *runs, "-d", "saturation", "--out", "figures").status == 0

@@ -111,6 +111,7 @@ def test_the_run_whose_figures_are_proposed_is_found_wherever_it_lies(bnlab_says
     assert bnlab_says(*proposed(answer.out), "--no-figures").status == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_lies_in_two_places_is_proposed_by_its_folder(bnlab_says: Say) -> None:
     bnlab.train([*QUICK, "name=mine"])
     answer = bnlab_says("train", *QUICK)

@@ -153,6 +153,7 @@ def test_colors_can_be_switched_off_and_on(terminal: str | None, explained: Path
         assert (b"\x1b[" in (explained / f"{switch} {terminal}").read_bytes()) is colored
 
 
+@pytest.mark.slow
 def test_help_does_not_wait_for_torch_or_matplotlib() -> None:
     program = (
         "import sys; sys.argv = ['bnlab', 'explain', '--help']\nfrom bnlab.cli.app import main\n"

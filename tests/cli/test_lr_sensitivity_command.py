@@ -103,6 +103,7 @@ def test_the_accuracy_can_be_asked_for(bnlab_says: Say) -> None:
     assert "validation accuracy at the end" in answer.out
 
 
+@pytest.mark.slow
 def test_a_dry_run_makes_nothing(bnlab_says: Say, tmp_path: Path) -> None:
     answer = bnlab_says("lr-sensitivity", *QUICK, "--dry-run")
     assert (answer.status, answer.out) == (0, "")
@@ -156,6 +157,7 @@ def test_a_run_that_fails_is_missing_and_the_status_is_1(
     assert "has no complete seed" in answer.out
 
 
+@pytest.mark.slow
 def test_the_default_is_the_file_and_what_is_typed_wins() -> None:
     default = plan_sweep(words_of_sweep([]))
     assert (default.folder.name, len(default.configs)) == ("lr-sensitivity", 220)
@@ -174,6 +176,7 @@ def test_epochs_that_are_typed_are_not_overruled_by_the_files_steps() -> None:
         assert config.train.steps == 7
 
 
+@pytest.mark.slow
 def test_another_sweeps_file_can_be_taken() -> None:
     sweep = plan_sweep(words_of_sweep(["sweep=norms-lr-seeds", "seed=0"]))
     assert {config.model.activation for config in sweep.configs.values()} == {"sigmoid"}

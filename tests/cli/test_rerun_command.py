@@ -63,6 +63,7 @@ def test_a_run_repeated_on_the_same_machine_is_bit_identical_and_is_left_alone(
     assert not list((tmp_path / "temporary").glob("bnlab*"))
 
 
+@pytest.mark.slow
 def test_a_run_is_known_by_its_name_too_and_json_has_all_there_is_to_say(bnlab_says: Say) -> None:
     folder = trained(bnlab_says)
     answer = bnlab_says("rerun", "--json", "-q", folder.name)
@@ -175,6 +176,7 @@ def test_what_cannot_be_repeated_is_wrong_input(bnlab_says: Say) -> None:
     assert "manifest.json cannot be read" in refused(bnlab_says, folder)
 
 
+@pytest.mark.slow
 def test_of_a_name_that_two_sweeps_have_none_is_repeated(bnlab_says: Say) -> None:
     folder = trained(bnlab_says)
     other = folder.parent.parent / "other" / folder.name
@@ -192,6 +194,7 @@ def test_an_unfinished_run_has_nothing_to_compare_with(bnlab_says: Say, tmp_path
     assert "is unfinished (interrupted): there is no result to compare with" in refused(bnlab_says, folder.path)
 
 
+@pytest.mark.slow
 def test_data_that_have_changed_since_are_told(bnlab_says: Say, tmp_path: Path) -> None:
     def write(seed: int) -> None:
         images = np.random.RandomState(seed).rand(200, 4)

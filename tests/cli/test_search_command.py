@@ -20,6 +20,7 @@ LR = "optim.lr=tag(log, interval(1e-3, 10))"
 pytest.importorskip("optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDEST}: pip install 'bnlab[optuna]'")
 
 
+@pytest.mark.slow
 def test_a_search_that_trains_nothing_but_pretends_to_is_printed(
     bnlab_says: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def bare(runs: Path) -> Path:
     return found
 
 
+@pytest.mark.slow
 def test_the_panel_has_a_row_per_diagnostic_and_figures_go_into_the_runs_folder(bnlab_says: Say, run: Path) -> None:
     answer = bnlab_says("show", run.name)
     assert answer.status == 0
@@ -159,6 +160,7 @@ def test_a_run_that_is_trained_anew_loses_its_old_figures(bnlab_says: Say, run: 
     assert (run / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_and_looked_at_can_be_trained_again(bnlab_says: Say, run: Path) -> None:
     bnlab_says("show", run.name, "saturation")
     manifest = json.loads((run / "manifest.json").read_text())
@@ -178,6 +180,7 @@ def test_nothing_waits_for_torch(run: Path, command: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
+@pytest.mark.slow
 def test_a_terminal_of_few_signs_gets_plain_letters(run: Path) -> None:
     command = [sys.executable, "-m", "bnlab.cli.app", "show", run.name, "--no-figures"]
     done = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})

@@ -180,6 +180,7 @@ def test_studies_are_listed_with_claim_statements_and_minutes(tmp_path: Path, mo
     assert rows["definitions"]["minutes"] > 0
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_some_minutes_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = run("definitions", "all", "--in-minutes", "0.05", "--json")

@@ -45,6 +45,7 @@ def test_a_sweep_prints_its_cells_and_the_best_learning_rate_of_each_arm_and_a_d
     assert len(list(Path("runs/six").glob("[nl]*"))) == 11
 
 
+@pytest.mark.slow
 def test_a_dashboard_that_cannot_be_written_is_a_warning_after_the_result(
     bnlab_says: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_runs_folder_that_is_a_file_is_refused_in_one_line_before_the_estimate
     assert "about" not in answer.err
 
 
+@pytest.mark.slow
 def test_a_sweep_from_a_file_yields_to_what_is_typed(bnlab_says: Say) -> None:
     folder = Path("mine/sweep")
     folder.mkdir(parents=True)
@@ -205,6 +207,7 @@ def test_a_live_view_fits_a_narrow_window() -> None:
     assert all(len(line) <= 60 for line in lines)
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_runs_fail_when_trained_anew_says_so_and_exits_with_1(bnlab_says: Say) -> None:
     norms = Path(__file__).parents[1] / "sweeps" / "troubled_norms.py"
     shutil.copy(norms, Path.cwd())

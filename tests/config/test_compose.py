@@ -85,6 +85,7 @@ def test_every_budget_and_tuning_is_for_a_model_and_data_set_that_exist() -> Non
         assert not optim or optim[0] in groups["optim"]
 
 
+@pytest.mark.slow
 def test_a_budget_yields_to_the_command_line() -> None:
     assert compose_run(["model=cnn", "data=cifar10", "train.epochs=1"]).train.epochs == 1
     assert compose_run(["model=cnn", "data=cifar10"]).schedule.name == "one_cycle"
@@ -130,6 +131,7 @@ def test_an_own_norm_keeps_its_options_unconverted() -> None:
     assert norm.options == {"momentum": 0.25, "kind": "odd"}
 
 
+@pytest.mark.slow
 def test_a_notebook_that_has_hydra_initialized_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "theirs.yaml").write_text("x: 1")
     with initialize_config_dir(str(tmp_path), **INITIALIZE_OPTIONS):
@@ -208,6 +210,7 @@ def test_a_wrong_value_is_refused_as_well_where_a_right_one_was_composed_before(
         compose_run([wrong])
 
 
+@pytest.mark.slow
 def test_a_section_in_braces_changes_the_keys_in_it_and_no_others_whatever_was_composed_before() -> None:
     config = compose_run(["train={steps: 7, log_every: 3}", "diagnostics.schedule={at: [2]}"])
     expected = compose_run(["train.steps=7", "train.log_every=3", "diagnostics.schedule.at=[2]"])

@@ -152,6 +152,7 @@ def test_a_slip_in_an_optional_group_is_refused(word: str) -> None:
         compose_run([word])
 
 
+@pytest.mark.slow
 def test_a_config_that_training_refuses_is_not_printed() -> None:
     for word in ("model.activation=swish", "seed=abc", "optim.lr=-1"):
         with pytest.raises(ConfigError):

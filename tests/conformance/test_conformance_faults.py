@@ -93,6 +93,7 @@ def test_a_law_alone_gives_the_verdict_of_the_whole_check(layer):
     assert_each_law_alone_gives_the_verdict_of_the_whole_check(layer)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("smaller_large_inputs")
 def test_a_law_alone_gives_the_same_verdict_where_nothing_explains_the_output(monkeypatch):
     """Without known faults, since it takes a second to see that no three of them explain the output."""
@@ -141,6 +142,7 @@ class Functional(nn.Module):
         return nn.functional.batch_norm(x, *args, self.training, 1 - self.decay, self.epsilon)
 
 
+@pytest.mark.slow
 def test_a_layer_of_many_parts_and_one_with_other_names_are_found_to_be_healthy():
     wrapped = check(
         lambda num_channels: nn.Sequential(nn.Identity(), nn.BatchNorm1d(num_channels)),
@@ -310,6 +312,7 @@ class HandWrittenBackward(faults.HealthyBatchNorm):
         return HandWritten.apply(x, self.weight, self.bias, self.eps)
 
 
+@pytest.mark.slow
 def test_faults_of_a_backward_written_by_hand_are_found():
     report = check(HandWrittenBackward, "own")
     assert "1/(m-1) of an unbiased variance" in report.verdicts["input gradient"].cause

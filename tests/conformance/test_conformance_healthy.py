@@ -98,6 +98,7 @@ def test_a_layer_of_images_only_is_not_faulted_for_it():
     assert report.facts["does not take"] == "(N, C), (N, C, L), (N, C, D, H, W)"
 
 
+@pytest.mark.slow
 def test_a_partial_is_built_with_its_options_and_the_number_of_channels_alone():
     only = faults.QUICK_LAWS
     assert check(functools.partial(nn.GroupNorm, 2), "groups", "group", only).facts["eps"] == "1e-05"

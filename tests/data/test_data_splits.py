@@ -77,6 +77,7 @@ def test_a_split_does_not_begin_with_one_class_though_the_file_is_sorted(
     assert len(getattr(data, name).labels[:256].unique()) == 10
 
 
+@pytest.mark.slow
 def test_the_splits_depend_on_split_seed(mnist_5k: tuple[SourceData, DataSet]) -> None:
     source, data = mnist_5k
     again = split_source(source, data_config("mnist_5k"))
@@ -115,6 +116,7 @@ def test_an_official_test_set_stays_whole_and_in_its_order() -> None:
     np.testing.assert_array_equal(order.numpy(), np.arange(30))
 
 
+@pytest.mark.slow
 def test_a_limit_keeps_at_most_so_many_images_of_each_split_with_classes_in_proportion(
     mnist_5k: tuple[SourceData, DataSet],
 ) -> None:

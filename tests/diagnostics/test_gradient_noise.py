@@ -89,6 +89,7 @@ def estimates(seen):
     return spread * size, snr * spread
 
 
+@pytest.mark.slow
 def test_both_estimates_are_unbiased():
     generator = torch.Generator().manual_seed(0)
     traces, squares = [], []

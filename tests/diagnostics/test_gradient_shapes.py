@@ -162,6 +162,7 @@ def test_linear_layers_behind_batch_norm_explode_by_b_minus_2_over_b_minus_3(see
     assert found["network/rate"] == pytest.approx(6 / 5, rel=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "init_std"), [(0, None), (1, None), (2, None), (0, 1.0)])
 def test_relu_behind_batch_norm_explodes_by_pi_over_pi_minus_1_per_layer(seed, init_std):
     """Yang et al. 2019: with relu the factor is pi / (pi - 1) in wide networks, whatever the weights' scale."""

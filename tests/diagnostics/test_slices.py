@@ -40,7 +40,7 @@ def loss_at(net, steps, cut, training):
         ])  # fmt: skip
 
 
-@pytest.mark.slow_but(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_losses_are_those_of_networks_moved_by_hand(model, norm):

@@ -75,6 +75,7 @@ def test_a_manifest_of_another_version_or_half_a_manifest_is_one_sentence() -> N
         cohort_from({"config": manifest["config"]})
 
 
+@pytest.mark.slow
 def test_a_cohort_is_told_without_torch() -> None:
     code = "import sys; import bnlab.experiment.manifest; print('torch' in sys.modules)"
     here = Path(bnlab.__file__).parents[1]

@@ -123,6 +123,7 @@ def test_a_cohort_that_is_interrupted_at_each_of_its_checkpoints_ends_with_the_s
         assert resumed_at(one) == [4, 8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     # before any checkpoint is whole (the first is there, the last is missing), and when one is (none, some and all but
     # the last of the next), and when two are

@@ -87,6 +87,7 @@ def test_a_process_that_has_the_old_code_is_refused_until_it_has_the_new_one(ed:
     assert not bnlab.train(RUN).cached
 
 
+@pytest.mark.slow
 def test_old_and_new_code_are_two_arms_of_a_sweep(ed: Path) -> None:
     words = [*RUN, "name=both", "seed=0,1"]
     old = run_sweep(words)
@@ -258,6 +259,7 @@ def test_data_of_the_same_name_in_two_folders_are_two_runs_and_two_arms(here: Pa
     assert len(sweep.read_arms().arms) == 2
 
 
+@pytest.mark.slow
 def test_two_data_folders_that_are_exchanged_exchange_their_rows(here: Path) -> None:
     one, other = (write_set(here / name, scale) for name, scale in (("one", 255), ("other", 99)))
     words = ["data=mnist", "train.steps=3", "diagnostics=none", "loggers=[]", f"data.root={one},{other}", "name=w"]

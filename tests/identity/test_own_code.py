@@ -83,6 +83,7 @@ def test_code_of_frameworks_is_not_read_and_other_packages_are_named(here: Path)
     assert (list(code.modules), code.packages) == (["layer"], ("rich",))
 
 
+@pytest.mark.slow
 def test_an_installed_package_consists_of_its_own_modules(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = here / "lib" / "site-packages"
     write(installed, theirs_init="import needed\n", theirs__layer="from theirs import scale\n")

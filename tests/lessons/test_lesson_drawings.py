@@ -116,6 +116,7 @@ def test_the_whole_block_lies_inside_its_panel(shape: tuple[int, ...]) -> None:
         assert bottom - 1e-9 <= y <= top + 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
     [

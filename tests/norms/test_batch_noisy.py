@@ -61,6 +61,7 @@ def test_noise_of_one_element_is_uniform_and_normal_around_the_layers_means(shap
     assert abs(np.corrcoef(m.ravel(), s.ravel())[0, 1]) < 0.03
 
 
+@pytest.mark.slow
 def test_means_are_drawn_anew_at_every_step_and_are_uniform():
     norm = NoisyBatchNorm(4, normalize=False, shift_spread=0, scale_spread=0)
     draws = [noise_of(norm, (3, 4)) for _ in range(2000)]

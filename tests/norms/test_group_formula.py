@@ -235,6 +235,7 @@ def test_backward_does_not_walk_through_the_readable_formula(monkeypatch):
     normalize_groups(draw(4, 4), None, None, 2, EPS).square().sum().backward()
 
 
+@pytest.mark.slow
 def test_compiled_in_one_graph_it_is_the_same():
     x, (weight, bias) = draw(4, 4, 3, 3), parameters()
     compiled = torch.compile(lambda x: normalize_groups(x, weight, bias, 2, EPS), fullgraph=True, backend="eager")

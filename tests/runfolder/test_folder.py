@@ -105,6 +105,7 @@ def test_a_second_process_is_refused_until_the_first_dies(folder: RunFolder, kil
         pass
 
 
+@pytest.mark.slow
 def test_whoever_looks_whether_a_run_is_trained_does_not_keep_it_from_being_trained(folder: RunFolder) -> None:
     with folder.locked():
         pass

@@ -41,6 +41,7 @@ def test_each_arm_is_judged_at_its_best_rate_on_the_validation_set(tmp_path: Pat
     assert any("highest learning rate of the sweep" in sentence for sentence in found.sentences)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_counts_with_its_start(tmp_path: Path):
     def run(at: Place) -> Written:
         if at.norm == "none" and at.seed == 2:

@@ -302,7 +302,7 @@ def test_only_those_that_failed_are_trained_if_that_is_asked() -> None:
     assert len(plan_sweep(words).missing(only="failed")) == 2
 
 
-@pytest.mark.slow_but(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [BrokenPipeError, SystemExit, ZeroDivisionError])
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_view_that_nobody_sees_any_more_ends_neither_the_sweep_nor_the_watch(

@@ -192,6 +192,7 @@ def test_a_swept_setting_that_another_overrules_is_told(words: list[str], warnin
     assert next(text for text in expand(with_file(words, None)).warnings if "has no effect" in text).startswith(warning)
 
 
+@pytest.mark.slow
 def test_settings_with_an_effect_are_swept_without_a_word() -> None:
     for words in (
         ["train.epochs=2,5"],
@@ -214,6 +215,7 @@ def test_a_value_given_twice_is_one_run_and_told() -> None:
     assert not expand(["optim.lr=0.1,0.2", "seed=range(3)"]).warnings
 
 
+@pytest.mark.slow
 def test_a_section_that_got_a_plain_value_and_one_of_its_keys_are_refused_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="schedule is a section"):
         expand(["data=digits", "schedule=step", "schedule.step_factor=0.1,0.5"])

@@ -24,6 +24,7 @@ def write_launcher(text: str) -> None:
     (folder / "mine.yaml").write_text(text)
 
 
+@pytest.mark.slow
 def test_a_launcher_of_hydras_trains_the_parts_and_leaves_no_trace(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -37,6 +38,7 @@ def test_a_launcher_of_hydras_trains_the_parts_and_leaves_no_trace(
     assert left == {".locks", "sweep.json", *(summary.run_id for summary in result.summaries)}
 
 
+@pytest.mark.slow
 def test_what_a_launcher_raises_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     write_launcher(BASIC)
 

@@ -98,6 +98,7 @@ def test_a_search_ends_with_its_trials_and_the_best_of_them() -> None:
     assert not Path("runs/s/.parts").exists()
 
 
+@pytest.mark.slow
 def test_the_same_seed_chooses_the_same_and_another_seed_does_not() -> None:
     first = run_search(SEARCH, backend=PretendedRuns())
     assert outcomes(run_search(started_anew("twice"), backend=PretendedRuns())) == outcomes(first)
@@ -106,7 +107,7 @@ def test_the_same_seed_chooses_the_same_and_another_seed_does_not() -> None:
     assert not [trial for trial in outcomes(first) if trial.chosen in chosen]
 
 
-@pytest.mark.slow_but(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pruner", ["none", "median", *(pytest.param(one, marks=pytest.mark.slow) for one in [*PRUNERS][2:])]
 )

@@ -1,5 +1,6 @@
 """What diagnostics look at: images of all classes, held out or trained on, the same in all seeds and arms."""
 
+import pytest
 import torch
 
 from bnlab.config.compose import compose_run
@@ -38,6 +39,7 @@ def test_batches_are_as_large_as_what_goes_through_the_network_at_a_time():
     assert [len(batch.labels) for batch in seen.training_batches] == [64]
 
 
+@pytest.mark.slow
 def test_seeds_and_arms_look_at_the_same_images_and_splits_at_others():
     seen, same, other = probe("seed=0"), probe("seed=1", "norm=none"), probe("data.split_seed=1")
     assert torch.equal(seen[0].inputs, same[0].inputs)

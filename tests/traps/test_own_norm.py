@@ -405,6 +405,7 @@ def test_a_buffer_that_overflows_is_found(bnlab_says: Callable[..., object], own
     assert "not finite" not in accepted.err
 
 
+@pytest.mark.slow
 def test_a_layer_that_checkpoints_its_norm_is_found(bnlab_says: Callable[..., object], own: str) -> None:
     answer = bnlab_says("train", "--json", *QUICK, f"norm={own}:Checkpointed")
     assert "hidden1.norm.inner, hidden2.norm.inner (BatchNorm1d): one training step updates the running" in answer.err

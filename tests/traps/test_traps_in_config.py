@@ -126,6 +126,7 @@ def test_what_cannot_work_is_status_2_with_the_cure_and_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_one_image_left_over_in_an_evaluation_is_found_before_the_training(train: Callable[..., Answer]) -> None:
     words = ["train.steps=30", "model.width=16", "norm.track_running_stats=false"]
     answer = train("data=mnist_5k", "data.limit=501", *words)
@@ -274,6 +275,7 @@ def test_equal_warnings_of_a_sweep_are_printed_once(train: Callable[..., Answer]
     assert len(answer.warnings) == 1
 
 
+@pytest.mark.slow
 def test_quiet_hides_warnings_of_every_kind(train: Callable[..., Answer]) -> None:
     answer = train("-m", "-q", *QUICK, "norm=batch,group", "norm.num_groups=2", "train.batch_size=4")
     assert (answer.status, answer.out, answer.err) == (0, "", "")
@@ -328,6 +330,7 @@ def test_updates_of_the_running_statistics_are_counted_per_part() -> None:
     assert check(compose_run([*words, "train.accumulation=5"])).warnings == []
 
 
+@pytest.mark.slow
 def test_synchronized_devices_are_no_few_values() -> None:
     words = [*QUICK, "norm=batch_devices", "norm.num_devices=16", "train.batch_size=32"]
     assert check(compose_run([*words, "norm.sync=true"])).warnings == []

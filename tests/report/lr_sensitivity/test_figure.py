@@ -44,6 +44,7 @@ def test_the_same_runs_give_the_same_bytes(folder: Path, tmp_path: Path) -> None
         assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_drawing_changes_no_global_setting(folder: Path) -> None:
     before = dict(mpl.rcParams)
     write_figures(read_sensitivity(folder), folder)
@@ -70,6 +71,7 @@ def test_a_cross_marks_the_outcome_of_each_run_that_diverged(folder: Path) -> No
         assert set(np.round(np.log10(places[:, 0]))) == {0.0, 1.0}  # beside their learning rate, not at the next
 
 
+@pytest.mark.slow
 def test_the_grid_ends_inside_the_axes(folder: Path) -> None:
     for axes in draw_sensitivity(read_sensitivity(folder)).axes:
         low, high = axes.get_xlim()
@@ -99,6 +101,7 @@ def test_many_arms_can_still_be_told_apart(tmp_path: Path) -> None:
     assert len({(to_hex(line.get_color()), line._dash_pattern[1] and str(line._dash_pattern)) for line in lines}) == 20
 
 
+@pytest.mark.slow
 def test_a_sweep_without_a_complete_seed_has_an_empty_figure(tmp_path: Path) -> None:
     folder = write_runs(tmp_path, lambda _, lr, __: {"status": "failed"} if lr == 1 else {})
     assert all(path.stat().st_size for path in write_figures(read_sensitivity(folder), folder))

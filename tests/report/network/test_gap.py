@@ -232,6 +232,7 @@ def said(*words):
     return circumstances_of(by_name(flatten(compose_run(["data=digits", *words]).as_dict())), 100)
 
 
+@pytest.mark.slow
 def test_circumstances_are_those_of_the_config():
     assert said() == Circumstances(100, 0.9, 60, 60, 0.0)
     assert said("train.accumulation=3", "norm.momentum=0.99") == Circumstances(300, 0.99, 20, 20, 0.0)

@@ -78,6 +78,7 @@ def check(
                         assert same or (math.isnan(value) and math.isnan(ours[row][name][role])), (name, role, step)
 
 
+@pytest.mark.slow
 def test_some_values_are_those_of_the_run_alone() -> None:
     check(["model.width=8", "model.depth=1", "model.dropout=0.3"], ["saturation", "gradient_norm", "update_ratio"])
 

@@ -116,6 +116,7 @@ def test_padding_rows_are_never_returned(num_runs: int) -> None:
     }
 
 
+@pytest.mark.slow
 def test_weights_are_copies_that_training_does_not_change() -> None:
     run = together(compose(["norm=batch", "model.depth=1"], *FIVE))
     before = run.weights()
