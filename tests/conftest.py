@@ -65,7 +65,7 @@ def _same_random_numbers() -> None:
     """Begin each test with the same random numbers, whichever tests the process has run before."""
     import torch  # noqa: PLC0415  (after the variable is set)
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)
