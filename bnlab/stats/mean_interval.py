@@ -94,7 +94,7 @@ def _skewness(d_RS: FloatArray, s_R: FloatArray) -> FloatArray:
     """Return (R,): the sample skewness with the usual correction of its bias, Fisher and Pearson's G1."""
     n = d_RS.shape[1]
     spread_R = np.where(s_R > 0, s_R, 1.0) * np.sqrt((n - 1) / n)
-    g_R = (d_RS**3).mean(1) / spread_R**3
+    g_R = (d_RS * d_RS * d_RS).mean(1) / spread_R**3  # d_RS**3 takes twenty times as long
     return np.asarray(g_R * np.sqrt(n * (n - 1)) / (n - 2))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
 from bnlab.schema import AdamConfig, MuonConfig
-from bnlab.training.optim import decayed_and_undecayed, optimizer_over, parameter_group
+from bnlab.training.optim import decayed_and_undecayed, optimizer_over, parameter_group, without_compiler
 
 
 class Muon(torch.optim.Optimizer):
@@ -123,7 +123,7 @@ class MuonAndAdamW:
     ) -> None:
         names = matrices_decayed_and_undecayed(model, norms, weights, config)
         matrices, decayed, undecayed = ([model.get_parameter(name) for name in part] for part in names)
-        self._muon = Muon(matrices, config)
+        self._muon = without_compiler(Muon)(matrices, config)
         rest = config_of_rest(config)
         groups = [parameter_group(decayed, rest), {**parameter_group(undecayed, rest), "weight_decay": 0.0}]
         self._adamw = optimizer_over([group for group in groups if group["params"]], rest)

@@ -1,16 +1,19 @@
-"""Tests a network before training: without its weights, on batches of the sizes that training will use."""
+"""Tests a network before training: on batches of the sizes that training will use."""
 
+import contextlib
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bnlab.data.splits import DataSet
 from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.errors import BnlabError, ConfigError
 from bnlab.models.catalog import build_model, build_network
+from bnlab.models.network import Network
 from bnlab.norms.catalog import NoNorm
 from bnlab.norms.names import NORMS
 from bnlab.schema import MuonConfig, RunConfig
@@ -22,13 +25,21 @@ from bnlab.traps.own_norm import traps_in_own_norm
 from bnlab.traps.trap import Trap
 from bnlab.traps.watching import Pass, watch
 
+MOST_FLOP_WITH_NUMBERS = 2e9
+"""Floating-point operations of a forward pass that one core does in less than 0.1 s. The first pass on the meta device
+takes 1.3 s, for torch imports its compiler there."""
+
+_FLOP_PER_INITIAL_VALUE = 100
+"""Drawing the initial value of a weight takes about as long as so many operations of a matrix product."""
+
 
 @dataclass(frozen=True)
 class Trial:
     """The result of testing a network.
 
     Attributes:
-        flop: Floating-point operations of the forward pass, over one part of a batch if there is accumulation.
+        flop: Floating-point operations of the linear maps in a forward pass, over one part of a batch if there is
+            accumulation.
         warnings: One or two sentences for each trap that is a warning.
     """
 
@@ -39,8 +50,8 @@ class Trial:
 def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int) -> Trial:
     """Push one batch through a network, and look for traps.
 
-    This happens on the meta device, which has shapes but no numbers, and so costs next to nothing. A user's own layer
-    may need numbers: it is tested on the CPU.
+    A large network is tested on the meta device, which has shapes but no numbers, and so costs next to nothing. A
+    small one is tested on the CPU, and so is a user's own layer, which may need numbers.
 
     Args:
         config: The settings of the run.
@@ -52,23 +63,21 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
         ConfigError: The network cannot process a batch, a trap is an error, or the optimizer has nothing to train.
     """
     with torch.device("meta"):
-        heavy = weigh(
-            config,
-            build_model(config.model, data.input_shape, data.num_classes, NoNorm, config.placement),
-            memory_bytes,
-        )
+        bare = build_model(config.model, data.input_shape, data.num_classes, NoNorm, config.placement)
+    heavy = weigh(config, bare, memory_bytes)
     _refuse(heavy)
     shape = (config.train.part_size, *data.input_shape)
     # torch's own plain average reads its count of batches, which meta does not have
     reads_numbers = config.norm.name == "batch_torch" and config.norm.options.get("momentum", 0.9) is None
-    with torch.device("meta" if config.norm.name in NORMS and not reads_numbers else "cpu"):
+    is_small = _most_flop(bare, shape) <= MOST_FLOP_WITH_NUMBERS
+    with torch.device("meta" if config.norm.name in NORMS and not reads_numbers and not is_small else "cpu"):
         with torch.no_grad():
             model = build_network(config, data.input_shape, data.num_classes)
         if isinstance(config.optim, MuonConfig):
             weights_for_muon(model.weights, config.optim)
         freeze_untrained(model, config)
         hooks = [norm.register_forward_hook(_refuse_another_shape) for norm in model.norms.values()]
-        with FlopCounterMode(display=False) as counter:
+        with _counting_flop(model) as flop:
             seen = watch(model, torch.zeros(shape))
         for hook in hooks:
             hook.remove()
@@ -77,12 +86,47 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
         _refuse(traps)
         if seen.overwritten:
             _try_backward(config, model, torch.zeros(shape))
-        _try_single_images(config, data, model)
+        with leaving_no_trace(model):
+            _try_single_images(config, data, model)
     if config.norm.name not in NORMS:
         own = traps_in_own_norm(config, data, model, seen)
         _refuse(own)
         traps += [t for t in own if t.name == "state_outside_buffers" or t.name not in config.accept]
-    return Trial(float(counter.get_total_flops()), [trap.message for trap in [*heavy, *traps]])
+    return Trial(sum(flop), [trap.message for trap in [*heavy, *traps]])
+
+
+def _most_flop(model: Network, shape: tuple[int, ...]) -> float:
+    """Return a bound on the cost of building a network and of a forward pass, in floating-point operations.
+
+    Args:
+        model: The network, on any device.
+        shape: The shape of the batch. No layer sees more positions than the image has.
+    """
+    positions = math.prod(shape[2:])
+    per_weight = {weight: shape[0] * (positions if weight.dim() == 4 else 1) for weight in model.weights.values()}
+    return sum(weight.numel() * max(2.0 * uses, _FLOP_PER_INITIAL_VALUE) for weight, uses in per_weight.items())
+
+
+@contextlib.contextmanager
+def _counting_flop(model: Network) -> Iterator[list[float]]:
+    """Collect the floating-point operations of each linear map in the forward passes of this context.
+
+    torch.utils.flop_counter would count norms of one's own too, but imports torch's compiler, which takes 1.3 s.
+    """
+    flop: list[float] = []
+
+    def count(weight: Tensor, output: Tensor) -> None:
+        flop.append(2.0 * output.numel() * weight[0].numel())
+
+    hooks = [
+        linear.register_forward_hook(lambda _, __, output, weight=model.weights[role]: count(weight, output))
+        for role, linear in model.linears.items()
+    ]
+    try:
+        yield flop
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _refuse(traps: list[Trap]) -> None:

@@ -120,6 +120,16 @@ def test_a_finished_run_is_shown_without_waiting_for_torch(bnlab_says: Say) -> N
     assert done.stdout.splitlines()[-1] == "False"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("optim", ["sgd", "adamw", "muon"])
+def test_training_does_not_wait_for_the_compiler_of_torch(optim: str) -> None:
+    words = ["train", "--quiet", "data=synthetic", "train.steps=2", f"optim={optim}"]
+    program = f"import sys; sys.argv = ['bnlab', *{words!r}]\nfrom bnlab.cli.app import main\n"
+    program += "try:\n    main()\nfinally:\n    print(*sorted({'torch._dynamo', 'sympy', 'pandas'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
 def num_records(place: Path) -> int:
     return sum(len(path.read_text().splitlines()) for path in place.glob("runs/single/*/metrics.jsonl"))
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from bnlab.norms.batch import BatchNorm
 from bnlab.schema import AdamConfig, ScheduleConfig, SGDConfig
-from bnlab.training.optim import build_optimizer, build_schedule
+from bnlab.training.optim import build_optimizer, build_schedule, without_compiler
 
 
 def schedule(name: str, **changes: object) -> ScheduleConfig:
@@ -103,6 +103,38 @@ def test_weight_decay_spares_norms_and_biases_unless_told_otherwise(decays_all: 
     assert moved == (everything if decays_all else {"0.weight", "2.weight"})
 
 
+CLASSES = [
+    (torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+    (torch.optim.Adam, {"betas": (0.8, 0.9), "weight_decay": 0.01}),
+    (torch.optim.AdamW, {"betas": (0.8, 0.9), "weight_decay": 0.01}),
+]
+
+
+@pytest.mark.parametrize(("kind", "numbers"), CLASSES, ids=lambda value: getattr(value, "__name__", ""))
+def test_without_the_compiler_an_optimizer_gives_torchs_bits(
+    kind: type[torch.optim.Optimizer], numbers: dict[str, object]
+) -> None:
+    def trained(make: type[torch.optim.Optimizer]) -> tuple[list[torch.Tensor], dict[str, object]]:
+        torch.manual_seed(0)
+        model, x = network(), torch.randn(7, 3)
+        optimizer = make(model.parameters(), lr=0.01, fused=True, **numbers)  # type: ignore[call-arg]
+        for step in range(6):
+            optimizer.zero_grad()
+            assert all(parameter.grad is None for parameter in model.parameters())
+            model(x).square().sum().backward()
+            optimizer.step()
+            if step == 3:  # what a checkpoint does
+                state = optimizer.state_dict()
+                optimizer = make(model.parameters(), lr=5.0, fused=True)  # type: ignore[call-arg]
+                optimizer.load_state_dict(state)
+        assert torch.is_grad_enabled()
+        return [parameter.detach() for parameter in model.parameters()], optimizer.state_dict()
+
+    (ours, our_state), (theirs, their_state) = trained(without_compiler(kind)), trained(kind)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    torch.testing.assert_close(our_state, their_state, rtol=0, atol=0)
+
+
 def test_optimizers_are_torchs_with_the_settings_of_the_config() -> None:
     model = network()
     nesterov = build_optimizer(model, {}, sgd(nesterov=True))
@@ -112,6 +144,6 @@ def test_optimizers_are_torchs_with_the_settings_of_the_config() -> None:
     for name, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
         config = AdamConfig.model_validate({"name": name, **values, "clip_norm": None})
         optimizer = build_optimizer(model, {}, config)
-        assert type(optimizer) is kind
+        assert isinstance(optimizer, kind)
         assert optimizer.defaults["betas"] == (0.8, 0.9)
         assert optimizer.defaults["eps"] == 1e-6
