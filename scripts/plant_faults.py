@@ -60,6 +60,8 @@ TESTS_OF: dict[str, tuple[str, ...]] = {
     "config": ("config", "sweeps", "cli"),
     "report": ("report", "cli"),
     "loggers": ("loggers", "report", "cli"),
+    "studies": ("studies", "pages", "cli"),
+    "pages": ("pages", "cli"),
     "cli": ("cli",),
 }
 """Room -> the folders of its tests and of the rooms that use it, in the order in which they run."""
