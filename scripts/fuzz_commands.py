@@ -11,6 +11,7 @@ is 1 if there are any.
 
 import argparse
 import functools
+import gc
 import importlib
 import os
 import random
@@ -66,6 +67,19 @@ STUDY_PLACES = [
     *["claim", "looks", "first_seed", "pack", "conditions", "metric", "arms", "above", "where", "scales", "quick"],
     *["seeds", "minutes", "parts", "main", "words"],
 ]
+
+USED_BY_SOME = [
+    *[
+        "conformance.laws",
+        "experiment.cohort_run",
+        "lessons.explanation",
+        "lessons.lesson_figure",
+        "norms.torch_layers",
+    ],
+    *["pages.studies_page", "pages.sweep_page", "studies.definitions", "studies.study_search"],
+    *["sweeps.backends.local", "sweeps.checked_programs", "sweeps.execute"],
+]
+"""Modules that take long to import."""
 
 LIMIT_S = 40.0
 MEMORY_BYTES = 24 * 2**30
@@ -310,7 +324,8 @@ def _a_study(draw: random.Random) -> Line:
     if command == "odd value":
         place, value = draw.choice(STUDY_PLACES), draw.choice([*ODD_VALUES[:30], "{en: x}", "[batch, none]", "no"])
         text = STUDY.replace(f"{place}: ", f"{place}: {value} #", 1)
-        return Line("study: value", ["study", "own.yaml"], (0, 1, 2), {"own.yaml": text.encode()})
+        words = ["study", "own.yaml", "-j", "1"]  # workers would take seconds to start, for a study that is right
+        return Line("study: value", words, (0, 1, 2), {"own.yaml": text.encode()})
     if command == "word":
         odd = draw.choice([*ODD_NAMES, "seed=1", "optim.lr=1", "--scale=x", "--more-seeds=-1", "--in-minutes=x"])
         return Line("study: word", ["study", *([odd] if odd.startswith("-") else [odd, "definition"])], (2,))
@@ -403,8 +418,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", action="store_true", help="Print each bad line with its answer.")
     chosen = parser.parse_args()
-    for room in ("conformance.laws", "experiment.cohort_run", "lessons.explanation", "sweeps.execute"):
-        importlib.import_module(f"bnlab.{room}")  # else each forked process would
+    for module in USED_BY_SOME:
+        importlib.import_module(f"bnlab.{module}")  # else each forked process would
+    gc.freeze()  # else each would look through all objects, and so copy them
     counts: Counter[str] = Counter()
     tried = lines(chosen.seed, chosen.lines)
     for line in tried:

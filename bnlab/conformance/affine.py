@@ -3,6 +3,7 @@
 Shape letters: C channels.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -40,8 +41,12 @@ def set_parameters(layer: nn.Module, num_channels: int) -> None:
                 parameter.add_(0.1)
 
 
+@functools.lru_cache(maxsize=64)  # each new layer needs them again
 def repeated(values: tuple[float, ...], count: int) -> Tensor:
-    """Return ``count`` values: those given, then the same again, a little larger each time."""
+    """Return ``count`` values: those given, then the same again, a little larger each time.
+
+    The result is kept for the next call: do not write into it.
+    """
     index = torch.arange(count)
     return torch.tensor(values).double()[index % len(values)] + 0.125 * (index // len(values))
 
@@ -58,11 +63,13 @@ def affine_of(layer: nn.Module, num_channels: int) -> Affine:
         for role, names in _CALLED.items()
     }
     for role, start, values in (("scale", 1.0, SCALES), ("shift", 0.0, SHIFTS)):
+        if found[role] is not None:
+            continue
         told = torch.full((num_channels,), start).double(), repeated(values, num_channels)
-        unused = [
+        unused = (
             n
             for n, p in candidates.items()
             if n not in found.values() and any(torch.equal(p.detach().double().cpu().flatten(), v) for v in told)
-        ]
-        found[role] = found[role] or next(iter(unused), None)
+        )
+        found[role] = next(unused, None)
     return Affine(**found)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnlab.conformance.variants import FormulaInputs, Variant, output_of
+from bnlab.conformance.variants import FormulaInputs, Variant, fields_of_normalized, normalized, output_of, with_affine
 
 PRECISE = 1e-9
 """Largest difference of two float64 results of one formula, as a share of the largest value: some 1e6 roundings."""
@@ -228,18 +228,17 @@ def explain(
         faults: Known faults to try, the likeliest first.
         result: Function that computes the compared quantity from a formula: its output, or a gradient of it.
     """
-    candidates = list(_candidates(correct, faults))
-    for precision in (PRECISE, SINGLE):
-        found = _first(cases, candidates, precision, result)
-        if found is not None:
-            return found
-    found = _first(cases, _together(correct, faults, 3), PRECISE, result)
+    if result is output_of:
+        result = _output_with_memory()
+    found = _first(cases, _candidates(correct, faults), (PRECISE, SINGLE), result)
+    if found is None:
+        found = _first(cases, _together(correct, faults, 3), (PRECISE,), result)
     if found is not None:
         return found
     failing = [case for case in cases if not _gives(correct, case, SINGLE, result)]
     if len(failing) == len(cases):
         return None
-    found = _first(failing, candidates, PRECISE, result)
+    found = _first(failing, _candidates(correct, faults), (PRECISE,), result)
     return None if found is None else replace(found, only_where_it_fails=True)
 
 
@@ -258,13 +257,45 @@ def _together(correct: Variant, faults: Sequence[KnownFault], count: int) -> Ite
             yield replace(correct, **changes), tuple(fault.cause for fault in chosen)
 
 
+def _output_with_memory() -> Result:
+    """Return a function as `output_of` that normalizes an input once for all formulas that do it in the same way."""
+    known: dict[Any, Tensor] = {}
+
+    def output(variant: Variant, given: FormulaInputs) -> Tensor:
+        key = id(given), fields_of_normalized(variant)  # the cases keep their inputs, so an id stays theirs
+        if key not in known:
+            known[key] = normalized(variant, given)
+        return with_affine(variant, given, known[key])
+
+    return output
+
+
 def _first(
-    cases: Sequence[Case], candidates: Iterable[tuple[Variant, tuple[str, ...]]], precision: float, result: Result
+    cases: Sequence[Case],
+    candidates: Iterable[tuple[Variant, tuple[str, ...]]],
+    precisions: Sequence[float],
+    result: Result,
 ) -> Explanation | None:
-    for variant, causes in candidates:  # the last case is the largest and excludes most candidates
-        if all(_gives(variant, case, precision, result) for case in reversed(cases)):
-            return Explanation(variant, causes, precision)
-    return None
+    """Return the first formula that explains all cases within the first of these precisions, else within the next."""
+    found: dict[float, Explanation] = {}
+    for variant, causes in candidates:
+        least = _least_precision(variant, cases, precisions, result)
+        if least is not None:
+            found.setdefault(least, Explanation(variant, causes, least))
+        if least == precisions[0]:
+            break
+    return next((found[precision] for precision in precisions if precision in found), None)
+
+
+def _least_precision(
+    variant: Variant, cases: Sequence[Case], precisions: Sequence[float], result: Result
+) -> float | None:
+    """Return the smallest of these precisions, given in rising order, within which a formula explains all cases."""
+    left = list(precisions)
+    for case in reversed(cases):  # the last case is the largest and excludes most candidates
+        while left and not _gives(variant, case, left[0], result):
+            del left[0]
+    return left[0] if left else None
 
 
 def _gives(variant: Variant, case: Case, precision: float, result: Result) -> bool:
@@ -272,6 +303,10 @@ def _gives(variant: Variant, case: Case, precision: float, result: Result) -> bo
         expected = result(variant, case.given)
     except ValueError:
         return False
+    if expected.numel() and expected.shape == case.actual.shape:
+        size, gap = (float(values.abs().max()) for values in (expected, case.actual.double() - expected))
+        if math.isfinite(gap):  # then all values are
+            return gap <= precision * max(size, case.scale) + 1e-300
     finite = torch.isfinite(expected)  # the root of a negative number explains a NaN
     same = torch.equal(finite, torch.isfinite(case.actual))
     return same and agrees(case.actual[finite], expected[finite], precision, case.scale)

@@ -98,14 +98,32 @@ def output_of(variant: Variant, given: FormulaInputs) -> Tensor:
     Raises:
         ValueError: The statistics that the formula uses are missing, or the parameters do not fit its axis.
     """
+    return with_affine(variant, given, normalized(variant, given))
+
+
+def normalized(variant: Variant, given: FormulaInputs) -> Tensor:
+    """Return the first part of a formula's output: the normalized input, without scale and shift.
+
+    Raises:
+        ValueError: As for `output_of`.
+    """
     if variant.scale == "before" and given.weight is not None:
-        given = replace(given, x=_affine(replace(variant, scale="weight", shift="none"), given, given.x))
+        given = replace(given, x=with_affine(replace(variant, scale="weight", shift="none"), given, given.x))
     mean, var = _statistics(variant, given)
     if variant.held in {"mean", "both"}:
         mean = mean.detach()
     if variant.held in {"variance", "both"}:
         var = var.detach()
-    return _affine(variant, given, _divide(variant, given.x - mean, var, given.eps))
+    return _divide(variant, given.x - mean, var, given.eps)
+
+
+def fields_of_normalized(variant: Variant) -> tuple[str | None, ...]:
+    """Return what `normalized` depends on: formulas for which this is equal differ in scale and shift alone."""
+    before = variant.along if variant.scale == "before" else None
+    return *(getattr(variant, name) for name in _OF_NORMALIZED), before
+
+
+_OF_NORMALIZED = ("over", "source", "center", "spread", "root", "eps", "held")
 
 
 def family_of(variant: Variant) -> str | None:
@@ -206,7 +224,12 @@ def _divide(variant: Variant, centered: Tensor, var: Tensor, eps: float) -> Tens
     return centered / (divisor + outside)
 
 
-def _affine(variant: Variant, given: FormulaInputs, x_hat: Tensor) -> Tensor:
+def with_affine(variant: Variant, given: FormulaInputs, x_hat: Tensor) -> Tensor:
+    """Return the second part of a formula's output: the normalized input, scaled and shifted.
+
+    Raises:
+        ValueError: The parameters do not fit the formula's axis.
+    """
     weight_C, bias_C = given.weight, given.bias
     axis = {"channel": 1, "last": x_hat.dim() - 1, "first": 0}[variant.along]
     for value in (weight_C, bias_C):

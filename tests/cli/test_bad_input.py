@@ -89,7 +89,7 @@ with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), open("pr
                 fuzz.app.main()
 statuses = []
 for seed in ("0", "1", "2"):
-    sys.argv = ["fuzz_commands.py", "--lines", "60", "--seed", seed, "--show"]
+    sys.argv = ["fuzz_commands.py", "--lines", "70", "--seed", seed, "--show"]
     statuses.append(fuzz.main())
 sys.exit(max(statuses))
 """
@@ -102,7 +102,7 @@ def test_hundreds_of_odd_lines_are_well_answered() -> None:
     command = [sys.executable, "-c", IN_ONE_PROCESS]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("lines tried: 60") == 3
+    assert done.stdout.count("lines tried: 70") == 3
 
 
 @pytest.mark.slow_but(8)

@@ -1,7 +1,9 @@
 """Planted faults: each breaks the law that names it, with the right cause, and breaks no law but those expected."""
 
+import contextlib
 import dataclasses
 import functools
+import itertools
 
 import faults
 import pytest
@@ -9,8 +11,9 @@ import torch
 from torch import nn
 
 from bnlab.conformance import formula_laws, large_laws
-from bnlab.conformance.inputs import small_shapes
-from bnlab.conformance.laws import LAWS, check
+from bnlab.conformance.inputs import SPACES, small_shapes
+from bnlab.conformance.laws import LAWS, _judge, _with_what_they_rely_on, check
+from bnlab.conformance.subject import Subject, open_subject
 from bnlab.errors import ConfigError
 
 
@@ -50,22 +53,45 @@ def test_a_fault_of_large_inputs_is_found_with_its_cause_and_breaks_no_other_law
     assert fault.words in failures[fault.law].cause
 
 
+@contextlib.contextmanager
+def only_with(*nums_axes):
+    """Let a check try inputs of these numbers of axes alone."""
+    spaces = dict(SPACES)
+    for num_axes in spaces.keys() - set(nums_axes):
+        del SPACES[num_axes]
+    try:
+        yield
+    finally:
+        SPACES.clear()
+        SPACES.update(spaces)  # in their order
+
+
+PAIRS_OF_AXES = {"behavior": [(2, 4), (3, 4), (4, 5)]}  # among them the layout of images
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("topic", dict.fromkeys(law.topic for law in LAWS))
 @pytest.mark.usefixtures("smaller_large_inputs")
 def test_a_fault_breaks_exactly_the_laws_expected_and_each_alone_gives_the_same_verdict(topic):
+    """With two of the four numbers of axes for each fault, which takes half of the time."""
     of_topic = [fault for fault in OTHERS if TOPIC_OF[fault.law] == topic]
     assert of_topic
     seen_alone = set()
-    for fault in of_topic:
-        name, whole = fault.layer.__name__, check(fault.layer, "own")
-        assert (name, set(whole.failures)) == (name, {fault.law, *fault.also})
-        assert fault.words in whole.failures[fault.law].cause
-        for law in {fault.law, *whole.failures.keys() - seen_alone}:
-            seen_alone.add(law)
-            alone = by_law(check(fault.layer, "own", only=[law]))
-            assert (name, alone[law]["status"]) == (name, "does not hold")
-            assert alone == {law: row for law, row in by_law(whole).items() if law in alone}, name
+    pairs = PAIRS_OF_AXES.get(topic, [(2, 4), (2, 5), (2, 3)])
+    for fault, pair in zip(of_topic, itertools.cycle(pairs), strict=False):
+        with only_with(*pair):
+            assert_it_breaks_exactly_the_laws_expected(fault, seen_alone)
+
+
+def assert_it_breaks_exactly_the_laws_expected(fault, seen_alone):
+    name, whole = fault.layer.__name__, check(fault.layer, "own")
+    assert (name, set(whole.failures)) == (name, {fault.law, *fault.also})
+    assert fault.words in whole.failures[fault.law].cause
+    for law in {fault.law, *whole.failures.keys() - seen_alone}:
+        seen_alone.add(law)
+        alone = by_law(check(fault.layer, "own", only=[law]))
+        assert (name, alone[law]["status"]) == (name, "does not hold")
+        assert alone == {law: row for law, row in by_law(whole).items() if law in alone}, name
 
 
 class SinglePrecision(nn.BatchNorm2d):
@@ -82,8 +108,20 @@ class SinglePrecision(nn.BatchNorm2d):
 
 
 def assert_each_law_alone_gives_the_verdict_of_the_whole_check(layer):
-    whole = by_law(check(layer, "own"))
-    assert {law.name: by_law(check(layer, "own", only=[law.name]))[law.name] for law in LAWS} == whole
+    """Judge the laws that several others rely on once, and go on from what they have found for each of those."""
+    report = check(layer, "own")
+    found_by: dict[tuple[str, ...], Subject] = {}
+    for law in LAWS:
+        *before, last = [law] if law == LAWS[0] else [LAWS[0], *_with_what_they_rely_on([law.name])]
+        assert last == law
+        names = tuple(each.name for each in before)
+        if names not in found_by:
+            found_by[names] = open_subject(layer)
+            for each in before:
+                _judge(each, found_by[names])
+        known = found_by[names]
+        alone = dataclasses.replace(known, facts=dict(known.facts), findings=dict(known.findings))
+        assert (law.name, _judge(law, alone)) == (law.name, report.verdicts[law.name])
 
 
 @pytest.mark.slow
@@ -94,6 +132,15 @@ def test_a_law_alone_gives_the_verdict_of_the_whole_check(layer):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("smaller_large_inputs")
+def test_a_check_of_one_law_gives_its_verdict_and_no_more():
+    whole = by_law(check(faults.BiasForgotten, "own"))
+    for law in ("input", "parameter gradients", "one update per step", "large input", "buffers"):
+        alone = by_law(check(faults.BiasForgotten, "own", only=[law]))
+        assert alone[law] == whole[law]
+        assert list(alone) == ["input", *(each.name for each in _with_what_they_rely_on([law]))]
+
+
 @pytest.mark.usefixtures("smaller_large_inputs")
 def test_a_law_alone_gives_the_same_verdict_where_nothing_explains_the_output(monkeypatch):
     """Without known faults, since it takes a second to see that no three of them explain the output."""

@@ -21,6 +21,7 @@ from measured_runs import STEPS, write_measured_run
 
 from bnlab.diagnostics.cards import Card
 from bnlab.errors import RunError
+from bnlab.report import style
 from bnlab.report.network.axes import are_log_spaced
 from bnlab.report.network.figures import OTHERS, draw, figures_of, kind_of, write_figures
 from bnlab.report.network.heatmaps import step_edges
@@ -359,8 +360,10 @@ def test_no_two_texts_of_a_figure_overlap(figures: Drawn, names: list[str], runs
 
 @pytest.mark.parametrize("names", [["somebodys_own"], pytest.param(None, marks=pytest.mark.slow)])
 def test_figures_are_written_as_svg_with_text_and_as_png_and_the_same_runs_give_the_same_bytes(
-    one: list[LabeledRun], tmp_path: Path, names: list[str] | None
+    one: list[LabeledRun], tmp_path: Path, names: list[str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if names is None:
+        monkeypatch.setattr(style, "DPI", 20)
     before = dict(mpl.rcParams)
     first, again = (
         dict(write_figures(one, lambda name, kind, place=place: tmp_path / place / f"{name}.{kind}", names))  # type: ignore[misc]
