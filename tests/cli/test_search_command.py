@@ -8,7 +8,7 @@ from pretended_runs import PretendedRuns
 
 from bnlab.cli.search_command import TrialView
 from bnlab.sweeps import search_execution
-from bnlab.sweeps.backends.local import LocalBackend, end_workers
+from bnlab.sweeps.backends import local
 from bnlab.sweeps.samplers import OLDEST
 
 Say = Callable[..., Any]
@@ -25,9 +25,10 @@ pytest.importorskip("optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDE
 def _one_worker() -> Iterator[None]:
     """Have all searches trained by one worker, however many trials at a time: each further one would import torch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_execution, "open_backend", lambda _words, _jobs: LocalBackend(1))
+        patch.setattr(search_execution, "open_backend", lambda _words, _jobs: local.LocalBackend(1))
+        patch.setattr(local, "end_workers", lambda: None)  # which each command does at its end
         yield
-    end_workers()
+    local.end_workers()
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from loky import ProcessPoolExecutor
 from bnlab.cli.sweep_view import LiveSweepView, PlainSweepView, SweepProgress, open_sweep_view
 from bnlab.loggers.terminal import LiveTerminal, open_terminal
 from bnlab.sweeps.backends import local
+from bnlab.sweeps.backends.local import end_workers
 from bnlab.sweeps.plan import plan_sweep
 
 Say = Callable[..., Any]
@@ -252,6 +253,7 @@ def test_a_sweep_on_a_disk_that_fills_says_so_in_a_few_lines_and_goes_on_when_th
 ) -> None:
     # one process for the parts of both jobs: another one would import torch too
     monkeypatch.setattr(local, "ProcessPoolExecutor", lambda _, **options: ProcessPoolExecutor(1, **options))
+    monkeypatch.setattr(local, "end_workers", lambda: None)  # which each of the two commands does at its end
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], check=False).returncode:
@@ -264,7 +266,7 @@ def test_a_sweep_on_a_disk_that_fills_says_so_in_a_few_lines_and_goes_on_when_th
         later = bnlab_says("sweep", *words)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
-        local.end_workers()
+        end_workers()
     assert full.status == 1
     assert len(full.err.splitlines()) <= 8
     assert "Traceback" not in full.err
