@@ -109,7 +109,7 @@ def test_a_killed_worker_changes_nothing() -> None:
 
 
 def test_a_search_that_is_interrupted_ends_as_one_that_was_not() -> None:
-    words = [LR, *TROUBLE[1:], "norm=troubled_norms:Troubled", "train.checkpoint_every=5", "hydra.sweeper.n_trials=2"]
+    words = [LR, *TROUBLE[1:], "norm=troubled_norms:Troubled", "train.steps=100", "hydra.sweeper.n_trials=2"]
     whole = search(*words, runs="whole")
     Path("trouble.txt").write_text("slow")
     interruption = Interruption()
@@ -125,6 +125,7 @@ def test_a_search_that_is_interrupted_ends_as_one_that_was_not() -> None:
     Path("trouble.txt").unlink()
     assert outcomes(search(*words)) == outcomes(whole)
     assert metrics() == metrics("whole")
+    assert any(RunFolder(Path("runs/s") / name).read_manifest().get("resumed") for name in metrics())
 
 
 KILLED = """
