@@ -22,6 +22,17 @@ def take_signals() -> None:
             signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
 
 
+BNLAB_WITH_ONE_WORKER = """
+from bnlab.cli.app import main
+from bnlab.sweeps.backends import local
+
+pool = local.ProcessPoolExecutor
+local.ProcessPoolExecutor = lambda _, **options: pool(1, **options)
+main()
+"""
+"""`bnlab` as a program for `python -c`: it has one worker, however many jobs are wanted. Each imports torch anew."""
+
+
 @contextlib.contextmanager
 def processes_that_end() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Give a function that starts processes; on the way out, kill them and all that they have started.

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from judged_runs import rising, write_judged
+from pretended_runs import PretendedRuns
 
 import bnlab
 from bnlab.report import style
+from bnlab.sweeps import search_execution
 
 Say = Callable[..., Any]
 
@@ -195,7 +197,7 @@ def test_the_page_of_a_sweep_proposes_to_compare_other_arms(bnlab_says: Say, tmp
 @pytest.mark.slow
 def test_learning_rates_are_swept_as_the_message_proposes(bnlab_says: Say) -> None:
     for words, key in (([], "optim.lr=logspace"), (["--range-test"], "optim.lr=1e-3,100")):
-        typed = ["lr-sensitivity", *words, *QUICK, "norm=batch,none", "seed=0"]
+        typed = ["lr-sensitivity", *words, *QUICK, "norm=batch,none", "seed=0", "--jobs", "1"]
         answer = bnlab_says(*typed, "optim.lr=0.1")
         assert answer.status == 2
         word = re.search(rf"{re.escape(key)}[^ '.]*", answer.err)
@@ -212,7 +214,8 @@ def test_learning_rates_are_swept_as_the_message_proposes(bnlab_says: Say) -> No
 
 
 @pytest.mark.slow
-def test_the_words_of_the_best_trial_train_it(bnlab_says: Say) -> None:
+def test_the_words_of_the_best_trial_train_it(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_execution, "open_backend", lambda _words, _jobs: PretendedRuns())  # a worker is dear
     answer = bnlab_says(
         "sweep", "hydra/sweeper=optuna", *QUICK, "hydra.sweeper.n_trials=2", "optim.lr=0.1,0.2", "--jobs", "1"
     )

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from pretended_runs import PretendedRuns
 
 from bnlab.cli.search_command import TrialView
 from bnlab.sweeps import search_execution
+from bnlab.sweeps.backends import local
 from bnlab.sweeps.samplers import OLDEST
 
 Say = Callable[..., Any]
@@ -18,6 +19,16 @@ LR = "optim.lr=tag(log, interval(1e-3, 10))"
 
 
 pytest.importorskip("optuna", minversion=f"{OLDEST}.0", reason=f"no Optuna {OLDEST}: pip install 'bnlab[optuna]'")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_worker() -> Iterator[None]:
+    """Have all searches trained by one worker, however many trials at a time: each further one would import torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_execution, "open_backend", lambda _words, _jobs: local.LocalBackend(1))
+        patch.setattr(local, "end_workers", lambda: None)  # which each command does at its end
+        yield
+    local.end_workers()
 
 
 @pytest.mark.slow

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loky import ProcessPoolExecutor
 
 from bnlab.cli.sweep_view import LiveSweepView, PlainSweepView, SweepProgress, open_sweep_view
 from bnlab.loggers.terminal import LiveTerminal, open_terminal
+from bnlab.sweeps.backends import local
+from bnlab.sweeps.backends.local import end_workers
 from bnlab.sweeps.plan import plan_sweep
 
 Say = Callable[..., Any]
@@ -238,16 +241,24 @@ def _mounts() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not _mounts(), reason="a small disk is mounted, which root alone may")
-@pytest.mark.parametrize("engine", ["sequential", "vectorized"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["sweep.engine=sequential", "norm=none", "seed=range(9)", "--jobs", "2"], id="by workers"),
+        pytest.param(["sweep.engine=vectorized", "norm=none,layer", "seed=range(4)", "--jobs", "1"], id="together"),
+    ],
+)
 def test_a_sweep_on_a_disk_that_fills_says_so_in_a_few_lines_and_goes_on_when_there_is_room(
-    bnlab_says: Say, tmp_path: Path, engine: str
+    bnlab_says: Say, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # one process for the parts of both jobs: another one would import torch too
+    monkeypatch.setattr(local, "ProcessPoolExecutor", lambda _, **options: ProcessPoolExecutor(1, **options))
+    monkeypatch.setattr(local, "end_workers", lambda: None)  # which each of the two commands does at its end
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("this container may not mount")
-    words = ["data=digits", "norm=none", f"sweep.engine={engine}", "train.steps=60", "seed=range(9)"]
-    words += ["loggers=[tensorboard]", "--runs", str(disk / "runs"), "--jobs", "2", "--json"]
+    words = ["data=digits", "train.steps=60", "loggers=[tensorboard]", "--runs", str(disk / "runs"), "--json", *words]
     try:
         full = bnlab_says("sweep", *words)
         rows = [json.loads(line) for line in full.out.splitlines()]
@@ -255,12 +266,14 @@ def test_a_sweep_on_a_disk_that_fills_says_so_in_a_few_lines_and_goes_on_when_th
         later = bnlab_says("sweep", *words)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
+        end_workers()
     assert full.status == 1
     assert len(full.err.splitlines()) <= 8
     assert "Traceback" not in full.err
-    assert [row["seed"] for row in rows] == list(range(9))
+    seeds = list(range(9)) if "norm=none" in words else 2 * list(range(4))
+    assert [row["seed"] for row in rows] == seeds
     assert {row["status"] for row in rows} <= {"finished", "failed", "interrupted"}
-    assert 0 < sum(row["status"] == "finished" for row in rows) < 9
+    assert 0 < sum(row["status"] == "finished" for row in rows) < len(rows)
     assert later.status == 0
     again = [json.loads(line) for line in later.out.splitlines()]
     assert [row["cached"] for row in again] == [row["status"] == "finished" for row in rows]

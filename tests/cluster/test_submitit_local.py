@@ -1,30 +1,66 @@
 """Sweeps as processes that submitit starts on this machine: the same code as for Slurm, without one."""
 
-import time
+import contextlib
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import sweeping
 
+from bnlab.sweeps.execute import run_sweep
+
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'bnlab[slurm]'")
-pytestmark = pytest.mark.slow
+
+WORDS = [
+    *("data=digits", "data.limit=200", "model.width=8", "sweep.engine=sequential", "name=s"),
+    *("norm=troubled_norms:Troubled,none,batch", "norm.trouble=trouble.txt"),
+    *("train.steps=20", "train.checkpoint_every=5", "diagnostics=none", "loggers=[]"),
+]
 
 
-def test_a_sweep_ends_as_in_one_process_though_a_process_is_killed(alone: dict[str, bytes]) -> None:
-    sweep = sweeping.start("hydra/launcher=submitit_local", "--jobs", "2")
-    folder = sweeping.wait_until_kept(seed=0)
-    sweeping.trainer(folder).kill()
-    assert [result["status"] for result in sweeping.end(sweep)] == ["finished", "finished"]
-    assert sweeping.times_resumed(folder) == 1
-    assert sweeping.metrics() == alone
+@contextlib.contextmanager
+def numbers_of_jobs() -> Iterator[set[int]]:
+    """Give the numbers of jobs that this process has at a time, as they are seen inside the context."""
+    numbers: set[int] = set()
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(0.2):
+            numbers.add(sum(_is_job(child) for child in psutil.Process().children()))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield numbers
+    finally:
+        is_over.set()
+        looking.join()
 
 
-def test_no_more_processes_are_started_than_jobs_are_wanted() -> None:
-    words = ["seed=range(3)", "train.steps=20", "train.checkpoint_every=null"]
-    sweep = sweeping.start("hydra/launcher=submitit_local", "--jobs", "2", *words)
-    numbers = set()
-    while sweep.poll() is None:
-        numbers.add(len(psutil.Process(sweep.pid).children()))
-        time.sleep(0.1)
+def _is_job(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return "submitit" in " ".join(process.cmdline())
+    return False  # it has ended
+
+
+@pytest.mark.slow
+def test_a_sweep_by_as_many_processes_as_jobs_are_wanted_ends_as_in_one_though_a_process_is_killed(
+    bnlab_says: Callable[..., Any],
+) -> None:
+    shutil.copy(Path(__file__).parents[1] / "sweeps" / "troubled_norms.py", Path.cwd())
+    run_sweep(WORDS, runs=Path("alone"), jobs=1)
+    Path("trouble.txt").write_text("kill once")
+    with numbers_of_jobs() as numbers:
+        answer = bnlab_says("sweep", *WORDS, "hydra/launcher=submitit_local", "--jobs", "2", "--json", "--quiet")
+    assert answer.status == 0, answer.err
+    assert "Traceback" not in answer.err
+    assert [json.loads(line)["status"] for line in answer.out.splitlines()] == ["finished"] * 3
     assert max(numbers) == 2
-    assert [result["status"] for result in sweeping.end(sweep)] == ["finished"] * 3
+    assert not Path("trouble.txt").exists()
+    assert [sweeping.times_resumed(folder) for folder in sorted(Path("runs/s").glob("*-s0-*"))] == [1, 0, 0]
+    assert sweeping.metrics() == sweeping.metrics(Path("alone/s"))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from parts_to_train import one_run_per_part
+from processes import BNLAB_WITH_ONE_WORKER
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
 
@@ -58,8 +60,8 @@ def wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.1)  # a look at all processes takes as much time as a step of what is waited for
 
 
-def are_in_training() -> bool:
-    return len([path for path in Path("runs/s").glob("*/metrics.jsonl") if path.stat().st_size]) == 2
+def num_in_training() -> int:
+    return len([path for path in Path("runs/s").glob("*/metrics.jsonl") if path.stat().st_size])
 
 
 def statuses() -> list[str]:
@@ -88,19 +90,37 @@ def test_ctrl_c_while_runs_are_checked_leaves_no_word_and_no_process(sweep: "sub
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_training_leaves_what_was_recorded(sweep: "subprocess.Popen[str]") -> None:
-    wait_until(are_in_training)
+def test_ctrl_c_in_training_leaves_what_was_recorded(started: Start) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", BNLAB_WITH_ONE_WORKER, "sweep", *WORDS, "--jobs", "2"]
+    sweep = started(*command, env=environment, stdout=None)
+    wait_until(lambda: num_in_training() == 1)
     end(sweep, signal.SIGINT, 130)
-    assert all(path.stat().st_size for path in Path("runs/s").glob("*/metrics.jsonl"))
+    assert num_in_training() == 1
+
+
+SUBMITS_PARTS = """
+import sys
+from pathlib import Path
+from bnlab.sweeps.backends.local import LocalBackend
+
+backend = LocalBackend(1)
+backend.submit([Path(part) for part in sys.argv[1:]])
+backend.watch(1e6)
+"""
+"""What a sweep does while its runs are in training, by one worker; it need not import torch for that."""
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_killed_leaves_checkpoints(sweep: "subprocess.Popen[str]") -> None:
-    wait_until(are_in_training)
+def test_a_sweep_that_is_killed_leaves_a_checkpoint(started: Start) -> None:
+    _, parts = one_run_per_part(*WORDS)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    sweep = started(sys.executable, "-c", SUBMITS_PARTS, *parts, env=environment)
+    wait_until(lambda: num_in_training() == 1)
     sweep.kill()
     wait_until(lambda: not of_session(sweep.pid))
-    assert statuses() == ["interrupted", "interrupted"]
-    assert len(list(Path("runs/s").glob("*/checkpoint.pt"))) == 2
+    assert statuses() == ["interrupted"]
+    assert len(list(Path("runs/s").glob("*/checkpoint.pt"))) == 1
 
 
 SLOW_TO_SAVE = """
@@ -128,7 +148,7 @@ def test_a_sweep_that_is_told_to_end_leaves_checkpoints_of_those_too_that_take_l
     words = ["seed=0" if word.startswith("seed=") else word for word in words]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path.cwd())])}
     sweep = started(sys.executable, "-m", "bnlab.cli.app", "sweep", *words, "--jobs", "2", env=environment, stdout=None)
-    wait_until(are_in_training)
+    wait_until(lambda: num_in_training() == 2)
     Path("saving takes long").touch()
     end(sweep, signal.SIGTERM, 143)
     assert statuses() == ["interrupted", "interrupted"]

@@ -1,7 +1,6 @@
 """Processes of this machine train parts; what happens to a part when its process dies, or the sweep ends."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import psutil
 import pytest
 from parts_to_train import one_run_per_part
 
+from bnlab.sweeps.backends import local
 from bnlab.sweeps.backends.backend import PartEnded
 from bnlab.sweeps.backends.local import LocalBackend, begin_workers, end_workers
 from bnlab.sweeps.parts import HALT
@@ -51,12 +51,41 @@ def wait_until_in_training(sweep_folder: Path, number: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """Four parts, and workers that only pretend to train them, so that they need no torch.
+
+    A part is begun when a file beside it says so. It ends when it is gone.
+    """
+
+    def prepare(parent: int) -> None:
+        """Prepare nothing."""
+
+    def pretend(part: Path) -> None:
+        part.with_suffix(".begun").touch()
+        while part.exists():
+            time.sleep(0.01)
+
+    end_workers()
+    monkeypatch.setattr(local, "_prepare", prepare)  # both arrive by value: what stands in a function has no name
+    monkeypatch.setattr(local, "_train", pretend)
+    parts = [Path(f"part-{number}").absolute() for number in range(4)]
+    for part in parts:
+        part.touch()
+    yield parts
+    end_workers()
+
+
+def wait_until_begun(*parts: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not all(part.with_suffix(".begun").exists() for part in parts):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
-def test_each_part_is_trained_and_returned_once_by_workers_that_stay_until_another_number_is_wanted() -> None:
-    begin_workers(1)
-    (alone,) = workers()
+def test_each_part_is_trained_and_returned_once_by_workers_that_stay() -> None:
     begin_workers(2)
-    assert not alone.is_running()
     before = workers()
     assert len(before) == 2
     sweep, parts = one_run_per_part("seed=0,1,2", "norm=none")
@@ -73,36 +102,61 @@ def test_each_part_is_trained_and_returned_once_by_workers_that_stay_until_anoth
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_ends_all_parts_and_the_next_ones_have_new_workers() -> None:
+def test_cancelled_parts_end_with_a_checkpoint_and_others_never_begin() -> None:
     sweep, parts = one_run_per_part(*LONG)
     backend = LocalBackend(2)
     backend.submit(parts)
     wait_until_in_training(sweep.folder, 2)
-    workers().pop().kill()
-    ended = watch_all(backend, 3)
-    assert all("SIGKILL" in str(one.death) or "terminated" in str(one.death) for one in ended)
-    assert sorted(one.part for one in ended) == parts
-    shutil.rmtree("runs")
-    _, parts = one_run_per_part("seed=0")
-    backend.submit(parts)
-    assert watch_all(backend, 1) == [PartEnded(parts[0], None)]
+    (parts[0].parent / HALT).touch()
+    backend.cancel()
+    assert backend.watch(60) == []
+    assert len(list(sweep.folder.glob("*/checkpoint.pt"))) == 2
+    assert len(list(sweep.folder.glob("*/metrics.jsonl"))) == 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at_once", [False, True])
-def test_cancelled_parts_end_with_a_checkpoint_or_at_once_and_others_never_begin(at_once: bool) -> None:
-    sweep, parts = one_run_per_part(*LONG)
+def test_workers_stay_until_another_number_is_wanted(pretended: list[Path]) -> None:
+    begin_workers(1)
+    (alone,) = workers()
+    for part in pretended[:2]:
+        part.unlink()
+        LocalBackend(1).submit([part])
+    wait_until_begun(*pretended[:2])
+    assert workers() == {alone}
+    begin_workers(2)
+    assert not alone.is_running()
+    assert len(workers()) == 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_all_parts_and_the_next_ones_have_new_workers(pretended: list[Path]) -> None:
+    *parts, another = pretended
     backend = LocalBackend(2)
     backend.submit(parts)
-    wait_until_in_training(sweep.folder, 2)
+    wait_until_begun(*parts[:2])
+    first = workers()
+    next(iter(first)).kill()
+    ended = watch_all(backend, 3)
+    assert all("SIGKILL" in str(one.death) or "terminated" in str(one.death) for one in ended)
+    assert sorted(one.part for one in ended) == parts
+    assert not parts[2].with_suffix(".begun").exists()
+    another.unlink()
+    backend.submit([another])
+    assert watch_all(backend, 1) == [PartEnded(another, None)]
+    assert len(workers()) == 2
+    assert not workers() & first
+
+
+@pytest.mark.slow
+def test_parts_that_are_cancelled_at_once_end_with_their_workers_and_others_never_begin(pretended: list[Path]) -> None:
+    backend = LocalBackend(2)
+    backend.submit(pretended)
+    wait_until_begun(*pretended[:2])
     trained_by = workers()
-    if not at_once:
-        (parts[0].parent / HALT).touch()
-    backend.cancel(at_once=at_once)
+    backend.cancel(at_once=True)
     assert backend.watch(60) == []
-    assert len(list(sweep.folder.glob("*/checkpoint.pt"))) == (0 if at_once else 2)
-    assert len(list(sweep.folder.glob("*/metrics.jsonl"))) == 2
-    assert not at_once or not any(worker.is_running() for worker in trained_by)
+    assert not any(part.with_suffix(".begun").exists() for part in pretended[2:])
+    assert not any(worker.is_running() for worker in trained_by)
 
 
 @pytest.mark.slow
@@ -117,18 +171,19 @@ def test_no_worker_is_left_however_soon_they_are_ended(after_s: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_without_a_part_is_replaced() -> None:
+def test_a_worker_that_dies_without_a_part_is_replaced(pretended: list[Path]) -> None:
     begin_workers(1)
     (worker,) = workers()
     worker.kill()
     worker.wait()
-    sweep, parts = one_run_per_part("seed=0", "norm=none")
+    pretended[0].unlink()
     backend = LocalBackend(1)
     deaths = 1
     while deaths:  # loky may notice it only when the part has been submitted
-        backend.submit(parts)
+        backend.submit(pretended[:1])
         deaths = sum(one.death is not None for one in watch_all(backend, 1))
-    assert sweep.missing() == []
+    assert pretended[0].with_suffix(".begun").exists()
+    assert worker not in workers()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no parents")

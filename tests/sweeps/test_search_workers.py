@@ -102,15 +102,16 @@ def test_a_killed_worker_changes_nothing() -> None:
     words = [*TROUBLE, LR, "train.checkpoint_every=5"]
     whole = search(*words, runs="whole")
     Path("trouble.txt").write_text("kill once")
-    assert outcomes(search(*words, backend=LocalBackend(2))) == outcomes(whole)
+    assert outcomes(search(*words)) == outcomes(whole)
     assert not Path("trouble.txt").exists()
     assert metrics() == metrics("whole")
     assert any(RunFolder(Path("runs/s") / name).read_manifest().get("resumed") for name in metrics())
 
 
 def test_a_search_that_is_interrupted_ends_as_one_that_was_not() -> None:
-    words = [LR, "train.steps=1500", "train.checkpoint_every=500", "hydra.sweeper.n_trials=2"]
+    words = [LR, *TROUBLE[1:], "norm=troubled_norms:Troubled", "train.steps=100", "hydra.sweeper.n_trials=2"]
     whole = search(*words, runs="whole")
+    Path("trouble.txt").write_text("slow")
     interruption = Interruption()
 
     class View:
@@ -121,8 +122,22 @@ def test_a_search_that_is_interrupted_ends_as_one_that_was_not() -> None:
     assert "interrupted" in {summary.status for summary in cut.sweep.summaries}
     assert len(cut.trials) < 2
     assert not list(Path("runs/s").glob(".parts*"))
+    Path("trouble.txt").unlink()
     assert outcomes(search(*words)) == outcomes(whole)
     assert metrics() == metrics("whole")
+    assert any(RunFolder(Path("runs/s") / name).read_manifest().get("resumed") for name in metrics())
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from bnlab.sweeps.backends.local import LocalBackend
+from bnlab.sweeps.search_execution import run_search
+from bnlab.sweeps.search_plan import plan_search
+
+run_search(plan_search(sys.argv[1:], Path("runs"), jobs=2), backend=LocalBackend(1))
+"""
+"""The same as `search`: two trials at a time, by one worker."""
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills otherwise")
@@ -132,8 +147,7 @@ def test_a_search_that_is_killed_ends_as_one_that_was_not(started: Start) -> Non
     words += ["hydra.sweeper.pruner.n_startup_trials=2", "train.eval_every=20"]
     whole = search(*words, runs="whole")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "bnlab.cli.app", "sweep", *words_of(*words), "--jobs", "2"]
-    process = started(*command, env=environment, stderr=subprocess.DEVNULL)
+    process = started(sys.executable, "-c", KILLED, *words_of(*words), env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + PATIENCE_S
     while len(metrics()) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
