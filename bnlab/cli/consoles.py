@@ -163,7 +163,7 @@ def counted(number: int, thing: str, things: str = "") -> str:
 
     Args:
         number: How many there are.
-        thing: The noun.
+        thing: The noun in the singular, such as ``run``.
         things: Its plural; empty: the noun with an s.
 
     Example:

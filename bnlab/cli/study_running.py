@@ -210,8 +210,8 @@ def within_minutes(
     The cheapest first, so that most of the claims are answered; in the order in which they came.
 
     Args:
-        studies: The studies.
-        scale: Their scale.
+        studies: The studies in the order in which they would run.
+        scale: ``quick`` or ``full``, for the minutes that their files name.
         runs: The folder of all runs: what is there already costs nothing.
         minutes: Minutes on this machine.
     """

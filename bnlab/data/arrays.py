@@ -200,7 +200,7 @@ def check_same_shape(train: Arrays, official: dict[str, Arrays], place: str) -> 
     """Check that training images and those of official splits are of one shape.
 
     Args:
-        train: The training images.
+        train: The training images, (N, ...), whose shape the others must have.
         official: The official validation and test images, where there are some, by the name of the split.
         place: The file or data set, which the message names.
 

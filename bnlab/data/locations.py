@@ -113,7 +113,7 @@ def official_layout(root: Path, name: str) -> list[Path]:
     """Return the files of a set that are named as torchvision's are; empty if they are not there.
 
     Args:
-        root: The folder.
+        root: The folder in which the files lie or will lie.
         name: The name of the data set, one of those that torchvision has too.
     """
     for inner in IDX_FOLDERS.get(name, []):

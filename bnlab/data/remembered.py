@@ -45,7 +45,7 @@ def remembered(what: str, files: list[Path], compute: Callable[[], str | None]) 
     Args:
         what: Tells this value from others of the same files.
         files: The files that the value depends on.
-        compute: Computes the value.
+        compute: Function without arguments that computes the value where it is not known.
 
     Raises:
         OSError: A file is not there, or may not be looked at.

@@ -124,7 +124,7 @@ def read_from_root(root: Path, config: DataConfig) -> SourceData:
     """Read a set from the folder that the user points at: torchvision's files, or a pair of NPZ files.
 
     Args:
-        root: The folder.
+        root: The folder that holds the files of the data set.
         config: The name of the data set, one of those that torchvision has too.
 
     Raises:
@@ -148,7 +148,7 @@ def read_official_layout(root: Path, name: str) -> SourceData | None:
     """Read a set from files that are named and made as torchvision's are; None if they are not there.
 
     Args:
-        root: The folder.
+        root: The folder that holds the files of the data set.
         name: The name of the data set, one of those that torchvision has too.
 
     Raises:

@@ -108,7 +108,7 @@ def is_lazy_message(name: str, lazy: type[nn.Module], *, is_part: bool = False) 
 
     Args:
         name: The value of ``norm=``.
-        lazy: The lazy class.
+        lazy: A class of torch whose sizes are chosen at the first input.
         is_part: Whether it is the class of a part of the layer.
     """
     becomes: type[nn.Module] | None = getattr(lazy, "cls_to_become", None)

@@ -51,7 +51,7 @@ def view_condition(condition: Condition, number: str, name: str, words: Words) -
         condition: What the study says of it.
         number: How the page names it.
         name: A name that no other figure of the page has.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
     unit = unit_of(condition.kind, condition.unit)
     says = condition.says

@@ -27,7 +27,7 @@ def render(template: str, words: Words, **values: Any) -> str:
 
     Args:
         template: The name of a file in templates/, without ``.html.j2``.
-        words: The fixed words.
+        words: The fixed words of the page's language.
         **values: What the template shows.
     """
     return _environment(words.lang).get_template(f"{template}.html.j2").render(**values)

@@ -20,7 +20,7 @@ def draw_strip(
     The numbers stand beside it, so that it is hidden from those who listen.
 
     Args:
-        effect: The effect.
+        effect: The effect, in the unit of the axis.
         low: The lower end of its interval; None: it is open.
         high: The upper end, alike.
         region: Where the condition holds; None: nobody knows.

@@ -45,7 +45,7 @@ def make_report(given: str, runs: Path | None = None, lang: Lang = "en", arms: S
     Args:
         given: A folder of studies' results, one of these files, or a sweep by name or folder.
         runs: The folder of all runs; None: BNLAB_RUNS, else ./runs.
-        lang: ``en`` or ``zh``.
+        lang: Language of the page: ``en`` or ``zh``.
         arms: The two arms of a sweep that the verdict is on; none: the first two.
 
     Raises:
@@ -97,7 +97,7 @@ def write_report(report: Report, output: Path | None = None, with_csv: bool = Fa
     """Write a page's files; return their paths.
 
     Args:
-        report: The page.
+        report: The page as HTML, as Markdown and as rows.
         output: A folder for them, or the path of the file of HTML; None: beside what they are about.
         with_csv: Whether the file of CSV is written too.
 

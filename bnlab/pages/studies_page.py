@@ -38,7 +38,7 @@ class StudiesPage:
 
     Attributes:
         studies: In the order of the article's statements.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
 
     studies: tuple[StudyView, ...]
@@ -148,7 +148,7 @@ def _without_some_pictures(studies: Sequence[StudyView], excess: int) -> tuple[l
     """Return studies with so many letters less; always the last figure of the sweep that has most of them is left out.
 
     Args:
-        studies: The studies.
+        studies: The studies as the page shows them, pictures included.
         excess: How many letters are too many.
     """
     parts = [list(study.parts) for study in studies]
@@ -170,6 +170,6 @@ def make_studies_page(results: Sequence[StudyResult], roots: Sequence[Path], wor
     Args:
         results: What the studies left.
         roots: Folders of runs in which their sweeps are looked for.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
     return StudiesPage(tuple(view_studies(results, roots, words)), words)

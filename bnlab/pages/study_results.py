@@ -249,7 +249,7 @@ def read_studies(paths: Iterable[Path]) -> list[StudyResult]:
     """Read the files of studies.
 
     Args:
-        paths: The files.
+        paths: Files of verdicts, NAME-SCALE.json.
 
     Raises:
         StudyError: A file cannot be read, is no JSON, or is not the result of a study.
@@ -261,7 +261,7 @@ def read_study(path: Path) -> StudyResult:
     """Read the file of a study.
 
     Args:
-        path: The file.
+        path: A file of a verdict, NAME-SCALE.json.
 
     Raises:
         StudyError: It cannot be read, is no JSON, or is not the result of a study.

@@ -137,7 +137,7 @@ def view_studies(results: Sequence[StudyResult], roots: Sequence[Path], words: W
     Args:
         results: What the studies left.
         roots: Folders of runs in which their sweeps are looked for, the first one first.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
     ordered = in_order(results)
     adjusted = adjusted_by_pack(ordered)
@@ -214,7 +214,7 @@ def history_table(result: StudyResult, words: Words) -> DataTable:
 
     Args:
         result: What the study left.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
     unit = _unit(result)
     rows = []

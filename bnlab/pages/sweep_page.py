@@ -48,7 +48,7 @@ class SweepPage:
         no_verdict: Why there is none; empty where there is one.
         pictures: Its figures.
         sentences: What must be said aloud.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
 
     sweep: SweepRuns
@@ -167,7 +167,7 @@ def make_sweep_page(folder: Path, words: Words, chosen: Sequence[str] = ()) -> S
 
     Args:
         folder: The sweep's folder; any folder of runs will do.
-        words: The fixed words.
+        words: The fixed words of the page's language.
         chosen: The two arms that the verdict is on, as for ``bnlab judge --arms``; none: the first two.
 
     Raises:

@@ -45,7 +45,7 @@ class SweepPictures:
             result: What the study left.
             roots: Folders of runs in which the sweeps are looked for.
             name: A name that no other study of the page has.
-            words: The fixed words.
+            words: The fixed words of the page's language.
         """
         found = []
         for number, (part, of_part) in enumerate(result.parts.items()):
@@ -69,9 +69,9 @@ def draw_sweep(
     """Return the figures of some arms of a sweep.
 
     Args:
-        arms: The arms.
+        arms: The arms of the sweep, with their curves.
         name: A name that no other sweep of the page has.
-        words: The fixed words.
+        words: The fixed words of the page's language.
         first: Diagnostics that are drawn before others.
         only_rates: Whether to draw the curves over learning rates alone.
     """

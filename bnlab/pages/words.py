@@ -28,7 +28,7 @@ class Words:
     """The fixed words in one language.
 
     Args:
-        lang: ``en`` or ``zh``.
+        lang: Language of the page: ``en`` or ``zh``.
     """
 
     def __init__(self, lang: Lang) -> None:

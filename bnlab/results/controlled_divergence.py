@@ -62,7 +62,7 @@ def logit_growth(records: Iterable[Mapping[str, Any]]) -> LogitGrowth | None:
     """Return how the logits grew in the second half of a run; None where its records do not tell.
 
     Args:
-        records: The run's records.
+        records: The lines of the run's metrics.jsonl.
     """
     scales: dict[int, float] = {}
     validations: dict[int, Mapping[str, float]] = {}

@@ -106,8 +106,8 @@ def mean_of_tasks(
     Args:
         differences: Task -> the first arm less the second, one per seed; of one scale in all tasks.
         level: Of the interval, in (0, 1).
-        seed: Of the draws.
-        num_draws: Number of draws.
+        seed: Seed of the random draws; the same seed gives the same numbers.
+        num_draws: Number of samples drawn with replacement, 1 or more.
 
     Raises:
         StudyError: There is no task, a task has no difference, or a difference is not finite.
@@ -132,8 +132,8 @@ def percentile_interval(tasks: Sequence[FloatArray], level: float, seed: int, nu
     Args:
         tasks: The differences of each task.
         level: Of the interval, in (0, 1).
-        seed: Of the draws.
-        num_draws: Number of draws.
+        seed: Seed of the random draws; the same seed gives the same numbers.
+        num_draws: Number of samples drawn with replacement, 1 or more.
     """
     rng = np.random.default_rng(seed)
     drawn_BN = np.concatenate([values[rng.integers(0, len(values), (num_draws, len(values)))] for values in tasks], 1)
@@ -146,7 +146,7 @@ def performance_profile(scores: Mapping[str, Sequence[float]], thresholds: Seque
 
     Args:
         scores: Task -> one score per seed, larger is better; a run that failed has the score of a failure.
-        thresholds: The thresholds, rising.
+        thresholds: Scores at which the share of runs above is asked for, rising.
 
     Raises:
         StudyError: There is no task, a task has no score, or the thresholds do not rise.

@@ -81,7 +81,7 @@ def effective_dimension(
         of (score - start)  >=  0.95 * (best score - start)
 
     Args:
-        names: The H hyperparameters.
+        names: Keys of the H hyperparameters, in the order of the axes.
         scores: Setting -> its mean score over seeds, larger is better. Settings that are not there count for nothing.
         default: The setting of no tuning at all.
         start: The score before training, from which on shares are counted: 95% of an accuracy of 0.9 is not near it

@@ -40,8 +40,8 @@ def judge_condition(condition: Condition, readings: Readings, looks: int, condit
     """Return the verdict on a condition: supported where its interval lies within its bounds, refuted where outside.
 
     Args:
-        condition: The condition.
-        readings: Its values.
+        condition: What must hold, of which arms, by how much.
+        readings: The values of both arms, seed by seed.
         looks: Among how many looks the error is shared.
         conditions: How many conditions the study has, any of which refutes it.
     """

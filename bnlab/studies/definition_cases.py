@@ -73,7 +73,7 @@ def draw_case(rng: np.random.Generator, *, num_axes: int | None = None) -> Case:
     """Draw a case.
 
     Args:
-        rng: Random numbers.
+        rng: Source of the random numbers of the case.
         num_axes: Number of spatial axes; None: 0 to 3.
     """
     num_axes = int(rng.integers(0, 4)) if num_axes is None else num_axes

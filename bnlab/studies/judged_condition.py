@@ -17,7 +17,7 @@ class JudgedCondition:
     """A condition with its verdict.
 
     Attributes:
-        condition: The condition.
+        condition: The condition whose values cannot be read.
         readings: Its values.
         verdict: The verdict word.
         reason: Why, one sentence; may be empty.
@@ -124,7 +124,7 @@ def unreadable(condition: Condition, why: str) -> dict[str, Any]:
     """Return what is said of a condition whose figure cannot be read, in the form of `JudgedCondition.as_dict`.
 
     Args:
-        condition: The condition.
+        condition: The condition whose values cannot be read.
         why: Why it cannot be read, one sentence.
     """
     says = condition.says or Text(en=f"{condition.metric} is {condition.bound}.")

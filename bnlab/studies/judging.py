@@ -163,7 +163,7 @@ def _arms_where(sweep: SweepRuns, where: Sequence[str], ranged: str) -> SweepArm
     """Return the arms of the runs that fulfill all conditions.
 
     Args:
-        sweep: The sweep.
+        sweep: The sweep whose runs are looked at.
         where: The conditions.
         ranged: The key whose values are the points of a response curve: the learning rate, or another one.
 

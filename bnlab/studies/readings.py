@@ -77,7 +77,7 @@ def read_figures(
     """Return the values that a condition asks for.
 
     Args:
-        condition: The condition.
+        condition: What must hold, of which arms, by how much.
         folder: The folder of the sweep that it asks; None for a law.
         looks: How often the data are looked at in all.
         seeds: The seeds that count: another study may have trained more in the same folder.

@@ -31,7 +31,7 @@ def stress(pair: ArmPair) -> Stress:
     With fewer than 3 pairs there is nothing to judge, and no analysis.
 
     Args:
-        pair: The two arms.
+        pair: The two arms, their runs, and what is claimed of them.
 
     Raises:
         StudyError: A figure cannot be read from the runs.

@@ -98,7 +98,7 @@ def seeds_judged(asked: Asked) -> int:
     Else one could look at 3, 5 and 8 seeds, and keep the verdict that one likes.
 
     Args:
-        asked: The study.
+        asked: The study, its scale and its seeds.
 
     Raises:
         StudyError: The verdict that is there is one on another file.
@@ -158,7 +158,7 @@ def note_begin(asked: Asked) -> None:
     """Keep which criterion a study has when its training begins: one that is changed before the verdict is told too.
 
     Args:
-        asked: The study.
+        asked: The study, its scale and its seeds.
     """
     criterion = asked.study.file.criterion_hash(asked.scale)
     begun = read_begun(asked)

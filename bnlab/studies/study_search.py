@@ -25,7 +25,7 @@ class Study:
 
     Attributes:
         name: The name of the file, without ``.yaml``.
-        path: The file.
+        path: A study file, conf/study/NAME.yaml or one of a user's own.
         sha256: The hash of its bytes.
         file: What it says.
         typed: The word that names it on the command line: its name, or the path of its file.
@@ -119,7 +119,7 @@ def read_study(path: Path) -> Study:
     """Return a study of a file.
 
     Args:
-        path: The file.
+        path: A study file, conf/study/NAME.yaml or one of a user's own.
 
     Raises:
         ConfigError: It is no study: place, law, what came.

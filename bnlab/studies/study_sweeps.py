@@ -63,8 +63,8 @@ def main_sweep(part: PartOfScale, seeds: range, tuned: Tuned | None) -> StudySwe
     """Return the sweep whose runs decide.
 
     Args:
-        part: The part.
-        seeds: The seeds.
+        part: One part of the study: its words and arms.
+        seeds: Seeds of the runs that decide.
         tuned: The learning rates that were chosen; None where none are.
     """
     words = dict(part.words)
@@ -78,7 +78,7 @@ def read_tuned(part: PartOfScale, runs: Path) -> Tuned | None:
     """Return the learning rates that a tuning sweep has found; None where nothing is tuned.
 
     Args:
-        part: The part.
+        part: One part of the study: its words and arms.
         runs: The folder of all runs.
 
     Raises:

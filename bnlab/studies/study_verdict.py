@@ -37,7 +37,7 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
     is that of the first condition that makes the verdict what it is.
 
     Args:
-        asked: The study.
+        asked: The study, its scale and its seeds.
         seconds_wall: Seconds that training took just now.
 
     Raises:
@@ -108,7 +108,7 @@ def write_verdict(asked: Asked, verdict: Mapping[str, Any]) -> None:
     """Write the file of a verdict, whole or not at all.
 
     Args:
-        asked: The study.
+        asked: The study, its scale and its seeds.
         verdict: What `judge_study` returned.
 
     Raises:

@@ -114,7 +114,7 @@ class Dispatcher:
         """Add runs that are wanted; those that were added before stay as they are.
 
         Args:
-            names: Run ids.
+            names: Ids of the runs to add.
         """
         new = self.states.add(names)
         self._results_before |= {name: self.run_folder(name).result_stamp() for name in new}
@@ -228,7 +228,7 @@ class Dispatcher:
         """Stop the parts that train no run that is wanted, with a checkpoint.
 
         Args:
-            wanted: Run ids.
+            wanted: Ids of the runs that go on; all others stop.
         """
         for file, names in self._submitted.items():
             if names.keys().isdisjoint(wanted):

@@ -142,7 +142,7 @@ def _write_plan(sweep: Sweep, earlier: EarlierRuns) -> EarlierRuns:
     """Write sweep.json; return the runs of earlier commands, searched again if another command has written meanwhile.
 
     Args:
-        sweep: The sweep.
+        sweep: The planned sweep; its plan is written into its folder.
         earlier: The runs of earlier commands, as they were found last.
 
     Raises:

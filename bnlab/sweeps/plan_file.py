@@ -29,7 +29,7 @@ def write_with_earlier(
     Nothing is written, and no lock taken, where the file has all of them already.
 
     Args:
-        folder: The sweep's folder.
+        folder: The sweep's folder, with an earlier plan or without.
         overrides: The words of this command.
         run_ids: The ids of its runs.
         earlier: The runs of the commands before it, as they were found last.

@@ -144,7 +144,7 @@ class RunStates:
         """Note why a run has no result.
 
         Args:
-            name: Run id.
+            name: Id of the run that failed.
             what: What happened to the run.
             cause: Why that happened, in one line; None: nobody knows.
         """

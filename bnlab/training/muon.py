@@ -22,7 +22,7 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         weights: The weights that are trained.
-        config: Muon's numbers.
+        config: Muon's rate, decay, momentum and steps.
 
     Source:
         Jordan et al. 2024, https://kellerjordan.github.io/posts/muon.
@@ -54,7 +54,7 @@ def mixed_momentum(buffer: Tensor, gradient: Tensor, momentum: float | Tensor, n
         m <- momentum m + (1 - momentum) g,    momentum m + (1 - momentum) g with nesterov, else m
 
     Args:
-        buffer: m, the average.
+        buffer: m, the average of gradients so far; it is changed.
         gradient: g, in the same shape.
         momentum: The share of the old average that is kept.
         nesterov: Whether the new gradient counts once more.
@@ -163,7 +163,7 @@ def weights_for_muon(weights: Mapping[str, Tensor], config: MuonConfig) -> list[
 
     Args:
         weights: The weights of a network's linear maps by role, in the order of the forward pass.
-        config: The optimizer.
+        config: Muon's settings; ``first_layer`` says whether the first layer is Muon's.
 
     Raises:
         ConfigError: There are none.
@@ -187,7 +187,7 @@ def matrices_decayed_and_undecayed(
         model: The network whose parameters are sorted.
         norms: The norms of the network by role.
         weights: The weights of its linear maps by role, in the order of the forward pass.
-        config: The optimizer.
+        config: Muon's settings; ``first_layer`` says whether the first layer is Muon's.
     """
     known = {id(weight) for weight in weights_for_muon(weights, config)}
     decayed, undecayed = decayed_and_undecayed(model, norms, config)

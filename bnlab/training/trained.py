@@ -13,7 +13,7 @@ def names_of_norms(model: nn.Module, norms: Mapping[str, nn.Module]) -> set[str]
     """Return the names of the parameters that belong to norms, those that a norm adds to weights among them.
 
     Args:
-        model: The network.
+        model: The network whose parameters are sorted.
         norms: The norms of the network by role.
     """
     of_norms = {id(parameter) for norm in norms.values() for parameter in norm.parameters()}

@@ -54,7 +54,7 @@ def find_unsaved_state(
     Args:
         original: A new module; it is changed.
         twin: A module built in the same way, which has processed nothing; it is changed.
-        batches: Two different inputs.
+        batches: Two different inputs of the network, which must change its state.
         run: Runs a module. What it raises for the original passes through.
 
     Returns:

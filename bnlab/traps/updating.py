@@ -55,7 +55,7 @@ def count_updates(model: nn.Module, *inputs: Any) -> list[Updates]:
     Buffers, gradients, modes, hooks and random state are restored.
 
     Args:
-        model: The network.
+        model: The network whose norms are counted; it is left as it was.
         *inputs: The arguments of the network, which must be able to process them.
     """
     counters = {module: _Counter(Updates(name or type(module).__name__, module)) for name, module in _holders(model)}

@@ -36,7 +36,7 @@ def draw_curves(curves: Sequence[tuple[str, Mapping[str, Curve]]], name: str, wo
     Args:
         curves: Label of each arm, and its curves by tag.
         name: A name that no other figure of the page has.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
     shown = [(label, of[ACCURACY]) for label, of in curves if ACCURACY in of and len(of[ACCURACY].steps) > 2]
     shown = shown[:MOST_ARMS]

@@ -39,7 +39,7 @@ def to_inline(figure: Figure, name: str, title: str, description: str) -> Markup
     """Return a figure as an SVG element.
 
     Args:
-        figure: The figure.
+        figure: A figure of matplotlib with its contents drawn.
         name: A name that no other figure of the page has; its ids begin with it.
         title: What it shows, for those who do not see it.
         description: What is to be seen, in a sentence or two.

@@ -72,9 +72,9 @@ def draw_layers(curves: Curves, diagnostic: str, name: str, words: Words) -> Pic
 
     Args:
         curves: The arms and their curves.
-        diagnostic: One of `recorded_by_layer`.
+        diagnostic: Name of a diagnostic, one of `recorded_by_layer`.
         name: A name that no other figure of the page has.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
     found = [values for label, of in curves if (values := _values(label, of, diagnostic)) is not None][:MOST_DRAWN]
     finite = np.concatenate([values.matrix[np.isfinite(values.matrix)] for values in found] or [np.zeros(0)])

@@ -55,9 +55,9 @@ def draw_fans(curves: Curves, diagnostic: str, name: str, words: Words) -> Pictu
 
     Args:
         curves: The arms and their curves.
-        diagnostic: One of `recorded_as_quantiles`.
+        diagnostic: Name of a diagnostic, one of `recorded_as_quantiles`.
         name: A name that no other figure of the page has.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
     fans = [fan for label, of in curves if (fan := _fan(label, of, diagnostic)) is not None][:MOST_DRAWN]
     if not fans:

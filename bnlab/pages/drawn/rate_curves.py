@@ -39,10 +39,10 @@ def draw_rates(arms: Sequence[Arm], metric: Metric, name: str, words: Words) -> 
     """Return the figure of the arms' final loss or accuracy; None where no arm has two learning rates.
 
     Args:
-        arms: The arms.
+        arms: The arms, with their outcome at each learning rate.
         metric: Final validation loss, or accuracy.
         name: A name that no other figure of the page has.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
     shown = [arm for arm in arms if len(arm.compared) > 1][:MOST_ARMS]
     if not shown:

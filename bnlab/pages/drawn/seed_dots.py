@@ -96,9 +96,9 @@ def draw_seeds(condition: Condition, name: str, words: Words) -> Picture | None:
     """Return the figure of a condition; None where it has no figure for any seed.
 
     Args:
-        condition: The condition.
+        condition: The judged condition, whose values are drawn seed by seed.
         name: A name that no other figure of the page has.
-        words: The fixed words.
+        words: The fixed words of the page's language.
     """
     figures = seed_figures(condition)
     known = [each for each in figures if each.value is not None]
@@ -202,8 +202,8 @@ def seeds_table(condition: Condition, words: Words) -> DataTable:
     """Return the figures of a condition by seed as a table.
 
     Args:
-        condition: The condition.
-        words: The fixed words.
+        condition: The judged condition, whose values are drawn seed by seed.
+        words: The fixed words of the page's language.
     """
     unit = unit_of(condition.kind, condition.unit)
     heading = {"pair": "ratio" if unit.is_ratio else "difference", "recovered": "share"}.get(condition.kind, "value")

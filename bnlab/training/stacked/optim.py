@@ -67,7 +67,7 @@ class RowClipping:
 
     Args:
         limits: The largest norm of each run's whole gradient; either all are None, and nothing is clipped, or none is.
-        gradients_RP: The gradients.
+        gradients_RP: One row of gradients per run; clipped in place.
     """
 
     def __init__(self, limits: Sequence[float | None], gradients_RP: Tensor) -> None:

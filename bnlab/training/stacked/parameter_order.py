@@ -43,7 +43,7 @@ class ParameterOrder:
 
         Args:
             configs: The settings of each row.
-            values_RP: The parameters.
+            values_RP: One row of parameters per run; updated in place.
             gradients_RP: The gradients, which the caller fills before each step.
         """
         if isinstance(configs[0], MuonConfig):
