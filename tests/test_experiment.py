@@ -299,6 +299,7 @@ def test_gradient_clipping_and_bfloat16_change_the_training() -> None:
     assert run("train.precision=bfloat16", *short).train_loss != plain
 
 
+@pytest.mark.slow
 def test_an_own_norm_from_the_current_folder_trains_with_its_options(tmp_path: Path) -> None:
     (tmp_path / "my_layers.py").write_text(
         "import torch\n"

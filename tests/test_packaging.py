@@ -112,6 +112,7 @@ def test_the_readmes_own_norm_trains(tmp_path: Path) -> None:
         assert bnlab.train([*words, f"model={model}", "model.width=8"]).status == "finished"
 
 
+@pytest.mark.slow
 def test_importing_bnlab_does_not_import_torch() -> None:
     program = "import bnlab, sys; bnlab.read_runs; bnlab.ConfigError; print('torch' in sys.modules)"
     assert quietly(sys.executable, "-c", program, cwd=ROOT).strip() == "False"

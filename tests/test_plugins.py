@@ -201,6 +201,7 @@ def test_two_packages_with_one_name_are_told_apart_by_the_place(install: Callabl
     assert compose_run([f"norm={module}:Halved"]).norm.name == f"{module}:Halved"
 
 
+@pytest.mark.slow
 def test_a_yaml_file_of_that_name_gives_the_options_their_defaults(
     install: Callable[..., str], tmp_path: Path, say: Callable[..., tuple[int, str, str]]
 ) -> None:

@@ -49,6 +49,7 @@ def test_figures_of_chosen_diagnostics_go_where_one_wants(bnlab_says: Say, tmp_p
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"saturation.svg", "saturation.png"}
 
 
+@pytest.mark.slow
 def test_runs_without_diagnostics_are_compared_by_their_final_figures(bnlab_says: Say) -> None:
     paths = list(Path("runs/mine").glob("*-*/metrics.jsonl"))
     for path in paths:

@@ -120,6 +120,7 @@ def test_a_run_that_lies_in_two_places_is_proposed_by_its_folder(bnlab_says: Say
     assert bnlab_says(*proposed(answer.out), "--no-figures").status == 0
 
 
+@pytest.mark.slow
 def test_diagnostics_are_measured_as_their_list_proposes(bnlab_says: Say) -> None:
     said = " ".join(bnlab_says("list", "diagnostics").out.split())
     assert "bnlab list diagnostics NAME" in said

@@ -143,6 +143,7 @@ def test_a_diverged_run_is_repeated_too(bnlab_says: Say) -> None:
     assert "bit-identical" in answer.out
 
 
+@pytest.mark.slow
 def test_a_run_on_a_device_that_is_not_here_is_repeated_on_another_one(bnlab_says: Say) -> None:
     folder = trained(bnlab_says)
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -78,6 +78,7 @@ def test_a_search_leaves_its_arms_for_tensorboard_and_no_figure_of_a_grid_that_i
     assert not list(Path("runs/s").glob("lr-sensitivity*"))
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_be_searched_and_makes_nothing(bnlab_says: Say) -> None:
     answer = bnlab_says("sweep", *SEARCH, LR, "seed=0,1", "--dry-run")
     assert (answer.status, answer.out) == (0, "")

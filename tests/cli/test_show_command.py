@@ -153,6 +153,7 @@ def test_without_a_run_the_usage_is_said(bnlab_says: Say) -> None:
     assert bnlab_says("show").status == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_trained_anew_loses_its_old_figures(bnlab_says: Say, run: Path) -> None:
     bnlab_says("show", run.name, "saturation")
     bnlab.train(WORDS, again=True)

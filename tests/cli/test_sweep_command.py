@@ -112,6 +112,7 @@ def test_a_sweep_that_cannot_work_is_refused_in_one_sentence_before_any_folder_i
     assert not list(Path().rglob("metrics.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sweep", "lr-sensitivity"])
 def test_a_runs_folder_that_is_a_file_is_refused_in_one_line_before_the_estimate(bnlab_says: Say, command: str) -> None:
     Path("afile").write_text("mine")

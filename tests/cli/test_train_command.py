@@ -125,6 +125,7 @@ def test_debug_shows_the_traceback(bnlab_says: Say) -> None:
         bnlab_says("train", "norm=bathc", "--debug")
 
 
+@pytest.mark.slow
 def test_runs_go_where_they_are_told(bnlab_says: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bnlab_says("train", "-q", *QUICK, "--runs", str(tmp_path / "here"))
     monkeypatch.setenv("BNLAB_RUNS", str(tmp_path / "there"))

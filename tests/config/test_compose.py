@@ -182,6 +182,7 @@ def test_settings_that_exclude_each_other_are_refused(overrides: list[str], mess
         compose_run(overrides)
 
 
+@pytest.mark.slow
 def test_what_was_composed_before_is_composed_anew_when_a_file_has_changed(tmp_path: Path) -> None:
     (tmp_path / "norm").mkdir()
     file = tmp_path / "norm" / "mine.yaml"

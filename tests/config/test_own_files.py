@@ -68,6 +68,7 @@ def test_a_file_that_is_none_is_no_option(tmp_path: Path) -> None:
     assert compose_run(["optim=adam"], tmp_path).optim.name == "adam"
 
 
+@pytest.mark.slow
 def test_a_damaged_file_that_no_run_uses_is_in_nobodys_way(tmp_path: Path) -> None:
     own(tmp_path, "optim/x", "- a\n")
     assert compose_run([], tmp_path).optim.name == "sgd"

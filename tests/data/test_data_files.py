@@ -251,6 +251,7 @@ def test_an_npz_file_whose_members_are_no_arrays_is_named(tmp_path: Path) -> Non
     said(caught.value, str(path), "np.savez")
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_in_an_npz_file_gives_anything_but_a_data_error_or_the_arrays(tmp_path: Path) -> None:
     content = write_npz(tmp_path / "mine.npz", images=IMAGES, labels=LABELS).read_bytes()
     num_refused = 0

@@ -65,6 +65,7 @@ def test_the_same_scale_gives_no_warning(name: str) -> None:
     assert warnings_of(**changed[name]) == ()
 
 
+@pytest.mark.slow
 def test_random_parts_of_real_data_are_on_one_scale() -> None:
     images = open_source(compose_run(["data=mnist_5k"]).data).train.images
     random = np.random.default_rng(0)

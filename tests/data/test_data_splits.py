@@ -60,6 +60,7 @@ def test_mnist_5k_has_3500_500_and_1000_images_with_each_digit_alike(mnist_5k: t
     assert (data.num_classes, data.input_shape) == (10, (1, 28, 28))
 
 
+@pytest.mark.slow
 def test_the_splits_are_disjoint_and_their_union_is_the_whole_set(mnist_5k: tuple[SourceData, DataSet]) -> None:
     source, data = mnist_5k
     found = numbered(source, data)

@@ -39,6 +39,7 @@ def test_the_border_of_a_real_image_is_no_more_than_its_share(num_images, side):
     assert part.mean().item() == pytest.approx((side - 1) / 2, rel=0.01)
 
 
+@pytest.mark.slow
 @SMALL
 @given(num_images=st.integers(1, 12), positions=st.integers(1, 5), most=st.integers(1, 80))
 def test_a_part_is_of_the_units_own_values_at_the_same_places(num_images, positions, most):

@@ -89,7 +89,7 @@ def resumed_at(folder: RunFolder) -> list[int]:
     return [taken_up["step"] for taken_up in folder.read_manifest().get("resumed", [])]
 
 
-@pytest.mark.slow_but(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_renamed_and_the_one_before_it_is_used(cut: RunFolder, damage: str) -> None:
     DAMAGES[damage](cut.checkpoint_path)

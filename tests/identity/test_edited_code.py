@@ -138,6 +138,7 @@ def test_results_of_other_versions_are_told(caplog: pytest.LogCaptureFixture) ->
     assert "rich" not in caplog.text
 
 
+@pytest.mark.slow
 def test_the_installed_packages_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     provenance.versions_of_imports({"yaml"})
     monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: pytest.fail("they are read again"))
@@ -243,6 +244,7 @@ def write_set(folder: Path, scale: float) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_data_of_the_same_name_in_two_folders_are_two_runs_and_two_arms(here: Path) -> None:
     one, other = (write_set(here / name, scale) for name, scale in (("one", 255), ("other", 99)))
     words = ["data=mnist", "train.steps=3", "diagnostics=none", "loggers=[]"]

@@ -54,6 +54,7 @@ def test_the_share_is_that_of_the_config_in_training_and_none_in_evaluation() ->
     assert (seen[1] == 0).sum() == 0
 
 
+@pytest.mark.slow
 def test_a_run_with_dropout_can_be_loaded() -> None:
     summary = bnlab.train([*QUICK, "model.dropout=0.5", "norm=layer"])
     assert summary.status == "finished"

@@ -30,7 +30,7 @@ def eager_graphs():
     torch._dynamo.reset()
 
 
-@pytest.mark.slow_but(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(6, 3), (6, 3, 4, 4)])
 @pytest.mark.parametrize("options", [{}, {"affine": False}, {"momentum": None}, {"unbiased_running_var": True}])

@@ -194,7 +194,7 @@ SLOW_TO_COMPILE = {"batch_bias_only", "batch_population", "batch_renorm", "ghost
 """Norms whose training mode takes half a second or more to compile."""
 
 
-@pytest.mark.slow_but(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "training"),
     [

@@ -30,6 +30,7 @@ def two_runs(trained: Trained, tmp_path: Path) -> Trained:
     return (tmp_path / "runs" / "single", *trained[1:])
 
 
+@pytest.mark.slow
 def test_runs_and_curves_are_data_frames_with_what_the_files_say(two_runs: Trained) -> None:
     folder, good, bad = two_runs
     runs = bnlab.read_runs().set_index("run_id")

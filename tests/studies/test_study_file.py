@@ -31,6 +31,7 @@ def write_study(folder: Path, content: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_all_stands_for_the_article_and_a_pack_for_its_studies():
     everything = [study.name for study in find_studies(["all"], None)]
     assert len(everything) == len(set(everything)) >= 14

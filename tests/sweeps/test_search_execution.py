@@ -147,7 +147,7 @@ def test_trials_with_the_same_settings_share_a_run() -> None:
     assert len(backend.submitted) == len(result.sweep.summaries) == 2
 
 
-@pytest.mark.slow_but(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_after", [1, 7, 13, 23])
 def test_a_search_that_is_killed_ends_as_one_that_was_not(killed_after: int) -> None:
     method = Method("tpe", {"n_startup_trials": 2}, pruner="median", pruner_options=PRUNER_OPTIONS["median"])
@@ -188,6 +188,7 @@ def continued_from_lines(method: Method, axes: list[Axis], every: int, first: in
         assert outcomes(run_search(search, backend=PretendedRuns())) == outcomes(whole), lines[number - 1]
 
 
+@pytest.mark.slow
 def test_a_search_continues_from_any_line_of_its_journal_and_from_half_a_line() -> None:
     continued_from_lines(Method("random"), [RATE, NORM], every=17)
 
@@ -390,6 +391,7 @@ def test_a_database_keeps_the_trials_if_one_is_named() -> None:
     assert not Path("runs/other").exists()
 
 
+@pytest.mark.slow
 def test_a_database_that_is_not_there_is_told_in_one_sentence_before_any_folder_is_made() -> None:
     for url in ("sqlite:////no/such/folder/trials.db", "nosuchthing://x", "trials.db"):
         with pytest.raises(ConfigError, match=r"Give the URL of a database, such as sqlite:///") as refusal:

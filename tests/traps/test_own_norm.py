@@ -344,6 +344,7 @@ def test_state_that_is_saved_or_changes_no_output_is_trained_without_a_word(
     assert warnings_of(answer.err) == []
 
 
+@pytest.mark.slow
 def test_a_buffer_that_keeps_its_graph_is_refused_where_training_would_fail(
     bnlab_says: Callable[..., object], own: str, tmp_path: Path
 ) -> None:
@@ -398,6 +399,7 @@ def test_accepted_it_trains_and_says_what_does_not_hold(
     assert warning.removeprefix("warning: ") in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_buffer_that_overflows_is_found(bnlab_says: Callable[..., object], own: str) -> None:
     answer = bnlab_says("train", "--json", *QUICK, f"norm={own}:InHalf")
     assert "hidden1.norm.running_var, hidden2.norm.running_var is not finite after two batches" in answer.err

@@ -107,6 +107,7 @@ def test_a_sweep_without_a_complete_seed_has_an_empty_figure(tmp_path: Path) -> 
     assert all(path.stat().st_size for path in write_figures(read_sensitivity(folder), folder))
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written_to_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "blocked").write_text("")
     with pytest.raises(RunError, match=r"lr-sensitivity\.svg cannot be written: Not a directory"):

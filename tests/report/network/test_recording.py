@@ -8,6 +8,7 @@ from bnlab.config.compose import compose_run
 from bnlab.report.network.recording import command_that_records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("diagnostics", ["cheap", "none"])
 def test_the_command_measures_other_diagnostics_in_the_same_way(tmp_path: Path, diagnostics: str) -> None:
     words = ["schedule.name=cosine", f"diagnostics={diagnostics}", "diagnostics.probe_size=17"]
