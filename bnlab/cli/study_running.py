@@ -12,6 +12,7 @@ from bnlab.errors import BnlabError, ConfigError, StudyError, did_you_mean
 from bnlab.pages.words import Words
 from bnlab.renamed import current_name
 from bnlab.results.arms import arm_keys
+from bnlab.results.query import describe_column, read_condition
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.runfolder.writable import check_writable
 from bnlab.studies.study_file import ScaleName
@@ -100,18 +101,25 @@ def _train(asked: Asked, training: Training) -> bool:
     """Train what is missing of all parts; return whether anything was."""
     parts = asked.study.file.scales[asked.scale].parts
     trained = False
-    for part in parts.values():
+    for name, part in parts.items():
         choosing = tuning_sweep(part)
         if choosing is not None:
-            trained |= _train_sweep(choosing, asked, training, None)
+            trained |= _train_sweep(choosing, asked, training, name, is_choice=True)
     for name, part in parts.items():
         sweep = main_sweep(part, asked.seed_range, read_tuned(part, asked.runs))
         trained |= _train_sweep(sweep, asked, training, name)
     return trained
 
 
-def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str | None) -> bool:
+def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str, *, is_choice: bool = False) -> bool:
     """Train what is missing of one sweep; return whether anything was.
+
+    Args:
+        wanted: The sweep.
+        asked: The study, its scale and its seeds.
+        training: How the runs are trained.
+        part: The part of the study that it belongs to.
+        is_choice: Whether its runs choose the learning rates of the part; else they decide.
 
     Raises:
         StudyError: Runs have no result afterwards.
@@ -124,20 +132,22 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
         sweep = plan_sweep(words, asked.runs, training.config_dir)
     except BnlabError as error:
         raise StudyError(f"{asked.study.path}: {error}") from error
+    _check_names(asked, part, sweep, is_choice=is_choice)
     again = training.again and wanted.name not in training.done
     missing = sweep.missing(again=again)
     if not missing:
         return False
-    if part is not None:
-        _check_names(asked, part, sweep)
     check_writable(sweep.folder)
     note_begin(asked)
     start_workers_early(sweep, missing, training.jobs)
-    sweep = prepared(sweep, again=again)
+    try:
+        sweep = prepared(sweep, again=again)
+    except BnlabError as error:
+        raise StudyError(f"{asked.study.path}: {error}") from error
     for warning in sweep.warnings:
         training.warn(warning)
-    what = f", {part}" if part is not None and len(asked.study.file.scales[asked.scale].parts) > 1 else ""
-    what = ", choice of learning rates" if part is None else what
+    what = f", {part}" if len(asked.study.file.scales[asked.scale].parts) > 1 else ""
+    what = ", choice of learning rates" if is_choice else what
     training.say(f"{asked.study.name}{what}: {len(missing)} of {len(sweep.configs)} runs to train")
     with training.open_view(sweep, missing) as view:
         result = execute(
@@ -145,7 +155,7 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
             missing,
             jobs=training.jobs,
             again=again,
-            view=None if view is None else _SoFar(view, asked, training) if part is not None else view,
+            view=None if view is None else view if is_choice else _SoFar(view, asked, training),
             interruption=training.interruption,
         )
     if training.interruption.is_asked:
@@ -157,8 +167,8 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
     return True
 
 
-def _check_names(asked: Asked, part: str, sweep: Sweep) -> None:
-    """Raise if a condition names an arm or a diagnostic that the runs of its part will not have, before any is trained.
+def _check_names(asked: Asked, part: str, sweep: Sweep, *, is_choice: bool) -> None:
+    """Raise if a condition names arms, runs or a diagnostic that its part will not have, before any run is trained.
 
     Raises:
         ConfigError: It does.
@@ -175,6 +185,11 @@ def _check_names(asked: Asked, part: str, sweep: Sweep) -> None:
             if arm not in words:
                 near = did_you_mean(str(arm), sorted(words))
                 raise ConfigError(f"{asked.study.path}: part {part} has no arm {arm}. {near}")
+        for text in () if is_choice else condition.where:  # runs that choose learning rates have other seeds
+            chosen = read_condition(text, flat)
+            if not any(chosen.holds(row) for row in flat):
+                values = describe_column(chosen.column, flat)
+                raise ConfigError(f"{asked.study.path}: part {part} has no run with {text}. {values}.")
         diagnostic = current_name(condition.quantity().diagnostic)
         if diagnostic and diagnostic not in measured:
             raise ConfigError(

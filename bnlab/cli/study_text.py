@@ -92,7 +92,7 @@ class _Spoken:
 
     def effect(self, found: Mapping[str, Any], kind: str) -> str:
         if not self.is_chinese:
-            return effect_of(found)
+            return effect_of(found, kind)
         unit = unit_of(kind, found["unit"])
         interval = unit.interval(found["low"], found["high"], "zh") if found["effect"] is not None else ""
         return f"{unit.amount(found['effect'], 'zh')} {interval}".strip()
@@ -240,8 +240,15 @@ def one_line(verdict: Mapping[str, Any], words: Words) -> str:
     return words("comma").join([say.word(verdict["verdict"]), effect, say.seeds(verdict["n"])])
 
 
-def effect_of(found: Mapping[str, Any]) -> str:
-    """Return the effect of a study or of a condition with its interval and unit; shares of images in points."""
+def effect_of(found: Mapping[str, Any], kind: str) -> str:
+    """Return the effect of a study or of a condition with its interval and unit.
+
+    Differences of shares of images are in points, shares themselves in percent.
+
+    Args:
+        found: The verdict on the study, or on the condition.
+        kind: The form of the condition: ``pair``, ``arm``, ``recovered`` or ``law``.
+    """
     if found["effect"] is None:
         return "not known"
     points = found["unit"] == "share of images"
@@ -249,5 +256,5 @@ def effect_of(found: Mapping[str, Any]) -> str:
         "no bound" if value is None else f"{100 * value:.2f}" if points else f"{value:.3g}"
         for value in (found["effect"], found["low"], found["high"])
     )
-    unit = "points" if points else found["unit"]
+    unit = ("points" if kind == "pair" else "%") if points else found["unit"]
     return f"{effect} [{low}, {high}] {unit}".strip()

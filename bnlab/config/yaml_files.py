@@ -35,7 +35,10 @@ def read_table(path: Path) -> tuple[str, dict[str, Any]]:
         mark = error.problem_mark if in_block else error.context_mark or error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         said = " ".join(f"{error.context or ''} {error.problem or ''}".split()).replace("<stream end>", "its end")
-        raise ConfigError(f"{path}{line} cannot be read as YAML: {said}. Write lines like 'lr: 0.1'.") from None
+        cure = "Write lines like 'lr: 0.1'."
+        if "mapping values" in said:
+            cure = """A text with a colon in it needs quotes: claim: "Batch norm: faster"."""
+        raise ConfigError(f"{path}{line} cannot be read as YAML: {said}. {cure}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}.") from None
     except RecursionError:

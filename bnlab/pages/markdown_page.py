@@ -29,7 +29,9 @@ class _Writer:
         return f"{SYMBOLS[verdict]} {self.t(verdict)}"
 
     def effect(self, of: Condition | StudyResult, unit: Unit) -> str:
-        return text(f"{unit.amount(of.effect, self.t.lang)} {unit.interval(of.low, of.high, self.t.lang)}")
+        interval = unit.interval(of.low, of.high, self.t.lang)
+        level = f" ({100 * of.level:.3g}%)" if interval and isinstance(of, Condition) and of.level is not None else ""
+        return text(f"{unit.amount(of.effect, self.t.lang)} {interval}{level}")
 
     def holds_in(self, stress: Stress) -> str:
         return self.t("of", agree=stress.agree, of=stress.of) if stress.of else "–"
@@ -65,7 +67,8 @@ def _claims(pack: Pack, write: _Writer) -> list[str]:
     rows = []
     for study in pack.studies:
         result = study.result
-        name = f"**{write.spoken(study.claim)}** ({text(study.name)})"
+        changed = f" **{t('changed')}**" if result.changed else ""
+        name = f"**{write.spoken(study.claim)}** ({text(study.name)}){changed}"
         n = "–" if result.n is None else str(result.n)
         family = t(study.family) if study.family else "–"
         effect = write.effect(result, study.unit)

@@ -63,9 +63,9 @@ class StudiesPage:
 
     @property
     def answered(self) -> dict[str, list[tuple[StudyView, Word]]]:
-        """Each statement of the article, with the studies that answer it."""
+        """Each statement of the article, with the studies that answer it: those whose rule was fixed beforehand."""
         found: dict[str, list[tuple[StudyView, Word]]] = {name: [] for name in article_statements()}
-        for study in self.studies:
+        for study in (study for study in self.studies if not study.result.changed):
             for name, verdict in study.answers():
                 found.setdefault(name, []).append((study, verdict))
         return found
@@ -77,8 +77,8 @@ class StudiesPage:
 
     @property
     def counts(self) -> Counter[str]:
-        """How many studies have each verdict."""
-        return Counter(study.result.verdict for study in self.studies)
+        """How many studies have each verdict, by a rule that was fixed beforehand."""
+        return Counter(study.result.verdict for study in self.studies if not study.result.changed)
 
     @property
     def made(self) -> str:

@@ -49,6 +49,13 @@ Analysis = Mapping[str, Choice]
 """Factor -> its choice."""
 
 
+UNTRAINED = (
+    "No run of either arm trained: all diverged, or ended no better than they started. Take other learning rates, or "
+    "more steps."
+)
+"""Why there is no verdict on two arms that are equal since neither has learned anything."""
+
+
 class ArmPair:
     """Two arms and what they are compared by.
 
@@ -166,7 +173,10 @@ class ArmPair:
         sesoi = math.log(self.sesoi) if self.quantity.scale == "ratio" else self.sesoi
         if self.is_of_another_figure(analysis):
             sesoi = 0.0  # the smallest effect has the unit of the other figure; of this one any difference counts
-        return judge(pairs.differences, sesoi=sesoi, looks=self._looks, brackets=pairs.brackets, center=center)
+        found = judge(pairs.differences, sesoi=sesoi, looks=self._looks, brackets=pairs.brackets, center=center)
+        if found.verdict != "inconclusive" and self.is_untrained:
+            found = replace(found, verdict="inconclusive", reason=UNTRAINED)
+        return self.quantity.within_limits(found)
 
     def is_of_another_figure(self, analysis: Analysis) -> bool:
         """Return whether an analysis compares another figure than the one asked for: the loss in place of the accuracy.
@@ -216,6 +226,13 @@ class ArmPair:
             return 0, 0
         first, second = self._at_start(self.base["rate"].value, self.base["figure"].value)
         return len(first), len(second)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether every run of both arms counts with its start: then they are equal, which says nothing of them."""
+        pairs = self.pairs(self.base)
+        num_runs = tuple(sum(figure is not None for figure in side) for side in (pairs.first, pairs.second))
+        return sum(num_runs) > 0 and self.num_at_start() == num_runs
 
     def steps_between_validations(self) -> int | None:
         """Return to how many steps the steps to a target are known; None where something else is compared."""

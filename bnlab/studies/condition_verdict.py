@@ -8,9 +8,11 @@ from typing import NamedTuple
 from bnlab.errors import StudyError
 from bnlab.stats.mean_interval import LEAST_SEEDS
 from bnlab.stats.verdict import SHARED_OUT, Bracket, Verdict, Word, judge, without_each
+from bnlab.studies.arm_pair import UNTRAINED
 from bnlab.studies.condition import Condition
 from bnlab.studies.judged_condition import JudgedCondition
 from bnlab.studies.judging import judged
+from bnlab.studies.planning import what_would_change
 from bnlab.studies.readings import Reading, Readings
 from bnlab.studies.stress import FEWEST_FOR_LEAVING_OUT, Stress
 
@@ -48,14 +50,20 @@ def judge_condition(condition: Condition, readings: Readings, looks: int, condit
     base = readings.all[0]
     ends, shares = _ends(condition, readings.is_ratio), Shares(looks, looks * conditions)
     word = _word(base, ends, shares)
+    is_untrained = condition.kind == "pair" and readings.question is not None and readings.question.pair.is_untrained
+    if is_untrained:
+        word = "inconclusive"
     told = shares.to_support if word == "supported" else shares.to_refute
     interval = judge(base.values, sesoi=0.0, looks=told, brackets=base.brackets)
-    found = JudgedCondition(condition, readings, word, "", interval, _stress(readings, ends, shares, word), None, "")
+    if readings.quantity is not None and condition.kind in {"pair", "arm"}:
+        interval = readings.quantity.within_limits(interval, is_pair=condition.kind == "pair")
+    stress = Stress(0, 0, ()) if is_untrained else _stress(readings, ends, shares, word)
+    found = JudgedCondition(condition, readings, word, "", interval, stress, None, "")
     return replace(
         found,
-        reason=_reason(found, ends, told),
+        reason=UNTRAINED if is_untrained else _reason(found, ends, told),
         holds_at=_holds_at(base, ends, shares, word),
-        to_change=_to_change(found),
+        to_change="" if is_untrained else _to_change(found),
     )
 
 
@@ -202,9 +210,12 @@ def _to_change(found: JudgedCondition) -> str:
     question = found.readings.question
     if found.condition.kind == "pair" and found.condition.within is None and question is not None:
         try:
-            return judged(question).to_change
+            of_pair = judged(question)
         except StudyError:
             return ""
+        # the interval that decided may be narrower than that of the pair alone, since conditions share the error
+        decided = replace(of_pair.verdict, verdict=found.verdict, low=found.interval.low, high=found.interval.high)
+        return what_would_change(replace(of_pair, verdict=decided))
     low, high = found.shown(found.interval.low), found.shown(found.interval.high)
     if found.verdict == "inconclusive":
         return "more seeds"

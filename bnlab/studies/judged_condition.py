@@ -17,8 +17,8 @@ class JudgedCondition:
     """A condition with its verdict.
 
     Attributes:
-        condition: The condition whose values cannot be read.
-        readings: Its values.
+        condition: What must hold, of which arms, by how much.
+        readings: The values of both arms, seed by seed.
         verdict: The verdict word.
         reason: Why, one sentence; may be empty.
         interval: The mean of its values with the interval; on the log scale for a ratio.
@@ -67,7 +67,8 @@ class JudgedCondition:
         """The unit of effect and interval."""
         if self.readings.quantity is None or self.condition.kind == "recovered":
             return "deviation" if self.readings.quantity is None else "share of the way"
-        return self.readings.quantity.unit
+        quantity = self.readings.quantity
+        return quantity.unit if self.condition.kind == "pair" else quantity.unit_of_values
 
     def shown(self, value: float | None) -> float | None:
         """Return an effect or an end of its interval in the unit; None for a ratio beyond all floats."""

@@ -1,12 +1,13 @@
 """What two arms are compared by: an accuracy, a loss, steps to a target, the largest trainable rate, a diagnostic."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.renamed import current_name
+from bnlab.stats.verdict import Verdict
 
 Kind = Literal[
     "test_accuracy", "test_loss", "steps_to", "seconds_to", "max_lr", "area", "lr_sensitivity", "width", "diagnostic"
@@ -77,9 +78,27 @@ class Quantity:
         return units.get(self.kind, "times" if self.scale == "ratio" else "")
 
     @property
+    def unit_of_values(self) -> str:
+        """The unit of the value of one arm, which is not compared with another one."""
+        own = {"steps_to": "steps", "seconds_to": "seconds"}
+        return own.get(self.kind, "" if self.scale == "ratio" else self.unit)
+
+    @property
     def is_share(self) -> bool:
         """Whether its values are shares of images, and differences are told in points."""
         return self.kind in {"test_accuracy", "area", "lr_sensitivity"}
+
+    def within_limits(self, found: Verdict, *, is_pair: bool = True) -> Verdict:
+        """Return a verdict whose interval ends where values do: a share at 0 and 1, a difference of two at -1 and 1.
+
+        Args:
+            found: The verdict; its word is about a bound within these limits, and stays.
+            is_pair: Whether it is on a difference of two arms, not on the value of one.
+        """
+        if not self.is_share:
+            return found
+        low = None if found.low is None else max(found.low, -1.0 if is_pair else 0.0)
+        return replace(found, low=low, high=None if found.high is None else min(found.high, 1.0))
 
     def usual_sesoi(self, data: str) -> float:
         """Return the smallest effect that is usually of interest, in `unit`.

@@ -28,7 +28,7 @@ class Stress:
 def stress(pair: ArmPair) -> Stress:
     """Judge two arms under all analyses: each choice of each factor with each of the others, and each seed left out.
 
-    With fewer than 3 pairs there is nothing to judge, and no analysis.
+    With fewer than 3 pairs, or where neither arm has trained, there is nothing to judge, and no analysis.
 
     Args:
         pair: The two arms, their runs, and what is claimed of them.
@@ -38,7 +38,7 @@ def stress(pair: ArmPair) -> Stress:
     """
     base = pair.base
     decided = pair.verdict(base)
-    if decided.n < LEAST_SEEDS:
+    if decided.n < LEAST_SEEDS or pair.is_untrained:
         return Stress(0, 0, ())
     verdict = decided.verdict
     words: list[tuple[Analysis, Word]] = [(each, pair.verdict(each).verdict) for each in pair.analyses]

@@ -5,15 +5,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from bnlab.config.folders import conf_folder, refuse_hidden, search_folders
 from bnlab.config.yaml_files import read_table
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.runfolder.finding import at_home
+from bnlab.studies.file_faults import first_fault
 from bnlab.studies.study_file import ScaleName, StudyFile
 
 _log = logging.getLogger("bnlab")
@@ -130,34 +129,7 @@ def read_study(path: Path) -> Study:
     try:
         file = StudyFile.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_fault(error, content)}") from None
+        raise ConfigError(f"{path}: {first_fault(error, content)}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return Study(path.stem, path, hashlib.sha256(path.read_bytes()).hexdigest(), file, path.stem)
-
-
-def _first_fault(error: ValidationError, content: Any) -> str:
-    """Return the first fault of a file in one sentence, with the number of the others."""
-    faults = error.errors()
-    fault, places = faults[0], {_place_of(one, content): None for one in faults}
-    place = next(iter(places))
-    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-    if fault["type"] == "extra_forbidden":
-        message = "there is no such key"
-    if fault["type"] == "missing":
-        message = "it is missing"
-    num_others = sum(not any(two.startswith(f"{one}.") for two in places) for one in places) - 1  # of a list its items
-    more = f" (and {num_others} more)" if num_others > 0 else ""
-    return f"{place}: {message}{more}." if place else f"{message}{more}."
-
-
-def _place_of(fault: ErrorDetails, content: Any) -> str:
-    """Return where in a file a fault is: of a value that was tried in several forms, the place of the value."""
-    place: list[str] = []
-    for key in fault["loc"]:
-        is_there = key in content if isinstance(content, dict) else isinstance(content, list) and isinstance(key, int)
-        if not is_there and (fault["type"] != "missing" or not isinstance(content, dict)):
-            break
-        place.append(str(key))
-        content = content[key] if is_there else None
-    return ".".join(place)

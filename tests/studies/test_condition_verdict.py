@@ -1,4 +1,5 @@
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,62 @@ def test_a_law_is_judged_by_its_deviations():
     found = verdict_on(Path(), metric=None, law="batch_mean", below=1e-5)
     assert found.verdict == "supported"
     assert verdict_on(Path(), metric=None, law="undone_on_another_batch", below=1e-5).verdict == "refuted"
+
+
+@pytest.mark.parametrize("conditions", [1, 3])
+def test_what_would_change_a_supported_condition_is_where_its_interval_ends(tmp_path: Path, conditions: int):
+    folder = write_judged(tmp_path / "s", better_by(0.03))
+
+    def found(above: float) -> JudgedCondition:
+        one = Condition(metric="test_accuracy", arms=("batch", "none"), above=above)
+        return judge_condition(one, read_figures(one, folder, 1, range(5), None), 1, conditions)
+
+    told = re.search(r"of interest of (.*) points or more", found(0.01).to_change)
+    assert told is not None
+    end = float(told[1]) / 100
+    assert found(0.01).interval.low == pytest.approx(end, abs=1e-4)
+    assert [found(end - 2e-4).verdict, found(end + 2e-4).verdict] == ["supported", "inconclusive"]
+
+
+def diverged(_: Place) -> Written:
+    return rising(0.9, status="diverged")
+
+
+@pytest.mark.parametrize("bound", [{"above": 0.01}, {"within": 0.01}])
+def test_of_two_arms_that_have_not_trained_nothing_is_said(tmp_path: Path, bound: Any):
+    folder = write_judged(tmp_path / "s", diverged)
+    found = verdict_on(folder, metric="test_accuracy", arms=("batch", "none"), **bound)
+    assert (found.verdict, found.stress.of, found.to_change) == ("inconclusive", 0, "")
+    assert found.reason.startswith("No run of either arm trained")
+    judged = judge_sweep(folder, read_quantity("test_accuracy"), sesoi=0.01)
+    assert (judged.verdict.verdict, judged.verdict.reason, judged.to_change) == ("inconclusive", found.reason, "")
+
+
+def test_of_two_arms_of_which_one_has_trained_something_is_said(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", lambda at: diverged(at) if at.norm == "none" else rising(0.9))
+    assert verdict_on(folder, metric="test_accuracy", arms=("batch", "none"), above=0.01).verdict == "supported"
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit"),
+    [
+        ("steps_to:0.5", "steps"),
+        ("test_accuracy", "share of images"),
+        ("test_loss", "nats"),
+    ],
+)
+def test_the_value_of_one_arm_has_a_unit_of_its_own(tmp_path: Path, metric: str, unit: str):
+    folder = write_judged(tmp_path / "s", better_by(0.03))
+    assert verdict_on(folder, metric=metric, arm="batch", above=0.001).unit == unit
+
+
+def test_an_interval_of_a_share_ends_where_shares_do(tmp_path: Path):
+    def run(at: Place) -> Written:
+        return rising(0.9, test=(1.0, 0.6, 1.0, 0.2, 1.0)[at.seed] if at.norm == "batch" else 0.1 * at.seed)
+
+    folder = write_judged(tmp_path / "s", run)
+    alone = verdict_on(folder, metric="test_accuracy", arm="batch", above=0.1)
+    assert (alone.interval.low, alone.interval.high) == (0.0, 1.0)
+    pair = verdict_on(folder, metric="test_accuracy", arms=("batch", "none"), above=0.01)
+    assert pair.interval.high == 1.0
+    assert judge_sweep(folder, read_quantity("test_accuracy"), sesoi=0.01).verdict.high == 1.0

@@ -404,13 +404,13 @@ def test_an_effect_to_plan_for_is_held_to_its_own_unit(tmp_path: Path, effect: f
         plan_seeds(judged, effect=effect)
 
 
-def test_two_arms_that_learned_nothing_are_equal(tmp_path: Path):
+def test_two_arms_that_learned_nothing_are_equal_and_get_no_verdict(tmp_path: Path):
     def run(at: Place) -> Written:  # both end above their start, which is lower for batch
         start = 2.3 if at.norm == "batch" else 2.4
         return Written([0.1, 0.1, 0.1], 0.1, test_loss=9.0, losses=[start + NOISE[at.seed], 9.0, 9.0])
 
     found = judge_sweep(write_judged(tmp_path / "s", run), read_quantity("test_loss"), sesoi=0.0)
-    assert (found.verdict.verdict, found.verdict.effect) == ("refuted", 0.0)
+    assert (found.verdict.verdict, found.verdict.effect) == ("inconclusive", 0.0)
     assert "batch: 5 runs diverged, or ended no better than they started, and count with the start." in found.sentences
 
 

@@ -183,14 +183,34 @@ def test_a_fault_of_a_file_is_told_with_its_place(tmp_path: Path, content: dict[
 
 
 SEVERAL = [
-    (_with("claim", {"en": "x", "zhh": "y"}) | {"looks": ["five"]}, "claim.zhh: there is no such key (and 1 more)."),
+    (
+        _with("claim", {"en": "x", "zhh": "y"}) | {"looks": ["five"]},
+        "claim.zhh: there is no such key (and 1 more). Did you mean zh?",
+    ),
     (
         {"claim": [1], "verdict": "supported"},
-        "claim: Input should be a valid dictionary or instance of Text (and 3 more).",
+        "claim: must be a text, or one in English and one in Chinese, {en: ..., zh: ...}, got [1] (and 3 more).",
     ),
-    (_with("claim", ""), "claim: String should have at least 1 character."),
+    (_with("claim", ""), "claim: must not be empty."),
     # one value, tried as a number and as a pair, and the list that it leaves empty, are one fault
-    (_condition(metric="test_accuracy", arms=["batch", "none"], within="much"), "unable to parse string as a number."),
+    (_condition(metric="test_accuracy", arms=["batch", "none"], within="much"), "within: must be a number, got much."),
+    (_condition(metric="test_accuracy", arms=["batch", "none"], above="1%"), "got 1%. Write a share: 0.01 is 1%."),
+    (
+        _condition(metric="test_accuracy", arms=["layer"], above=0.01),
+        "conditions.0.arms: it has too few items, got ['layer'].",
+    ),
+    (_condition(metric="test_accuracy", arms=[], above=0.01), "conditions.0.arms: it has too few items, got []."),
+    (_condition(metric="area", recovered=["a", "b"], above=0.01), "0.recovered: it has too few items, got ['a', 'b']."),
+    (_condition(metric="test_accuracy", arms="layer,none", above=0.01), "Brackets make it one: [layer,none]."),
+    (_with("looks", 3), "looks: must be a list, got 3. Brackets make it one: [3]."),
+    (_with("conditions", {"arm": "batch"}), "conditions: must be a list, got {'arm': 'batch'}."),
+    (_with("conditions", [3]), "conditions.0: must hold keys and values, got 3."),
+    # a key that is misspelled, and that is missing for that reason, is one fault
+    (
+        {**{k: v for k, v in SMALL.items() if k != "claim"}, "clam": "x"},
+        "clam: there is no such key. Did you mean claim?",
+    ),
+    (_condition(metric="test_accuracy", arms=["batch", "none"], abov=0.01), "Did you mean above?"),
 ]
 
 
