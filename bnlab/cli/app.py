@@ -101,7 +101,7 @@ def main() -> None:
         sys.exit(error.exit_status)
     except _USAGE_ERROR as error:
         if error.format_message():  # without any word at all the help has been shown instead
-            say_error(error.format_message())
+            say_error(error.format_message().replace("Value error, ", ""))  # typer passes pydantic's words on
         sys.exit(2)
     except OSError as error:
         if not debug and error.errno in _OF_A_PATH and error.filename is not None:

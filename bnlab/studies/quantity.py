@@ -216,8 +216,9 @@ def read_quantity(text: str, less_is_better: bool = False, by_ratio: bool = Fals
         return Quantity(word, word, less_is_better=less)  # type: ignore[arg-type]  # just looked up
     if current_name(word) in DIAGNOSTICS:
         raise ConfigError(f"--metric {text}: a diagnostic is named with its layer, as {word}/hidden1.")
-    near = did_you_mean(word, get_args(Kind)[:-1])
-    raise ConfigError(f"--metric must be {EXAMPLES}, got {text!r}. {near if 'mean' in near else ''}".strip())
+    near = did_you_mean(word, [*get_args(Kind)[:-1], *DIAGNOSTICS])
+    cure = near if "mean" in near else "Diagnostics: bnlab list diagnostics."
+    raise ConfigError(f"--metric must be {EXAMPLES}, got {text!r}. {cure}")
 
 
 def points(share: float) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +84,12 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
         else:
             pack = _of_pack("article" if name == "all" else name, known)
             if not pack:
+                if re.fullmatch(r"[Ss]\d+", name):
+                    studies = _of_pack("article", known).values()
+                    about = sorted({int(one[1:]) for study in studies for one in study.file.statements})
+                    raise ConfigError(
+                        f"no study is about {name}. Studies are about {', '.join(f'S{n}' for n in about)}."
+                    )
                 there = f" There is a file {name}.yaml: write that." if Path(f"{name}.yaml").is_file() else ""
                 near = there or f" {did_you_mean(name, [*known, 'all', 'contested'])}"
                 raise ConfigError(f"study {name} is not known.{near}")
