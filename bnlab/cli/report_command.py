@@ -22,7 +22,7 @@ def report(
     arms: Annotated[
         str | None,
         typer.Option(
-            "--arms", metavar="FIRST,SECOND", help="Of a sweep, the two arms that the verdict is on (the first two)."
+            "--arms", metavar="FIRST,SECOND", help="Of a sweep, the two arms that the verdict is on, where it has more."
         ),
     ] = None,
     lang: Annotated[Literal["en", "zh"], typer.Option("--lang", help="English or Chinese.")] = "en",
@@ -47,7 +47,7 @@ def report(
 
     [bold]bnlab report runs/studies --lang zh --csv[/]: in Chinese, and all numbers as CSV
 
-    [bold]bnlab report my_sweep --output pages[/]: any sweep: its arms, curves, and a verdict on the first two arms
+    [bold]bnlab report my_sweep --output pages[/]: any sweep: its arms, curves, and a verdict on two of them
 
     [bold]bnlab report my_sweep --arms batch,none[/]: a verdict on these two
 

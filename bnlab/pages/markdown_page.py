@@ -160,9 +160,9 @@ def sweep_markdown(page: SweepPage) -> str:
     """Return the page of a sweep as Markdown."""
     write, t = _Writer(page.words), page.words
     lines = [f"# {text(page.title)}", "", page.lead, "", f"## {t('verdict')}", ""]
-    if page.verdict is None:
+    if page.no_verdict:
         lines += [t("no_verdict", why=write.engine(page.no_verdict)), ""]
-    else:
+    if page.verdict is not None:
         condition = page.verdict.condition
         lines += [write.engine(page.verdict.says.en), ""]  # the claim of `bnlab judge`, in the words of the engine
         facts = [write.badge(condition.verdict), write.effect(condition, page.verdict.unit), f"n = {condition.n}"]

@@ -46,7 +46,7 @@ def make_report(given: str, runs: Path | None = None, lang: Lang = "en", arms: S
         given: A folder of studies' results, one of these files, or a sweep by name or folder.
         runs: The folder of all runs; None: BNLAB_RUNS, else ./runs.
         lang: Language of the page: ``en`` or ``zh``.
-        arms: The two arms of a sweep that the verdict is on; none: the first two.
+        arms: The two arms of a sweep that the verdict is on; none: the only two.
 
     Raises:
         BnlabError: It means nothing of that kind, or a file is damaged.

@@ -42,10 +42,10 @@ class SweepPage:
     Attributes:
         sweep: Its folder, as read.
         arms: Its arms.
-        compared: The two arms that the verdict is on; None where there is one arm.
-        is_chosen: Whether they were chosen by ``--arms``; else they are the first two.
+        compared: The two arms that the verdict is on: those of ``--arms``, or the only two; None where it has others.
+        is_chosen: Whether they were chosen by ``--arms``.
         verdict: The verdict on these arms; None where there is none.
-        no_verdict: Why there is none; empty where there is one.
+        no_verdict: Why there is none; empty where there is one, or where two arms are to be chosen first.
         pictures: Its figures.
         sentences: What must be said aloud.
         words: The fixed words of the page's language.
@@ -90,21 +90,28 @@ class SweepPage:
 
     @property
     def choice(self) -> str:
-        """Which arms are compared and which are not, in words; empty where there are no others."""
-        if self.compared is None or not self.others:
+        """Which arms are compared and which are not, or that two are to be chosen; empty where there are only two."""
+        if len(self.arms) <= 2:
             return ""
-        t = self.words
-        named = [arm.label for arm in self.others[:MOST_NAMED]]
-        if len(self.others) > MOST_NAMED:
-            named.append(t("more", number=len(self.others) - MOST_NAMED))
+        t, number = self.words, len(self.arms)
+        if self.compared is None:
+            return t("arms_open", number=number, others=self._named(self.arms))
         first, second = (arm.label for arm in self.compared)
-        key = "arms_chosen" if self.is_chosen else "arms_first"
-        return t(key, first=first, second=second, number=len(self.arms), others=t("comma").join(named))
+        return t("arms_chosen", first=first, second=second, number=number, others=self._named(self.others))
+
+    def _named(self, arms: Sequence[Arm]) -> str:
+        labels = [arm.label for arm in arms[:MOST_NAMED]]
+        if len(arms) > MOST_NAMED:
+            labels.append(self.words("more", number=len(arms) - MOST_NAMED))
+        return self.words("comma").join(labels)
 
     @property
     def other_command(self) -> str:
-        """The command that compares the first arm with one of the others; empty where there are none."""
-        return self._command((self.compared[0], self.others[0])) if self.compared and self.others else ""
+        """The command that compares the first arm with one that it was not compared with; empty where there is none."""
+        if len(self.arms) <= 2:
+            return ""
+        first, second = (self.arms[0], self.arms[1]) if self.compared is None else (self.compared[0], self.others[0])
+        return self._command((first, second))
 
     def _command(self, arms: tuple[Arm, Arm] | None) -> str:
         chosen = [] if arms is None else ["--arms", ",".join(arm.folder_name for arm in arms)]
@@ -168,7 +175,8 @@ def make_sweep_page(folder: Path, words: Words, chosen: Sequence[str] = ()) -> S
     Args:
         folder: The sweep's folder; any folder of runs will do.
         words: The fixed words of the page's language.
-        chosen: The two arms that the verdict is on, as for ``bnlab judge --arms``; none: the first two.
+        chosen: The two arms that the verdict is on, as for ``bnlab judge --arms``; none: the only two. Where there are
+            more, there is no verdict: one on the first two would be one that nobody has asked for.
 
     Raises:
         ConfigError: There are no such arms.
@@ -183,10 +191,11 @@ def make_sweep_page(folder: Path, words: Words, chosen: Sequence[str] = ()) -> S
         )
     compared = _compared(grid, chosen)
     verdict, why = None, ""
-    try:
-        verdict = _judged(folder, compared, words)
-    except BnlabError as error:
-        why = str(error)
+    if compared is not None or len(grid.arms) == 1:
+        try:
+            verdict = _judged(folder, compared, words)
+        except BnlabError as error:
+            why = str(error)
     first = compared if chosen and compared is not None else ()  # figures show the first few arms
     pictures = draw_sweep([*first, *(arm for arm in grid.arms if arm not in first)], "f", words)
     sentences = tuple(grid.sentences())
@@ -194,14 +203,12 @@ def make_sweep_page(folder: Path, words: Words, chosen: Sequence[str] = ()) -> S
 
 
 def _compared(grid: SweepArms, chosen: Sequence[str]) -> tuple[Arm, Arm] | None:
-    """Return the two arms that a verdict is on: those that were chosen, else the first two; None where there is one.
+    """Return the two arms that a verdict is on: those that were chosen, else the only two; None where there are others.
 
     Raises:
         ConfigError: There are no such arms.
     """
-    if not chosen and len(grid.arms) != 2:
-        return (grid.arms[0], grid.arms[1]) if len(grid.arms) > 2 else None
-    return find_arms(grid, chosen, with_where=False)
+    return find_arms(grid, chosen, with_where=False) if chosen or len(grid.arms) == 2 else None
 
 
 def _judged(folder: Path, arms: tuple[Arm, Arm] | None, words: Words) -> Finding:

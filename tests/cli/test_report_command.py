@@ -64,8 +64,9 @@ def test_arms_of_a_sweep_are_chosen_and_the_others_named(bnlab_says: Say, tmp_pa
     page = tmp_path / "runs" / "mine" / "report.md"
     assert bnlab_says("report", "mine").status == 0
     text = page.read_text(encoding="utf-8")
-    assert "batch has a higher test accuracy than layer" in text
-    assert "The verdict is on the first two of 3 arms, batch and layer. The others: none." in text
+    assert "batch has a higher test accuracy than layer" not in text
+    assert "this sweep has 3: batch, layer, none. Choose the two that your claim is about:" in text
+    assert "bnlab report mine --arms batch,layer" in text
     assert bnlab_says("report", "mine", "--arms", "layer,none").status == 0
     text = page.read_text(encoding="utf-8")
     assert "layer has a higher test accuracy than none" in text

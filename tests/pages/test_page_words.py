@@ -77,7 +77,7 @@ def test_what_is_said_of_a_verdict_is_said_in_chinese(tmp_path: Path, seeds: int
 def test_the_chinese_markdown_of_a_sweep_has_no_english_sentence(tmp_path: Path, seeds: int) -> None:
     norms = ("batch", "layer", "none")
     folder = write_judged(tmp_path / "mine", mixed, norms=norms, lrs=(0.1, 1.0), seeds=range(seeds))
-    text = make_report(str(folder), lang="zh").markdown
+    text = make_report(str(folder), lang="zh", arms=("batch", "layer")).markdown
     spoken = re.sub(r"```sh.*?```", "", text, flags=re.DOTALL)
     assert "batch 的测试准确率高于 layer" in spoken
     assert re.findall(r"[A-Za-z]{2,} [A-Za-z]{2,}", spoken) == []
