@@ -132,6 +132,7 @@ def refuse_hidden(name: str, folders: list[Path]) -> None:
     for path in others if ours.is_file() else ():
         if path.is_file() and path.read_bytes() != ours.read_bytes():
             use = f"and write {group}=my_{option}" if group else "or write its values on the command line"
+            use = f"and type bnlab study my_{option}" if group == "study" else use
             raise ConfigError(
                 f"{path} is not used: bnlab's own {name}.yaml comes first. Rename it to my_{option}.yaml {use}."
             )

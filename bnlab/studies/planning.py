@@ -8,6 +8,7 @@ from bnlab.errors import StudyError
 from bnlab.stats.mean_interval import LEAST_SEEDS
 from bnlab.stats.power import MOST_SEEDS, POWER, SeedsNeeded, seeds_needed
 from bnlab.studies.judged import Judged
+from bnlab.studies.quantity import OF_THE_GRID
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,11 @@ def plan_seeds(judged: Judged, effect: float | None = None, power: float = POWER
         )
     open_ended = [bracket for bracket in pairs.brackets if math.isinf(bracket[0]) or math.isinf(bracket[1])]
     if open_ended:
+        is_of_grid = judged.quantity.kind in OF_THE_GRID
+        cure = "Sweep a wider range of values." if is_of_grid else "Train longer, or take a nearer target."
         raise StudyError(
-            f"{len(open_ended)} of {len(known)} pairs have a run that did not reach what is measured, so that the "
-            "spread over seeds is not known. Train longer, or take a nearer target."
+            f"{len(open_ended)} of {len(known)} pairs have a run that did not get there, or the grid ends: the spread "
+            f"over seeds is not known. {cure}"
         )
     if effect is not None and not (math.isfinite(effect) and effect > judged.sesoi):
         raise StudyError(
@@ -129,11 +132,15 @@ def what_would_change(judged: Judged) -> str:
             return "nothing, for any smallest effect of interest"
         return f"a smallest effect of interest below {judged.amount(verdict.high)}"
     try:
-        needed = plan_seeds(judged).needed
+        planned = plan_seeds(judged)
     except StudyError:
         return ""
-    if needed.seeds is None:
-        return f"more than {MOST_SEEDS:,} seeds, if the effect is {judged.amount(needed.effect)}"
-    if needed.seeds <= verdict.n:
-        return ""
-    return f"{needed.seeds} seeds, if the effect is {judged.amount(needed.effect)}"
+    effect, seeds = judged.amount(planned.needed.effect), planned.needed.seeds
+    if seeds is None:
+        said = [f"more than {MOST_SEEDS:,} seeds, if the effect is {effect}"]
+    else:
+        said = [f"{seeds} seeds, if the effect is {effect}"] if seeds > verdict.n else []
+    seen = plan_as_seen(planned)
+    if seen is not None and seen.seeds is not None and seen.seeds > verdict.n:
+        said.append(f"{seen.seeds} seeds, if the effect is the one seen")
+    return "; ".join(said)

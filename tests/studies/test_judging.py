@@ -7,6 +7,7 @@ import pytest
 from judged_runs import STEPS, Place, Written, rising, write_judged
 
 from bnlab.errors import ConfigError, StudyError
+from bnlab.pages.engine_sentences import in_chinese
 from bnlab.stats.verdict import judge
 from bnlab.studies.judging import judge_sweep
 from bnlab.studies.planning import plan_as_seen, plan_seeds
@@ -290,7 +291,7 @@ def test_a_plan_for_a_ratio_takes_its_effect_as_a_factor(tmp_path: Path):
 
 def test_no_plan_is_made_of_bounds_or_of_two_seeds(tmp_path: Path):
     folder = write_judged(tmp_path / "1", lambda at: reaching(None if at.norm == "none" else 50))
-    with pytest.raises(StudyError, match="5 of 5 pairs have a run that did not reach"):
+    with pytest.raises(StudyError, match="5 of 5 pairs have a run that did not get there"):
         plan_seeds(judge_sweep(folder, read_quantity("steps_to:0.9")))
     folder = write_judged(tmp_path / "2", lambda _: rising(0.9), seeds=range(2))
     with pytest.raises(StudyError, match="3 or more seeds with both runs"):
@@ -425,3 +426,21 @@ def test_what_is_no_sweep_is_told_apart(tmp_path: Path):
 def test_a_diagnostic_without_its_layer_is_told():
     with pytest.raises(ConfigError, match=r"a diagnostic is named with its layer, as saturation/hidden1"):
         read_quantity("saturation")
+
+
+def test_what_would_change_an_open_verdict_are_seeds_for_the_effect_asked_for_and_for_the_one_seen(tmp_path: Path):
+    gains = (0.02, 0.05, 0.035, 0.0, 0.06)
+
+    def run(at: Place) -> Written:
+        return rising(0.9, test=0.8 + (gains[at.seed] if at.norm == "batch" else 0.0))
+
+    judged = judge_sweep(write_judged(tmp_path / "s", run), read_quantity("test_accuracy"), sesoi=0.01)
+    assert judged.verdict.verdict == "inconclusive"
+    planned = plan_seeds(judged)
+    seen = plan_as_seen(planned)
+    assert seen is not None
+    assert judged.to_change == (
+        f"{planned.needed.seeds} seeds, if the effect is 2.00 points; {seen.seeds} seeds, if the effect is the one seen"
+    )
+    assert 5 < (seen.seeds or 0) < (planned.needed.seeds or 0)
+    assert in_chinese(judged.to_change) is not None
