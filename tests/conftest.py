@@ -62,7 +62,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _same_random_numbers() -> None:
-    """Begin each test with the same random numbers, whichever tests the process has run before."""
+    """Begin each test with the same random numbers; what fixtures of a module draw depends on the tests before."""
     import torch  # noqa: PLC0415  (after the variable is set)
 
     torch.default_generator.manual_seed(0)

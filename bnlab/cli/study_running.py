@@ -12,7 +12,7 @@ from bnlab.errors import BnlabError, ConfigError, StudyError, did_you_mean
 from bnlab.pages.words import Words
 from bnlab.renamed import current_name
 from bnlab.results.arms import arm_keys
-from bnlab.results.query import describe_column, read_condition
+from bnlab.results.query import Row, describe_column, read_condition
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.runfolder.writable import check_writable
 from bnlab.studies.study_file import ScaleName
@@ -100,19 +100,24 @@ def estimate_minutes(study: Study, scale: ScaleName, runs: Path) -> float:
 def _train(asked: Asked, training: Training) -> bool:
     """Train what is missing of all parts; return whether anything was."""
     parts = asked.study.file.scales[asked.scale].parts
-    trained = False
-    for name, part in parts.items():
+    choices, mains, trained = {}, {}, False
+    for name, part in parts.items():  # all of them are planned and checked before the first run is trained
         choosing = tuning_sweep(part)
         if choosing is not None:
-            trained |= _train_sweep(choosing, asked, training, name, is_choice=True)
+            choices[name] = _plan(choosing, asked, training, name, is_choice=True)
+        else:
+            mains[name] = _plan(main_sweep(part, asked.seed_range, None), asked, training, name)
+    for name, sweep in choices.items():
+        trained |= _train_sweep(sweep, asked, training, name, is_choice=True)
     for name, part in parts.items():
-        sweep = main_sweep(part, asked.seed_range, read_tuned(part, asked.runs))
-        trained |= _train_sweep(sweep, asked, training, name)
+        if name not in mains:
+            mains[name] = _plan(main_sweep(part, asked.seed_range, read_tuned(part, asked.runs)), asked, training, name)
+        trained |= _train_sweep(mains[name], asked, training, name)
     return trained
 
 
-def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str, *, is_choice: bool = False) -> bool:
-    """Train what is missing of one sweep; return whether anything was.
+def _plan(wanted: StudySweep, asked: Asked, training: Training, part: str, *, is_choice: bool = False) -> Sweep:
+    """Return a sweep with all of its runs, if the conditions of the study can be asked of them.
 
     Args:
         wanted: The sweep.
@@ -122,8 +127,7 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
         is_choice: Whether its runs choose the learning rates of the part; else they decide.
 
     Raises:
-        StudyError: Runs have no result afterwards.
-        StoppedError: Training was asked to stop.
+        StudyError: It cannot be planned.
     """
     set_by_study = {word.partition("=")[0] for word in wanted.words}  # seconds need sweep.engine=sequential, say
     added = [word for word in training.words if word.partition("=")[0] not in set_by_study]
@@ -133,7 +137,24 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
     except BnlabError as error:
         raise StudyError(f"{asked.study.path}: {error}") from error
     _check_names(asked, part, sweep, is_choice=is_choice)
-    again = training.again and wanted.name not in training.done
+    return sweep
+
+
+def _train_sweep(sweep: Sweep, asked: Asked, training: Training, part: str, *, is_choice: bool = False) -> bool:
+    """Train what is missing of one sweep; return whether anything was.
+
+    Args:
+        sweep: The sweep, planned.
+        asked: The study, its scale and its seeds.
+        training: How the runs are trained.
+        part: The part of the study that it belongs to.
+        is_choice: Whether its runs choose the learning rates of the part; else they decide.
+
+    Raises:
+        StudyError: Runs have no result afterwards.
+        StoppedError: Training was asked to stop.
+    """
+    again = training.again and sweep.folder.name not in training.done
     missing = sweep.missing(again=again)
     if not missing:
         return False
@@ -160,7 +181,7 @@ def _train_sweep(wanted: StudySweep, asked: Asked, training: Training, part: str
         )
     if training.interruption.is_asked:
         raise StoppedError
-    training.done.add(wanted.name)
+    training.done.add(sweep.folder.name)
     if result.reasons:
         name, why = next(iter(result.reasons.items()))
         raise StudyError(f"{len(result.reasons)} runs of {asked.study.name} failed: {name}: {why}")
@@ -185,17 +206,31 @@ def _check_names(asked: Asked, part: str, sweep: Sweep, *, is_choice: bool) -> N
             if arm not in words:
                 near = did_you_mean(str(arm), sorted(words))
                 raise ConfigError(f"{asked.study.path}: part {part} has no arm {arm}. {near}")
-        for text in () if is_choice else condition.where:  # runs that choose learning rates have other seeds
-            chosen = read_condition(text, flat)
-            if not any(chosen.holds(row) for row in flat):
-                values = describe_column(chosen.column, flat)
-                raise ConfigError(f"{asked.study.path}: part {part} has no run with {text}. {values}.")
+        if not is_choice:  # runs that choose learning rates have other seeds
+            _check_where(f"{asked.study.path}: part {part}", condition.where, flat)
         diagnostic = current_name(condition.quantity().diagnostic)
         if diagnostic and diagnostic not in measured:
             raise ConfigError(
                 f"{asked.study.path}: part {part} does not measure {diagnostic}. Add it to its words: "
                 f'diagnostics.names: "[{diagnostic}]".'
             )
+
+
+def _check_where(place: str, where: Sequence[str], rows: Sequence[Row]) -> None:
+    """Raise if no run fulfills all conditions on runs.
+
+    Raises:
+        ConfigError: None does, or a condition is none.
+    """
+    for text in where:
+        try:
+            chosen = read_condition(text, rows)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {str(error).removeprefix('--')}") from None
+        kept = [row for row in rows if chosen.holds(row)]
+        if not kept:
+            raise ConfigError(f"{place} has no run with {' '.join(where)}. {describe_column(chosen.column, rows)}.")
+        rows = kept
 
 
 class _SoFar:

@@ -29,7 +29,7 @@ on 28x28 images 3.5e9."""
 
 @dataclass(frozen=True)
 class Checked:
-    """A config that can be trained: its data is open, and one batch went through its network without weights.
+    """A config that can be trained: its data is open, and one batch went through its network before training.
 
     Attributes:
         data: The three splits, on the CPU.

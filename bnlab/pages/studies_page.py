@@ -59,7 +59,7 @@ class StudiesPage:
     @property
     def is_about_article(self) -> bool:
         """Whether a study answers any statement of the article."""
-        return any(self.answered[name] for name in article_statements())
+        return any(name in article_statements() for study in self.studies for name, _ in study.answers())
 
     @property
     def answered(self) -> dict[str, list[tuple[StudyView, Word]]]:

@@ -171,12 +171,13 @@ class ArmPair:
         pairs = self.pairs(analysis)
         center: Center = analysis["center"].value
         sesoi = math.log(self.sesoi) if self.quantity.scale == "ratio" else self.sesoi
-        if self.is_of_another_figure(analysis):
+        is_other = self.is_of_another_figure(analysis)
+        if is_other:
             sesoi = 0.0  # the smallest effect has the unit of the other figure; of this one any difference counts
         found = judge(pairs.differences, sesoi=sesoi, looks=self._looks, brackets=pairs.brackets, center=center)
         if found.verdict != "inconclusive" and self.is_untrained:
             found = replace(found, verdict="inconclusive", reason=UNTRAINED)
-        return self.quantity.within_limits(found)
+        return found if is_other else self.quantity.within_limits(found)
 
     def is_of_another_figure(self, analysis: Analysis) -> bool:
         """Return whether an analysis compares another figure than the one asked for: the loss in place of the accuracy.
@@ -229,10 +230,13 @@ class ArmPair:
 
     @property
     def is_untrained(self) -> bool:
-        """Whether every run of both arms counts with its start: then they are equal, which says nothing of them."""
-        pairs = self.pairs(self.base)
-        num_runs = tuple(sum(figure is not None for figure in side) for side in (pairs.first, pairs.second))
-        return sum(num_runs) > 0 and self.num_at_start() == num_runs
+        """Whether accuracies or losses are compared and no run of either arm has trained: that says nothing of them."""
+        if self.quantity.kind not in {"test_accuracy", "test_loss", "area"}:
+            return False  # diagnostics are measured of initial weights too
+        pairs, lrs = self.pairs(self.base), self.base["rate"].value
+        metric: Metric = self.base["figure"].value if "figure" in self.base else "accuracy"
+        num_runs = [sum(figure is not None for figure in side) for side in (pairs.first, pairs.second)]
+        return sum(num_runs) > 0 and [len(seeds) for seeds in self._at_start(lrs, metric)] == num_runs
 
     def steps_between_validations(self) -> int | None:
         """Return to how many steps the steps to a target are known; None where something else is compared."""

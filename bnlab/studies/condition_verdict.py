@@ -42,8 +42,8 @@ def judge_condition(condition: Condition, readings: Readings, looks: int, condit
     """Return the verdict on a condition: supported where its interval lies within its bounds, refuted where outside.
 
     Args:
-        condition: What must hold, of which arms, by how much.
-        readings: The values of both arms, seed by seed.
+        condition: What must hold, of which arms or law, by how much.
+        readings: Its values, seed by seed, under each analysis.
         looks: Among how many looks the error is shared.
         conditions: How many conditions the study has, any of which refutes it.
     """

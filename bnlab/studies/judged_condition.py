@@ -18,7 +18,7 @@ class JudgedCondition:
 
     Attributes:
         condition: What must hold, of which arms, by how much.
-        readings: The values of both arms, seed by seed.
+        readings: Its values, seed by seed, under each analysis.
         verdict: The verdict word.
         reason: Why, one sentence; may be empty.
         interval: The mean of its values with the interval; on the log scale for a ratio.

@@ -82,14 +82,13 @@ def find_studies(names: Sequence[str], config_dir: Path | None) -> list[Study]:
             refuse_hidden(f"study/{name}", search_folders(config_dir))
             chosen[name] = read_study(known[name])
         else:
-            pack = _of_pack("article" if name == "all" else name, known)
+            statement = name.upper() if re.fullmatch(r"[Ss]\d+", name) else None
+            pack = _of_pack("article" if name == "all" else statement or name, known)
             if not pack:
-                if re.fullmatch(r"[Ss]\d+", name):
+                if statement is not None:
                     studies = _of_pack("article", known).values()
-                    about = sorted({int(one[1:]) for study in studies for one in study.file.statements})
-                    raise ConfigError(
-                        f"no study is about {name}. Studies are about {', '.join(f'S{n}' for n in about)}."
-                    )
+                    about = dict.fromkeys(one for study in studies for one in study.file.statements)
+                    raise ConfigError(f"no study is about {name}. Studies are about {', '.join(about)}.")
                 there = f" There is a file {name}.yaml: write that." if Path(f"{name}.yaml").is_file() else ""
                 near = there or f" {did_you_mean(name, [*known, 'all', 'contested'])}"
                 raise ConfigError(f"study {name} is not known.{near}")

@@ -63,7 +63,7 @@ def main_sweep(part: PartOfScale, seeds: range, tuned: Tuned | None) -> StudySwe
     """Return the sweep whose runs decide.
 
     Args:
-        part: One part of the study: its words and arms.
+        part: One part of the study: its words, and how its learning rates are chosen.
         seeds: Seeds of the runs that decide.
         tuned: The learning rates that were chosen; None where none are.
     """
@@ -78,7 +78,7 @@ def read_tuned(part: PartOfScale, runs: Path) -> Tuned | None:
     """Return the learning rates that a tuning sweep has found; None where nothing is tuned.
 
     Args:
-        part: One part of the study: its words and arms.
+        part: One part of the study: its words, and how its learning rates are chosen.
         runs: The folder of all runs.
 
     Raises:

@@ -228,7 +228,7 @@ class Dispatcher:
         """Stop the parts that train no run that is wanted, with a checkpoint.
 
         Args:
-            wanted: Ids of the runs that go on; all others stop.
+            wanted: Ids of the runs that go on; a part without any of them stops.
         """
         for file, names in self._submitted.items():
             if names.keys().isdisjoint(wanted):

@@ -47,6 +47,18 @@ class Trial:
     warnings: list[str]
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: a trial is small, and several workers may try at once."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int) -> Trial:
     """Push one batch through a network, and look for traps.
 

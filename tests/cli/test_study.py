@@ -148,6 +148,14 @@ def test_a_wrong_setting_is_told_with_the_file_of_the_study(own: Path):
     assert not (own.parent / "runs").exists()
 
 
+def test_a_norm_that_is_not_there_is_told_with_the_file_of_the_study(own: Path):
+    content = json.loads(json.dumps(STUDY))
+    content["scales"]["quick"]["parts"]["main"]["words"]["norm"] = ["batch", "none", "nosuch:Layer"]
+    own.write_text(yaml.safe_dump(content), encoding="utf-8")
+    with pytest.raises(BnlabError, match=r"mine\.yaml: .*nosuch"):
+        run("mine.yaml")
+
+
 @pytest.mark.parametrize(
     ("condition", "told"),
     [
@@ -156,10 +164,28 @@ def test_a_wrong_setting_is_told_with_the_file_of_the_study(own: Path):
             "part main has no arm bacth. Did you mean batch",
         ),
         ({"metric": "saturation/hidden1", "arm": "none", "above": 0.02}, "part main does not measure saturation"),
+        ({"metric": "area", "arm": "layer", "above": 0, "part": "other"}, "part other has no arm layer"),
+        (
+            {"metric": "area", "arm": "batch", "above": 0, "part": "other", "where": ["optim.lr=0.3"]},
+            r"mine\.yaml: part other has no run with optim\.lr=0\.3",
+        ),
+        (
+            {"metric": "area", "arm": "batch", "above": 0, "where": ["model.width=20", "seed=1,2", "seed=3"]},
+            "part main has no run with model.width=20 seed=1,2 seed=3",
+        ),
+        (
+            {"metric": "area", "arm": "batch", "above": 0, "where": ["model.widht=20"]},
+            r"mine\.yaml: part main: where model\.widht: .*Did you mean model\.width",
+        ),
     ],
 )
 def test_names_are_checked_before_anything_is_trained(own: Path, condition: dict[str, Any], told: str):
-    own.write_text(yaml.safe_dump({**STUDY, "also": [condition]}), encoding="utf-8")
+    content = json.loads(json.dumps(STUDY))
+    parts = content["scales"]["quick"]["parts"]
+    parts["other"] = {"words": {**parts["main"]["words"], "model.width": 24}}
+    content["conditions"][0]["part"] = "main"
+    condition = {"part": "main", **condition}
+    own.write_text(yaml.safe_dump({**content, "also": [condition]}), encoding="utf-8")
     with pytest.raises(ConfigError, match=told):
         run("mine.yaml")
     assert not (own.parent / "runs").exists()

@@ -219,3 +219,14 @@ def test_what_nobody_translated_is_marked_on_the_chinese_page() -> None:
     assert [one.text for one in article.all("h3")[0].all("span", lang="en")] == ["It trains faster."]
     assert says["en"] in [one.text for one in article.all("h5")[0].all("span", lang="en")]
     assert "0/0" not in page.text
+
+
+def test_a_study_whose_rule_was_changed_is_neither_counted_nor_an_answer() -> None:
+    changed = study("changed", changed="The criterion was changed after runs had been judged by another one.")
+    page = page_of(study(), changed)
+    assert page.counts == {"supported": 1}
+    assert {one.result.study for answers in page.answered.values() for one, _ in answers} == {"lr-sensitivity"}
+    assert page.is_about_article
+    assert page_of(changed).is_about_article
+    assert page_of(changed).counts == {}
+    assert studies_markdown(page).count("**The rule changed after runs were judged**") == 1

@@ -185,12 +185,13 @@ def diverged(_: Place) -> Written:
 
 
 @pytest.mark.parametrize("bound", [{"above": 0.01}, {"within": 0.01}])
-def test_of_two_arms_that_have_not_trained_nothing_is_said(tmp_path: Path, bound: Any):
+@pytest.mark.parametrize("metric", ["test_accuracy", "area"])
+def test_of_two_arms_that_have_not_trained_nothing_is_said(tmp_path: Path, metric: str, bound: Any):
     folder = write_judged(tmp_path / "s", diverged)
-    found = verdict_on(folder, metric="test_accuracy", arms=("batch", "none"), **bound)
+    found = verdict_on(folder, metric=metric, arms=("batch", "none"), **bound)
     assert (found.verdict, found.stress.of, found.to_change) == ("inconclusive", 0, "")
     assert found.reason.startswith("No run of either arm trained")
-    judged = judge_sweep(folder, read_quantity("test_accuracy"), sesoi=0.01)
+    judged = judge_sweep(folder, read_quantity(metric), sesoi=0.01)
     assert (judged.verdict.verdict, judged.verdict.reason, judged.to_change) == ("inconclusive", found.reason, "")
 
 

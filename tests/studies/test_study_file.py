@@ -211,6 +211,9 @@ SEVERAL = [
         "clam: there is no such key. Did you mean claim?",
     ),
     (_condition(metric="test_accuracy", arms=["batch", "none"], abov=0.01), "Did you mean above?"),
+    (_with("seeds", 5), "seeds: there is no such key. It belongs into scales.NAME or scales.NAME.parts.NAME.tune."),
+    (_condition(metric="test_accuracy", arms=["batch", "none"], above="a|b"), "above: must be a number, got a|b."),
+    (_with("conditions", []), "conditions: must have 1 or more items, got 0."),
 ]
 
 
@@ -235,6 +238,9 @@ def test_the_hash_of_a_criterion_is_that_of_what_decides():
 
 def test_studies_are_found_by_the_statement_that_they_are_about():
     assert [study.name for study in find_studies(["S22"], None)] == ["regularization"]
+    assert [study.name for study in find_studies(["s22"], None)] == ["regularization"]
+    with pytest.raises(ConfigError, match=r"^no study is about S99\. Studies are about S"):
+        find_studies(["S99"], None)
 
 
 def test_a_copy_of_a_study_must_have_another_name(tmp_path: Path):
@@ -252,3 +258,10 @@ def test_a_file_of_ones_own_is_not_of_the_article(tmp_path: Path):
 def test_a_study_that_is_not_known_is_told_with_the_nearest_one():
     with pytest.raises(ConfigError, match=r"study definition is not known\. Did you mean definitions"):
         find_studies(["definition"], None)
+
+
+def test_a_text_with_a_colon_is_told_to_need_quotes(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("claim: Layer norm: fewer steps\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"line 1 cannot be read as YAML.*A text with a colon in it needs quotes"):
+        read_study(path)

@@ -232,10 +232,13 @@ def said(*words):
     return circumstances_of(by_name(flatten(compose_run(["data=digits", *words]).as_dict())), 100)
 
 
+def test_under_accumulation_a_norm_sees_a_part_of_a_batch():
+    assert said("train.accumulation=3", "norm.momentum=0.99") == Circumstances(300, 0.99, 20, 20, 0.0)
+
+
 @pytest.mark.slow
 def test_circumstances_are_those_of_the_config():
     assert said() == Circumstances(100, 0.9, 60, 60, 0.0)
-    assert said("train.accumulation=3", "norm.momentum=0.99") == Circumstances(300, 0.99, 20, 20, 0.0)
     assert said("norm=ghost", "model.dropout=0.2") == Circumstances(100, 0.9, 60, 16, 0.2)
     assert said("norm=ghost", "norm.ghost_size=100").samples_per_statistic == 60
     assert said("norm=batch_devices", "norm.num_devices=4").samples_per_statistic == 15
