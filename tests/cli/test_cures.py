@@ -185,14 +185,17 @@ def test_a_run_without_diagnostics_is_trained_with_them_by_the_command_that_show
 
 
 @pytest.mark.slow
-def test_the_page_of_a_sweep_proposes_to_compare_other_arms(bnlab_says: Say, tmp_path: Path) -> None:
+def test_the_page_of_a_sweep_proposes_to_compare_arms_and_then_others(bnlab_says: Say, tmp_path: Path) -> None:
     write_judged(tmp_path / "runs" / "mine", lambda _: rising(0.9), norms=("batch", "layer", "none"), seeds=range(3))
-    assert bnlab_says("report", "mine").status == 0
     page = tmp_path / "runs" / "mine" / "report.md"
-    commands = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("bnlab ")]
-    assert commands == ["bnlab report mine --arms batch,none", "bnlab report mine"]
-    for command in commands:
+    typed, first, second = (
+        "bnlab report mine",
+        "bnlab report mine --arms batch,layer",
+        "bnlab report mine --arms batch,none",
+    )
+    for command, commands in ((typed, [first, typed]), (first, [second, first]), (second, [first, second])):
         assert bnlab_says(*proposed(command)).status == 0
+        assert [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("bnlab ")] == commands
 
 
 @pytest.mark.slow
