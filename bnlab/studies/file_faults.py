@@ -10,14 +10,14 @@ from bnlab.studies.condition import Condition, Text
 from bnlab.studies.study_file import PartOfScale, Scale, StudyFile, Tune
 
 _PLACES: dict[type[BaseModel], str] = {
-    StudyFile: "the top of the file",
+    StudyFile: "the file itself",
     Scale: "scales.NAME",
     PartOfScale: "scales.NAME.parts.NAME",
     Tune: "scales.NAME.parts.NAME.tune",
     Condition: "a condition",
     Text: "a text",
 }
-"""Where the keys of each part of a study file stand."""
+"""The parts of a study file that have keys, as a reader names them."""
 
 _KEYS = sorted({key for kind in _PLACES for key in kind.model_fields})
 """All keys of a study file, on any level."""
@@ -96,9 +96,9 @@ def _law(fault: ErrorDetails) -> tuple[str, str]:
 
 
 def _cure_of_key(key: str, meant: str | None) -> str:
-    """Return where a key belongs that stands in a wrong place, or the key that was meant; empty where none is near."""
+    """Return which parts have a key that stands in the wrong one, or which key was meant; empty where none is near."""
     if key in _KEYS:
-        return f"It belongs into {' or '.join(place for kind, place in _PLACES.items() if key in kind.model_fields)}."
+        return f"It is a key of {' or '.join(place for kind, place in _PLACES.items() if key in kind.model_fields)}."
     return f"Did you mean {meant}?" if meant else ""
 
 

@@ -211,7 +211,7 @@ SEVERAL = [
         "clam: there is no such key. Did you mean claim?",
     ),
     (_condition(metric="test_accuracy", arms=["batch", "none"], abov=0.01), "Did you mean above?"),
-    (_with("seeds", 5), "seeds: there is no such key. It belongs into scales.NAME or scales.NAME.parts.NAME.tune."),
+    (_with("seeds", 5), "seeds: there is no such key. It is a key of scales.NAME or scales.NAME.parts.NAME.tune."),
     (_condition(metric="test_accuracy", arms=["batch", "none"], above="a|b"), "above: must be a number, got a|b."),
     (_with("conditions", []), "conditions: must have 1 or more items, got 0."),
 ]

@@ -53,7 +53,7 @@ def counting_builds(build: Callable[..., Any], counted: Counter[str]) -> Callabl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", [pytest.param("vectorized", marks=pytest.mark.slow), "sequential"])
+@pytest.mark.parametrize("engine", ["vectorized", "sequential"])
 def test_a_sweep_checks_each_program_once_and_builds_a_model_for_each_run_and_four_more_for_each_program(
     calls: Counter[str], engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -309,7 +309,7 @@ def test_only_those_that_failed_are_trained_if_that_is_asked() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("gone", [BrokenPipeError, SystemExit, ZeroDivisionError])
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_a_view_that_nobody_sees_any_more_ends_neither_the_sweep_nor_the_watch(
     gone: type[BaseException], jobs: int
 ) -> None:

@@ -108,9 +108,7 @@ def test_the_same_seed_chooses_the_same_and_another_seed_does_not() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "pruner", ["none", "median", *(pytest.param(one, marks=pytest.mark.slow) for one in [*PRUNERS][2:])]
-)
+@pytest.mark.parametrize("pruner", PRUNERS)
 def test_the_trials_do_not_depend_on_which_run_is_faster(pruner: str) -> None:
     method = Method("tpe", {"n_startup_trials": 3}, pruner=pruner, pruner_options=PRUNER_OPTIONS[pruner])
     results = [
