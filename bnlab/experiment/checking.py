@@ -17,7 +17,8 @@ from bnlab.errors import ConfigError
 from bnlab.experiment.trying_instruments import try_instruments
 from bnlab.identity.changes import refuse_code_found_by_importing, what_is_unread
 from bnlab.identity.own_parts import own_code
-from bnlab.schema import MOST_MEASURED, RunConfig
+from bnlab.schema import RunConfig
+from bnlab.schema_types import MOST_MEASURED
 from bnlab.training.loop import Plan
 from bnlab.traps.trial import try_out
 
