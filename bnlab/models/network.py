@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from bnlab.models.blocks import ACTIVATIONS, Block, NoActivation
+from bnlab.models.blocks import ACTIVATIONS, Block
 from bnlab.norms.norm import DECLARATIONS, FreeScale, Norm
 
 _LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
@@ -68,13 +68,13 @@ class Network(nn.Module):
     @property
     def activations(self) -> dict[str, nn.Module]:
         """Activations by role; a `NoActivation` where the norm has its own."""
-        found = ((role, m.activation if isinstance(m, Block) else m) for role, m in parts_by_role(self))
-        without = {role for role, block in self.blocks.items() if not block.has_activation}
-        return {
-            role: module
-            for role, module in found
-            if isinstance(module, (*_ACTIVATION, NoActivation)) and role not in without
-        }
+        found = {}
+        for role, module in parts_by_role(self):
+            if isinstance(module, Block) and module.has_activation:
+                found[role] = module.activation
+            elif isinstance(module, _ACTIVATION):
+                found[role] = module
+        return found
 
     @property
     def replaced_activations(self) -> frozenset[str]:
