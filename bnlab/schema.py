@@ -136,12 +136,13 @@ class ScheduleConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """Number of steps, batch size, what is trained, precision, and when a run counts as diverged."""
+    """Number of steps, batch size, processes, what is trained, precision, and when a run counts as diverged."""
 
     epochs: Count | None
     steps: Count | None
     batch_size: Count
     accumulation: Count
+    processes: Count
     parameters: Literal["all", "norms", "output", "norms_and_output"]
     precision: Literal["float32", "bfloat16"]
     log_every: Count
@@ -165,10 +166,21 @@ class TrainConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _processes_have_equal_parts(self) -> Self:
+        size = self.batch_size // self.accumulation
+        if size % self.processes:
+            parts = f"{size} images" if self.accumulation == 1 else f"{size} images in each part"
+            raise ValueError(
+                f"train.processes must divide train.batch_size: {parts}, {self.processes} processes. "
+                f"Try train.batch_size={self.accumulation * self.processes * max(1, round(size / self.processes))}"
+            )
+        return self
+
     @property
     def part_size(self) -> int:
         """The number of images in one forward pass."""
-        return self.batch_size // self.accumulation
+        return self.batch_size // self.accumulation // self.processes
 
 
 class MeasureScheduleConfig(Settings):

@@ -10,7 +10,7 @@ from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOption
 from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import print_summary
-from bnlab.errors import RunError
+from bnlab.errors import ProcessLostError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.records import ENDED, RunSummary
 
@@ -69,11 +69,15 @@ def _train_and_print(
     from bnlab.config.compose import compose_typed
     from bnlab.experiment.single import SINGLE, train_one
     from bnlab.identity.run_id import run_id
+    from bnlab.processes import find_world, with_processes
     from bnlab.runfolder.finding import runs_root
     from bnlab.runfolder.folder import RunFolder
     from bnlab.training.interruption import interruptible
 
-    config = compose_typed(words, config_dir)
+    world = find_world()
+    if not world.leads:
+        quiet, as_json = True, False
+    config = compose_typed(with_processes(words), config_dir)
     folder = runs_root(runs) / (config.name or SINGLE)
     try:
         with own_prints_on_stderr(), interruptible() as interruption:
@@ -85,7 +89,8 @@ def _train_and_print(
                 interruption=interruption,
             )
     except RunError as error:
-        say_error(str(error))
+        if world.leads or not isinstance(error, ProcessLostError):
+            say_error(str(error))
         failed = RunFolder(folder / run_id(config))
         summary = RunSummary(failed.path.name, failed.read_status(), str(failed.path), config.seed)
     except KeyboardInterrupt:
