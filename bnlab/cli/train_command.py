@@ -69,10 +69,10 @@ def _train_and_print(
     from bnlab.config.compose import compose_typed
     from bnlab.experiment.single import SINGLE, train_one
     from bnlab.identity.run_id import run_id
-    from bnlab.processes import find_world, with_processes
     from bnlab.runfolder.finding import runs_root
     from bnlab.runfolder.folder import RunFolder
     from bnlab.training.interruption import interruptible
+    from bnlab.world import find_world, with_processes
 
     world = find_world()
     if not world.leads:

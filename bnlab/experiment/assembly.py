@@ -10,7 +10,6 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.experiment.checking import Checked
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network
-from bnlab.processes import World
 from bnlab.schema import AnyOptimConfig, MuonConfig, RunConfig
 from bnlab.training.cohort import Cohort, SingleRun
 from bnlab.training.muon import MuonAndAdamW
@@ -19,6 +18,7 @@ from bnlab.training.probing import build_probe
 from bnlab.training.shared_run import AgreedInterruption, SharedRun
 from bnlab.training.stacked.runs import StackedRuns
 from bnlab.training.trained import freeze_untrained
+from bnlab.world import World
 
 
 def assemble_cohort(configs: Sequence[RunConfig], checked: Checked, engine: str) -> tuple[Cohort, Network]:

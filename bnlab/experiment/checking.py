@@ -19,11 +19,11 @@ from bnlab.identity.changes import refuse_code_found_by_importing, what_is_unrea
 from bnlab.identity.own_parts import own_code
 from bnlab.norms.catalog import find_norm_class
 from bnlab.norms.names import NORMS
-from bnlab.processes import World, find_world
 from bnlab.schema import RunConfig
 from bnlab.schema_types import MOST_MEASURED
 from bnlab.training.loop import Plan
 from bnlab.traps.trial import try_out
+from bnlab.world import World, find_world
 
 SMALL_STEP_FLOP = 4e8
 """Floating-point operations of a forward pass over one batch, below which one thread is best: on a busy machine, two

@@ -19,7 +19,6 @@ from bnlab.experiment.checking import Checked, check
 from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.observer import RunObserver
 from bnlab.experiment.recorder import Member
-from bnlab.processes import World
 from bnlab.records import RunSummary
 from bnlab.schema import RunConfig
 from bnlab.seeding import stream_seed
@@ -28,6 +27,7 @@ from bnlab.training.interruption import Interruption
 from bnlab.training.loop import Checkpoint, train
 from bnlab.training.precision import computing_with
 from bnlab.training.shared_run import AgreedInterruption, is_of_connection
+from bnlab.world import World
 
 WAIT = datetime.timedelta(minutes=10)
 """How long a process waits for the others. Process 0 evaluates and measures alone meanwhile, and CIFAR-10 with all

@@ -12,12 +12,12 @@ from bnlab.experiment.observer import RunObserver
 from bnlab.failed_imports import saying_why_imports_fail
 from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
 from bnlab.identity.run_id import run_id
-from bnlab.processes import find_world, with_processes
 from bnlab.records import ENDED, RunSummary
 from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.training.interruption import Interruption
+from bnlab.world import find_world, with_processes
 
 _log = logging.getLogger("bnlab")
 

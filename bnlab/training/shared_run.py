@@ -1,7 +1,8 @@
 """One run that several processes share: each computes the gradient of a part of every batch.
 
 The gradients are averaged by DistributedDataParallel, so that all processes make the same step: that of one process
-with the whole batch, if no layer mixes samples or the norm's statistics are shared (``norm.sync=true``). Process 0 alone evaluates and measures.
+with the whole batch, if no layer mixes samples or the norm's statistics are shared (``norm.sync=true``). Process 0
+alone evaluates and measures.
 
 Shape letters: B images of a batch, b of a process's part, K classes.
 """
@@ -19,11 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 from bnlab.diagnostics.diagnostic import Batch
 from bnlab.errors import ProcessLostError
 from bnlab.norms.synchronized import alone
-from bnlab.processes import World
 from bnlab.records import SplitName
 from bnlab.training.cohort import SingleRun
 from bnlab.training.interruption import Interruption
 from bnlab.training.precision import autocast
+from bnlab.world import World
 
 
 class AgreedInterruption(Interruption):
