@@ -72,17 +72,17 @@ def with_processes(words: Sequence[str]) -> list[str]:
     return [*words, *([f"train.processes={size}"] if size > 1 and not says else [])]
 
 
-def refuse_to_share(command: str) -> None:
-    """Raise if several processes were started to share this command: only one run can be shared.
+def refuse_to_share(what: str) -> None:
+    """Raise if several processes were started to share this: only one run can be shared.
 
     Args:
-        command: The command that cannot be shared, such as ``bnlab sweep``.
+        what: What cannot be shared, such as ``a sweep``.
 
     Raises:
         ConfigError: There are several.
     """
     if find_world().size > 1:
         raise ConfigError(
-            f"{command} is not for torchrun, which shares one run between processes: each of them would train every "
+            f"{what} is not for torchrun, which shares one run between processes: each of them would train every "
             "run. Start it without torchrun; it uses all cores by itself."
         )

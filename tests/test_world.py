@@ -48,8 +48,8 @@ def test_the_number_of_processes_becomes_a_setting_of_the_run(environment: pytes
 
 
 def test_only_one_run_can_be_shared(environment: pytest.MonkeyPatch) -> None:
-    refuse_to_share("bnlab sweep")
+    refuse_to_share("a sweep")
     for name, value in TORCHRUN.items():
         environment.setenv(name, value)
-    with pytest.raises(ConfigError, match="bnlab sweep is not for torchrun"):
-        refuse_to_share("bnlab sweep")
+    with pytest.raises(ConfigError, match="a sweep is not for torchrun"):
+        refuse_to_share("a sweep")

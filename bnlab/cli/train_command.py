@@ -79,24 +79,28 @@ def _train_and_print(
         quiet, as_json = True, False
     config = compose_typed(with_processes(words), config_dir)
     folder = runs_root(runs) / (config.name or SINGLE)
+    failure: RunError | None = None
     try:
         with own_prints_on_stderr(), interruptible() as interruption:
-            summary = train_one(
-                config,
-                folder,
-                again=again,
-                observer=None if quiet else TerminalObserver(),
-                interruption=interruption,
-            )
-    except RunError as error:
-        if world.leads or not isinstance(error, ProcessLostError):
-            say_error(str(error))
-        failed = RunFolder(folder / run_id(config))
-        summary = RunSummary(failed.path.name, failed.read_status(), str(failed.path), config.seed)
+            try:
+                summary = train_one(
+                    config,
+                    folder,
+                    again=again,
+                    observer=None if quiet else TerminalObserver(),
+                    interruption=interruption,
+                )
+            except RunError as error:  # said at once: torchrun ends all processes as soon as one has failed
+                failure = error
+                if world.leads or not isinstance(error, ProcessLostError):
+                    say_error(str(error))
     except KeyboardInterrupt:
         if not quiet:
             say_warning(f"interrupted; 1 of 1 runs not finished. Its records so far are in {folder}")
         return 130
+    if failure is not None:
+        failed = RunFolder(folder / run_id(config))
+        summary = RunSummary(failed.path.name, failed.read_status(), str(failed.path), config.seed)
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
     elif not quiet and summary.status in ENDED:  # else the error was printed above
