@@ -7,7 +7,8 @@
     |-- DataError              a file: missing, damaged, of the wrong shape
     |-- RunError               exit status 1: a run failed
     |   |-- DamagedRunError         exit status 2: files of a run cannot be read
-    |   `-- RunBusyError            another process is training it
+    |   |-- RunBusyError            another process is training it
+    |   `-- ProcessLostError        one of several processes that share the run has ended
     `-- StudyError             a study file that asks something impossible
 
 Every message has the same parts: place, law, actual value, cure. It is one to three lines long.
@@ -37,6 +38,10 @@ class RunError(BnlabError):
     """A run failed, or its folder cannot be read."""
 
     exit_status = 1
+
+
+class ProcessLostError(RunError):
+    """One of several processes that share a run has ended, and the others cannot train without it."""
 
 
 class DamagedRunError(RunError):

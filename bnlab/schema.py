@@ -6,41 +6,24 @@ No torch and no Hydra: a config can be read and checked without waiting for eith
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from bnlab.errors import nearest_divisors
 from bnlab.later_settings import with_later_settings
 from bnlab.renamed import current_names
+from bnlab.schema_models import ModelConfig
+from bnlab.schema_types import AboveZero, Count, NotNegative, NumMeasured, Settings, Share
 from bnlab.trap_names import TrapName
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes 1 ms, Python's 4
 MAX_NAME = 100
 """Letters of a name: file systems allow 255 for a folder, and Windows 260 for a whole path."""
 
-MOST_MEASURED = 10**6
-"""Measured steps of a run: a measurement takes a millisecond at the least, and a line in a file."""
-
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 """Names that Windows reserves for devices, with any text after their first dot."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
-AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=10**12)]
-"""Above a million millions it is a slip, and torch, which counts in 64 bits, would end in the middle of a run."""
-NumMeasured = Annotated[int, Field(ge=0, le=MOST_MEASURED)]
-Depth = Annotated[int, Field(ge=1, le=10_000)]
-"""Xiao et al. 2018 (arXiv 1806.05393) trained 10,000 layers; the modules of 100,000 take minutes to build."""
-Width = Annotated[int, Field(ge=1, le=10**6)]
-Activation = Literal["sigmoid", "tanh", "relu", "gelu", "silu"]
-InitScheme = Literal["auto", "he", "lecun", "glorot"]
 
-
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class DataConfig(_Config):
+class DataConfig(Settings):
     """The data set, its place, its splits and its augmentation."""
 
     name: str
@@ -54,48 +37,11 @@ class DataConfig(_Config):
     crop_padding: Annotated[int, Field(ge=0)]
 
 
-class MLPConfig(_Config):
-    """A multi-layer perceptron."""
-
-    name: Literal["mlp"]
-    depth: Depth
-    width: Width
-    activation: Activation
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    init: InitScheme
-    init_std: AboveZero | None
-
-
-class CNNConfig(_Config):
-    """A plain convolutional net."""
-
-    name: Literal["cnn"]
-    depth: Depth
-    width: Width
-    num_stages: Annotated[int, Field(ge=1, le=20)]  # each doubles the channels
-    activation: Activation
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    init: InitScheme
-    init_std: AboveZero | None
-
-    @model_validator(mode="after")
-    def _stages_are_equal(self) -> Self:
-        if self.depth % self.num_stages:
-            raise ValueError(
-                f"model.depth must be a multiple of model.num_stages: {self.depth} convolutions, "
-                f"{self.num_stages} stages"
-            )
-        return self
-
-
-ModelConfig = Annotated[MLPConfig | CNNConfig, Field(discriminator="name")]
-
-
 GIVEN_BY_BNLAB = ("name", "num_channels")
 """Arguments of a norm that are no options: its class, and the size of the layer it stands in."""
 
 
-class NormConfig(_Config):
+class NormConfig(Settings):
     """The norm. Its options are the keys of its YAML file, and its constructor checks them."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
@@ -115,7 +61,7 @@ class NormConfig(_Config):
         return dict(self.model_extra or {})
 
 
-class SGDConfig(_Config):
+class SGDConfig(Settings):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"]
@@ -133,7 +79,7 @@ class SGDConfig(_Config):
         return self
 
 
-class AdamConfig(_Config):
+class AdamConfig(Settings):
     """Adam or AdamW."""
 
     name: Literal["adam", "adamw"]
@@ -146,7 +92,7 @@ class AdamConfig(_Config):
     clip_norm: AboveZero | None
 
 
-class MuonConfig(_Config):
+class MuonConfig(Settings):
     """Muon for the matrices of hidden layers, AdamW for the rest."""
 
     name: Literal["muon"]
@@ -169,7 +115,7 @@ AnyOptimConfig = SGDConfig | AdamConfig | MuonConfig
 OptimConfig = Annotated[AnyOptimConfig, Field(discriminator="name")]
 
 
-class ScheduleConfig(_Config):
+class ScheduleConfig(Settings):
     """The learning rate over time, as a share of the configured one."""
 
     name: Literal["constant", "cosine", "step", "one_cycle"]
@@ -189,13 +135,14 @@ class ScheduleConfig(_Config):
         return self
 
 
-class TrainConfig(_Config):
-    """Number of steps, batch size, what is trained, precision, and when a run counts as diverged."""
+class TrainConfig(Settings):
+    """Number of steps, batch size, processes, what is trained, precision, and when a run counts as diverged."""
 
     epochs: Count | None
     steps: Count | None
     batch_size: Count
     accumulation: Count
+    processes: Count
     parameters: Literal["all", "norms", "output", "norms_and_output"]
     precision: Literal["float32", "bfloat16"]
     log_every: Count
@@ -219,13 +166,24 @@ class TrainConfig(_Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _processes_have_equal_parts(self) -> Self:
+        size = self.batch_size // self.accumulation
+        if size % self.processes:
+            parts = f"{size} images" if self.accumulation == 1 else f"{size} images in each part"
+            raise ValueError(
+                f"train.processes must divide train.batch_size: {parts}, {self.processes} processes. "
+                f"Try train.batch_size={self.accumulation * self.processes * max(1, round(size / self.processes))}"
+            )
+        return self
+
     @property
     def part_size(self) -> int:
         """The number of images in one forward pass."""
-        return self.batch_size // self.accumulation
+        return self.batch_size // self.accumulation // self.processes
 
 
-class MeasureScheduleConfig(_Config):
+class MeasureScheduleConfig(Settings):
     """The steps at which diagnostics measure."""
 
     log_spaced: NumMeasured
@@ -234,7 +192,7 @@ class MeasureScheduleConfig(_Config):
     at: list[Annotated[int, Field(ge=0)]]
 
 
-class DiagnosticsConfig(_Config):
+class DiagnosticsConfig(Settings):
     """The diagnostics, the number of images that they use, and their steps."""
 
     name: str
@@ -252,13 +210,13 @@ class DiagnosticsConfig(_Config):
         return current_names(names)
 
 
-class SweepConfig(_Config):
+class SweepConfig(Settings):
     """How the runs of a sweep are trained."""
 
     engine: Literal["auto", "vectorized", "sequential"]
 
 
-class RunConfig(_Config):
+class RunConfig(Settings):
     """All settings of a run. Two equal configs give two equal runs."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from bnlab import noise
-from bnlab.models.network import Dropout
+from bnlab.models.blocks import Dropout
 from bnlab.norms.batch_noisy import NoisyBatchNorm
 
 CPU = torch.device("cpu")

@@ -11,10 +11,11 @@ from pydantic import BaseModel
 from bnlab import schema
 from bnlab.config.folders import config_keys, known_options, search_folders
 from bnlab.runfolder.finding import known_names
+from bnlab.schema_models import AnyModelConfig
 
 _SECTIONS: dict[str, list[type[BaseModel]]] = {
     "": [schema.RunConfig],
-    "model": [schema.MLPConfig, schema.CNNConfig],
+    "model": list(typing.get_args(AnyModelConfig)),
     "data": [schema.DataConfig],
     "optim": [schema.SGDConfig, schema.AdamConfig, schema.MuonConfig],
     "train": [schema.TrainConfig],

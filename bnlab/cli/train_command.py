@@ -10,7 +10,7 @@ from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOption
 from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import print_summary
-from bnlab.errors import RunError
+from bnlab.errors import ProcessLostError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.records import ENDED, RunSummary
 
@@ -72,26 +72,35 @@ def _train_and_print(
     from bnlab.runfolder.finding import runs_root
     from bnlab.runfolder.folder import RunFolder
     from bnlab.training.interruption import interruptible
+    from bnlab.world import find_world, with_processes
 
-    config = compose_typed(words, config_dir)
+    world = find_world()
+    if not world.leads:
+        quiet, as_json = True, False
+    config = compose_typed(with_processes(words), config_dir)
     folder = runs_root(runs) / (config.name or SINGLE)
+    failure: RunError | None = None
     try:
         with own_prints_on_stderr(), interruptible() as interruption:
-            summary = train_one(
-                config,
-                folder,
-                again=again,
-                observer=None if quiet else TerminalObserver(),
-                interruption=interruption,
-            )
-    except RunError as error:
-        say_error(str(error))
-        failed = RunFolder(folder / run_id(config))
-        summary = RunSummary(failed.path.name, failed.read_status(), str(failed.path), config.seed)
+            try:
+                summary = train_one(
+                    config,
+                    folder,
+                    again=again,
+                    observer=None if quiet else TerminalObserver(),
+                    interruption=interruption,
+                )
+            except RunError as error:  # said at once: torchrun ends all processes as soon as one has failed
+                failure = error
+                if world.leads or not isinstance(error, ProcessLostError):
+                    say_error(str(error))
     except KeyboardInterrupt:
         if not quiet:
             say_warning(f"interrupted; 1 of 1 runs not finished. Its records so far are in {folder}")
         return 130
+    if failure is not None:
+        failed = RunFolder(folder / run_id(config))
+        summary = RunSummary(failed.path.name, failed.read_status(), str(failed.path), config.seed)
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
     elif not quiet and summary.status in ENDED:  # else the error was printed above

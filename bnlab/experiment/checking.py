@@ -17,9 +17,13 @@ from bnlab.errors import ConfigError
 from bnlab.experiment.trying_instruments import try_instruments
 from bnlab.identity.changes import refuse_code_found_by_importing, what_is_unread
 from bnlab.identity.own_parts import own_code
-from bnlab.schema import MOST_MEASURED, RunConfig
+from bnlab.norms.catalog import find_norm_class
+from bnlab.norms.names import NORMS
+from bnlab.schema import RunConfig
+from bnlab.schema_types import MOST_MEASURED
 from bnlab.training.loop import Plan
 from bnlab.traps.trial import try_out
+from bnlab.world import World, find_world
 
 SMALL_STEP_FLOP = 4e8
 """Floating-point operations of a forward pass over one batch, below which one thread is best: on a busy machine, two
@@ -53,7 +57,14 @@ def check(config: RunConfig) -> Checked:
         ConfigError: A setting that cannot work.
         DataError: The data are missing or damaged.
     """
-    device = find_device(config.device)
+    world = find_world()
+    if config.train.processes != world.size:
+        started = "this process was started alone" if world.size == 1 else f"torchrun started {world.size}"
+        raise ConfigError(
+            f"train.processes={config.train.processes} must be the number of processes that share the run: {started}. "
+            f"Start them by: torchrun --nproc-per-node {config.train.processes} --no-python bnlab train ..."
+        )
+    device = find_device(config.device, world)
     code = own_code(config)
     diagnostics = build_diagnostics(config.diagnostics.names)
     data = open_data(config.data)
@@ -62,8 +73,10 @@ def check(config: RunConfig) -> Checked:
     trial = try_out(config, data, plan.num_steps, _memory_bytes(device))
     try_instruments(config, data, device)
     refuse_code_found_by_importing(code, config)
-    num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else provenance.num_physical_cores())
-    return Checked(data, device, num_threads, plan, [*data.warnings, *trial.warnings, *what_is_unread(config)])
+    num_cores = max(1, provenance.num_physical_cores() // world.local_size)
+    num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else num_cores)
+    warnings = [*data.warnings, *trial.warnings, *what_is_unread(config), *_parted_statistics(config)]
+    return Checked(data, device, num_threads, plan, warnings)
 
 
 def is_available(device: str) -> bool:
@@ -79,17 +92,21 @@ def is_available(device: str) -> bool:
     return True
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str, world: World | None = None) -> torch.device:
     """Return the device of a name.
 
     Args:
         name: ``auto``, or a torch device.
+        world: The processes that share a run: each of them on a machine gets a GPU of its own, where the name does not
+            say which. None: this process is alone.
 
     Raises:
         ConfigError: This machine lacks it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and world is not None and world.size > 1:
+        name = f"cuda:{world.local_rank}"
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
@@ -98,6 +115,20 @@ def find_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device=mps is not available: it needs a Mac with Apple silicon. Use device=cpu.")
     return device
+
+
+def _parted_statistics(config: RunConfig) -> list[str]:
+    """Return a warning if several processes share each batch, and the norm's statistics are of a part of it."""
+    train, norm = config.train, config.norm
+    if train.processes == 1 or norm.options.get("sync", False) or norm.name not in NORMS:
+        return []
+    if not getattr(find_norm_class(norm.name), "mixes_samples", False):
+        return []
+    cure = " Use norm.sync=true." if "sync" in norm.options else " norm=batch norm.sync=true shares them."
+    return [
+        f"train.processes={train.processes} with norm={norm.name}: statistics of the {train.part_size} images of each "
+        f"process, not of {train.part_size * train.processes}.{cure}"
+    ]
 
 
 def _memory_bytes(device: torch.device) -> int:

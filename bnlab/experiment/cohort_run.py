@@ -5,7 +5,7 @@ import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from bnlab import provenance
 from bnlab.errors import BnlabError, RunError
@@ -23,11 +23,25 @@ from bnlab.runfolder.messages import collecting_messages
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.schema import RunConfig
 from bnlab.seeding import stream_seed
+from bnlab.training.cohort import Cohort
 from bnlab.training.interruption import Interruption
 from bnlab.training.loop import Checkpoint, FinalWeights, train
 from bnlab.training.precision import computing_with
 
 _log = logging.getLogger("bnlab")
+
+
+class Shared(Protocol):
+    """Assembles a run that several processes share."""
+
+    def assemble(self, config: RunConfig, checked: Checked, start: Checkpoint | None) -> Cohort:
+        """Return the part of the run that this process computes.
+
+        Args:
+            config: The settings of the run.
+            checked: What `check` found for these settings.
+            start: The checkpoint to resume from; None: training begins at step 0.
+        """
 
 
 def run_experiment(
@@ -46,6 +60,7 @@ def run_cohort(
     observer: RunObserver | None = None,
     interruption: Interruption | None = None,
     checked: Checked | None = None,
+    shared: "Shared | None" = None,
 ) -> list[RunSummary]:
     """Train a cohort, and record each of its runs in that run's folder.
 
@@ -62,6 +77,7 @@ def run_cohort(
             training runs to its end.
         checked: What `check` found for a config that differs from these in numbers only; None: the first config is
             checked here.
+        shared: Assembles the run if several processes share it; None: this process trains it alone.
 
     Returns:
         The result of each run, in order.
@@ -89,7 +105,7 @@ def run_cohort(
                 observer.on_warning(warning)
             if start is not None:
                 observer.on_resumed(start.step)
-            training = _Training(members, missing, engine, checked, start, warnings)
+            training = _Training(members, missing, engine, checked, start, warnings, shared)
             results |= _train_and_record(training, observer, interruption)
             if all(result and result.status in ENDED for result in results.values()):
                 for member in members:
@@ -108,6 +124,7 @@ class _Training:
         checked: What `check` found for the first config; it holds for all.
         start: The checkpoint to resume from; None: training begins at step 0.
         warnings: Texts for the runs' log.txt.
+        shared: Assembles the run if several processes share it.
     """
 
     members: Sequence[Member]
@@ -116,6 +133,14 @@ class _Training:
     checked: Checked
     start: Checkpoint | None
     warnings: Sequence[str]
+    shared: "Shared | None"
+
+    def assemble(self) -> Cohort:
+        """Return the runs that are trained, as a cohort."""
+        configs = [self.members[i].config for i in self.in_training]
+        if self.shared is not None:
+            return self.shared.assemble(configs[0], self.checked, self.start)
+        return assemble_cohort(configs, self.checked, self.engine)[0]
 
     @property
     def in_training(self) -> list[int]:
@@ -147,8 +172,7 @@ def _train_and_record(
         try:
             _log_beginning(training)
             with computing_with(checked.num_threads, stream_seed(members[0].config.seed, "noise"), checked.device):
-                configs = [members[i].config for i in training.in_training]
-                cohort, _ = assemble_cohort(configs, checked, training.engine)
+                cohort = training.assemble()
                 for recorder in recorders.values():
                     recorder.loggers += _open_loggers(recorder.member, training, observer)
                 for event in train(cohort, checked.plan, start, interruption):

@@ -17,6 +17,7 @@ from bnlab.runfolder.finding import runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.training.interruption import Interruption
+from bnlab.world import find_world, with_processes
 
 _log = logging.getLogger("bnlab")
 
@@ -58,7 +59,7 @@ def train(
         'finished'
     """
     with saying_why_imports_fail():
-        config = compose_run(as_words(overrides), Path(config_dir) if config_dir else None)
+        config = compose_run(with_processes(as_words(overrides)), Path(config_dir) if config_dir else None)
         folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
         return train_one(config, folder, again=again, observer=_WarningsToLog())
 
@@ -85,6 +86,13 @@ def train_one(
             changed after this process had imported it.
     """
     refuse_code_that_changed_here([config])
+    world = find_world()
+    if world.size > 1:
+        from bnlab.experiment.recorder import Member  # noqa: PLC0415
+        from bnlab.experiment.shared import train_shared  # noqa: PLC0415
+
+        member = Member(config, RunFolder(sweep_folder / run_id(config)))
+        return train_shared(member, world, again=again, observer=observer, interruption=interruption)
     folder = RunFolder(sweep_folder / run_id(config))
     if not again:
         _say_what_is_wrong(folder, observer or RunObserver())

@@ -1,26 +1,38 @@
-"""Name -> network. The one place where a model is added."""
+"""Builds networks by their names."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from bnlab.errors import ConfigError
+from bnlab.models.blocks import BlockBuilder, BuildNorm, Placement
 from bnlab.models.initialization import initialize_weights
-from bnlab.models.network import BlockBuilder, BuildNorm, Network, Placement
-from bnlab.models.plain import CNN, MLP
+from bnlab.models.network import Network
 from bnlab.norms.catalog import build_norm as build_norm_by_name
-from bnlab.schema import CNNConfig, MLPConfig, RunConfig
+from bnlab.plugins import load_class
+from bnlab.schema import RunConfig
+from bnlab.schema_models import AnyModelConfig
 
 BuildNetwork = Callable[[Any, tuple[int, ...], int, BlockBuilder], Network]
 """(the model's own config, input shape, number of classes, its blocks) -> network."""
 
-MODELS: dict[str, BuildNetwork] = {"mlp": MLP, "cnn": CNN}
+MODELS = {"mlp": "bnlab.models.plain:MLP", "cnn": "bnlab.models.plain:CNN"}
+"""Name -> class, as text: only the network that is built is imported. The one place where a network is added."""
+
+
+def find_network(name: str) -> BuildNetwork:
+    """Return the class of a network, which builds it.
+
+    Args:
+        name: A name of the catalog.
+    """
+    return cast("BuildNetwork", load_class(MODELS[name], Network, f"model={name}"))
 
 
 def build_model(
-    config: MLPConfig | CNNConfig,
+    config: AnyModelConfig,
     input_shape: tuple[int, ...],
     num_classes: int,
     build_norm: BuildNorm,
@@ -43,7 +55,7 @@ def build_model(
         devices=[]
     ):  # torch's layers draw weights when built; the caller's random state must stay
         try:
-            return MODELS[config.name](config, input_shape, num_classes, blocks)
+            return find_network(config.name)(config, input_shape, num_classes, blocks)
         except (RuntimeError, MemoryError, OverflowError) as error:  # torch's, for sizes that it cannot count or hold
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ConfigError(
@@ -64,6 +76,9 @@ def build_network(config: RunConfig, input_shape: tuple[int, ...], num_classes: 
     return build_model(config.model, input_shape, num_classes, build_norm, config.placement)
 
 
-def seed_weights(model: Network, config: MLPConfig | CNNConfig, seed: int) -> None:
+def seed_weights(model: Network, config: AnyModelConfig, seed: int) -> None:
     """Give a network the initial weights of a seed."""
-    initialize_weights(model.linears, config.init, config.init_std, config.activation, seed)
+    scheme, std, activation = config.init, config.init_std, config.activation
+    initialize_weights(model.linears, scheme, std, activation, seed, model.small_roles)
+    with torch.no_grad():
+        model.finish_initialization()

@@ -1,24 +1,31 @@
 """Initial weights, each from a stream of its own, keyed by seed and role: arms share them wherever shapes allow."""
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import nn
 
 from bnlab.models.network import trained_weight
-from bnlab.schema import InitScheme
+from bnlab.schema_types import InitScheme
 from bnlab.seeding import generator_for
 
 _SCHEME_OF = {"sigmoid": "lecun", "tanh": "lecun", "relu": "he", "gelu": "he", "silu": "he"}
 
 
 def initialize_weights(
-    linears: dict[str, nn.Module], scheme: InitScheme, std: float | None, activation: str, seed: int
+    linears: dict[str, nn.Module],
+    scheme: InitScheme,
+    std: float | None,
+    activation: str,
+    seed: int,
+    small_roles: Collection[str] = ("output",),
 ) -> None:
     """Draw every linear map's weights from N(0, std^2), and set every bias to 0.
 
     A weight with a parametrization gets the same draws, as its trained values.
-    The output layer has no activation behind it, so that ``auto`` and ``he`` use lecun's std there.
+    The output layer has no activation behind it, so that ``auto`` and ``he`` use lecun's std there, as for all other
+    small roles.
 
     Args:
         linears: The linear maps of the network by role.
@@ -27,13 +34,14 @@ def initialize_weights(
         std: The standard deviation of all weights, above 0; None: the scheme decides.
         activation: The activation after each linear map except the last.
         seed: The seed of the run; each role has its own random stream.
+        small_roles: Roles for which ``auto`` and ``he`` draw with lecun's std.
 
     Source:
         LeCun et al. 1998, "Efficient BackProp". Glorot & Bengio 2010. He et al. 2015 (arXiv 1502.01852).
     """
     for role, linear in linears.items():
         chosen = _SCHEME_OF[activation] if scheme == "auto" else scheme
-        if role == "output" and chosen == "he":
+        if role in small_roles and chosen == "he":
             chosen = "lecun"
         weight, bias = trained_weight(linear), linear.bias
         with torch.no_grad():

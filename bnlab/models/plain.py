@@ -8,8 +8,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
-from bnlab.models.network import BlockBuilder, Network, pooled
-from bnlab.schema import CNNConfig, MLPConfig
+from bnlab.models.blocks import BlockBuilder
+from bnlab.models.network import Network, pooled
+from bnlab.schema_models import CNNConfig, MLPConfig
 
 
 class MLP(Network):

@@ -3,15 +3,32 @@
 Each process has a part of the batch. The statistics need two sums per channel of the other processes' parts.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_is_alone = False
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Compute statistics from this process's values only, as long as the context lasts."""
+    global _is_alone
+    before, _is_alone = _is_alone, True
+    try:
+        yield
+    finally:
+        _is_alone = before
+
 
 def num_processes() -> int:
     """Return how many processes share the batch: those of torch.distributed, or 1."""
+    if _is_alone:
+        return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

@@ -28,6 +28,7 @@ from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
 from bnlab.sweeps.grid import expand
 from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
 from bnlab.sweeps.sweep_files import set_by_file, with_file
+from bnlab.world import refuse_to_share
 
 if TYPE_CHECKING:
     from bnlab.sweeps.checked_programs import CheckedPrograms
@@ -154,6 +155,7 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
             folder holds another sweep.
         DataError: The file that data.path names cannot be read.
     """
+    refuse_to_share("a sweep")
     typed = as_words(overrides)
     with_those_of_file = with_file(typed, config_dir)
     words, of_hydra = split_off_hydra_words(with_those_of_file)

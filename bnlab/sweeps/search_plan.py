@@ -28,6 +28,7 @@ from bnlab.sweeps.plan_file import write_with_earlier
 from bnlab.sweeps.samplers import NEEDS_LISTS, choices, import_optuna
 from bnlab.sweeps.sweep_files import set_by_file, with_file
 from bnlab.sweeps.sweeper_words import Method, count, method_of, read_sweeper
+from bnlab.world import refuse_to_share
 
 JOURNAL = "search.journal"
 """Name of the file in a sweep's folder that keeps the trials, unless the user names a database."""
@@ -156,6 +157,7 @@ def plan_search(
             folder holds runs of another sweep.
         DataError: The data are missing or damaged.
     """
+    refuse_to_share("a search")
     typed = as_words(overrides)
     with_those_of_file = with_file(typed, config_dir)
     words, of_hydra = split_off_hydra_words(with_those_of_file)

@@ -18,6 +18,8 @@ def build_probe(config: RunConfig, data: DataSet) -> ProbeBatch:
         data: The three splits of the run, on its device.
     """
     measured, size = config.diagnostics, config.train.part_size
+    if config.norm.options.get("sync", False):
+        size *= config.train.processes
     probe = _drawn(data.validation, measured.probe_size, config.data.split_seed, "validation")
     population = _drawn(data.train, max(size, measured.population_size // size * size), config.data.split_seed, "train")
     batches = zip(torch.split(population.inputs, size), torch.split(population.labels, size), strict=True)

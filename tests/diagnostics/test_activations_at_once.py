@@ -8,7 +8,7 @@ from watched import build_diagnostics, network, probe
 
 from bnlab.diagnostics.diagnostic import Moment
 from bnlab.diagnostics.measuring import measure_all
-from bnlab.models.network import ACTIVATIONS
+from bnlab.models.blocks import ACTIVATIONS
 from bnlab.training.stacked.measure import StackedState, measure_stacked
 
 NAMES = [

@@ -16,7 +16,7 @@ from bnlab.diagnostics.passes import FunctionalCalculus, PlainCalculus
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS as NORMS_OF_ALL
-from bnlab.schema import CNNConfig, MLPConfig
+from bnlab.schema_models import CNNConfig, MLPConfig
 
 NORMS = ["batch", "batch_torch", "layer", "none", "rms", "ghost", "l1_batch", "group"]
 NEED_SPACE = {"frn", "instance", "instance_torch", "switchable"}

@@ -18,7 +18,7 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.by_unit import MOST_PER_UNIT
 from bnlab.diagnostics.diagnostic import ProbeBatch
 from bnlab.diagnostics.measuring import measure_all
-from bnlab.models.network import ACTIVATIONS
+from bnlab.models.blocks import ACTIVATIONS
 from bnlab.training.checkpoint import read_checkpoint, write_checkpoint
 from bnlab.training.stacked.runs import StackedRuns
 

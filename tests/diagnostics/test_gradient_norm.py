@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from bnlab.diagnostics.diagnostic import Observation, ProbeBatch
 from bnlab.diagnostics.gradients import GradientNorm
 from bnlab.diagnostics.measuring import measure_all
+from bnlab.models.blocks import ACTIVATIONS
 from bnlab.models.catalog import build_model, seed_weights
-from bnlab.models.network import ACTIVATIONS
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS
-from bnlab.schema import CNNConfig, MLPConfig
+from bnlab.schema_models import CNNConfig, MLPConfig
 
 NUM_IMAGES = 30
 NEED_IMAGES = {"frn", "instance", "instance_torch"}

@@ -12,10 +12,11 @@ from watched import images, in_float64, measured, network, probe
 
 from bnlab.diagnostics.diagnostic import Observation, ProbeBatch
 from bnlab.diagnostics.gradients import GradientGrowth, GradientRatio, RelativeGradientNorm, length
+from bnlab.models.blocks import ACTIVATIONS, Block
 from bnlab.models.catalog import build_model, seed_weights
-from bnlab.models.network import ACTIVATIONS, Block, Network
+from bnlab.models.network import Network
 from bnlab.norms.catalog import build_norm
-from bnlab.schema import MLPConfig
+from bnlab.schema_models import MLPConfig
 
 CASES = [
     (m, a, n, p)
@@ -123,7 +124,7 @@ def test_a_length_of_what_has_none(value):
 
 def stack(depth, width, linear, norm, activation):
     """Return a network of equal layers, with a random output layer that nothing is divided by."""
-    body = OrderedDict((f"hidden{i + 1}", Block(linear(width), norm(width), activation(), True)) for i in range(depth))
+    body = OrderedDict((f"hidden{i + 1}", Block(linear(width), norm(width), activation())) for i in range(depth))
     return Network(body, nn.Linear(width, 10), None)
 
 

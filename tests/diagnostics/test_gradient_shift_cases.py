@@ -17,7 +17,7 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
 from bnlab.diagnostics.gradient_shift import _compare
 from bnlab.diagnostics.measuring import measure_all
-from bnlab.models.network import ACTIVATIONS
+from bnlab.models.blocks import ACTIVATIONS
 from bnlab.norms.names import NORMS
 
 NEED_IMAGES = {"frn", "instance", "instance_torch"}

@@ -11,10 +11,10 @@ from bnlab.diagnostics.dead_units import DeadFraction
 from bnlab.diagnostics.diagnostic import Observation, ProbeBatch
 from bnlab.diagnostics.measuring import looking_at, measure_all, observe
 from bnlab.diagnostics.saturation import Saturation
+from bnlab.models.blocks import ACTIVATIONS
 from bnlab.models.catalog import build_model, seed_weights
-from bnlab.models.network import ACTIVATIONS
 from bnlab.norms.catalog import build_norm
-from bnlab.schema import CNNConfig, MLPConfig
+from bnlab.schema_models import CNNConfig, MLPConfig
 
 NUM_IMAGES = 40
 

@@ -17,7 +17,7 @@ from bnlab.diagnostics.saturation import (
     SaturationStrict,
     ZeroFraction,
 )
-from bnlab.models.network import ACTIVATIONS
+from bnlab.models.blocks import ACTIVATIONS
 
 CASES = [(m, a, p) for m in ("mlp", "cnn") for a in ACTIVATIONS for p in ("before", "after")]
 BOUNDED = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}

@@ -18,7 +18,7 @@ from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS
-from bnlab.schema import CNNConfig, MLPConfig
+from bnlab.schema_models import CNNConfig, MLPConfig
 
 MODELS = {
     "mlp": MLPConfig(name="mlp", depth=2, width=12, activation="relu", dropout=0.0, init="auto", init_std=None),

@@ -9,10 +9,10 @@ import torch
 from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Observation, ProbeBatch
 from bnlab.diagnostics.measuring import measure_all
+from bnlab.models.blocks import ACTIVATIONS
 from bnlab.models.catalog import build_model, seed_weights
-from bnlab.models.network import ACTIVATIONS
 from bnlab.norms.catalog import build_norm
-from bnlab.schema import CNNConfig, MLPConfig
+from bnlab.schema_models import CNNConfig, MLPConfig
 
 NUM_IMAGES = 40
 SHAPE = (2, 6, 6)

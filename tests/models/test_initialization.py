@@ -10,7 +10,7 @@ import torch
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS
-from bnlab.schema import CNNConfig, MLPConfig
+from bnlab.schema_models import CNNConfig, MLPConfig
 from bnlab.seeding import generator_for
 
 PLACEMENTS = ["before", "after", "input"]

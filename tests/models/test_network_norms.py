@@ -17,10 +17,12 @@ from bnlab.diagnostics.gradients import GradientNorm
 from bnlab.diagnostics.measuring import measure_all
 from bnlab.diagnostics.saturation import Saturation
 from bnlab.experiment.checking import check
+from bnlab.models.blocks import NoActivation
 from bnlab.models.catalog import build_model, seed_weights
-from bnlab.models.network import NoActivation, trained_weight
+from bnlab.models.network import trained_weight
 from bnlab.norms.catalog import build_norm
-from bnlab.schema import CNNConfig, MLPConfig, SGDConfig
+from bnlab.schema import SGDConfig
+from bnlab.schema_models import CNNConfig, MLPConfig
 from bnlab.training.optim import build_optimizer
 
 OF_WEIGHTS = ["weight_standardization", "scaled_weight_standardization"]

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bnlab.models.blocks import Block
 from bnlab.models.catalog import build_model, seed_weights
-from bnlab.models.network import Block, Network
+from bnlab.models.network import Network
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS
 from bnlab.norms.norm import Norm
-from bnlab.schema import CNNConfig, MLPConfig
+from bnlab.schema_models import CNNConfig, MLPConfig
 
 NEED_IMAGES = {"frn", "instance", "instance_torch", "switchable"}
 OPTIONS = {name: {"num_groups": 2} for name in ("group", "group_torch", "weight_standardization")}
@@ -158,7 +159,8 @@ class Scales(Norm):
 )
 def test_it_follows_from_declarations_bias_and_place(invariances, bias, norm_first, free):
     norm = Scales(invariances, "channel_shift" in invariances)
-    block = Block(nn.Linear(3, 4, bias=bias), norm, nn.Tanh(), norm_first)
+    order = "linear, norm, activation" if norm_first else "linear, activation, norm"
+    block = Block(nn.Linear(3, 4, bias=bias), norm, nn.Tanh(), order)
     assert Network(OrderedDict(x=block), nn.Linear(4, 2), None).scale_invariant_weights == free
 
 

@@ -39,8 +39,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(checked_programs, "check", counting(checking.check))
     monkeypatch.setattr("bnlab.experiment.cohort_run.check", counting(checking.check))
-    for name in list(catalog.MODELS):
-        monkeypatch.setitem(catalog.MODELS, name, counting_builds(catalog.MODELS[name], counted))
+    find = catalog.find_network
+    monkeypatch.setattr(catalog, "find_network", lambda name: counting_builds(find(name), counted))
     return counted
 
 
