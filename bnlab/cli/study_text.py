@@ -129,7 +129,8 @@ class _Spoken:
         return f"{agree} of {of} analyses of the same runs" + (f". It flips {told}" if told else "")
 
     def criterion(self) -> str:
-        criterion, seconds = self.engine(self.verdict["criterion"]), self.verdict["seconds"]
+        rule = self.verdict.get("rule") or self.verdict["criterion"]
+        criterion, seconds = self.engine(rule), self.verdict["seconds"]
         if self.is_chinese:
             file = self.t("file_hash", hash=self.verdict["sha256"][:8])
             return f"{criterion}{file}{self.t('comma')}{seconds / 60:.1f} {self.t('minutes')}{self.t('stop')}"

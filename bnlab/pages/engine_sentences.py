@@ -15,8 +15,9 @@ _MARKS = (("; ", "\uff1b"), (": ", "\uff1a"))
 
 
 _NUMBER, _NAME, _ANY = "[0-9.,e+-]+", "(?:(?!: |; ).)+?", ".+?"
+_AMOUNT = f"{_NUMBER}(?:%| points?| times| nats| decades?| steps| seconds)?"
 
-_SORTS = {"m": _NUMBER, "n": _NUMBER, "k": _NAME}
+_SORTS = {"m": _NUMBER, "n": _NUMBER, "p": _AMOUNT, "q": _AMOUNT, "k": _NAME}
 """Places that do not stand for any part."""
 
 

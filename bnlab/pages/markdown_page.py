@@ -110,7 +110,7 @@ def _study(study: StudyView, write: _Writer) -> list[str]:
     lines += [line for name, texts in study.articles for line in (f"> {name} {write.spoken(texts)}", ">")]
     lines += ["", f"#### {t('why')}", ""]
     for key, sentences in (
-        ("rule", (result.criterion,)),
+        ("rule", (result.told_rule,)),
         ("reason", tuple(study.reasons)),
         ("to_change", (result.to_change,)),
         ("changed", (result.changed,)),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnlab.stats.verdict import Verdict, Word
+from bnlab.studies.bounds import in_unit
 from bnlab.studies.condition import Condition, Text
 from bnlab.studies.judged import LARGEST_LOG, as_bracket
 from bnlab.studies.quantity import points
@@ -51,9 +52,14 @@ class JudgedCondition:
             amount = points(condition.within) if quantity.is_share else f"{condition.within:g} {quantity.unit}".strip()
             return Text(en=f"The {quantity.name} of {labels[0]} and {labels[-1]} differs by less than {amount}.")
         if condition.kind == "arm":
-            return Text(en=f"The {quantity.name} of {labels[0]} is {condition.bound}.")
+            return Text(en=f"The {quantity.name} of {labels[0]} is {self.bound}.")
         way = f"of the way from {labels[1]} to {labels[2]} that {labels[0]} goes"
-        return Text(en=f"The share {way}, by {quantity.name}, is {condition.bound}.")
+        return Text(en=f"The share {way}, by {quantity.name}, is {self.bound}.")
+
+    @property
+    def bound(self) -> str:
+        """Where the interval must lie, in words and in the unit in which its effect is written."""
+        return in_unit(self.condition.bound, self.condition.kind, self.unit)
 
     @property
     def name(self) -> str:

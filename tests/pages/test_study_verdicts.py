@@ -201,6 +201,12 @@ def test_a_text_that_nobody_translated_is_of_its_own_language(texts: Texts, lang
     ("english", "chinese"),
     [
         ("within -0.015 and 0.015", "在 -0.015 与 0.015 之间"),
+        ("within -1.5 and 1.5 points", "在 -1.5 与 1.5 个百分点 之间"),
+        ("above 0.5 points", "大于 0.5 个百分点"),
+        ("test_accuracy (main) above 1 point", "test_accuracy (main) 大于 1 个百分点"),
+        ("test_accuracy within 90% and 95%", "test_accuracy 在 90% 与 95% 之间"),
+        ("below 300 steps", "小于 300 步"),
+        ("bounds between -0.3 and 0.4 points", "界取在 -0.3 与 0.4 个百分点 之间"),
         ("The interval lies only in part within 0.9 and 1.", "区间只有一部分在 0.9 与 1 之间。"),
         ("The interval does not lie above 0.05, not even in part.", "区间没有任何一部分大于 0.05。"),
     ],

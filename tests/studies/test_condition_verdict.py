@@ -73,6 +73,19 @@ def test_the_value_of_one_arm_is_judged_by_where_its_interval_lies(tmp_path: Pat
     assert (found.interval.low, found.interval.high) == pytest.approx((by_hand.low, by_hand.high))
 
 
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        ({"arms": ("batch", "none"), "within": 0.1}, r"bounds between 2\.\d+ and 3\.\d+ points"),
+        ({"arm": "batch", "above": 0.9}, r"bounds between 92\.\d+% and 93\.\d+%"),
+        ({"arm": "batch", "above": 0.95}, r"a bound that is not between 92\.\d+% and 93\.\d+%"),
+    ],
+)
+def test_what_would_change_a_bound_is_told_in_the_unit_of_the_effect(tmp_path: Path, condition: Any, text: str):
+    folder = write_judged(tmp_path / "s", better_by(0.03))
+    assert re.fullmatch(text, verdict_on(folder, metric="test_accuracy", **condition).to_change)
+
+
 def test_seeds_that_another_study_trained_do_not_count(tmp_path: Path):
     folder = write_judged(tmp_path / "s", better_by(0.03), seeds=range(8))
     assert verdict_on(folder, seeds=5, metric="test_accuracy", arm="batch", above=0.5).interval.n == 5
