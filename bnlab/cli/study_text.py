@@ -104,10 +104,22 @@ class _Spoken:
     def seeds(self, number: int) -> str:
         return f"n = {number}" if self.is_chinese else f"{number} seeds"
 
+    def made(self, condition: Mapping[str, Any]) -> str:
+        """How an interval was made, of how many seeds, at which level; empty where there is none."""
+        if condition["level"] is None:
+            return ""
+        method = self.engine(condition.get("method") or "")
+        said = [method, self.seeds(condition["n"]), f"{100 * condition['level']:.3g}%"]
+        text = self.t("comma").join(part for part in said if part)
+        return f"（{text}）" if self.is_chinese else f" ({text})"
+
     def condition(self, condition: Mapping[str, Any]) -> Text:
         word = condition["verdict"]
         rates = [f"{rate:g}" for rate in dict.fromkeys(condition["learning_rates"] or ())]
-        told = [self.effect(condition, condition["kind"]), self.seeds(condition["n"])]
+        made = self.made(condition)
+        told = [self.effect(condition, condition["kind"]) + made]
+        if not made:
+            told.append(self.seeds(condition["n"]))
         if rates:
             told.append(
                 f"{self.t('lr')} {', '.join(rates)}" if self.is_chinese else "at learning rate " + " and ".join(rates)
@@ -160,10 +172,8 @@ def print_study(verdict: Mapping[str, Any], words: Words) -> None:
     word = Text(say.word(verdict["verdict"]).upper(), COLORS[verdict["verdict"]])
     add("verdict", Text.assemble(word, f"  {say.reason()}" if verdict["reason"] else ""))
     decisive = verdict["conditions"][verdict["decisive"]]
-    share = "" if decisive["level"] is None else f"{100 * decisive['level']:.3g}%"
-    level = f" at {share}" if share and words.lang == "en" else f" ({share})" if share else ""
     of = f"{words('comma')}{decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
-    effect = f"{say.own_effect()}{level}{of}"
+    effect = f"{say.own_effect()}{say.made(decisive)}{of}"
     add("effect", effect)
     for label, key in (("because", "conditions"), ("checked", "checks"), ("besides", "also")):
         for number, condition in enumerate(verdict[key]):

@@ -79,8 +79,9 @@ def print_tunability(found: "Tunability") -> None:
     print_table(table)
     OUT.print(
         Text(
-            "Test accuracy to be expected, with half the width of its interval over seeds. enough: settings tried at "
-            "random that come within 1 point of trying all. must be tuned: for 95% of the way from start to best."
+            "Test accuracy to be expected, with half the width of its 95% interval over seeds (Student's t). enough: "
+            "settings tried at random that come within 1 point of trying all. must be tuned: for 95% of the way from "
+            "start to best."
         ),
         style="dim",
         width=min(OUT.width, MOST_WIDTH),
@@ -126,8 +127,9 @@ def _effect(judged: "Judged") -> str:
     if verdict.low is None and verdict.high is None:
         return f"{text}, without an interval"
     low, high = ("no bound" if end is None else judged.number(end) for end in (verdict.low, verdict.high))
-    level = "" if verdict.level is None else f" at {100 * verdict.level:.3g}%"
-    return f"{text} [{low}, {high}]{level}, {verdict.n} pairs of runs with the same seed"
+    assert verdict.level is not None  # there is an interval
+    made = f"{judged.method}, {100 * verdict.level:.3g}%"
+    return f"{text} [{low}, {high}] ({made}), {verdict.n} pairs of runs with the same seed"
 
 
 def _means(judged: "Judged") -> str:
@@ -167,9 +169,19 @@ def _how(judged: "Judged") -> str:
         "diagnostic": "mean over all measured steps" if judged.quantity.is_mean else "last value of the run",
     }[kind]
     looks = f"; {judged.verdict.looks} looks planned" if judged.verdict.looks > 1 else ""
-    p = judged.verdict.p
-    exact = "" if p is None else f"; exact sign-flip p of an effect of {judged.amount(judged.verdict.sesoi)}: {p:.2g}"
-    return f"{what}{at}{exact}{looks}"
+    return f"{what}{at}{_exact_p(judged)}{looks}"
+
+
+def _exact_p(judged: "Judged") -> str:
+    """Return the p of the sign-flip test, with the least one that so many seeds allow; empty where there is none."""
+    from bnlab.stats.sign_flip import least_p
+
+    verdict = judged.verdict
+    if verdict.p is None:
+        return ""
+    effect, seeds = judged.amount(verdict.sesoi), "1 seed allows" if verdict.n == 1 else f"{verdict.n} seeds allow"
+    least = f"the smallest value that {seeds} is {least_p(verdict.n):.3g}"
+    return f"; exact sign-flip p of an effect of {effect}: {verdict.p:.3g} ({least})"
 
 
 def _runs(judged: "Judged") -> str:

@@ -80,6 +80,7 @@ class Condition(_Read):
         effect: The figure that is judged, in ``unit``; for a ratio the ratio itself.
         first: Figures of the first arm, or of the only one, one per seed.
         second: Figures of the second arm.
+        method: How the interval was made, in few words; empty in older files.
         differences: What is averaged: the difference or ratio of each seed, in ``unit``.
     """
 
@@ -98,6 +99,7 @@ class Condition(_Read):
     high: float | None = None
     unit: _String = ""
     level: float | None = None
+    method: _String = ""
     n: int | None = None
     sesoi: float | None = None
     seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] = ()

@@ -7,6 +7,7 @@ from typing import Any
 from bnlab.stats.verdict import Verdict, Word
 from bnlab.studies.bounds import in_unit
 from bnlab.studies.condition import Condition, Text
+from bnlab.studies.interval_method import interval_method
 from bnlab.studies.judged import LARGEST_LOG, as_bracket
 from bnlab.studies.quantity import points
 from bnlab.studies.readings import Readings
@@ -76,6 +77,12 @@ class JudgedCondition:
         quantity = self.readings.quantity
         return quantity.unit if self.condition.kind == "pair" else quantity.unit_of_values
 
+    @property
+    def method(self) -> str:
+        """How its interval was made, in few words; empty where it has none."""
+        is_paired, brackets = self.condition.kind in {"pair", "recovered"}, self.readings.all[0].brackets
+        return interval_method(self.interval, brackets, is_paired=is_paired, is_log=self.readings.is_ratio)
+
     def shown(self, value: float | None) -> float | None:
         """Return an effect or an end of its interval in the unit; None for a ratio beyond all floats."""
         if value is None or math.isinf(value) or not self.readings.is_ratio:
@@ -101,6 +108,7 @@ class JudgedCondition:
             "high": self.shown(interval.high),
             "unit": self.unit,
             "level": interval.level,
+            "method": self.method,
             "n": interval.n,
             "sesoi": self.condition.sesoi,
             "looks": interval.looks,
@@ -149,6 +157,7 @@ def unreadable(condition: Condition, why: str) -> dict[str, Any]:
         "verdict": "inconclusive",
         "reason": why,
         "unit": "",
+        "method": "",
         "n": 0,
         "sesoi": condition.sesoi,
         "seeds": [],

@@ -25,10 +25,18 @@ def test_the_card_names_claim_verdict_effect_and_what_would_change_it(bnlab_says
     assert "batch has a higher test accuracy than none, by more than 1 point." in text
     assert "SUPPORTED" in text
     assert "+5.05 points [" in text
-    assert "6 pairs of runs with the same seed" in text
+    assert "(paired Student's t and Hall, 98%), 6 pairs of runs with the same seed" in text
+    assert "p of an effect of 1.00 points: 0.0312 (the smallest value that 6 seeds allow is 0.0312)" in text
     assert "batch 95.05% · none 90.00%" in text
     assert "analyses of the same runs" in text
     assert "a smallest effect of interest of" in text
+
+
+def test_the_card_names_the_method_that_was_used(bnlab_says: Say) -> None:
+    looks = " ".join(bnlab_says("judge", "mine", "--arms", "batch,none", "--looks", "3").out.split())
+    assert "(paired Student's t and Hall, Bonferroni over 3, 99.5%)" in looks
+    steps = " ".join(bnlab_says("judge", "mine", "--arms", "batch,none", "--metric", "steps_to:0.5").out.split())
+    assert "(paired Student's t and Hall of logs, each end from bounds, 98%)" in steps
 
 
 def test_json_has_the_promised_keys_and_nothing_else_stands_there(bnlab_says: Say) -> None:

@@ -227,6 +227,18 @@ def test_what_nobody_translated_is_marked_on_the_chinese_page() -> None:
     assert "0/0" not in page.text
 
 
+@pytest.mark.parametrize(
+    ("lang", "told"), [("en", "paired Student's t and Hall, 98%"), ("zh", "配对 Student t 与 Hall 区间，98%")]
+)
+def test_the_method_stands_beside_each_interval(lang: Lang, told: str) -> None:
+    one = bare(method="paired Student's t and Hall", level=0.98)
+    page = page_of(study(conditions=[one, one], also=[one], parts={}), lang=lang)
+    shown = see(page.html())
+    assert [each.text for each in shown.all("span", **{"class": "made"})] == [told] * 3  # the table, both conditions
+    assert told in shown.all("article")[0].text
+    assert f"[5.2, 15.3] ({told})".replace("[", "\\[").replace("]", "\\]") in studies_markdown(page)
+
+
 def test_a_study_whose_rule_was_changed_is_neither_counted_nor_an_answer() -> None:
     changed = study("changed", changed="The criterion was changed after runs had been judged by another one.")
     page = page_of(study(), changed)

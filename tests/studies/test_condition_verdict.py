@@ -86,6 +86,17 @@ def test_what_would_change_a_bound_is_told_in_the_unit_of_the_effect(tmp_path: P
     assert re.fullmatch(text, verdict_on(folder, metric="test_accuracy", **condition).to_change)
 
 
+def test_the_method_is_that_by_which_the_interval_was_made(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", better_by(0.03))
+    pair, both = {"metric": "test_accuracy", "arms": ("batch", "none"), "above": 0.01}, "paired Student's t and Hall"
+    assert verdict_on(folder, **pair).method == both
+    assert verdict_on(folder, looks=4, **pair).method == f"{both}, Bonferroni over 4"
+    assert verdict_on(folder, metric="test_accuracy", arm="batch", above=0.5).method == "Student's t and Hall"
+    steps = {"metric": "steps_to:0.5", "arms": ("batch", "none"), "above": 1.25}
+    assert verdict_on(folder, **steps).method == f"{both} of logs, each end from bounds"
+    assert verdict_on(folder, seeds=2, **pair).method == ""  # no interval
+
+
 def test_seeds_that_another_study_trained_do_not_count(tmp_path: Path):
     folder = write_judged(tmp_path / "s", better_by(0.03), seeds=range(8))
     assert verdict_on(folder, seeds=5, metric="test_accuracy", arm="batch", above=0.5).interval.n == 5
