@@ -14,6 +14,7 @@ from bnlab.pages.amounts import unit_of
 from bnlab.pages.engine_sentences import in_chinese, reason_of
 from bnlab.pages.study_results import StudyResult, Texts, shortened, statements_in
 from bnlab.pages.words import Words
+from bnlab.report.wording import is_without_training
 
 SYMBOLS = {"supported": "+", "refuted": "x", "inconclusive": "?"}
 """Beside the word, so that a verdict is told apart without color."""
@@ -113,17 +114,25 @@ class _Spoken:
         text = self.t("comma").join(part for part in said if part)
         return f"（{text}）" if self.is_chinese else f" ({text})"
 
+    def rates(self, rates: Sequence[float]) -> str:
+        """At which learning rates; of one at which nothing is learned it is said that there was no training."""
+        named = [f"{rate:g}" for rate in rates]
+        if all(is_without_training(rate) for rate in rates):
+            return f"{self.t('not_trained')}{self.t('colon')}{self.t('lr')} {self.t('comma').join(named)}"
+        named = [
+            f"{name} ({self.t('not_trained')})" if is_without_training(rate) else name
+            for name, rate in zip(named, rates, strict=True)
+        ]
+        return f"{self.t('lr')} {', '.join(named)}" if self.is_chinese else "at learning rate " + " and ".join(named)
+
     def condition(self, condition: Mapping[str, Any]) -> Text:
         word = condition["verdict"]
-        rates = [f"{rate:g}" for rate in dict.fromkeys(condition["learning_rates"] or ())]
         made = self.made(condition)
         told = [self.effect(condition, condition["kind"]) + made]
         if not made:
             told.append(self.seeds(condition["n"]))
-        if rates:
-            told.append(
-                f"{self.t('lr')} {', '.join(rates)}" if self.is_chinese else "at learning rate " + " and ".join(rates)
-            )
+        if rates := list(dict.fromkeys(condition["learning_rates"] or ())):
+            told.append(self.rates(rates))
         return Text.assemble(
             (f"{SYMBOLS[word]} {self.word(word)}", COLORS[word].removeprefix("bold ")),
             f"  {self.texts(condition['says'])} {self.t('comma').join(told)}",

@@ -150,11 +150,7 @@ def _means(judged: "Judged") -> str:
 
 def _how(judged: "Judged") -> str:
     kind = judged.quantity.kind
-    at = ""
-    if judged.pairs.rates is not None:
-        first, second = judged.pairs.rates
-        at = f", at learning rate {first:g} and {second:g}" if first != second else f", both at learning rate {first:g}"
-        at += f" ({judged.rates})"
+    at = "" if judged.pairs.rates is None else _at(*judged.pairs.rates, judged.rates)
     what = {
         "test_accuracy": "test set at the end of training",
         "test_loss": "test set at the end of training",
@@ -170,6 +166,19 @@ def _how(judged: "Judged") -> str:
     }[kind]
     looks = f"; {judged.verdict.looks} looks planned" if judged.verdict.looks > 1 else ""
     return f"{what}{at}{_exact_p(judged)}{looks}"
+
+
+def _at(first: float, second: float, how: str) -> str:
+    """Return at which learning rates the arms are compared; one at which nothing is learned is no training."""
+    from bnlab.report.wording import is_without_training
+
+    if is_without_training(max(first, second)):
+        rates = f"{first:g}" if first == second else f"{first:g} and {second:g}"
+        return f", not trained: learning rate {rates}"
+    if first == second:
+        return f", both at learning rate {first:g} ({how})"
+    named = [f"{rate:g} (not trained)" if is_without_training(rate) else f"{rate:g}" for rate in (first, second)]
+    return f", at learning rate {named[0]} and {named[1]} ({how})"
 
 
 def _exact_p(judged: "Judged") -> str:

@@ -39,6 +39,16 @@ def test_the_card_names_the_method_that_was_used(bnlab_says: Say) -> None:
     assert "(paired Student's t and Hall of logs, each end from bounds, 98%)" in steps
 
 
+def test_of_networks_at_their_start_the_card_says_that_they_are_not_trained(bnlab_says: Say, tmp_path: Path) -> None:
+    def run(at: Place) -> Written:
+        return rising(0.9, saturation=[0.2 + NOISE[at.seed] + 0.3 * (at.norm == "none")] * 5)
+
+    write_judged(tmp_path / "runs" / "start", run, lrs=(1e-9,))
+    words = ["judge", "start", "--arms", "none,batch", "--metric", "saturation/hidden1", "--sesoi", "0.1"]
+    text = " ".join(bnlab_says(*words).out.split())
+    assert "last value of the run, not trained: learning rate 1e-09; exact" in text
+
+
 def test_json_has_the_promised_keys_and_nothing_else_stands_there(bnlab_says: Say) -> None:
     answer = bnlab_says("judge", "mine", "--metric", "test_accuracy", "--sesoi", "0.02", "--json")
     found = json.loads(answer.out)

@@ -115,6 +115,23 @@ def test_the_method_stands_beside_each_interval_of_the_card(
     assert text.count(told.replace(" ", "")) == 3  # effect, condition, and the last line
 
 
+@pytest.mark.parametrize(
+    ("rates", "lang", "told"),
+    [
+        ([1e-9, 1e-9], "en", "not trained: learning rate 1e-09"),
+        ([1e-9, 1e-9], "zh", "未训练：学习率 1e-09"),
+        ([0.1, 1e-9], "en", "at learning rate 0.1 and 1e-09 (not trained)"),
+        ([0.1, 1e-5], "en", "at learning rate 0.1 and 1e-05 literature"),
+    ],
+)
+def test_a_learning_rate_at_which_nothing_is_learned_is_said_to_be_no_training(
+    rates: list[float], lang: Lang, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = condition(learning_rates=rates, stress={"agree": 0, "of": 0, "flips": []})
+    text = card(study(conditions=[one]), lang, capfd)
+    assert told.replace(" ", "") in text.replace(" ", "")
+
+
 def test_the_english_card_says_the_same_as_before(capfd: pytest.CaptureFixture[str]) -> None:
     text = card(failed_check(), "en", capfd)
     assert "verdict INCONCLUSIVE The experiment is no test of the claim" in text

@@ -11,7 +11,8 @@ from seen_page import see
 import bnlab.pages.words
 from bnlab.pages.engine_sentences import in_chinese
 from bnlab.pages.report_files import make_report
-from bnlab.pages.words import article_statements
+from bnlab.pages.sweep_page import rate_cell
+from bnlab.pages.words import Words, article_statements
 
 HERE = Path(bnlab.pages.words.__file__).parent
 WORDS = yaml.safe_load((HERE / "words.yaml").read_text(encoding="utf-8"))
@@ -98,6 +99,12 @@ def test_the_chinese_markdown_of_a_sweep_has_no_english_sentence(tmp_path: Path,
 )
 def test_lists_and_what_stands_behind_a_name_are_translated_part_by_part(english: str, chinese: str | None) -> None:
     assert in_chinese(english) == chinese
+
+
+def test_a_learning_rate_at_which_nothing_is_learned_is_said_to_be_no_training() -> None:
+    assert rate_cell(1e-9, Words("en")).text == "1 × 10⁻⁹ (not trained)"
+    assert rate_cell(1e-9, Words("zh")).text == "1 × 10⁻⁹ (未训练)"
+    assert rate_cell(1e-5, Words("en")).text == "1 × 10⁻⁵"
 
 
 def test_a_sentence_that_nobody_translated_is_marked_as_english() -> None:
