@@ -65,7 +65,7 @@ def studies_markdown(page: StudiesPage) -> str:
     lines += [f"## {t('studies')}", ""]
     for study in page.studies:
         lines += _study(study, write)
-    lines += [f"## {t('about')}", "", t("about_text"), "", t("in_html"), ""]
+    lines += [f"## {t('about')}", "", t("about_text"), "", t("in_html"), "", t("other_lang"), ""]
     return "\n".join(lines)
 
 
@@ -188,4 +188,4 @@ def sweep_markdown(page: SweepPage) -> str:
     for command in page.commands:
         lines += code(command)
     lines += data_table(page.facts) if page.facts.rows else []
-    return "\n".join([*lines, t("in_html"), ""])
+    return "\n".join([*lines, t("in_html"), "", t("other_lang"), ""])
