@@ -51,8 +51,8 @@ def report(
 
     [bold]bnlab report my_sweep --arms batch,none[/]: a verdict on these two
 
-    The page of one study's result has its name: runs/studies/NAME-quick.html. A page that is there in the other language
-    is kept: as report.en.html, say.
+    The page of one study's result has its name: runs/studies/NAME-quick.html. A page that is there in the other
+    language is kept: as report.en.html, say.
     """
     from bnlab.pages.report_files import make_report, write_report
 
