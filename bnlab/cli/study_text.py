@@ -11,7 +11,7 @@ from rich.text import Text
 from bnlab.cli.consoles import OUT, duration, is_narrow, new_table, print_table
 from bnlab.cli.verdict_text import COLORS, MOST_FLIPS, MOST_WIDTH
 from bnlab.pages.amounts import unit_of
-from bnlab.pages.engine_sentences import in_chinese, reason_of
+from bnlab.pages.engine_sentences import in_both, in_chinese, reason_of
 from bnlab.pages.study_results import StudyResult, Texts, shortened, statements_in
 from bnlab.pages.words import Words
 from bnlab.report.wording import is_without_training
@@ -76,7 +76,7 @@ class _Spoken:
         return self.t(verdict) if self.is_chinese else verdict
 
     def texts(self, both: Mapping[str, str]) -> str:
-        return Texts(**both).in_lang(self.t.lang)[0]
+        return in_both(Texts(**both)).in_lang(self.t.lang)[0]
 
     def engine(self, sentence: str) -> str:
         return (in_chinese(sentence) if self.is_chinese else None) or sentence

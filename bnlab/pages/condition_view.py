@@ -7,6 +7,7 @@ from markupsafe import Markup
 from bnlab.pages.amounts import Unit, unit_of
 from bnlab.pages.drawn.picture import DataTable, Picture
 from bnlab.pages.drawn.seed_dots import draw_seeds, seeds_table
+from bnlab.pages.engine_sentences import in_both
 from bnlab.pages.interval_strip import draw_strip
 from bnlab.pages.study_results import Condition, Texts
 from bnlab.pages.words import Words
@@ -55,7 +56,7 @@ def view_condition(condition: Condition, number: str, name: str, words: Words) -
         words: The fixed words of the page's language.
     """
     unit = unit_of(condition.kind, condition.unit)
-    says = condition.says
+    says = in_both(condition.says)
     arms = " / ".join(condition.arms)
     measured = [condition.metric, arms]
     if not says.en and not says.zh:

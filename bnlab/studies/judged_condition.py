@@ -95,7 +95,7 @@ class JudgedCondition:
         return {
             "part": self.condition.part,
             "kind": self.condition.kind,
-            "says": {"en": says.en, "zh": says.zh or says.en},
+            "says": _both(self.condition.says, says),
             "statement": self.condition.statement,
             "metric": self.condition.metric or self.condition.law,
             "arms": list(readings.labels),
@@ -148,7 +148,7 @@ def unreadable(condition: Condition, why: str) -> dict[str, Any]:
         **dict.fromkeys(nothing),
         "part": condition.part,
         "kind": condition.kind,
-        "says": {"en": says.en, "zh": says.zh or says.en},
+        "says": _both(condition.says, says),
         "statement": condition.statement,
         "metric": condition.metric,
         "arms": list(condition.arms or condition.recovered or (condition.arm,)),
@@ -170,3 +170,13 @@ def unreadable(condition: Condition, why: str) -> dict[str, Any]:
         "sentences": [why],
         "seconds": 0.0,
     }
+
+
+def _both(written: Text | None, says: Text) -> dict[str, str]:
+    """Return a sentence in both languages: one that nobody translated has the same words, one of ours none in Chinese.
+
+    Args:
+        written: The sentence of the file; None: it has none.
+        says: The sentence that is said.
+    """
+    return {"en": says.en, "zh": "" if written is None else says.zh or says.en}
