@@ -98,19 +98,32 @@ class _Spoken:
         interval = unit.interval(found["low"], found["high"], "zh") if found["effect"] is not None else ""
         return f"{unit.amount(found['effect'], 'zh')} {interval}".strip()
 
+    @property
+    def decisive(self) -> Mapping[str, Any]:
+        """The condition whose effect is that of the study."""
+        found: Mapping[str, Any] = self.verdict["conditions"][self.verdict["decisive"]]
+        return found
+
     def own_effect(self) -> str:
         """The effect of the study, which is that of its decisive condition."""
-        return self.effect(self.verdict, self.verdict["conditions"][self.verdict["decisive"]]["kind"])
+        return self.effect(self.verdict, self.decisive["kind"])
 
     def seeds(self, number: int) -> str:
         return f"n = {number}" if self.is_chinese else f"{number} seeds"
 
-    def made(self, condition: Mapping[str, Any]) -> str:
-        """How an interval was made, of how many seeds, at which level; empty where there is none."""
+    def made(self, condition: Mapping[str, Any], above: Mapping[str, Any] | None = None) -> str:
+        """How an interval was made, of how many seeds, at which level; empty where there is none.
+
+        Args:
+            condition: The condition whose interval it is.
+            above: One that stands above it: where both were made alike, that is all that is said.
+        """
         if condition["level"] is None:
             return ""
-        method = self.engine(condition.get("method") or "")
-        said = [method, self.seeds(condition["n"]), f"{100 * condition['level']:.3g}%"]
+        how = condition.get("method") or "", f"{100 * condition['level']:.3g}%"
+        is_alike = above is not None and how == (above.get("method") or "", f"{100 * (above['level'] or 0):.3g}%")
+        seeds = self.seeds(condition["n"])
+        said = [seeds, self.t("as_above")] if is_alike else [self.engine(how[0]), seeds, how[1]]
         text = self.t("comma").join(part for part in said if part)
         return f"（{text}）" if self.is_chinese else f" ({text})"
 
@@ -127,7 +140,7 @@ class _Spoken:
 
     def condition(self, condition: Mapping[str, Any]) -> Text:
         word = condition["verdict"]
-        made = self.made(condition)
+        made = self.made(condition, self.decisive)
         told = [self.effect(condition, condition["kind"]) + made]
         if not made:
             told.append(self.seeds(condition["n"]))
@@ -180,9 +193,8 @@ def print_study(verdict: Mapping[str, Any], words: Words) -> None:
     add("claim", say.claim())
     word = Text(say.word(verdict["verdict"]).upper(), COLORS[verdict["verdict"]])
     add("verdict", Text.assemble(word, f"  {say.reason()}" if verdict["reason"] else ""))
-    decisive = verdict["conditions"][verdict["decisive"]]
-    of = f"{words('comma')}{decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
-    effect = f"{say.own_effect()}{say.made(decisive)}{of}"
+    of = f"{words('comma')}{say.decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
+    effect = f"{say.own_effect()}{say.made(say.decisive)}{of}"
     add("effect", effect)
     for label, key in (("because", "conditions"), ("checked", "checks"), ("besides", "also")):
         for number, condition in enumerate(verdict[key]):

@@ -104,15 +104,18 @@ def test_chinese_fills_its_lines_and_no_line_begins_with_a_mark(capfd: pytest.Ca
     ("lang", "told"),
     [
         ("en", "8.91 [5.2, 15.3] times (paired Student's t and Hall of logs, Bonferroni over 4, 10 seeds, 99%)"),
-        ("zh", "8.91 倍 [5.2, 15.3]（配对 Student t 与 Hall 区间（取对数），4 份 Bonferroni，n = 10，99%）"),
+        ("zh", "8.91 倍 [5.2, 15.3]（配对 Student t 与 Hall 区间（取对数），Bonferroni 分 4 份，n = 10，99%）"),
     ],
 )
 def test_the_method_stands_beside_each_interval_of_the_card(
     lang: Lang, told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     method = "paired Student's t and Hall of logs, Bonferroni over 4"
-    text = card(study(conditions=[condition(method=method, level=0.99)]), lang, capfd).replace(" ", "")
-    assert text.count(told.replace(" ", "")) == 3  # effect, condition, and the last line
+    one, other = condition(method=method, level=0.99), condition(method=method, level=0.98)
+    text = card(study(conditions=[one, other]), lang, capfd).replace(" ", "")
+    assert text.count(told.replace(" ", "")) == 2  # effect, and the last line
+    assert ("10seeds,asabove)" if lang == "en" else "n=10，同上）") in text
+    assert text.count(told.replace(" ", "").replace("99%", "98%")) == 1
 
 
 @pytest.mark.parametrize(
