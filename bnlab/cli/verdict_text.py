@@ -143,7 +143,8 @@ def _means(judged: "Judged") -> str:
         is_ratio = judged.quantity.scale == "ratio"
         mean = statistics.geometric_mean(values) if is_ratio else statistics.fmean(values)
         bound = "at least " if any(math.isinf(figure.greatest) for figure in known) else ""
-        text = f"{100 * mean:.2f}%" if judged.quantity.is_share else f"{mean:.4g}"
+        percent = " points" if judged.quantity.kind == "lr_sensitivity" else "%"  # points of accuracy that are lost
+        text = f"{100 * mean:.2f}{percent}" if judged.quantity.is_share else f"{mean:.4g}"
         parts.append(f"{arm.label} {bound}{text}")
     return " · ".join(parts)
 

@@ -162,6 +162,8 @@ class SweepPage:
     def facts(self) -> DataTable:
         """The settings that all runs share."""
         shared = self.sweep.shared_settings()
+        if shared.get("train.steps") is not None:
+            shared.pop("train.epochs", None)  # steps win over epochs
         rows = [
             (Cell(key), Cell(_setting(key, shared[key], self.words))) for key in FACTS if shared.get(key) is not None
         ]

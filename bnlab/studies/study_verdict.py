@@ -191,7 +191,8 @@ def _rule(
     given = f" Checked first: {bounds(checked)}." if checked else ""
     planned = len(asked.study.file.looks)
     also = "" if len(judged) == 1 else f", and {len(judged)} conditions where one of them refutes"
-    share = f"{planned} planned looks share an error of 4%{also}"
+    looks = "1 planned look and later ones" if planned == 1 and in_units else f"{planned} planned looks"
+    share = f"{looks} share an error of 4%{also}"
     return f"{bounds(judged)}. Supported if {all_of}, refuted if {any_of} outside.{given} {share}."
 
 

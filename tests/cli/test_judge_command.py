@@ -49,6 +49,11 @@ def test_of_networks_at_their_start_the_card_says_that_they_are_not_trained(bnla
     assert "last value of the run, not trained: learning rate 1e-09; exact" in text
 
 
+def test_accuracy_that_is_lost_is_told_in_points(bnlab_says: Say) -> None:
+    text = " ".join(bnlab_says("judge", "mine", "--arms", "batch,none", "--metric", "lr_sensitivity").out.split())
+    assert "means batch 5.00 points · none 5.00 points" in text  # 90% at one rate, 80% at the other
+
+
 def test_json_has_the_promised_keys_and_nothing_else_stands_there(bnlab_says: Say) -> None:
     answer = bnlab_says("judge", "mine", "--metric", "test_accuracy", "--sesoi", "0.02", "--json")
     found = json.loads(answer.out)

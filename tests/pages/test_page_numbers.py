@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from example_studies import all_forms, condition, study, write_studies
-from judged_runs import Place, Written, rising, write_judged
+from judged_runs import Place, Written, rising, write_judged, write_run
 from seen_page import Element, see
 
 from bnlab.pages import studies_page
 from bnlab.pages.report_files import Report, make_report
 from bnlab.pages.study_results import Lang
+from bnlab.pages.sweep_page import make_sweep_page
+from bnlab.pages.words import Words
 
 pytestmark = pytest.mark.slow
 
@@ -148,6 +150,17 @@ def test_the_page_of_a_sweep_has_its_numbers(tmp_path: Path) -> None:
         "Validation accuracy over the steps of training",
         "saturation by layer and step",
     }
+
+
+def test_of_a_sweep_in_steps_the_page_tells_no_epochs(tmp_path: Path) -> None:
+    def facts(steps: int | None) -> list[str]:
+        config = {"norm": {"name": "batch"}, "optim": {"name": "sgd", "lr": 0.1}, "seed": 0}
+        write_run(tmp_path / f"{steps}" / "a", {**config, "train": {"steps": steps, "epochs": 20}}, rising(0.9))
+        page = make_sweep_page(tmp_path / f"{steps}", Words("en"))
+        return [row[0].text for row in page.facts.rows]
+
+    assert "train.epochs" not in facts(60)
+    assert "train.epochs" in facts(None)
 
 
 def test_a_sweep_of_one_arm_says_why_there_is_no_verdict(tmp_path: Path) -> None:

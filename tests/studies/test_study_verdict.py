@@ -93,6 +93,8 @@ def test_the_rule_that_is_shown_has_the_bounds_in_the_units_of_the_effects(tmp_p
     assert found["rule"].startswith("test_accuracy above 1 point. Supported if")
     assert found["criterion"].replace("above 0.01", "above 1 point").replace("below 0.5", "below 50%") == found["rule"]
     assert found["checks"][0]["reason"] == "The interval does not lie below 50%, not even in part."
+    once = judge_study(asked(tmp_path / "b", changed(looks=[5])))
+    assert once["rule"].endswith("1 planned look and later ones share an error of 4%.")
 
 
 def test_the_effect_is_that_of_the_condition_that_decides(tmp_path: Path):
