@@ -87,7 +87,7 @@ def test_the_chinese_card_names_the_check_that_failed_and_what_would_change_it(
     assert "结论尚无定论实验未能检验该论断，因为有一项检查的结论为“否定”：网络学得会。" in text
     assert "换用种子中位数：否定；去掉种子3：否定。" in text
     assert "max_lr：若效应为4倍，需要12个种子" in text
-    assert "8.91倍[5.2,15.3]（n=10，95%）" in text
+    assert "8.91倍[5.2,15.3]（配对Studentt与Hall区间（取对数），Bonferroni分4份，n=10，95%）" in text
 
 
 @pytest.mark.usefixtures("narrow")
@@ -138,7 +138,7 @@ def test_a_learning_rate_at_which_nothing_is_learned_is_said_to_be_no_training(
 def test_the_english_card_says_the_same_as_before(capfd: pytest.CaptureFixture[str]) -> None:
     text = card(failed_check(), "en", capfd)
     assert "verdict INCONCLUSIVE The experiment is no test of the claim" in text
-    assert "8.91 [5.2, 15.3] times (10 seeds, 95%)" in text
+    assert "8.91 [5.2, 15.3] times (paired Student's t and Hall of logs, Bonferroni over 4, 10 seeds, 95%)" in text
     assert "6 of 9 analyses of the same runs. It flips with the median over seeds: refuted; without seed 3" in text
 
 
