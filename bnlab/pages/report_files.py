@@ -128,7 +128,8 @@ def write_report(report: Report, output: Path | None = None, with_csv: bool = Fa
         elif output.suffix and not output.is_dir():
             raise ConfigError(f"--output {output} should be a folder, or a file that ends in .html. Give one of these.")
     texts = {"html": report.html, "md": report.markdown, **({"csv": report.csv} if with_csv else {})}
-    paths, kept = [], []
+    paths: list[Path] = []
+    kept: list[Path] = []
     for kind, content in texts.items():
         path = folder / f"{stem}.{kind}"
         try:
