@@ -168,6 +168,22 @@ def test_a_sweep_of_one_arm_says_why_there_is_no_verdict(tmp_path: Path) -> None
     assert "a verdict compares two arms, the sweep has one: batch" in make_report(str(folder)).html
 
 
+@pytest.mark.parametrize(
+    ("lang", "best", "start"),
+    [
+        ("en", "Each arm at its best learning rate", "Networks at their start (not trained: learning rate 1e-09)"),
+        ("zh", "各组别取其最佳学习率", "未训练的初始网络（学习率 1e-09）"),
+    ],
+)
+def test_figures_of_networks_at_their_start_say_so(tmp_path: Path, lang: Lang, best: str, start: str) -> None:
+    def notes(lr: float) -> list[str]:
+        folder = write_judged(tmp_path / f"{lr}", saturating, lrs=(lr,), seeds=range(2))
+        return [each.note for each in make_sweep_page(folder, Words(lang)).pictures]
+
+    assert all(note.count(best) == 1 and start not in note for note in notes(0.1))
+    assert all(note.count(start) == 1 and best not in note for note in notes(1e-9))
+
+
 def test_a_study_is_shown_with_the_curves_of_its_sweep(tmp_path: Path) -> None:
     write_judged(tmp_path / "study-1a2b3c4d", saturating, lrs=(0.1, 1.0, 10.0), seeds=range(3))
     page = see(make_report(str(write_studies(tmp_path / "studies", {"one": study()}))).html)
