@@ -146,9 +146,12 @@ class _Spoken:
             told.append(self.seeds(condition["n"]))
         if rates := list(dict.fromkeys(condition["learning_rates"] or ())):
             told.append(self.rates(rates))
+        text = f"  {self.texts(condition['says'])} {self.t('comma').join(told)}"
+        if condition["effect"] is None and condition["reason"]:
+            text += f"{self.t('stop')} {self.engine(condition['reason'])}"
         return Text.assemble(
             (f"{SYMBOLS[word]} {self.word(word)}", COLORS[word].removeprefix("bold ")),
-            f"  {self.texts(condition['says'])} {self.t('comma').join(told)}",
+            text,
         )
 
     def stress(self) -> str:

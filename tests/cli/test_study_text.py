@@ -135,6 +135,21 @@ def test_a_learning_rate_at_which_nothing_is_learned_is_said_to_be_no_training(
     assert told.replace(" ", "") in text.replace(" ", "")
 
 
+@pytest.mark.parametrize(
+    ("lang", "told"),
+    [
+        ("en", "not known, 0 seeds. a-run has no diagnostic x. Did you mean y?"),
+        ("zh", "未知，n = 0。 a-run 没有诊断 x。是否想写 y？"),
+    ],
+)
+def test_where_an_effect_is_not_known_the_card_says_why(
+    lang: Lang, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nothing = dict.fromkeys(("effect", "low", "high", "level", "learning_rates"))
+    one = condition(n=0, reason="a-run has no diagnostic x. Did you mean y?", verdict="inconclusive", **nothing)
+    assert told.replace(" ", "") in card(study(also=[one]), lang, capfd).replace(" ", "")
+
+
 def test_the_english_card_says_the_same_as_before(capfd: pytest.CaptureFixture[str]) -> None:
     text = card(failed_check(), "en", capfd)
     assert "verdict INCONCLUSIVE The experiment is no test of the claim" in text

@@ -157,6 +157,10 @@ def test_a_sentence_of_a_condition_that_has_none_in_its_file_is_made_in_both_lan
             "max_lr 大于 3；area (deep) 在 0.5 与 1 之间；另有 8 个",
         ),
         ("width:model.init_std (relu): 12 seeds", "width:model.init_std (relu)：12 个种子"),
+        (
+            "19 seeds, if the effect is the one seen; steps_to:0.9: 109 seeds, if the effect is 1.56 times",
+            "若效应即为所见，需要 19 个种子；steps_to:0.9：若效应为 1.56 倍，需要 109 个种子",
+        ),
         ("a smallest effect of interest of 1.9 decades or more", "最小关注效应取 1.9 个数量级或更大"),
         ("Arms may have any name; they stay: all of them.", None),
     ],

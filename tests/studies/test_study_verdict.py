@@ -173,6 +173,7 @@ def test_a_side_question_that_cannot_be_read_leaves_the_verdict_alone(tmp_path: 
     assert found["verdict"] == "supported"
     assert (found["also"][0]["verdict"], found["also"][0]["effect"]) == ("inconclusive", None)
     assert "has no diagnostic gradient_norm" in found["also"][0]["reason"]
+    assert found["also"][0]["says"] == {"en": "The gradient_norm/hidden1 of batch is above 1.", "zh": ""}
     json.dumps(found, allow_nan=False)
 
 
