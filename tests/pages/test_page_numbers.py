@@ -75,6 +75,7 @@ def test_csv_has_the_numbers_of_the_json(report: Report) -> None:
             assert (float(whole[key]) if whole[key] else None) == result[key]
         of_first = [row for row in own if row["kind"] == "seed" and row["condition"] == "1"]
         first = result["conditions"][0]
+        assert next(row for row in own if row["kind"] == "condition")["method"] == first["method"]
         assert [int(row["seed"]) for row in of_first] == first["seeds"]
         seen = [figure["seen"] if isinstance(figure, dict) else figure for figure in first["first"]]
         if seen:
