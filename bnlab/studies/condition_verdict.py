@@ -222,8 +222,11 @@ def _to_change(found: JudgedCondition) -> str:
         return "more seeds"
     if low is None or high is None or found.condition.kind == "law":
         return ""
-    ends = [float(f"{end:.4g}") for end in (low, high)]
-    between = numbers_in_unit(ends, found.condition.kind, found.unit)
-    if found.verdict == "supported":
-        return f"bounds between {between}"
-    return f"a bound that is not between {between}"
+    low, high = (float(f"{end:.4g}") for end in (low, high))
+    is_supported, condition = found.verdict == "supported", found.condition
+    if condition.above is not None or condition.below is not None:  # with a bound beyond that end it turns over
+        is_above = is_supported == (condition.above is not None)
+        end = numbers_in_unit([low if is_above else high], condition.kind, found.unit)
+        return f"a bound {'above' if is_above else 'below'} {end}"
+    between = numbers_in_unit([low, high], condition.kind, found.unit)
+    return f"bounds between {between}" if is_supported else f"a bound that is not between {between}"
