@@ -7,7 +7,7 @@ import typer
 
 from bnlab.cli.command_options import Quiet, Runs, at_home
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import OUT
+from bnlab.cli.consoles import ERR, OUT
 
 
 def report(
@@ -51,11 +51,18 @@ def report(
 
     [bold]bnlab report my_sweep --arms batch,none[/]: a verdict on these two
 
-    The page of one study's result has its name: runs/studies/NAME-quick.html.
+    The page of one study's result has its name: runs/studies/NAME-quick.html. A page that is there in the other
+    language is kept: as report.en.html, say.
     """
     from bnlab.pages.report_files import make_report, write_report
 
     chosen = [] if arms is None else [word.strip() for word in arms.split(",")]
-    for written in write_report(make_report(path, runs, lang, chosen), output, as_csv):
-        if not quiet:
-            OUT.print(str(written), soft_wrap=True, markup=False)
+    written = write_report(make_report(path, runs, lang, chosen), output, as_csv)
+    if quiet:
+        return
+    for each in written.paths:
+        OUT.print(str(each), soft_wrap=True, markup=False)
+    for each in written.kept:
+        ERR.print(
+            f"kept, in {'Chinese' if lang == 'en' else 'English'}: {each}", style="dim", soft_wrap=True, markup=False
+        )

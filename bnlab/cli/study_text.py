@@ -11,9 +11,10 @@ from rich.text import Text
 from bnlab.cli.consoles import OUT, duration, is_narrow, new_table, print_table
 from bnlab.cli.verdict_text import COLORS, MOST_FLIPS, MOST_WIDTH
 from bnlab.pages.amounts import unit_of
-from bnlab.pages.engine_sentences import in_chinese, reason_of
+from bnlab.pages.engine_sentences import in_both, in_chinese, reason_of
 from bnlab.pages.study_results import StudyResult, Texts, shortened, statements_in
 from bnlab.pages.words import Words
+from bnlab.report.wording import is_without_training
 
 SYMBOLS = {"supported": "+", "refuted": "x", "inconclusive": "?"}
 """Beside the word, so that a verdict is told apart without color."""
@@ -75,7 +76,7 @@ class _Spoken:
         return self.t(verdict) if self.is_chinese else verdict
 
     def texts(self, both: Mapping[str, str]) -> str:
-        return Texts(**both).in_lang(self.t.lang)[0]
+        return in_both(Texts(**both)).in_lang(self.t.lang)[0]
 
     def engine(self, sentence: str) -> str:
         return (in_chinese(sentence) if self.is_chinese else None) or sentence
@@ -97,24 +98,60 @@ class _Spoken:
         interval = unit.interval(found["low"], found["high"], "zh") if found["effect"] is not None else ""
         return f"{unit.amount(found['effect'], 'zh')} {interval}".strip()
 
+    @property
+    def decisive(self) -> Mapping[str, Any]:
+        """The condition whose effect is that of the study."""
+        found: Mapping[str, Any] = self.verdict["conditions"][self.verdict["decisive"]]
+        return found
+
     def own_effect(self) -> str:
         """The effect of the study, which is that of its decisive condition."""
-        return self.effect(self.verdict, self.verdict["conditions"][self.verdict["decisive"]]["kind"])
+        return self.effect(self.verdict, self.decisive["kind"])
 
     def seeds(self, number: int) -> str:
         return f"n = {number}" if self.is_chinese else f"{number} seeds"
 
+    def made(self, condition: Mapping[str, Any], above: Mapping[str, Any] | None = None) -> str:
+        """How an interval was made, of how many seeds, at which level; empty where there is none.
+
+        Args:
+            condition: The condition whose interval it is.
+            above: One that stands above it: where both were made alike, that is all that is said.
+        """
+        if condition["level"] is None:
+            return ""
+        how = condition.get("method") or "", f"{100 * condition['level']:.3g}%"
+        is_alike = above is not None and how == (above.get("method") or "", f"{100 * (above['level'] or 0):.3g}%")
+        seeds = self.seeds(condition["n"])
+        said = [seeds, self.t("as_above")] if is_alike else [self.engine(how[0]), seeds, how[1]]
+        text = self.t("comma").join(part for part in said if part)
+        return f"（{text}）" if self.is_chinese else f" ({text})"
+
+    def rates(self, rates: Sequence[float]) -> str:
+        """At which learning rates; of one at which nothing is learned it is said that there was no training."""
+        named = [f"{rate:g}" for rate in rates]
+        if all(is_without_training(rate) for rate in rates):
+            return f"{self.t('not_trained')}{self.t('colon')}{self.t('lr')} {self.t('comma').join(named)}"
+        named = [
+            f"{name} ({self.t('not_trained')})" if is_without_training(rate) else name
+            for name, rate in zip(named, rates, strict=True)
+        ]
+        return f"{self.t('lr')} {', '.join(named)}" if self.is_chinese else "at learning rate " + " and ".join(named)
+
     def condition(self, condition: Mapping[str, Any]) -> Text:
         word = condition["verdict"]
-        rates = [f"{rate:g}" for rate in dict.fromkeys(condition["learning_rates"] or ())]
-        told = [self.effect(condition, condition["kind"]), self.seeds(condition["n"])]
-        if rates:
-            told.append(
-                f"{self.t('lr')} {', '.join(rates)}" if self.is_chinese else "at learning rate " + " and ".join(rates)
-            )
+        made = self.made(condition, self.decisive)
+        told = [self.effect(condition, condition["kind"]) + made]
+        if not made:
+            told.append(self.seeds(condition["n"]))
+        if rates := list(dict.fromkeys(condition["learning_rates"] or ())):
+            told.append(self.rates(rates))
+        text = f"  {self.texts(condition['says'])} {self.t('comma').join(told)}"
+        if condition["effect"] is None and condition["reason"]:
+            text += f"{self.t('stop')} {self.engine(condition['reason'])}"
         return Text.assemble(
             (f"{SYMBOLS[word]} {self.word(word)}", COLORS[word].removeprefix("bold ")),
-            f"  {self.texts(condition['says'])} {self.t('comma').join(told)}",
+            text,
         )
 
     def stress(self) -> str:
@@ -129,7 +166,8 @@ class _Spoken:
         return f"{agree} of {of} analyses of the same runs" + (f". It flips {told}" if told else "")
 
     def criterion(self) -> str:
-        criterion, seconds = self.engine(self.verdict["criterion"]), self.verdict["seconds"]
+        rule = self.verdict.get("rule") or self.verdict["criterion"]
+        criterion, seconds = self.engine(rule), self.verdict["seconds"]
         if self.is_chinese:
             file = self.t("file_hash", hash=self.verdict["sha256"][:8])
             return f"{criterion}{file}{self.t('comma')}{seconds / 60:.1f} {self.t('minutes')}{self.t('stop')}"
@@ -158,11 +196,8 @@ def print_study(verdict: Mapping[str, Any], words: Words) -> None:
     add("claim", say.claim())
     word = Text(say.word(verdict["verdict"]).upper(), COLORS[verdict["verdict"]])
     add("verdict", Text.assemble(word, f"  {say.reason()}" if verdict["reason"] else ""))
-    decisive = verdict["conditions"][verdict["decisive"]]
-    share = "" if decisive["level"] is None else f"{100 * decisive['level']:.3g}%"
-    level = f" at {share}" if share and words.lang == "en" else f" ({share})" if share else ""
-    of = f"{words('comma')}{decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
-    effect = f"{say.own_effect()}{level}{of}"
+    of = f"{words('comma')}{say.decisive['metric']}" if len(verdict["conditions"]) > 1 else ""
+    effect = f"{say.own_effect()}{say.made(say.decisive)}{of}"
     add("effect", effect)
     for label, key in (("because", "conditions"), ("checked", "checks"), ("besides", "also")):
         for number, condition in enumerate(verdict[key]):

@@ -79,8 +79,9 @@ def print_tunability(found: "Tunability") -> None:
     print_table(table)
     OUT.print(
         Text(
-            "Test accuracy to be expected, with half the width of its interval over seeds. enough: settings tried at "
-            "random that come within 1 point of trying all. must be tuned: for 95% of the way from start to best."
+            "Test accuracy to be expected, with half the width of its 95% interval over seeds (Student's t). enough: "
+            "settings tried at random that come within 1 point of trying all. must be tuned: for 95% of the way from "
+            "start to best."
         ),
         style="dim",
         width=min(OUT.width, MOST_WIDTH),
@@ -126,8 +127,9 @@ def _effect(judged: "Judged") -> str:
     if verdict.low is None and verdict.high is None:
         return f"{text}, without an interval"
     low, high = ("no bound" if end is None else judged.number(end) for end in (verdict.low, verdict.high))
-    level = "" if verdict.level is None else f" at {100 * verdict.level:.3g}%"
-    return f"{text} [{low}, {high}]{level}, {verdict.n} pairs of runs with the same seed"
+    assert verdict.level is not None  # there is an interval
+    made = f"{judged.method}, {100 * verdict.level:.3g}%"
+    return f"{text} [{low}, {high}] ({made}), {verdict.n} pairs of runs with the same seed"
 
 
 def _means(judged: "Judged") -> str:
@@ -141,18 +143,15 @@ def _means(judged: "Judged") -> str:
         is_ratio = judged.quantity.scale == "ratio"
         mean = statistics.geometric_mean(values) if is_ratio else statistics.fmean(values)
         bound = "at least " if any(math.isinf(figure.greatest) for figure in known) else ""
-        text = f"{100 * mean:.2f}%" if judged.quantity.is_share else f"{mean:.4g}"
+        percent = " points" if judged.quantity.kind == "lr_sensitivity" else "%"  # points of accuracy that are lost
+        text = f"{100 * mean:.2f}{percent}" if judged.quantity.is_share else f"{mean:.4g}"
         parts.append(f"{arm.label} {bound}{text}")
     return " · ".join(parts)
 
 
 def _how(judged: "Judged") -> str:
     kind = judged.quantity.kind
-    at = ""
-    if judged.pairs.rates is not None:
-        first, second = judged.pairs.rates
-        at = f", at learning rate {first:g} and {second:g}" if first != second else f", both at learning rate {first:g}"
-        at += f" ({judged.rates})"
+    at = "" if judged.pairs.rates is None else _at(*judged.pairs.rates, judged.rates)
     what = {
         "test_accuracy": "test set at the end of training",
         "test_loss": "test set at the end of training",
@@ -167,9 +166,32 @@ def _how(judged: "Judged") -> str:
         "diagnostic": "mean over all measured steps" if judged.quantity.is_mean else "last value of the run",
     }[kind]
     looks = f"; {judged.verdict.looks} looks planned" if judged.verdict.looks > 1 else ""
-    p = judged.verdict.p
-    exact = "" if p is None else f"; exact sign-flip p of an effect of {judged.amount(judged.verdict.sesoi)}: {p:.2g}"
-    return f"{what}{at}{exact}{looks}"
+    return f"{what}{at}{_exact_p(judged)}{looks}"
+
+
+def _at(first: float, second: float, how: str) -> str:
+    """Return at which learning rates the arms are compared; one at which nothing is learned is no training."""
+    from bnlab.report.wording import is_without_training
+
+    if is_without_training(max(first, second)):
+        rates = f"{first:g}" if first == second else f"{first:g} and {second:g}"
+        return f", not trained: learning rate {rates}"
+    if first == second:
+        return f", both at learning rate {first:g} ({how})"
+    named = [f"{rate:g} (not trained)" if is_without_training(rate) else f"{rate:g}" for rate in (first, second)]
+    return f", at learning rate {named[0]} and {named[1]} ({how})"
+
+
+def _exact_p(judged: "Judged") -> str:
+    """Return the p of the sign-flip test, with the least one that so many seeds allow; empty where there is none."""
+    from bnlab.stats.sign_flip import least_p
+
+    verdict = judged.verdict
+    if verdict.p is None:
+        return ""
+    effect, seeds = judged.amount(verdict.sesoi), "1 seed allows" if verdict.n == 1 else f"{verdict.n} seeds allow"
+    least = f"the smallest value that {seeds} is {least_p(verdict.n):.3g}"
+    return f"; exact sign-flip p of an effect of {effect}: {verdict.p:.3g} ({least})"
 
 
 def _runs(judged: "Judged") -> str:

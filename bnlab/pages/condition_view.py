@@ -6,10 +6,12 @@ from markupsafe import Markup
 
 from bnlab.pages.amounts import Unit, unit_of
 from bnlab.pages.drawn.picture import DataTable, Picture
-from bnlab.pages.drawn.seed_dots import draw_seeds, read_region, seeds_table
+from bnlab.pages.drawn.seed_dots import draw_seeds, seeds_table
+from bnlab.pages.engine_sentences import in_both
 from bnlab.pages.interval_strip import draw_strip
 from bnlab.pages.study_results import Condition, Texts
 from bnlab.pages.words import Words
+from bnlab.studies.bounds import in_unit, read_region
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Finding:
         condition: What the study says of it.
         says: The condition as a sentence.
         detail: Where it was measured, in the words of settings; empty where its sentence says enough.
-        bound: The bound with its unit.
+        bound: The bound in the unit of the effect.
         unit: How its effects are written.
         picture: The figure of its seeds; None where there is none.
         table: Its figures by seed.
@@ -54,7 +56,7 @@ def view_condition(condition: Condition, number: str, name: str, words: Words) -
         words: The fixed words of the page's language.
     """
     unit = unit_of(condition.kind, condition.unit)
-    says = condition.says
+    says = in_both(condition.says)
     arms = " / ".join(condition.arms)
     measured = [condition.metric, arms]
     if not says.en and not says.zh:
@@ -63,8 +65,7 @@ def view_condition(condition: Condition, number: str, name: str, words: Words) -
     part = words("of_part", part=condition.part) if condition.part not in {"", "main"} else ""
     detail = " · ".join(text for text in (*measured, *condition.where, part) if text)
     region = None if condition.kind == "law" else read_region(condition.bound)
+    bound = in_unit(condition.bound, condition.kind, condition.unit)
     strip = draw_strip(condition.effect if region else None, condition.low, condition.high, region, unit)
     picture = draw_seeds(condition, name, words)
-    return Finding(
-        number, condition, says, detail, condition.bound, unit, picture, seeds_table(condition, words), strip
-    )
+    return Finding(number, condition, says, detail, bound, unit, picture, seeds_table(condition, words), strip)

@@ -16,8 +16,8 @@ from bnlab.stats.estimate import Estimate
 
 COLUMNS = (
     *("kind", "study", "scale", "condition", "part", "statement", "claim", "metric", "arms", "arm", "lr", "bound"),
-    *("pack", "verdict", "reason", "effect", "low", "high", "unit", "n", "sesoi", "level", "agree", "of"),
-    *("holm_p", "holm_adjusted", "family", "seconds", "seed", "first", "second", "difference"),
+    *("pack", "verdict", "reason", "effect", "low", "high", "unit", "n", "sesoi", "level", "method"),
+    *("agree", "of", "holm_p", "holm_adjusted", "family", "seconds", "seed", "first", "second", "difference"),
     *("test_accuracy", "test_accuracy_low", "test_accuracy_high"),
     *("validation_accuracy", "validation_accuracy_low", "validation_accuracy_high"),
     *("validation_loss", "validation_loss_low", "validation_loss_high", "diverged", "missing"),
@@ -83,7 +83,7 @@ def _condition_rows(finding: Finding, kind: str, of: Mapping[str, Any]) -> list[
     condition = finding.condition
     names = ("part", "statement", "metric", "bound", "verdict", "reason", "effect", "low", "high", "unit", "n", "sesoi")
     row: Row = {"kind": kind, **of, "condition": finding.number, "claim": finding.says.in_lang("en")[0]}
-    row |= {name: getattr(condition, name) for name in (*names, "level")}
+    row |= {name: getattr(condition, name) for name in (*names, "level", "method")}
     row |= {"arms": ",".join(condition.arms), **_stress(condition.stress)}
     return [row, *(_seed_row(condition, place, finding.number, of) for place in range(len(condition.seeds)))]
 

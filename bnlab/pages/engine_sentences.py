@@ -14,9 +14,10 @@ _MARKS = (("; ", "\uff1b"), (": ", "\uff1a"))
 """Between the parts of a list, and behind a name: in English and Chinese."""
 
 
-_NUMBER, _NAME, _ANY = "[0-9.,e+-]+", "(?:(?!: |; ).)+?", ".+?"
+_NUMBER, _NAME, _ANY = "[-+]?[0-9](?:[0-9.,e+-]*[0-9])?", "(?:(?!: |; ).)+?", ".+?"
+_AMOUNT = f"{_NUMBER}(?:%| points?| times| nats| decades?| steps| seconds)?"
 
-_SORTS = {"m": _NUMBER, "n": _NUMBER, "k": _NAME}
+_SORTS = {"m": _NUMBER, "n": _NUMBER, "p": _AMOUNT, "q": _AMOUNT, "k": _NAME}
 """Places that do not stand for any part."""
 
 
@@ -55,6 +56,17 @@ def in_chinese(text: str) -> str | None:
         if any(known):
             return chinese.join(own or part for own, part in zip(known, (first, rest), strict=True))
     return None
+
+
+def in_both(texts: Texts) -> Texts:
+    """Return a text with its Chinese, where it has none since it was made by the room that judged.
+
+    A text of somebody's file that nobody translated has the same words in both languages, and stays.
+
+    Args:
+        texts: The text as the results have it.
+    """
+    return texts if texts.zh or not texts.en else Texts(en=texts.en, zh=in_chinese(texts.en) or "")
 
 
 def reason_of(result: StudyResult) -> Texts:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from bnlab.pages.amounts import Unit
-from bnlab.pages.drawn.seed_dots import Region
+from bnlab.studies.bounds import Region
 
 WIDTH, HEIGHT, MARGIN = 144, 16, 4
 """Pixels."""

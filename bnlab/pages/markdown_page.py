@@ -30,8 +30,15 @@ class _Writer:
 
     def effect(self, of: Condition | StudyResult, unit: Unit) -> str:
         interval = unit.interval(of.low, of.high, self.t.lang)
-        level = f" ({100 * of.level:.3g}%)" if interval and isinstance(of, Condition) and of.level is not None else ""
-        return text(f"{unit.amount(of.effect, self.t.lang)} {interval}{level}")
+        decides = of if isinstance(of, Condition) else of.decisive_condition
+        return text(f"{unit.amount(of.effect, self.t.lang)} {interval}") + (self.made(decides) if interval else "")
+
+    def made(self, of: Condition | None) -> str:
+        """Return how an interval was made and at which level, in brackets; empty where nobody knows."""
+        if of is None or of.level is None:
+            return ""
+        method = [self.engine(of.method)] if of.method else []
+        return f" ({self.t('comma').join([*method, f'{100 * of.level:.3g}%'])})"
 
     def holds_in(self, stress: Stress) -> str:
         return self.t("of", agree=stress.agree, of=stress.of) if stress.of else "–"
@@ -58,7 +65,7 @@ def studies_markdown(page: StudiesPage) -> str:
     lines += [f"## {t('studies')}", ""]
     for study in page.studies:
         lines += _study(study, write)
-    lines += [f"## {t('about')}", "", t("about_text"), "", t("in_html"), ""]
+    lines += [f"## {t('about')}", "", t("about_text"), "", t("in_html"), "", t("other_lang"), ""]
     return "\n".join(lines)
 
 
@@ -110,7 +117,7 @@ def _study(study: StudyView, write: _Writer) -> list[str]:
     lines += [line for name, texts in study.articles for line in (f"> {name} {write.spoken(texts)}", ">")]
     lines += ["", f"#### {t('why')}", ""]
     for key, sentences in (
-        ("rule", (result.criterion,)),
+        ("rule", (result.told_rule,)),
         ("reason", tuple(study.reasons)),
         ("to_change", (result.to_change,)),
         ("changed", (result.changed,)),
@@ -173,7 +180,7 @@ def sweep_markdown(page: SweepPage) -> str:
         lines += write.bullets(condition.stress.flips)
         lines += data_table(page.verdict.table)
     lines += [text(page.choice), "", *code(page.other_command)] if page.choice else []
-    lines += [f"## {t('sweep_best')}", "", *data_table(page.best), *write.bullets(page.sentences)]
+    lines += [f"## {t('sweep_best')}", "", *data_table(page.best), t("sweep_half"), "", *write.bullets(page.sentences)]
     lines += [f"## {t('sweep_cells')}", "", t("sweep_cells_caption"), "", *data_table(page.cells)]
     for picture in page.pictures:
         lines += [f"## {text(picture.title)}", "", picture.note, "", *data_table(picture.table)]
@@ -181,4 +188,4 @@ def sweep_markdown(page: SweepPage) -> str:
     for command in page.commands:
         lines += code(command)
     lines += data_table(page.facts) if page.facts.rows else []
-    return "\n".join([*lines, t("in_html"), ""])
+    return "\n".join([*lines, t("in_html"), "", t("other_lang"), ""])

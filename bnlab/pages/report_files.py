@@ -7,6 +7,7 @@ from pathlib import Path
 from bnlab.errors import ConfigError, RunError
 from bnlab.pages.csv_rows import studies_csv, sweep_csv
 from bnlab.pages.markdown_page import studies_markdown, sweep_markdown
+from bnlab.pages.other_language import keep_other_language
 from bnlab.pages.studies_page import make_studies_page
 from bnlab.pages.study_results import Lang, is_study_file, read_studies, study_files
 from bnlab.pages.sweep_page import make_sweep_page
@@ -27,6 +28,7 @@ class Report:
     Attributes:
         home: The folder that its files are written to where no other one is named.
         name: The name of its files where no other one is given, without what follows the point.
+        lang: Its language.
         html: The page as HTML.
         markdown: The page as Markdown.
         csv: Its numbers.
@@ -34,6 +36,7 @@ class Report:
 
     home: Path
     name: str
+    lang: Lang
     html: str
     markdown: str
     csv: str
@@ -60,13 +63,13 @@ def make_report(given: str, runs: Path | None = None, lang: Lang = "en", arms: S
         folder = folder / FOLDER
     if not files:
         page = make_sweep_page(folder, words, arms)
-        return Report(folder, NAME, page.html(), sweep_markdown(page), sweep_csv(page))
+        return Report(folder, NAME, lang, page.html(), sweep_markdown(page), sweep_csv(page))
     if arms:
         raise ConfigError(f"--arms is for a sweep: {given} holds studies, whose files name their arms. Leave it out.")
     roots = list(dict.fromkeys([folder.parent, runs_root(runs)]))
     studies = make_studies_page(read_studies(files), roots, words)
     name = path.stem if is_study_file(path) else NAME
-    return Report(folder, name, studies.html(), studies_markdown(studies), studies_csv(studies))
+    return Report(folder, name, lang, studies.html(), studies_markdown(studies), studies_csv(studies))
 
 
 def _folder_of(given: str, runs: Path | None) -> Path:
@@ -93,8 +96,21 @@ def _folder_of(given: str, runs: Path | None) -> Path:
         raise
 
 
-def write_report(report: Report, output: Path | None = None, with_csv: bool = False) -> list[Path]:
-    """Write a page's files; return their paths.
+@dataclass(frozen=True)
+class WrittenFiles:
+    """What `write_report` left.
+
+    Attributes:
+        paths: The files that were written.
+        kept: Files of the page in the other language, which were moved aside.
+    """
+
+    paths: list[Path]
+    kept: list[Path]
+
+
+def write_report(report: Report, output: Path | None = None, with_csv: bool = False) -> WrittenFiles:
+    """Write a page's files; one that is there in the other language is kept, but where ``output`` names the file.
 
     Args:
         report: The page as HTML, as Markdown and as rows.
@@ -105,20 +121,23 @@ def write_report(report: Report, output: Path | None = None, with_csv: bool = Fa
         ConfigError: ``output`` has an ending that is none of these.
         RunError: A file cannot be written.
     """
-    folder, stem = report.home if output is None else output, report.name
+    folder, stem, is_named = report.home if output is None else output, report.name, False
     if output is not None:
         if output.suffix in {".html", ".htm", ".md", ".csv"} and not output.is_dir():
-            folder, stem = output.parent, output.stem
+            folder, stem, is_named = output.parent, output.stem, True
         elif output.suffix and not output.is_dir():
             raise ConfigError(f"--output {output} should be a folder, or a file that ends in .html. Give one of these.")
     texts = {"html": report.html, "md": report.markdown, **({"csv": report.csv} if with_csv else {})}
-    paths = []
+    paths: list[Path] = []
+    kept: list[Path] = []
     for kind, content in texts.items():
         path = folder / f"{stem}.{kind}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if not (is_named or paths):
+                kept = keep_other_language(folder, stem, report.lang)
             path.write_text(content, encoding="utf-8", newline="\n")
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}. Choose another place by --output.") from error
         paths.append(path)
-    return paths
+    return WrittenFiles(paths, kept)

@@ -80,6 +80,7 @@ class Condition(_Read):
         effect: The figure that is judged, in ``unit``; for a ratio the ratio itself.
         first: Figures of the first arm, or of the only one, one per seed.
         second: Figures of the second arm.
+        method: How the interval was made, in few words; empty in older files.
         differences: What is averaged: the difference or ratio of each seed, in ``unit``.
     """
 
@@ -98,6 +99,7 @@ class Condition(_Read):
     high: float | None = None
     unit: _String = ""
     level: float | None = None
+    method: _String = ""
     n: int | None = None
     sesoi: float | None = None
     seeds: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] = ()
@@ -135,6 +137,7 @@ class StudyResult(_Read):
     Attributes:
         pack: The group of studies that it belongs to; empty in older files.
         reason: Why the verdict is what it is, one sentence.
+        rule: The criterion with bounds in the units of the effects; empty in older files.
         decisive: The place of the condition whose effect is the study's; older files have that of the first one.
         conditions: What must hold, all of it.
         checks: What the experiment presupposes: where one is not supported, the study has no verdict.
@@ -163,6 +166,7 @@ class StudyResult(_Read):
     n: int | None = None
     sesoi: float | None = None
     criterion: _String = ""
+    rule: _String = ""
     reason: _String = ""
     decisive: Annotated[int, Field(ge=0), BeforeValidator(lambda given: 0 if given is None else given)] = 0
     stress: Annotated[Stress, BeforeValidator(lambda given: given or {})] = Stress()
@@ -183,6 +187,11 @@ class StudyResult(_Read):
     def texts(self) -> Texts:
         """The claim in both languages."""
         return Texts(en=self.claim, zh=self.claim_zh)
+
+    @property
+    def told_rule(self) -> str:
+        """When it is supported and when refuted, in words; bounds in the units of the effects where the file has it."""
+        return self.rule or self.criterion
 
     @property
     def statements(self) -> tuple[str, ...]:

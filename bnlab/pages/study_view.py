@@ -10,7 +10,6 @@ from markupsafe import Markup
 from bnlab.pages.amounts import Unit, unit_of
 from bnlab.pages.condition_view import Finding, view_condition
 from bnlab.pages.drawn.picture import Cell, DataTable
-from bnlab.pages.drawn.seed_dots import read_region
 from bnlab.pages.engine_sentences import reason_of
 from bnlab.pages.holm import SHARED
 from bnlab.pages.interval_strip import draw_strip
@@ -18,6 +17,7 @@ from bnlab.pages.packs import adjusted_by_pack, in_order, pack_of
 from bnlab.pages.study_results import StudyResult, Texts, Word, shortened, statements_in
 from bnlab.pages.sweep_pictures import SweepPictures
 from bnlab.pages.words import Words, article_statements
+from bnlab.studies.bounds import read_region
 
 MINUTE = 60.0
 

@@ -14,6 +14,7 @@ from bnlab.pages.html_page import render
 from bnlab.pages.study_results import Condition, Texts
 from bnlab.pages.sweep_pictures import draw_sweep
 from bnlab.pages.words import Words
+from bnlab.report.wording import is_without_training
 from bnlab.results.arms import LEARNING_RATE, Arm, SweepArms
 from bnlab.results.outcomes import Cell as SweepCell
 from bnlab.results.sweep import SweepRuns, read_sweep
@@ -129,7 +130,7 @@ class SweepPage:
                 rows.append((Cell(arm.label), Cell("–"), Cell("0", 0), Cell("–"), Cell("–"), Cell(t("unknown"))))
                 continue
             note = t("no_better") if best.lr is None else t("edge") if best.edge else ""
-            lr = Cell("–") if best.lr is None else Cell(number(best.lr), best.lr)
+            lr = Cell("–") if best.lr is None else rate_cell(best.lr, t)
             n = len(best.cell.outcomes)
             rows.append((Cell(arm.label), lr, Cell(str(n), n), *_figures(best.cell), Cell(note)))
         headings = ("arm", "best_lr", "n", "test_accuracy", "validation_loss", "notes")
@@ -147,7 +148,7 @@ class SweepPage:
                 test, loss = _figures(cell)
                 row = (
                     Cell(arm.label),
-                    Cell(number(cell.lr), cell.lr),
+                    rate_cell(cell.lr, t),
                     Cell(str(n), n),
                     test,
                     share_cell(accuracy),
@@ -161,7 +162,11 @@ class SweepPage:
     def facts(self) -> DataTable:
         """The settings that all runs share."""
         shared = self.sweep.shared_settings()
-        rows = [(Cell(key), Cell(_setting(shared[key]))) for key in FACTS if shared.get(key) is not None]
+        if shared.get("train.steps") is not None:
+            shared.pop("train.epochs", None)  # steps win over epochs
+        rows = [
+            (Cell(key), Cell(_setting(key, shared[key], self.words))) for key in FACTS if shared.get(key) is not None
+        ]
         return DataTable((self.words("settings"), self.words("setting_value")), tuple(rows))
 
     def html(self) -> str:
@@ -244,6 +249,12 @@ def share_cell(estimate: Estimate | None) -> Cell:
     return Cell(f"{100 * estimate.value:.2f}%" + ("" if half is None else f" ±{100 * half:.2f}"), estimate.value)
 
 
+def rate_cell(learning_rate: float, words: Words) -> Cell:
+    """Return a learning rate; of one at which nothing is learned, that there was no training."""
+    text = number(learning_rate)
+    return Cell(f"{text} ({words('not_trained')})" if is_without_training(learning_rate) else text, learning_rate)
+
+
 def _loss_cell(cell: SweepCell) -> Cell:
     if not cell.outcomes:
         return Cell("–")
@@ -263,5 +274,7 @@ def _notes(cell: SweepCell, words: Words) -> str:
     return words("comma").join([*notes, *([words("missing", number=missing)] if missing else [])])
 
 
-def _setting(value: Any) -> str:
+def _setting(key: str, value: Any, words: Words) -> str:
+    if key == LEARNING_RATE and isinstance(value, float) and is_without_training(value):
+        return f"{value:g} ({words('not_trained')})"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
 """The figures of a sweep: learning-rate curves, curves with bands, diagnostics layer by layer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnlab.errors import BnlabError
@@ -12,6 +12,7 @@ from bnlab.pages.drawn.quantile_fans import draw_fans, recorded_as_quantiles
 from bnlab.pages.drawn.rate_curves import draw_rates
 from bnlab.pages.study_results import Condition, StudyResult
 from bnlab.pages.words import Words
+from bnlab.report.wording import is_without_training
 from bnlab.results.arms import Arm
 from bnlab.results.curves import read_best_curves
 from bnlab.results.sweep import read_sweep
@@ -86,7 +87,16 @@ def draw_sweep(
         pictures.append(draw_layers(curves, diagnostic, f"{name}m{number}", words))
     for number, diagnostic in enumerate(_in_order(recorded_as_quantiles(curves), first)[:MOST_FANS]):
         pictures.append(draw_fans(curves, diagnostic, f"{name}q{number}", words))
-    return tuple(picture for picture in pictures if picture is not None)
+    return tuple(_at_start(picture, shown, words) for picture in pictures if picture is not None)
+
+
+def _at_start(picture: Picture, arms: Sequence[Arm], words: Words) -> Picture:
+    """Return a figure whose note says of networks that no learning rate moves that they are not trained."""
+    lrs = {cell.lr for arm in arms for cell in arm.compared}
+    if not lrs or not is_without_training(max(lrs)):
+        return picture
+    start = words("at_start", lr=words("comma").join(f"{lr:g}" for lr in sorted(lrs)))
+    return replace(picture, note=picture.note.replace(words("at_best"), start))
 
 
 def _in_order(names: Sequence[str], first: Sequence[str]) -> list[str]:

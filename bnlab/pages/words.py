@@ -54,7 +54,11 @@ class Words:
         Example:
             >>> Words("en").metric("steps_to:0.9"), Words("en").metric("saturation/hidden1")
             ('steps to 90%', 'saturation, hidden1')
+            >>> Words("zh").metric("mean loss_range/network/fixed_step")
+            '损失变化范围，network/fixed_step（均值）'
         """
+        if name.startswith("mean "):
+            return self("mean_of", what=self.metric(name.removeprefix("mean ")))
         word, colon, value = name.partition(":")
         if colon and self.has(word):
             share = _percent(value) if word != "width" else value

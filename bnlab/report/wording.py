@@ -7,6 +7,21 @@ _COUNTED = re.compile(r"^share( of [a-z-]+)?$")
 """Units of shares of counted things: 0 to 1, written in percent."""
 
 
+LARGEST_WITHOUT_TRAINING = 1e-8
+"""Learning rates up to this are typed by those who want to measure the network as it was at its start: 100,000 steps
+with gradients of 1 move a weight by 0.001. Rates that train begin at 1e-6 or so."""
+
+
+def is_without_training(learning_rate: float) -> bool:
+    """Return whether a learning rate is so small that the network stays as it was at its start.
+
+    Example:
+        >>> is_without_training(1e-9), is_without_training(1e-6)
+        (True, False)
+    """
+    return learning_rate <= LARGEST_WITHOUT_TRAINING
+
+
 def is_counted_share(unit: str) -> bool:
     """Return whether a unit is a share of counted things.
 

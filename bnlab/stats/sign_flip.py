@@ -19,8 +19,8 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
 
         p = share of the 2^n ways to give signs to |d_i| whose |sum| is at least the one that came
 
-    Its least value is 2 / 2^n: 0.0625 with 5 seeds, which can never reach 0.05, and 0.03125 with 6. Zeros stay in:
-    they count as a tie either way.
+    Its least value is 2 / 2^n (`least_p`): 0.0625 with 5 seeds, which can never reach 0.05, and 0.03125 with 6. Zeros
+    stay in: they count as a tie either way.
 
     Args:
         differences: One per seed; finite.
@@ -53,3 +53,16 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
         sums = np.concatenate([sums - d, sums + d])
     came = abs(float(np.sum(np.asarray(differences, dtype=np.float64) / total)))
     return float((np.abs(sums) >= came - _TIE * float(d_S.sum())).mean())
+
+
+def least_p(num_differences: int) -> float:
+    """Return the least p that the test can give: that of the two ways in which all signs are equal, of 2^n.
+
+    Args:
+        num_differences: How many differences there are, at least 1.
+
+    Example:
+        >>> least_p(5), least_p(6)
+        (0.0625, 0.03125)
+    """
+    return 2.0 ** (1 - num_differences)

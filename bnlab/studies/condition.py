@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bnlab.errors import ConfigError, did_you_mean
+from bnlab.studies.bounds import check_bounds
 from bnlab.studies.definitions import KNOWN
 from bnlab.studies.quantity import Quantity, read_quantity
 
@@ -99,13 +100,10 @@ class Condition(Strict):
                 raise ValueError(str(error).removeprefix("--")) from None
             if self.arms is not None and self.arms[0] == self.arms[1]:
                 raise ValueError(f"arms must be two different ones, got {self.arms[0]} twice")
-            if self.arms is not None and self.above is not None and quantity.scale == "difference":
-                try:
-                    quantity.checked_sesoi(self.above)
-                except ConfigError as error:
-                    raise ValueError(str(error).replace("--sesoi", "above")) from None
-            if self.arms is not None and quantity.scale == "ratio" and self.sesoi <= (0 if self.within is None else 1):
-                raise ValueError(f"{self.metric} is compared by a ratio: above must be above 0, within above 1")
+            try:
+                check_bounds(quantity, self.kind, self.ends)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
         return self
 
     @property

@@ -9,6 +9,7 @@ from bnlab.errors import StudyError
 from bnlab.stats.mean_interval import LEAST_SEEDS
 from bnlab.stats.verdict import SHARED_OUT, Bracket, Verdict, Word, judge, without_each
 from bnlab.studies.arm_pair import UNTRAINED
+from bnlab.studies.bounds import numbers_in_unit
 from bnlab.studies.condition import Condition
 from bnlab.studies.judged_condition import JudgedCondition
 from bnlab.studies.judging import judged
@@ -200,8 +201,8 @@ def _reason(found: JudgedCondition, ends: Ends, looks: int) -> str:
         return "Of some seeds only a bound is known, or nothing."
     return {
         "supported": "",
-        "refuted": f"The interval does not lie {found.condition.bound}, not even in part.",
-        "inconclusive": f"The interval lies only in part {found.condition.bound}.",
+        "refuted": f"The interval does not lie {found.bound}, not even in part.",
+        "inconclusive": f"The interval lies only in part {found.bound}.",
     }[found.verdict]
 
 
@@ -221,8 +222,11 @@ def _to_change(found: JudgedCondition) -> str:
         return "more seeds"
     if low is None or high is None or found.condition.kind == "law":
         return ""
-    return (
-        f"bounds between {low:.4g} and {high:.4g}"
-        if found.verdict == "supported"
-        else f"a bound beyond [{low:.4g}, {high:.4g}]"
-    )
+    low, high = (float(f"{end:.4g}") for end in (low, high))
+    is_supported, condition = found.verdict == "supported", found.condition
+    if condition.above is not None or condition.below is not None:  # with a bound beyond that end it turns over
+        is_above = is_supported == (condition.above is not None)
+        end = numbers_in_unit([low if is_above else high], condition.kind, found.unit)
+        return f"a bound {'above' if is_above else 'below'} {end}"
+    between = numbers_in_unit([low, high], condition.kind, found.unit)
+    return f"bounds between {between}" if is_supported else f"a bound that is not between {between}"

@@ -38,11 +38,12 @@ def grid_figures(arms: Sequence[Arm], lrs: Sequence[float], quantity: Quantity, 
 
 
 def _curves(arms: Sequence[Arm], lrs: Sequence[float], quantity: Quantity) -> list[ResponseCurve]:
-    what = "learning rate" if quantity.kind != "width" or quantity.key == LEARNING_RATE else f"value of {quantity.key}"
+    of_rates = quantity.kind != "width" or quantity.key == LEARNING_RATE
+    what = "learning rate" if of_rates else f"value of {quantity.key}"
     if len(lrs) < 2:
-        shown = f"{lrs[0]:g}" if lrs else "none"
+        shown, several = f"{lrs[0]:g}" if lrs else "none", "learning rates" if of_rates else f"values of {quantity.key}"
         raise StudyError(
-            f"{quantity.name} needs 2 or more {what}s, the runs have {shown} alone. "
+            f"{quantity.name} needs 2 or more {several}, the runs have {shown} alone. "
             "Sweep them: 'optim.lr=logspace(1e-3,10,9)'."
         )
     curves = []

@@ -8,6 +8,7 @@ from typing import Any
 
 from bnlab.results.arms import Arm
 from bnlab.stats.verdict import Verdict
+from bnlab.studies.interval_method import interval_method
 from bnlab.studies.pairs import Pairs
 from bnlab.studies.quantity import Quantity
 from bnlab.studies.run_values import Figure
@@ -66,6 +67,12 @@ class Judged:
             + (f"; {self.verdict.looks} looks share that" if self.verdict.looks > 1 else "")
         )
 
+    @property
+    def method(self) -> str:
+        """How its interval was made, in few words; empty where it has none."""
+        is_log = self.quantity.scale == "ratio"
+        return interval_method(self.verdict, self.pairs.brackets, is_paired=True, is_log=is_log)
+
     def shown(self, value: float | None) -> float | None:
         """Return an effect or an end of its interval in the quantity's unit; None for ratios beyond all floats."""
         if value is None or math.isinf(value) or self.quantity.scale == "difference":
@@ -106,6 +113,7 @@ class Judged:
             "metric": self.quantity.name,
             "where": list(self.where),
             "level": verdict.level,
+            "method": self.method,
             "reason": verdict.reason,
             "p": verdict.p,
             "looks": verdict.looks,

@@ -1,13 +1,16 @@
 """A condition of a study with its verdict, in words and as plain values."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bnlab.stats.verdict import Verdict, Word
+from bnlab.studies.bounds import in_unit, numbers_in_unit
 from bnlab.studies.condition import Condition, Text
+from bnlab.studies.interval_method import interval_method
 from bnlab.studies.judged import LARGEST_LOG, as_bracket
-from bnlab.studies.quantity import points
+from bnlab.studies.quantity import Quantity
 from bnlab.studies.readings import Readings
 from bnlab.studies.stress import Stress
 
@@ -39,21 +42,12 @@ class JudgedCondition:
     @property
     def says(self) -> Text:
         """The condition as a sentence."""
-        if self.condition.says is not None:
-            return self.condition.says
-        condition, quantity, labels = self.condition, self.readings.quantity, self.readings.labels
-        if quantity is None:
-            return Text(en=f"The deviation from the formula ({condition.law}) is {condition.bound}.")
-        if condition.kind == "pair":
-            if condition.above is not None:
-                return Text(en=quantity.claim(labels[0], labels[-1], condition.above))
-            assert isinstance(condition.within, float)
-            amount = points(condition.within) if quantity.is_share else f"{condition.within:g} {quantity.unit}".strip()
-            return Text(en=f"The {quantity.name} of {labels[0]} and {labels[-1]} differs by less than {amount}.")
-        if condition.kind == "arm":
-            return Text(en=f"The {quantity.name} of {labels[0]} is {condition.bound}.")
-        way = f"of the way from {labels[1]} to {labels[2]} that {labels[0]} goes"
-        return Text(en=f"The share {way}, by {quantity.name}, is {condition.bound}.")
+        return self.condition.says or _sentence(self.condition, self.readings.quantity, self.readings.labels)
+
+    @property
+    def bound(self) -> str:
+        """Where the interval must lie, in words and in the unit in which its effect is written."""
+        return in_unit(self.condition.bound, self.condition.kind, self.unit)
 
     @property
     def name(self) -> str:
@@ -65,10 +59,13 @@ class JudgedCondition:
     @property
     def unit(self) -> str:
         """The unit of effect and interval."""
-        if self.readings.quantity is None or self.condition.kind == "recovered":
-            return "deviation" if self.readings.quantity is None else "share of the way"
-        quantity = self.readings.quantity
-        return quantity.unit if self.condition.kind == "pair" else quantity.unit_of_values
+        return _unit(self.condition, self.readings.quantity)
+
+    @property
+    def method(self) -> str:
+        """How its interval was made, in few words; empty where it has none."""
+        is_paired, brackets = self.condition.kind in {"pair", "recovered"}, self.readings.all[0].brackets
+        return interval_method(self.interval, brackets, is_paired=is_paired, is_log=self.readings.is_ratio)
 
     def shown(self, value: float | None) -> float | None:
         """Return an effect or an end of its interval in the unit; None for a ratio beyond all floats."""
@@ -82,7 +79,7 @@ class JudgedCondition:
         return {
             "part": self.condition.part,
             "kind": self.condition.kind,
-            "says": {"en": says.en, "zh": says.zh or says.en},
+            "says": _both(self.condition.says, says),
             "statement": self.condition.statement,
             "metric": self.condition.metric or self.condition.law,
             "arms": list(readings.labels),
@@ -95,6 +92,7 @@ class JudgedCondition:
             "high": self.shown(interval.high),
             "unit": self.unit,
             "level": interval.level,
+            "method": self.method,
             "n": interval.n,
             "sesoi": self.condition.sesoi,
             "looks": interval.looks,
@@ -128,21 +126,23 @@ def unreadable(condition: Condition, why: str) -> dict[str, Any]:
         condition: The condition whose values cannot be read.
         why: Why it cannot be read, one sentence.
     """
-    says = condition.says or Text(en=f"{condition.metric} is {condition.bound}.")
+    arms, quantity = condition.arms or condition.recovered or (str(condition.arm),), condition.quantity()
+    says = condition.says or _sentence(condition, quantity, arms)
     nothing = ("effect", "low", "high", "level", "learning_rates", "holds_at")
     return {
         **dict.fromkeys(nothing),
         "part": condition.part,
         "kind": condition.kind,
-        "says": {"en": says.en, "zh": says.zh or says.en},
+        "says": _both(condition.says, says),
         "statement": condition.statement,
         "metric": condition.metric,
-        "arms": list(condition.arms or condition.recovered or (condition.arm,)),
+        "arms": list(arms),
         "where": list(condition.where),
         "bound": condition.bound,
         "verdict": "inconclusive",
         "reason": why,
-        "unit": "",
+        "unit": _unit(condition, quantity),
+        "method": "",
         "n": 0,
         "sesoi": condition.sesoi,
         "seeds": [],
@@ -155,3 +155,43 @@ def unreadable(condition: Condition, why: str) -> dict[str, Any]:
         "sentences": [why],
         "seconds": 0.0,
     }
+
+
+def _unit(condition: Condition, quantity: Quantity | None) -> str:
+    """Return the unit of the effect and the interval of a condition; the quantity is None for a law."""
+    if quantity is None or condition.kind == "recovered":
+        return "deviation" if quantity is None else "share of the way"
+    return quantity.unit if condition.kind == "pair" else quantity.unit_of_values
+
+
+def _sentence(condition: Condition, quantity: Quantity | None, labels: Sequence[str]) -> Text:
+    """Return a condition that has no sentence of its own as one, in English.
+
+    Args:
+        condition: The condition.
+        quantity: What is measured; None for a law.
+        labels: The names of its arms.
+    """
+    bound = in_unit(condition.bound, condition.kind, _unit(condition, quantity))
+    if quantity is None:
+        return Text(en=f"The deviation from the formula ({condition.law}) is {bound}.")
+    if condition.kind == "pair":
+        if condition.above is not None:
+            return Text(en=quantity.claim(labels[0], labels[-1], condition.above))
+        assert isinstance(condition.within, float)
+        amount = numbers_in_unit([condition.within], condition.kind, quantity.unit)
+        return Text(en=f"The {quantity.name} of {labels[0]} and {labels[-1]} differs by less than {amount}.")
+    if condition.kind == "arm":
+        return Text(en=f"The {quantity.name} of {labels[0]} is {bound}.")
+    way = f"of the way from {labels[1]} to {labels[2]} that {labels[0]} goes"
+    return Text(en=f"The share {way}, by {quantity.name}, is {bound}.")
+
+
+def _both(written: Text | None, says: Text) -> dict[str, str]:
+    """Return a sentence in both languages: one that nobody translated has the same words, one of ours none in Chinese.
+
+    Args:
+        written: The sentence of the file; None: it has none.
+        says: The sentence that is said.
+    """
+    return {"en": says.en, "zh": "" if written is None else says.zh or says.en}

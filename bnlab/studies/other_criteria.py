@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bnlab.studies.bounds import in_unit
 from bnlab.studies.study_history import read_verdict
 
 Criterion = tuple[str, ...]
@@ -32,8 +33,8 @@ def judged_otherwise(path: Path, verdict: Mapping[str, Any]) -> dict[int, list[s
         for place, (question, criterion, _, seeds) in own.items():
             same = [(by, word) for asked, by, word, others in theirs if asked == question and seeds & others]
             if same and criterion not in {by for by, _ in same}:
-                (*arms, _, bound), word = same[0]
-                told = f"{', '.join(arms)} {bound}: {word}"
+                (*arms, unit, bound), word = same[0]
+                told = f"{', '.join(arms)} {in_unit(bound, question[2], unit)}: {word}"
                 sentence = f"The same runs were judged by another criterion in {other.get('study')} ({told})."
                 found.setdefault(place, []).append(sentence)
     return found

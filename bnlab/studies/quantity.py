@@ -67,7 +67,12 @@ class Quantity:
     @property
     def scale(self) -> Scale:
         """Whether arms are compared by a difference or by a ratio, which is averaged on the log scale."""
-        return "ratio" if self.by_ratio or self.kind in {"steps_to", "seconds_to", "max_lr"} else "difference"
+        return "ratio" if self.by_ratio or self.is_of_positive_values else "difference"
+
+    @property
+    def is_of_positive_values(self) -> bool:
+        """Whether its values are above 0: steps, seconds and learning rates."""
+        return self.kind in {"steps_to", "seconds_to", "max_lr"}
 
     @property
     def unit(self) -> str:

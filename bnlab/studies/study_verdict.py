@@ -72,7 +72,8 @@ def judge_study(asked: Asked, seconds_wall: float = 0.0) -> dict[str, Any]:
         "unit": first.unit,
         "n": first.interval.n,
         "sesoi": first.condition.sesoi,
-        "criterion": _criterion(judged, checked, asked),
+        "criterion": _rule(asked, judged, checked, in_units=False),
+        "rule": _rule(asked, judged, checked, in_units=True),
         "reason": reason,
         "decisive": judged.index(first),
         "stress": _stress(judged, verdict, checked),
@@ -170,15 +171,29 @@ def _texts(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _criterion(judged: Sequence[JudgedCondition], checked: Sequence[JudgedCondition], asked: Asked) -> str:
-    bounds = _several([f"{one.name} {one.condition.bound}" for one in judged])
+def _rule(
+    asked: Asked, judged: Sequence[JudgedCondition], checked: Sequence[JudgedCondition], *, in_units: bool
+) -> str:
+    """Return when the study is supported and when refuted, in words.
+
+    Args:
+        asked: The study, its scale and its seeds.
+        judged: The conditions that decide.
+        checked: What the experiment presupposes.
+        in_units: Whether bounds are in the units in which effects are shown, 1 point; else as the file has them, 0.01.
+    """
+
+    def bounds(of: Sequence[JudgedCondition]) -> str:
+        return _several([f"{one.name} {one.bound if in_units else one.condition.bound}" for one in of])
+
     all_of = f"all of {len(judged)} intervals lie where they must" if len(judged) > 1 else "its interval lies there"
     any_of = "any lies" if len(judged) > 1 else "it lies"
-    given = f" Checked first: {_several([f'{one.name} {one.condition.bound}' for one in checked])}." if checked else ""
+    given = f" Checked first: {bounds(checked)}." if checked else ""
     planned = len(asked.study.file.looks)
     also = "" if len(judged) == 1 else f", and {len(judged)} conditions where one of them refutes"
-    share = f"{planned} planned looks share an error of 4%{also}"
-    return f"{bounds}. Supported if {all_of}, refuted if {any_of} outside.{given} {share}."
+    looks = "1 planned look and later ones" if planned == 1 and in_units else f"{planned} planned looks"
+    share = f"{looks} share an error of 4%{also}"
+    return f"{bounds(judged)}. Supported if {all_of}, refuted if {any_of} outside.{given} {share}."
 
 
 def _stress(judged: Sequence[JudgedCondition], verdict: Word, checked: Sequence[JudgedCondition]) -> dict[str, Any]:

@@ -25,10 +25,33 @@ def test_the_card_names_claim_verdict_effect_and_what_would_change_it(bnlab_says
     assert "batch has a higher test accuracy than none, by more than 1 point." in text
     assert "SUPPORTED" in text
     assert "+5.05 points [" in text
-    assert "6 pairs of runs with the same seed" in text
+    assert "(paired Student's t and Hall, 98%), 6 pairs of runs with the same seed" in text
+    assert "p of an effect of 1.00 points: 0.0312 (the smallest value that 6 seeds allow is 0.0312)" in text
     assert "batch 95.05% · none 90.00%" in text
     assert "analyses of the same runs" in text
     assert "a smallest effect of interest of" in text
+
+
+def test_the_card_names_the_method_that_was_used(bnlab_says: Say) -> None:
+    looks = " ".join(bnlab_says("judge", "mine", "--arms", "batch,none", "--looks", "3").out.split())
+    assert "(paired Student's t and Hall, Bonferroni over 3, 99.5%)" in looks
+    steps = " ".join(bnlab_says("judge", "mine", "--arms", "batch,none", "--metric", "steps_to:0.5").out.split())
+    assert "(paired Student's t and Hall of logs, each end from bounds, 98%)" in steps
+
+
+def test_of_networks_at_their_start_the_card_says_that_they_are_not_trained(bnlab_says: Say, tmp_path: Path) -> None:
+    def run(at: Place) -> Written:
+        return rising(0.9, saturation=[0.2 + NOISE[at.seed] + 0.3 * (at.norm == "none")] * 5)
+
+    write_judged(tmp_path / "runs" / "start", run, lrs=(1e-9,))
+    words = ["judge", "start", "--arms", "none,batch", "--metric", "saturation/hidden1", "--sesoi", "0.1"]
+    text = " ".join(bnlab_says(*words).out.split())
+    assert "last value of the run, not trained: learning rate 1e-09; exact" in text
+
+
+def test_accuracy_that_is_lost_is_told_in_points(bnlab_says: Say) -> None:
+    text = " ".join(bnlab_says("judge", "mine", "--arms", "batch,none", "--metric", "lr_sensitivity").out.split())
+    assert "means batch 5.00 points · none 5.00 points" in text  # 90% at one rate, 80% at the other
 
 
 def test_json_has_the_promised_keys_and_nothing_else_stands_there(bnlab_says: Say) -> None:

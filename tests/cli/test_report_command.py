@@ -8,6 +8,9 @@ import pytest
 from example_studies import study, write_studies
 from judged_runs import Place, Written, rising, write_judged
 
+from bnlab.pages.report_files import Report, write_report
+from bnlab.pages.study_results import Lang
+
 Say = Callable[..., Any]
 
 
@@ -52,6 +55,49 @@ def test_the_page_of_one_study_leaves_that_of_all_alone(bnlab_says: Say, tmp_pat
     assert (folder / "report.html").read_bytes() == before
     assert bnlab_says("report", str(folder / "two-quick.json"), "-o", "pages").status == 0
     assert Path("pages/two-quick.html").exists()
+
+
+def write_page(folder: Path, lang: Lang, text: str, output: Path | None = None) -> list[str]:
+    """Write a page that is its head alone, as the command does; return the names of the files that were kept."""
+    html_lang = {"en": "en", "zh": "zh-Hans"}[lang]
+    head = f'<!DOCTYPE html>\n<html lang="{html_lang}">\n<head>\n<meta name="generator" content="bnlab 1">\n'
+    written = write_report(Report(folder, "report", lang, head + text, text, ""), output)
+    return [path.name for path in written.kept]
+
+
+def test_a_page_in_the_other_language_is_kept(tmp_path: Path) -> None:
+    def files() -> dict[str, str]:
+        return {path.name: path.read_text(encoding="utf-8")[-3:] for path in sorted(tmp_path.glob("*.*"))}
+
+    assert write_page(tmp_path, "en", "en1") == []
+    assert write_page(tmp_path, "en", "en2") == []
+    assert files() == {"report.html": "en2", "report.md": "en2"}
+    assert write_page(tmp_path, "zh", "zh1") == ["report.en.html", "report.en.md"]
+    assert files() == {"report.en.html": "en2", "report.en.md": "en2", "report.html": "zh1", "report.md": "zh1"}
+    assert write_page(tmp_path, "zh", "zh2") == []
+    assert files()["report.en.html"] == "en2"
+    assert write_page(tmp_path, "en", "en3") == ["report.zh.html", "report.zh.md"]
+    assert files() == {"report.html": "en3", "report.md": "en3", "report.zh.html": "zh2", "report.zh.md": "zh2"}
+
+
+def test_a_file_that_is_named_is_written_over_and_nobody_elses_is_moved(tmp_path: Path) -> None:
+    write_page(tmp_path, "en", "en1", tmp_path / "page.html")
+    assert write_page(tmp_path, "zh", "zh1", tmp_path / "page.html") == []
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["page.html", "page.md"]
+    (tmp_path / "report.html").write_text('<!DOCTYPE html>\n<html lang="en"><head></head>mine', encoding="utf-8")
+    assert write_page(tmp_path, "zh", "zh2") == []
+
+
+@pytest.mark.slow
+def test_the_command_says_where_the_page_in_the_other_language_is(bnlab_says: Say, tmp_path: Path) -> None:
+    folder = write_studies(tmp_path / "runs" / "studies", {"one": study()})
+    bnlab_says("report", "studies")
+    english = (folder / "report.html").read_bytes()
+    answer = bnlab_says("report", "studies", "--lang", "zh")
+    assert [Path(line).name for line in answer.out.split()] == ["report.html", "report.md"]
+    assert answer.err.splitlines() == [f"kept, in English: {folder / f'report.en.{kind}'}" for kind in ("html", "md")]
+    assert (folder / "report.en.html").read_bytes() == english
+    assert "英文版：同一命令，不加语言选项" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def three(place: Place) -> Written | None:

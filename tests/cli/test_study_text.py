@@ -87,7 +87,7 @@ def test_the_chinese_card_names_the_check_that_failed_and_what_would_change_it(
     assert "结论尚无定论实验未能检验该论断，因为有一项检查的结论为“否定”：网络学得会。" in text
     assert "换用种子中位数：否定；去掉种子3：否定。" in text
     assert "max_lr：若效应为4倍，需要12个种子" in text
-    assert "8.91倍[5.2,15.3](95%)" in text
+    assert "8.91倍[5.2,15.3]（配对Studentt与Hall区间（取对数），Bonferroni分4份，n=10，95%）" in text
 
 
 @pytest.mark.usefixtures("narrow")
@@ -100,10 +100,60 @@ def test_chinese_fills_its_lines_and_no_line_begins_with_a_mark(capfd: pytest.Ca
     assert not any(line.startswith(("，", "。", "：", " ")) for line in spoken)
 
 
+@pytest.mark.parametrize(
+    ("lang", "told"),
+    [
+        ("en", "8.91 [5.2, 15.3] times (paired Student's t and Hall of logs, Bonferroni over 4, 10 seeds, 99%)"),
+        ("zh", "8.91 倍 [5.2, 15.3]（配对 Student t 与 Hall 区间（取对数），Bonferroni 分 4 份，n = 10，99%）"),
+    ],
+)
+def test_the_method_stands_beside_each_interval_of_the_card(
+    lang: Lang, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    method = "paired Student's t and Hall of logs, Bonferroni over 4"
+    one, other = condition(method=method, level=0.99), condition(method=method, level=0.98)
+    text = card(study(conditions=[one, other]), lang, capfd).replace(" ", "")
+    assert text.count(told.replace(" ", "")) == 2  # effect, and the last line
+    assert ("10seeds,asabove)" if lang == "en" else "n=10，同上）") in text
+    assert text.count(told.replace(" ", "").replace("99%", "98%")) == 1
+
+
+@pytest.mark.parametrize(
+    ("rates", "lang", "told"),
+    [
+        ([1e-9, 1e-9], "en", "not trained: learning rate 1e-09"),
+        ([1e-9, 1e-9], "zh", "未训练：学习率 1e-09"),
+        ([0.1, 1e-9], "en", "at learning rate 0.1 and 1e-09 (not trained)"),
+        ([0.1, 1e-5], "en", "at learning rate 0.1 and 1e-05 literature"),
+    ],
+)
+def test_a_learning_rate_at_which_nothing_is_learned_is_said_to_be_no_training(
+    rates: list[float], lang: Lang, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = condition(learning_rates=rates, stress={"agree": 0, "of": 0, "flips": []})
+    text = card(study(conditions=[one]), lang, capfd)
+    assert told.replace(" ", "") in text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("lang", "told"),
+    [
+        ("en", "not known, 0 seeds. a-run has no diagnostic x. Did you mean y?"),
+        ("zh", "未知，n = 0。 a-run 没有诊断 x。是否想写 y？"),
+    ],
+)
+def test_where_an_effect_is_not_known_the_card_says_why(
+    lang: Lang, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nothing = dict.fromkeys(("effect", "low", "high", "level", "learning_rates"))
+    one = condition(n=0, reason="a-run has no diagnostic x. Did you mean y?", verdict="inconclusive", **nothing)
+    assert told.replace(" ", "") in card(study(also=[one]), lang, capfd).replace(" ", "")
+
+
 def test_the_english_card_says_the_same_as_before(capfd: pytest.CaptureFixture[str]) -> None:
     text = card(failed_check(), "en", capfd)
     assert "verdict INCONCLUSIVE The experiment is no test of the claim" in text
-    assert "8.91 [5.2, 15.3] times at 95%" in text
+    assert "8.91 [5.2, 15.3] times (paired Student's t and Hall of logs, Bonferroni over 4, 10 seeds, 95%)" in text
     assert "6 of 9 analyses of the same runs. It flips with the median over seeds: refuted; without seed 3" in text
 
 

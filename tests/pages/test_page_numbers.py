@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from example_studies import all_forms, condition, study, write_studies
-from judged_runs import Place, Written, rising, write_judged
+from judged_runs import Place, Written, rising, write_judged, write_run
 from seen_page import Element, see
 
 from bnlab.pages import studies_page
 from bnlab.pages.report_files import Report, make_report
 from bnlab.pages.study_results import Lang
+from bnlab.pages.sweep_page import make_sweep_page
+from bnlab.pages.words import Words
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +75,7 @@ def test_csv_has_the_numbers_of_the_json(report: Report) -> None:
             assert (float(whole[key]) if whole[key] else None) == result[key]
         of_first = [row for row in own if row["kind"] == "seed" and row["condition"] == "1"]
         first = result["conditions"][0]
+        assert next(row for row in own if row["kind"] == "condition")["method"] == first["method"]
         assert [int(row["seed"]) for row in of_first] == first["seeds"]
         seen = [figure["seen"] if isinstance(figure, dict) else figure for figure in first["first"]]
         if seen:
@@ -150,9 +153,36 @@ def test_the_page_of_a_sweep_has_its_numbers(tmp_path: Path) -> None:
     }
 
 
+def test_of_a_sweep_in_steps_the_page_tells_no_epochs(tmp_path: Path) -> None:
+    def facts(steps: int | None) -> list[str]:
+        config = {"norm": {"name": "batch"}, "optim": {"name": "sgd", "lr": 0.1}, "seed": 0}
+        write_run(tmp_path / f"{steps}" / "a", {**config, "train": {"steps": steps, "epochs": 20}}, rising(0.9))
+        page = make_sweep_page(tmp_path / f"{steps}", Words("en"))
+        return [row[0].text for row in page.facts.rows]
+
+    assert "train.epochs" not in facts(60)
+    assert "train.epochs" in facts(None)
+
+
 def test_a_sweep_of_one_arm_says_why_there_is_no_verdict(tmp_path: Path) -> None:
     folder = write_judged(tmp_path / "mine", saturating, norms=("batch",), lrs=(0.1,), seeds=range(3))
     assert "a verdict compares two arms, the sweep has one: batch" in make_report(str(folder)).html
+
+
+@pytest.mark.parametrize(
+    ("lang", "best", "start"),
+    [
+        ("en", "Each arm at its best learning rate", "Networks at their start (not trained: learning rate 1e-09)"),
+        ("zh", "各组别取其最佳学习率", "未训练的初始网络（学习率 1e-09）"),
+    ],
+)
+def test_figures_of_networks_at_their_start_say_so(tmp_path: Path, lang: Lang, best: str, start: str) -> None:
+    def notes(lr: float) -> list[str]:
+        folder = write_judged(tmp_path / f"{lr}", saturating, lrs=(lr,), seeds=range(2))
+        return [each.note for each in make_sweep_page(folder, Words(lang)).pictures]
+
+    assert all(note.count(best) == 1 and start not in note for note in notes(0.1))
+    assert all(note.count(start) == 1 and best not in note for note in notes(1e-9))
 
 
 def test_a_study_is_shown_with_the_curves_of_its_sweep(tmp_path: Path) -> None:

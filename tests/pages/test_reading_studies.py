@@ -10,13 +10,15 @@ from example_studies import condition, of_points, study, write_studies
 
 from bnlab.errors import StudyError
 from bnlab.pages.amounts import number, unit_of
-from bnlab.pages.drawn.seed_dots import Region, read_region, seed_figures
+from bnlab.pages.condition_view import view_condition
+from bnlab.pages.drawn.seed_dots import seed_figures
 from bnlab.pages.holm import adjusted_shares
 from bnlab.pages.report_files import make_report
 from bnlab.pages.study_results import Condition, read_study
 from bnlab.pages.study_view import view_studies
 from bnlab.pages.words import Words
 from bnlab.studies import study_file
+from bnlab.studies.bounds import Region, in_unit, read_region
 from bnlab.studies.study_history import FOLDER
 
 
@@ -114,6 +116,31 @@ def test_a_bound_in_other_words_is_none(bound: str) -> None:
 def test_a_bound_that_the_engine_writes_is_the_region_that_it_judges_by(asked: dict[str, Any]) -> None:
     one = study_file.Condition.model_validate({"metric": "test_loss", "arms": ("batch", "none"), **asked})
     assert read_region(one.bound) == Region(*one.ends)
+
+
+@pytest.mark.parametrize(
+    ("bound", "kind", "unit", "text"),
+    [
+        ("above 0.005", "pair", "share of images", "above 0.5 points"),
+        ("within -0.01 and 0.01", "pair", "share of images", "within -1 and 1 points"),
+        ("within 0.9 and 0.95", "arm", "share of images", "within 90% and 95%"),
+        ("within 0.8 and 1.25", "pair", "times", "within 0.8 and 1.25 times"),
+        ("above 1", "pair", "decades", "above 1 decade"),
+        ("below 300", "arm", "steps", "below 300 steps"),
+        ("above 0.1", "pair", "", "above 0.1"),
+        ("below 0.8", "recovered", "share of the way", "below 0.8"),
+        ("of its own kind", "pair", "times", "of its own kind"),
+    ],
+)
+def test_a_bound_is_written_in_the_unit_of_its_effect(bound: str, kind: str, unit: str, text: str) -> None:
+    assert in_unit(bound, kind, unit) == text
+
+
+def test_the_bound_beside_an_effect_in_points_is_in_points() -> None:
+    found = view_condition(Condition.model_validate(of_points()), "1", "f1", Words("en"))
+    assert (found.bound, found.unit.amount(found.condition.effect, "en")) == ("above 0.5 points", "+0.33 points")
+    assert found.picture is not None
+    assert "Bound: above 0.5 points." in found.picture.drawings[0].svg
 
 
 def test_a_bound_of_a_ratio_is_the_region_between_its_numbers() -> None:

@@ -201,6 +201,12 @@ def test_a_text_that_nobody_translated_is_of_its_own_language(texts: Texts, lang
     ("english", "chinese"),
     [
         ("within -0.015 and 0.015", "在 -0.015 与 0.015 之间"),
+        ("within -1.5 and 1.5 points", "在 -1.5 与 1.5 个百分点 之间"),
+        ("above 0.5 points", "大于 0.5 个百分点"),
+        ("test_accuracy (main) above 1 point", "test_accuracy (main) 大于 1 个百分点"),
+        ("test_accuracy within 90% and 95%", "test_accuracy 在 90% 与 95% 之间"),
+        ("below 300 steps", "小于 300 步"),
+        ("bounds between -0.3 and 0.4 points", "界取在 -0.3 与 0.4 个百分点 之间"),
         ("The interval lies only in part within 0.9 and 1.", "区间只有一部分在 0.9 与 1 之间。"),
         ("The interval does not lie above 0.05, not even in part.", "区间没有任何一部分大于 0.05。"),
     ],
@@ -219,6 +225,18 @@ def test_what_nobody_translated_is_marked_on_the_chinese_page() -> None:
     assert [one.text for one in article.all("h3")[0].all("span", lang="en")] == ["It trains faster."]
     assert says["en"] in [one.text for one in article.all("h5")[0].all("span", lang="en")]
     assert "0/0" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("lang", "told"), [("en", "paired Student's t and Hall, 98%"), ("zh", "配对 Student t 与 Hall 区间，98%")]
+)
+def test_the_method_stands_beside_each_interval(lang: Lang, told: str) -> None:
+    one = bare(method="paired Student's t and Hall", level=0.98)
+    page = page_of(study(conditions=[one, one], also=[one], parts={}), lang=lang)
+    shown = see(page.html())
+    assert [each.text for each in shown.all("span", **{"class": "made"})] == [told] * 3  # the table, both conditions
+    assert told in shown.all("article")[0].text
+    assert f"[5.2, 15.3] ({told})".replace("[", "\\[").replace("]", "\\]") in studies_markdown(page)
 
 
 def test_a_study_whose_rule_was_changed_is_neither_counted_nor_an_answer() -> None:

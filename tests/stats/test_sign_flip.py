@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnlab.errors import StudyError
-from bnlab.stats.sign_flip import sign_flip_p
+from bnlab.stats.sign_flip import least_p, sign_flip_p
 
 
 def exact(steps: list[int]) -> float:
@@ -32,6 +32,12 @@ def test_its_least_value_is_2_in_2_to_the_n():
     assert sign_flip_p([1, 2, 3, 4, 5]) == 2 / 2**5
     assert sign_flip_p([1.0] * 20) == 2 / 2**20
     assert sign_flip_p([1e308, 1e308, 1e308]) == 0.25
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_the_least_value_that_is_told_is_that_of_equal_signs(n: int):
+    steps = [3**place for place in range(n)]  # no two sums are equal, so that nothing ties
+    assert least_p(n) == exact(steps) == sign_flip_p(steps)
 
 
 def test_above_20_it_has_no_exact_value():

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from judged_runs import Place, Written, rising, write_judged
 
+from bnlab.pages.engine_sentences import in_chinese
 from bnlab.stats.verdict import judge
 from bnlab.studies.condition import Condition
 from bnlab.studies.condition_verdict import judge_condition
@@ -71,6 +72,50 @@ def test_the_value_of_one_arm_is_judged_by_where_its_interval_lies(tmp_path: Pat
     assert found.verdict == expected
     assert found.interval.effect == pytest.approx(by_hand.effect)
     assert (found.interval.low, found.interval.high) == pytest.approx((by_hand.low, by_hand.high))
+
+
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        ({"arms": ("batch", "none"), "within": 0.1}, r"bounds between 2\.\d+ and 3\.\d+ points"),
+        ({"arm": "batch", "above": 0.9}, r"a bound above 92\.\d+%"),
+        ({"arm": "batch", "above": 0.95}, r"a bound below 93\.\d+%"),
+        ({"arm": "batch", "below": 0.95}, r"a bound below 93\.\d+%"),
+        ({"arm": "batch", "below": 0.9}, r"a bound above 92\.\d+%"),
+        ({"arm": "batch", "within": (0.9, 0.95)}, r"bounds between 92\.\d+% and 93\.\d+%"),
+        ({"arm": "batch", "within": (0.5, 0.6)}, r"a bound that is not between 92\.\d+% and 93\.\d+%"),
+    ],
+)
+def test_what_would_change_a_bound_is_told_in_the_unit_of_the_effect(tmp_path: Path, condition: Any, text: str):
+    folder = write_judged(tmp_path / "s", better_by(0.03))
+    found = verdict_on(folder, metric="test_accuracy", **condition)
+    assert re.fullmatch(text, found.to_change)
+    assert in_chinese(found.to_change) not in {None, found.to_change}
+
+
+def test_a_bound_that_is_told_to_turn_a_verdict_over_does(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", better_by(0.03))
+    for key, bound, beyond in (
+        ("above", 0.9, 1e-4),
+        ("above", 0.95, -1e-4),
+        ("below", 0.95, -1e-4),
+        ("below", 0.9, 1e-4),
+    ):
+        asked = {"metric": "test_accuracy", "arm": "batch"}
+        before = verdict_on(folder, **asked, **{key: bound})
+        told = float(before.to_change.split()[-1].rstrip("%")) / 100
+        assert verdict_on(folder, **asked, **{key: told + beyond}).verdict == "inconclusive" != before.verdict
+
+
+def test_the_method_is_that_by_which_the_interval_was_made(tmp_path: Path):
+    folder = write_judged(tmp_path / "s", better_by(0.03))
+    pair, both = {"metric": "test_accuracy", "arms": ("batch", "none"), "above": 0.01}, "paired Student's t and Hall"
+    assert verdict_on(folder, **pair).method == both
+    assert verdict_on(folder, looks=4, **pair).method == f"{both}, Bonferroni over 4"
+    assert verdict_on(folder, metric="test_accuracy", arm="batch", above=0.5).method == "Student's t and Hall"
+    steps = {"metric": "steps_to:0.5", "arms": ("batch", "none"), "above": 1.25}
+    assert verdict_on(folder, **steps).method == f"{both} of logs, each end from bounds"
+    assert verdict_on(folder, seeds=2, **pair).method == ""  # no interval
 
 
 def test_seeds_that_another_study_trained_do_not_count(tmp_path: Path):

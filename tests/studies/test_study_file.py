@@ -155,8 +155,23 @@ FAULTS = [
     (_with("scales.slow", {}), "scales.slow"),
     (_with("scales.quick.conditions", []), "scales.quick.conditions"),
     (_with("first_seed", 995), "where the seeds of tuning begin"),
-    (_condition(metric="steps_to:0.9", arms=["batch", "none"], above=0), "above must be above 0, within above 1"),
-    (_condition(metric="steps_to:0.9", arms=["batch", "none"], within=0.5), "above must be above 0, within above 1"),
+    (
+        _condition(metric="steps_to:0.9", arms=["batch", "none"], above=0),
+        "above for steps_to:0.9 must be finite, 1 or more",
+    ),
+    (
+        _condition(metric="steps_to:0.9", arms=["batch", "none"], above=0.8),
+        "above for steps_to:0.9 must be 1 or more (a factor: 1.25 is a quarter more), got 0.8, with which the first "
+        "arm might be the worse one. To claim that they are alike, take within: 1.25.",
+    ),
+    (
+        _condition(metric="gradient_norm/hidden1", arms=["batch", "none"], scale="ratio", above=0.5),
+        "above for gradient_norm/hidden1 must be 1 or more",
+    ),
+    (_condition(metric="steps_to:0.9", arms=["batch", "none"], within=0.5), "within for steps_to:0.9 must be above 1"),
+    (_condition(metric="test_accuracy", arms=["batch", "none"], within=1.5), "within for test_accuracy is a share"),
+    (_condition(metric="test_accuracy", arm="batch", above=95), "0 to 1: 0.95 is 95%. Got 95"),
+    (_condition(metric="steps_to:0.9", arm="batch", below=0), "below for steps_to:0.9 of one arm must be above 0"),
     (_condition(metric="test_accuracy", arms=["batch", "batch"], above=0.01), "arms must be two different ones"),
     (
         _condition(metric="test_accuracy", arms=["batch", "none"], above=2),
@@ -180,6 +195,11 @@ def test_a_fault_of_a_file_is_told_with_its_place(tmp_path: Path, content: dict[
     assert told in str(raised.value)
     assert str(raised.value).startswith(str(path))
     assert str(raised.value).count("\n") == 0
+
+
+def test_a_factor_of_one_asks_for_any_difference():
+    any_more = _condition(metric="max_lr", arms=["batch", "none"], above=1)
+    assert StudyFile.model_validate(any_more).conditions[0].sesoi == 1
 
 
 SEVERAL = [

@@ -86,6 +86,17 @@ def test_a_check_that_does_not_hold_leaves_the_verdict_open(tmp_path: Path):
     assert "Checked first: test_accuracy above 0.1." in fails["criterion"]
 
 
+def test_the_rule_that_is_shown_has_the_bounds_in_the_units_of_the_effects(tmp_path: Path):
+    small = {"metric": "test_accuracy", "arm": "batch", "below": 0.5}
+    found = judge_study(asked(tmp_path / "a", changed(checks=[small])))
+    assert found["criterion"].startswith("test_accuracy above 0.01. Supported if")  # as scripts know it
+    assert found["rule"].startswith("test_accuracy above 1 point. Supported if")
+    assert found["criterion"].replace("above 0.01", "above 1 point").replace("below 0.5", "below 50%") == found["rule"]
+    assert found["checks"][0]["reason"] == "The interval does not lie below 50%, not even in part."
+    once = judge_study(asked(tmp_path / "b", changed(looks=[5])))
+    assert once["rule"].endswith("1 planned look and later ones share an error of 4%.")
+
+
 def test_the_effect_is_that_of_the_condition_that_decides(tmp_path: Path):
     equal = {"metric": "test_loss", "arms": ["batch", "none"], "above": 0.1}  # they are equal: refuted
     found = judge_study(asked(tmp_path / "a", changed(conditions=[*CONTENT["conditions"], equal])))
@@ -162,6 +173,7 @@ def test_a_side_question_that_cannot_be_read_leaves_the_verdict_alone(tmp_path: 
     assert found["verdict"] == "supported"
     assert (found["also"][0]["verdict"], found["also"][0]["effect"]) == ("inconclusive", None)
     assert "has no diagnostic gradient_norm" in found["also"][0]["reason"]
+    assert found["also"][0]["says"] == {"en": "The gradient_norm/hidden1 of batch is above 1.", "zh": ""}
     json.dumps(found, allow_nan=False)
 
 
@@ -233,7 +245,7 @@ def sentences_on_criteria(verdict: dict[str, Any]) -> list[str]:
 def test_a_copy_with_another_bound_is_told_of_the_verdict_on_the_same_runs(tmp_path: Path):
     lower = {**CONTENT["conditions"][0], "above": 0.001}
     copied = judge_study(under_another_name(tmp_path, changed(conditions=[EQUAL, lower])))
-    told = "The same runs were judged by another criterion in mine (batch, none above 0.01: supported)."
+    told = "The same runs were judged by another criterion in mine (batch, none above 1 point: supported)."
     assert sentences_on_criteria(copied) == [told]
     assert told in copied["conditions"][1]["sentences"]
     assert copied["changed"] == ""

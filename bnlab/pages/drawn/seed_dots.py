@@ -1,7 +1,6 @@
 """The figures of a condition seed by seed, with their mean, its interval, and the bound that they are held against."""
 
 import math
-import re
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from bnlab.pages.plain_text import plain
 from bnlab.pages.study_results import Bracket, Condition
 from bnlab.pages.words import Words
 from bnlab.report.palette import COLORS, INK, LINE, QUIET, SMALL
+from bnlab.studies.bounds import Region, in_unit, read_region
 
 ROW, BESIDE = 0.135, 0.54
 """Inches of a seed's row, and of all else."""
@@ -24,14 +24,6 @@ SUBS, SUBS_OF_FEW = (1.0, 2.0, 5.0), (0.7, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0)
 
 MOST_NAMED = 12
 """Seeds up to which each row is named."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """Where a condition holds: between two ends, of which None is no end."""
-
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -47,26 +39,6 @@ class SeedFigure:
     seed: int
     value: float | None
     open_end: str = ""
-
-
-_BOUND = re.compile(r"(above|below|within) ({0})(?: and ({0}))?".format(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?"))
-
-
-def read_region(bound: str) -> Region | None:
-    """Return where a bound in words says that a condition holds; None where it says nothing that is known.
-
-    Example:
-        >>> read_region("above 3"), read_region("below 1e-05")
-        (Region(low=3.0, high=None), Region(low=None, high=1e-05))
-        >>> read_region("within -0.015 and 0.015")
-        Region(low=-0.015, high=0.015)
-    """
-    found = _BOUND.fullmatch(bound)
-    if found is None or (found[1] == "within") != (found[3] is not None):
-        return None
-    if found[1] == "within":
-        return Region(float(found[2]), float(found[3]))
-    return Region(float(found[2]), None) if found[1] == "above" else Region(None, float(found[2]))
 
 
 def seed_figures(condition: Condition) -> list[SeedFigure]:
@@ -114,12 +86,13 @@ def draw_seeds(condition: Condition, name: str, words: Words) -> Picture | None:
     what = words.metric(condition.metric)
     effect = unit.amount(condition.effect, words.lang)
     interval = unit.interval(condition.low, condition.high, words.lang)
+    bound = in_unit(condition.bound, condition.kind, condition.unit)
     description = words(
         "alt_seeds",
         what=what,
         n=len(known),
         effect=f"{effect} {interval}".strip(),
-        bound=(in_chinese(condition.bound) if words.lang == "zh" else None) or condition.bound,
+        bound=(in_chinese(bound) if words.lang == "zh" else None) or bound,
         verdict=words(condition.verdict),
     )
     title = words("fig_seeds", what=what)
