@@ -38,7 +38,10 @@ def test_an_id_ends_in_the_hash_of_all_other_settings() -> None:
     for key in ("name", "device", "threads", "loggers", "accept", "sweep"):
         del facts[key]
     del facts["data"]["root"], facts["train"]["checkpoint_every"], facts["diagnostics"]["tensorboard"]
-    del facts["train"]["parameters"]  # added later: it counts where it is not what all versions did before
+    del (
+        facts["train"]["parameters"],
+        facts["train"]["processes"],
+    )  # added later: they count where they are not as before
     facts |= {"schema_version": SCHEMA_VERSION}
     written = json.dumps(facts, sort_keys=True).encode()
     assert run_id(config).endswith(f"-{hashlib.sha256(written).hexdigest()[:8]}")
@@ -49,7 +52,7 @@ def test_an_id_ends_in_the_hash_of_all_other_settings() -> None:
     [
         *["norm.eps=1e-3", "seed=1", "placement=after", "diagnostics=none", "train.log_every=10", "data.limit=100"],
         *["data.split_seed=1", "train.precision=bfloat16", "optim.weight_decay=1e-4", "schedule.name=cosine"],
-        *["train.parameters=norms", "train.parameters=output"],
+        *["train.parameters=norms", "train.parameters=output", "train.processes=2"],
     ],
 )
 def test_what_can_change_the_numbers_changes_the_id(override: str) -> None:
