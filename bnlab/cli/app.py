@@ -14,11 +14,12 @@ from typing import Any
 import typer
 
 import bnlab
-from bnlab.cli import list_command
+from bnlab.cli import list_command, runs_command
 from bnlab.cli.check_command import check
 from bnlab.cli.compare_command import compare
 from bnlab.cli.consoles import say_error
 from bnlab.cli.dashboard_command import dashboard
+from bnlab.cli.diff_command import diff
 from bnlab.cli.doctor_command import doctor
 from bnlab.cli.explain_command import explain
 from bnlab.cli.interrupts import hearing_interruptions
@@ -54,8 +55,10 @@ app.command()(report)
 app.command()(rerun)
 app.command()(show)
 app.command()(compare)
+app.command()(diff)
 app.command()(dashboard)
 app.add_typer(list_command.app, name="list")
+app.add_typer(runs_command.app, name="runs")
 app.command()(doctor)
 app.command()(check)
 app.command()(explain)
