@@ -107,7 +107,7 @@ def mv(
     ],
     where: Where = None,
 ) -> None:
-    """Move runs into another folder: [bold]bnlab runs mv RUN RUN keep[/] moves them to runs/keep."""
+    """Move runs into another folder: [bold]bnlab runs mv last keep[/] moves the last run to runs/keep."""
     from bnlab.runfolder.finding import runs_root
     from bnlab.runfolder.keeping import move_runs
 
@@ -162,11 +162,11 @@ def _remove(folders: Sequence[Path], *, yes: bool, whole: Sequence[Path] = ()) -
 
 
 def _answers_yes(question: str, ask: Callable[[str], str]) -> bool:
-    """Return whether the user agrees; no answer is a no."""
+    """Return whether the user agrees; where nobody can answer, it is a no."""
     ERR.print(f"{question} [y/N]", end=" ", markup=False, highlight=False)
     try:
         return ask("").strip().lower() in {"y", "yes"}
-    except EOFError:
+    except (EOFError, OSError, RuntimeError):  # the input has ended, cannot be read, or was closed
         return False
 
 
