@@ -26,7 +26,6 @@ from bnlab.training.interruption import Interruption
 from bnlab.training.precision import autocast
 from bnlab.world import World
 
-
 LOOK_EVERY = 16
 """Steps between two looks on a GPU whether some process was asked to stop: a look waits for the GPU."""
 
