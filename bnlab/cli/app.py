@@ -4,19 +4,22 @@ import atexit
 import errno
 import gc
 import os
+import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
 import bnlab
-from bnlab.cli import list_command
+from bnlab.cli import list_command, runs_command
 from bnlab.cli.check_command import check
 from bnlab.cli.compare_command import compare
 from bnlab.cli.consoles import say_error
 from bnlab.cli.dashboard_command import dashboard
+from bnlab.cli.diff_command import diff
 from bnlab.cli.doctor_command import doctor
 from bnlab.cli.explain_command import explain
 from bnlab.cli.interrupts import hearing_interruptions
@@ -30,6 +33,7 @@ from bnlab.cli.sweep_command import sweep
 from bnlab.cli.train_command import train
 from bnlab.errors import BnlabError, ConfigError
 from bnlab.failed_imports import why_imports_fail
+from bnlab.runfolder.short_names import FROM_THE_END
 
 app = typer.Typer(
     name="bnlab",
@@ -51,12 +55,17 @@ app.command()(report)
 app.command()(rerun)
 app.command()(show)
 app.command()(compare)
+app.command()(diff)
 app.command()(dashboard)
 app.add_typer(list_command.app, name="list")
+app.add_typer(runs_command.app, name="runs")
 app.command()(doctor)
 app.command()(check)
 app.command()(explain)
 
+
+OF_RUNS = {"compare", "diff", "rerun", "runs", "show"}
+"""Commands whose arguments are runs."""
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 """What typer raises for a word it does not know; it has no public name. Typer's own answer is a box of seven lines."""
@@ -89,6 +98,7 @@ def main() -> None:
     """
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
+    sys.argv[1:] = with_runs_from_the_end(sys.argv[1:])
     atexit.register(gc.freeze)  # else Python looks for garbage among torch's objects for half a second before it ends
     try:
         with hearing_interruptions():
@@ -124,6 +134,23 @@ def main() -> None:
     finally:
         if "bnlab.sweeps.backends.local" in sys.modules:
             sys.modules["bnlab.sweeps.backends.local"].end_workers()
+
+
+def with_runs_from_the_end(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line so that -1 and -2, the last runs, do not look like options.
+
+    Args:
+        words: The words behind ``bnlab``.
+
+    Example:
+        >>> with_runs_from_the_end(["compare", "-1", "-2", "--json"])
+        ['compare', 'run:-1', 'run:-2', '--json']
+        >>> with_runs_from_the_end(["list", "runs", "-n", "-1"])
+        ['list', 'runs', '-n', '-1']
+    """
+    if not set(words[:1]) <= OF_RUNS:
+        return list(words)
+    return [f"{FROM_THE_END}{word}" if re.fullmatch(r"-[1-9]\d*", word) else word for word in words]
 
 
 def _run_app() -> int | None:

@@ -36,7 +36,7 @@ _IN_THE_ID = {"norm", "model", "data", "optim.lr", "seed"}
 _OF_EVERY_RUN = ("run_id", "status", "seed", "norm", "model", "data", "optim.lr", "started", "folder", "sweep")
 """Columns of every run, whatever its config: the heading of an empty table."""
 
-_FIRST_TO_GO = ("s", "steps", "validation", "sweep")
+_FIRST_TO_GO = ("note", "s", "steps", "validation", "sweep")
 """Columns that are dropped in a narrow window, in this order, before any setting that was swept."""
 
 
@@ -156,6 +156,8 @@ def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, 
         "validation": _cell_of("validation_accuracy"),
         "steps": _cell_of("steps"),
         "s": _cell_of("duration_s"),
+        **({"tags": _tags} if any("tags" in row for row in rows) else {}),
+        **({"note": _cell_of("note")} if any("note" in row for row in rows) else {}),
     }
     if one_sweep:
         del cells["sweep"]
@@ -206,6 +208,10 @@ def _cell_of(column: str) -> Cell:
         return escape(str(value))
 
     return cell
+
+
+def _tags(row: dict[str, Any]) -> str:
+    return escape(", ".join(row.get("tags") or ["-"]))
 
 
 def _status(row: dict[str, Any]) -> str:

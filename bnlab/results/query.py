@@ -51,7 +51,10 @@ class Condition:
             if bound is None or came is None or isinstance(came, bool | list):
                 return False
             return _ORDERS[self.operator](came, bound)
-        return any(_is(came, word.strip()) for word in self.wanted.split(",")) == (self.operator == "=")
+        values = came if self.column == "tags" and came else [came]
+        return any(_is(value, word.strip()) for value in values for word in self.wanted.split(",")) == (
+            self.operator == "="
+        )
 
 
 def read_condition(text: str, rows: Sequence[Row]) -> Condition:

@@ -20,7 +20,19 @@ _log = logging.getLogger("bnlab")
 
 FACTS = frozenset(
     {
-        *("run_id", "status", "problem", "folder", "sweep", "started", "duration_s", "steps", "diverged_at_step"),
+        *(
+            "run_id",
+            "status",
+            "problem",
+            "folder",
+            "sweep",
+            "started",
+            "tags",
+            "note",
+            "duration_s",
+            "steps",
+            "diverged_at_step",
+        ),
         *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"),
     }
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.runfolder.figure_paths import COMPARISONS
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.short_names import find_short_name
 
 
 def runs_root(given: Path | None = None) -> Path:
@@ -41,7 +42,8 @@ def find_folder(given: str | Path | None = None, runs: Path | None = None) -> Pa
     """Return the folder to read from: a path, or the name of a sweep or of a run among all runs.
 
     Args:
-        given: An existing folder, or a name that is searched in the folder of all runs; None: that folder.
+        given: An existing folder, a name that is searched in the folder of all runs, or a short word for a run, as
+            `find_short_name` reads it; None: the folder of all runs.
         runs: The folder of all runs; None: BNLAB_RUNS, else ./runs.
 
     Raises:
@@ -63,6 +65,8 @@ def find_folder(given: str | Path | None = None, runs: Path | None = None) -> Pa
     if places:
         listed = ", ".join(map(str, places))
         raise ConfigError(f"{name} is in {len(places)} places. Give the folder of one: {listed}")
+    if (short := find_short_name(name, every_run)) is not None:
+        return short
     cure = "There are no runs yet: bnlab train trains one."
     if sweeps:
         near = difflib.get_close_matches(name, {*sweeps, *(path.name for path in every_run)})

@@ -11,6 +11,7 @@ from bnlab.later_settings import with_later_settings
 from bnlab.renamed import current_names
 from bnlab.runfolder.finding import find_run_folders, is_sweep
 from bnlab.runfolder.folder import RunFolder
+from bnlab.runfolder.keeping import read_marks
 from bnlab.runfolder.shapes import CONFIG, drop_what_does_not_fit
 
 GROUPS = ("norm", "model", "data", "optim", "schedule", "diagnostics")
@@ -71,6 +72,9 @@ def _read_row(folder: RunFolder) -> dict[str, Any]:
     row |= {key: value for key, value in facts.summary.items() if key not in row and key != "problem"}
     flat = _origin_columns(facts.manifest) | flat  # an own norm may have an option named code
     row |= {"started": facts.manifest.get("started"), "folder": str(folder.path), "sweep": sweep}
+    marks = read_marks(folder.path)
+    row |= {"tags": list(marks.tags)} if marks.tags else {}
+    row |= {"note": marks.note} if marks.note else {}
     return row | {key: value for key, value in flat.items() if key not in row and key != "problem"}
 
 

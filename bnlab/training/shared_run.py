@@ -26,6 +26,9 @@ from bnlab.training.interruption import Interruption
 from bnlab.training.precision import autocast
 from bnlab.world import World
 
+LOOK_EVERY = 16
+"""Steps between two looks on a GPU whether some process was asked to stop: a look waits for the GPU."""
+
 
 class AgreedInterruption(Interruption):
     """A request to stop that all processes see after the same step.
@@ -68,7 +71,7 @@ class SharedRun(SingleRun):
         for step, (images, labels) in enumerate(self.batches, start + 1):
             with saying_who_is_missing(self.world, step):
                 own_loss, own_logits = self._differentiate(images, labels)
-                loss, logits = self._together(own_loss, own_logits)
+                loss, logits = self._together(own_loss, own_logits, step)
             if self.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             (lr,) = self.learning_rate(step)
@@ -95,11 +98,11 @@ class SharedRun(SingleRun):
             logits[-1], losses[-1] = logits[-1].detach(), losses[-1].detach()
         return torch.stack(losses).mean(), torch.cat(logits)
 
-    def _together(self, loss: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def _together(self, loss: Tensor, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Return the mean loss and the logits (B, K) of all processes, and agree on whether to stop."""
         sums = torch.stack([loss.double(), loss.new_tensor(float(self.interruption.asked.is_asked)).double()])
         dist.all_reduce(sums)
-        if sums[1] > 0:
+        if (sums.is_cpu or step % LOOK_EVERY == 0) and sums[1] > 0:
             self.interruption.is_asked = True
             self.interruption.signals = self.interruption.asked.signals
         of_all = [torch.empty_like(logits) for _ in range(self.world.size)]
