@@ -91,6 +91,38 @@ def test_a_convolutional_net() -> None:
     assert largest_difference([*words, *words_for("instance")], THREE[:2], num_steps=3) < 1e-8
 
 
+DEEPER = {
+    "vgg": ["model=vgg", "model.width=2"],
+    "resnet": ["model=resnet", "model.width=2", "model.depth=8", "model.residual=skipinit"],
+    "residual_mlp": ["model=residual_mlp", "model.width=4", "model.depth=1", "model.residual=skipinit"],
+    "deep_linear": ["model=deep_linear", "model.width=4", "model.depth=2"],
+}
+"""The other networks, as small as they can be. tests/models/test_all_networks.py has a quick pass through each."""
+
+ACTIVATED = {"vgg", "resnet", "residual_mlp"}
+
+
+VARIANTS = [
+    *[(model, norm) for model in DEEPER for norm in ("none", "batch", "rms", "scaled_weight_standardization")],
+    *[(f"resnet model.block=pre model.shortcut=projection model.residual={residual}", norm)
+      for residual, norm in [("plain", "batch"), ("nf", "scaled_weight_standardization")]],
+    ("resnet model.zero_gamma=true model.residual=plain", "batch"),
+    ("residual_mlp model.order=post", "layer"),
+    ("residual_mlp model.order=peri model.depth_scale=sqrt", "layer"),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "norm"), VARIANTS)
+def test_a_network_of_any_other_kind(model: str, norm: str) -> None:
+    """With weight decay, too, which leaves the learned share of a branch alone in both."""
+    name, *options = model.split()
+    activation = ["model.activation=tanh"] if name in ACTIVATED else []
+    words = [*DEEPER[name], *options, *activation, f"norm={norm}", "optim.momentum=0.5", "optim.weight_decay=0.01"]
+    words += ["optim.decay_norm_and_bias=false", "diagnostics.names=[gradient_norm,stream_variance]"]
+    assert largest_difference(words, num_steps=4) < 1e-8
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", VECTORIZABLE)
 def test_a_convolutional_net_with_any_norm_also_beside_a_run_that_diverges(norm: str) -> None:
