@@ -82,8 +82,8 @@ class ResNetConfig(Settings):
             )
         if self.residual == "nf" and (self.block, self.shortcut) != ("pre", "projection"):
             raise ValueError(
-                "model.residual=nf predicts variances of pre-activation units whose shortcuts change the number of "
-                "channels by a convolution. Set model.block=pre model.shortcut=projection"
+                "model.residual=nf needs the units for which its variances are predicted: set model.block=pre and "
+                "model.shortcut=projection"
             )
         return self
 

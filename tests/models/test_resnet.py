@@ -180,7 +180,7 @@ def test_zero_gamma_needs_a_scale(norm: str, options: dict[str, bool]) -> None:
         ({"depth": 18}, r"must be 6n \+ 2 for model=resnet, got 18\. Nearest: 14, 20"),
         ({"zero_gamma": True, "block": "pre"}, r"model\.zero_gamma=true needs model\.block=post"),
         ({"zero_gamma": True, "residual": "skipinit"}, r"Use model\.residual=skipinit"),
-        ({"residual": "nf"}, r"Set model\.block=pre model\.shortcut=projection"),
+        ({"residual": "nf"}, r"set model\.block=pre and model\.shortcut=projection"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(changes: dict[str, object], says: str) -> None:

@@ -6,6 +6,7 @@ from built_networks import assert_same, built, copy_layers, images, num_paramete
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
+from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
 
 LETTERS = {11: "A", 13: "B", 16: "D"}
@@ -44,6 +45,11 @@ def test_it_takes_images_of_any_size(shape: tuple[int, ...]) -> None:
 def test_layers_are_named_by_stage() -> None:
     roles = [f"stage{stage}.conv{i}" for stage, count in enumerate((1, 1, 2, 2, 2), 1) for i in range(1, count + 1)]
     assert list(built("vgg").linears) == [*roles, "output"]
+
+
+def test_a_depth_that_is_none_gets_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"model\.depth=12 is not known\. Known: 11, 13, 16\."):
+        compose_run(["model=vgg", "model.depth=12"])
 
 
 def test_rows_of_numbers_are_refused() -> None:
