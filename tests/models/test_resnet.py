@@ -44,7 +44,9 @@ def test_with_the_activation_after_the_sum_it_is_torchvisions(depth: int, shortc
     assert_same(ours, theirs, images(5, 3, 9, 9).double())
 
 
-@pytest.mark.parametrize(("depth", "count"), [(20, 269_722), (56, 853_018), (110, 1_727_962)])
+@pytest.mark.parametrize(
+    ("depth", "count"), [(20, 269_722), (56, 853_018), pytest.param(110, 1_727_962, marks=pytest.mark.slow)]
+)
 def test_its_size_is_that_of_the_paper(depth: int, count: int) -> None:
     """He et al. 2015, table 6: 0.27, 0.85 and 1.7 millions."""
     with torch.device("meta"):
