@@ -104,8 +104,11 @@ class PreUnit(ResidualUnit):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum."""
-        h = self.conv1.before_linear(x if self.input_std == 1 else x / self.input_std)
-        return self.added(self.shortcut(h if self.projects else x), self.conv2(self.conv1.linear(h)))
+        given = x if self.input_std == 1 else x / self.input_std
+        if not self.projects:
+            return self.added(self.shortcut(x), self.conv2(self.conv1(given)))
+        h = self.conv1.before_linear(given)
+        return self.added(self.shortcut(h), self.conv2(self.conv1.linear(h)))
 
 
 class ResNet(Network):

@@ -76,7 +76,13 @@ def test_a_perceptron_whose_batches_are_divided() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", [["model=mlp", "model.depth=3"], ["model=cnn", "model.depth=2", "model.num_stages=2"]]
+    "words",
+    [
+        ["model=mlp", "model.depth=3"],
+        ["model=cnn", "model.depth=2", "model.num_stages=2"],
+        ["model=residual_mlp", "model.depth=1", "model.residual=skipinit"],
+        ["model=resnet", "model.depth=8", "model.block=pre"],
+    ],
 )
 def test_a_network_trained_by_muon(words: list[str]) -> None:
     words = [*words, "model.width=4", "optim=muon", "optim.eps=1e-6", "optim.clip_norm=0.3"]
