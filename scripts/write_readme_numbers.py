@@ -91,7 +91,7 @@ QUOTES: list[tuple[str, Callable[[Found], Sequence[str]]]] = [
         "Saturation of five sigmoid layers over training: below {} with BatchNorm, {} without",
         lambda f: [f["wide"]["saturation_batch"], f["wide"]["saturation_none"]],
     ),
-    ("with `diagnostics=full` to have all but two of the {} |", lambda f: [f["counts"]["diagnostics"]]),
+    ("with `diagnostics=full` to have all but three of the {} |", lambda f: [f["counts"]["diagnostics"]]),
     ("the {} diagnostics: what each measures", lambda f: [f["counts"]["diagnostics"]]),
     ("There are {} diagnostics (`bnlab list diagnostics`)", lambda f: [f["counts"]["diagnostics"]]),
     ("tests any layer against {} laws of norms", lambda f: [f["counts"]["laws"]]),

@@ -1,7 +1,7 @@
 """Prints the results of a run."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -57,7 +57,7 @@ def _print_layers(folder: RunFolder) -> None:
     if not last:
         return
     shown = _few_of(last)
-    layers = list(dict.fromkeys(layer for name in shown for layer in last[name]))
+    layers = in_one_order([list(last[name]) for name in shown])
     headings = [f"{name.replace('_', ' ')}" for name in shown]
     table = new_table("layer", *headings, right=headings)
     for layer in layers:
@@ -68,6 +68,28 @@ def _print_layers(folder: RunFolder) -> None:
     _print_verdicts(folder)
     more = f"{len(last) - len(shown)} other diagnostics, and figures" if len(last) > len(shown) else "Figures"
     OUT.print(f"{more}: bnlab show {_name_to_type(folder.path)}", style="dim", soft_wrap=True, markup=False)
+
+
+def in_one_order(lists: Sequence[Sequence[str]]) -> list[str]:
+    """Return the layers of several diagnostics, which leave out different ones, in the order of the network.
+
+    A layer that the lists before do not have comes right behind its neighbor there; the output comes last.
+
+    Args:
+        lists: Roles of layers, each in the order of the network.
+
+    Example:
+        >>> in_one_order([["conv1", "sum"], ["conv1", "conv2", "output"]])
+        ['conv1', 'conv2', 'sum', 'output']
+    """
+    layers: list[str] = []
+    for roles in lists:
+        place = 0
+        for role in roles:
+            if role not in layers:
+                layers.insert(place, role)
+            place = layers.index(role) + 1
+    return sorted(layers, key=lambda role: role == "output")
 
 
 def _name_to_type(folder: Path) -> str:

@@ -95,7 +95,7 @@ def _line(fault: Any) -> str:
         case "list_type" if came is not None:
             return f"{place} must be a list, got {came}. Brackets make it one: '{place}=[{came}]'."
         case "literal_error":
-            known = re.findall(r"'([^']+)'", str(context["expected"]))
+            known = re.findall(r"'([^']+)'", str(context["expected"])) or re.findall(r"\d+", str(context["expected"]))
             return f"{place}={came} is not known. {did_you_mean(str(came), known)}"
         case _:
             law = fault["msg"].replace("Input should be", "must be")

@@ -4,7 +4,7 @@ from bnlab.errors import ConfigError, did_you_mean
 from bnlab.plugins import CLASS_PLACE, DIAGNOSTIC_PLUGINS
 from bnlab.renamed import current_name
 
-DIAGNOSTICS = {  # the last two in no preset: one more name there would give all its runs another id
+DIAGNOSTICS = {  # the last three in no preset: one more name there would give all its runs another id
     "saturation": "bnlab.diagnostics.saturation:Saturation",
     "saturation_strict": "bnlab.diagnostics.saturation:SaturationStrict",
     "saturation_sides": "bnlab.diagnostics.saturation:SaturationSides",
@@ -52,6 +52,7 @@ DIAGNOSTICS = {  # the last two in no preset: one more name there would give all
     "gradient_shift": "bnlab.diagnostics.gradient_shift:GradientShift",
     "norm_saturation": "bnlab.diagnostics.squashing:NormSaturation",
     "logit_scale": "bnlab.diagnostics.logits:LogitScale",
+    "stream_variance": "bnlab.diagnostics.streams:StreamVariance",
 }
 
 

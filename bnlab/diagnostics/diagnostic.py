@@ -26,9 +26,10 @@ Cost = Literal["shared", "extra", "heavy"]
 """``shared``: it reads the passes that all diagnostics of a step share. ``extra``: up to ten passes of its own.
 ``heavy``: more; measured by the heavy schedule."""
 
-Need = Literal["gradients", "eval_mode", "update"]
+Need = Literal["gradients", "eval_mode", "update", "streams"]
 """``gradients``: a backward pass over the probe batch. ``eval_mode``: a forward pass over it in eval mode. ``update``:
-the weights before the last update, and its mini-batch; the diagnostic is left out where there was no update."""
+the weights before the last update, and its mini-batch; the diagnostic is left out where there was no update.
+``streams``: a forward pass in training mode that keeps what residual units give."""
 
 Ranges = Mapping[str, tuple[float, float]]
 """Name of an activation or of a facet, or ``any`` -> (lowest, highest healthy value)."""
@@ -58,7 +59,8 @@ class ProbeBatch:
     Attributes:
         inputs: The held-out images, (B, ...).
         labels: The class of each image, (B,).
-        activation: Name of the network's activation; it decides where an output counts as flat.
+        activation: Name of the network's activation, ``none`` if it has none; it decides where an output counts as
+            flat.
         training_batches: Batches of training images, each as large as a mini-batch: the population that running
             statistics should describe. Empty: diagnostics that need it are left out.
         step_size: Step along the gradient for diagnostics of the loss landscape, as a learning rate; equal in all arms.
@@ -112,6 +114,8 @@ class Observation:
         loss: Mean loss over the probe batch, a scalar. Needs ``gradients``; else None.
         eval_preactivations: As `preactivations`, in eval mode. Needs ``eval_mode``.
         eval_activations: As `activations`, in eval mode. Needs ``eval_mode``.
+        streams: Role -> output of the residual unit, in the order of the forward pass; ``start`` is the input of the
+            first unit. Empty in a network without residual units. Needs ``streams``.
         weights: Role -> trained weight, in the order of the layers; the output layer is the last.
         names: Role -> name of the weight among the parameters.
         scale_invariant: Role -> ``rows`` or ``whole``, for weights that can be multiplied by a positive number (each
@@ -132,6 +136,7 @@ class Observation:
     loss: Tensor | None = None
     eval_preactivations: Named = field(default_factory=dict)
     eval_activations: Named = field(default_factory=dict)
+    streams: Named = field(default_factory=dict)
     weights: Named = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     scale_invariant: Mapping[str, FreeScale] = field(default_factory=dict)
@@ -202,7 +207,7 @@ class Diagnostic(ABC):
 class OfActivations(Diagnostic):
     """A diagnostic of the inputs or outputs of the activations that a network has beside its norms."""
 
-    undefined = "activations of the network's own (norm=frn replaces them)"
+    undefined = "activations of the network's own (norm=frn replaces them, model=deep_linear has none)"
 
 
 class OfRunningStatistics(Diagnostic):

@@ -66,13 +66,17 @@ def sides_by_unit(seen: Observation, margin: float) -> Sides:
 def flat_by_unit(seen: Observation, margin: float = MARGIN) -> Named:
     """Return the flat share of each unit's outputs, (U,): near a bound, zero (relu), or of small slope (gelu, silu).
 
+    Nothing for a network without activations.
+
     Args:
-        seen: The observation of a network with any activation.
+        seen: The observation of a network with any activation, or without.
         margin: For bounded activations, the margin of `sides_by_unit`; not used for others.
     """
     if seen.activation in BOUNDS:
         return {role: low_U + high_U for role, (low_U, high_U) in sides_by_unit(seen, margin).items()}
-    return zeros_by_unit(seen) if seen.activation == "relu" else _small_slopes_by_unit(seen, SLOPE_SHARE)
+    if seen.activation in SLOPES:
+        return _small_slopes_by_unit(seen, SLOPE_SHARE)
+    return zeros_by_unit(seen) if seen.activation == "relu" else {}
 
 
 def flat_slopes_by_unit(seen: Observation) -> Named:

@@ -173,6 +173,10 @@ def observe(
         with tapped(watched) as (eval_inputs, eval_outputs):
             passes.logits(probe.inputs, training=False)
         facts |= {"eval_preactivations": eval_inputs, "eval_activations": eval_outputs}
+    if "streams" in needs:
+        with tapped(layers.streams) as (stream_inputs, stream_outputs):
+            passes.logits(probe.inputs)
+        facts["streams"] = dict(zip(["start"], stream_inputs.values(), strict=False)) | stream_outputs
     return Observation(preactivations=inputs, activations=outputs, **facts)
 
 

@@ -51,6 +51,10 @@ class Observable(Protocol):
         """Role -> ``rows`` or ``whole``, for weights whose scale has no effect in training mode, except by eps."""
 
     @property
+    def streams(self) -> Mapping[str, nn.Module]:
+        """Role -> residual unit."""
+
+    @property
     def norms(self) -> Mapping[str, nn.Module]:
         """Norms by role, with the declarations of `bnlab.norms.norm.Norm`."""
 

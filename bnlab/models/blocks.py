@@ -1,5 +1,6 @@
 """The parts of networks: linear maps with their norms and activations, and the builder that knows the arm."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal, cast
 
@@ -24,7 +25,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class NoActivation(nn.Module):
-    """Pass the input on, in place of an activation that the norm's own nonlinearity replaces."""
+    """Pass the input on, in place of an activation that the norm's own nonlinearity replaces, or of none at all."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the input."""
@@ -92,23 +93,31 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the parts in order."""
         for name in self.steps:
-            part = self._modules.get(name)
-            if part is not None:
-                x = part(x)
+            x = self._apply_part(name, x)
         return x
+
+    def before_linear(self, x: Tensor) -> Tensor:
+        """Apply only the parts that stand before the linear map."""
+        for name in self.steps[: self.steps.index("linear")]:
+            x = self._apply_part(name, x)
+        return x
+
+    def _apply_part(self, name: str, x: Tensor) -> Tensor:
+        part = self._modules.get(name)
+        return x if part is None else cast("Tensor", part(x))
 
 
 class BlockBuilder:
     """Builds blocks and their parts by the arm: norm, placement, activation and dropout.
 
-    A linear map has a bias, unless the norm right after it subtracts the mean. Its weights go through the norm's
-    ``weight_parametrization``, if it declares one. A norm that ``replaces_activation`` does so only where it stands
-    right before one.
+    A linear map has a bias, unless the norm right after it subtracts the mean, or a network says otherwise. Its weights
+    go through the norm's ``weight_parametrization``, if it declares one. A norm that ``replaces_activation`` does so
+    only where it stands right before one.
 
     Args:
         build_norm: A function from the number of channels to a norm; it is the arm.
         placement: ``before`` or ``after`` each activation, or ``input`` for one norm of the input.
-        activation: The name of the nonlinearity, as in ``model.activation``.
+        activation: The name of the nonlinearity, as in ``model.activation``; ``none`` in a network without any.
         dropout: The share of units set to 0 after each activation, in [0, 1); 0: no layer is added.
     """
 
@@ -133,7 +142,7 @@ class BlockBuilder:
         def build(bias: bool) -> nn.Module:
             return nn.Linear(num_inputs, num_outputs, bias=bias)
 
-        return self._block(build, num_inputs, num_outputs, order, has_activation)
+        return self._block(build, num_inputs, num_outputs, order, has_activation, None)
 
     def conv(
         self,
@@ -144,6 +153,7 @@ class BlockBuilder:
         size: int = 3,
         stride: int = 1,
         has_activation: bool = True,
+        has_bias: bool | None = None,
     ) -> Block:
         """Return a block around a convolution with zeros at the border: with stride 1, the image keeps its size.
 
@@ -154,12 +164,13 @@ class BlockBuilder:
             size: The height and width of the kernel, odd.
             stride: The step of the kernel, in pixels.
             has_activation: Whether the block has an activation.
+            has_bias: Whether the convolution has a bias; None: unless the norm right after it subtracts the mean.
         """
 
         def build(bias: bool) -> nn.Module:
             return nn.Conv2d(num_inputs, num_outputs, size, stride, size // 2, bias=bias)
 
-        return self._block(build, num_inputs, num_outputs, order, has_activation)
+        return self._block(build, num_inputs, num_outputs, order, has_activation, has_bias)
 
     def norm(self, num_channels: int) -> nn.Module:
         """Return a norm of the arm; with placement ``input`` one that does nothing, the same in every arm.
@@ -168,6 +179,26 @@ class BlockBuilder:
             num_channels: The number of channels of its input.
         """
         return NoNorm(num_channels) if self.placement == "input" else self.build_norm(num_channels)
+
+    def keeps_mean(self, num_channels: int) -> bool:
+        """Return whether the arm's norm keeps the mean of its input, so that a bias before it has an effect.
+
+        Args:
+            num_channels: The number of channels of the norm's input.
+        """
+        return not cast("Norm", self.norm(num_channels)).subtracts_mean
+
+    def norm_and_activation(self, num_channels: int) -> nn.Sequential:
+        """Return a norm of the arm and the activation behind it, without a linear map.
+
+        Args:
+            num_channels: The number of channels of its input.
+        """
+        norm = self.norm(num_channels)
+        parts = OrderedDict[str, nn.Module](norm=norm)
+        if not cast("Norm", norm).replaces_activation:
+            parts["activation"] = self.nonlinearity()
+        return nn.Sequential(parts)
 
     def nonlinearity(self) -> nn.Module:
         """Return the activation of the network, alone."""
@@ -197,14 +228,18 @@ class BlockBuilder:
         num_outputs: int,
         order: Order | None,
         has_activation: bool,
+        has_bias: bool | None,
     ) -> Block:
         if order is None:
             order = "linear, activation, norm" if self.placement == "after" else "linear, norm, activation"
         norm = cast(
             "Norm", self.norm(num_inputs if order.startswith("norm") else num_outputs)
         )  # of any class: build_norm adds missing declarations
-        linear = build(not (order.startswith("linear, norm") and norm.subtracts_mean))
-        _parametrized(linear, norm)
+        if has_bias is None:
+            has_bias = not (order.startswith("linear, norm") and norm.subtracts_mean)
+        linear = build(has_bias)
+        # a norm before the linear map has the width of its inputs
+        linear = self.transformed(linear, num_outputs) if order.startswith("norm") else _parametrized(linear, norm)
         replaced = "norm, activation" in order and norm.replaces_activation
         activation = self.nonlinearity() if has_activation and not replaced else None
         dropout = Dropout(self.dropout) if self.dropout and has_activation else None

@@ -18,7 +18,14 @@ from bnlab.schema_models import AnyModelConfig
 BuildNetwork = Callable[[Any, tuple[int, ...], int, BlockBuilder], Network]
 """(the model's own config, input shape, number of classes, its blocks) -> network."""
 
-MODELS = {"mlp": "bnlab.models.plain:MLP", "cnn": "bnlab.models.plain:CNN"}
+MODELS = {
+    "mlp": "bnlab.models.plain:MLP",
+    "cnn": "bnlab.models.plain:CNN",
+    "vgg": "bnlab.models.plain:VGG",
+    "resnet": "bnlab.models.resnet:ResNet",
+    "residual_mlp": "bnlab.models.residual_mlp:ResidualMLP",
+    "deep_linear": "bnlab.models.plain:DeepLinear",
+}
 """Name -> class, as text: only the network that is built is imported. The one place where a network is added."""
 
 
@@ -50,7 +57,7 @@ def build_model(
     Raises:
         ConfigError: The input does not suit the model, or the norm does not suit a layer.
     """
-    blocks = BlockBuilder(build_norm, placement, config.activation, config.dropout)
+    blocks = BlockBuilder(build_norm, placement, config.activation, getattr(config, "dropout", 0.0))
     with torch.random.fork_rng(
         devices=[]
     ):  # torch's layers draw weights when built; the caller's random state must stay

@@ -10,7 +10,7 @@ from bnlab.models.network import trained_weight
 from bnlab.schema_types import InitScheme
 from bnlab.seeding import generator_for
 
-_SCHEME_OF = {"sigmoid": "lecun", "tanh": "lecun", "relu": "he", "gelu": "he", "silu": "he"}
+_SCHEME_OF = {"none": "lecun", "sigmoid": "lecun", "tanh": "lecun", "relu": "he", "gelu": "he", "silu": "he"}
 
 
 def initialize_weights(
@@ -30,7 +30,7 @@ def initialize_weights(
     Args:
         linears: The linear maps of the network by role.
         scheme: ``he`` sqrt(2/fan_in), ``lecun`` sqrt(1/fan_in), ``glorot`` sqrt(2/(fan_in + fan_out)), or ``auto``:
-            he for relu, gelu and silu, lecun for sigmoid and tanh.
+            he for relu, gelu and silu, lecun for sigmoid, tanh and none.
         std: The standard deviation of all weights, above 0; None: the scheme decides.
         activation: The activation after each linear map except the last.
         seed: The seed of the run; each role has its own random stream.

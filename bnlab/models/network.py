@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from bnlab.errors import ConfigError
 from bnlab.models.blocks import ACTIVATIONS, Block
 from bnlab.norms.norm import DECLARATIONS, FreeScale, Norm
 
@@ -34,7 +35,7 @@ class Network(nn.Module):
     """Whether many runs of it can be trained as one program, as ``vectorizable`` of a norm says of the norm."""
 
     small_roles: frozenset[str] = frozenset({"output"})
-    """Roles of linear maps with no relu or its like right before or behind them: ``he`` would be too large there."""
+    """Roles of linear maps with no relu or its like right behind them: ``he`` would be too large there."""
 
     def __init__(self, body: "OrderedDict[str, nn.Module]", output: nn.Linear, input_norm: nn.Module | None) -> None:
         super().__init__()
@@ -85,6 +86,14 @@ class Network(nn.Module):
     def weights(self) -> dict[str, Tensor]:
         """The trained weights of the linear maps by role; a parametrization may compute other weights from them."""
         return {role: trained_weight(linear) for role, linear in self.linears.items()}
+
+    @property
+    def streams(self) -> dict[str, nn.Module]:
+        """Residual units by role, in the order of the forward pass: modules that declare ``carries_stream``.
+
+        The output of each is its input, carried on, and what the unit adds to it. Empty in a network without shortcuts.
+        """
+        return {role: module for role, module in self.named_modules() if getattr(module, "carries_stream", False)}
 
     @property
     def scale_invariant_weights(self) -> dict[str, FreeScale]:
@@ -165,3 +174,17 @@ def trained_weight(linear: nn.Module) -> Tensor:
 def pooled(x_NCHW: Tensor) -> Tensor:
     """Return the image at half its size, by the maximum of 2x2 pixels; one pixel stays one."""
     return F.max_pool2d(x_NCHW, 2) if min(x_NCHW.shape[2:]) > 1 else x_NCHW
+
+
+def check_images(name: str, input_shape: tuple[int, ...]) -> None:
+    """Refuse data that are no images, for a network with convolutions.
+
+    Args:
+        name: The network's name.
+        input_shape: The shape of one sample: (C, H, W) is an image.
+
+    Raises:
+        ConfigError: The samples have another number of axes.
+    """
+    if len(input_shape) != 3:
+        raise ConfigError(f"model={name} needs images, got rows of {input_shape[0]} numbers. Use model=mlp.")

@@ -20,6 +20,7 @@ from bnlab.norms.norm import Formula, Invariance, Norm
 from bnlab.norms.options import check_choice, check_eps
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda z: z,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "relu": torch.relu,
@@ -107,7 +108,8 @@ class ScaledWeightStandardization(Norm):
 
     Args:
         num_channels: C, the size of the input's axis 1.
-        activation: Name of the model's nonlinearity between the linear maps, which determines gamma.
+        activation: Name of the model's nonlinearity between the linear maps, which determines gamma; ``none`` for a
+            model without one, where gamma is 1.
         eps: Lower bound of the divisor n * var_o, so that equal weights give 0; above 0.
 
     Shape:
@@ -199,7 +201,7 @@ def variance_gain(activation: str) -> float:
     """Return 1/sqrt(Var f(z)) for z ~ N(0, 1), by 2 x 100-point Gauss-Legendre quadrature on both sides of 0.
 
     Args:
-        activation: Name of f: sigmoid, tanh, relu, gelu or silu.
+        activation: Name of f: none (the identity), sigmoid, tanh, relu, gelu or silu.
 
     Source:
         Brock, De & Smith 2021, arXiv:2101.08692: sqrt(2 / (1 - 1/pi)) for relu.

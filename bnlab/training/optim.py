@@ -44,7 +44,8 @@ def decayed_and_undecayed(
 ) -> tuple[list[str], list[str]]:
     """Return the names of the parameters with weight decay, and of those without.
 
-    A parameter that requires no gradient is not trained, and is neither.
+    A parameter of a single number, such as the share of a residual branch, has none, as if it were a norm's. One that
+    requires no gradient is not trained, and is neither.
 
     Args:
         model: The network whose parameters are sorted.
@@ -56,7 +57,7 @@ def decayed_and_undecayed(
     undecayed: list[str] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_undecayed = name in of_norms or name.endswith("bias")
+            is_undecayed = name in of_norms or name.endswith("bias") or parameter.dim() == 0
             (undecayed if is_undecayed and not config.decay_norm_and_bias else decayed).append(name)
     return decayed, undecayed
 

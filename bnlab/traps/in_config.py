@@ -236,8 +236,9 @@ def _bias_before_norm(config: RunConfig, seen: Pass, model: Network) -> list[Tra
     )
     if bias_before_norm(seen):
         return [Trap("bias_before_norm", "warning", message)]
-    stands_behind_a_bias = config.placement == "before" and any(
-        isinstance(linear.bias, Tensor) for role, linear in model.linears.items() if role != "output"
+    stands_behind_a_bias = config.placement != "input" and any(
+        isinstance(block.linear.bias, Tensor) and block.order.startswith("linear, norm")
+        for block in model.blocks.values()
     )
     if stands_behind_a_bias and _behavior(config, seen, model).removes_channel_shift:
         return [Trap("bias_before_norm", "warning", message)]
@@ -257,5 +258,5 @@ def _undecayed_norm(config: RunConfig, model: Network) -> list[Trap]:
 
 
 def _with_norm(config: RunConfig, trap: Trap) -> Trap:
-    message = f"model.dropout={config.model.dropout:g} with norm={config.norm.name}: {trap.message}"
+    message = f"model.dropout={getattr(config.model, 'dropout', 0):g} with norm={config.norm.name}: {trap.message}"
     return Trap(trap.name, trap.severity, message)

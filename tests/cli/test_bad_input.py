@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bnlab.models.catalog import MODELS
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_commands.py"
 _spec = importlib.util.spec_from_file_location("fuzz_commands", SCRIPT)
 assert _spec is not None
@@ -224,7 +226,7 @@ def test_the_cure_for_an_odd_path_works_when_typed(here: Path, bnlab_says: Say, 
         ("model.activation=ReLU", "Did you mean relu?"),
         ("accept=few_values", "'accept=[few_values]'"),
         ("seed='01'", "got the text '01'"),
-        ("model.name=foo", "model.name=foo is not known. Known: cnn, mlp."),
+        ("model.name=foo", f"model.name=foo is not known. Known: {', '.join(sorted(MODELS))}."),
         ("device=0", "device must be auto, cpu"),
     ],
 )

@@ -14,7 +14,6 @@ import bnlab
 from bnlab.config.compose import compose_run
 from bnlab.diagnostics.cards import read_card
 from bnlab.diagnostics.catalog import DIAGNOSTICS
-from bnlab.models.catalog import MODELS
 from bnlab.report import style
 
 Say = Callable[..., Any]
@@ -22,13 +21,21 @@ Say = Callable[..., Any]
 SMALL = ["data=digits", "data.limit=400", "train.steps=8", "train.batch_size=20", "accept=[statistics_not_settled]"]
 SMALL += ["diagnostics.schedule.log_spaced=0", "diagnostics.schedule.evenly=2"]  # three points of each curve
 SMALL += ["diagnostics.probe_size=60", "diagnostics.population_size=60"]
-SIZE = {"mlp": ["model.width=8"], "cnn": ["model.width=4", "model.depth=3"]}
+SIZE = {
+    "mlp": ["model.width=8"],
+    "cnn": ["model.width=4", "model.depth=3"],
+    "vgg": ["model.width=2"],
+    "resnet": ["model.width=4", "model.depth=8"],
+    "residual_mlp": ["model.width=8", "model.depth=2"],
+    "deep_linear": ["model.width=8", "model.depth=2"],
+}
+NORMS = {"mlp": ("batch", "none", "layer"), "cnn": ("batch", "none", "frn"), "resnet": ("none",), "vgg": ("layer",)}
 
 WORDS = {
     **{
         f"{model} {norm}": [f"model={model}", *SIZE[model], f"norm={norm}", "diagnostics=full"]
-        for model in MODELS
-        for norm in ("batch", "none", "frn" if model == "cnn" else "layer")
+        for model in SIZE
+        for norm in NORMS.get(model, ("batch",))
     },
     "shallow": ["model.width=8", "model.depth=1", "model.activation=sigmoid", "diagnostics=full"],
     "cheap": ["model.width=8", "diagnostics=cheap"],
@@ -61,11 +68,16 @@ UNDEFINED = {
     },
     "shallow": {"gradient_ratio", "gradient_growth"},
     "cnn frn": {"saturation", "dead_fraction", "effective_rank", "preactivation_drift"},
+    "resnet none": {"norm_scale", "angular_update"},
+    "deep_linear batch": {
+        *("saturation", "saturation_strict", "saturation_sides", "saturation_by_slope", "saturated_units"),
+        *("saturation_degree", "zero_fraction"),
+    },
 }
 """Diagnostics that are undefined by their formulas; some of each run."""
 
 
-BY_NAME_ONLY = {"norm_saturation", "logit_scale"}
+BY_NAME_ONLY = {"norm_saturation", "logit_scale", "stream_variance"}
 """Diagnostics that no preset has, since one more name would give all its runs another id."""
 
 SHOWN_FIRST = {"saturation", "dead_fraction", "gradient_norm"}

@@ -15,7 +15,14 @@ from bnlab.runfolder.folder import RunFolder
 from bnlab.training.checkpoint import read_checkpoint
 
 QUICK = ["data=synthetic", "train.steps=12", "train.log_every=1", "train.eval_every=4", "loggers=[]", "model.depth=2"]
-MODELS = {"mlp": ["model.width=8"], "cnn": ["model=cnn", "model.width=4", "model.num_stages=1"]}
+MODELS = {
+    "mlp": ["model.width=8"],
+    "cnn": ["model=cnn", "model.width=4", "model.num_stages=1"],
+    "vgg": ["model=vgg", "model.width=2", "model.depth=11"],
+    "resnet": ["model=resnet", "model.width=4", "model.depth=8", "model.residual=skipinit"],
+    "residual_mlp": ["model=residual_mlp", "model.width=8"],
+    "deep_linear": ["model=deep_linear", "model.width=8"],
+}
 NEED_SPACE = {"instance", "instance_torch", "frn", "switchable"}
 MEASURED = ["diagnostics=full", "diagnostics.probe_size=64", "diagnostics.population_size=120"]
 for _which in ("schedule", "heavy_schedule"):  # the first and the last step are always measured
@@ -74,6 +81,13 @@ def test_training_is_the_same_to_the_bit() -> None:
 @pytest.mark.parametrize(("model", "norm", "engine"), GRID)
 def test_training_is_the_same_to_the_bit_with_other_norms(model: str, norm: str, engine: str) -> None:
     check(model, norm, engine, *SHORT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("model", [model for model in MODELS if model not in {"mlp", "cnn"}])
+def test_training_is_the_same_to_the_bit_in_deeper_networks(model: str, engine: str) -> None:
+    check(model, "batch", engine, "train.steps=4", "train.eval_every=3")
 
 
 SETTINGS = {

@@ -18,6 +18,7 @@ from bnlab.norms.weight_standardization import (
 
 WEIGHTS = [(6, 10), (6, 3, 3, 3)]
 FUNCTIONS = {
+    "none": lambda z: z,
     "sigmoid": lambda z: special.expit(z),
     "tanh": lambda z: np.tanh(z),
     "relu": lambda z: np.maximum(z, 0),

@@ -6,7 +6,7 @@ from torch import nn
 
 from bnlab.norms.batch import BatchNorm
 from bnlab.schema import AdamConfig, ScheduleConfig, SGDConfig
-from bnlab.training.optim import build_optimizer, build_schedule, without_compiler
+from bnlab.training.optim import build_optimizer, build_schedule, decayed_and_undecayed, without_compiler
 
 
 def schedule(name: str, **changes: object) -> ScheduleConfig:
@@ -101,6 +101,13 @@ def test_weight_decay_spares_norms_and_biases_unless_told_otherwise(decays_all: 
     }
     everything = {name for name, _ in model.named_parameters()}
     assert moved == (everything if decays_all else {"0.weight", "2.weight"})
+
+
+def test_weight_decay_spares_a_single_number_such_as_a_branchs_share() -> None:
+    model = nn.Linear(2, 2, bias=False)
+    model.share = nn.Parameter(torch.tensor(0.5))
+    assert decayed_and_undecayed(model, {}, sgd()) == (["weight"], ["share"])
+    assert decayed_and_undecayed(model, {}, sgd(decay_norm_and_bias=True)) == (["weight", "share"], [])
 
 
 CLASSES = [

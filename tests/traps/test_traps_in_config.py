@@ -257,10 +257,10 @@ def test_the_commands_of_the_readme_meet_no_trap(
 
 @pytest.mark.slow_but(4)
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
+@pytest.mark.parametrize("model", ["mlp", "cnn", "resnet", "residual_mlp", "deep_linear"])
 def test_every_norm_of_the_catalog_trains_without_a_word_by_default(norm: str, model: str) -> None:
     words = ["data=synthetic", f"model={model}", "train.steps=1000", f"norm={norm}"]
-    if model == "mlp":
+    if model not in {"cnn", "resnet"}:
         try:
             build_norm(norm, 8)(torch.randn(4, 8))
         except bnlab.ConfigError:

@@ -76,7 +76,13 @@ def test_a_perceptron_whose_batches_are_divided() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words", [["model=mlp", "model.depth=3"], ["model=cnn", "model.depth=2", "model.num_stages=2"]]
+    "words",
+    [
+        ["model=mlp", "model.depth=3"],
+        ["model=cnn", "model.depth=2", "model.num_stages=2"],
+        ["model=residual_mlp", "model.depth=1", "model.residual=skipinit"],
+        ["model=resnet", "model.depth=8", "model.block=pre"],
+    ],
 )
 def test_a_network_trained_by_muon(words: list[str]) -> None:
     words = [*words, "model.width=4", "optim=muon", "optim.eps=1e-6", "optim.clip_norm=0.3"]
@@ -89,6 +95,38 @@ def test_a_network_trained_by_muon(words: list[str]) -> None:
 def test_a_convolutional_net() -> None:
     words = ["model=cnn", "model.width=4", "model.depth=1", "model.num_stages=1", "diagnostics=none"]
     assert largest_difference([*words, *words_for("instance")], THREE[:2], num_steps=3) < 1e-8
+
+
+DEEPER = {
+    "vgg": ["model=vgg", "model.width=2"],
+    "resnet": ["model=resnet", "model.width=2", "model.depth=8", "model.residual=skipinit"],
+    "residual_mlp": ["model=residual_mlp", "model.width=4", "model.depth=1", "model.residual=skipinit"],
+    "deep_linear": ["model=deep_linear", "model.width=4", "model.depth=2"],
+}
+"""The other networks, as small as they can be. tests/models/test_all_networks.py has a quick pass through each."""
+
+ACTIVATED = {"vgg", "resnet", "residual_mlp"}
+
+
+VARIANTS = [
+    *[(model, norm) for model in DEEPER for norm in ("none", "batch", "rms", "scaled_weight_standardization")],
+    *[(f"resnet model.block=pre model.shortcut=projection model.residual={residual}", norm)
+      for residual, norm in [("plain", "batch"), ("nf", "scaled_weight_standardization")]],
+    ("resnet model.zero_gamma=true model.residual=plain", "batch"),
+    ("residual_mlp model.order=post", "layer"),
+    ("residual_mlp model.order=peri model.depth_scale=sqrt", "layer"),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "norm"), VARIANTS)
+def test_a_network_of_any_other_kind(model: str, norm: str) -> None:
+    """With weight decay, too, which leaves the learned share of a branch alone in both."""
+    name, *options = model.split()
+    activation = ["model.activation=tanh"] if name in ACTIVATED else []
+    words = [*DEEPER[name], *options, *activation, f"norm={norm}", "optim.momentum=0.5", "optim.weight_decay=0.01"]
+    words += ["optim.decay_norm_and_bias=false", "diagnostics.names=[gradient_norm,stream_variance]"]
+    assert largest_difference(words, num_steps=4) < 1e-8
 
 
 @pytest.mark.slow
