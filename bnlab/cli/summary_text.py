@@ -19,6 +19,9 @@ USUAL = ("saturation", "dead_fraction", "gradient_norm")
 MOST_VERDICTS = 5
 """Verdicts printed after a run; `bnlab show` prints all."""
 
+MOST_LAYERS = 16
+"""Layers in the table after a run, the first and the last ones; `bnlab show` has all of them."""
+
 STYLE_OF = {
     "finished": "green",
     "diverged": "bold yellow",
@@ -60,7 +63,10 @@ def _print_layers(folder: RunFolder) -> None:
     layers = in_one_order([list(last[name]) for name in shown])
     headings = [f"{name.replace('_', ' ')}" for name in shown]
     table = new_table("layer", *headings, right=headings)
-    for layer in layers:
+    few = layers if len(layers) <= MOST_LAYERS else [*layers[: MOST_LAYERS // 2], *layers[-(MOST_LAYERS // 2) :]]
+    for number, layer in enumerate(few):
+        if number == MOST_LAYERS // 2 and len(few) < len(layers):
+            table.add_row(Text(f"... {len(layers) - len(few)} more ...", "dim"), *[""] * len(shown))
         cells = [_from_to(name, first[name].get(layer), last[name].get(layer)) for name in shown]
         table.add_row(Text(layer), *cells)
     if layers:

@@ -31,6 +31,14 @@ def test_a_run_prints_a_summary_and_its_folder_and_leaves_nothing_else(bnlab_say
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
+def test_of_a_deep_network_the_summary_shows_the_first_and_the_last_layers(bnlab_says: Say) -> None:
+    answer = bnlab_says("train", "data=synthetic", "train.steps=2", "model.width=4", "model.depth=20")
+    rows = [line.split() for line in answer.out.split("\n") if "hidden" in line or "..." in line or " output " in line]
+    layers = [row[0] for row in rows]
+    assert layers == [*(f"hidden{i}" for i in range(1, 9)), "...", *(f"hidden{i}" for i in range(14, 21)), "output"]
+    assert rows[8][:4] == ["...", "5", "more", "..."]
+
+
 def test_json_is_one_object_with_the_keys_of_the_contract(bnlab_says: Say) -> None:
     answer = bnlab_says("train", "--json", *QUICK)
     facts = json.loads(answer.out)
