@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
 from bnlab.config.complaints import say_what_is_wrong
-from bnlab.config.composition import compose_by_hydra, is_own_norm, plain_values, refuse_sweeps_and_new_keys
+from bnlab.config.composition import compose_by_hydra, is_own, plain_values, refuse_sweeps_and_new_keys
 from bnlab.config.folders import config_groups, search_folders
 from bnlab.config.grammar import parse_overrides, setting
 from bnlab.config.places import naming_own_files
@@ -98,7 +98,7 @@ class _Options:
         self.folders = search_folders(config_dir)
         self._files = [mark for folder in self.folders for mark in _marks_of_files(folder)]
         self._config_dir = config_dir
-        self._is_own_norm = functools.cache(functools.partial(is_own_norm, folders=self.folders))
+        self._is_own = functools.cache(functools.partial(is_own, folders=self.folders))
         self.groups = config_groups(self.folders)
 
     def compose(self, overrides: Sequence[str]) -> _Composed:
@@ -112,7 +112,7 @@ class _Options:
         """
         pairs = [text.partition("=") for text in overrides]
         chosen = [text if pair[0] in self.groups else pair[0] for text, pair in zip(overrides, pairs, strict=True)]
-        are_own = [self._is_own_norm(arm) for key, _, arm in pairs if key == "norm"]
+        are_own = [self._is_own(key, option) for key, _, option in pairs]
         kind = (*self._files, *chosen, *are_own)
         if kind not in _composed:
             if len(_composed) >= MOST_KEPT:
@@ -249,7 +249,7 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
         arm: The value of ``norm=``; empty for the default.
         config_dir: A folder of the user's own options; None: only ./conf, if it exists.
     """
-    if is_own_norm(arm, search_folders(config_dir)):
+    if is_own("norm", arm, search_folders(config_dir)):
         return None
     composed = _Options(config_dir).compose([f"norm={arm}"] if arm else [])
     return {f"norm.{key}" for key in composed.tree["norm"] if key != "name"}

@@ -57,7 +57,7 @@ def assemble(config: RunConfig, checked: Checked) -> tuple[SingleRun, Network]:
         clip_norm=config.optim.clip_norm,
         precision=config.train.precision,
         diagnostics=build_diagnostics(config.diagnostics.names),
-        probe=build_probe(config, data),
+        probe=build_probe(config, data, model.activation_name),
     )
     return run, model
 

@@ -77,6 +77,17 @@ class Network(nn.Module):
         return found
 
     @property
+    def activation_name(self) -> str:
+        """The name of its activation, as in ``model.activation``; ``none`` if it has none."""
+        kinds = {type(module) for module in self.activations.values()}
+        return next((name for name, kind in ACTIVATIONS.items() if kind in kinds), "none")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences about what cannot be compared or measured here as in other networks."""
+        return ()
+
+    @property
     def replaced_activations(self) -> frozenset[str]:
         """Roles without an activation, because the norm has a nonlinearity of its own."""
         return frozenset(role for role, block in self.blocks.items() if block.activation_replaced)

@@ -56,8 +56,7 @@ class OnPositions(nn.Module):
         """Normalize each position."""
         moved = x.movedim(1, -1) if self.channels_first else x
         y: Tensor = self.norm(moved.reshape(-1, *moved.shape[moved.dim() - self.num_axes :])).reshape(moved.shape)
-        y = y.movedim(-1, 1) if self.channels_first else y
-        return y
+        return y.movedim(-1, 1) if self.channels_first else y
 
 
 @dataclass(frozen=True)

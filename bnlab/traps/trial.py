@@ -82,7 +82,9 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
     # torch's own plain average reads its count of batches, which meta does not have
     reads_numbers = config.norm.name == "batch_torch" and config.norm.options.get("momentum", 0.9) is None
     is_small = _most_flop(bare, shape) <= MOST_FLOP_WITH_NUMBERS
-    with torch.device("meta" if config.norm.name in NORMS and not reads_numbers and not is_small else "cpu"):
+    has_shapes_only = all(parameter.is_meta for parameter in bare.parameters())
+    on_meta = config.norm.name in NORMS and not reads_numbers and not is_small and has_shapes_only
+    with torch.device("meta" if on_meta else "cpu"):
         with torch.no_grad():
             model = build_network(config, data.input_shape, data.num_classes)
         if isinstance(config.optim, MuonConfig):
@@ -104,7 +106,7 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
         own = traps_in_own_norm(config, data, model, seen)
         _refuse(own)
         traps += [t for t in own if t.name == "state_outside_buffers" or t.name not in config.accept]
-    return Trial(sum(flop), [trap.message for trap in [*heavy, *traps]])
+    return Trial(sum(flop), [*model.remarks, *(trap.message for trap in [*heavy, *traps])])
 
 
 def _most_flop(model: Network, shape: tuple[int, ...]) -> float:
