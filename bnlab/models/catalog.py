@@ -52,14 +52,14 @@ def build_model(
     Raises:
         ConfigError: The input does not suit the model, or the norm does not suit a layer.
     """
-    is_own = isinstance(config, OwnModelConfig)
-    blocks = BlockBuilder(build_norm, placement, *(() if is_own else (config.activation, config.dropout)))
     with torch.random.fork_rng(
         devices=[]
     ):  # torch's layers draw weights when built; the caller's random state must stay
         try:
-            build = build_own_network if is_own else find_network(config.name)
-            return build(config, input_shape, num_classes, blocks)
+            if isinstance(config, OwnModelConfig):
+                return build_own_network(config, input_shape, num_classes, BlockBuilder(build_norm, placement))
+            blocks = BlockBuilder(build_norm, placement, config.activation, config.dropout)
+            return find_network(config.name)(config, input_shape, num_classes, blocks)
         except (RuntimeError, MemoryError, OverflowError) as error:  # torch's, for sizes that it cannot count or hold
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ConfigError(f"{sizes_of(config)} cannot be built: {said}. Try a smaller one.") from error

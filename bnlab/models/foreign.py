@@ -71,7 +71,7 @@ class ForeignNetwork(Network):
         _work_out_of_place(self.net)
         calls = self._calls(input_shape, num_classes)
         for name, module in list(self.net.named_modules(remove_duplicate=False)):
-            if isinstance(module, _ACTIVATIONS) and calls[module] > 1:
+            if _is_activation(module) and calls[module] > 1:
                 parent, _, last = name.rpartition(".")
                 self.net.get_submodule(parent)._modules[last] = InTurn(module, calls[module])
         self._in_turn = tuple(name for name, module in self.named_modules() if isinstance(module, InTurn))
@@ -195,7 +195,7 @@ class ForeignNetwork(Network):
     @property
     def activations(self) -> dict[str, nn.Module]:
         """Activations by role, without those that a norm has of its own."""
-        return {role: module for role, module in self._parts().items() if isinstance(module, _ACTIVATIONS)}
+        return {role: module for role, module in self._parts().items() if _is_activation(module)}
 
     @property
     def activation_name(self) -> str:
@@ -308,8 +308,12 @@ def seeded(seed: int) -> Iterator[None]:
             random.setstate(of_python)
 
 
+def _is_activation(module: nn.Module) -> bool:
+    return isinstance(module, _ACTIVATIONS)
+
+
 def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, (*LINEAR_MAPS, *_ACTIVATIONS)) or is_norm(module)
+    return isinstance(module, LINEAR_MAPS) or _is_activation(module) or is_norm(module)
 
 
 def _holds_parts(module: nn.Module) -> bool:
