@@ -29,6 +29,10 @@ MOST_OF_NAME = 24
 """Columns for the names of studies."""
 
 
+_YOURS = {"npz": "your own file", "folder": "your own folder"}
+"""Data sets that lie where the user says."""
+
+
 @app.command()
 def norms(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
     """List the normalizations: [bold]bnlab train norm=layer[/] takes one, with options [bold]norm.eps=1e-3[/]."""
@@ -57,7 +61,7 @@ def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir =
         table.add_row(
             f"[bold]{row['name']}[/]",
             row["description"],
-            row["found"] or f"[dim]{'your own file' if row['name'] == 'npz' else 'on first use'}[/]",
+            row["found"] or f"[dim]{_YOURS.get(str(row['name']), 'on first use')}[/]",
         )
     print_table(table)
 

@@ -161,15 +161,21 @@ def _compose_one(overrides: Sequence[str], options: _Options, config_dir: Path |
 
 
 def _leave_out_shares(tree: dict[str, Any], typed: Collection[str]) -> None:
-    """Set the shares of data=npz to null where the file holds the split itself; a share that was typed stays.
+    """Set the shares of data=npz and data=folder to null where the split is there itself; a typed share stays.
 
     Where it stays, opening the data says that the two do not go together.
     """
     data = tree["data"]
-    if isinstance(data, dict) and data.get("name") == "npz" and isinstance(data.get("path"), str):
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
+        return
+    if data.get("name") in {"npz", "folder"}:
+        from bnlab.data.image_folder import folders_of_splits  # noqa: PLC0415
         from bnlab.data.own_files import own_splits  # noqa: PLC0415  (NumPy takes 0.1 s, and few have such files)
 
-        shares = {f"{split}_share" for split in own_splits(data["path"])}
+        found = (
+            own_splits(data["path"]) if data["name"] == "npz" else folders_of_splits(data["path"]).keys() - {"train"}
+        )
+        shares = {f"{split}_share" for split in found}
         data.update(dict.fromkeys(shares - {key.removeprefix("data.") for key in typed}))
 
 

@@ -50,9 +50,9 @@ def refuse_code_found_by_importing(before: Mapping[str, OwnCode], config: RunCon
     for key, now in own_code(config).items():
         if key in before and (more := sorted(now.modules.keys() ^ before[key].modules.keys())):
             raise ConfigError(
-                f"{setting_of(key, places[key])} finds {' and '.join(more)} only while it is imported, so that its runs "
-                "have no lasting id. Import it by a name that is found from the start: from the current folder, an "
-                "installed package, or a folder in PYTHONPATH."
+                f"{setting_of(key, places[key])} finds {' and '.join(more)} only while it is imported, so that its "
+                "runs have no lasting id. Import it by a name that is found from the start: from the current folder, "
+                "an installed package, or a folder in PYTHONPATH."
             )
 
 

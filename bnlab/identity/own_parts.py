@@ -12,8 +12,8 @@ from bnlab.schema import RunConfig
 from bnlab.schema_models import OwnModelConfig
 
 NORM, MODEL, DATA = "norm", "model", "data"
-"""Keys of the code of norm, network and data; that of a diagnostic is the diagnostic's name, or its place (always, if it
-has such a name)."""
+"""Keys of the code of norm, network and data; that of a diagnostic is its name, or its place (always, if it has such a
+name)."""
 
 
 def own_places(config: RunConfig) -> dict[str, str]:

@@ -258,7 +258,7 @@ class ForeignNetwork(Network):
             mode = "training" if self.training else "eval"
             raise ConfigError(
                 f"model={self.place} must return a tensor of logits, got {type(logits).__name__} in {mode} mode. "
-                "Switch off what it returns besides (model.aux_logits=false), or wrap it in a class that returns logits."
+                "Switch off what it returns besides (model.aux_logits=false), or wrap it in a class of yours."
             )
         return logits
 

@@ -177,9 +177,7 @@ def test_runs_that_cannot_be_trained_together_say_so():
 
     configs = [config_of("Drawing", f"seed={seed}", "diagnostics=none") for seed in (0, 1)]
     checked = check(configs[0])
-    with pytest.raises(
-        ConfigError, match=r"together with others \(vmap.*\)\. Use sweep\.engine=auto"
-    ):
+    with pytest.raises(ConfigError, match=r"together with others \(vmap.*\)\. Use sweep\.engine=auto"):
         StackedRuns(configs, checked.data, checked.device, 6)
 
 
