@@ -29,6 +29,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any, TypeVar
 
 from bnlab.errors import ConfigError
+from bnlab.own_code.given import find_given, is_given
 from bnlab.own_code.module_files import find_current_folder
 from bnlab.own_code.modules import remember_as_loaded
 
@@ -82,6 +83,15 @@ def load_object(place: str, what: str, cure: str) -> Any:
     Raises:
         ConfigError: The module is missing or cannot be imported, or it has no such name.
     """
+    if is_given(place):
+        given = find_given(place)
+        if given is None:
+            key, name = what.partition("=")[0], place.partition(":")[2]
+            raise ConfigError(
+                f"{what} was given to bnlab.train as an object, which this process does not have: give it again, "
+                f"bnlab.train(..., {key}={name}), or put it into a module, {key}=package.module:{name}."
+            )
+        return given.value
     module_name, _, class_name = place.partition(":")
     is_own = module_name.partition(".")[0] != "bnlab"
     if is_own:

@@ -45,6 +45,8 @@ def read_own_function(place: str, split_seed: int) -> SourceData:
         DataError: It fails, or returns something else than images and labels.
     """
     function = load_object(place, f"data={place}", "It is read as package.module:function.")
+    if isinstance(function, SourceData):
+        return function
     if not callable(function):
         raise DataError(f"data={place} must be a function, got {type(function).__name__}. {_CURE}")
     return _called(function, place, split_seed)
@@ -82,8 +84,6 @@ def as_source(returned: Any, place: str) -> SourceData:
     Raises:
         DataError: It is of another form.
     """
-    if isinstance(returned, SourceData):
-        return returned
     if isinstance(returned, Mapping):
         unknown = [key for key in returned if key not in _NAMES]
         if unknown or "train" not in returned:

@@ -1,5 +1,6 @@
 """Finds and builds networks that are not bnlab's: ``package.module:Class``, ``torchvision:NAME``, installed names."""
 
+import copy
 import functools
 import importlib.util
 import inspect
@@ -88,6 +89,8 @@ def find_constructor(name: str) -> Constructor:
         raise ConfigError(f"model={name} is not known. {did_you_mean(name, MODEL_PLUGINS.usable_names([]))}")
     cure = f"Mend or uninstall {installed.distribution}." if installed else "It is read as package.module:Class."
     found = load_object(place, f"model={name}", cure)
+    if isinstance(found, nn.Module):
+        return lambda: copy.deepcopy(found)
     if not callable(found):
         raise ConfigError(
             f"model={name} must be a class of networks, or a function that builds one, got {found!r}. {cure}"
