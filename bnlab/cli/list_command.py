@@ -40,8 +40,23 @@ def norms(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir 
 
 
 @app.command()
-def models(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
-    """List the networks: [bold]bnlab train model=cnn model.width=16[/]."""
+def models(
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    config_dir: ConfigDir = None,
+    shapes: Annotated[
+        bool, typer.Option("--shapes", help="Parameters, floating-point operations and norms, for their defaults.")
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="With --shapes: the data set that they are built for.")
+    ] = None,
+) -> None:
+    """List the networks: [bold]bnlab train model=cnn model.width=16[/]; [bold]bnlab show cnn[/] shows the layers."""
+    if shapes:
+        from bnlab.cli.network_tables import print_shapes
+
+        print_shapes(config_dir, data, as_json, as_csv)
+        return
     _print_group("model", config_dir, as_json, as_csv)
 
 
