@@ -1,5 +1,7 @@
 """Networks that know nothing of bnlab, as somebody would bring them."""
 
+import functools
+
 import torch
 from torch import nn
 
@@ -84,3 +86,33 @@ def built(num_classes):
 
 def no_network(num_classes):
     return torch.zeros(num_classes)
+
+
+class Shapes(nn.Module):
+    """Linear maps before a norm: alone, with a bias, with a second use, and behind a reshape."""
+
+    def __init__(self, build_norm, num_classes):
+        super().__init__()
+        linear = functools.partial(nn.Linear, 64, 64)
+        self.alone, self.norm1 = linear(bias=False), build_norm(64)
+        self.biased, self.norm2 = linear(), build_norm(64)
+        self.twice, self.norm3 = linear(bias=False), build_norm(64)
+        self.moved, self.norm4 = linear(bias=False), build_norm(8)
+        self.head = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        x = self.norm2(self.biased(self.norm1(self.alone(x.flatten(1)))))
+        y = self.twice(x)
+        x = self.norm3(y) + y
+        return self.head(self.norm4(self.moved(x).view(-1, 8, 8)).flatten(1))
+
+
+class Forgetful(Plain):
+    """It keeps an average that no checkpoint has."""
+
+    average = torch.zeros(())
+
+    def forward(self, x):
+        if self.training:
+            self.average = 0.9 * self.average + 0.1 * x.detach().mean()
+        return super().forward(x - self.average)

@@ -11,7 +11,7 @@ from bnlab.cli.list_diagnostics import diagnostics
 from bnlab.cli.list_runs import AsCsv, AsJson, runs
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
 from bnlab.errors import ConfigError
-from bnlab.plugins import NORM_PLUGINS
+from bnlab.plugins import MODEL_PLUGINS, NORM_PLUGINS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +29,7 @@ MOST_OF_NAME = 24
 """Columns for the names of studies."""
 
 
-_YOURS = {"npz": "your own file", "folder": "your own folder"}
+_YOURS = {"npz": "your own file", "folder": "your own folder", "own": "your own function"}
 """Data sets that lie where the user says."""
 
 
@@ -139,25 +139,30 @@ def _rows_of_group(group: str, config_dir: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _rows_of_installed_norms(config_dir: Path | None) -> list[dict[str, Any]]:
-    """Return the norms that installed packages add, and warn of those that cannot be reached by their names.
+_PLUGINS = {"norm": NORM_PLUGINS, "model": MODEL_PLUGINS}
+
+
+def _rows_of_installed(group: str, config_dir: Path | None) -> list[dict[str, Any]]:
+    """Return what installed packages add to a group, and warn of what cannot be reached by its name.
 
     Their descriptions are in their docstrings; to read these, the packages and torch would have to be imported.
     """
-    for complaint in NORM_PLUGINS.complaints(config_groups([conf_folder()])["norm"]):
+    plugins = _PLUGINS.get(group)
+    if plugins is None:
+        return []
+    for complaint in plugins.complaints(config_groups([conf_folder()])[group]):
         say_warning(complaint)
-    names = NORM_PLUGINS.usable_names(config_groups(search_folders(config_dir))["norm"])
+    names = plugins.usable_names(config_groups(search_folders(config_dir))[group])
     return [
-        {"name": norm.name, "description": f"{norm.place} of {norm.distribution}.", "options": {}}
-        for norm in NORM_PLUGINS.installed()
-        if norm.name in names
+        {"name": one.name, "description": f"{one.place} of {one.distribution}.", "options": {}}
+        for one in plugins.installed()
+        if one.name in names
     ]
 
 
 def _print_group(group: str, config_dir: Path | None, as_json: bool, as_csv: bool) -> None:
     rows = _rows_of_group(group, config_dir)
-    if group == "norm":
-        rows += _rows_of_installed_norms(config_dir)
+    rows += _rows_of_installed(group, config_dir)
     if as_csv:
         rows = [{**row, "options": _written(group, row["options"])} for row in rows]
     if print_rows(rows, as_json, as_csv):

@@ -81,4 +81,4 @@ def _print(found: "Propagation") -> None:
     if has_recursion:
         OUT.print(f"Expected: the recursion for wide layers, {found.source}.", style="dim")
     else:
-        OUT.print("No recursion is known to bnlab for this network and norm.", style="dim")
+        OUT.print("No recursion is known for this network and norm.", style="dim")

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from bnlab.errors import ConfigError
 from bnlab.models.blocks import ACTIVATIONS, Block
-from bnlab.models.network import Network, is_norm
-from bnlab.models.replacing import LINEAR_MAPS, OnPositions
+from bnlab.models.network import Network, free_scale, is_norm
+from bnlab.models.replaced_norms import LINEAR_MAPS, OnPositions
 from bnlab.norms.norm import FreeScale
 from bnlab.seeding import stream_seed
 
@@ -75,15 +76,29 @@ class ForeignNetwork(Network):
                 parent, _, last = name.rpartition(".")
                 self.net.get_submodule(parent)._modules[last] = InTurn(module, calls[module])
         self._in_turn = tuple(name for name, module in self.named_modules() if isinstance(module, InTurn))
-        calls = self._calls(input_shape, num_classes)
+        pairs = _Pairs()
+        calls = self._calls(input_shape, num_classes, pairs)
         self.channels_last = any(isinstance(module, nn.Conv2d) for module in calls)  # type: ignore[misc]
         self._layers = self._named(calls)
         self._often = tuple(
             name for name, module in self._parts().items() if calls[module] > 1 and not _holds_parts(module)
         )
+        roles = {module: role for role, module in self._parts().items()}
+        self._norm_behind = {
+            roles[linear]: roles[norm]
+            for linear, norm in pairs.found.items()
+            if calls[linear] == calls[norm] == 1 and {linear, norm} <= roles.keys()
+        }
 
-    def _calls(self, input_shape: tuple[int, ...], num_classes: int) -> "Counter[nn.Module]":
+    def _calls(
+        self, input_shape: tuple[int, ...], num_classes: int, pairs: "_Pairs | None" = None
+    ) -> "Counter[nn.Module]":
         """Return how often each module is called in a forward pass, in the order of the first calls.
+
+        Args:
+            input_shape: The shape of one image.
+            num_classes: The number of logits per image.
+            pairs: Finds which norm uses the output of which linear map; None: that is not asked for.
 
         Raises:
             ConfigError: The pass fails, or its result is no logits.
@@ -96,11 +111,14 @@ class ForeignNetwork(Network):
                 calls[module.out_proj] += 1
 
         hooks = [module.register_forward_pre_hook(count) for module in self.modules()]
+        if pairs is not None:
+            hooks += [module.register_forward_pre_hook(pairs.enter) for module in self.modules() if _normalizes(module)]
+            hooks += [module.register_forward_hook(pairs.leave) for module in self.modules() if pairs.wants(module)]
         like = next(self.net.parameters(), torch.empty(0))
         modes = {module: module.training for module in self.modules()}
         images = torch.zeros(2, *input_shape, device=like.device, dtype=like.dtype)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), pairs or contextlib.nullcontext():
                 logits = self.eval()(images)
         except ConfigError:
             raise
@@ -207,8 +225,16 @@ class ForeignNetwork(Network):
 
     @property
     def scale_invariant_weights(self) -> dict[str, FreeScale]:
-        """Nothing: whether something else than a norm uses the output of a linear map is not known."""
-        return {}
+        """By role, which part of the weights can be multiplied by a positive number without effect, as in `Network`.
+
+        Counted are linear maps that are called once, and whose output goes to one norm and nowhere else.
+        """
+        parts = self._parts()
+        free: dict[str, FreeScale | None] = {}
+        for role, linear in self.linears.items():
+            norm = parts.get(self._norm_behind.get(role, ""))
+            free[role] = free_scale(linear, norm)
+        return {role: scale for role, scale in free.items() if scale is not None}
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -263,6 +289,56 @@ class ForeignNetwork(Network):
         return logits
 
 
+class _Pairs(TorchFunctionMode):
+    """Finds linear maps whose output is used by one norm and by nothing else, in a forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._source: dict[int, nn.Module] = {}
+        self._uses: Counter[nn.Module] = Counter()
+        self._behind: dict[nn.Module, nn.Module] = {}
+        self._kept: list[Tensor] = []  # so that Python gives no id a second time
+        self._inside = 0
+
+    @property
+    def found(self) -> dict[nn.Module, nn.Module]:
+        """The linear maps, and the norm that uses the output of each."""
+        return {linear: norm for linear, norm in self._behind.items() if not self._uses[linear]}
+
+    @staticmethod
+    def wants(module: nn.Module) -> bool:
+        """Return whether to call `leave` behind a module."""
+        return _normalizes(module) or isinstance(module, LINEAR_MAPS)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Count a use of an output by a function outside of norms."""
+        result = func(*args, **(kwargs or {}))
+        if not self._inside and isinstance(result, Tensor | tuple) and not isinstance(result, torch.Size):
+            for value in (*args, *(kwargs or {}).values()):
+                for one in value if isinstance(value, tuple | list) else (value,):
+                    if id(one) in self._source:
+                        self._uses[self._source[id(one)]] += 1
+        return result
+
+    def enter(self, norm: nn.Module, args: tuple[Any, ...]) -> None:
+        """Take note of the input of a norm."""
+        self._inside += 1
+        if args and id(args[0]) in self._source:
+            linear = self._source[id(args[0])]
+            self._uses[linear] += linear in self._behind  # a second norm
+            self._behind[linear] = norm.norm if isinstance(norm, OnPositions) else norm
+
+    def leave(self, module: nn.Module, _: Any, output: Any) -> None:
+        """Take note of the output of a linear map, or of the end of a norm."""
+        if _normalizes(module):
+            self._inside -= 1
+        elif isinstance(output, Tensor):
+            self._source[id(output)] = module
+            self._kept.append(output)
+
+
 class InTurn(nn.Module):
     """One module for each use of an activation that is used at several places of a network.
 
@@ -310,6 +386,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 def _is_activation(module: nn.Module) -> bool:
     return isinstance(module, _ACTIVATIONS)
+
+
+def _normalizes(module: nn.Module) -> bool:
+    return is_norm(module) or isinstance(module, OnPositions)
 
 
 def _is_layer(module: nn.Module) -> bool:

@@ -148,13 +148,24 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def _free_scale(block: Block) -> FreeScale | None:
-    if is_parametrized(block.linear, "weight"):
-        first = block.linear.get_submodule("parametrizations.weight.0")
+    is_behind = block.order.startswith("linear, norm") and hasattr(block, "norm")
+    return free_scale(block.linear, block.norm if is_behind else None)  # type: ignore[arg-type]
+
+
+def free_scale(linear: nn.Module, norm: nn.Module | None) -> FreeScale | None:
+    """Return which part of a linear map's weights can be multiplied without effect; None: no part of them.
+
+    Args:
+        linear: The linear map.
+        norm: The norm that gets its output, and nothing else does; None: there is none.
+    """
+    if is_parametrized(linear, "weight"):
+        first = linear.get_submodule("parametrizations.weight.0")
         return "rows" if getattr(first, "ignores_row_scale", False) else None
-    if not block.order.startswith("linear, norm") or not hasattr(block, "norm"):
+    if norm is None:
         return None
-    invariances = cast("Norm", block.norm).invariances
-    if block.linear.bias is not None and "channel_shift" not in invariances:
+    invariances = cast("Norm", norm).invariances
+    if linear.bias is not None and "channel_shift" not in invariances:
         return None
     if "channel_scale" in invariances:
         return "rows"

@@ -13,9 +13,10 @@ from torch import nn
 from bnlab.errors import BnlabError, ConfigError, did_you_mean
 from bnlab.models.blocks import BlockBuilder
 from bnlab.models.foreign import ForeignNetwork
-from bnlab.models.replacing import replace_norms
+from bnlab.models.replaced_norms import replace_norms
 from bnlab.plugins import COLLECTIONS, MODEL_PLUGINS, OWN_PLACE, load_object
-from bnlab.schema_models import GIVEN_TO_MODELS, OwnModelConfig
+from bnlab.schema_models import GIVEN_TO_MODELS, AnyModelConfig, OwnModelConfig
+from bnlab.schema_types import names_of
 
 Constructor = Callable[..., nn.Module]
 
@@ -86,7 +87,8 @@ def find_constructor(name: str) -> Constructor:
     installed = MODEL_PLUGINS.find(name) if not colon else None
     place = installed.place if installed else name
     if not OWN_PLACE.match(place):
-        raise ConfigError(f"model={name} is not known. {did_you_mean(name, MODEL_PLUGINS.usable_names([]))}")
+        known = sorted([*names_of(AnyModelConfig), *MODEL_PLUGINS.usable_names([])])
+        raise ConfigError(f"model={name} is not known. {did_you_mean(name, known)}")
     cure = f"Mend or uninstall {installed.distribution}." if installed else "It is read as package.module:Class."
     found = load_object(place, f"model={name}", cure)
     if isinstance(found, nn.Module):

@@ -220,3 +220,31 @@ def test_a_name_that_an_installed_package_adds_builds_its_network(tmp_path, monk
     assert run_id(config).startswith("batch-widenet-")
     with pytest.raises(ConfigError, match=r"model=widnet is not known\. Did you mean widenet\?"):
         compose_run(["model=widnet"])
+
+
+@pytest.mark.parametrize(
+    ("norm", "free"),
+    [
+        ("batch", {"alone": "rows", "biased": "rows"}),
+        ("rms", {"alone": "whole"}),
+        ("none", {}),
+    ],
+)
+def test_a_scale_is_free_where_a_norm_and_nothing_else_uses_the_output(norm, free):
+    model = network("Shapes", f"norm={norm}").double()
+    assert model.scale_invariant_weights == free
+    x = torch.randn(8, 1, 8, 8, dtype=torch.float64)
+    for role in free:
+        expected = model.train()(x)
+        with torch.no_grad():
+            model.get_submodule(f"net.{role}").weight.mul_(3.0)
+        torch.testing.assert_close(model.train()(x), expected, rtol=1e-3, atol=1e-4)  # but for eps
+
+
+def test_the_weights_of_the_residual_network_have_free_scales_too():
+    assert network("Residual").scale_invariant_weights == {"conv1": "rows", "conv2": "rows"}
+
+
+def test_state_that_is_lost_is_told_before_training():
+    with pytest.raises(ConfigError, match=r"model=own_networks:Forgetful keeps state outside of buffers \(average\)"):
+        check(config_of("Forgetful"))

@@ -8,7 +8,7 @@ from torch import nn
 
 import bnlab
 from bnlab.errors import ConfigError
-from bnlab.models.replacing import num_channels_of
+from bnlab.models.replaced_norms import num_channels_of
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS
 
