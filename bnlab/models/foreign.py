@@ -1,33 +1,29 @@
 """Networks that are not bnlab's: any module, with its layers by role."""
 
 import contextlib
-import copy
-import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from bnlab.errors import ConfigError
-from bnlab.models.blocks import ACTIVATIONS, Block
+from bnlab.models.blocks import Block
+from bnlab.models.foreign_parts import (
+    NAME_OF,
+    InTurn,
+    SoleUses,
+    is_activation,
+    is_layer,
+    normalizes,
+    seeded,
+    work_out_of_place,
+)
 from bnlab.models.network import Network, free_scale, is_norm
 from bnlab.models.replaced_norms import LINEAR_MAPS, OnPositions
 from bnlab.norms.norm import FreeScale
 from bnlab.seeding import stream_seed
-
-_NAME_OF = {kind: name for name, kind in ACTIVATIONS.items()}
-
-_OTHER_ACTIVATIONS = (
-    *(nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.CELU, nn.SELU, nn.Mish, nn.Softplus, nn.Softsign),
-    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.PReLU),
-)
-"""Activations of torch that no network of bnlab has: diagnostics look at their inputs and outputs."""
-
-_ACTIVATIONS = (*ACTIVATIONS.values(), *_OTHER_ACTIVATIONS)
 
 
 class ForeignNetwork(Network):
@@ -69,14 +65,14 @@ class ForeignNetwork(Network):
         if input_norm is not None:
             self.input = input_norm
         self.net = build()
-        _work_out_of_place(self.net)
+        work_out_of_place(self.net)
         calls = self._calls(input_shape, num_classes)
         for name, module in list(self.net.named_modules(remove_duplicate=False)):
-            if _is_activation(module) and calls[module] > 1:
+            if is_activation(module) and calls[module] > 1:
                 parent, _, last = name.rpartition(".")
                 self.net.get_submodule(parent)._modules[last] = InTurn(module, calls[module])
         self._in_turn = tuple(name for name, module in self.named_modules() if isinstance(module, InTurn))
-        pairs = _Pairs()
+        pairs = SoleUses()
         calls = self._calls(input_shape, num_classes, pairs)
         self.channels_last = any(isinstance(module, nn.Conv2d) for module in calls)  # type: ignore[misc]
         self._layers = self._named(calls)
@@ -91,7 +87,7 @@ class ForeignNetwork(Network):
         }
 
     def _calls(
-        self, input_shape: tuple[int, ...], num_classes: int, pairs: "_Pairs | None" = None
+        self, input_shape: tuple[int, ...], num_classes: int, pairs: "SoleUses | None" = None
     ) -> "Counter[nn.Module]":
         """Return how often each module is called in a forward pass, in the order of the first calls.
 
@@ -112,7 +108,7 @@ class ForeignNetwork(Network):
 
         hooks = [module.register_forward_pre_hook(count) for module in self.modules()]
         if pairs is not None:
-            hooks += [module.register_forward_pre_hook(pairs.enter) for module in self.modules() if _normalizes(module)]
+            hooks += [module.register_forward_pre_hook(pairs.enter) for module in self.modules() if normalizes(module)]
             hooks += [module.register_forward_hook(pairs.leave) for module in self.modules() if pairs.wants(module)]
         like = next(self.net.parameters(), torch.empty(0))
         modes = {module: module.training for module in self.modules()}
@@ -147,7 +143,7 @@ class ForeignNetwork(Network):
         """
         names = {module: name for name, module in self.named_modules()}
         inside = {part for module in calls if is_norm(module) for part in module.modules() if part is not module}
-        used = [module for module in calls if _is_layer(module) and module not in inside]
+        used = [module for module in calls if is_layer(module) and module not in inside]
         maps = [module for module in used if isinstance(module, LINEAR_MAPS)]
         if not maps:
             raise ConfigError(f"model={self.place} has no nn.Linear and no convolution, so that nothing is its output.")
@@ -213,7 +209,7 @@ class ForeignNetwork(Network):
     @property
     def activations(self) -> dict[str, nn.Module]:
         """Activations by role, without those that a norm has of its own."""
-        return {role: module for role, module in self._parts().items() if _is_activation(module)}
+        return {role: module for role, module in self._parts().items() if is_activation(module)}
 
     @property
     def activation_name(self) -> str:
@@ -221,7 +217,7 @@ class ForeignNetwork(Network):
         kinds = {type(module) for module in self.activations.values()}
         if len(kinds) > 1:
             return "several"
-        return next((_NAME_OF.get(kind, "other") for kind in kinds), "none")
+        return next((NAME_OF.get(kind, "other") for kind in kinds), "none")
 
     @property
     def scale_invariant_weights(self) -> dict[str, FreeScale]:
@@ -289,118 +285,5 @@ class ForeignNetwork(Network):
         return logits
 
 
-class _Pairs(TorchFunctionMode):
-    """Finds linear maps whose output is used by one norm and by nothing else, in a forward pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._source: dict[int, nn.Module] = {}
-        self._uses: Counter[nn.Module] = Counter()
-        self._behind: dict[nn.Module, nn.Module] = {}
-        self._kept: list[Tensor] = []  # so that Python gives no id a second time
-        self._inside = 0
-
-    @property
-    def found(self) -> dict[nn.Module, nn.Module]:
-        """The linear maps, and the norm that uses the output of each."""
-        return {linear: norm for linear, norm in self._behind.items() if not self._uses[linear]}
-
-    @staticmethod
-    def wants(module: nn.Module) -> bool:
-        """Return whether to call `leave` behind a module."""
-        return _normalizes(module) or isinstance(module, LINEAR_MAPS)
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Count a use of an output by a function outside of norms."""
-        result = func(*args, **(kwargs or {}))
-        if not self._inside and isinstance(result, Tensor | tuple) and not isinstance(result, torch.Size):
-            for value in (*args, *(kwargs or {}).values()):
-                for one in value if isinstance(value, tuple | list) else (value,):
-                    if id(one) in self._source:
-                        self._uses[self._source[id(one)]] += 1
-        return result
-
-    def enter(self, norm: nn.Module, args: tuple[Any, ...]) -> None:
-        """Take note of the input of a norm."""
-        self._inside += 1
-        if args and id(args[0]) in self._source:
-            linear = self._source[id(args[0])]
-            self._uses[linear] += linear in self._behind  # a second norm
-            self._behind[linear] = norm.norm if isinstance(norm, OnPositions) else norm
-
-    def leave(self, module: nn.Module, _: Any, output: Any) -> None:
-        """Take note of the output of a linear map, or of the end of a norm."""
-        if _normalizes(module):
-            self._inside -= 1
-        elif isinstance(output, Tensor):
-            self._source[id(output)] = module
-            self._kept.append(output)
-
-
-class InTurn(nn.Module):
-    """One module for each use of an activation that is used at several places of a network.
-
-    Args:
-        activation: The activation, without parameters that it would share.
-        num_uses: How often it is called in one forward pass.
-    """
-
-    def __init__(self, activation: nn.Module, num_uses: int) -> None:
-        super().__init__()
-        has_parameters = any(True for _ in activation.parameters())
-        for use in range(num_uses):
-            self.add_module(str(use + 1), activation if use == 0 or has_parameters else copy.deepcopy(activation))
-        self.next_use = 0
-
-    def begin(self) -> None:
-        """Start with the first use, at the beginning of a forward pass."""
-        self.next_use = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation of this use."""
-        use = self.next_use
-        self.next_use = (use + 1) % len(self._modules)
-        return self.get_submodule(str(use + 1))(x)  # type: ignore[no-any-return]
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Let torch's, NumPy's and Python's random numbers begin at a seed, and leave the caller's alone.
-
-    Args:
-        seed: Of torch's and Python's generators; NumPy's takes its last 32 bits.
-    """
-    of_numpy, of_python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(of_numpy)
-            random.setstate(of_python)
-
-
-def _is_activation(module: nn.Module) -> bool:
-    return isinstance(module, _ACTIVATIONS)
-
-
-def _normalizes(module: nn.Module) -> bool:
-    return is_norm(module) or isinstance(module, OnPositions)
-
-
-def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, LINEAR_MAPS) or _is_activation(module) or is_norm(module)
-
-
 def _holds_parts(module: nn.Module) -> bool:
     return any(True for _ in module.children())
-
-
-def _work_out_of_place(net: nn.Module) -> None:
-    for module in net.modules():
-        if getattr(module, "inplace", False) is True:
-            module.inplace = False  # type: ignore[assignment]
