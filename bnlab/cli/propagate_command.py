@@ -31,8 +31,7 @@ def propagate(
 
     [bold]bnlab propagate mlp norm=none model.depth=20[/]: nothing is trained
 
-    For perceptrons, with norms that have a known recursion or none, the values that it predicts stand beside the
-    measured ones.
+    For perceptrons without a norm, or with batch, layer or rms, the known recursion stands beside what is measured.
     """
     with ERR.status("Waiting for torch") if ERR.is_terminal else contextlib.nullcontext():
         from bnlab.config.compose import compose_run

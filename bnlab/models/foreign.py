@@ -23,6 +23,7 @@ from bnlab.models.foreign_parts import (
 from bnlab.models.network import Network, free_scale, is_norm
 from bnlab.models.replaced_norms import LINEAR_MAPS, OnPositions
 from bnlab.norms.norm import FreeScale
+from bnlab.plugins import COLLECTIONS
 from bnlab.seeding import stream_seed
 
 
@@ -237,14 +238,16 @@ class ForeignNetwork(Network):
         """Sentences about what cannot be compared or measured here as in bnlab's own networks."""
         said = []
         if not self.norms:
+            cure = " Let its constructor take build_norm, and call build_norm(num_channels) where a norm should stand."
+            is_fixed = self.place.partition(":")[0] in COLLECTIONS
             said.append(
-                f"model={self.place} has no norm that could be replaced: all arms are the same network. Let its "
-                "constructor take build_norm, and call build_norm(num_channels) where a norm should stand."
+                f"model={self.place} has no norm that could be replaced: all arms are the same network."
+                f"{'' if is_fixed else cure}"
             )
         if not self.activations:
             said.append(
-                f"model={self.place} calls its activations as functions: diagnostics of activations measure nothing. "
-                "Give it modules such as nn.ReLU()."
+                f"model={self.place} calls its activations as functions, or has none: diagnostics of activations "
+                "measure nothing. Modules such as nn.ReLU() would be measured."
             )
         if self._often:
             some = ", ".join(self._often[:3]) + (f" and {len(self._often) - 3} more" if self._often[3:] else "")
