@@ -110,10 +110,22 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-@functools.cache
+_parents: dict[int, int] = {}
+"""Process -> the process that started it: this one, or that from which it was forked."""
+
+
+def remember_parent(parent: int) -> None:
+    """Remember which process started this one. It may have gone before this one has imported what it needs.
+
+    Args:
+        parent: The number of that process.
+    """
+    _parents[os.getpid()] = parent
+
+
 def _parent() -> int:
-    """Return the parent that this process had when it got its first part."""
-    return os.getppid()
+    """Return the process that started this one; if nobody said, the parent at the first part."""
+    return _parents.setdefault(os.getpid(), os.getppid())
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from bnlab.errors import RunError
 from bnlab.identity.own_parts import forget_own_code
 from bnlab.identity.run_id import run_id
 from bnlab.schema import RunConfig
+from bnlab.sweeps import worker
 from bnlab.sweeps.cohorts import PlannedCohort
-from bnlab.sweeps.parts import HALT, Part, write_surroundings
+from bnlab.sweeps.parts import HALT, SURROUNDINGS, Part, write_surroundings
 from bnlab.sweeps.worker import start_watch, train_cohorts, working
 
 if TYPE_CHECKING:
@@ -46,6 +48,23 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"
         time.sleep(0.02)
+
+
+def test_a_worker_whose_parent_had_gone_before_its_first_part_trains_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    Path("parts").mkdir()
+    write_surroundings(Path("parts"))
+    facts = json.loads((Path("parts") / SURROUNDINGS).read_text(encoding="utf-8"))
+    (Path("parts") / SURROUNDINGS).write_text(json.dumps({**facts, "pid": facts["pid"] + 1}), encoding="utf-8")
+    monkeypatch.setattr(worker, "_parents", {})
+    worker.remember_parent(os.getppid() + 1)  # it started this process; another one has adopted it since
+    with working(Path("parts") / "part-0.json") as (_, interruption):
+        assert interruption.is_asked
+    assert ended == [143]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process keeps its parent's number there")

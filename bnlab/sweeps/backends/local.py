@@ -18,7 +18,7 @@ from loky import BrokenProcessPool, ProcessPoolExecutor
 from loky.process_executor import ShutdownExecutorError
 
 from bnlab.sweeps.backends.backend import PartEnded, in_one_line
-from bnlab.sweeps.worker import start_watch, train_part
+from bnlab.sweeps.worker import remember_parent, start_watch, train_part
 
 IDLE_S = 300.0
 """Seconds after which a worker without a part ends: a notebook may train another sweep."""
@@ -165,6 +165,7 @@ def _start_resource_trackers() -> None:
 
 def _prepare(parent: int) -> None:
     """Prepare this process, a worker: leave Ctrl-C to the sweep, end when the sweep has gone, import what is needed."""
+    remember_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
