@@ -107,6 +107,12 @@ class Shapes(nn.Module):
         return self.head(self.norm4(self.moved(x).view(-1, 8, 8)).flatten(1))
 
 
+def one_activation(num_classes, learned=False):
+    act = nn.PReLU() if learned else nn.ReLU()
+    parts = nn.Linear(64, 8, bias=False), nn.BatchNorm1d(8), act, nn.Linear(8, 8), act, nn.Linear(8, num_classes)
+    return nn.Sequential(nn.Flatten(), *parts)
+
+
 class Forgetful(Plain):
     """It keeps an average that no checkpoint has."""
 

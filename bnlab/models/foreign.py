@@ -32,7 +32,7 @@ class ForeignNetwork(Network):
 
     A forward pass over two empty images finds the layers that are used, and their order. The last nn.Linear is
     ``output``. Activations that work in place are switched to work out of place, so that diagnostics see their inputs.
-    An activation that is used at several places becomes one module for each, ``relu.1``, ``relu.2`` and so on.
+    An activation without parameters that is used several times becomes a module for each use, ``relu.1``, ``relu.2``.
 
     Args:
         build: Builds the network, with the norms of the arm, on torch's current default device. It is called again
@@ -68,10 +68,12 @@ class ForeignNetwork(Network):
         self.net = build()
         work_out_of_place(self.net)
         calls = self._calls(input_shape, num_classes)
+        in_turn: dict[nn.Module, InTurn] = {}  # one for all places at which an activation stands
         for name, module in list(self.net.named_modules(remove_duplicate=False)):
-            if is_activation(module) and calls[module] > 1:
+            if is_activation(module) and calls[module] > 1 and not any(True for _ in module.parameters()):
                 parent, _, last = name.rpartition(".")
-                self.net.get_submodule(parent)._modules[last] = InTurn(module, calls[module])
+                shared = in_turn.setdefault(module, InTurn(module, calls[module]))
+                self.net.get_submodule(parent)._modules[last] = shared
         self._in_turn = tuple(name for name, module in self.named_modules() if isinstance(module, InTurn))
         pairs = SoleUses()
         calls = self._calls(input_shape, num_classes, pairs)
@@ -182,9 +184,7 @@ class ForeignNetwork(Network):
         drawn = dict(fresh.named_parameters(remove_duplicate=False)) | dict(fresh.named_buffers())
         with torch.no_grad():
             for name, value in drawn.items():
-                parent, _, last = name.rpartition(".")
-                # a parameter of an activation that is used several times has moved into its first use
-                ours[name if name in ours else f"{parent}.1.{last}"].copy_(value)
+                ours[name].copy_(value)
 
     @property
     def output(self) -> nn.Module:  # type: ignore[override]
@@ -252,7 +252,7 @@ class ForeignNetwork(Network):
         if self._often:
             some = ", ".join(self._often[:3]) + (f" and {len(self._often) - 3} more" if self._often[3:] else "")
             said.append(
-                f"model={self.place} calls {some} several times in one pass: in-depth diagnostics see the last call."
+                f"model={self.place} calls {some} several times in one pass: diagnostics see the last call there."
             )
         return tuple(said)
 

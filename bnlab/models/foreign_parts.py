@@ -32,15 +32,14 @@ class InTurn(nn.Module):
     """One module for each use of an activation that is used at several places of a network.
 
     Args:
-        activation: The activation, without parameters that it would share.
+        activation: The activation, without parameters.
         num_uses: How often it is called in one forward pass.
     """
 
     def __init__(self, activation: nn.Module, num_uses: int) -> None:
         super().__init__()
-        has_parameters = any(True for _ in activation.parameters())
         for use in range(num_uses):
-            self.add_module(str(use + 1), activation if use == 0 or has_parameters else copy.deepcopy(activation))
+            self.add_module(str(use + 1), activation if use == 0 else copy.deepcopy(activation))
         self.next_use = 0
 
     def begin(self) -> None:

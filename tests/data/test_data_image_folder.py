@@ -26,7 +26,6 @@ def config_of(folder, *words):
     return compose_run(["data=folder", f"data.path='{folder}'", "data.size=5", *words])
 
 
-@pytest.mark.slow
 def test_images_and_labels_are_those_of_torchvisions_image_folder(tmp_path):
     datasets = pytest.importorskip("torchvision.datasets")
     from torchvision.transforms import CenterCrop, Compose, Resize  # noqa: PLC0415

@@ -61,7 +61,7 @@ def test_outputs_are_those_of_the_network_itself():
         torch.testing.assert_close(model.train(training)(x), plain.train(training)(x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow_but(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Rows", "Residual", "Tokens", "built"])
 def test_one_seed_gives_the_same_weights_in_every_arm_and_another_seed_others(name):
     reference, other = network(name, "norm=batch"), network(name, "norm=batch", seed=1)
@@ -77,6 +77,7 @@ def test_building_and_seeding_leave_the_callers_random_state_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_each_norm_stands_where_the_networks_own_stood():
     for norm in ("layer", "none", "dyt"):
         kinds = {type(module).__name__ for module in network("Residual", f"norm={norm}").norms.values()}
@@ -119,6 +120,7 @@ def test_what_cannot_be_built_is_one_sentence(words, said):
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_or_measured_is_said():
     (no_norm,) = check(config_of("Plain")).warnings
     assert "has no norm that could be replaced: all arms are the same network" in no_norm
@@ -248,3 +250,22 @@ def test_the_weights_of_the_residual_network_have_free_scales_too():
 def test_state_that_is_lost_is_told_before_training():
     with pytest.raises(ConfigError, match=r"model=own_networks:Forgetful keeps state outside of buffers \(average\)"):
         check(config_of("Forgetful"))
+
+
+def test_one_activation_that_stands_at_two_places_is_told_apart():
+    model, x = network("one_activation"), torch.randn(4, 1, 8, 8)
+    assert list(model.activations) == ["3.1", "3.2"]
+    calls = []
+    for role, module in model.activations.items():
+        module.register_forward_hook(lambda *_, role=role: calls.append(role))
+    for _ in range(2):
+        model(x)
+    assert calls == ["3.1", "3.2"] * 2
+
+
+def test_a_learned_activation_at_two_places_stays_one_and_a_sentence_says_so():
+    model = network("one_activation", "model.learned=true", seed=3)
+    assert list(model.activations) == ["3"]
+    assert sum(isinstance(module, torch.nn.PReLU) for module in model.modules()) == 1
+    (remark,) = model.remarks
+    assert remark.endswith("calls 3 several times in one pass: diagnostics see the last call there.")
