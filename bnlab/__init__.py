@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bnlab.errors import StudyError as StudyError
     from bnlab.experiment.loading import load_model as load_model
     from bnlab.experiment.single import train as train
+    from bnlab.models.replaced_norms import replace_norms as replace_norms
     from bnlab.records import RunSummary as RunSummary
     from bnlab.results.frames import read_curves as read_curves
     from bnlab.results.frames import read_runs as read_runs
@@ -35,6 +36,7 @@ _PUBLIC = {
     "norms": "bnlab.norms",
     "read_curves": "bnlab.results.frames",
     "read_runs": "bnlab.results.frames",
+    "replace_norms": "bnlab.models.replaced_norms",
     "train": "bnlab.experiment.single",
 }
 

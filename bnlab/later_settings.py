@@ -8,7 +8,7 @@ loaded and compared as today's.
 from collections.abc import Mapping
 from typing import Any
 
-LATER_SETTINGS = {"train.parameters": "all", "train.processes": 1}
+LATER_SETTINGS = {"train.parameters": "all", "train.processes": 1, "data.size": None}
 """Dotted key, section and name -> the value with which nothing changes."""
 
 

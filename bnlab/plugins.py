@@ -8,8 +8,12 @@ A package with these lines in its pyproject.toml::
     [project.entry-points."bnlab.diagnostics"]
     largest_weight = "my_layers.instruments:LargestWeight"
 
-adds ``norm=maxnorm`` and ``diagnostics.names=[largest_weight]`` to every command. Names of bnlab's own catalogs and of
-YAML files in conf/norm/ come first. The package is not imported until its class is built.
+    [project.entry-points."bnlab.models"]
+    widenet = "my_layers.nets:WideNet"
+
+adds ``norm=maxnorm``, ``diagnostics.names=[largest_weight]`` and ``model=widenet`` to every command. Names of bnlab's
+own catalogs and of YAML files in conf/norm/ and conf/model/ come first. The package is not imported until its class is
+built.
 """
 
 import contextlib
@@ -22,14 +26,21 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bnlab.errors import ConfigError
+from bnlab.own_code.given import find_given, is_given
 from bnlab.own_code.module_files import find_current_folder
 from bnlab.own_code.modules import remember_as_loaded
 
 CLASS_PLACE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 """The form of a class's place: package.module:Class."""
+
+OWN_PLACE = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.-]*$")
+"""The form of a network's place: a class's, or the name of a network in a collection, such as timm:resnet18.a1_in1k."""
+
+COLLECTIONS = ("torchvision", "timm")
+"""Packages that build a network by its name. Behind their names stands no module's class."""
 
 _NAME = re.compile(r"^[A-Za-z_][\w.-]*$")
 """A name that can follow ``norm=`` without quotes, and can begin the name of a run's folder."""
@@ -55,6 +66,32 @@ def load_class(
         >>> load_class("bnlab.errors:ConfigError", Exception, "an example").__name__
         'ConfigError'
     """
+    found = load_object(place, what, cure)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(f"{what} must be a subclass of {_public_name(base)}, got {found!r}. {cure}")
+    return found
+
+
+def load_object(place: str, what: str, cure: str) -> Any:
+    """Import a class or a function. Its module may also lie in the current folder, unless it is one of bnlab's own.
+
+    Args:
+        place: The object, as ``package.module:name``.
+        what: What it is for, as the user wrote it; begins every message.
+        cure: A sentence that says what to do; ends every message.
+
+    Raises:
+        ConfigError: The module is missing or cannot be imported, or it has no such name.
+    """
+    if is_given(place):
+        given = find_given(place)
+        if given is None:
+            key, name = what.partition("=")[0], place.partition(":")[2]
+            raise ConfigError(
+                f"{what} was given to bnlab.train as an object, which this process does not have: give it again, "
+                f"bnlab.train(..., {key}={name}), or put it into a module, {key}=package.module:{name}."
+            )
+        return given.value
     module_name, _, class_name = place.partition(":")
     is_own = module_name.partition(".")[0] != "bnlab"
     if is_own:
@@ -77,12 +114,9 @@ def load_class(
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ConfigError(f"{what} cannot be imported: {type(error).__name__}: {reason}. {cure}") from error
     try:
-        found = getattr(module, class_name)
+        return getattr(module, class_name)
     except AttributeError as error:
         raise ConfigError(f"{what} cannot be imported: {module_name} has no {class_name}. {cure}") from error
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigError(f"{what} must be a subclass of {_public_name(base)}, got {found!r}. {cure}")
-    return found
 
 
 def _public_name(base: type) -> str:
@@ -110,7 +144,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class PluginKind:
-    """A kind of class that installed packages add: norms, or diagnostics.
+    """A kind of class that installed packages add: norms, networks, or diagnostics.
 
     Attributes:
         group: The group of entry points that lists them in a package.
@@ -190,6 +224,7 @@ class PluginKind:
 
 NORM_PLUGINS = PluginKind("bnlab.norms", "norm=")
 DIAGNOSTIC_PLUGINS = PluginKind("bnlab.diagnostics", "diagnostics.names: ")
+MODEL_PLUGINS = PluginKind("bnlab.models", "model=")
 
 
 @functools.lru_cache(maxsize=8)

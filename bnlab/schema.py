@@ -29,6 +29,7 @@ class DataConfig(Settings):
     name: str
     root: str | None
     path: str | None
+    size: Annotated[int, Field(ge=1, le=10_000)] | None
     limit: Count | None
     split_seed: Annotated[int, Field(ge=0, lt=2**32)]
     validation_share: Annotated[float, Field(gt=0, lt=1)] | None

@@ -1,10 +1,10 @@
 """The settings of networks: one class for each name of `model=`."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from bnlab.schema_types import AboveZero, Activation, Depth, InitScheme, Settings, Width
+from bnlab.schema_types import AboveZero, Activation, Depth, InitScheme, Settings, Width, names_of
 
 
 class MLPConfig(Settings):
@@ -123,5 +123,46 @@ class DeepLinearConfig(Settings):
     init_std: AboveZero | None
 
 
+class OwnModelConfig(Settings):
+    """A network that is not bnlab's. Its options are keys of this section, and its constructor checks them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    name: str
+
+    @model_validator(mode="after")
+    def _what_bnlab_gives_is_no_option(self) -> Self:
+        for name in GIVEN_TO_MODELS:
+            if name in (self.model_extra or {}):
+                raise ValueError(f"model.{name} is given by bnlab, and is no option. Leave it out")
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The constructor's keyword arguments."""
+        return dict(self.model_extra or {})
+
+
+GIVEN_TO_MODELS = ("input_shape", "num_classes", "build_norm")
+"""Arguments of a network that are no options: the size of the data, and the arm."""
+
 AnyModelConfig = MLPConfig | CNNConfig | VGGConfig | ResNetConfig | ResidualMLPConfig | DeepLinearConfig
-ModelConfig = Annotated[AnyModelConfig, Field(discriminator="name")]
+"""The networks of bnlab."""
+
+BNLABS, OWN = "a network of bnlab", "a network of your own"
+"""Pydantic inserts these into the place of an error."""
+
+
+def _whose(model: Any) -> str | None:
+    """Return whose network a section is about: any name that is none of bnlab's is taken for the user's."""
+    name = model.get("name") if isinstance(model, dict) else getattr(model, "name", None)
+    if name is None:
+        return None
+    return BNLABS if name in names_of(AnyModelConfig) else OWN
+
+
+ModelConfig = Annotated[
+    Annotated[Annotated[AnyModelConfig, Field(discriminator="name")], Tag(BNLABS)]
+    | Annotated[OwnModelConfig, Tag(OWN)],
+    Discriminator(_whose),
+]

@@ -43,7 +43,8 @@ def changed(config: RunConfig, words: Sequence[str], norm: Sequence[str] = ()) -
         functools.reduce(operator.getitem, path, facts)[last] = value
     for key, value in facts["norm"].items():
         if isinstance(value, str) and value.startswith("${"):  # it is that of another key
-            facts["norm"][key] = functools.reduce(operator.getitem, value[2:-1].split("."), facts)
+            path = value[2:-1].removeprefix("oc.select:").partition(",")[0].split(".")
+            facts["norm"][key] = functools.reduce(operator.getitem, path, facts)
     return RunConfig.model_validate(facts)
 
 

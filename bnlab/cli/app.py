@@ -25,6 +25,7 @@ from bnlab.cli.explain_command import explain
 from bnlab.cli.interrupts import hearing_interruptions
 from bnlab.cli.judge_command import judge, power, tunability
 from bnlab.cli.lr_sensitivity_command import lr_sensitivity
+from bnlab.cli.propagate_command import propagate
 from bnlab.cli.report_command import report
 from bnlab.cli.rerun_command import rerun
 from bnlab.cli.show_command import show
@@ -62,6 +63,7 @@ app.add_typer(runs_command.app, name="runs")
 app.command()(doctor)
 app.command()(check)
 app.command()(explain)
+app.command(context_settings={"ignore_unknown_options": False})(propagate)
 
 
 OF_RUNS = {"compare", "diff", "rerun", "runs", "show"}

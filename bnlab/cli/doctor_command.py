@@ -88,7 +88,7 @@ def _data() -> list[dict[str, object]]:
     except DataError as error:
         rows.append(_row("BNLAB_DATA", str(error), ok=False, advice="export BNLAB_DATA=FOLDER"))
     for name in SOURCES:
-        if name != "npz":
+        if name not in {"npz", "folder"}:
             found = where_found(name)
             must = name in {"mnist_5k", "digits"}
             advice = "" if found else ("reinstall bnlab" if must else "downloaded on first use, or data.root=FOLDER")

@@ -11,7 +11,7 @@ from bnlab.cli.list_diagnostics import diagnostics
 from bnlab.cli.list_runs import AsCsv, AsJson, runs
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
 from bnlab.errors import ConfigError
-from bnlab.plugins import NORM_PLUGINS
+from bnlab.plugins import MODEL_PLUGINS, NORM_PLUGINS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +29,10 @@ MOST_OF_NAME = 24
 """Columns for the names of studies."""
 
 
+_YOURS = {"npz": "your own file", "folder": "your own folder", "own": "your own function"}
+"""Data sets that lie where the user says."""
+
+
 @app.command()
 def norms(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
     """List the normalizations: [bold]bnlab train norm=layer[/] takes one, with options [bold]norm.eps=1e-3[/]."""
@@ -36,8 +40,23 @@ def norms(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir 
 
 
 @app.command()
-def models(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
-    """List the networks: [bold]bnlab train model=cnn model.width=16[/]."""
+def models(
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    config_dir: ConfigDir = None,
+    shapes: Annotated[
+        bool, typer.Option("--shapes", help="Parameters, floating-point operations and norms, for their defaults.")
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="With --shapes: the data set that they are built for.")
+    ] = None,
+) -> None:
+    """List the networks: [bold]bnlab train model=cnn model.width=16[/]; [bold]bnlab show cnn[/] shows the layers."""
+    if shapes:
+        from bnlab.cli.network_tables import print_shapes
+
+        print_shapes(config_dir, data, as_json, as_csv)
+        return
     _print_group("model", config_dir, as_json, as_csv)
 
 
@@ -57,7 +76,7 @@ def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir =
         table.add_row(
             f"[bold]{row['name']}[/]",
             row["description"],
-            row["found"] or f"[dim]{'your own file' if row['name'] == 'npz' else 'on first use'}[/]",
+            row["found"] or f"[dim]{_YOURS.get(str(row['name']), 'on first use')}[/]",
         )
     print_table(table)
 
@@ -120,25 +139,30 @@ def _rows_of_group(group: str, config_dir: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _rows_of_installed_norms(config_dir: Path | None) -> list[dict[str, Any]]:
-    """Return the norms that installed packages add, and warn of those that cannot be reached by their names.
+_PLUGINS = {"norm": NORM_PLUGINS, "model": MODEL_PLUGINS}
+
+
+def _rows_of_installed(group: str, config_dir: Path | None) -> list[dict[str, Any]]:
+    """Return what installed packages add to a group, and warn of what cannot be reached by its name.
 
     Their descriptions are in their docstrings; to read these, the packages and torch would have to be imported.
     """
-    for complaint in NORM_PLUGINS.complaints(config_groups([conf_folder()])["norm"]):
+    plugins = _PLUGINS.get(group)
+    if plugins is None:
+        return []
+    for complaint in plugins.complaints(config_groups([conf_folder()])[group]):
         say_warning(complaint)
-    names = NORM_PLUGINS.usable_names(config_groups(search_folders(config_dir))["norm"])
+    names = plugins.usable_names(config_groups(search_folders(config_dir))[group])
     return [
-        {"name": norm.name, "description": f"{norm.place} of {norm.distribution}.", "options": {}}
-        for norm in NORM_PLUGINS.installed()
-        if norm.name in names
+        {"name": one.name, "description": f"{one.place} of {one.distribution}.", "options": {}}
+        for one in plugins.installed()
+        if one.name in names
     ]
 
 
 def _print_group(group: str, config_dir: Path | None, as_json: bool, as_csv: bool) -> None:
     rows = _rows_of_group(group, config_dir)
-    if group == "norm":
-        rows += _rows_of_installed_norms(config_dir)
+    rows += _rows_of_installed(group, config_dir)
     if as_csv:
         rows = [{**row, "options": _written(group, row["options"])} for row in rows]
     if print_rows(rows, as_json, as_csv):

@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, say_warning
-from bnlab.errors import DamagedRunError
+from bnlab.cli.network_tables import is_model, print_layers_of
+from bnlab.errors import ConfigError, DamagedRunError
 
 if TYPE_CHECKING:
     from bnlab.report.network.absent import Absent
@@ -39,6 +40,9 @@ def show(
     ] = None,
     no_figures: NoFigures = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all values as one JSON object.")] = False,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="Of a network: the data set that it is built for.")
+    ] = None,
 ) -> None:
     """Show what the diagnostics of a run measured: a panel with verdicts, and figures for paper as SVG and PNG.
 
@@ -47,6 +51,8 @@ def show(
     [bold]bnlab show RUN saturation[/]: one diagnostic, layer by layer, and how to read it
 
     [bold]bnlab show RUN slices[/], [bold]bnlab show RUN slices_2d[/]: the loss around the final weights
+
+    [bold]bnlab show cnn[/]: the layers of a network, where no run has this name
 
     [bold]bnlab train diagnostics=full[/] trains a run with nearly all diagnostics.
     """
@@ -61,7 +67,13 @@ def show(
     if diagnostic in SLICES:
         _show_slice(find_run(run), diagnostic, as_json=as_json)
         return
-    folder = find_run(run)
+    try:
+        folder = find_run(run)
+    except ConfigError:
+        if diagnostic is not None or not is_model(run):
+            raise
+        print_layers_of(run, data, as_json)
+        return
     try:
         measured_run = read_measured_run(folder)
     except DamagedRunError as error:

@@ -9,10 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 from bnlab.config.folders import default_options
 from bnlab.errors import did_you_mean
 from bnlab.schema import AnyOptimConfig, RunConfig
-from bnlab.schema_models import AnyModelConfig
+from bnlab.schema_models import BNLABS, OWN, AnyModelConfig
 from bnlab.schema_types import names_of
 
-_UNION_TAGS = {*names_of(AnyModelConfig), *names_of(AnyOptimConfig)}
+_UNION_TAGS = {BNLABS, OWN, *names_of(AnyModelConfig), *names_of(AnyOptimConfig)}
 """Pydantic inserts the chosen member of a union into the place of an error: optim.sgd.lr."""
 
 _LAWS = {

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
 from bnlab.config.complaints import say_what_is_wrong
-from bnlab.config.composition import compose_by_hydra, is_own_norm, plain_values, refuse_sweeps_and_new_keys
+from bnlab.config.composition import compose_by_hydra, is_own, plain_values, refuse_sweeps_and_new_keys
 from bnlab.config.folders import config_groups, search_folders
 from bnlab.config.grammar import parse_overrides, setting
 from bnlab.config.places import naming_own_files
@@ -98,7 +98,7 @@ class _Options:
         self.folders = search_folders(config_dir)
         self._files = [mark for folder in self.folders for mark in _marks_of_files(folder)]
         self._config_dir = config_dir
-        self._is_own_norm = functools.cache(functools.partial(is_own_norm, folders=self.folders))
+        self._is_own = functools.cache(functools.partial(is_own, folders=self.folders))
         self.groups = config_groups(self.folders)
 
     def compose(self, overrides: Sequence[str]) -> _Composed:
@@ -112,7 +112,7 @@ class _Options:
         """
         pairs = [text.partition("=") for text in overrides]
         chosen = [text if pair[0] in self.groups else pair[0] for text, pair in zip(overrides, pairs, strict=True)]
-        are_own = [self._is_own_norm(arm) for key, _, arm in pairs if key == "norm"]
+        are_own = [self._is_own(key, option) for key, _, option in pairs]
         kind = (*self._files, *chosen, *are_own)
         if kind not in _composed:
             if len(_composed) >= MOST_KEPT:
@@ -161,15 +161,21 @@ def _compose_one(overrides: Sequence[str], options: _Options, config_dir: Path |
 
 
 def _leave_out_shares(tree: dict[str, Any], typed: Collection[str]) -> None:
-    """Set the shares of data=npz to null where the file holds the split itself; a share that was typed stays.
+    """Set the shares of data=npz and data=folder to null where the split is there itself; a typed share stays.
 
     Where it stays, opening the data says that the two do not go together.
     """
     data = tree["data"]
-    if isinstance(data, dict) and data.get("name") == "npz" and isinstance(data.get("path"), str):
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
+        return
+    if data.get("name") in {"npz", "folder"}:
+        from bnlab.data.image_folder import folders_of_splits  # noqa: PLC0415
         from bnlab.data.own_files import own_splits  # noqa: PLC0415  (NumPy takes 0.1 s, and few have such files)
 
-        shares = {f"{split}_share" for split in own_splits(data["path"])}
+        found = (
+            own_splits(data["path"]) if data["name"] == "npz" else folders_of_splits(data["path"]).keys() - {"train"}
+        )
+        shares = {f"{split}_share" for split in found}
         data.update(dict.fromkeys(shares - {key.removeprefix("data.") for key in typed}))
 
 
@@ -249,7 +255,7 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
         arm: The value of ``norm=``; empty for the default.
         config_dir: A folder of the user's own options; None: only ./conf, if it exists.
     """
-    if is_own_norm(arm, search_folders(config_dir)):
+    if is_own("norm", arm, search_folders(config_dir)):
         return None
     composed = _Options(config_dir).compose([f"norm={arm}"] if arm else [])
     return {f"norm.{key}" for key in composed.tree["norm"] if key != "name"}

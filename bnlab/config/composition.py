@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from bnlab.config.folders import (
+    OWN_PARTS,
     conf_folder,
     config_groups,
     config_keys,
@@ -31,7 +32,7 @@ from bnlab.config.grammar import parse_overrides
 from bnlab.config.places import where_it_is_one
 from bnlab.config.swept_values import sweep_values
 from bnlab.errors import ConfigError, did_you_mean
-from bnlab.plugins import CLASS_PLACE, NORM_PLUGINS
+from bnlab.plugins import CLASS_PLACE, MODEL_PLUGINS, NORM_PLUGINS, OWN_PLACE
 
 _INSIDE = re.compile(r"^\w+ raised while resolving interpolation: ")
 """How OmegaConf begins a sentence of its resolver's, such as "Environment variable 'X' not found"."""
@@ -58,7 +59,7 @@ def compose_by_hydra(overrides: list[str], config_dir: Path | None, with_hydra: 
     if unknown := _unknown_option(overrides, folders):  # Hydra passes over those that are optional
         raise ConfigError(unknown)
     refuse_bad_files({one.key_or_group: str(one.value()) for one in parsed if one.key_or_group in groups}, folders)
-    arguments = _with_own_norm(overrides, folders) + search_path_words(folders)
+    arguments = _with_own_parts(overrides, folders) + search_path_words(folders)
     try:
         with initialized_hydra():
             return compose("train", arguments, return_hydra_config=with_hydra)
@@ -135,45 +136,63 @@ def _quoted(folder: Path) -> str:
     return '"file://' + folder.as_posix().replace('"', '\\"') + '"'
 
 
-def is_own_norm(arm: str, folders: list[Path]) -> bool:
-    """Return whether an arm is a user's class, given by its place or by a name from an installed package.
+def is_own(group: str, option: str, folders: list[Path]) -> bool:
+    """Return whether an option is the user's: the place of a class or function, or a name from an installed package.
+
+    Args:
+        group: The group of the option, such as ``norm``.
+        option: The option, as it stands behind the equals sign.
+        folders: The folders in which options are searched.
 
     Raises:
         ConfigError: Two packages add this name.
     """
-    if CLASS_PLACE.match(arm):
+    if group not in OWN_PARTS:
+        return False
+    if (OWN_PLACE if group == "model" else CLASS_PLACE).match(option):
         return True
-    return bool(arm) and arm not in config_groups(folders)["norm"] and NORM_PLUGINS.find(arm) is not None
+    plugins = {"norm": NORM_PLUGINS, "model": MODEL_PLUGINS}.get(group)
+    if plugins is None or not option or option in config_groups(folders)[group]:
+        return False
+    return plugins.find(option) is not None
 
 
-def _with_own_norm(overrides: list[str], folders: list[Path]) -> list[str]:
-    """Rewrite norm=package.module:Class, or its installed name, to the arm ``own``, which accepts any options.
+def _with_own_parts(overrides: list[str], folders: list[Path]) -> list[str]:
+    """Rewrite norm=package.module:Class and its like, or its installed name, to ``own``, which accepts any options.
 
     Raises:
         ConfigError: The name is given a second time, as an option.
     """
-    chosen = [text for text in overrides if text.startswith("norm=")]
-    own = [text for text in chosen if is_own_norm(text.removeprefix("norm="), folders)]
-    if not own:
-        return overrides
-    rewritten = ["norm=own", f"norm.name={own[-1].removeprefix('norm=')}"]
-    for text in overrides:
-        if text.startswith("norm.name="):
-            raise ConfigError(f"{text}: {own[-1]} is the name, and no option. Leave {text} out.")
-        if text.startswith("norm."):
-            rewritten.append(f"+{text}")
-        elif text not in own:
-            rewritten.append(text)
-    return rewritten
+    for group in OWN_PARTS:
+        chosen = [text for text in overrides if text.startswith(f"{group}=")]
+        own = [text for text in chosen if is_own(group, text.removeprefix(f"{group}="), folders)]
+        if not own:
+            continue
+        rewritten = [f"{group}=own", f"{group}.name={own[-1].removeprefix(f'{group}=')}"]
+        for text in overrides:
+            if text.startswith(f"{group}.name="):
+                raise ConfigError(f"{text}: {own[-1]} is the name, and no option. Leave {text} out.")
+            if text.startswith(f"{group}."):
+                rewritten.append(text if group == "data" else f"+{text}")
+            elif text not in own:
+                rewritten.append(text)
+        overrides = rewritten
+    return overrides
+
+
+def _groups_of_own(overrides: list[str], folders: list[Path]) -> set[str]:
+    """Return the groups whose option is the user's class or function."""
+    pairs = [text.partition("=") for text in overrides]
+    return {group for group, _, option in pairs if is_own(group, option, folders)}
 
 
 def _unknown_option(overrides: list[str], folders: list[Path]) -> str | None:
     """Return one sentence about the first option that no file has; None: all are known."""
     groups = config_groups(folders)
-    with_own_norm = _with_own_norm(overrides, folders) != overrides
+    of_own = _groups_of_own(overrides, folders)
     for override in parse_overrides(overrides):
         key, value = override.key_or_group, override.value()
-        if key in groups and str(value) not in groups[key] and not (key == "norm" and with_own_norm):
+        if key in groups and str(value) not in groups[key] and key not in of_own:
             cure = did_you_mean(str(value), known_options(folders)[key])
             if key == "data" and str(value).endswith((".npz", ".mat")):
                 cure = f"Write data=npz data.path={value}."
@@ -185,7 +204,7 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
     """Return one sentence about the first override with an unknown key; None: all are known."""
     folders = search_folders(config_dir)
     groups = config_groups(folders)
-    with_own_norm = _with_own_norm(overrides, folders) != overrides
+    of_own = _groups_of_own(overrides, folders)
     choices = [text for text in overrides if text.partition("=")[0] in groups]
     known = config_keys(folders)
     if choices != overrides:  # otherwise the choices themselves do not compose
@@ -193,7 +212,7 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
             known = dotted_keys(plain_values(compose_by_hydra(choices, config_dir)))
     for override in parse_overrides(overrides):
         key = override.key_or_group
-        if key.startswith("norm.") and with_own_norm:  # its constructor checks them
+        if key.partition(".")[0] in of_own:  # its constructor checks them
             continue
         if (
             key not in groups and not key.startswith("hydra") and key not in known

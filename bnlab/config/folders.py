@@ -8,7 +8,10 @@ from typing import Any
 
 from bnlab.config.yaml_files import read_table
 from bnlab.errors import ConfigError
-from bnlab.plugins import NORM_PLUGINS
+from bnlab.plugins import MODEL_PLUGINS, NORM_PLUGINS
+
+OWN_PARTS = ("norm", "model", "data")
+"""Groups with an option ``own``, which stands for a class or a function of the user's and takes any keys."""
 
 NO_GROUPS = {"study", "sweep", "hydra"}
 """Folders of conf/ that are not config groups of a run."""
@@ -58,10 +61,13 @@ def config_groups(folders: list[Path]) -> dict[str, list[str]]:
 
 
 def known_options(folders: list[Path]) -> dict[str, list[str]]:
-    """Return the config groups and all values of ``<group>=``: files, and norms of installed packages."""
+    """Return the config groups and all values of ``<group>=``: files, and what installed packages add."""
     groups = config_groups(folders)
-    norms = [name for name in groups["norm"] if name != "own"]  # it stands for norms without a file
-    return {**groups, "norm": sorted([*norms, *NORM_PLUGINS.usable_names(groups["norm"])])}
+    for group in OWN_PARTS:
+        names = [name for name in groups[group] if name != "own"]  # it stands for those without a file
+        plugins = {"norm": NORM_PLUGINS, "model": MODEL_PLUGINS}.get(group)
+        groups[group] = sorted([*names, *(plugins.usable_names(groups[group]) if plugins else [])])
+    return groups
 
 
 def read_option(folders: list[Path], group: str, option: str) -> tuple[str, dict[str, Any]]:

@@ -8,8 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnlab.data.arrays import SourceData
-from bnlab.data.locations import CIFAR_PLACES, IDX_FOLDERS, cache_folder, data_root, find_npz_pair, official_layout
+from bnlab.data.image_folder import image_files
+from bnlab.data.locations import (
+    CIFAR_PLACES,
+    IDX_FOLDERS,
+    cache_folder,
+    data_root,
+    find_npz_pair,
+    official_layout,
+    without_tilde,
+)
 from bnlab.data.own_files import own_files
+from bnlab.data.own_function import content_of_own_function
 from bnlab.data.remembered import remembered
 from bnlab.data.sources import read_from_root, read_official_layout
 from bnlab.errors import DataError
@@ -43,7 +53,8 @@ def content_fingerprint(config: DataConfig) -> str | None:
     and Fashion-MNIST in whatever form, for the official files of CIFAR-10 and CIFAR-100 (a pair of NPZ files with the
     same images has a hash), and for those that are not here yet and would be downloaded. Only content counts: where
     the files lie, whether they are gzipped, and whether pixels are stored as bytes or as floats changes nothing. For
-    data=npz it is the SHA-256 of the file as it is; where a second file holds the test images, both count.
+    data=npz it is the SHA-256 of the file as it is; where a second file holds the test images, both count. For
+    data=folder it is one over the files and their names, for a function of the user's over what it returns.
 
     Nothing is downloaded. Files are read once as long as they do not change (see bnlab.data.remembered).
 
@@ -53,7 +64,11 @@ def content_fingerprint(config: DataConfig) -> str | None:
     Raises:
         DataError: The files that the user points at are not there, or damaged.
     """
+    if ":" in config.name:
+        return content_of_own_function(config.name, config.split_seed)
     try:
+        if config.name == "folder" and config.path is not None:
+            return _of_folder(config.path)
         if config.name == "npz" and config.path is not None:
             return _of_own_file(config.path)
         if config.name in IDX_FOLDERS or config.name in CIFAR_PLACES:
@@ -78,6 +93,17 @@ def _of_own_file(given: str) -> str | None:
     if path.exists() and not path.is_file() and not path.is_dir():  # a device such as /dev/zero has no end
         raise DataError(f"data.path={given} is no regular file. Give the path of an .npz file.")
     return remembered("npz", files, lambda: _joined([_file_digest(file) for file in files]))
+
+
+def _of_folder(given: str) -> str | None:
+    root = without_tilde(given)
+    files = image_files(given)
+    names = [str(path.relative_to(root).as_posix()) for path in files]
+
+    def compute() -> str:
+        return _joined([" ".join(names), *map(_file_digest, files)])
+
+    return remembered("folder", files, compute)
 
 
 def _joined(digests: Sequence[str]) -> str:

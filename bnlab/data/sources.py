@@ -12,8 +12,10 @@ from bnlab.data.array_files import read_npz_files
 from bnlab.data.arrays import SourceData, checked
 from bnlab.data.download import RemoteFile, fetch
 from bnlab.data.files import find_idx, read_cifar, read_idx
+from bnlab.data.image_folder import read_image_folder
 from bnlab.data.locations import CIFAR_PLACES, IDX_FOLDERS, cache_folder, data_root, find_npz_pair
 from bnlab.data.own_files import read_own_file
+from bnlab.data.own_function import read_own_function
 from bnlab.data.units import find_other_units
 from bnlab.errors import ConfigError, DataError, did_you_mean
 from bnlab.schema import DataConfig
@@ -38,9 +40,11 @@ def open_source(config: DataConfig) -> SourceData:
         ConfigError: No data set has this name, or ``data.path`` is set for one that reads no file.
         DataError: The data are missing, damaged, or cannot be downloaded.
     """
+    if ":" in config.name:
+        return read_own_function(config.name, config.split_seed)
     if config.name not in SOURCES:
         raise ConfigError(f"data={config.name} is not known. {did_you_mean(config.name, SOURCES)}")
-    if config.path is not None and config.name != "npz":
+    if config.path is not None and config.name not in {"npz", "folder"}:
         raise ConfigError(
             f"data.path is for data=npz only, got {config.path} with data={config.name}. "
             f"Write data=npz data.path={config.path}."
@@ -75,6 +79,14 @@ def _npz(config: DataConfig) -> SourceData:
         raise ConfigError("data.path has no value yet. Write data.path=FILE.npz.")
     source = read_own_file(config.path)
     return replace(source, warnings=tuple(find_other_units(source.train.images, config.path)))
+
+
+def _folder(config: DataConfig) -> SourceData:
+    if config.path is None:
+        raise ConfigError("data.path has no value yet. Write data.path=FOLDER.")
+    if config.size is None:
+        raise ConfigError("data.size must be the number of pixels of a side, got null. Try data.size=32.")
+    return read_image_folder(config.path, config.size)
 
 
 def _file_of_package(package: str, path: str) -> Path:
@@ -197,5 +209,6 @@ SOURCES: dict[str, Callable[[DataConfig], SourceData]] = {
     "cifar10": _found_or_fetched,
     "cifar100": _found_or_fetched,
     "npz": _npz,
+    "folder": _folder,
     "synthetic": _synthetic,
 }

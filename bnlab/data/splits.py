@@ -135,7 +135,7 @@ def _shares(config: DataConfig, official: Collection[str]) -> tuple[float, float
     """
     shares = []
     for name, given, usual in (("test", config.test_share, 0.2), ("validation", config.validation_share, 0.1)):
-        if name in official and given is not None:
+        if name in official and given is not None and ":" not in config.name:
             raise ConfigError(
                 f"data.{name}_share must be null where there is an official {name} set: data={config.name}, "
                 f"got {given}. Leave it out."
@@ -145,7 +145,7 @@ def _shares(config: DataConfig, official: Collection[str]) -> tuple[float, float
                 f"data.{name}_share must be set where there is no official {name} set: data={config.name}, got null. "
                 f"Try data.{name}_share={usual}."
             )
-        shares.append(given or 0.0)
+        shares.append(0.0 if name in official else given or 0.0)
     if sum(shares) >= 1:
         raise ConfigError(
             "data.test_share and data.validation_share must leave something to train on: "

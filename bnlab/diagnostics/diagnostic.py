@@ -207,7 +207,7 @@ class Diagnostic(ABC):
 class OfActivations(Diagnostic):
     """A diagnostic of the inputs or outputs of the activations that a network has beside its norms."""
 
-    undefined = "activations of the network's own (norm=frn replaces them, model=deep_linear has none)"
+    undefined = "activations that are modules of the network's own (norm=frn replaces them, model=deep_linear has none)"
 
 
 class OfRunningStatistics(Diagnostic):

@@ -17,7 +17,7 @@ PERCENTS = (15, 50, 85)
 """The quantiles of Ioffe & Szegedy's figure 1, in percent."""
 
 
-TWO_STEPS = "two measured steps, and activations of the network's own (norm=frn replaces them)"
+TWO_STEPS = "two measured steps, and activations that are modules of the network's own (norm=frn replaces them)"
 """Why a diagnostic is undefined in some runs: it needs this."""
 
 

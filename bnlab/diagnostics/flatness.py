@@ -63,15 +63,22 @@ def sides_by_unit(seen: Observation, margin: float) -> Sides:
     return seen.derived(f"sides at {margin}", lambda seen: {role: _two(beyond, a) for role, a in _layers(seen)})
 
 
+def knows_where_it_is_flat(seen: Observation) -> bool:
+    """Return whether the network has one kind of activation, and one that is flat somewhere."""
+    return seen.activation == "relu" or seen.activation in BOUNDS or seen.activation in SLOPES
+
+
 def flat_by_unit(seen: Observation, margin: float = MARGIN) -> Named:
     """Return the flat share of each unit's outputs, (U,): near a bound, zero (relu), or of small slope (gelu, silu).
 
-    Nothing for a network without activations.
+    Nothing for a network without activations, with several kinds of them, or with one whose flat part is not known.
 
     Args:
         seen: The observation of a network with any activation, or without.
         margin: For bounded activations, the margin of `sides_by_unit`; not used for others.
     """
+    if not knows_where_it_is_flat(seen):
+        return {}
     if seen.activation in BOUNDS:
         return {role: low_U + high_U for role, (low_U, high_U) in sides_by_unit(seen, margin).items()}
     if seen.activation in SLOPES:

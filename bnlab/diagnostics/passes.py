@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bnlab.norms.norm import FreeScale
 
@@ -69,6 +70,11 @@ class Calculus(Protocol):
         """Return a function that multiplies vectors by the Hessian; its graph is built once."""
 
 
+def attention_with_second_derivatives() -> AbstractContextManager[None]:
+    """Let torch compute attention by its plain formula: its fast kernels have no second derivatives (torch 2.14)."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
 class PlainCalculus:
     """Autograd on tensors of one run: for any layer that can be trained."""
 
@@ -83,7 +89,7 @@ class PlainCalculus:
     def hessian(self, function: LossAt, at: Named) -> Linear:
         """Return a function that multiplies vectors by the Hessian."""
         leaves = {name: value.detach().requires_grad_() for name, value in at.items()}
-        with torch.enable_grad():
+        with torch.enable_grad(), attention_with_second_derivatives():
             value, _ = function(leaves)
             gradients = torch.autograd.grad(value, list(leaves.values()), create_graph=True, materialize_grads=True)
         curved = {name: g for name, g in zip(at, gradients, strict=True) if g.requires_grad}
@@ -117,7 +123,8 @@ class FunctionalCalculus:
         def value_at(moved: Named) -> Tensor:
             return function(moved)[0]
 
-        back = torch.func.vjp(torch.func.grad(value_at), at)[1]
+        with attention_with_second_derivatives():
+            back = torch.func.vjp(torch.func.grad(value_at), at)[1]
 
         def times(vector: Named) -> Named:
             seconds: Named = back(vector)[0]  # from the left, and it is symmetric

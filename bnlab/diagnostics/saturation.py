@@ -17,8 +17,9 @@ from bnlab.diagnostics.flatness import (
 )
 from bnlab.diagnostics.passes import Named
 
+ONE_KIND = "activations that are modules of the network's own and all of one kind (norm=frn replaces them)"
 TWO_BOUNDS = "an activation with a lower and an upper bound, such as sigmoid or tanh"
-"""Why a diagnostic is undefined in some networks: it needs this."""
+"""Why a diagnostic is undefined in some networks: it needs one of these."""
 
 
 def _shares(by_unit: Named, seen: Observation) -> Named:
@@ -66,6 +67,7 @@ class Saturation(OfActivations):
     }
     too_low = "hardly any output is flat: the layer is close to linear"
     too_high = "most outputs lie where the activation is flat, and little gradient passes"
+    undefined = ONE_KIND
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the flat share per layer."""
@@ -167,6 +169,7 @@ class SaturationBySlope(OfActivations):
     name = "saturation_by_slope"
     unit = "share of activations"
     vectorizable = True
+    undefined = ONE_KIND
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the flat share per layer."""

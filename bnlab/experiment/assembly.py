@@ -78,7 +78,7 @@ def _parts(config: RunConfig, checked: Checked) -> dict[str, Any]:
         "clip_norm": config.optim.clip_norm,
         "precision": config.train.precision,
         "diagnostics": build_diagnostics(config.diagnostics.names),
-        "probe": build_probe(config, data),
+        "probe": build_probe(config, data, model.activation_name),
     }
 
 

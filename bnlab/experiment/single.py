@@ -4,10 +4,12 @@ import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
+from bnlab.experiment.given_parts import words_of_given
 from bnlab.experiment.observer import RunObserver
 from bnlab.failed_imports import saying_why_imports_fail
 from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
@@ -35,6 +37,8 @@ class _WarningsToLog(RunObserver):
 def train(
     overrides: Sequence[str] = (),
     *,
+    model: Any = None,
+    data: Any = None,
     runs: str | Path | None = None,
     config_dir: str | Path | None = None,
     again: bool = False,
@@ -45,6 +49,10 @@ def train(
 
     Args:
         overrides: Settings that differ from the defaults, such as ``["norm=layer", "optim.lr=0.3"]``.
+        model: A class of networks, a function that builds one, or a network, whose weights are then those at the start
+            of every seed; its norms are replaced by ``norm``. None: the overrides say which.
+        data: A function, a pair (images, labels), a data set with a length, or one of these for each of ``train``,
+            ``val`` and ``test``; None: the overrides say which.
         runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
         config_dir: A folder of your own options, laid out as conf/; None: only ./conf, if it exists.
         again: Train the run from the beginning even if it is finished.
@@ -59,7 +67,8 @@ def train(
         'finished'
     """
     with saying_why_imports_fail():
-        config = compose_run(with_processes(as_words(overrides)), Path(config_dir) if config_dir else None)
+        words = with_processes(words_of_given(as_words(overrides), model, data))
+        config = compose_run(words, Path(config_dir) if config_dir else None)
         folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
         return train_one(config, folder, again=again, observer=_WarningsToLog())
 

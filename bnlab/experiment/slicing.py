@@ -27,7 +27,7 @@ def slice_run(run: Path, *, is_plane: bool = False, span: float = 1.0, seed: int
     """
     model = load_model(run)
     config = RunConfig.model_validate(RunFolder(run).read_config())
-    batches = build_probe(config, open_data(config.data)).training_batches
+    batches = build_probe(config, open_data(config.data), "none").training_batches
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

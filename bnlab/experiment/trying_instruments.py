@@ -40,7 +40,7 @@ def try_instruments(config: RunConfig, data: DataSet, device: torch.device) -> N
         network = build_network(config, data.input_shape, data.num_classes)
         seed_weights(network, config.model, config.seed)
         network.to(device)
-        probe = _moved(build_probe(config, data), device)
+        probe = _moved(build_probe(config, data, network.activation_name), device)
         size = config.train.batch_size
         batch = Batch(data.train.images[:size].to(device), data.train.labels[:size].to(device))
         for instrument in instruments:

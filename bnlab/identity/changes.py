@@ -5,7 +5,7 @@ from typing import Any
 
 from bnlab import provenance
 from bnlab.errors import ConfigError
-from bnlab.identity.own_parts import NORM, own_code, own_places
+from bnlab.identity.own_parts import MODEL, NORM, own_code, own_places, setting_of
 from bnlab.own_code.modules import OwnCode, changed_since_loaded
 from bnlab.schema import RunConfig
 
@@ -25,9 +25,9 @@ def refuse_code_that_changed_here(configs: Iterable[RunConfig]) -> None:
     for key, place in places:
         if changed := changed_since_loaded(place):
             modules, reasons = " and ".join(changed), "; ".join(dict.fromkeys(changed.values()))
-            option = "; give what varies as an option, norm.NAME=VALUE" if key == NORM else ""
+            option = f"; give what varies as an option, {key}.NAME=VALUE" if key in {NORM, MODEL} else ""
             raise ConfigError(
-                f"{_setting(key, place)}: in this process {modules} {'is' if len(changed) == 1 else 'are'} not what "
+                f"{setting_of(key, place)}: in this process {modules} {'is' if len(changed) == 1 else 'are'} not what "
                 f"the file says: {reasons}. Restart Python, or call importlib.reload on each module, imported ones "
                 f"first{option}."
             )
@@ -50,16 +50,16 @@ def refuse_code_found_by_importing(before: Mapping[str, OwnCode], config: RunCon
     for key, now in own_code(config).items():
         if key in before and (more := sorted(now.modules.keys() ^ before[key].modules.keys())):
             raise ConfigError(
-                f"{_setting(key, places[key])} finds {' and '.join(more)} only while it is imported, so that its runs "
-                "have no lasting id. Import it by a name that is found from the start: from the current folder, an "
-                "installed package, or a folder in PYTHONPATH."
+                f"{setting_of(key, places[key])} finds {' and '.join(more)} only while it is imported, so that its "
+                "runs have no lasting id. Import it by a name that is found from the start: from the current folder, "
+                "an installed package, or a folder in PYTHONPATH."
             )
 
 
 def what_is_unread(config: RunConfig) -> list[str]:
     """Return a sentence or two for each own class of a run that depends on more than its code."""
     return [
-        f"{_setting(key, place)}: {', and '.join(code.unread[:2])}. A change of {_it_or_these(code)} is not noticed: "
+        f"{setting_of(key, place)}: {', and '.join(code.unread[:2])}. A change of {_it_or_these(code)} is not noticed: "
         "after one, train with --again."
         for (key, place), code in zip(own_places(config).items(), own_code(config).values(), strict=True)
         if code.unread
@@ -117,13 +117,9 @@ def changed_code(manifest: Mapping[str, Any], config: RunConfig) -> list[str]:
         known = facts.get("modules") if isinstance(facts, Mapping) else None
         if isinstance(known, Mapping):
             modules = _different(known, now.get(key, OwnCode({}, (), ())).modules)
-            found += [f"{module} (of {_setting(key, places.get(key) or key)})" for module in modules]
+            found += [f"{module} (of {setting_of(key, places.get(key) or key)})" for module in modules]
     return found
 
 
 def _different(then: Mapping[str, Any], now: Mapping[str, str]) -> Sequence[str]:
     return [name for name in dict.fromkeys([*then, *now]) if then.get(name) != now.get(name)]
-
-
-def _setting(key: str, place: str) -> str:
-    return f"norm={place}" if key == NORM else f"diagnostics.names: {key}"

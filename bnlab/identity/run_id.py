@@ -36,6 +36,6 @@ def run_id(config: RunConfig) -> str:
     if code:
         facts["code"] = code  # at the top, where no option of an own norm has this name
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-    norm = config.norm.name.rpartition(":")[2]
-    name = f"{norm}-{config.model.name}-{config.data.name}-lr{config.optim.lr:g}-s{config.seed}"
+    norm, model, data = (part.name.rpartition(":")[2] for part in (config.norm, config.model, config.data))
+    name = f"{norm}-{model}-{data}-lr{config.optim.lr:g}-s{config.seed}"
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{digest}"

@@ -121,7 +121,9 @@ class BlockBuilder:
         dropout: The share of units set to 0 after each activation, in [0, 1); 0: no layer is added.
     """
 
-    def __init__(self, build_norm: BuildNorm, placement: Placement, activation: str, dropout: float = 0.0) -> None:
+    def __init__(
+        self, build_norm: BuildNorm, placement: Placement, activation: str = "relu", dropout: float = 0.0
+    ) -> None:
         self.build_norm = build_norm
         self.placement = placement
         self.activation = activation

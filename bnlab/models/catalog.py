@@ -8,12 +8,14 @@ import torch
 
 from bnlab.errors import ConfigError
 from bnlab.models.blocks import BlockBuilder, BuildNorm, Placement
+from bnlab.models.foreign import ForeignNetwork
 from bnlab.models.initialization import initialize_weights
 from bnlab.models.network import Network
+from bnlab.models.own import build_own_network
 from bnlab.norms.catalog import build_norm as build_norm_by_name
 from bnlab.plugins import load_class
 from bnlab.schema import RunConfig
-from bnlab.schema_models import AnyModelConfig
+from bnlab.schema_models import AnyModelConfig, OwnModelConfig
 
 BuildNetwork = Callable[[Any, tuple[int, ...], int, BlockBuilder], Network]
 """(the model's own config, input shape, number of classes, its blocks) -> network."""
@@ -39,7 +41,7 @@ def find_network(name: str) -> BuildNetwork:
 
 
 def build_model(
-    config: AnyModelConfig,
+    config: AnyModelConfig | OwnModelConfig,
     input_shape: tuple[int, ...],
     num_classes: int,
     build_norm: BuildNorm,
@@ -57,18 +59,17 @@ def build_model(
     Raises:
         ConfigError: The input does not suit the model, or the norm does not suit a layer.
     """
-    blocks = BlockBuilder(build_norm, placement, config.activation, getattr(config, "dropout", 0.0))
     with torch.random.fork_rng(
         devices=[]
     ):  # torch's layers draw weights when built; the caller's random state must stay
         try:
+            if isinstance(config, OwnModelConfig):
+                return build_own_network(config, input_shape, num_classes, BlockBuilder(build_norm, placement))
+            blocks = BlockBuilder(build_norm, placement, config.activation, getattr(config, "dropout", 0.0))
             return find_network(config.name)(config, input_shape, num_classes, blocks)
         except (RuntimeError, MemoryError, OverflowError) as error:  # torch's, for sizes that it cannot count or hold
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ConfigError(
-                f"model={config.name} model.depth={config.depth} model.width={config.width} cannot be built: {said}. "
-                "Try a smaller one."
-            ) from error
+            raise ConfigError(f"{sizes_of(config)} cannot be built: {said}. Try a smaller one.") from error
 
 
 def build_network(config: RunConfig, input_shape: tuple[int, ...], num_classes: int) -> Network:
@@ -83,8 +84,18 @@ def build_network(config: RunConfig, input_shape: tuple[int, ...], num_classes: 
     return build_model(config.model, input_shape, num_classes, build_norm, config.placement)
 
 
-def seed_weights(model: Network, config: AnyModelConfig, seed: int) -> None:
+def sizes_of(config: AnyModelConfig | OwnModelConfig) -> str:
+    """Return the settings that decide the size of a network, as they are typed."""
+    if isinstance(config, OwnModelConfig):
+        return " ".join([f"model={config.name}", *(f"model.{key}={value}" for key, value in config.options.items())])
+    return f"model={config.name} model.depth={config.depth} model.width={config.width}"
+
+
+def seed_weights(model: Network, config: AnyModelConfig | OwnModelConfig, seed: int) -> None:
     """Give a network the initial weights of a seed."""
+    if isinstance(config, OwnModelConfig):
+        cast("ForeignNetwork", model).draw(seed)
+        return
     scheme, std, activation = config.init, config.init_std, config.activation
     initialize_weights(model.linears, scheme, std, activation, seed, model.small_roles)
     with torch.no_grad():

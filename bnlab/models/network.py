@@ -78,6 +78,17 @@ class Network(nn.Module):
         return found
 
     @property
+    def activation_name(self) -> str:
+        """The name of its activation, as in ``model.activation``; ``none`` if it has none."""
+        kinds = {type(module) for module in self.activations.values()}
+        return next((name for name, kind in ACTIVATIONS.items() if kind in kinds), "none")
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences about what cannot be compared or measured here as in other networks."""
+        return ()
+
+    @property
     def replaced_activations(self) -> frozenset[str]:
         """Roles without an activation, because the norm has a nonlinearity of its own."""
         return frozenset(role for role, block in self.blocks.items() if block.activation_replaced)
@@ -146,13 +157,24 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def _free_scale(block: Block) -> FreeScale | None:
-    if is_parametrized(block.linear, "weight"):
-        first = block.linear.get_submodule("parametrizations.weight.0")
+    is_behind = block.order.startswith("linear, norm") and hasattr(block, "norm")
+    return free_scale(block.linear, block.norm if is_behind else None)  # type: ignore[arg-type]
+
+
+def free_scale(linear: nn.Module, norm: nn.Module | None) -> FreeScale | None:
+    """Return which part of a linear map's weights can be multiplied without effect; None: no part of them.
+
+    Args:
+        linear: The linear map.
+        norm: The norm that gets its output, and nothing else does; None: there is none.
+    """
+    if is_parametrized(linear, "weight"):
+        first = linear.get_submodule("parametrizations.weight.0")
         return "rows" if getattr(first, "ignores_row_scale", False) else None
-    if not block.order.startswith("linear, norm") or not hasattr(block, "norm"):
+    if norm is None:
         return None
-    invariances = cast("Norm", block.norm).invariances
-    if block.linear.bias is not None and "channel_shift" not in invariances:
+    invariances = cast("Norm", norm).invariances
+    if linear.bias is not None and "channel_shift" not in invariances:
         return None
     if "channel_scale" in invariances:
         return "rows"

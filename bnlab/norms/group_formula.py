@@ -105,7 +105,9 @@ class _NormalizeGroups(torch.autograd.Function):
                 yield y
 
         y_NCM = joined_samples(x_NCM, outputs())
-        return y_NCM.view(x_NCS.shape), *(_joined(values) for values in zip(*statistics, strict=True))
+        # not view: autograd lets nobody change a view in place, as torchvision's networks do behind their norms
+        y_NCS = torch.ops.aten._unsafe_view(y_NCM, x_NCS.shape)
+        return y_NCS, *(_joined(values) for values in zip(*statistics, strict=True))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -67,11 +67,11 @@ def differs_from_file(module: ModuleType, file: str, set_later: Set[str] = froze
         return False
     defined: dict[str, list[tuple[Any, ...]]] = {}
     for part in _all_codes(code):
-        defined.setdefault(part.co_qualname, []).append(_what_it_does(part))
+        defined.setdefault(part.co_qualname, []).append(what_it_does(part))
     now = content_of(module)
     for one in now.values():
         if isinstance(one, CodeType) and one.co_filename == module.__file__:
-            what = _what_it_does(one)
+            what = what_it_does(one)
             if what not in defined.get(one.co_qualname, [what]):
                 return True
     told: Content = {name: repr(value) for name, value in _constants(tree)}
@@ -103,10 +103,14 @@ def _all_codes(code: CodeType) -> Iterator[CodeType]:
             yield from _all_codes(constant)
 
 
-def _what_it_does(code: CodeType) -> tuple[Any, ...]:
-    """Return all of a function's code but the places of its lines."""
+def what_it_does(code: CodeType) -> tuple[Any, ...]:
+    """Return all of a function's code but the places of its lines.
+
+    Args:
+        code: The code of a function, or of a module.
+    """
     constants = [_written(one) for one in code.co_consts if not isinstance(one, CodeType)]
-    inner = [_what_it_does(one) for one in code.co_consts if isinstance(one, CodeType)]
+    inner = [what_it_does(one) for one in code.co_consts if isinstance(one, CodeType)]
     return (code.co_code, constants, inner, code.co_names, code.co_varnames, code.co_freevars)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 
+from bnlab.own_code.given import find_given, is_given
 from bnlab.own_code.loaded import Content, content_of, differs_from_file, is_other
 from bnlab.own_code.module_files import Specs, file_of, find_current_folder, find_spec, is_installed, is_of_python
 from bnlab.own_code.source_file import Source, read_file
@@ -81,6 +82,9 @@ def code_of(place: str) -> OwnCode:
 def _read_code(place: str) -> tuple[OwnCode, dict[str, Source]]:
     """Return the code of a class, and what each of its modules says."""
     root = place.partition(":")[0]
+    if is_given(place):
+        given = find_given(place)
+        return OwnCode({place: given.digest} if given and given.digest else {}, (), ()), {}
     package = root.partition(".")[0]
     if package in _FRAMEWORKS:
         return OwnCode({}, (), ()), {}

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from bnlab.errors import ConfigError
 from bnlab.identity.run_id import run_id
 from bnlab.schema import RunConfig
+from bnlab.schema_models import OwnModelConfig
 
 Engine = Literal["vectorized", "sequential"]
 
@@ -127,7 +128,7 @@ def _choose_engine(group: Sequence[RunConfig], vectorizable: Callable[[str], boo
 
 
 def _is_faster(config: RunConfig) -> bool:
-    if config.model.name not in _WIDEST:
+    if isinstance(config.model, OwnModelConfig) or config.model.name not in _WIDEST:
         return False
     without, with_norm = _WIDEST[config.model.name]
     if config.norm.name == "none" or config.placement == "input":

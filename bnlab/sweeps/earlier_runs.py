@@ -136,7 +136,7 @@ def _values_of(settings: Iterable[Mapping[str, Any]]) -> Values:
             if key not in FACTS | IMMATERIAL | PLACES | {CONTENT} and (value is not None or "problem" not in one):
                 values.setdefault(key, {})[json.dumps(value, sort_keys=True)] = value
         if one.get("data") is not None:
-            place = one.get("data.path" if one["data"] == "npz" else "data.root")
+            place = one.get("data.path" if one["data"] in {"npz", "folder"} else "data.root")
             values.setdefault(CONTENT, {})[json.dumps(content_of(one))] = place
     return values
 
@@ -190,7 +190,7 @@ def _shown(key: str, before: Values, now: Values) -> str:
     places = {**before[key], **now[key]}
     if len(set(places.values())) < len(places):  # the files at one place have changed
         return key
-    return "data.path" if '"npz"' in now["data"] else "data.root"
+    return "data.path" if {'"npz"', '"folder"'} & now["data"].keys() else "data.root"
 
 
 def _free_name(folder: Path) -> str:

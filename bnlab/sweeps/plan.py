@@ -193,9 +193,10 @@ def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
     from bnlab.sweeps.checked_programs import CheckedPrograms  # noqa: PLC0415  (torch; a finished sweep need not wait)
 
     checks = CheckedPrograms()
-    before = [(own_code(config), config) for config in {c.norm.name: c for c in sweep.configs.values()}.values()]
+    of_each = {(c.norm.name, c.model.name, c.data.name): c for c in sweep.configs.values()}
+    before = [(own_code(config), config) for config in of_each.values()]
     cohorts = plan_cohorts(list(sweep.configs.values()), _is_vectorizable)
-    for code, config in before:  # the norms have just been imported
+    for code, config in before:  # own classes have just been imported
         refuse_code_found_by_importing(code, config)
     cut_off = [] if again else _cut_off(sweep, cohorts)
     first_of: dict[str, RunConfig] = {}

@@ -19,7 +19,7 @@ _OVERRULED: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] 
         lambda c: c["schedule"] != "one_cycle",
         "only schedule.name=one_cycle reads it",
     ),
-    (("model.init",), lambda c: c["model.init_std"] is not None, "model.init_std wins over it"),
+    (("model.init",), lambda c: c.get("model.init_std") is not None, "model.init_std wins over it"),
     (("placement",), lambda c: c["norm"] == "none", "norm=none has nothing to place"),
     (("norm.bias",), lambda c: c.get("norm.affine") is False, "norm.affine=false leaves scale and shift out"),
     (

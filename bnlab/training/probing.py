@@ -8,7 +8,7 @@ from bnlab.schema import RunConfig
 from bnlab.seeding import generator_for
 
 
-def build_probe(config: RunConfig, data: DataSet) -> ProbeBatch:
+def build_probe(config: RunConfig, data: DataSet, activation: str) -> ProbeBatch:
     """Return the held-out probe batch that every diagnostic gets, and batches of the training set.
 
     Both are drawn at random with the split's seed, because in some data sets the images are sorted by class.
@@ -16,6 +16,7 @@ def build_probe(config: RunConfig, data: DataSet) -> ProbeBatch:
     Args:
         config: The settings of a run.
         data: The three splits of the run, on its device.
+        activation: The name of the network's activation.
     """
     measured, size = config.diagnostics, config.train.part_size
     if config.norm.options.get("sync", False):
@@ -26,7 +27,7 @@ def build_probe(config: RunConfig, data: DataSet) -> ProbeBatch:
     return ProbeBatch(
         inputs=probe.inputs,
         labels=probe.labels,
-        activation=config.model.activation,
+        activation=activation,
         training_batches=tuple(Batch(*batch) for batch in batches if len(batch[1]) == size),
         step_size=measured.step_size,
     )

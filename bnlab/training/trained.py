@@ -45,7 +45,8 @@ def freeze_untrained(model: Network, config: RunConfig) -> None:
     if which == "all":
         return
     of_norms = names_of_norms(model, model.norms)
-    of_output = {f"output.{name}" for name, _ in model.output.named_parameters()}
+    last = {id(parameter) for parameter in model.output.parameters()}
+    of_output = {name for name, parameter in model.named_parameters() if id(parameter) in last}
     chosen = {"norms": of_norms, "output": of_output, "norms_and_output": of_norms | of_output}[which]
     trained = {name for name in chosen if model.get_parameter(name).requires_grad}
     if not trained:

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from bnlab.diagnostics.taps import leaving_no_trace
+from bnlab.models.catalog import sizes_of
 from bnlab.models.network import Network
 from bnlab.norms.names import NORMS
 from bnlab.plugins import NORM_PLUGINS
 from bnlab.schema import RunConfig, SGDConfig
+from bnlab.schema_models import CNNConfig, OwnModelConfig
 from bnlab.traps.facts import facts_of
 from bnlab.traps.in_network import (
     bias_before_norm,
@@ -42,7 +44,7 @@ def find_traps(config: RunConfig, model: Network, seen: Pass, num_steps: int) ->
     """
     traps = [
         *one_value(seen),
-        *_in_place(config, seen),
+        *_in_place(config, seen, model),
         *_hidden_name(config),
         *_small_momentum(config, seen),
         *_not_settled(config, seen, num_steps),
@@ -71,8 +73,8 @@ def weigh(config: RunConfig, model: Network, memory_bytes: int) -> list[Trap]:
     num_bytes = _num_bytes([model]) + (1 + states) * _num_bytes(trained)
     if num_bytes < LARGE_BYTES or (num_bytes <= memory_bytes and "large_model" in config.accept):
         return []
-    settings = f"model={config.model.name} model.depth={config.model.depth} model.width={config.model.width}"
-    if config.model.name == "cnn":
+    settings = sizes_of(config.model)
+    if isinstance(config.model, CNNConfig):
         settings += f" model.num_stages={config.model.num_stages} (each doubles the channels)"
     message = f"{settings}: weights, gradients and the optimizer's state take {num_bytes / 2**30:.1f} GiB"
     return [
@@ -88,14 +90,18 @@ def _num_bytes(parts: Iterable[nn.Module]) -> int:
     return sum(parameter.numel() * parameter.element_size() for part in parts for parameter in part.parameters())
 
 
-def _in_place(config: RunConfig, seen: Pass) -> list[Trap]:
+def _in_place(config: RunConfig, seen: Pass, model: Network) -> list[Trap]:
     place = f"norm={config.norm.name}"
     if seen.input_overwritten:  # the images may be a view of the whole data set
         return [Trap("in_place", "error", f"{place} overwrites its input images. Let it work on x.clone().")]
-    if not (seen.overwritten and config.diagnostics.names):
+    overwritten = seen.overwritten
+    if isinstance(config.model, OwnModelConfig):  # it may add to the output of its norms, which no diagnostic looks at
+        names = {name for name, module in model.named_modules() if module in set(model.activations.values())}
+        overwritten = [name for name in overwritten if name in names]
+    if not (overwritten and config.diagnostics.names):
         return []
     message = (
-        f"{place} with diagnostics={config.diagnostics.name}: the output of {some_of(seen.overwritten)} is overwritten "
+        f"{place} with diagnostics={config.diagnostics.name}: the output of {some_of(overwritten)} is overwritten "
         f"({who_overwrites(seen)}), so that diagnostics measure other values there. Let it work on x.clone()."
     )
     return [Trap("in_place", "warning", message)]
@@ -203,7 +209,9 @@ def _behavior(config: RunConfig, seen: Pass, model: Network) -> _Behavior:
 
     Its random numbers, if it draws any, are the same each time.
     """
-    norm = next(iter(model.norms.values()))
+    norm = next(iter(model.norms.values()), None)
+    if norm is None:
+        return _Behavior()
     shape = next((use.shape for use in seen.norms if use.module is norm), None)
     if config.norm.name in NORMS or shape is None or shape[0] < 2:
         return _Behavior()
@@ -230,6 +238,8 @@ def _behavior(config: RunConfig, seen: Pass, model: Network) -> _Behavior:
 
 
 def _bias_before_norm(config: RunConfig, seen: Pass, model: Network) -> list[Trap]:
+    if isinstance(config.model, OwnModelConfig) and config.norm.name in NORMS:  # its own code gave the bias
+        return [Trap(t.name, t.severity, f"model={config.model.name}: {t.message}") for t in bias_before_norm(seen)]
     message = (
         f"norm={config.norm.name} subtracts each channel's mean without declaring it: the linear maps before it keep a "
         "bias without effect. Write subtracts_mean = True in its class."
@@ -258,5 +268,8 @@ def _undecayed_norm(config: RunConfig, model: Network) -> list[Trap]:
 
 
 def _with_norm(config: RunConfig, trap: Trap) -> Trap:
-    message = f"model.dropout={getattr(config.model, 'dropout', 0):g} with norm={config.norm.name}: {trap.message}"
+    model = config.model
+    is_option = not isinstance(model, OwnModelConfig) and hasattr(model, "dropout")
+    place = f"model.dropout={model.dropout:g}" if is_option else f"model={model.name}"
+    message = f"{place} with norm={config.norm.name}: {trap.message}"
     return Trap(trap.name, trap.severity, message)

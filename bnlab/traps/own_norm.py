@@ -1,4 +1,4 @@
-"""Traps in a norm that is not bnlab's, found by training its network for two batches before the run begins."""
+"""Traps in a norm or a network that is not bnlab's, found by training it for two batches before the run begins."""
 
 import torch
 from torch import Tensor, nn
@@ -7,6 +7,7 @@ from bnlab.data.splits import DataSet
 from bnlab.diagnostics.taps import leaving_no_trace, tapped
 from bnlab.models.catalog import build_network
 from bnlab.models.network import Network
+from bnlab.norms.names import NORMS
 from bnlab.schema import RunConfig
 from bnlab.traps.state_traps import state_outside_buffers, updated_twice
 from bnlab.traps.trap import Trap, some_of
@@ -20,7 +21,7 @@ def traps_in_own_norm(config: RunConfig, data: DataSet, model: Network, seen: Pa
     """Return the traps that need numbers: state that is lost, updated twice or never, or infinite.
 
     Args:
-        config: The settings of the run, whose norm is not in the catalog.
+        config: The settings of the run, whose norm or network is not in the catalog.
         data: The three splits of the run, on the CPU.
         model: A network of the run, on the CPU.
         seen: The observations of one forward pass of it.
@@ -31,7 +32,8 @@ def traps_in_own_norm(config: RunConfig, data: DataSet, model: Network, seen: Pa
     for seed in (0, 1):  # what a constructor draws at random is lost, too, unless it is saved
         with seeded_alike(seed):
             networks.append(build_network(config, data.input_shape, data.num_classes))
-    layer = f"norm={config.norm.name}"
+    is_own_norm = config.norm.name not in NORMS
+    layer = f"norm={config.norm.name}" if is_own_norm else f"model={config.model.name}"
     traps = []
     try:
         found = find_unsaved_state(networks[0], networks[1], batches, _run)
@@ -45,7 +47,8 @@ def traps_in_own_norm(config: RunConfig, data: DataSet, model: Network, seen: Pa
         accepted = "state_outside_buffers" in config.accept
         traps.append(state_outside_buffers(layer, found, "warning" if accepted else "error"))
     traps += _graph_in_buffers(layer, networks[0], batches[0])
-    return [*traps, *_infinite(layer, networks[0]), *_never_updated(layer, model, batches[0])]
+    traps += _infinite(layer, networks[0])
+    return [*traps, *_never_updated(layer, model, batches[0])] if is_own_norm else traps
 
 
 def _run(network: nn.Module, x: Tensor, training: bool) -> Tensor:

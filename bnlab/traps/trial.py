@@ -16,7 +16,9 @@ from bnlab.models.catalog import build_model, build_network
 from bnlab.models.network import Network
 from bnlab.norms.catalog import NoNorm
 from bnlab.norms.names import NORMS
+from bnlab.plugins import COLLECTIONS
 from bnlab.schema import MuonConfig, RunConfig
+from bnlab.schema_models import OwnModelConfig
 from bnlab.training.evaluate import EVAL_BATCH
 from bnlab.training.muon import weights_for_muon
 from bnlab.training.trained import freeze_untrained
@@ -82,7 +84,9 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
     # torch's own plain average reads its count of batches, which meta does not have
     reads_numbers = config.norm.name == "batch_torch" and config.norm.options.get("momentum", 0.9) is None
     is_small = _most_flop(bare, shape) <= MOST_FLOP_WITH_NUMBERS
-    with torch.device("meta" if config.norm.name in NORMS and not reads_numbers and not is_small else "cpu"):
+    has_shapes_only = all(parameter.is_meta for parameter in bare.parameters())
+    on_meta = config.norm.name in NORMS and not reads_numbers and not is_small and has_shapes_only
+    with torch.device("meta" if on_meta else "cpu"):
         with torch.no_grad():
             model = build_network(config, data.input_shape, data.num_classes)
         if isinstance(config.optim, MuonConfig):
@@ -100,11 +104,14 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
             _try_backward(config, model, torch.zeros(shape))
         with leaving_no_trace(model):
             _try_single_images(config, data, model)
-    if config.norm.name not in NORMS:
+    # of a collection's network nobody need be told what it keeps; a large one would take too long
+    is_own_network = isinstance(config.model, OwnModelConfig) and not on_meta and is_small
+    is_own_network = is_own_network and config.model.name.partition(":")[0] not in COLLECTIONS
+    if config.norm.name not in NORMS or is_own_network:
         own = traps_in_own_norm(config, data, model, seen)
         _refuse(own)
         traps += [t for t in own if t.name == "state_outside_buffers" or t.name not in config.accept]
-    return Trial(sum(flop), [trap.message for trap in [*heavy, *traps]])
+    return Trial(sum(flop), [*model.remarks, *(trap.message for trap in [*heavy, *traps])])
 
 
 def _most_flop(model: Network, shape: tuple[int, ...]) -> float:

@@ -226,7 +226,7 @@ def test_the_cure_for_an_odd_path_works_when_typed(here: Path, bnlab_says: Say, 
         ("model.activation=ReLU", "Did you mean relu?"),
         ("accept=few_values", "'accept=[few_values]'"),
         ("seed='01'", "got the text '01'"),
-        ("model.name=foo", f"model.name=foo is not known. Known: {', '.join(sorted(MODELS))}."),
+        ("model.name=foo", f"model=foo is not known. Known: {', '.join(sorted(MODELS))}."),
         ("device=0", "device must be auto, cpu"),
     ],
 )

@@ -20,7 +20,7 @@ IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-
 
 def data_config(name: str, /, **changes: Any) -> DataConfig:
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    return DataConfig.model_validate({**values, **changes})
+    return DataConfig.model_validate({"size": None, **values, **changes})
 
 
 def listing(folder: Path) -> Listing:

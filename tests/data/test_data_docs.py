@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 from fake_files import data_config
+from PIL import Image
 
 from bnlab.cli.app import main
 from bnlab.config import compose
@@ -38,6 +39,10 @@ def write_files_of_others() -> None:
     for split, number in (("train", 300), ("test", 60)):
         arrays = {"X": images[:number].transpose(1, 2, 3, 0), "y": np.where(column == 0, 10, column)[:number]}
         scipy.io.savemat(f"{split}_32x32.mat", arrays)
+    for i, image in enumerate(images[:160]):
+        folder = Path("pictures") / f"class {i % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.png")
 
 
 def exit_status() -> int:
@@ -63,7 +68,7 @@ def test_every_command_of_the_page_trains(monkeypatch: pytest.MonkeyPatch, capfd
 
     monkeypatch.setattr(compose, "_checked", cut_short)
     commands = command_lines()
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
         status = exit_status()
@@ -78,6 +83,7 @@ def test_every_command_of_the_page_trains(monkeypatch: pytest.MonkeyPatch, capfd
         "pathmnist.npz": (None, None),
         "train_32x32.mat": (0.1, None),
         "rows.npz": (0.1, 0.2),
+        "pictures": (0.1, 0.2),
     }
 
 

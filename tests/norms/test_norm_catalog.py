@@ -61,7 +61,10 @@ def options_of(name):
     options = yaml.safe_load((CONF / "norm" / f"{name}.yaml").read_text())
     assert options.pop("name") == name
     model = yaml.safe_load((CONF / "model" / "mlp.yaml").read_text())
-    return {key: model["activation"] if value == "${model.activation}" else value for key, value in options.items()}
+    return {
+        key: model["activation"] if value == "${oc.select:model.activation,relu}" else value
+        for key, value in options.items()
+    }
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from bnlab.training.probing import build_probe
 def probe(*words):
     config = compose_run(["data=mnist_5k", *words])
     data = open_data(config.data)
-    return build_probe(config, data), data
+    return build_probe(config, data, "relu"), data
 
 
 def rows(images):

@@ -19,6 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from bnlab import noise
 from bnlab.diagnostics.passes import in_mode
 from bnlab.errors import ConfigError
+from bnlab.models.network import Network
 from bnlab.noise import Draw
 from bnlab.training.stacked.graph import shorten
 
@@ -61,7 +62,7 @@ class Program:
 
 
 def trace_program(
-    network: nn.Module, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images_RB: Tensor, labels_RB: Tensor
+    network: Network, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images_RB: Tensor, labels_RB: Tensor
 ) -> Program:
     """Trace the forward and backward pass of R runs for one batch in training mode.
 
@@ -104,6 +105,10 @@ def trace_program(
             graph = make_fx(step)(*parameters.values(), *cloned, images_RB, labels_RB, *noises)
     except RuntimeError as error:
         said = (str(error).strip().splitlines() or [""])[0]
+        if not network.vectorizable:
+            raise ConfigError(
+                f"This network cannot be trained together with others ({said.rstrip('.')}). Use sweep.engine=auto."
+            ) from error
         raise ConfigError(f"A norm declares itself vectorizable, but is not: {said} {_CURE}") from error
     return Program(shorten(graph), draws)
 

@@ -67,7 +67,7 @@ class StackedRuns(Cohort):
         self._layout = self._order.layout
         self._shares = build_schedule(first.schedule, num_steps)
         self._diagnostics = build_diagnostics(first.diagnostics.names)
-        self._probe = build_probe(first, self._data)
+        self._probe = build_probe(first, self._data, self.network.activation_name)
         self._accumulation = first.train.accumulation
         self._allocate(configs)
         for row, config in enumerate(configs):

@@ -87,7 +87,7 @@ def trained(words, seed=0, change=None, at=()):
     if change is not None:
         held_out = data.validation
         data = dataclasses.replace(data, validation=Split(change(held_out.images), held_out.labels))
-    run.probe = build_probe(config, data)
+    run.probe = build_probe(config, data, "relu")
     found = {}
     with computing_with(1, stream_seed(seed, "noise"), torch.device("cpu")):
         for step in (*at, config.train.steps):

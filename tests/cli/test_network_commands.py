@@ -1,0 +1,59 @@
+"""`bnlab list models --shapes`, `bnlab show MODEL` and `bnlab propagate MODEL`."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def say(bnlab_says):
+    return bnlab_says
+
+
+def test_shapes_of_all_networks_are_listed(say):
+    said = say("list", "models", "--shapes", "--json", "--data", "digits")
+    rows = {row["name"]: row for row in json.loads(said.out)}
+    assert {"mlp", "cnn"} <= rows.keys()
+    assert "own" not in rows
+    assert rows["mlp"] == {
+        "name": "mlp",
+        "data": "digits",
+        "parameters": 28_010,
+        "flop": 54_800,
+        "norms": 3,
+        "linear_maps": 4,
+    }
+
+
+def test_a_network_is_shown_layer_by_layer(say):
+    said = say("show", "mlp", "--data", "digits")
+    assert said.status == 0
+    assert said.out.splitlines()[1] == "mlp  with norm=batch, for data=digits"
+    assert sum("hidden1" in line for line in said.out.splitlines()) == 3
+    facts = json.loads(say("show", "mlp", "--data", "digits", "--json").out)
+    assert facts["layers"][-1] == {
+        "role": "output",
+        "kind": "Linear",
+        "output": [10],
+        "num_parameters": 1010,
+        "flop": 2000,
+    }
+
+
+def test_what_is_neither_run_nor_network_is_told_as_before(say):
+    said = say("show", "mlpp")
+    assert (said.status, said.out) == (2, "")
+    assert "mlpp is neither a folder of runs nor the name of a sweep or a run" in said.err
+
+
+@pytest.mark.slow
+def test_propagation_is_printed_and_is_one_json_object(say):
+    said = say("propagate", "mlp", "norm=batch", "data=digits", "model.depth=6")
+    assert said.status == 0
+    assert "Expected: the recursion for wide layers, arXiv:1902.08129." in said.out
+    facts = json.loads(say("propagate", "mlp", "norm=batch", "data=digits", "model.depth=6", "--json").out)
+    assert [layer["role"] for layer in facts["layers"]] == [*(f"hidden{i}" for i in range(1, 7)), "output"]
+    assert facts["growth"]["expected_gradient"] > 1.2
+    assert "No recursion is known" in say("propagate", "cnn", "norm=layer", "data=digits").out
+    said = say("propagate", "mlpp")
+    assert (said.status, said.err) == (2, "error: model=mlpp is not known. Did you mean mlp?\n")
