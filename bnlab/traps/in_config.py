@@ -269,7 +269,7 @@ def _undecayed_norm(config: RunConfig, model: Network) -> list[Trap]:
 
 def _with_norm(config: RunConfig, trap: Trap) -> Trap:
     model = config.model
-    is_option = not isinstance(model, OwnModelConfig) and hasattr(model, "dropout")
-    place = f"model.dropout={model.dropout:g}" if is_option else f"model={model.name}"
+    dropout = None if isinstance(model, OwnModelConfig) else getattr(model, "dropout", None)
+    place = f"model={model.name}" if dropout is None else f"model.dropout={dropout:g}"
     message = f"{place} with norm={config.norm.name}: {trap.message}"
     return Trap(trap.name, trap.severity, message)
