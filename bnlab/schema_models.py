@@ -41,5 +41,28 @@ class CNNConfig(Settings):
         return self
 
 
-AnyModelConfig = MLPConfig | CNNConfig
+class ViTConfig(Settings):
+    """A vision transformer."""
+
+    name: Literal["vit"]
+    depth: Depth
+    width: Width
+    num_heads: Annotated[int, Field(ge=1, le=10**4)]
+    patch: Annotated[int, Field(ge=1, le=10**4)]
+    mlp_ratio: Annotated[int, Field(ge=1, le=1000)]
+    order: Literal["pre", "post", "peri"]
+    activation: Activation
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    init: InitScheme
+    init_std: AboveZero | None
+
+    @model_validator(mode="after")
+    def _width_is_divisible(self) -> Self:
+        for name, divisor in (("model.num_heads", self.num_heads), ("4, for sines and cosines of two axes", 4)):
+            if self.width % divisor:
+                raise ValueError(f"model.width must be a multiple of {name}: {self.width} features, {divisor}")
+        return self
+
+
+AnyModelConfig = MLPConfig | CNNConfig | ViTConfig
 ModelConfig = Annotated[AnyModelConfig, Field(discriminator="name")]

@@ -18,7 +18,11 @@ from bnlab.schema_models import AnyModelConfig
 BuildNetwork = Callable[[Any, tuple[int, ...], int, BlockBuilder], Network]
 """(the model's own config, input shape, number of classes, its blocks) -> network."""
 
-MODELS = {"mlp": "bnlab.models.plain:MLP", "cnn": "bnlab.models.plain:CNN"}
+MODELS = {
+    "mlp": "bnlab.models.plain:MLP",
+    "cnn": "bnlab.models.plain:CNN",
+    "vit": "bnlab.models.transformer:ViT",
+}
 """Name -> class, as text: only the network that is built is imported. The one place where a network is added."""
 
 

@@ -36,6 +36,9 @@ class Network(nn.Module):
     small_roles: frozenset[str] = frozenset({"output"})
     """Roles of linear maps with no relu or its like right before or behind them: ``he`` would be too large there."""
 
+    rows_per_sample: int = 1
+    """How many rows its matrix products see for each sample: tokens or time steps."""
+
     def __init__(self, body: "OrderedDict[str, nn.Module]", output: nn.Linear, input_norm: nn.Module | None) -> None:
         super().__init__()
         if input_norm is not None:

@@ -72,7 +72,7 @@ class StackedRuns(Cohort):
         self._allocate(configs)
         for row, config in enumerate(configs):
             network = self.network if row == 0 else self._build_network(config)
-            self._fill_row(row, network.state_dict())
+            self._fill_row(row, {**network.state_dict(), **dict(network.named_buffers())})
 
     def _build_network(self, config: RunConfig) -> Network:
         """Return a network with the initial weights of a run trained alone."""
@@ -136,12 +136,16 @@ class StackedRuns(Cohort):
         return _programs[key]
 
     def _fill_row(self, row: int, state: Mapping[str, Tensor]) -> None:
-        """Set the parameters and buffers of a run; those of the last run also fill the padding rows."""
+        """Set the parameters and buffers of a run; those of the last run also fill the padding rows.
+
+        A buffer that is not part of the state, because it is the same in every run, keeps its value.
+        """
         is_last = row == self.num_runs - 1
         rows = slice(row, len(self._values_RP) if is_last else row + 1)
         for stacked in (self._trained, self._untrained):
             for name, values in stacked.items():
-                values[rows].copy_(state[name])
+                if name in state:
+                    values[rows].copy_(state[name])
 
     def learning_rate(self, step: int) -> list[float]:
         """Return the learning rate of the step-th update, counted from 1, for each run."""
@@ -261,7 +265,9 @@ class StackedRuns(Cohort):
 
     def _row(self, row: int) -> dict[str, Tensor]:
         stacked = {**self._trained, **self._untrained}
-        return {name: stacked[name][row] for name in self.network.state_dict()}
+        state = self.network.state_dict(keep_vars=True)
+        names = {id(value): name for name, value in state.items() if name in stacked}  # one of each that are shared
+        return {name: stacked[names[id(value)]][row] for name, value in state.items()}
 
     def drop(self, positions: Collection[int]) -> None:
         """Remove these runs from training: the others continue as a new cohort from their states."""
