@@ -64,5 +64,42 @@ class ViTConfig(Settings):
         return self
 
 
-AnyModelConfig = MLPConfig | CNNConfig | ViTConfig
+class RecurrentConfig(Settings):
+    """What recurrent networks have in common."""
+
+    depth: Depth
+    width: Width
+    sequence: Literal["rows", "pixels"]
+    permute: bool
+    permute_seed: int
+    skip_padding: bool
+    norm_per_step: bool
+    norm_scale: AboveZero | None
+    activation: Activation
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    init: InitScheme
+    init_std: AboveZero | None
+
+    @model_validator(mode="after")
+    def _padding_is_at_the_end(self) -> Self:
+        if self.permute and self.skip_padding:
+            raise ValueError(
+                "model.skip_padding needs padding at the end of a sequence, where model.permute=true does not leave it"
+            )
+        return self
+
+
+class RNNConfig(RecurrentConfig):
+    """A plain recurrent network."""
+
+    name: Literal["rnn"]
+
+
+class LSTMConfig(RecurrentConfig):
+    """A network with long short-term memory."""
+
+    name: Literal["lstm"]
+
+
+AnyModelConfig = MLPConfig | CNNConfig | ViTConfig | RNNConfig | LSTMConfig
 ModelConfig = Annotated[AnyModelConfig, Field(discriminator="name")]

@@ -21,6 +21,8 @@ BuildNetwork = Callable[[Any, tuple[int, ...], int, BlockBuilder], Network]
 MODELS = {
     "mlp": "bnlab.models.plain:MLP",
     "cnn": "bnlab.models.plain:CNN",
+    "rnn": "bnlab.models.recurrent:RNN",
+    "lstm": "bnlab.models.recurrent:LSTM",
     "vit": "bnlab.models.transformer:ViT",
 }
 """Name -> class, as text: only the network that is built is imported. The one place where a network is added."""

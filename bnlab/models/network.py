@@ -100,7 +100,7 @@ class Network(nn.Module):
         it passes a scale on; but a norm that stands there leaves the linear map its bias. Only declarations
         of norms count: a scale may be free without a declaration (`batch_renorm` while it clips nothing).
         """
-        free = {role: _free_scale(block) for role, block in self.blocks.items()}
+        free = {role: _free_scale_of(part) for role, part in parts_by_role(self)}
         return {role: scale for role, scale in free.items() if scale is not None}
 
     def features(self, x: Tensor) -> Tensor:
@@ -139,14 +139,27 @@ def is_norm(module: nn.Module) -> bool:
     return all(hasattr(module, declaration) for declaration in DECLARATIONS)
 
 
-def _free_scale(block: Block) -> FreeScale | None:
-    if is_parametrized(block.linear, "weight"):
-        first = block.linear.get_submodule("parametrizations.weight.0")
+def _free_scale_of(part: nn.Module) -> FreeScale | None:
+    if isinstance(part, Block):
+        is_behind = part.order.startswith("linear, norm") and hasattr(part, "norm")
+        return free_scale(part.linear, cast("nn.Module", part.norm) if is_behind else None)
+    return free_scale(part, None) if isinstance(part, _LINEAR) else None
+
+
+def free_scale(linear: nn.Module, norm: nn.Module | None) -> FreeScale | None:
+    """Return which part of a linear map's weights can be multiplied by a positive number without effect.
+
+    Args:
+        linear: The linear map.
+        norm: The norm right behind it; None: there is none.
+    """
+    if is_parametrized(linear, "weight"):
+        first = linear.get_submodule("parametrizations.weight.0")
         return "rows" if getattr(first, "ignores_row_scale", False) else None
-    if not block.order.startswith("linear, norm") or not hasattr(block, "norm"):
+    if norm is None:
         return None
-    invariances = cast("Norm", block.norm).invariances
-    if block.linear.bias is not None and "channel_shift" not in invariances:
+    invariances = cast("Norm", norm).invariances
+    if linear.bias is not None and "channel_shift" not in invariances:
         return None
     if "channel_scale" in invariances:
         return "rows"

@@ -13,7 +13,7 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
 from bnlab.diagnostics.measuring import looking_at, measure_all
-from bnlab.diagnostics.taps import leaving_no_trace, tapped
+from bnlab.diagnostics.taps import leaving_no_trace, shifted, tapped
 from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.norms.catalog import build_norm
@@ -242,3 +242,24 @@ def test_every_diagnostic_says_its_name_and_unit(name):
     (diagnostic,) = build_diagnostics([name])
     assert diagnostic.name == name
     assert diagnostic.unit
+
+
+def test_taps_join_the_values_of_a_module_that_runs_several_times():
+    module, x, y = nn.Tanh(), torch.randn(2, 3), torch.randn(4, 3)
+    with tapped({"a": module}) as (inputs, outputs):
+        module(x)
+        module(y)
+    assert torch.equal(inputs["a"], torch.cat([x, y]))
+    assert torch.equal(outputs["a"], torch.cat([x, y]).tanh())
+
+
+def test_the_gradient_by_a_shift_is_that_by_each_input_of_a_module_that_runs_several_times():
+    module, w = nn.Tanh(), torch.randn(3, 3)
+    x, shift = torch.randn(2, 3), torch.zeros(4, 3, requires_grad=True)
+    with shifted({"a": (module, shift)}):
+        module(module(x) @ w).sum().backward()
+    first = x.clone().requires_grad_()
+    second = first.tanh() @ w
+    second.retain_grad()
+    second.tanh().sum().backward()
+    torch.testing.assert_close(shift.grad, torch.cat([first.grad, second.grad]))

@@ -1,0 +1,288 @@
+"""Recurrent networks: an image as a sequence of rows or of pixels, with norms inside the cell.
+
+Shape letters: N batch, T time steps, F features of a step, H hidden units, A samples whose sequence has not ended, G
+values that a cell needs of an input: H, or 4 H for the gates of an LSTM.
+"""
+
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from bnlab.errors import ConfigError
+from bnlab.models.blocks import BlockBuilder, Dropout, NoActivation
+from bnlab.models.network import Network, free_scale
+from bnlab.models.sequences import Sequences, lengths_of
+from bnlab.models.step_norms import at_step, norm_of_steps, normalized, set_scale
+from bnlab.norms.norm import FreeScale, Norm
+from bnlab.schema_models import LSTMConfig, RNNConfig
+
+
+class Cell(nn.Module):
+    """One recurrent layer: it goes through the time steps of a sequence, and keeps one or two states.
+
+    Attributes:
+        num_states: How many values of H units it keeps from step to step; the first is its output.
+        width: H, the number of hidden units.
+        input: The linear map of an input, computed for all time steps at once.
+    """
+
+    num_states: ClassVar[int]
+    width: int
+    input: nn.Module
+
+    @abstractmethod
+    def step(self, input_AG: Tensor, states: list[Tensor], step: int) -> list[Tensor]:
+        """Return the states after a time step, (A, H) each.
+
+        Args:
+            input_AG: The linear map of the input.
+            states: The states before, (A, H) each.
+            step: The time step, from 0.
+        """
+
+    @abstractmethod
+    def norms_in_cell(self) -> Iterator[nn.Module]:
+        """Yield the norms, each as `norm_of_steps` returned it."""
+
+    def forward(self, x_NTF: Tensor, length_N: Tensor | None) -> Tensor:
+        """Return the output after each time step, (N, T, H).
+
+        A sequence that has ended is left out of all further steps: its states stay as they are, and no norm sees it.
+
+        Args:
+            x_NTF: The sequences.
+            length_N: The length of each sequence; None: all have the same.
+        """
+        num_samples, num_steps = x_NTF.shape[:2]
+        input_NTG = self.input(x_NTF.flatten(0, 1)).unflatten(0, (num_samples, num_steps))
+        states = [input_NTG.new_zeros(num_samples, self.width) for _ in range(self.num_states)]
+        outputs = []
+        for step in range(num_steps):
+            if length_N is None:
+                states = self.step(input_NTG[:, step], states, step)
+            else:
+                running_A = (length_N > step).nonzero()[:, 0]
+                if len(running_A):
+                    moved = self.step(input_NTG[running_A, step], [state[running_A] for state in states], step)
+                    states = [
+                        old.to(new.dtype).index_copy(0, running_A, new) for old, new in zip(states, moved, strict=True)
+                    ]
+            outputs.append(states[0])
+        return torch.stack(outputs, 1)
+
+
+class RNNCell(Cell):
+    """A plain recurrent layer, with one norm: that of the summed inputs of each unit.
+
+        h_t = f(norm(W_x x_t + W_h h_t-1))    placement=before
+        h_t = norm(f(W_x x_t + W_h h_t-1))    placement=after
+
+    Linear maps ``input`` and ``state``, norm ``norm``, activation ``activation``. The input has a bias, unless a norm
+    that subtracts the mean stands right behind.
+
+    Source:
+        Elman 1990, "Finding structure in time". The norm: Ba, Kiros & Hinton 2016, arXiv:1607.06450, equation 4.
+    """
+
+    num_states: ClassVar[int] = 1
+
+    def __init__(self, config: RNNConfig, num_inputs: int, num_steps: int, blocks: BlockBuilder) -> None:
+        super().__init__()
+        self.width = config.width
+        norm = cast("Norm", blocks.norm(config.width))
+        self.is_before = blocks.placement != "after"
+        bias = not (self.is_before and norm.subtracts_mean)
+        self.input = blocks.transformed(nn.Linear(num_inputs, config.width, bias=bias), config.width)
+        self.state = blocks.transformed(nn.Linear(config.width, config.width, bias=False), config.width)
+        self.norm = norm_of_steps(norm, num_steps, per_step=config.norm_per_step)
+        replaced = self.is_before and norm.replaces_activation
+        self.activation = NoActivation() if replaced else blocks.nonlinearity()
+
+    def step(self, input_AG: Tensor, states: list[Tensor], step: int) -> list[Tensor]:
+        """Return the states after a time step."""
+        summed_AH = input_AG + self.state(states[0])
+        if self.is_before:
+            return [self.activation(normalized(self.norm, summed_AH, step))]
+        return [normalized(self.norm, self.activation(summed_AH), step)]
+
+    def norms_in_cell(self) -> Iterator[nn.Module]:
+        """Yield the norm."""
+        yield self.norm
+
+
+class LSTMCell(Cell):
+    """A layer with a memory and three gates, and with norms of both linear maps and of the memory.
+
+        i, f, g, o = norm(W_x x_t) + norm(W_h h_t-1) + b
+        c_t = sigmoid(f) c_t-1 + sigmoid(i) tanh(g)
+        h_t = sigmoid(o) tanh(norm(c_t))
+
+    Linear maps ``input`` and ``state``, norms ``input_norm``, ``state_norm`` and ``cell_norm``, activations
+    ``candidate`` and ``cell``: ``model.activation`` in place of tanh; the gates are sigmoids in any case. The bias b
+    belongs to the cell in all arms, and is 1 for the forget gate at the start, else 0.
+
+    Source:
+        Hochreiter & Schmidhuber 1997, "Long short-term memory". The norms: Ba, Kiros & Hinton 2016, arXiv:1607.06450,
+        equations 20 to 22, and Cooijmans et al. 2016, arXiv:1603.09025, equations 6 to 8. The forget gate's bias: Gers,
+        Schmidhuber & Cummins 2000, "Learning to forget"; Jozefowicz, Zaremba & Sutskever 2015, "An empirical
+        exploration of recurrent network architectures".
+    """
+
+    num_states: ClassVar[int] = 2
+
+    def __init__(self, config: LSTMConfig, num_inputs: int, num_steps: int, blocks: BlockBuilder) -> None:
+        super().__init__()
+        width, gates = config.width, 4 * config.width
+        self.width = width
+
+        def norm(num_channels: int) -> nn.Module:
+            return norm_of_steps(blocks.norm(num_channels), num_steps, per_step=config.norm_per_step)
+
+        self.input = blocks.transformed(nn.Linear(num_inputs, gates, bias=False), gates)
+        self.input_norm = norm(gates)
+        self.state = blocks.transformed(nn.Linear(width, gates, bias=False), gates)
+        self.state_norm = norm(gates)
+        self.bias = nn.Parameter(torch.zeros(gates))
+        self.candidate = blocks.nonlinearity()
+        self.cell_norm = norm(width)
+        self.cell = blocks.nonlinearity()
+
+    def step(self, input_AG: Tensor, states: list[Tensor], step: int) -> list[Tensor]:
+        """Return the states after a time step."""
+        output_AH, memory_AH = states
+        summed_AG = normalized(self.input_norm, input_AG, step) + normalized(
+            self.state_norm, self.state(output_AH), step
+        )
+        i, f, g, o = (summed_AG + self.bias).chunk(4, 1)
+        memory_AH = f.sigmoid() * memory_AH + i.sigmoid() * self.candidate(g)
+        return [o.sigmoid() * self.cell(normalized(self.cell_norm, memory_AH, step)), memory_AH]
+
+    def norms_in_cell(self) -> Iterator[nn.Module]:
+        """Yield the three norms."""
+        yield from (self.input_norm, self.state_norm, self.cell_norm)
+
+
+class Recurrent(Network):
+    """A stack of cells, ``hidden1`` ..., that reads an image as a sequence; ``output`` gets the last output.
+
+    Dropout is between the layers and before the output, not inside of a cell (Zaremba et al. 2014, arXiv:1409.2329).
+
+    Args:
+        config: The settings of the network.
+        input_shape: The shape of one image: (C, H, W) or (D,).
+        num_classes: The number of logits per image.
+        blocks: Builds norms, linear maps and activations.
+
+    Shape:
+        (N, C, H, W) or (N, D) -> (N, classes). An input norm sees the features of all steps as rows, (N * T, F).
+    """
+
+    cell: ClassVar[type[RNNCell] | type[LSTMCell]]
+
+    def __init__(
+        self, config: RNNConfig | LSTMConfig, input_shape: tuple[int, ...], num_classes: int, blocks: BlockBuilder
+    ) -> None:
+        seed = config.permute_seed if config.permute else None
+        sequences = Sequences(config.sequence, input_shape, config.name, seed)
+        body = OrderedDict[str, nn.Module]()
+        num_inputs = sequences.num_features
+        for number in range(1, config.depth + 1):
+            body[f"hidden{number}"] = self.cell(config, num_inputs, sequences.num_steps, blocks)  # type: ignore[arg-type]
+            num_inputs = config.width
+        layers = list(body)
+        if config.dropout:
+            for name in layers:
+                body[f"{name}_dropout"] = Dropout(config.dropout)
+        super().__init__(body, nn.Linear(num_inputs, num_classes), blocks.input_norm(sequences.num_features))
+        self.sequences = sequences
+        self.layer_names = tuple(layers)
+        self.skips_padding = config.skip_padding
+        self.norm_scale = config.norm_scale
+        self.rows_per_sample = sequences.num_steps
+
+    def finish_initialization(self) -> None:
+        """Set the scales of the norms, if the config names a value."""
+        for layer in self.layers:
+            for norm in layer.norms_in_cell() if self.norm_scale is not None else ():
+                set_scale(norm, cast("float", self.norm_scale))
+
+    @property
+    def layers(self) -> list[Cell]:
+        """The cells, in their order."""
+        return [cast("Cell", getattr(self, name)) for name in self.layer_names]
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the output of the last layer after the last step of each sequence, (N, H)."""
+        x_NTF = self.sequences(x)
+        length_N = lengths_of(x_NTF) if self.skips_padding else None
+        if hasattr(self, "input"):
+            x_NTF = self._normalized_input(x_NTF, length_N)
+        for name, layer in zip(self.layer_names, self.layers, strict=True):
+            x_NTF = layer(x_NTF, length_N)
+            if hasattr(self, f"{name}_dropout"):
+                x_NTF = getattr(self, f"{name}_dropout")(x_NTF)
+        return x_NTF[:, -1]
+
+    def _normalized_input(self, x_NTF: Tensor, length_N: Tensor | None) -> Tensor:
+        if length_N is None:
+            return cast("Tensor", self.input(x_NTF.flatten(0, 1))).view_as(x_NTF)
+        is_there_NT = torch.arange(x_NTF.shape[1], device=x_NTF.device) < length_N.unsqueeze(1)
+        y_NTF = x_NTF.clone()
+        y_NTF[is_there_NT] = self.input(x_NTF[is_there_NT])
+        return y_NTF
+
+
+class RNN(Recurrent):
+    """A plain recurrent net: ``hidden1.input``, ``hidden1.state``, ``hidden1.norm``, ``hidden1.activation`` ...
+
+    Shape:
+        (N, C, H, W) or (N, D) -> (N, classes). An input norm sees the features of all steps as rows, (N * T, F).
+    """
+
+    cell: ClassVar[type[RNNCell] | type[LSTMCell]] = RNNCell
+
+
+class LSTM(Recurrent):
+    """A net with long short-term memory: ``hidden1.input``, ``hidden1.state``, three norms, two activations ...
+
+    Shape:
+        (N, C, H, W) or (N, D) -> (N, classes). An input norm sees the features of all steps as rows, (N * T, F).
+
+    Raises:
+        ConfigError: The placement is ``after``.
+    """
+
+    cell: ClassVar[type[RNNCell] | type[LSTMCell]] = LSTMCell
+
+    def __init__(
+        self, config: LSTMConfig, input_shape: tuple[int, ...], num_classes: int, blocks: BlockBuilder
+    ) -> None:
+        if blocks.placement == "after":
+            raise ConfigError(
+                "model=lstm has its norms before the gates and before the activation of the memory: placement=after "
+                "cannot be. Use placement=before, or model=rnn."
+            )
+        super().__init__(config, input_shape, num_classes, blocks)
+        self.small_roles = frozenset(self.linears)  # sigmoids stand behind three quarters of the units
+
+    def finish_initialization(self) -> None:
+        """Set the bias of the forget gates to 1, and the scales of the norms if the config names a value."""
+        super().finish_initialization()
+        for layer in self.layers:
+            cast("nn.Parameter", layer.bias).zero_()[layer.width : 2 * layer.width] = 1
+
+    @property
+    def scale_invariant_weights(self) -> dict[str, FreeScale]:
+        """As in other networks; the norms that count are those right behind the linear maps of input and state."""
+        free = dict(super().scale_invariant_weights)
+        for name, layer in zip(self.layer_names, self.layers, strict=True):
+            for part in ("input", "state"):
+                norm = at_step(getattr(layer, f"{part}_norm"), 0)
+                found = free_scale(getattr(layer, part), norm)
+                if found is not None:
+                    free[f"{name}.{part}"] = found
+        return free
