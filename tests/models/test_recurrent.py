@@ -29,7 +29,7 @@ def float64():
 
 
 def build(model="lstm", *words, norm="none", shape=(1, T, F_), placement="before", seed=0, **options):
-    config = compose_parts([f"model={model}", f"model.width={H}", *words]).model
+    config = compose_parts([f"model={model}", f"model.width={H}", "data.padding_value=0", *words]).model
     net = build_model(config, shape, 10, functools.partial(build_norm, norm, **options), placement)
     seed_weights(net, config, seed)
     return net
@@ -370,4 +370,11 @@ def test_the_last_sequence_that_runs_uses_running_statistics_and_leaves_them_alo
 
 def test_padding_and_permuted_pixels_do_not_go_together():
     with pytest.raises(ValueError, match=r"model\.skip_padding needs padding at the end"):
-        compose_parts(["model=lstm", "model.permute=true", "model.skip_padding=true"])
+        compose_parts(["model=lstm", "model.permute=true", "model.skip_padding=true", "data.padding_value=0"])
+
+
+def test_padding_that_is_skipped_must_be_known():
+    with pytest.raises(
+        ValueError, match=r"model\.skip_padding=true needs data\.padding_value, .* data\.padding_value=0"
+    ):
+        compose_parts(["model=lstm", "model.skip_padding=true"])
