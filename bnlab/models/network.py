@@ -30,7 +30,7 @@ class Network(nn.Module):
     channels_last: ClassVar[bool] = False
     """Whether images should have the channels-last layout, in which convolutions are faster."""
 
-    vectorizable: ClassVar[bool] = True
+    vectorizable: bool = True
     """Whether many runs of it can be trained as one program, as ``vectorizable`` of a norm says of the norm."""
 
     small_roles: frozenset[str] = frozenset({"output"})

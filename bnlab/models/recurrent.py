@@ -201,6 +201,7 @@ class Recurrent(Network):
         self.sequences = sequences
         self.layer_names = tuple(layers)
         self.skips_padding = config.skip_padding
+        self.vectorizable = not config.skip_padding  # how many sequences still run is decided by their values
         self.norm_scale = config.norm_scale
         self.rows_per_sample = sequences.num_steps
 
@@ -225,7 +226,7 @@ class Recurrent(Network):
             x_NTF = layer(x_NTF, length_N)
             if hasattr(self, f"{name}_dropout"):
                 x_NTF = getattr(self, f"{name}_dropout")(x_NTF)
-        return x_NTF[:, -1]
+        return cast("Tensor", x_NTF[:, -1])
 
     def _normalized_input(self, x_NTF: Tensor, length_N: Tensor | None) -> Tensor:
         if length_N is None:

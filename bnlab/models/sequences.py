@@ -75,7 +75,7 @@ class Sequences(nn.Module):
         x_NCP = x.flatten(2) if x.dim() > 2 else x.unsqueeze(1)
         if self.places is not None:
             x_NCP = x_NCP[:, :, self.places]
-        x_NCTW = x_NCP.unflatten(2, (self.num_steps, -1))
+        x_NCTW = x_NCP.reshape(*x_NCP.shape[:2], self.num_steps, -1)
         return x_NCTW.transpose(1, 2).flatten(2)
 
 

@@ -86,7 +86,7 @@ class ViT(Network):
         tokens_RD = tokens_NTD.flatten(0, 1)
         for name in others:
             tokens_RD = getattr(self, name)(tokens_RD)
-        return tokens_RD.unflatten(0, (-1, self.rows_per_sample)).mean(1)
+        return cast("Tensor", tokens_RD.unflatten(0, (-1, self.rows_per_sample)).mean(1))
 
 
 class EncoderLayer(nn.Module):

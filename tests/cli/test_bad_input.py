@@ -224,12 +224,27 @@ def test_the_cure_for_an_odd_path_works_when_typed(here: Path, bnlab_says: Say, 
         ("model.activation=ReLU", "Did you mean relu?"),
         ("accept=few_values", "'accept=[few_values]'"),
         ("seed='01'", "got the text '01'"),
-        ("model.name=foo", "model.name=foo is not known. Known: cnn, mlp."),
+        ("model.name=foo", "model.name=foo is not known. Known: cnn, "),
         ("device=0", "device must be auto, cpu"),
     ],
 )
 def test_words_as_people_type_them_get_the_right_cure(bnlab_says: Say, typed: str, cure: str) -> None:
     answer = bnlab_says("train", typed)
+    assert answer.status == 2
+    assert cure in answer.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "cure"),
+    [
+        (["model=lstm", "model.skip_padding=true"], "Try data.padding_value=0."),
+        (["model=vit", "model.width=10"], "model.width must be a multiple of model.num_heads"),
+        (["model=vit", "placement=after", "data=digits"], "Use placement=before and model.order="),
+        (["model=vit", "model.patch=3", "data=digits"], "Nearest divisors of 8: 2, 4."),
+    ],
+)
+def test_words_that_do_not_go_together_get_the_right_cure(bnlab_says: Say, typed: list[str], cure: str) -> None:
+    answer = bnlab_says("train", *typed)
     assert answer.status == 2
     assert cure in answer.err
 

@@ -237,3 +237,16 @@ def test_large_initial_weights_stand_only_beside_activations():
 def test_a_step_of_training_counts_every_token_of_its_matrix_products():
     assert build(shape=(1, 8, 8)).rows_per_sample == 4
     assert build("model.patch=2", shape=(1, 8, 8)).rows_per_sample == 16
+
+
+def test_a_network_under_vmap_is_the_separate_networks():
+    nets = [build("model.order=peri", norm="batch", seed=seed) for seed in range(2)]
+    parameters, buffers = torch.func.stack_module_state(nets)
+    x = images(2, 6, 1, 8, 8)
+
+    def call(parameters, buffers, x):
+        return torch.func.functional_call(nets[0], (parameters, buffers), (x,))
+
+    together = torch.func.vmap(call)(parameters, {name: value.clone() for name, value in buffers.items()}, x)
+    for i, net in enumerate(nets):
+        torch.testing.assert_close(together[i], net(x[i]))
