@@ -1,7 +1,7 @@
 """Recurrent networks: an image as a sequence of rows or of pixels, with norms inside the cell.
 
 Shape letters: N batch, T time steps, F features of a step, H hidden units, A samples whose sequence has not ended, G
-values that a cell needs of an input: H, or 4 H for the gates of an LSTM.
+values that a cell needs of an input: H, or 4 H for the gates of an LSTM, R = N * T rows.
 """
 
 from abc import abstractmethod
@@ -16,7 +16,7 @@ from bnlab.errors import ConfigError
 from bnlab.models.blocks import BlockBuilder, Dropout, NoActivation
 from bnlab.models.network import Network, free_scale
 from bnlab.models.sequences import Sequences, lengths_of
-from bnlab.models.step_norms import at_step, norm_of_steps, normalized, set_scale
+from bnlab.models.step_norms import Place, at_step, norm_of_steps, normalized, set_scale
 from bnlab.norms.norm import FreeScale, Norm
 from bnlab.schema_models import LSTMConfig, RNNConfig
 
@@ -35,14 +35,22 @@ class Cell(nn.Module):
     input: nn.Module
 
     @abstractmethod
-    def step(self, input_AG: Tensor, states: list[Tensor], step: int) -> list[Tensor]:
+    def step(self, input_AG: Tensor, states: list[Tensor], place: Place) -> list[Tensor]:
         """Return the states after a time step, (A, H) each.
 
         Args:
             input_AG: The linear map of the input.
             states: The states before, (A, H) each.
-            step: The time step, from 0.
+            place: The time step.
         """
+
+    def inputs(self, x_RF: Tensor) -> Tensor:
+        """Return what the cell needs of the inputs of all steps, (N * T, G).
+
+        Args:
+            x_RF: The inputs of all steps of all samples, as rows.
+        """
+        return cast("Tensor", self.input(x_RF))
 
     @abstractmethod
     def norms_in_cell(self) -> Iterator[nn.Module]:
@@ -58,16 +66,18 @@ class Cell(nn.Module):
             length_N: The length of each sequence; None: all have the same.
         """
         num_samples, num_steps = x_NTF.shape[:2]
-        input_NTG = self.input(x_NTF.flatten(0, 1)).unflatten(0, (num_samples, num_steps))
+        input_RG = self.inputs(x_NTF.flatten(0, 1))
+        input_NTG = input_RG.view(num_samples, num_steps, input_RG.shape[1])
         states = [input_NTG.new_zeros(num_samples, self.width) for _ in range(self.num_states)]
         outputs = []
         for step in range(num_steps):
+            place = Place(step, num_samples)
             if length_N is None:
-                states = self.step(input_NTG[:, step], states, step)
+                states = self.step(input_NTG[:, step], states, place)
             else:
                 running_A = (length_N > step).nonzero()[:, 0]
                 if len(running_A):
-                    moved = self.step(input_NTG[running_A, step], [state[running_A] for state in states], step)
+                    moved = self.step(input_NTG[running_A, step], [state[running_A] for state in states], place)
                     states = [
                         old.to(new.dtype).index_copy(0, running_A, new) for old, new in zip(states, moved, strict=True)
                     ]
@@ -102,12 +112,12 @@ class RNNCell(Cell):
         replaced = self.is_before and norm.replaces_activation
         self.activation = NoActivation() if replaced else blocks.nonlinearity()
 
-    def step(self, input_AG: Tensor, states: list[Tensor], step: int) -> list[Tensor]:
+    def step(self, input_AG: Tensor, states: list[Tensor], place: Place) -> list[Tensor]:
         """Return the states after a time step."""
         summed_AH = input_AG + self.state(states[0])
         if self.is_before:
-            return [self.activation(normalized(self.norm, summed_AH, step))]
-        return [normalized(self.norm, self.activation(summed_AH), step)]
+            return [self.activation(normalized(self.norm, summed_AH, place))]
+        return [normalized(self.norm, self.activation(summed_AH), place)]
 
     def norms_in_cell(self) -> Iterator[nn.Module]:
         """Yield the norm."""
@@ -144,6 +154,8 @@ class LSTMCell(Cell):
 
         self.input = blocks.transformed(nn.Linear(num_inputs, gates, bias=False), gates)
         self.input_norm = norm(gates)
+        # a norm of single rows gives the same if it gets those of all steps in one call, which saves T - 1 calls
+        self.normalizes_inputs_at_once = getattr(self.input_norm, "formula", None) in {"group", "layer", "rms"}
         self.state = blocks.transformed(nn.Linear(width, gates, bias=False), gates)
         self.state_norm = norm(gates)
         self.bias = nn.Parameter(torch.zeros(gates))
@@ -151,15 +163,20 @@ class LSTMCell(Cell):
         self.cell_norm = norm(width)
         self.cell = blocks.nonlinearity()
 
-    def step(self, input_AG: Tensor, states: list[Tensor], step: int) -> list[Tensor]:
+    def inputs(self, x_RF: Tensor) -> Tensor:
+        """Return the linear map of the inputs, and its norm where that is a norm of single rows."""
+        mapped_RG = self.input(x_RF)
+        return cast("Tensor", self.input_norm(mapped_RG) if self.normalizes_inputs_at_once else mapped_RG)
+
+    def step(self, input_AG: Tensor, states: list[Tensor], place: Place) -> list[Tensor]:
         """Return the states after a time step."""
         output_AH, memory_AH = states
-        summed_AG = normalized(self.input_norm, input_AG, step) + normalized(
-            self.state_norm, self.state(output_AH), step
-        )
+        if not self.normalizes_inputs_at_once:
+            input_AG = normalized(self.input_norm, input_AG, place)
+        summed_AG = input_AG + normalized(self.state_norm, self.state(output_AH), place)
         i, f, g, o = (summed_AG + self.bias).chunk(4, 1)
         memory_AH = f.sigmoid() * memory_AH + i.sigmoid() * self.candidate(g)
-        return [o.sigmoid() * self.cell(normalized(self.cell_norm, memory_AH, step)), memory_AH]
+        return [o.sigmoid() * self.cell(normalized(self.cell_norm, memory_AH, place)), memory_AH]
 
     def norms_in_cell(self) -> Iterator[nn.Module]:
         """Yield the three norms."""
@@ -219,7 +236,8 @@ class Recurrent(Network):
     def features(self, x: Tensor) -> Tensor:
         """Return the output of the last layer after the last step of each sequence, (N, H)."""
         x_NTF = self.sequences(x)
-        length_N = lengths_of(x_NTF) if self.skips_padding else None
+        # on the meta device there are no values: a pass there tries shapes, and takes all sequences for whole
+        length_N = lengths_of(x_NTF) if self.skips_padding and not x.is_meta else None
         if hasattr(self, "input"):
             x_NTF = self._normalized_input(x_NTF, length_N)
         for name, layer in zip(self.layer_names, self.layers, strict=True):

@@ -6,6 +6,7 @@ running statistics can keep those of each time step apart, or one set for all of
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
@@ -52,7 +53,20 @@ def at_step(norm: nn.Module, step: int) -> nn.Module:
     return norm[f"step{step + 1}"] if isinstance(norm, nn.ModuleDict) else norm
 
 
-def normalized(norm: nn.Module, x_AC: Tensor, step: int) -> Tensor:
+@dataclass(frozen=True)
+class Place:
+    """A time step of a forward pass.
+
+    Attributes:
+        step: The time step, from 0.
+        num_samples: N, the number of samples of the batch, those whose sequence has ended among them.
+    """
+
+    step: int
+    num_samples: int
+
+
+def normalized(norm: nn.Module, x_AC: Tensor, place: Place) -> Tensor:
     """Return the values of a time step, normalized.
 
     A single sample has no statistics of a batch: where all other sequences have ended, a norm with running statistics
@@ -61,11 +75,12 @@ def normalized(norm: nn.Module, x_AC: Tensor, step: int) -> Tensor:
     Args:
         norm: What `norm_of_steps` returned.
         x_AC: Values of the samples whose sequence has not ended.
-        step: The time step, from 0.
+        place: The time step.
     """
-    one = at_step(norm, step)
+    one = at_step(norm, place.step)
     declared = cast("Norm", one)
-    if len(x_AC) > 1 or not (one.training and declared.mixes_samples and declared.keeps_running_statistics):
+    is_left_alone = len(x_AC) == 1 < place.num_samples
+    if not (is_left_alone and one.training and declared.mixes_samples and declared.keeps_running_statistics):
         return cast("Tensor", one(x_AC))
     one.eval()
     try:

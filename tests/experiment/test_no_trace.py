@@ -15,7 +15,13 @@ from bnlab.runfolder.folder import RunFolder
 from bnlab.training.checkpoint import read_checkpoint
 
 QUICK = ["data=synthetic", "train.steps=12", "train.log_every=1", "train.eval_every=4", "loggers=[]", "model.depth=2"]
-MODELS = {"mlp": ["model.width=8"], "cnn": ["model=cnn", "model.width=4", "model.num_stages=1"]}
+MODELS = {
+    "mlp": ["model.width=8"],
+    "cnn": ["model=cnn", "model.width=4", "model.num_stages=1"],
+    "vit": ["model=vit", "model.width=8", "model.num_heads=2", "model.mlp_ratio=1"],
+    "lstm": ["model=lstm", "model.width=8"],
+    "rnn": ["model=rnn", "model.width=8"],
+}
 NEED_SPACE = {"instance", "instance_torch", "frn", "switchable"}
 MEASURED = ["diagnostics=full", "diagnostics.probe_size=64", "diagnostics.population_size=120"]
 for _which in ("schedule", "heavy_schedule"):  # the first and the last step are always measured
@@ -73,6 +79,21 @@ def test_training_is_the_same_to_the_bit() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "norm", "engine"), GRID)
 def test_training_is_the_same_to_the_bit_with_other_norms(model: str, norm: str, engine: str) -> None:
+    check(model, norm, engine, *SHORT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "norm", "engine"),
+    [
+        ("vit", "layer", "sequential"),
+        ("vit", "batch_noisy", "vectorized"),
+        ("lstm", "batch", "sequential"),
+        ("lstm", "layer", "vectorized"),
+        ("rnn", "batch_noisy", "sequential"),
+    ],
+)
+def test_training_is_the_same_to_the_bit_with_tokens_and_time_steps(model: str, norm: str, engine: str) -> None:
     check(model, norm, engine, *SHORT)
 
 

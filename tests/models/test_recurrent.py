@@ -378,3 +378,16 @@ def test_padding_that_is_skipped_must_be_known():
         ValueError, match=r"model\.skip_padding=true needs data\.padding_value, .* data\.padding_value=0"
     ):
         compose_parts(["model=lstm", "model.skip_padding=true"])
+
+
+def test_a_batch_of_one_sequence_is_refused_as_in_other_networks():
+    net = build("lstm", "model.skip_padding=true", norm="batch")
+    with pytest.raises(ConfigError, match="more than one value per channel"):
+        net(padded([3], T))
+
+
+def test_shapes_can_be_tried_without_values():
+    with torch.device("meta"):
+        config = compose_parts(["model=lstm", "model.skip_padding=true", "data.padding_value=0"]).model
+        net = build_model(config, (1, T, F_), 10, functools.partial(build_norm, "batch"), "before")
+        assert net(torch.zeros(4, 1, T, F_)).shape == (4, 10)
