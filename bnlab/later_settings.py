@@ -8,7 +8,7 @@ loaded and compared as today's.
 from collections.abc import Mapping
 from typing import Any
 
-LATER_SETTINGS = {"train.parameters": "all", "train.processes": 1, "data.size": None}
+LATER_SETTINGS = {"train.parameters": "all", "train.processes": 1, "data.size": None, "data.padding_value": None}
 """Dotted key, section and name -> the value with which nothing changes."""
 
 
@@ -37,10 +37,10 @@ def without_later_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: All settings of a run as plain values; it is not changed.
 
     Example:
-        >>> without_later_settings({"train": {"steps": 9, "parameters": "all"}})
-        {'train': {'steps': 9}}
-        >>> without_later_settings({"train": {"steps": 9, "parameters": "norms"}})
-        {'train': {'steps': 9, 'parameters': 'norms'}}
+        >>> without_later_settings({"train": {"steps": 9, "parameters": "all"}, "data": {"padding_value": None}})
+        {'train': {'steps': 9}, 'data': {}}
+        >>> without_later_settings({"train": {"parameters": "norms"}, "data": {"padding_value": 0.0}})
+        {'train': {'parameters': 'norms'}, 'data': {'padding_value': 0.0}}
     """
     left = dict(config)
     for key, value in LATER_SETTINGS.items():

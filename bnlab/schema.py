@@ -36,6 +36,7 @@ class DataConfig(Settings):
     test_share: Annotated[float, Field(gt=0, lt=1)] | None
     flip: bool
     crop_padding: Annotated[int, Field(ge=0)]
+    padding_value: Annotated[float, Field(allow_inf_nan=False)] | None
 
 
 GIVEN_BY_BNLAB = ("name", "num_channels")
@@ -249,6 +250,15 @@ class RunConfig(Settings):
                 f"name={name} cannot be a folder's name on Windows, which reserves it for a device. Try my_{name}"
             )
         return name
+
+    @model_validator(mode="after")
+    def _padding_is_known(self) -> Self:
+        if getattr(self.model, "skip_padding", False) and self.data.padding_value is None:
+            raise ValueError(
+                "model.skip_padding=true needs data.padding_value, the value that padding has in the file. Try "
+                "data.padding_value=0"
+            )
+        return self
 
     def as_dict(self) -> dict[str, Any]:
         """Return the config as plain values, as config.yaml holds them."""

@@ -123,6 +123,66 @@ class DeepLinearConfig(Settings):
     init_std: AboveZero | None
 
 
+class ViTConfig(Settings):
+    """A vision transformer."""
+
+    name: Literal["vit"]
+    depth: Depth
+    width: Width
+    num_heads: Annotated[int, Field(ge=1, le=10**4)]
+    patch: Annotated[int, Field(ge=1, le=10**4)]
+    mlp_ratio: Annotated[int, Field(ge=1, le=1000)]
+    order: Literal["pre", "post", "peri"]
+    activation: Activation
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    init: InitScheme
+    init_std: AboveZero | None
+
+    @model_validator(mode="after")
+    def _width_is_divisible(self) -> Self:
+        for name, divisor in (("model.num_heads", self.num_heads), ("4, for sines and cosines of two axes", 4)):
+            if self.width % divisor:
+                raise ValueError(f"model.width must be a multiple of {name}: {self.width} features, {divisor}")
+        return self
+
+
+class RecurrentConfig(Settings):
+    """What recurrent networks have in common."""
+
+    depth: Depth
+    width: Width
+    sequence: Literal["rows", "pixels"]
+    permute: bool
+    permute_seed: int
+    skip_padding: bool
+    norm_per_step: bool
+    norm_scale: AboveZero | None
+    activation: Activation
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    init: InitScheme
+    init_std: AboveZero | None
+
+    @model_validator(mode="after")
+    def _padding_is_at_the_end(self) -> Self:
+        if self.permute and self.skip_padding:
+            raise ValueError(
+                "model.skip_padding needs padding at the end of a sequence, where model.permute=true does not leave it"
+            )
+        return self
+
+
+class RNNConfig(RecurrentConfig):
+    """A plain recurrent network."""
+
+    name: Literal["rnn"]
+
+
+class LSTMConfig(RecurrentConfig):
+    """A network with long short-term memory."""
+
+    name: Literal["lstm"]
+
+
 class OwnModelConfig(Settings):
     """A network that is not bnlab's. Its options are keys of this section, and its constructor checks them."""
 
@@ -146,7 +206,17 @@ class OwnModelConfig(Settings):
 GIVEN_TO_MODELS = ("input_shape", "num_classes", "build_norm")
 """Arguments of a network that are no options: the size of the data, and the arm."""
 
-AnyModelConfig = MLPConfig | CNNConfig | VGGConfig | ResNetConfig | ResidualMLPConfig | DeepLinearConfig
+AnyModelConfig = (
+    MLPConfig
+    | CNNConfig
+    | VGGConfig
+    | ResNetConfig
+    | ResidualMLPConfig
+    | DeepLinearConfig
+    | ViTConfig
+    | RNNConfig
+    | LSTMConfig
+)
 """The networks of bnlab."""
 
 BNLABS, OWN = "a network of bnlab", "a network of your own"

@@ -62,7 +62,7 @@ def _missing(faults: Sequence[Any]) -> str:
 def _line(fault: Any) -> str:
     place = _place(fault)
     came, context = fault["input"], fault.get("ctx", {})
-    is_in_a_list = isinstance(fault["loc"][-1], int)
+    is_in_a_list = bool(fault["loc"]) and isinstance(fault["loc"][-1], int)  # a check across sections has no place
     if fault["type"].startswith(("int", "float", "finite")) and isinstance(came, str):
         came = f"the text '{came}'" if came.replace(".", "").isdigit() else came
     if isinstance(came, int) and abs(came) >= 10**20:

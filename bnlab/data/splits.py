@@ -78,6 +78,8 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
     ``data.limit`` keeps at most so many images of each split. Mean and standard deviation, one pair per color
     channel, are those of the training images that are left.
 
+    Padding, by ``data.padding_value``, counts for neither of them, and is 0 afterwards: the mean of all other values.
+
     Args:
         source: The images and labels as read from disk.
         config: The shares of validation and test images, the seed of the split, and the limit.
@@ -118,7 +120,7 @@ def split_source(source: SourceData, config: DataConfig) -> DataSet:
             f"{memory_bytes() / 2**30:.1f} GiB there. Lower data.limit."
         )
     arrays = {"train": train, "validation": validation, "test": test}
-    splits = dict(zip(arrays, _normalized_by_first(*arrays.values()), strict=True))
+    splits = dict(zip(arrays, _normalized_by_first(*arrays.values(), padding_value=config.padding_value), strict=True))
     warnings = [
         warning
         for name in official
@@ -198,25 +200,52 @@ def _limited(arrays: Arrays, limit: int, random: np.random.RandomState) -> Array
     return _divided(arrays, limit, random)[1]
 
 
-def _normalized_by_first(*splits: Arrays) -> list[Split]:
+def _normalized_by_first(*splits: Arrays, padding_value: float | None) -> list[Split]:
     """Return tensors, with the first split's mean taken off and its standard deviation divided out.
 
     One pair of constants per color channel; one pair in all for (N, H, W) and (N, D). In place, since a split
     can be half a gigabyte.
     """
     tensors = [_image_tensor(arrays.images) for arrays in splits]
+    paddings = [None if padding_value is None else padding_in(tensor, padding_value) for tensor in tensors]
     first = tensors[0]
     shape = (1, -1, 1, 1) if first.dim() == 4 else (1, -1)
+    filled = _share_without(paddings[0], first)
+    if paddings[0] is not None:
+        first.masked_fill_(paddings[0], 0)
     # two stages, so that half a gigabyte is never copied to float64: inside an image, then over the images
-    mean = _pixels(first).mean(2).mean(0, dtype=torch.float64).float().view(shape)
-    for tensor in tensors:
+    mean = (_pixels(first).mean(2).mean(0, dtype=torch.float64) / filled).float().view(shape)
+    for tensor, padding in zip(tensors, paddings, strict=True):
         tensor.sub_(mean)
+        if padding is not None:
+            tensor.masked_fill_(padding, 0)
     std = torch.linalg.vector_norm(_pixels(first), dim=2).double().square().mean(0).div(_pixels(first).shape[2])
-    std = std.sqrt().float().view(shape)
+    std = (std / filled).sqrt().float().view(shape)
     # a channel without contrast stays at 0: what is left of it after the mean is taken off is rounding, a few
     # units in the last place (6e-8) of the mean, and must not be blown up to 1
     std[std <= _NO_CONTRAST * mean.abs()] = 1.0
     return [Split(t.div_(std), torch.tensor(arrays.labels)) for t, arrays in zip(tensors, splits, strict=True)]
+
+
+def padding_in(images: Tensor, value: float) -> Tensor:
+    """Return where images are padding, (N, 1, H, 1) or (N, D): in rows at the end that hold one value only.
+
+    Args:
+        images: (N, C, H, W) or (N, D), as in the file.
+        value: The value of padding.
+
+    Example:
+        >>> padding_in(torch.tensor([[5.0, 0.0, 7.0, 0.0, 0.0]]), 0.0)
+        tensor([[False, False, False,  True,  True]])
+    """
+    is_value = (images == value).all(3, keepdim=True).all(1, keepdim=True) if images.dim() == 4 else images == value
+    axis = 2 if images.dim() == 4 else 1
+    return is_value.flip(axis).cumprod(axis).flip(axis).bool()
+
+
+def _share_without(padding: Tensor | None, images: Tensor) -> float:
+    """Return the share of values that are no padding; 1 where all are, so that nothing is divided by 0."""
+    return 1.0 if padding is None or bool(padding.all()) else 1 - float(padding.expand_as(images).double().mean())
 
 
 def _image_tensor(images: NDArray[np.generic]) -> Tensor:

@@ -210,5 +210,6 @@ def _preactivation_shapes(passes: Passes, probe: ProbeBatch, watched: Mapping[st
     if probe.inputs.shape not in of_network:
         with tapped(watched) as (inputs, _):
             passes.logits(probe.inputs)
+        # after the context, which joins the values of modules that run several times
         of_network[probe.inputs.shape] = {role: x.shape for role, x in inputs.items()}
     return of_network[probe.inputs.shape]

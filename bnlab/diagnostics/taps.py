@@ -39,17 +39,25 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
 def tapped(modules: Mapping[str, nn.Module]) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     """Collect the inputs and outputs of modules in the next forward pass, by role, detached.
 
+    A module that runs several times in the pass, as those of a recurrent cell do, has the values of all times, one
+    after the other along the first axis: each time step counts as a sample. They must have one shape but for that axis.
+
     Args:
-        modules: Role -> module whose inputs and outputs are collected.
+        modules: Role -> module whose inputs and outputs are collected. Those of later times are joined at the end.
     """
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
+    later: dict[str, list[tuple[Tensor, Tensor]]] = {}
     hooks = []
 
     for role, module in modules.items():
 
         def listen(_: nn.Module, args: tuple[Tensor, ...], output: Tensor, role: str = role) -> None:
-            inputs[role], outputs[role] = args[0].detach(), output.detach()
+            seen = args[0].detach(), output.detach()
+            if role in inputs:
+                later.setdefault(role, []).append(seen)
+            else:
+                inputs[role], outputs[role] = seen
 
         hooks.append(module.register_forward_hook(listen))
     try:
@@ -57,6 +65,9 @@ def tapped(modules: Mapping[str, nn.Module]) -> Iterator[tuple[dict[str, Tensor]
     finally:
         for hook in hooks:
             hook.remove()
+        for role, seen in later.items():  # at once: joining them one by one would copy the first ones many times
+            given, returned = zip(*seen, strict=True)
+            inputs[role], outputs[role] = torch.cat([inputs[role], *given]), torch.cat([outputs[role], *returned])
 
 
 @contextlib.contextmanager
@@ -64,13 +75,15 @@ def shifted(shifts: Mapping[str, tuple[nn.Module, Tensor]]) -> Iterator[None]:
     """Add a tensor to a module's input in the next forward pass; the gradient by zeros is the gradient by the input.
 
     Args:
-        shifts: Role -> (module, tensor of its input's shape).
+        shifts: Role -> (module, tensor of its input's shape; of all its inputs, joined, where it runs several times).
     """
     hooks = []
     for module, shift in shifts.values():
+        left = {"shift": shift}  # its part for this time, and those for later times
 
-        def add(_: nn.Module, args: tuple[Tensor, ...], shift: Tensor = shift) -> tuple[Tensor, ...]:
-            return (args[0] + shift, *args[1:])
+        def add(_: nn.Module, args: tuple[Tensor, ...], left: dict[str, Tensor] = left) -> tuple[Tensor, ...]:
+            now, left["shift"] = left["shift"][: len(args[0])], left["shift"][len(args[0]) :]
+            return (args[0] + now, *args[1:])
 
         hooks.append(module.register_forward_pre_hook(add))
     try:

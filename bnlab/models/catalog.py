@@ -27,6 +27,9 @@ MODELS = {
     "resnet": "bnlab.models.resnet:ResNet",
     "residual_mlp": "bnlab.models.residual_mlp:ResidualMLP",
     "deep_linear": "bnlab.models.plain:DeepLinear",
+    "rnn": "bnlab.models.recurrent:RNN",
+    "lstm": "bnlab.models.recurrent:LSTM",
+    "vit": "bnlab.models.transformer:ViT",
 }
 """Name -> class, as text: only the network that is built is imported. The one place where a network is added."""
 

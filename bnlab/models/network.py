@@ -31,11 +31,14 @@ class Network(nn.Module):
     channels_last: ClassVar[bool] = False
     """Whether images should have the channels-last layout, in which convolutions are faster."""
 
-    vectorizable: ClassVar[bool] = True
+    vectorizable: bool = True
     """Whether many runs of it can be trained as one program, as ``vectorizable`` of a norm says of the norm."""
 
     small_roles: frozenset[str] = frozenset({"output"})
     """Roles of linear maps with no relu or its like right behind them: ``he`` would be too large there."""
+
+    rows_per_sample: int = 1
+    """How many rows its matrix products see for each sample: tokens or time steps."""
 
     def __init__(self, body: "OrderedDict[str, nn.Module]", output: nn.Linear, input_norm: nn.Module | None) -> None:
         super().__init__()
@@ -117,7 +120,7 @@ class Network(nn.Module):
         it passes a scale on; but a norm that stands there leaves the linear map its bias. Only declarations
         of norms count: a scale may be free without a declaration (`batch_renorm` while it clips nothing).
         """
-        free = {role: _free_scale(block) for role, block in self.blocks.items()}
+        free = {role: _free_scale_of(part) for role, part in parts_by_role(self)}
         return {role: scale for role, scale in free.items() if scale is not None}
 
     def features(self, x: Tensor) -> Tensor:
@@ -156,13 +159,15 @@ def is_norm(module: nn.Module) -> bool:
     return all(hasattr(module, declaration) for declaration in DECLARATIONS)
 
 
-def _free_scale(block: Block) -> FreeScale | None:
-    is_behind = block.order.startswith("linear, norm") and hasattr(block, "norm")
-    return free_scale(block.linear, block.norm if is_behind else None)  # type: ignore[arg-type]
+def _free_scale_of(part: nn.Module) -> FreeScale | None:
+    if isinstance(part, Block):
+        is_behind = part.order.startswith("linear, norm") and hasattr(part, "norm")
+        return free_scale(part.linear, cast("nn.Module", part.norm) if is_behind else None)
+    return free_scale(part, None) if isinstance(part, _LINEAR) else None
 
 
 def free_scale(linear: nn.Module, norm: nn.Module | None) -> FreeScale | None:
-    """Return which part of a linear map's weights can be multiplied without effect; None: no part of them.
+    """Return which part of a linear map's weights can be multiplied by a positive number without effect.
 
     Args:
         linear: The linear map.

@@ -75,6 +75,17 @@ class Norm(nn.Module):
         """
         return num_samples
 
+    def divide_updates(self, num_updates: int) -> None:
+        """Take so many updates as one: each keeps that root of the momentum, so that all together keep the momentum.
+
+        For a norm that a recurrent cell applies at each time step. A plain average stays one.
+
+        Args:
+            num_updates: The number of updates of a pass.
+        """
+        if self.momentum is not None:
+            self.momentum = self.momentum ** (1 / num_updates)
+
     def kept_per_step(self) -> float | None:
         """Return the share of the old running value that a step keeps: 1 if it never changes; None as in momentum."""
         return self.momentum

@@ -80,6 +80,15 @@ class TorchBatchNorm(nn.BatchNorm2d):
             return super().forward(input)
         return super().forward(input.contiguous()).movedim(1, -1).contiguous().movedim(-1, 1)
 
+    def divide_updates(self, num_updates: int) -> None:
+        """Take so many updates as one, as `bnlab.norms.norm.Norm.divide_updates` does; torch's momentum is 1 - ours.
+
+        Args:
+            num_updates: The number of updates of a pass.
+        """
+        if self.momentum is not None:
+            self.momentum = 1 - (1 - self.momentum) ** (1 / num_updates)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Apply what ``.to()``, ``.half()`` and the like do, but keep float32: torch wants one type for all tensors.
 

@@ -122,13 +122,23 @@ def _choose_engine(group: Sequence[RunConfig], vectorizable: Callable[[str], boo
                 f"sweep.engine=vectorized needs a norm that declares itself vectorizable, got norm={config.norm.name}. "
                 "Use sweep.engine=auto."
             )
+        if _depends_on_values(config):
+            raise ConfigError(
+                f"sweep.engine=vectorized cannot train model={config.model.name} model.skip_padding=true: how many "
+                "sequences still run at a time step depends on the data. Use sweep.engine=auto."
+            )
         return asked
     can = config.train.precision == "float32" and config.device != "mps" and vectorizable(config.norm.name)
     return "vectorized" if can and len(group) > 1 and _is_faster(config) else "sequential"
 
 
+def _depends_on_values(config: RunConfig) -> bool:
+    """Return whether the number of operations depends on the values of the images."""
+    return bool(getattr(config.model, "skip_padding", False))
+
+
 def _is_faster(config: RunConfig) -> bool:
-    if isinstance(config.model, OwnModelConfig) or config.model.name not in _WIDEST:
+    if isinstance(config.model, OwnModelConfig) or config.model.name not in _WIDEST or _depends_on_values(config):
         return False
     without, with_norm = _WIDEST[config.model.name]
     if config.norm.name == "none" or config.placement == "input":

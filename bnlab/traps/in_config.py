@@ -127,6 +127,15 @@ def _kept_share(seen: Pass) -> float | None:
     return facts.kept if facts else None
 
 
+def _updates_per_pass(seen: Pass) -> int:
+    """Return how often a pass updates the running statistics: in a recurrent cell, at each time step that shares them.
+
+    What is kept is then a root of norm.momentum, so that a pass keeps as much as in other networks.
+    """
+    first = next(use.module for use in seen.norms if use.facts.keeps_running_statistics)
+    return sum(use.module is first for use in seen.norms)
+
+
 def _small_momentum(config: RunConfig, seen: Pass) -> list[Trap]:
     if (
         config.norm.name not in NORMS
@@ -143,7 +152,8 @@ def _small_momentum(config: RunConfig, seen: Pass) -> list[Trap]:
 
 
 def _not_settled(config: RunConfig, seen: Pass, num_steps: int) -> list[Trap]:
-    kept, num_updates = _kept_share(seen), num_steps * config.train.accumulation
+    kept, num_passes = _kept_share(seen), num_steps * config.train.accumulation
+    num_updates = num_passes if kept is None else num_passes * _updates_per_pass(seen)
     if kept is None or kept**num_updates <= LARGEST_START_SHARE:
         return []
     if kept == 1:
@@ -152,7 +162,7 @@ def _not_settled(config: RunConfig, seen: Pass, num_steps: int) -> list[Trap]:
             "and variance 1, unless they are set by other means (bnlab.norms.precise_batch_stats, or a state dict)."
         )
         return [Trap("statistics_not_settled", "warning", message)]
-    largest = int(1000 * LARGEST_START_SHARE ** (1 / num_updates)) / 1000
+    largest = int(1000 * LARGEST_START_SHARE ** (1 / num_passes)) / 1000
     message = (
         f"norm={config.norm.name} keeps {kept:g} of its running statistics at each of {num_updates} updates: at "
         f"the end, eval mode uses {kept**num_updates:.0%} of the initial ones, mean 0 and variance 1."

@@ -119,10 +119,10 @@ def _most_flop(model: Network, shape: tuple[int, ...]) -> float:
 
     Args:
         model: The network, on any device.
-        shape: The shape of the batch. No layer sees more positions than the image has.
+        shape: The shape of the batch. No convolution sees more positions than the image has.
     """
-    positions = math.prod(shape[2:])
-    per_weight = {weight: shape[0] * (positions if weight.dim() == 4 else 1) for weight in model.weights.values()}
+    positions, rows = math.prod(shape[2:]), model.rows_per_sample
+    per_weight = {weight: shape[0] * (positions if weight.dim() == 4 else rows) for weight in model.weights.values()}
     return sum(weight.numel() * max(2.0 * uses, _FLOP_PER_INITIAL_VALUE) for weight, uses in per_weight.items())
 
 

@@ -236,6 +236,21 @@ def test_words_as_people_type_them_get_the_right_cure(bnlab_says: Say, typed: st
     assert cure in answer.err
 
 
+@pytest.mark.parametrize(
+    ("typed", "cure"),
+    [
+        (["model=lstm", "model.skip_padding=true"], "Try data.padding_value=0."),
+        (["model=vit", "model.width=10"], "model.width must be a multiple of model.num_heads"),
+        (["model=vit", "placement=after", "data=digits"], "Use placement=before and model.order="),
+        (["model=vit", "model.patch=3", "data=digits"], "Nearest divisors of 8: 2, 4."),
+    ],
+)
+def test_words_that_do_not_go_together_get_the_right_cure(bnlab_says: Say, typed: list[str], cure: str) -> None:
+    answer = bnlab_says("train", *typed)
+    assert answer.status == 2
+    assert cure in answer.err
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_finished_run_does_not_hide_a_missing_device(bnlab_says: Say) -> None:

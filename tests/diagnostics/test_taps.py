@@ -1,11 +1,13 @@
 """Measuring leaves no trace in weights, buffers, modes, gradients, hooks or random numbers, also after an error."""
 
 import copy
+import dataclasses
 import functools
 import itertools
 
 import pytest
 import torch
+from composed import compose_parts
 from torch import nn
 
 from bnlab.diagnostics import curvature
@@ -13,7 +15,7 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.diagnostics.diagnostic import Batch, Moment, ProbeBatch
 from bnlab.diagnostics.measuring import looking_at, measure_all
-from bnlab.diagnostics.taps import leaving_no_trace, tapped
+from bnlab.diagnostics.taps import leaving_no_trace, shifted, tapped
 from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.norms.catalog import build_norm
@@ -107,6 +109,36 @@ def test_measuring_leaves_no_trace(model, norm, placement, training, monkeypatch
     if len(net.replaced_activations) < len(net.activations):
         assert memories.keys() == {"preactivation_drift", "drift_from_start", "wasserstein_drift", "logit_scale"}
     measure_all(build_diagnostics(sorted(memories)), net, net, probe(), after_an_update(net), memories)  # and again
+    assert_same(before, everything_about(net))
+
+
+@pytest.mark.slow_but(3)
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=vit", "model.width=8", "model.num_heads=2", "model.depth=1", "model.order=peri"],
+        ["model=lstm", "model.width=8"],
+        ["model=lstm", "model.width=8", "model.norm_per_step=false", "model.skip_padding=true"],
+        ["model=rnn", "model.width=8", "model.sequence=pixels", "model.permute=true", "model.activation=relu"],
+    ],
+)
+def test_measuring_a_network_of_tokens_or_time_steps_leaves_no_trace(words, norm, monkeypatch):
+    few_steps = functools.partial(curvature.largest_eigenvalue, num_steps=2)  # all steps do the same
+    monkeypatch.setattr(curvature, "largest_eigenvalue", few_steps)
+    config = compose_parts([*words, "data.padding_value=0"]).model
+    net = build_model(config, (2, 4, 4), 5, functools.partial(build_norm, norm), "before")
+    seed_weights(net, config, 0)
+    inputs = images()[:, :, :4, :4].clone()
+    inputs[:, :, 3] = 0  # padding, where it is skipped
+    net(inputs).square().mean().backward()
+    population = (Batch(inputs[:8], torch.arange(8) % 5), Batch(inputs[8:], torch.arange(8) % 5))
+    seen = ProbeBatch(inputs, torch.arange(16) % 5, config.activation, population)
+    before = everything_about(net)
+    moment = dataclasses.replace(after_an_update(net), batch=Batch(inputs, torch.arange(16) % 5))
+    measured = measure_all(build_diagnostics(list(DIAGNOSTICS)), net, net, seen, moment, {})
+    assert measured.keys() == DIAGNOSTICS.keys()
+    assert all(measured[name] for name in ("activation_variance", "gradient_norm", "preactivation_gradient_norm"))
     assert_same(before, everything_about(net))
 
 
@@ -242,3 +274,24 @@ def test_every_diagnostic_says_its_name_and_unit(name):
     (diagnostic,) = build_diagnostics([name])
     assert diagnostic.name == name
     assert diagnostic.unit
+
+
+def test_taps_join_the_values_of_a_module_that_runs_several_times():
+    module, x, y = nn.Tanh(), torch.randn(2, 3), torch.randn(4, 3)
+    with tapped({"a": module}) as (inputs, outputs):
+        module(x)
+        module(y)
+    assert torch.equal(inputs["a"], torch.cat([x, y]))
+    assert torch.equal(outputs["a"], torch.cat([x, y]).tanh())
+
+
+def test_the_gradient_by_a_shift_is_that_by_each_input_of_a_module_that_runs_several_times():
+    module, w = nn.Tanh(), torch.randn(3, 3)
+    x, shift = torch.randn(2, 3), torch.zeros(4, 3, requires_grad=True)
+    with shifted({"a": (module, shift)}):
+        module(module(x) @ w).sum().backward()
+    first = x.clone().requires_grad_()
+    second = first.tanh() @ w
+    second.retain_grad()
+    second.tanh().sum().backward()
+    torch.testing.assert_close(shift.grad, torch.cat([first.grad, second.grad]))

@@ -22,6 +22,9 @@ MODELS = {
     "resnet": ["model=resnet", "model.width=4", "model.depth=8", "model.residual=skipinit"],
     "residual_mlp": ["model=residual_mlp", "model.width=8"],
     "deep_linear": ["model=deep_linear", "model.width=8"],
+    "vit": ["model=vit", "model.width=8", "model.num_heads=2", "model.mlp_ratio=1"],
+    "lstm": ["model=lstm", "model.width=8"],
+    "rnn": ["model=rnn", "model.width=8"],
 }
 NEED_SPACE = {"instance", "instance_torch", "frn", "switchable"}
 MEASURED = ["diagnostics=full", "diagnostics.probe_size=64", "diagnostics.population_size=120"]
@@ -88,6 +91,20 @@ def test_training_is_the_same_to_the_bit_with_other_norms(model: str, norm: str,
 @pytest.mark.parametrize("model", [model for model in MODELS if model not in {"mlp", "cnn"}])
 def test_training_is_the_same_to_the_bit_in_deeper_networks(model: str, engine: str) -> None:
     check(model, "batch", engine, "train.steps=4", "train.eval_every=3")
+
+
+@pytest.mark.parametrize(
+    ("model", "norm", "engine"),
+    [
+        ("vit", "layer", "sequential"),
+        ("vit", "batch_noisy", "vectorized"),
+        ("lstm", "batch", "sequential"),
+        ("lstm", "layer", "vectorized"),
+        ("rnn", "batch_noisy", "sequential"),
+    ],
+)
+def test_training_is_the_same_to_the_bit_with_tokens_and_time_steps(model: str, norm: str, engine: str) -> None:
+    check(model, norm, engine, *SHORT)
 
 
 SETTINGS = {

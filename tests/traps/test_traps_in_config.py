@@ -257,7 +257,7 @@ def test_the_commands_of_the_readme_meet_no_trap(
 
 @pytest.mark.slow_but(4)
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("model", ["mlp", "cnn", "resnet", "residual_mlp", "deep_linear"])
+@pytest.mark.parametrize("model", ["mlp", "cnn", "resnet", "residual_mlp", "deep_linear", "vit", "lstm", "rnn"])
 def test_every_norm_of_the_catalog_trains_without_a_word_by_default(norm: str, model: str) -> None:
     words = ["data=synthetic", f"model={model}", "train.steps=1000", f"norm={norm}"]
     if model not in {"cnn", "resnet"}:
@@ -328,6 +328,15 @@ def test_updates_of_the_running_statistics_are_counted_per_part() -> None:
     words = [*QUICK, "norm.momentum=0.99", "train.steps=100", "accept=[accumulation]"]
     assert len(check(compose_run(words)).warnings) == 1
     assert check(compose_run([*words, "train.accumulation=5"])).warnings == []
+
+
+@pytest.mark.parametrize("per_step", ["true", "false"])
+def test_updates_at_each_time_step_count_as_those_of_a_pass(per_step: str) -> None:
+    words = ["data=synthetic", "model=lstm", "model.width=8", f"model.norm_per_step={per_step}"]
+    assert check(compose_run([*words, "train.steps=40"])).warnings == []
+    (warning,) = check(compose_run([*words, "train.steps=20"])).warnings
+    assert f"{0.9**20:.0%}" in warning
+    assert "norm.momentum=0.86 or below" in warning
 
 
 @pytest.mark.slow

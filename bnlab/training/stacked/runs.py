@@ -21,6 +21,7 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Batch, Moment
 from bnlab.diagnostics.measuring import diagnostics_due
 from bnlab.diagnostics.passes import Named
+from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network
 from bnlab.noise import Draw
@@ -54,6 +55,9 @@ class StackedRuns(Cohort):
         device: The device to train on.
         num_steps: The number of optimizer steps of a whole run, for the learning-rate schedule.
 
+    Raises:
+        ConfigError: A network of this kind can only be trained alone.
+
     Attributes:
         network: A network of this architecture, for the names of its layers; it begins with the first run's weights.
     """
@@ -63,6 +67,11 @@ class StackedRuns(Cohort):
         self._data = data.to(device, channels_last=False)  # grouped convolutions are no faster with channels last
         first = configs[0]
         self.network = self._build_network(first)
+        if not self.network.vectorizable:
+            raise ConfigError(
+                f"sweep.engine=vectorized cannot train model={first.model.name} with these settings: what it computes "
+                "depends on the values of its images. Use sweep.engine=auto."
+            )
         self._order = ParameterOrder(self.network, first.optim)
         self._layout = self._order.layout
         self._shares = build_schedule(first.schedule, num_steps)
@@ -72,7 +81,7 @@ class StackedRuns(Cohort):
         self._allocate(configs)
         for row, config in enumerate(configs):
             network = self.network if row == 0 else self._build_network(config)
-            self._fill_row(row, network.state_dict())
+            self._fill_row(row, {**network.state_dict(), **dict(network.named_buffers())})
 
     def _build_network(self, config: RunConfig) -> Network:
         """Return a network with the initial weights of a run trained alone."""
@@ -136,12 +145,16 @@ class StackedRuns(Cohort):
         return _programs[key]
 
     def _fill_row(self, row: int, state: Mapping[str, Tensor]) -> None:
-        """Set the parameters and buffers of a run; those of the last run also fill the padding rows."""
+        """Set the parameters and buffers of a run; those of the last run also fill the padding rows.
+
+        A buffer that is not part of the state, because it is the same in every run, keeps its value.
+        """
         is_last = row == self.num_runs - 1
         rows = slice(row, len(self._values_RP) if is_last else row + 1)
         for stacked in (self._trained, self._untrained):
             for name, values in stacked.items():
-                values[rows].copy_(state[name])
+                if name in state:
+                    values[rows].copy_(state[name])
 
     def learning_rate(self, step: int) -> list[float]:
         """Return the learning rate of the step-th update, counted from 1, for each run."""
@@ -261,7 +274,9 @@ class StackedRuns(Cohort):
 
     def _row(self, row: int) -> dict[str, Tensor]:
         stacked = {**self._trained, **self._untrained}
-        return {name: stacked[name][row] for name in self.network.state_dict()}
+        state = self.network.state_dict(keep_vars=True)
+        names = {id(value): name for name, value in state.items() if name in stacked}  # one of each that are shared
+        return {name: stacked[names[id(value)]][row] for name, value in state.items()}
 
     def drop(self, positions: Collection[int]) -> None:
         """Remove these runs from training: the others continue as a new cohort from their states."""
