@@ -88,11 +88,12 @@ def test_training_is_the_same_to_the_bit_with_other_norms(model: str, norm: str,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("model", [model for model in MODELS if model not in {"mlp", "cnn"}])
+@pytest.mark.parametrize("model", ["vgg", "resnet", "residual_mlp", "deep_linear"])
 def test_training_is_the_same_to_the_bit_in_deeper_networks(model: str, engine: str) -> None:
     check(model, "batch", engine, "train.steps=4", "train.eval_every=3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "norm", "engine"),
     [
