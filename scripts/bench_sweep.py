@@ -83,8 +83,7 @@ def write_task(config: RunConfig, folder: Path) -> dict[str, Any]:
     task = {
         "data": str(folder / "data.pt"),
         "runs": runs,
-        "width": config.model.width,
-        "depth": config.model.depth,
+        **config.model.model_dump(include={"width", "depth"}),
         "momentum": config.optim.model_dump()["momentum"],
         "batch_size": config.train.batch_size,
         "steps": config.train.steps,

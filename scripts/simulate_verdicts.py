@@ -179,7 +179,8 @@ or *inconclusive*. `bnlab.judge(differences, sesoi=X)` is the same for numbers o
 2. A run that diverged, or ended worse than it began, counts with the figure of its start. It is never left out. A
    pair with a run that *failed* is left out, and the card says so.
 3. An interval of the mean difference: the union of Student's interval and Hall's, which corrects for skewness, 95%
-   from 9 seeds on, 98% below.
+   from 9 seeds on, 98% below. Cards and pages name it beside each interval: *paired Student's t and Hall*, *of logs*
+   for ratios, *each end from bounds* for 5, *Bonferroni over K* where looks or conditions share the error.
 4. *Supported*: the interval lies above X. *Refuted*: it lies below X. Else *inconclusive*, also with fewer than 3
    seeds. X is the smallest effect of interest, fixed before looking: 1 point of accuracy (half a point on CIFAR), 1.25
    times the steps, 3 times the learning rate, unless you say otherwise.

@@ -34,6 +34,9 @@ class Network(nn.Module):
     vectorizable: bool = True
     """Whether many runs of it can be trained as one program, as ``vectorizable`` of a norm says of the norm."""
 
+    depends_on_values: bool = False
+    """Whether the values of its images decide which operations it makes: then no program serves several runs."""
+
     small_roles: frozenset[str] = frozenset({"output"})
     """Roles of linear maps with no relu or its like right behind them: ``he`` would be too large there."""
 

@@ -27,6 +27,7 @@ TYPED = {
     "There are no runs here yet: bnlab train makes one.": "list runs",
     "is not there: no runs to show yet. Train one: bnlab train": "dashboard",
     ": bnlab show": "train",
+    ". Those there are: bnlab list runs": "tests/cli/test_list_runs.py types it",
     "NAME is missing. What there is: bnlab list studies; all of them: bnlab study all.": "typed by test_readme",
     "Page: bnlab report": "typed by test_readme",
     "Their cards: bnlab list diagnostics NAME.": "list diagnostics",

@@ -67,7 +67,7 @@ class StackedRuns(Cohort):
         self._data = data.to(device, channels_last=False)  # grouped convolutions are no faster with channels last
         first = configs[0]
         self.network = self._build_network(first)
-        if not self.network.vectorizable:
+        if self.network.depends_on_values:
             raise ConfigError(
                 f"sweep.engine=vectorized cannot train model={first.model.name} with these settings: what it computes "
                 "depends on the values of its images. Use sweep.engine=auto."
