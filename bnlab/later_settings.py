@@ -20,7 +20,7 @@ def with_later_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Example:
         >>> with_later_settings({"seed": 0, "train": {"steps": 9}})
-        {'seed': 0, 'train': {'steps': 9, 'parameters': 'all'}}
+        {'seed': 0, 'train': {'steps': 9, 'parameters': 'all', 'processes': 1}}
     """
     filled = dict(config)
     for key, value in LATER_SETTINGS.items():
