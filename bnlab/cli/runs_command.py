@@ -1,5 +1,6 @@
 """`bnlab runs`: keeping house among runs."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT
 from bnlab.errors import ConfigError
+from bnlab.runfolder.short_names import FROM_THE_END
 
 MOST_LISTED = 10
 """Runs that are named before they go."""
@@ -96,7 +98,7 @@ def note(
     if text is None:
         OUT.print(before.note, markup=False, highlight=False, soft_wrap=True)
         return
-    write_marks(folder, Marks(text.strip(), before.tags))
+    write_marks(folder, Marks(text.removeprefix(FROM_THE_END).strip(), before.tags))
 
 
 @app.command()
@@ -108,10 +110,11 @@ def mv(
     where: Where = None,
 ) -> None:
     """Move runs into another folder: [bold]bnlab runs mv last keep[/] moves the last run to runs/keep."""
-    from bnlab.runfolder.finding import runs_root
+    from bnlab.runfolder.finding import at_home, runs_root
     from bnlab.runfolder.keeping import move_runs
 
-    folder = Path(target).absolute() if len(Path(target).parts) > 1 else runs_root() / target
+    is_path = any(sign in target for sign in ("/", os.sep, "~")) or target.startswith(".")
+    folder = at_home(target).absolute() if is_path else runs_root() / target
     for place in move_runs(_chosen(runs, where), folder):
         OUT.print(str(place), markup=False, highlight=False, soft_wrap=True)
 
@@ -138,7 +141,7 @@ def _sweeps(words: Sequence[str]) -> list[Path]:
     """Return the folders of sweeps among those that words name."""
     from bnlab.runfolder.finding import find_folder, is_sweep
 
-    return [folder for folder in map(find_folder, words) if is_sweep(folder)]
+    return list(dict.fromkeys(folder for folder in map(find_folder, words) if is_sweep(folder)))
 
 
 def _remove(folders: Sequence[Path], *, yes: bool, whole: Sequence[Path] = ()) -> None:

@@ -23,6 +23,9 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     ">": lambda came, bound: came > bound,
     ">=": lambda came, bound: came >= bound,
 }
+MARKS = ("tags", "note")
+"""Columns that the user may give to a run, and that exist even where no run has them."""
+
 SAME = 1e-9
 """Relative difference of two numbers that are called equal: 0.30000000000000004 is what a sweep makes of 0.3."""
 
@@ -101,7 +104,7 @@ def find_column(word: str, rows: Sequence[Row], asked_by: str) -> str:
         ConfigError: There is no such column, or more than one.
     """
     columns = all_columns(rows)
-    if word in columns or not columns:
+    if word in columns or not columns or word in MARKS:
         return word
     ending = [column for column in columns if column.endswith((f".{word}", f"_{word}"))]
     dotted = [column for column in ending if column.endswith(f".{word}")]

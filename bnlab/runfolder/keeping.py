@@ -103,7 +103,7 @@ def remove_runs(folders: Sequence[Path], whole: Sequence[Path] = ()) -> None:
         for path in folders:
             locks.enter_context(RunFolder(path).locked())
         try:
-            for path in [*folders, *whole]:
+            for path in dict.fromkeys([*folders, *whole]):
                 shutil.rmtree(path)
             for parent in {path.parent for path in folders}:
                 if parent.exists() and {path.name for path in parent.iterdir()} <= {".locks"}:
@@ -120,13 +120,15 @@ def move_runs(folders: Sequence[Path], target: Path) -> list[Path]:
         target: The folder to move them into; it is made if it is missing.
 
     Raises:
-        ConfigError: The folder has a run of one of these names; nothing has been moved.
+        ConfigError: The folder has a run of one of these names, or two of the runs have one; nothing has been moved.
         RunBusyError: One of them is in training; nothing has been moved.
         RunError: A folder cannot be moved.
     """
     places = [target / path.name for path in folders]
     if taken := next((place for place in places if place.exists()), None):
         raise ConfigError(f"{taken} is there already. Remove that run (bnlab runs rm), or choose another folder.")
+    if twice := next((place for place in places if places.count(place) > 1), None):
+        raise ConfigError(f"two of these runs are named {twice.name}: one folder holds one of them. Move one of them.")
     with ExitStack() as locks:
         for path in folders:
             locks.enter_context(RunFolder(path).locked())

@@ -146,6 +146,39 @@ def test_runs_are_moved_under_their_names(bnlab_says: Say, sweep: Path) -> None:
     assert names(kept) == {BATCH, NONE}
 
 
+def test_runs_of_one_name_do_not_end_up_in_each_other(bnlab_says: Say, sweep: Path) -> None:
+    shutil.copytree(sweep / NONE, sweep.parent / "other" / NONE)
+    told = bnlab_says("runs", "mv", str(sweep / NONE), str(sweep.parent / "other" / NONE), "kept")
+    assert told.status == 2
+    assert f"two of these runs are named {NONE}" in told.err
+    assert (sweep / NONE).exists()
+
+
+@pytest.mark.usefixtures("sweep")
+@pytest.mark.parametrize("target", ["./kept", "../kept", "{tmp}/kept"])
+def test_a_path_is_no_name_among_the_runs(bnlab_says: Say, tmp_path: Path, target: str) -> None:
+    place = target.format(tmp=tmp_path / "elsewhere")
+    assert bnlab_says("runs", "mv", BATCH, place).out.strip() == str(Path(place).absolute() / BATCH)
+    assert (Path(place) / BATCH / "manifest.json").exists()
+    shutil.rmtree(place)
+
+
+def test_a_sweep_that_is_named_twice_is_removed_once(bnlab_says: Say, sweep: Path) -> None:
+    told = bnlab_says("runs", "rm", "s", "s", "--yes")
+    assert (told.status, sweep.exists()) == (0, False)
+
+
+def test_a_note_may_be_a_negative_number(bnlab_says: Say, sweep: Path) -> None:
+    bnlab_says("runs", "note", BATCH, "-5")
+    assert read_marks(sweep / BATCH).note == "-5"
+
+
+@pytest.mark.usefixtures("sweep")
+def test_without_any_mark_no_run_has_the_tag(bnlab_says: Say) -> None:
+    assert len(json.loads(bnlab_says("list", "runs", "--where", "tags!=thesis", "--json").out)) == 4
+    assert json.loads(bnlab_says("list", "runs", "--where", "tags=thesis", "--json").out) == []
+
+
 def test_a_damaged_mark_is_no_mark(sweep: Path) -> None:
     for text in ("{", "[]", '{"tags": 3}'):
         (sweep / BATCH / MARKS).write_text(text)
