@@ -113,6 +113,20 @@ def one_activation(num_classes, learned=False):
     return nn.Sequential(nn.Flatten(), *parts)
 
 
+class TwoSizes(nn.Module):
+    """It uses one convolution and one norm at two sizes of the image."""
+
+    def __init__(self, input_shape, num_classes):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(input_shape[0], input_shape[0], 3, padding=1), nn.BatchNorm2d(input_shape[0])
+        self.act, self.last = nn.ReLU(), nn.Linear(input_shape[0], num_classes)
+
+    def forward(self, x):
+        large = self.norm(self.conv(x))
+        small = self.norm(self.conv(nn.functional.avg_pool2d(large, 2)))
+        return self.last(self.act(small).mean((2, 3)))
+
+
 class Forgetful(Plain):
     """It keeps an average that no checkpoint has."""
 
