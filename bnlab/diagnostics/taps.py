@@ -80,8 +80,8 @@ def shifted(shifts: Mapping[str, tuple[nn.Module, Tensor]]) -> Iterator[None]:
     """Add a tensor to a module's input in the next forward pass; the gradient by zeros is the gradient by the input.
 
     Args:
-        shifts: Role -> (module, tensor of its input's shape; of all its inputs, joined, where it runs several times, or of its
-            first input alone).
+        shifts: Role -> (module, tensor of its input's shape; of all its inputs, joined, where it runs several times,
+            or of its first input alone).
     """
     hooks = []
     for module, shift in shifts.values():

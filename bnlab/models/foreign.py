@@ -252,8 +252,8 @@ class ForeignNetwork(Network):
         if self._often:
             some = ", ".join(self._often[:3]) + (f" and {len(self._often) - 3} more" if self._often[3:] else "")
             said.append(
-                f"model={self.place} calls {some} several times in one pass: diagnostics take all calls together there, "
-                "as further samples, or the first call alone where their shapes differ."
+                f"model={self.place} calls {some} several times in one pass: diagnostics take all calls together "
+                "there, as further samples, or the first call alone where their shapes differ."
             )
         return tuple(said)
 

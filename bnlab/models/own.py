@@ -95,8 +95,8 @@ def find_constructor(name: str) -> Constructor:
     if isinstance(found, nn.Module):
         if not is_given(place):
             raise ConfigError(
-                f"model={name} is a network that is built already, and no seed can decide its initial weights. Name its "
-                "class, or a function that builds it."
+                f"model={name} is a network that is built already, and no seed can decide its initial weights. Name "
+                "its class, or a function that builds it."
             )
         return lambda: copy.deepcopy(found)
     if not callable(found):

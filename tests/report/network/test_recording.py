@@ -22,6 +22,7 @@ def test_the_command_measures_other_diagnostics_in_the_same_way(tmp_path: Path, 
     assert {**again.as_dict(), "diagnostics": 0} == {**config.as_dict(), "diagnostics": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["npz", "own_data:splits", "folder"])
 def test_the_command_can_be_typed_for_data_of_ones_own(tmp_path: Path, data: str) -> None:
     words = [f"data={data}", "data.limit=50", *([] if ":" in data else ["data.path=somewhere"])]
