@@ -116,6 +116,14 @@ def one_activation(num_classes, learned=False):
     return nn.Sequential(nn.Flatten(), *parts)
 
 
+class Unused(Plain):
+    """It has a layer that no pass uses."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.unused = nn.Linear(3, 3)
+
+
 class TwoSizes(nn.Module):
     """It uses one convolution and one norm at two sizes of the image."""
 

@@ -47,7 +47,7 @@ class ForeignNetwork(Network):
         ConfigError: It cannot process such images, returns no logits, or has no linear map.
     """
 
-    vectorizable = False
+    is_foreign = True
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from torch import nn
 from bnlab.errors import BnlabError, ConfigError, did_you_mean
 from bnlab.models.blocks import BlockBuilder
 from bnlab.models.foreign import ForeignNetwork
+from bnlab.models.network import check_images
 from bnlab.models.replaced_norms import replace_norms
 from bnlab.own_code.given import is_given
 from bnlab.plugins import COLLECTIONS, MODEL_PLUGINS, OWN_PLACE, load_object
@@ -49,8 +50,7 @@ def build_own_network(
     package = config.name.partition(":")[0]
     num_colors = 3 if package == "torchvision" and input_shape[0] == 1 and len(input_shape) == 3 else None
     if package in COLLECTIONS:
-        if len(input_shape) != 3:
-            raise ConfigError(f"model={config.name} needs images, got rows of {input_shape[0]} numbers. Use model=mlp.")
+        check_images(config.name, input_shape)
         arguments = {"num_classes": num_classes, **config.options}
         if package == "timm":
             arguments = {"in_chans": input_shape[0], **arguments}
