@@ -84,6 +84,9 @@ def built(num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, num_classes))
 
 
+built_already = built(10)
+
+
 def no_network(num_classes):
     return torch.zeros(num_classes)
 
@@ -111,6 +114,28 @@ def one_activation(num_classes, learned=False):
     act = nn.PReLU() if learned else nn.ReLU()
     parts = nn.Linear(64, 8, bias=False), nn.BatchNorm1d(8), act, nn.Linear(8, 8), act, nn.Linear(8, num_classes)
     return nn.Sequential(nn.Flatten(), *parts)
+
+
+class Unused(Plain):
+    """It has a layer that no pass uses."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.unused = nn.Linear(3, 3)
+
+
+class TwoSizes(nn.Module):
+    """It uses one convolution and one norm at two sizes of the image."""
+
+    def __init__(self, input_shape, num_classes):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(input_shape[0], input_shape[0], 3, padding=1), nn.BatchNorm2d(input_shape[0])
+        self.act, self.last = nn.ReLU(), nn.Linear(input_shape[0], num_classes)
+
+    def forward(self, x):
+        large = self.norm(self.conv(x))
+        small = self.norm(self.conv(nn.functional.avg_pool2d(large, 2)))
+        return self.last(self.act(small).mean((2, 3)))
 
 
 class Forgetful(Plain):

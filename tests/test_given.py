@@ -91,6 +91,59 @@ def test_other_weights_other_data_or_other_code_make_another_run():
     assert digest_of_code(lambda x: x + 1) == digest_of_code(lambda x: x + 1) != digest_of_code(lambda x: x + 2)
 
 
+NOTEBOOK = """
+from torch import nn
+WIDTHS = [8, 8]
+SCALE = 2.0
+class Block(nn.Linear):
+    def forward(self, x):
+        return SCALE * super().forward(x)
+def helper(x, shift=0.5, *, times=1):
+    return times * x + shift
+def enclosing():
+    inside = 3
+    return lambda x: x + inside
+added = enclosing()
+class Net(nn.Module):
+    sizes = {"last": [4]}
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.first = Block(WIDTHS[0], num_classes)
+    def forward(self, x):
+        return added(helper(self.first(x)))
+"""
+
+
+def digest_of_net(old="", new=""):
+    assert old in NOTEBOOK
+    cells = {"__name__": "__main__"}
+    exec(NOTEBOOK.replace(old, new, 1) if old else NOTEBOOK, cells)
+    return digest_of_code(cells["Net"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[8, 8]", "[8, 9]"),
+        ("SCALE = 2.0", "SCALE = 3.0"),
+        ("SCALE * super", "SCALE + super"),
+        ("shift=0.5", "shift=0.6"),
+        ("times=1", "times=2"),
+        ("inside = 3", "inside = 4"),
+        ('"last": [4]', '"last": [5]'),
+        ("num_classes=10", "num_classes=11"),
+    ],
+)
+def test_all_that_the_code_of_a_given_network_names_belongs_to_it(old, new):
+    assert digest_of_net() == digest_of_net("class Net", "# a comment\nclass Net") != digest_of_net(old, new)
+
+
+def test_code_that_names_what_cannot_be_read_is_another_each_time():
+    assert digest_of_net("SCALE = 2.0", "SCALE = (one for one in [2.0])") != digest_of_net(
+        "SCALE = 2.0", "SCALE = (one for one in [2.0])"
+    )
+
+
 def test_what_is_no_network_or_no_data_is_one_sentence():
     with pytest.raises(ConfigError, match=r"^model is given twice: as model=\.\.\. of bnlab\.train, and as model=mlp"):
         bnlab.train(["model=mlp"], model=Local.Net)

@@ -212,7 +212,7 @@ def _find_the_typo(overrides: list[str], config_dir: Path | None) -> str | None:
             known = dotted_keys(plain_values(compose_by_hydra(choices, config_dir)))
     for override in parse_overrides(overrides):
         key = override.key_or_group
-        if key.partition(".")[0] in of_own:  # its constructor checks them
+        if key.partition(".")[0] in of_own & {"norm", "model"}:  # its constructor checks them
             continue
         if (
             key not in groups and not key.startswith("hydra") and key not in known

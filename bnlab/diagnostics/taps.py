@@ -40,7 +40,8 @@ def tapped(modules: Mapping[str, nn.Module]) -> Iterator[tuple[dict[str, Tensor]
     """Collect the inputs and outputs of modules in the next forward pass, by role, detached.
 
     A module that runs several times in the pass, as those of a recurrent cell do, has the values of all times, one
-    after the other along the first axis: each time step counts as a sample. They must have one shape but for that axis.
+    after the other along the first axis: each time step counts as a sample. Where their shapes differ in another axis,
+    as in a layer that is used at two sizes of an image, the first call alone is kept.
 
     Args:
         modules: Role -> module whose inputs and outputs are collected. Those of later times are joined at the end.
@@ -67,6 +68,10 @@ def tapped(modules: Mapping[str, nn.Module]) -> Iterator[tuple[dict[str, Tensor]
             hook.remove()
         for role, seen in later.items():  # at once: joining them one by one would copy the first ones many times
             given, returned = zip(*seen, strict=True)
+            if any(x.shape[1:] != inputs[role].shape[1:] for x in given) or any(
+                y.shape[1:] != outputs[role].shape[1:] for y in returned
+            ):
+                continue
             inputs[role], outputs[role] = torch.cat([inputs[role], *given]), torch.cat([outputs[role], *returned])
 
 
@@ -75,13 +80,16 @@ def shifted(shifts: Mapping[str, tuple[nn.Module, Tensor]]) -> Iterator[None]:
     """Add a tensor to a module's input in the next forward pass; the gradient by zeros is the gradient by the input.
 
     Args:
-        shifts: Role -> (module, tensor of its input's shape; of all its inputs, joined, where it runs several times).
+        shifts: Role -> (module, tensor of its input's shape; of all its inputs, joined, where it runs several times,
+            or of its first input alone).
     """
     hooks = []
     for module, shift in shifts.values():
-        left = {"shift": shift}  # its part for this time, and those for later times
+        left = {"shift": shift}  # its part for this time, and those for later times, if there are any
 
         def add(_: nn.Module, args: tuple[Tensor, ...], left: dict[str, Tensor] = left) -> tuple[Tensor, ...]:
+            if not len(left["shift"]):
+                return args
             now, left["shift"] = left["shift"][: len(args[0])], left["shift"][len(args[0]) :]
             return (args[0] + now, *args[1:])
 

@@ -40,7 +40,8 @@ def _place_of_model(model: Any) -> str:
     from torch import nn  # noqa: PLC0415  (it takes seconds, and overrides alone need not wait for it)
 
     if isinstance(model, nn.Module):
-        digest = hashlib.sha256(f"{digest_of_code(type(model))} {model!r}".encode())
+        codes = [digest_of_code(kind) for kind in dict.fromkeys(map(type, model.modules()))]
+        digest = hashlib.sha256(f"{codes} {model!r}".encode())
         for name, value in model.state_dict().items():
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())

@@ -47,7 +47,7 @@ class ForeignNetwork(Network):
         ConfigError: It cannot process such images, returns no logits, or has no linear map.
     """
 
-    vectorizable = False
+    is_foreign = True
 
     def __init__(
         self,
@@ -252,7 +252,8 @@ class ForeignNetwork(Network):
         if self._often:
             some = ", ".join(self._often[:3]) + (f" and {len(self._often) - 3} more" if self._often[3:] else "")
             said.append(
-                f"model={self.place} calls {some} several times in one pass: diagnostics see the last call there."
+                f"model={self.place} calls {some} several times in one pass: diagnostics take all calls together "
+                "there, as further samples, or the first call alone where their shapes differ."
             )
         return tuple(said)
 

@@ -31,8 +31,8 @@ class Network(nn.Module):
     channels_last: ClassVar[bool] = False
     """Whether images should have the channels-last layout, in which convolutions are faster."""
 
-    vectorizable: bool = True
-    """Whether many runs of it can be trained as one program, as ``vectorizable`` of a norm says of the norm."""
+    is_foreign: bool = False
+    """Whether somebody else wrote its code, which may leave parameters unused, or may not run as one program."""
 
     depends_on_values: bool = False
     """Whether the values of its images decide which operations it makes: then no program serves several runs."""

@@ -13,7 +13,9 @@ from torch import nn
 from bnlab.errors import BnlabError, ConfigError, did_you_mean
 from bnlab.models.blocks import BlockBuilder
 from bnlab.models.foreign import ForeignNetwork
+from bnlab.models.network import check_images
 from bnlab.models.replaced_norms import replace_norms
+from bnlab.own_code.given import is_given
 from bnlab.plugins import COLLECTIONS, MODEL_PLUGINS, OWN_PLACE, load_object
 from bnlab.schema_models import GIVEN_TO_MODELS, AnyModelConfig, OwnModelConfig
 from bnlab.schema_types import names_of
@@ -48,8 +50,7 @@ def build_own_network(
     package = config.name.partition(":")[0]
     num_colors = 3 if package == "torchvision" and input_shape[0] == 1 and len(input_shape) == 3 else None
     if package in COLLECTIONS:
-        if len(input_shape) != 3:
-            raise ConfigError(f"model={config.name} needs images, got rows of {input_shape[0]} numbers. Use model=mlp.")
+        check_images(config.name, input_shape)
         arguments = {"num_classes": num_classes, **config.options}
         if package == "timm":
             arguments = {"in_chans": input_shape[0], **arguments}
@@ -92,6 +93,11 @@ def find_constructor(name: str) -> Constructor:
     cure = f"Mend or uninstall {installed.distribution}." if installed else "It is read as package.module:Class."
     found = load_object(place, f"model={name}", cure)
     if isinstance(found, nn.Module):
+        if not is_given(place):
+            raise ConfigError(
+                f"model={name} is a network that is built already, and no seed can decide its initial weights. Name "
+                "its class, or a function that builds it."
+            )
         return lambda: copy.deepcopy(found)
     if not callable(found):
         raise ConfigError(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bnlab.errors import ConfigError, nearest_divisors
 from bnlab.models.blocks import Block, BlockBuilder, Dropout
-from bnlab.models.network import Network
+from bnlab.models.network import Network, check_images
 from bnlab.schema_models import ViTConfig
 
 
@@ -48,8 +48,7 @@ class ViT(Network):
     positions: Tensor
 
     def __init__(self, config: ViTConfig, input_shape: tuple[int, ...], num_classes: int, blocks: BlockBuilder) -> None:
-        if len(input_shape) != 3:
-            raise ConfigError(f"model=vit needs images, got rows of {input_shape[0]} numbers. Use model=mlp.")
+        check_images("vit", input_shape)
         if blocks.placement == "after":
             raise ConfigError(
                 "model=vit puts its norms where model.order says, not behind an activation: placement=after cannot be. "

@@ -1,12 +1,11 @@
 """Objects that a notebook gives in place of a name: networks and data that no other process can import."""
 
 import hashlib
-import inspect
 from dataclasses import dataclass
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
-from bnlab.own_code.loaded import what_it_does
+from bnlab.own_code.given_code import Reader
 
 MODULE = "given"
 """The part before the colon in the place of such an object: given:Net."""
@@ -68,24 +67,19 @@ def name_to_import(value: Any) -> str | None:
 
 
 def digest_of_code(value: type | FunctionType) -> str:
-    """Return a hash of what the methods of a class do, or a function, without comments and places of lines.
+    """Return a hash of what a class or function does, without comments and places of lines.
 
-    Classes that it is derived from count too, up to those of installed packages.
+    What it names counts too, up to installed packages, whose classes and functions count by their names: default
+    values of its arguments, values of enclosing functions, global values, helper classes and functions, and classes
+    that it is derived from. Code that names what cannot be read, such as an open file, has another hash each time: its
+    run is trained again, rather than taken for an earlier one.
 
     Args:
         value: A class or a function.
+
+    Raises:
+        TypeError: It is something else.
     """
-    if isinstance(value, FunctionType):
-        return hashlib.sha256(repr(what_it_does(value.__code__)).encode()).hexdigest()
-    of_main = [one for one in inspect.getmro(value) if one is value or one.__module__ == value.__module__]
-    parts = [(one.__qualname__, name, _code_in(member)) for one in of_main for name, member in vars(one).items()]
-    told = [(place, name, code if isinstance(code, str) else what_it_does(code)) for place, name, code in parts if code]
-    return hashlib.sha256(repr(sorted(told, key=repr)).encode()).hexdigest()
-
-
-def _code_in(member: Any) -> CodeType | str | None:
-    member = getattr(member, "__func__", member)
-    member = member.fget if isinstance(member, property) else member
-    if isinstance(member, FunctionType):
-        return member.__code__
-    return repr(member) if isinstance(member, int | float | str | None) else None
+    if not isinstance(value, type | FunctionType):
+        raise TypeError(f"{value!r} is neither a class nor a function")
+    return hashlib.sha256(repr(Reader().read(value)).encode()).hexdigest()

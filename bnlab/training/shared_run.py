@@ -59,7 +59,11 @@ class SharedRun(SingleRun):
         self.world = world
         self.interruption = interruption
         device = self.probe.inputs.device
-        self._shared = DistributedDataParallel(self.model, device_ids=[device] if device.type == "cuda" else None)
+        self._shared = DistributedDataParallel(
+            self.model,
+            device_ids=[device] if device.type == "cuda" else None,
+            find_unused_parameters=self.model.is_foreign,
+        )
 
     def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Make optimizer steps without end; losses, logits and labels are those of the whole batch.

@@ -14,6 +14,7 @@ from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.errors import BnlabError, ConfigError
 from bnlab.models.catalog import build_model, build_network
 from bnlab.models.network import Network
+from bnlab.models.own import find_constructor
 from bnlab.norms.catalog import NoNorm
 from bnlab.norms.names import NORMS
 from bnlab.plugins import COLLECTIONS
@@ -76,6 +77,8 @@ def try_out(config: RunConfig, data: DataSet, num_steps: int, memory_bytes: int)
     Raises:
         ConfigError: The network cannot process a batch, a trap is an error, or the optimizer has nothing to train.
     """
+    if isinstance(config.model, OwnModelConfig):
+        find_constructor(config.model.name)  # imports its module here: tensors made at import would stay on meta
     with torch.device("meta"):
         bare = build_model(config.model, data.input_shape, data.num_classes, NoNorm, config.placement)
     heavy = weigh(config, bare, memory_bytes)

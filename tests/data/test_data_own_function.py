@@ -86,3 +86,12 @@ def test_a_run_is_trained_on_it_and_found_again():
     words = ["data=own_data:splits", "train.steps=4", "train.batch_size=10", "diagnostics=none", "model.width=8"]
     first, second = bnlab.train(words), bnlab.train(words)
     assert (first.status, first.cached, second.cached) == ("finished", False, True)
+
+
+def test_a_misspelled_setting_of_it_is_named():
+    with pytest.raises(BnlabError, match=r"^data\.limt is not a setting.*data\.limit"):
+        config_of("arrays", "data.limt=5")
+
+
+def test_its_padding_can_be_named():
+    assert config_of("arrays", "data.padding_value=0").data.padding_value == 0

@@ -295,3 +295,15 @@ def test_the_gradient_by_a_shift_is_that_by_each_input_of_a_module_that_runs_sev
     second.retain_grad()
     second.tanh().sum().backward()
     torch.testing.assert_close(shift.grad, torch.cat([first.grad, second.grad]))
+
+
+def test_a_module_at_two_sizes_of_an_image_is_seen_and_shifted_at_its_first_call():
+    layer, x = nn.Identity(), images()
+    with tapped({"layer": layer}) as (inputs, outputs):
+        layer(x)
+        layer(x[:, :, ::2])
+    assert torch.equal(inputs["layer"], x)
+    assert torch.equal(outputs["layer"], x)
+    with shifted({"layer": (layer, torch.ones_like(x))}):
+        assert torch.equal(layer(x), x + 1)
+        assert torch.equal(layer(x[:, :, ::2]), x[:, :, ::2])

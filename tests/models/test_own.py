@@ -268,4 +268,15 @@ def test_a_learned_activation_at_two_places_stays_one_and_a_sentence_says_so():
     assert list(model.activations) == ["3"]
     assert sum(isinstance(module, torch.nn.PReLU) for module in model.modules()) == 1
     (remark,) = model.remarks
-    assert remark.endswith("calls 3 several times in one pass: diagnostics see the last call there.")
+    assert "calls 3 several times in one pass: diagnostics take all calls together there, as further" in remark
+
+
+@pytest.mark.slow
+def test_a_layer_at_two_sizes_of_an_image_is_measured_at_its_first_call():
+    words = [*QUICK, f"model={HERE}:TwoSizes", "diagnostics=full", "train.eval_every=3"]
+    assert bnlab.train(words).status == "finished"
+
+
+def test_a_network_that_is_built_when_its_module_is_imported_is_refused():
+    with pytest.raises(ConfigError, match=r"built_already is a network that is built already, .* Name its class, or"):
+        network("built_already")

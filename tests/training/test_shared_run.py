@@ -112,3 +112,14 @@ def test_the_end_of_another_process_is_one_sentence(text: str) -> None:
 def test_another_error_stays_as_it_is() -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2"), saying_who_is_missing(World(0, 2), 1):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+@pytest.mark.slow
+def test_a_network_of_ones_own_may_have_parameters_that_are_not_used(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        config = compose_parts(["data=digits", "data.limit=300", "train.batch_size=24", "model=own_networks:Unused"])
+        run = assemble_shared(config, check(config), World(0, 1), AgreedInterruption(Interruption()))
+        assert outcome(run, 3)["losses"].isfinite().all()
+    finally:
+        dist.destroy_process_group()

@@ -1,5 +1,8 @@
 """What a network is tested with before training: its cost, and on which device."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,3 +67,26 @@ def test_the_callers_random_state_stays() -> None:
     before = torch.get_rng_state()
     trial_of(config)
     assert torch.equal(before, torch.get_rng_state())
+
+
+MODULE_WITH_A_TENSOR = """
+import torch
+from torch import nn
+SCALE = torch.full((1,), 2.0)
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.last = nn.Linear(64, num_classes)
+    def forward(self, x):
+        return self.last(SCALE * x.flatten(1))
+"""
+
+
+def test_a_tensor_made_when_a_users_module_is_imported_has_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "module_with_a_tensor.py").write_text(MODULE_WITH_A_TENSOR, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = compose_run(["model=module_with_a_tensor:Net", "data=digits"])
+    assert trial_of(config).flop == 2.0 * config.train.part_size * 64 * 10
+    assert sys.modules["module_with_a_tensor"].SCALE.tolist() == [2.0]

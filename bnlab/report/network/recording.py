@@ -9,6 +9,7 @@ from typing import Any
 from bnlab.config.compose import compose_tree
 from bnlab.config.folders import conf_folder, default_options, read_option
 from bnlab.errors import BnlabError
+from bnlab.later_settings import without_later_settings
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import GROUPS, flatten
 
@@ -55,13 +56,16 @@ def _words(config: Mapping[str, Any]) -> list[str]:
     """
     usual = default_options()
     chosen = [f"{group}={config[group]['name']}" for group in CHOSEN if config[group]["name"] != usual[group]]
+    if (path := config["data"].get("path")) is not None:  # some options of data do not compose without it
+        chosen.append(f"data.path={_written(path)}")
     before, wanted = flatten(compose_tree(chosen)), flatten(dict(config))
+    plain = flatten(without_later_settings(config))
     changed = {
         key: value
         for key, value in wanted.items()
         if key not in NOT_TOLD
         and key not in {f"{group}.name" for group in CHOSEN}
-        and (key not in before or before[key] != value)
+        and (before[key] != value if key in before else key in plain)
     }
     told = [word for word in chosen if not word.startswith("diagnostics=")]
     return [*told, *(f"{key}={_written(value)}" for key, value in changed.items())]

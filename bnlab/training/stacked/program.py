@@ -105,7 +105,7 @@ def trace_program(
             graph = make_fx(step)(*parameters.values(), *cloned, images_RB, labels_RB, *noises)
     except RuntimeError as error:
         said = (str(error).strip().splitlines() or [""])[0]
-        if not network.vectorizable:
+        if network.is_foreign:
             raise ConfigError(
                 f"This network cannot be trained together with others ({said.rstrip('.')}). Use sweep.engine=auto."
             ) from error

@@ -20,3 +20,14 @@ def test_the_command_measures_other_diagnostics_in_the_same_way(tmp_path: Path, 
     assert (again.diagnostics.probe_size, again.diagnostics.schedule.every) == (17, 5)
     assert "sharpness" in again.diagnostics.names
     assert {**again.as_dict(), "diagnostics": 0} == {**config.as_dict(), "diagnostics": 0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["npz", "own_data:splits", "folder"])
+def test_the_command_can_be_typed_for_data_of_ones_own(tmp_path: Path, data: str) -> None:
+    words = [f"data={data}", "data.limit=50", *([] if ":" in data else ["data.path=somewhere"])]
+    config = compose_run(words)
+    (tmp_path / "manifest.json").write_text(json.dumps({"config": config.as_dict()}))
+    typed = shlex.split(command_that_records(tmp_path, ["sharpness"]))[2:]
+    assert compose_run(typed).as_dict()["data"] == config.as_dict()["data"]
+    assert not [word for word in typed if word.startswith(("data.size", "data.padding_value"))]
