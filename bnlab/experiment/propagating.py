@@ -80,7 +80,7 @@ def propagate(config: RunConfig) -> Propagation:
     """Send the probe batch through a new network, forward and backward, in training mode and in float64.
 
     For perceptrons without a norm, and with one right before each activation, outputs and gradients are compared with
-    the recursions for wide layers. With z ~ N(0, q), phi the activation and p the share of units that dropout sets to 0:
+    the recursions for wide layers. With z ~ N(0, q), phi the activation, and p the share of units set to 0 by dropout:
 
         without a norm   q_l = s_l E[phi(z)^2] / (1-p)      g_l = t_(l+1) E[phi'(z)^2] / (1-p) g_(l+1)
                          q = q_(l-1)
