@@ -68,7 +68,11 @@ class Network(nn.Module):
 
     @property
     def norms(self) -> dict[str, nn.Module]:
-        """Norms by role; ``input`` is the norm of the network's input, if it has one."""
+        """Norms by role; ``input`` is the norm of the network's input, if it has one.
+
+        In the order of the modules, which in bnlab's networks is that of the forward pass, except inside a recurrent
+        cell: there all time steps of one norm stand before those of the next.
+        """
         found = ((role, getattr(m, "norm", None) if isinstance(m, Block) else m) for role, m in parts_by_role(self))
         return {role: module for role, module in found if module is not None and is_norm(module)}
 

@@ -123,3 +123,15 @@ def test_the_loss_ignores_the_scales_that_are_declared_free(variant: str, norm: 
 def test_every_network_of_the_catalog_is_tested() -> None:
     assert {name for name, _ in VARIANTS.values()} <= set(MODELS)
     assert {"vgg", "resnet", "residual_mlp", "deep_linear"} == {name for name, _ in VARIANTS.values()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_linear_maps_and_norms_stand_in_the_order_of_the_forward_pass(variant):
+    model, called = of(variant), []
+    for kind in (model.linears, model.norms):
+        called.clear()
+        hooks = [m.register_forward_hook(lambda *_, role=role: called.append(role)) for role, m in kind.items()]
+        model(images(4, *shape_for(variant)))
+        assert called == list(kind)
+        for hook in hooks:
+            hook.remove()
