@@ -135,3 +135,17 @@ def test_linear_maps_and_norms_stand_in_the_order_of_the_forward_pass(variant):
         assert called == list(kind)
         for hook in hooks:
             hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("variant", "small"),
+    [
+        ("vgg", {"output"}),
+        ("resnet post, projections", {"output"}),
+        ("resnet pre, projections", {"stem", "output"}),
+        ("residual_mlp pre", {"stem", "unit1.down", "unit2.down", "output"}),
+        ("residual_mlp post", {"stem", "unit1.down", "unit2.down", "output"}),
+    ],
+)
+def test_small_initial_weights_stand_where_no_activation_is_in_the_unit(variant, small):
+    assert of(variant).small_roles == small
