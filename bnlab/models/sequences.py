@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnlab.errors import ConfigError
 from bnlab.seeding import generator_for
 
-Reading = Literal["rows", "pixels"]
+Steps = Literal["rows", "pixels"]
 
 
 class Sequences(nn.Module):
@@ -50,7 +50,7 @@ class Sequences(nn.Module):
 
     places: Tensor | None
 
-    def __init__(self, order: Reading, input_shape: tuple[int, ...], model: str, permute_seed: int | None = None) -> None:
+    def __init__(self, order: Steps, input_shape: tuple[int, ...], model: str, permute_seed: int | None = None) -> None:
         super().__init__()
         if len(input_shape) == 1:
             if order == "rows":
