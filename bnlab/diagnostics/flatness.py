@@ -83,7 +83,7 @@ def flat_by_unit(seen: Observation, margin: float = MARGIN) -> Named:
         return {role: low_U + high_U for role, (low_U, high_U) in sides_by_unit(seen, margin).items()}
     if seen.activation in SLOPES:
         return _small_slopes_by_unit(seen, SLOPE_SHARE)
-    return zeros_by_unit(seen) if seen.activation == "relu" else {}
+    return zeros_by_unit(seen)  # of relu: no other is left
 
 
 def flat_slopes_by_unit(seen: Observation) -> Named:

@@ -11,6 +11,7 @@ from bnlab.data.opening import open_data
 from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.models.catalog import build_network
 from bnlab.models.network import Network
+from bnlab.models.step_norms import NormsOfSteps
 from bnlab.schema import RunConfig
 
 
@@ -22,8 +23,9 @@ class LayerShape:
         role: Its role; the parts of a block share one.
         kind: The name of its class.
         output: The shape of its output for one example; of the last call, if it is called several times.
-        num_parameters: The number of its trained values.
-        flop: Floating-point operations of its matrix products for one example; a multiply-add counts as two.
+        num_parameters: The number of its trained values; those that an earlier layer has too count there only.
+        flop: Floating-point operations of its matrix products for one example, of all its calls for all tokens or time
+            steps; a multiply-add counts as two.
     """
 
     role: str
@@ -41,7 +43,7 @@ class NetworkShape:
         layers: Its layers in the order of the forward pass.
         num_parameters: The number of all trained values, those outside of layers too.
         flop: Floating-point operations of all matrix products for one example, those of attention too.
-        num_norms: The number of norm layers that do something.
+        num_norms: The number of norm layers that do something; those of the time steps of one place count as one.
     """
 
     layers: tuple[LayerShape, ...]
@@ -51,7 +53,7 @@ class NetworkShape:
 
 
 def shape_of(network: Network, input_shape: tuple[int, ...]) -> NetworkShape:
-    """Return the layers of a network, after one pass over two empty images in eval mode.
+    """Return the layers of a network, after one pass over two images in eval mode, all of whose values are 1.
 
     Args:
         network: The network; it is left as it was.
@@ -59,10 +61,12 @@ def shape_of(network: Network, input_shape: tuple[int, ...]) -> NetworkShape:
     """
     named = _by_role(network)
     outputs: dict[nn.Module, tuple[int, ...]] = {}
+    flop: dict[nn.Module, int] = {}
 
-    def listen(module: nn.Module, _: Any, output: Tensor) -> None:
+    def listen(module: nn.Module, given: Any, output: Tensor) -> None:
         outputs.pop(module, None)  # the place in the order is that of the last call
         outputs[module] = tuple(output.shape[1:])
+        flop[module] = flop.get(module, 0) + _flop(module, given[0], output)
 
     hooks = [module.register_forward_hook(listen) for module in named]
     like = next(network.parameters())
@@ -70,17 +74,20 @@ def shape_of(network: Network, input_shape: tuple[int, ...]) -> NetworkShape:
     torch.backends.mha.set_fastpath_enabled(False)  # it hides the matrix products of attention from the counter
     try:
         with leaving_no_trace(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network.eval()(torch.zeros(2, *input_shape, device=like.device, dtype=like.dtype))
+            # ones, not zeros: a recurrent network may take zeros for padding, and skip them
+            network.eval()(torch.ones(2, *input_shape, device=like.device, dtype=like.dtype))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for hook in hooks:
             hook.remove()
-    per_layer = [
-        LayerShape(named[module], type(module).__name__, output, _count(module), _flop(module, output))
-        for module, output in outputs.items()
-    ]
-    norms = [norm for norm in network.norms.values() if type(norm).__name__ != "NoNorm"]
-    return NetworkShape(tuple(per_layer), _count(network), counter.get_total_flops() // 2, len(norms))
+    counted: set[nn.Parameter] = set()
+    per_layer = []
+    for module, output in outputs.items():
+        count = sum(parameter.numel() for parameter in set(module.parameters()) - counted)
+        counted.update(module.parameters())
+        per_layer.append(LayerShape(named[module], type(module).__name__, output, count, flop[module] // 2))
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
+    return NetworkShape(tuple(per_layer), num_parameters, counter.get_total_flops() // 2, _num_norms(network))
 
 
 def build_and_measure(config: RunConfig) -> NetworkShape:
@@ -102,14 +109,18 @@ def _by_role(network: Network) -> dict[nn.Module, str]:
     return {**layers, **{module: role for role, module in network.activations.items()}}
 
 
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _num_norms(network: Network) -> int:
+    of_steps = [module for module in network.modules() if isinstance(module, NormsOfSteps)]
+    place_of = {norm: place for place in of_steps for norm in place.values()}
+    norms = [norm for norm in network.norms.values() if type(norm).__name__ != "NoNorm"]
+    return len({place_of.get(norm, norm) for norm in norms})
 
 
-def _flop(module: nn.Module, output: tuple[int, ...]) -> int:
-    if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-        return 0
-    positions = torch.Size(output).numel() // output[0] if isinstance(module, nn.modules.conv._ConvNd) else 1
+def _flop(module: nn.Module, given: Tensor, output: Tensor) -> int:
+    """Return the operations of one call, for all examples of the batch."""
     if isinstance(module, nn.Linear):
-        positions = torch.Size(output).numel() // output[-1]
-    return 2 * positions * module.weight.numel()
+        return 2 * output.numel() // output.shape[-1] * module.weight.numel()
+    if isinstance(module, nn.modules.conv._ConvNd):
+        places = given if module.transposed else output
+        return 2 * places.numel() // module.weight.shape[0] * module.weight.numel()
+    return 0

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from bnlab.data.opening import open_data
 from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network
-from bnlab.norms.norm import Norm
 from bnlab.schema import RunConfig
 from bnlab.schema_models import MLPConfig
 from bnlab.training.probing import build_probe
@@ -81,14 +80,17 @@ def propagate(config: RunConfig) -> Propagation:
     """Send the probe batch through a new network, forward and backward, in training mode and in float64.
 
     For perceptrons without a norm, and with one right before each activation, outputs and gradients are compared with
-    the recursions for wide layers. With z ~ N(0, q) and phi the activation:
+    the recursions for wide layers. With z ~ N(0, q), phi the activation, and p the share of units set to 0 by dropout:
 
-        without a norm   q_l = s_l E[phi(z)^2],  q = q_(l-1)         g_l = t_(l+1) E[phi'(z)^2] g_(l+1)
-        with a norm      q_l = s_l E[phi(z)^2],  q = 1               g_l = t_(l+1) E[phi'(z)^2] / v_l g_(l+1)
+        without a norm   q_l = s_l E[phi(z)^2] / (1-p)      g_l = t_(l+1) E[phi'(z)^2] / (1-p) g_(l+1)
+                         q = q_(l-1)
+        with a norm      q_l = s_l E[phi(z)^2] / (1-p)      g_l = t_(l+1) E[phi'(z)^2] / (1-p) / (v_l + eps) g_(l+1)
+                         q = v_(l-1) / (v_(l-1) + eps)
 
-    s_l is the sum of squares of the weights of a unit, t_l that of the weights from a unit, and v_l what the norm
-    divides by: q_l for norms of single samples, s_l Var[phi(z)] for norms over the batch, whose images are nearly
-    independent at depth. With relu, gradients grow by 1 per layer with `layer` and by pi/(pi - 1) = 1.47 with `batch`.
+    s_l is the sum of squares of the weights of a unit, t_l that of the weights from a unit, and v_l + eps what the norm
+    divides by: v_l is q_l for norms of single samples, and s_l (E[phi(z)^2] / (1-p) - E[phi(z)]^2) for norms over the
+    batch, whose images are nearly independent at depth. With relu and a small eps, gradients grow by 1 per layer with
+    `layer` and, without dropout, by pi/(pi - 1) = 1.47 with `batch`.
 
     Args:
         config: The settings of a run; data, model, norm, placement, seed and probe size are used.
@@ -142,41 +144,45 @@ def _mean_square(values: Tensor) -> float:
     return float(values.square().mean())
 
 
-def _divides_by(config: RunConfig, network: Network) -> str | None:
-    """Return what the norm before each activation divides by: ``batch`` or ``sample``; None: none of these."""
+def _divides_by(config: RunConfig, network: Network) -> tuple[str, float] | None:
+    """Return what the norm before each activation divides by, ``batch`` or ``sample``, and its eps; None: neither."""
     if config.placement != "before" or config.norm.name == "none":
         return None
-    formulas = {cast("Norm", norm).formula for norm in network.norms.values()}
-    return {"batch": "batch", "layer": "sample", "rms": "sample"}.get(str(next(iter(formulas), None)))
+    norm = next(iter(network.norms.values()), None)
+    kind = {"batch": "batch", "layer": "sample", "rms": "sample"}.get(str(getattr(norm, "formula", None)))
+    eps = getattr(norm, "eps", None)
+    return (kind, eps) if kind and isinstance(eps, float | int) else None
 
 
 def _expected(
     config: RunConfig, network: Network, measured: Mapping[str, tuple[float, float]], first_variance: float
 ) -> dict[str, tuple[float, float]]:
     """Return outputs and gradients as the recursion has them, from the first layer's output and the last's gradient."""
-    kind = _divides_by(config, network)
+    norm = _divides_by(config, network)
     has_no_norm = config.norm.name == "none" or config.placement == "input"
-    known = isinstance(config.model, MLPConfig) and (kind or has_no_norm) and not network.replaced_activations
-    if not known or network.activation_name not in _ACTIVATIONS:
+    if not isinstance(config.model, MLPConfig) or network.replaced_activations or not (norm or has_no_norm):
         return {}
+    if network.activation_name not in _ACTIVATIONS:
+        return {}
+    kept = 1 - config.model.dropout
     roles = list(network.linears)
     weights = {role: weight.detach().double() for role, weight in network.weights.items()}
     into = {role: float(weight.square().sum(1).mean()) for role, weight in weights.items()}
     out_of = {role: float(weight.square().sum(0).mean()) for role, weight in weights.items()}
     outputs = {roles[0]: measured[roles[0]][0]}
-    moments: dict[str, tuple[float, float, float]] = {}
+    # images are not independent: the first layer's variance is the measured one
+    variance = first_variance if norm and norm[0] == "batch" else outputs[roles[0]]
+    divisors: dict[str, float] = {}
+    slopes: dict[str, float] = {}
     for before, role in itertools.pairwise(roles):
-        moments[before] = _moments(network.activation_name, 1.0 if kind else outputs[before])
-        outputs[role] = into[role] * moments[before][0]
+        divisors[before] = variance + norm[1] if norm else 1.0
+        second, centered, slopes[before] = _moments(network.activation_name, variance / divisors[before])
+        outputs[role] = into[role] * second / kept
+        is_centered = norm is not None and norm[0] == "batch"
+        variance = into[role] * (second / kept - (second - centered)) if is_centered else outputs[role]
     gradients = {roles[-1]: measured[roles[-1]][1]}
-    for i in range(len(roles) - 2, -1, -1):
-        role, behind = roles[i], roles[i + 1]
-        divisor = 1.0
-        if kind:
-            divisor = outputs[role]
-            if kind == "batch":  # images are not independent: the first layer's variance is the measured one
-                divisor = into[role] * moments[roles[i - 1]][1] if i > 0 else first_variance
-        gradients[role] = out_of[behind] * moments[role][2] / divisor * gradients[behind]
+    for role, behind in reversed(list(itertools.pairwise(roles))):
+        gradients[role] = out_of[behind] * slopes[role] / kept / divisors[role] * gradients[behind]
     return {role: (outputs[role], gradients[role]) for role in roles}
 
 

@@ -38,7 +38,12 @@ class Network(nn.Module):
     """Whether the values of its images decide which operations it makes: then no program serves several runs."""
 
     small_roles: frozenset[str] = frozenset({"output"})
-    """Roles of linear maps with no relu or its like right behind them: ``he`` would be too large there."""
+    """Roles of linear maps for which ``auto`` and ``he`` draw with lecun's std.
+
+    The factor of 2 in ``he`` makes up for what a relu, or its like, takes away. So these are the output layer, and in
+    networks with shortcuts the maps that have no such activation before or after them in their unit (`ViT`, `ResNet`).
+    `ResidualMLP` adds the last map of each branch, whose output is summed as it is. In an `LSTM` they are all maps.
+    """
 
     rows_per_sample: int = 1
     """How many rows its matrix products see for each sample: tokens or time steps."""
@@ -68,7 +73,11 @@ class Network(nn.Module):
 
     @property
     def norms(self) -> dict[str, nn.Module]:
-        """Norms by role; ``input`` is the norm of the network's input, if it has one."""
+        """Norms by role; ``input`` is the norm of the network's input, if it has one.
+
+        In the order of the modules, which in bnlab's networks is that of the forward pass, except inside a recurrent
+        cell: there all time steps of one norm stand before those of the next.
+        """
         found = ((role, getattr(m, "norm", None) if isinstance(m, Block) else m) for role, m in parts_by_role(self))
         return {role: module for role, module in found if module is not None and is_norm(module)}
 

@@ -55,8 +55,8 @@ class ResidualMLP(Network):
     (order=pre, ``unit1.norm``, and ``final`` behind the last unit), after each sum (post; and behind the stem), or at
     the start and at the end of each branch (peri, ``unit1.norm`` and ``unit1.down``; behind the stem, and ``final``).
 
-    Only linear maps right behind an activation go through a norm's ``weight_parametrization``, with order=peri those
-    right before a norm as well.
+    The last linear map of each branch, ``unit1.down``, goes through a norm's ``weight_parametrization``, and with
+    order=post and order=peri the stem as well, which stands right before a norm.
 
     Shape:
         (N, C, H, W) or (N, D) -> (N, classes). An input norm sees (N, features), one channel per feature.

@@ -53,7 +53,8 @@ class PostUnit(ResidualUnit):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum, behind its activation."""
-        y: Tensor = self.sum(self.added(self.shortcut(x), self.conv2(self.conv1(x))))
+        branch = self.conv2(self.conv1(x))  # first, as in the order of the roles
+        y: Tensor = self.sum(self.added(self.shortcut(x), branch))
         return y
 
 
@@ -108,7 +109,8 @@ class PreUnit(ResidualUnit):
         if not self.projects:
             return self.added(self.shortcut(x), self.conv2(self.conv1(given)))
         h = self.conv1.before_linear(given)
-        return self.added(self.shortcut(h), self.conv2(self.conv1.linear(h)))
+        branch = self.conv2(self.conv1.linear(h))  # first, as in the order of the roles
+        return self.added(self.shortcut(h), branch)
 
 
 class ResNet(Network):

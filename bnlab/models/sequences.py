@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnlab.errors import ConfigError
 from bnlab.seeding import generator_for
 
-Order = Literal["rows", "pixels"]
+Steps = Literal["rows", "pixels"]
 
 
 class Sequences(nn.Module):
@@ -50,7 +50,7 @@ class Sequences(nn.Module):
 
     places: Tensor | None
 
-    def __init__(self, order: Order, input_shape: tuple[int, ...], model: str, permute_seed: int | None = None) -> None:
+    def __init__(self, order: Steps, input_shape: tuple[int, ...], model: str, permute_seed: int | None = None) -> None:
         super().__init__()
         if len(input_shape) == 1:
             if order == "rows":
@@ -82,7 +82,7 @@ class Sequences(nn.Module):
 def lengths_of(x_NTF: Tensor) -> Tensor:
     """Return the number of steps of each sequence up to its last step that is not all 0, (N,); at least 1.
 
-    `data.padding` sets padding to 0, which is the mean of all other values.
+    `data.padding_value` sets padding to 0, which is the mean of all other values.
 
     Args:
         x_NTF: The sequences, from `Sequences`.

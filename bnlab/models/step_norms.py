@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from bnlab.norms.norm import Norm
 
 
+class NormsOfSteps(nn.ModuleDict):
+    """The norms of the time steps of one place, ``step1`` ...; they share all parameters."""
+
+
 def norm_of_steps(norm: nn.Module, num_steps: int, *, per_step: bool) -> nn.Module:
     """Return a norm for each time step, ``step1`` ..., or one norm for all of them.
 
@@ -36,7 +40,7 @@ def norm_of_steps(norm: nn.Module, num_steps: int, *, per_step: bool) -> nn.Modu
     if per_step:
         shared = {id(parameter): parameter for parameter in norm.parameters()}
         others = [copy.deepcopy(norm, memo=dict(shared)) for _ in range(num_steps - 1)]
-        return nn.ModuleDict({f"step{step}": one for step, one in enumerate([norm, *others], 1)})
+        return NormsOfSteps({f"step{step}": one for step, one in enumerate([norm, *others], 1)})
     divide: Callable[[int], None] | None = getattr(norm, "divide_updates", None)
     if divide is not None:
         divide(num_steps)
@@ -50,7 +54,7 @@ def at_step(norm: nn.Module, step: int) -> nn.Module:
         norm: What `norm_of_steps` returned.
         step: The time step, from 0.
     """
-    return norm[f"step{step + 1}"] if isinstance(norm, nn.ModuleDict) else norm
+    return norm[f"step{step + 1}"] if isinstance(norm, NormsOfSteps) else norm
 
 
 @dataclass(frozen=True)

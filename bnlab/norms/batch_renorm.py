@@ -63,7 +63,8 @@ class BatchRenorm(BatchNorm):
     Buffers:
         running_mean: (C,), in input units, starts at 0.
         running_var: (C,), biased, in squared input units, starts at 1.
-        num_batches_tracked: (), batches seen in training mode; it drives the schedule.
+        num_batches_tracked: (), batches seen in training mode; it drives the schedule. In a recurrent cell that applies
+            the norm at each of T time steps it counts T for a batch, and the schedule goes on each T.
 
     Raises:
         ConfigError: An option out of range, an input of the wrong shape, or exactly one value per channel in
@@ -111,6 +112,7 @@ class BatchRenorm(BatchNorm):
         self.warmup_steps = warmup_steps
         self.r_ramp_steps = r_ramp_steps
         self.d_ramp_steps = d_ramp_steps
+        self.updates_per_batch = 1
 
     def forward(self, x_NCS: Tensor) -> Tensor:
         """Normalize a batch; in training mode, update the running statistics too."""
@@ -138,8 +140,21 @@ class BatchRenorm(BatchNorm):
         # nan_to_num: after an overflow of a statistic, inf / inf must not give NaN where BatchNorm gives a number
         r_C = ((var_C + self.eps).sqrt() / sigma_C).nan_to_num(1.0)
         d_C = ((mean_C - mu_C.to(wide)) / sigma_C).nan_to_num(0.0)
+        if self.updates_per_batch > 1:
+            num_batches = num_batches // self.updates_per_batch
         r_max, d_max = self.limits(num_batches, wide)
         return torch.clamp(r_C, 1 / r_max, r_max), torch.clamp(d_C, -d_max, d_max)
+
+    def divide_updates(self, num_updates: int) -> None:
+        """Take so many updates as one, as `bnlab.norms.norm.Norm.divide_updates` does, in the schedule as well.
+
+        A batch of sequences that all end early makes fewer updates, and counts as less than a batch.
+
+        Args:
+            num_updates: The number of updates of a pass.
+        """
+        super().divide_updates(num_updates)
+        self.updates_per_batch *= num_updates
 
     def limits(self, num_batches: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """Return rmax and dmax for the batch after a number of batches.

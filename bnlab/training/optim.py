@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnlab.schema import AdamConfig, AnyOptimConfig, ScheduleConfig, SGDConfig
-from bnlab.training.trained import names_of_norms
+from bnlab.training.trained import names_of_map_weights, names_of_norms
 
 _Kind = TypeVar("_Kind", bound=torch.optim.Optimizer)
 
@@ -44,21 +44,20 @@ def decayed_and_undecayed(
 ) -> tuple[list[str], list[str]]:
     """Return the names of the parameters with weight decay, and of those without.
 
-    A parameter of a single number, such as the share of a residual branch, has none, as if it were a norm's. One that
-    requires no gradient is not trained, and is neither.
+    Those of norms and biases have none, nor have parameters that are no weights of linear maps: the share of a residual
+    branch, a class token, learned positions, embeddings. One that requires no gradient is not trained, and is neither.
 
     Args:
         model: The network whose parameters are sorted.
         norms: The norms of the network by role.
         config: The optimizer; only its ``decay_norm_and_bias`` matters here, not the amount of decay.
     """
-    of_norms = names_of_norms(model, norms)
+    may_decay = names_of_map_weights(model) - names_of_norms(model, norms)
     decayed: list[str] = []
     undecayed: list[str] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_undecayed = name in of_norms or name.endswith("bias") or parameter.dim() == 0
-            (undecayed if is_undecayed and not config.decay_norm_and_bias else decayed).append(name)
+            (decayed if name in may_decay or config.decay_norm_and_bias else undecayed).append(name)
     return decayed, undecayed
 
 

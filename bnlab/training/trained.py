@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from bnlab.errors import ConfigError
 from bnlab.models.network import Network
@@ -22,6 +23,27 @@ def names_of_norms(model: nn.Module, norms: Mapping[str, nn.Module]) -> set[str]
         for name, parameter in model.named_parameters()
         if id(parameter) in of_norms or (".parametrizations." in name and not name.endswith(".original"))
     }
+
+
+_MAPS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase)
+
+
+def names_of_map_weights(model: nn.Module) -> set[str]:
+    """Return the names of the trained weights of linear maps, those inside torch's attention and recurrent layers too.
+
+    Parameters that a network makes by itself are none of them: class tokens, positions, embeddings, slopes of PReLU.
+
+    Args:
+        model: The network whose parameters are sorted.
+    """
+    weights: set[int] = set()
+    for module in model.modules():
+        if not isinstance(module, _MAPS):
+            continue
+        weights |= {id(parameter) for name, parameter in module.named_parameters(recurse=False) if "weight" in name}
+        if is_parametrized(module, "weight"):
+            weights.add(id(getattr(module.get_submodule("parametrizations.weight"), "original", None)))
+    return {name for name, parameter in model.named_parameters() if id(parameter) in weights}
 
 
 def freeze_untrained(model: Network, config: RunConfig) -> None:

@@ -81,6 +81,28 @@ def test_wide_relu_networks_follow_the_recursion(words, forward, backward):
     assert found.growth("gradient") == pytest.approx(backward, rel=0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["norm=none", "model.dropout=0.5"],
+        ["norm=batch", "model.dropout=0.5"],
+        ["norm=layer", "model.dropout=0.5"],
+        ["norm=batch", "norm.eps=0.5"],
+        ["norm=rms", "norm.eps=0.5", "model.dropout=0.2"],
+        ["norm=layer", "norm.eps=1", "model.activation=tanh"],
+        ["norm=batch", "norm.eps=100"],
+    ],
+)
+def test_the_recursion_knows_dropout_and_eps(words):
+    config = compose_run(["data=mnist_5k", "model.depth=5", "model.width=400", "diagnostics.probe_size=200", *words])
+    found = propagate(config)
+    for layer in found.layers[:-1]:
+        assert layer.output == pytest.approx(layer.expected_output, rel=0.4)
+    assert found.growth("output") == pytest.approx(found.growth("expected_output"), rel=0.06)
+    assert found.growth("gradient") == pytest.approx(found.growth("expected_gradient"), rel=0.06)
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -123,3 +123,29 @@ def test_the_loss_ignores_the_scales_that_are_declared_free(variant: str, norm: 
 def test_every_network_of_the_catalog_is_tested() -> None:
     assert {name for name, _ in VARIANTS.values()} <= set(MODELS)
     assert {"vgg", "resnet", "residual_mlp", "deep_linear"} == {name for name, _ in VARIANTS.values()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_linear_maps_and_norms_stand_in_the_order_of_the_forward_pass(variant):
+    model, called = of(variant), []
+    for kind in (model.linears, model.norms):
+        called.clear()
+        hooks = [m.register_forward_hook(lambda *_, role=role: called.append(role)) for role, m in kind.items()]
+        model(images(4, *shape_for(variant)))
+        assert called == list(kind)
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("variant", "small"),
+    [
+        ("vgg", {"output"}),
+        ("resnet post, projections", {"output"}),
+        ("resnet pre, projections", {"stem", "output"}),
+        ("residual_mlp pre", {"stem", "unit1.down", "unit2.down", "output"}),
+        ("residual_mlp post", {"stem", "unit1.down", "unit2.down", "output"}),
+    ],
+)
+def test_small_initial_weights_stand_where_no_activation_is_in_the_unit(variant, small):
+    assert of(variant).small_roles == small

@@ -146,6 +146,17 @@ def test_the_schedule_goes_on_from_a_saved_state():
     assert not torch.allclose(fresh(5 * x), norm(5 * x), atol=0.1)
 
 
+def test_with_several_updates_per_batch_the_schedule_counts_batches():
+    norm = BatchRenorm(2, warmup_steps=2, r_ramp_steps=0, d_ramp_steps=0, momentum=0.5)
+    plain = BatchNorm(2, momentum=0.5)
+    norm.divide_updates(3)
+    generator = torch.Generator().manual_seed(0)
+    for batch in range(3):
+        for _ in range(3):
+            x = 4 + 3 * torch.randn(6, 2, generator=generator)
+            assert torch.equal(norm(x), plain(x)) == (batch < 2)
+
+
 def test_stacked_replicas_may_stand_at_different_steps():
     norm = BatchRenorm(2, warmup_steps=10, r_ramp_steps=0, d_ramp_steps=0).double()
     _, buffers = torch.func.stack_module_state([norm, norm])

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from bnlab.norms.batch import BatchNorm
 from bnlab.schema import AdamConfig, ScheduleConfig, SGDConfig
@@ -108,6 +109,31 @@ def test_weight_decay_spares_a_single_number_such_as_a_branchs_share() -> None:
     model.share = nn.Parameter(torch.tensor(0.5))
     assert decayed_and_undecayed(model, {}, sgd()) == (["weight"], ["share"])
     assert decayed_and_undecayed(model, {}, sgd(decay_norm_and_bias=True)) == (["weight", "share"], [])
+
+
+class WithTokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_token = nn.Parameter(torch.zeros(1, 1, 4))
+        self.positions = nn.Parameter(torch.zeros(5, 4))
+        self.words = nn.Embedding(7, 4)
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.slope = nn.PReLU(4)
+        self.recurrent = nn.GRU(4, 3)
+        self.filter = nn.Conv2d(1, 2, 3)
+        parametrize.register_parametrization(self.filter, "weight", nn.Identity())
+
+
+def test_weight_decay_is_for_weights_of_linear_maps_only() -> None:
+    model = WithTokens()
+    decayed, undecayed = decayed_and_undecayed(model, {}, sgd())
+    assert decayed == [
+        *("attention.in_proj_weight", "attention.out_proj.weight", "recurrent.weight_ih_l0", "recurrent.weight_hh_l0"),
+        "filter.parametrizations.weight.original",
+    ]
+    assert {"class_token", "positions", "words.weight", "slope.weight"} < set(undecayed)
+    everything = [name for name, _ in model.named_parameters()]
+    assert decayed_and_undecayed(model, {}, sgd(decay_norm_and_bias=True)) == (everything, [])
 
 
 CLASSES = [
