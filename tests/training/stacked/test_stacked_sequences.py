@@ -15,8 +15,8 @@ VIT = ["model=vit", "model.depth=1", "model.width=8", "model.num_heads=2", "mode
 LSTM = ["model=lstm", "model.width=8", "data=synthetic"]
 RNN = ["model=rnn", "model.width=8", "data=synthetic"]
 NORMS_OF_ROWS = ["batch", "batch_noisy", "batch_renorm", "layer", "dyt", "weight_standardization"]
-"""One of each kind that stacking treats in a way of its own: running statistics, noise, counts, none of these, parameters
-alone, computed weights. tests/models says of each norm that many networks under vmap are what they are alone."""
+"""One of each kind that stacking treats in a way of its own: running statistics, noise, counts, none of these,
+parameters alone, computed weights. tests/models says of each norm that many networks under vmap are what they are alone."""
 
 
 @pytest.mark.slow
