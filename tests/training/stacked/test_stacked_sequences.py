@@ -16,11 +16,11 @@ LSTM = ["model=lstm", "model.width=8", "data=synthetic"]
 RNN = ["model=rnn", "model.width=8", "data=synthetic"]
 NORMS_OF_ROWS = ["batch", "batch_noisy", "batch_renorm", "layer", "dyt", "weight_standardization"]
 """One of each kind that stacking treats in a way of its own: running statistics, noise, counts, none of these,
-parameters alone, computed weights. tests/models says of each norm that many networks under vmap are what they are alone."""
+parameters alone, computed weights. Of each norm tests/models says that networks under vmap are what they are alone."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("norm", "order"), zip(NORMS_OF_ROWS, ["pre", "post", "peri"] * 2, strict=True))
+@pytest.mark.parametrize(("norm", "order"), list(zip(NORMS_OF_ROWS, ["pre", "post", "peri"] * 2, strict=True)))
 def test_a_vision_transformer(norm: str, order: str) -> None:
     words = [*words_for(norm), *VIT, f"model.order={order}", "diagnostics=none"]
     assert largest_difference(words, num_steps=4) < 1e-8
