@@ -5,8 +5,12 @@ batches, an extra layer in one arm cannot change the initial weights of other la
 not change.
 """
 
+import contextlib
 import hashlib
+import random
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 
@@ -35,3 +39,22 @@ def generator_for(seed: int, *purpose: str) -> torch.Generator:
         *purpose: The name of the stream, in parts, such as ``"init", "hidden1"``.
     """
     return torch.Generator().manual_seed(stream_seed(seed, *purpose))
+
+
+@contextlib.contextmanager
+def seeded_alike(seed: int = 0) -> Iterator[None]:
+    """Let torch's, NumPy's and Python's random numbers begin at a seed, and leave the caller's alone.
+
+    Args:
+        seed: Of torch's and Python's generators; NumPy's takes its last 32 bits.
+    """
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would queue work for absent devices
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(of_numpy)
+            random.setstate(of_python)

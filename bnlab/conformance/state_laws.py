@@ -8,7 +8,8 @@ from bnlab.conformance.inputs import random_input
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, only_if
 from bnlab.conformance.states import changed, states_of
 from bnlab.conformance.subject import LayerError, Subject
-from bnlab.traps.unsaved_state import find_unsaved_state, seeded_alike
+from bnlab.seeding import seeded_alike
+from bnlab.traps.unsaved_state import find_unsaved_state
 
 WIDEST = 3e4
 """Largest value of an input for float16: its variance is about 1e7, far above float16's largest number, 65504."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation, OfActivations, Ranges
 from bnlab.diagnostics.passes import Named
+from bnlab.diagnostics.slopes import slope_of
 
 SMALL = 1e-12
 """A shorter gradient is multiplied before it is measured: the square of a float32 below 1e-19 has few digits or none.
@@ -233,6 +234,5 @@ class GradientGrowth(Diagnostic):
             return {}
         log_L = 2 * torch.stack(norms).log()
         depth_L = torch.arange(len(norms), dtype=log_L.dtype, device=log_L.device)
-        centered_L = depth_L - depth_L.mean()
-        slope = (centered_L * log_L).sum() / centered_L.square().sum()
+        slope = slope_of(log_L, depth_L)
         return {"network/rate": torch.exp(-slope), "network/slope": slope}

@@ -9,6 +9,7 @@ from torch import Tensor
 from bnlab.diagnostics.diagnostic import Diagnostic, Observation
 from bnlab.diagnostics.distributions import unit_moments
 from bnlab.diagnostics.passes import Named
+from bnlab.diagnostics.slopes import slope_of
 
 
 class StreamVariance(Diagnostic):
@@ -57,10 +58,5 @@ class StreamVariance(Diagnostic):
             variances[role] = var_U.mean() + mean_U.var(correction=0)
         log_L = torch.stack(list(variances.values())).log()
         depth_L = torch.arange(len(log_L), dtype=log_L.dtype, device=log_L.device)
-        growth = {"network/rate": _slope(log_L, depth_L).exp(), "network/power": _slope(log_L, (depth_L + 1).log())}
+        growth = {"network/rate": slope_of(log_L, depth_L).exp(), "network/power": slope_of(log_L, (depth_L + 1).log())}
         return variances | growth
-
-
-def _slope(y_L: Tensor, x_L: Tensor) -> Tensor:
-    centered_L = x_L - x_L.mean()
-    return (centered_L * y_L).sum() / centered_L.square().sum()

@@ -18,8 +18,8 @@ from bnlab.errors import BnlabError, ConfigError
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network
 from bnlab.schema import RunConfig
+from bnlab.seeding import seeded_alike
 from bnlab.training.probing import build_probe
-from bnlab.traps.unsaved_state import seeded_alike
 
 
 def try_instruments(config: RunConfig, data: DataSet, device: torch.device) -> None:

@@ -17,14 +17,13 @@ from bnlab.models.foreign_parts import (
     is_activation,
     is_layer,
     normalizes,
-    seeded,
     work_out_of_place,
 )
 from bnlab.models.network import Network, free_scale, is_norm
 from bnlab.models.replaced_norms import LINEAR_MAPS, OnPositions
 from bnlab.norms.norm import FreeScale
 from bnlab.plugins import COLLECTIONS
-from bnlab.seeding import stream_seed
+from bnlab.seeding import seeded_alike, stream_seed
 
 
 class ForeignNetwork(Network):
@@ -178,7 +177,7 @@ class ForeignNetwork(Network):
             seed: The seed of the run.
         """
         like = next(self.net.parameters(), torch.empty(0))
-        with seeded(stream_seed(seed, "init")), torch.device(like.device):
+        with seeded_alike(stream_seed(seed, "init")), torch.device(like.device):
             fresh = self._build()
         ours = dict(self.net.named_parameters(remove_duplicate=False)) | dict(self.net.named_buffers())
         drawn = dict(fresh.named_parameters(remove_duplicate=False)) | dict(fresh.named_buffers())

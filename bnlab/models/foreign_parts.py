@@ -1,13 +1,10 @@
 """The parts of a network that is not bnlab's: what they are, and what a forward pass shows of their use."""
 
-import contextlib
 import copy
-import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -123,22 +120,3 @@ def work_out_of_place(net: nn.Module) -> None:
 def normalizes(module: nn.Module) -> bool:
     """Return whether a module is a norm of an arm, or one that applies it to positions."""
     return is_norm(module) or isinstance(module, OnPositions)
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Let torch's, NumPy's and Python's random numbers begin at a seed, and leave the caller's alone.
-
-    Args:
-        seed: Of torch's and Python's generators; NumPy's takes its last 32 bits.
-    """
-    of_numpy, of_python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(of_numpy)
-            random.setstate(of_python)

@@ -34,9 +34,6 @@ class Network(nn.Module):
     is_foreign: bool = False
     """Whether somebody else wrote its code, which may leave parameters unused, or may not run as one program."""
 
-    depends_on_values: bool = False
-    """Whether the values of its images decide which operations it makes: then no program serves several runs."""
-
     small_roles: frozenset[str] = frozenset({"output"})
     """Roles of linear maps for which ``auto`` and ``he`` draw with lecun's std.
 

@@ -54,7 +54,6 @@ class Recurrent(Network):
         self.sequences = sequences
         self.layer_names = tuple(layers)
         self.skips_padding = config.skip_padding
-        self.depends_on_values = config.skip_padding  # how many sequences still run is decided by their values
         self.norm_scale = config.norm_scale
         self.rows_per_sample = sequences.num_steps
 

@@ -145,14 +145,7 @@ class SingleRun(Cohort):
         self.model.train()
         precise = autocast(self.precision, self.data.train.images.device)
         for step, (images, labels) in enumerate(self.batches, start + 1):
-            if self.accumulation == 1:
-                with precise:
-                    logits = self.model(images)
-                    loss = F.cross_entropy(logits, labels)
-                self.optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-            else:
-                loss, logits = self._accumulate(images, labels, precise)
+            loss, logits = self.differentiate(step, images, labels, precise)
             if self.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             (lr,) = self.learning_rate(step)
@@ -161,6 +154,30 @@ class SingleRun(Cohort):
             self.optimizer.step()
             self._batch = Batch(images, labels)
             yield loss.detach(), logits.detach(), labels
+
+    def differentiate(
+        self,
+        step: int,  # noqa: ARG002  (for runs that processes share)
+        images: Tensor,
+        labels: Tensor,
+        precise: AbstractContextManager[object],
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the gradients of a batch; return its loss and its logits (B, K).
+
+        Args:
+            step: The step that is being made, counted from 1.
+            images: The images of the batch, (B, ...).
+            labels: Their classes, (B,).
+            precise: The context of the run's precision, for forward passes.
+        """
+        if self.accumulation > 1:
+            return self._accumulate(images, labels, precise)
+        with precise:
+            logits = self.model(images)
+            loss = F.cross_entropy(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss, logits
 
     def _accumulate(
         self, images: Tensor, labels: Tensor, precise: AbstractContextManager[object]

@@ -9,6 +9,7 @@ Shape letters: B images of a batch, b of a process's part, K classes.
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -17,13 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from bnlab.diagnostics.diagnostic import Batch
 from bnlab.errors import ProcessLostError
 from bnlab.norms.synchronized import alone
 from bnlab.records import SplitName
 from bnlab.training.cohort import SingleRun
 from bnlab.training.interruption import Interruption
-from bnlab.training.precision import autocast
 from bnlab.world import World
 
 LOOK_EVERY = 16
@@ -65,30 +64,28 @@ class SharedRun(SingleRun):
             find_unused_parameters=self.model.is_foreign,
         )
 
-    def steps(self, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Make optimizer steps without end; losses, logits and labels are those of the whole batch.
+    def differentiate(
+        self, step: int, images: Tensor, labels: Tensor, precise: AbstractContextManager[object]
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the averaged gradients; return loss and logits of the whole batch.
+
+        Args:
+            step: As in `SingleRun`.
+            images: The whole batch, of which this process takes its part.
+            labels: As in `SingleRun`.
+            precise: As in `SingleRun`.
 
         Raises:
             ProcessLostError: Another process has ended.
         """
-        self.model.train()
-        for step, (images, labels) in enumerate(self.batches, start + 1):
-            with saying_who_is_missing(self.world, step):
-                own_loss, own_logits = self._differentiate(images, labels)
-                loss, logits = self._together(own_loss, own_logits, step)
-            if self.clip_norm is not None:
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-            (lr,) = self.learning_rate(step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr * group.get("lr_share", 1.0)
-            self.optimizer.step()
-            self._batch = Batch(images, labels)
-            yield loss, logits, labels
+        with saying_who_is_missing(self.world, step):
+            return self._together(*self._own_part(images, labels, precise), step)
 
-    def _differentiate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _own_part(
+        self, images: Tensor, labels: Tensor, precise: AbstractContextManager[object]
+    ) -> tuple[Tensor, Tensor]:
         """Compute the averaged gradients; return loss and logits (b, K) of this process's part of each part."""
         self.optimizer.zero_grad()
-        precise = autocast(self.precision, images.device)
         losses, logits = [], []
         parts = list(zip(images.chunk(self.accumulation), labels.chunk(self.accumulation), strict=True))
         for number, (part, answers) in enumerate(parts, 1):

@@ -11,9 +11,10 @@ from torch.nn.parameter import is_lazy
 
 from bnlab.diagnostics.taps import leaving_no_trace
 from bnlab.errors import ConfigError
+from bnlab.seeding import seeded_alike
 from bnlab.traps.state_traps import running_overflow, state_outside_buffers_of, updated_twice
 from bnlab.traps.trap import FEW_VALUES, LARGE_OFFSET, SMALL_MOMENTUM, Trap, some_of
-from bnlab.traps.unsaved_state import find_unsaved_state, keeping_attributes, keeps_tensors, seeded_alike
+from bnlab.traps.unsaved_state import find_unsaved_state, keeping_attributes, keeps_tensors
 from bnlab.traps.updating import count_updates
 from bnlab.traps.watching import NormUse, Pass, tensors_in, watch
 

@@ -9,10 +9,11 @@ from bnlab.models.catalog import build_network
 from bnlab.models.network import Network
 from bnlab.norms.names import NORMS
 from bnlab.schema import RunConfig
+from bnlab.seeding import seeded_alike
 from bnlab.traps.state_traps import state_outside_buffers, updated_twice
 from bnlab.traps.trap import Trap, some_of
 from bnlab.traps.unmoved_state import find_unmoved_state
-from bnlab.traps.unsaved_state import find_unsaved_state, seeded_alike
+from bnlab.traps.unsaved_state import find_unsaved_state
 from bnlab.traps.updating import count_updates
 from bnlab.traps.watching import Pass
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from bnlab.traps.unsaved_state import seeded_alike
+from bnlab.seeding import seeded_alike
 
 NUM_PASSES = 50
 """Training passes after which a buffer that has not moved is taken for one that never does."""

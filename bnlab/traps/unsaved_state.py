@@ -126,21 +126,6 @@ def keeps_tensors(module: nn.Module) -> bool:
     return any(isinstance(value, Tensor) for value in _unsaved_values(module).values())
 
 
-@contextlib.contextmanager
-def seeded_alike(seed: int = 0) -> Iterator[None]:
-    """Let torch's, NumPy's and Python's random numbers begin at a seed, and leave the caller's alone."""
-    of_numpy, of_python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would queue work for absent devices
-        np.random.seed(seed)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(of_numpy)
-            random.setstate(of_python)
-
-
 def _saved_and_read(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state dict after a way through a file, as checkpoints hold it: tensors and plain values only."""
     file = io.BytesIO()

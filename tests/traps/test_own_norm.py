@@ -15,7 +15,8 @@ from bnlab.errors import ConfigError
 from bnlab.experiment.checking import check
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS
-from bnlab.traps.unsaved_state import find_unsaved_state, seeded_alike
+from bnlab.seeding import seeded_alike
+from bnlab.traps.unsaved_state import find_unsaved_state
 
 QUICK = ["data=synthetic", "train.steps=12", "model.width=8", "model.depth=2", "loggers=[]", "diagnostics=none"]
 

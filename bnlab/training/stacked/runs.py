@@ -21,7 +21,6 @@ from bnlab.diagnostics.building import build_diagnostics
 from bnlab.diagnostics.diagnostic import Batch, Moment
 from bnlab.diagnostics.measuring import diagnostics_due
 from bnlab.diagnostics.passes import Named
-from bnlab.errors import ConfigError
 from bnlab.models.catalog import build_network, seed_weights
 from bnlab.models.network import Network
 from bnlab.noise import Draw
@@ -55,9 +54,6 @@ class StackedRuns(Cohort):
         device: The device to train on.
         num_steps: The number of optimizer steps of a whole run, for the learning-rate schedule.
 
-    Raises:
-        ConfigError: A network of this kind can only be trained alone.
-
     Attributes:
         network: A network of this architecture, for the names of its layers; it begins with the first run's weights.
     """
@@ -67,11 +63,6 @@ class StackedRuns(Cohort):
         self._data = data.to(device, channels_last=False)  # grouped convolutions are no faster with channels last
         first = configs[0]
         self.network = self._build_network(first)
-        if self.network.depends_on_values:
-            raise ConfigError(
-                f"sweep.engine=vectorized cannot train model={first.model.name} with these settings: what it computes "
-                "depends on the values of its images. Use sweep.engine=auto."
-            )
         self._order = ParameterOrder(self.network, first.optim)
         self._layout = self._order.layout
         self._shares = build_schedule(first.schedule, num_steps)

@@ -3,12 +3,14 @@
 import functools
 
 import pytest
-from stacking import compose, together
+from stacking import compose
 from test_stacked_diagnostics import check
 from test_stacked_runs import THREE, largest_difference, words_for
 
 from bnlab.diagnostics import curvature
 from bnlab.errors import ConfigError
+from bnlab.norms.catalog import is_vectorizable
+from bnlab.sweeps.cohorts import plan_cohorts
 
 NEED_SPACE = {"instance", "instance_torch", "frn", "switchable"}
 VIT = ["model=vit", "model.depth=1", "model.width=8", "model.num_heads=2", "model.mlp_ratio=1"]
@@ -61,4 +63,4 @@ def test_all_diagnostics_give_the_values_of_the_run_alone(
 def test_sequences_whose_length_depends_on_the_data_are_trained_alone() -> None:
     words = ["model=lstm", "model.skip_padding=true", "data.padding_value=0", "diagnostics=none"]
     with pytest.raises(ConfigError, match=r"vectorized cannot train model=lstm .* Use sweep\.engine=auto"):
-        together(compose(words, *THREE[:2]))
+        plan_cohorts(compose([*words, "sweep.engine=vectorized"], *THREE[:2]), is_vectorizable)
