@@ -67,11 +67,18 @@ def test_an_option_of_another_norm_is_named_with_the_norms_that_have_it() -> Non
 
 @pytest.mark.slow
 def test_every_option_of_every_group_composes() -> None:
+    needed = {
+        "norm=own": ["norm.name=a.b:C"],
+        "model=own": ["model.name=a.b:C"],
+        "data=own": ["data.name=a.b:c"],
+        "data=npz": ["data.path=x.npz"],
+        "data=folder": ["data.path=x"],
+    }
     for group, options in config_groups([conf_folder()]).items():
         if group in {"budget", "tuning"}:
             continue
         for option in options:
-            words = {"norm=own": ["norm.name=a.b:C"], "data=npz": ["data.path=x.npz"]}.get(f"{group}={option}", [])
+            words = needed.get(f"{group}={option}", [])
             tree = compose_tree([f"{group}={option}", *words])
             assert tree[group]["name"] == option or option == "own"
 

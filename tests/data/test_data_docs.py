@@ -68,22 +68,23 @@ def test_every_command_of_the_page_trains(monkeypatch: pytest.MonkeyPatch, capfd
 
     monkeypatch.setattr(compose, "_checked", cut_short)
     commands = command_lines()
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
         status = exit_status()
         said = capfd.readouterr().err
         assert status == 0, said
         assert "different units" not in said
-    shares = {config.path: (config.validation_share, config.test_share) for config in trained}
+    shares = {(config.path, config.validation_share, config.test_share) for config in trained}
     assert shares == {
-        "mine.npz": (0.1, 0.3),
-        "split.npz": (0.1, None),
-        "mnist.npz": (0.1, None),
-        "pathmnist.npz": (None, None),
-        "train_32x32.mat": (0.1, None),
-        "rows.npz": (0.1, 0.2),
-        "pictures": (0.1, 0.2),
+        ("mine.npz", 0.1, 0.2),
+        ("mine.npz", 0.1, 0.3),
+        ("split.npz", 0.1, None),
+        ("mnist.npz", 0.1, None),
+        ("pathmnist.npz", None, None),
+        ("train_32x32.mat", 0.1, None),
+        ("rows.npz", 0.1, 0.2),
+        ("pictures", 0.1, 0.2),
     }
 
 
