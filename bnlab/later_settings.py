@@ -8,7 +8,14 @@ loaded and compared as today's.
 from collections.abc import Mapping
 from typing import Any
 
-LATER_SETTINGS = {"train.parameters": "all", "train.processes": 1, "data.size": None, "data.padding_value": None}
+LATER_SETTINGS = {
+    "train.parameters": "all",
+    "train.processes": 1,
+    "train.label_smoothing": 0.0,
+    "train.mirrored_evaluation": False,
+    "data.size": None,
+    "data.padding_value": None,
+}
 """Dotted key, section and name -> the value with which nothing changes."""
 
 
@@ -19,8 +26,8 @@ def with_later_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: The settings of a run as plain values; it is not changed.
 
     Example:
-        >>> with_later_settings({"seed": 0, "train": {"steps": 9}})
-        {'seed': 0, 'train': {'steps': 9, 'parameters': 'all', 'processes': 1}}
+        >>> with_later_settings({"seed": 0, "data": {}})
+        {'seed': 0, 'data': {'size': None, 'padding_value': None}}
     """
     filled = dict(config)
     for key, value in LATER_SETTINGS.items():

@@ -147,6 +147,8 @@ class TrainConfig(Settings):
     processes: Count
     parameters: Literal["all", "norms", "output", "norms_and_output"]
     precision: Literal["float32", "bfloat16"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    mirrored_evaluation: bool
     log_every: Count
     eval_every: Count | None
     checkpoint_every: Count | None

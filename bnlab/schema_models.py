@@ -41,6 +41,18 @@ class CNNConfig(Settings):
         return self
 
 
+class FastCNNConfig(Settings):
+    """A convolutional net that learns small images in few epochs."""
+
+    name: Literal["fast_cnn"]
+    depth: Annotated[int, Field(ge=3, le=300, multiple_of=3)]  # three groups of equal depth
+    width: Width
+    activation: Activation
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    init: InitScheme
+    init_std: AboveZero | None
+
+
 class VGGConfig(Settings):
     """The convolutional nets of Simonyan and Zisserman."""
 
@@ -209,6 +221,7 @@ GIVEN_TO_MODELS = ("input_shape", "num_classes", "build_norm")
 AnyModelConfig = (
     MLPConfig
     | CNNConfig
+    | FastCNNConfig
     | VGGConfig
     | ResNetConfig
     | ResidualMLPConfig

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
+from bnlab import provenance
 from bnlab.config.complaints import say_what_is_wrong
 from bnlab.config.composition import compose_by_hydra, is_own, plain_values, refuse_sweeps_and_new_keys
 from bnlab.config.folders import config_groups, search_folders
@@ -157,6 +158,7 @@ def _compose_one(overrides: Sequence[str], options: _Options, config_dir: Path |
     else:
         tree = compose_tree(list(overrides), config_dir)
     _leave_out_shares(tree, typed={key for key, _ in own})
+    _decide_precision(tree)
     return _checked(tree)
 
 
@@ -177,6 +179,13 @@ def _leave_out_shares(tree: dict[str, Any], typed: Collection[str]) -> None:
         )
         shares = {f"{split}_share" for split in found}
         data.update(dict.fromkeys(shares - {key.removeprefix("data.") for key in typed}))
+
+
+def _decide_precision(tree: dict[str, Any]) -> None:
+    """Replace ``train.precision=auto`` by the precision that the device computes fast, which decides the run's id."""
+    train = tree["train"]
+    if isinstance(train, dict) and train.get("precision") == "auto":
+        train["precision"] = "bfloat16" if provenance.computes_bfloat16(str(tree["device"])) else "float32"
 
 
 def _can_be_put_in(key: str, value: Any) -> bool:
@@ -235,6 +244,7 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
     with naming_own_files(overrides, search_folders(config_dir)):
         tree = plain_values(OmegaConf.masked_copy(config, settings))
         _leave_out_shares(tree, typed={text.partition("=")[0] for text in overrides})
+        _decide_precision(tree)
         _checked(tree)
     for key, value in tree["data"].items():
         if value is None:

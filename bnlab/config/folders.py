@@ -169,7 +169,7 @@ def config_keys(folders: list[Path]) -> list[str]:
     del top["defaults"]
     keys.update(dotted_keys(top))
     for group, options in config_groups(folders).items():
-        if group in {"budget", "tuning"}:
+        if group in {"budget", "tuning", "recipe"}:
             continue
         for option in options:
             with contextlib.suppress(ConfigError):  # a damaged file that nobody asked for

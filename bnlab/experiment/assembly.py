@@ -63,6 +63,7 @@ def _parts(config: RunConfig, checked: Checked) -> dict[str, Any]:
     """Return the arguments of `SingleRun`, seeded and on the run's device."""
     model = build_network(config, checked.data.input_shape, checked.data.num_classes)
     seed_weights(model, config.model, config.seed)
+    model.see(checked.data.train.images)
     freeze_untrained(model, config)
     layout = torch.channels_last if model.channels_last else torch.contiguous_format
     model.to(device=checked.device, memory_format=layout)  # type: ignore[call-overload]
@@ -77,6 +78,8 @@ def _parts(config: RunConfig, checked: Checked) -> dict[str, Any]:
         "accumulation": config.train.accumulation,
         "clip_norm": config.optim.clip_norm,
         "precision": config.train.precision,
+        "label_smoothing": config.train.label_smoothing,
+        "mirrored_evaluation": config.train.mirrored_evaluation,
         "diagnostics": build_diagnostics(config.diagnostics.names),
         "probe": build_probe(config, data, model.activation_name),
     }

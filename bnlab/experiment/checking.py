@@ -68,6 +68,11 @@ def check(config: RunConfig) -> Checked:
     code = own_code(config)
     diagnostics = build_diagnostics(config.diagnostics.names)
     data = open_data(config.data)
+    if config.train.mirrored_evaluation and len(data.input_shape) != 3:
+        raise ConfigError(
+            f"train.mirrored_evaluation=true needs images, got rows of {data.input_shape[0]} numbers. "
+            "Set train.mirrored_evaluation=false."
+        )
     batches = Batches(data.train, config.train.batch_size, config.data, config.seed)
     plan = _plan(config, batches.num_per_epoch, diagnostics)
     trial = try_out(config, data, plan.num_steps, _memory_bytes(device))
@@ -75,7 +80,7 @@ def check(config: RunConfig) -> Checked:
     refuse_code_found_by_importing(code, config)
     num_cores = max(1, provenance.num_physical_cores() // world.local_size)
     num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else num_cores)
-    warnings = [*data.warnings, *trial.warnings, *what_is_unread(config), *_parted_statistics(config)]
+    warnings = [*data.warnings, *trial.warnings, *what_is_unread(config), *_parted_statistics(config), *_slow_precision(config, device)]
     return Checked(data, device, num_threads, plan, warnings)
 
 
@@ -115,6 +120,16 @@ def find_device(name: str, world: World | None = None) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device=mps is not available: it needs a Mac with Apple silicon. Use device=cpu.")
     return device
+
+
+def _slow_precision(config: RunConfig, device: torch.device) -> list[str]:
+    """Return a warning if the device has no instructions for the run's precision."""
+    if config.train.precision != "bfloat16" or provenance.computes_bfloat16(device.type):
+        return []
+    return [
+        f"train.precision=bfloat16: this {'processor' if device.type == 'cpu' else 'device'} has no instructions for "
+        "products of bfloat16 numbers, and takes up to ten times as long as with train.precision=float32."
+    ]
 
 
 def _parted_statistics(config: RunConfig) -> list[str]:

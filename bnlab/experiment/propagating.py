@@ -106,6 +106,7 @@ def propagate(config: RunConfig) -> Propagation:
     data = open_data(config.data)
     network = build_network(config, data.input_shape, data.num_classes)
     seed_weights(network, config.model, config.seed)
+    network.see(data.train.images)
     network.double()
     probe = build_probe(config, data, network.activation_name)
     outputs = _there_and_back(network, probe.inputs.double(), probe.labels)

@@ -39,6 +39,7 @@ def try_instruments(config: RunConfig, data: DataSet, device: torch.device) -> N
     with seeded_alike(), contextlib.redirect_stdout(io.StringIO()):  # else a print of theirs would show twice
         network = build_network(config, data.input_shape, data.num_classes)
         seed_weights(network, config.model, config.seed)
+        network.see(data.train.images)
         network.to(device)
         probe = _moved(build_probe(config, data, network.activation_name), device)
         size = config.train.batch_size

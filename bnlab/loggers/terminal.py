@@ -24,7 +24,8 @@ class _State:
         elif record.kind == "eval" and record.split == "validation":
             self.validation = f"{values['accuracy']:.1%}"
         elif record.kind == "timing":
-            self.speed = f"{values['samples_per_s'] / self.batch_size:,.0f}"
+            speed = values["samples_per_s"] / self.batch_size
+            self.speed = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
         elif record.kind == "diagnostic" and record.name == "saturation" and values:
             layer = max(values, key=lambda role: values[role])
             self.saturation = f"{values[layer]:.0%} {layer}"

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal, cast
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
@@ -62,6 +63,7 @@ class Block(nn.Module):
             norm has its own.
         order: The parts in the order in which they are applied.
         dropout: The dropout layer right behind the activation; None: no dropout.
+        halves: Whether the output of the linear map is pooled to half the image's size.
 
     Attributes:
         activation_replaced: True if the norm has a nonlinearity of its own, and the activation does nothing.
@@ -79,6 +81,7 @@ class Block(nn.Module):
         activation: nn.Module | None,
         order: Order = "linear, norm, activation",
         dropout: nn.Module | None = None,
+        halves: bool = False,
     ) -> None:
         super().__init__()
         self.activation_replaced = activation is None and bool(getattr(norm, "replaces_activation", False))
@@ -89,6 +92,7 @@ class Block(nn.Module):
             if name != "norm" or norm is not None:
                 self.register_module(name, parts[name])
         self.order = order
+        self.halves = halves
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the parts in order."""
@@ -104,7 +108,13 @@ class Block(nn.Module):
 
     def _apply_part(self, name: str, x: Tensor) -> Tensor:
         part = self._modules.get(name)
-        return x if part is None else cast("Tensor", part(x))
+        y = x if part is None else cast("Tensor", part(x))
+        return pooled(y) if name == "linear" and self.halves else y
+
+
+def pooled(x_NCHW: Tensor) -> Tensor:
+    """Return the image at half its size, by the maximum of 2x2 pixels; one pixel stays one."""
+    return F.max_pool2d(x_NCHW, 2) if min(x_NCHW.shape[2:]) > 1 else x_NCHW
 
 
 class BlockBuilder:
@@ -144,7 +154,7 @@ class BlockBuilder:
         def build(bias: bool) -> nn.Module:
             return nn.Linear(num_inputs, num_outputs, bias=bias)
 
-        return self._block(build, num_inputs, num_outputs, order, has_activation, None)
+        return self._block(build, num_inputs, num_outputs, order, has_activation)
 
     def conv(
         self,
@@ -156,6 +166,7 @@ class BlockBuilder:
         stride: int = 1,
         has_activation: bool = True,
         has_bias: bool | None = None,
+        halves: bool = False,
     ) -> Block:
         """Return a block around a convolution with zeros at the border: with stride 1, the image keeps its size.
 
@@ -167,12 +178,13 @@ class BlockBuilder:
             stride: The step of the kernel, in pixels.
             has_activation: Whether the block has an activation.
             has_bias: Whether the convolution has a bias; None: unless the norm right after it subtracts the mean.
+            halves: Whether the convolution's output is pooled to half its size, before the norm.
         """
 
         def build(bias: bool) -> nn.Module:
             return nn.Conv2d(num_inputs, num_outputs, size, stride, size // 2, bias=bias)
 
-        return self._block(build, num_inputs, num_outputs, order, has_activation, has_bias)
+        return self._block(build, num_inputs, num_outputs, order, has_activation, has_bias, halves)
 
     def norm(self, num_channels: int) -> nn.Module:
         """Return a norm of the arm; with placement ``input`` one that does nothing, the same in every arm.
@@ -230,7 +242,8 @@ class BlockBuilder:
         num_outputs: int,
         order: Order | None,
         has_activation: bool,
-        has_bias: bool | None,
+        has_bias: bool | None = None,
+        halves: bool = False,
     ) -> Block:
         if order is None:
             order = "linear, activation, norm" if self.placement == "after" else "linear, norm, activation"
@@ -245,7 +258,7 @@ class BlockBuilder:
         replaced = "norm, activation" in order and norm.replaces_activation
         activation = self.nonlinearity() if has_activation and not replaced else None
         dropout = Dropout(self.dropout) if self.dropout and has_activation else None
-        return Block(linear, norm, activation, order, dropout)
+        return Block(linear, norm, activation, order, dropout, halves)
 
 
 def _parametrized(linear: nn.Module, norm: nn.Module) -> nn.Module:

@@ -23,6 +23,7 @@ BuildNetwork = Callable[[Any, tuple[int, ...], int, BlockBuilder], Network]
 MODELS = {
     "mlp": "bnlab.models.plain:MLP",
     "cnn": "bnlab.models.plain:CNN",
+    "fast_cnn": "bnlab.models.fast_cnn:FastCNN",
     "vgg": "bnlab.models.plain:VGG",
     "resnet": "bnlab.models.resnet:ResNet",
     "residual_mlp": "bnlab.models.residual_mlp:ResidualMLP",

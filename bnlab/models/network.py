@@ -4,7 +4,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import ClassVar, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -56,6 +55,13 @@ class Network(nn.Module):
 
     def finish_initialization(self) -> None:
         """Set what is neither drawn nor 0 at the start, after weights are drawn and biases set to 0."""
+
+    def see(self, images: Tensor) -> None:
+        """Set what follows from the training images, once, before the first step; most networks have nothing of it.
+
+        Args:
+            images: All training images, on any device.
+        """
 
     @property
     def blocks(self) -> dict[str, Block]:
@@ -205,11 +211,6 @@ def trained_weight(linear: nn.Module) -> Tensor:
         linear = linear.get_submodule("parametrizations.weight")
         return cast("Tensor", linear.original)
     return cast("Tensor", linear.weight)
-
-
-def pooled(x_NCHW: Tensor) -> Tensor:
-    """Return the image at half its size, by the maximum of 2x2 pixels; one pixel stays one."""
-    return F.max_pool2d(x_NCHW, 2) if min(x_NCHW.shape[2:]) > 1 else x_NCHW
 
 
 def check_images(name: str, input_shape: tuple[int, ...]) -> None:

@@ -9,8 +9,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
-from bnlab.models.blocks import BlockBuilder
-from bnlab.models.network import Network, check_images, pooled
+from bnlab.models.blocks import BlockBuilder, pooled
+from bnlab.models.network import Network, check_images
 from bnlab.schema_models import CNNConfig, DeepLinearConfig, MLPConfig, VGGConfig
 
 

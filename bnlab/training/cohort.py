@@ -100,6 +100,8 @@ class SingleRun(Cohort):
         clip_norm: The largest norm of the whole gradient, by the parameters that are trained; a longer one is scaled
             down. None: no clipping.
         precision: ``float32``, or ``bfloat16`` for autocast.
+        label_smoothing: The share of each label that is spread over all classes, in training.
+        mirrored_evaluation: As in `evaluate`, for both splits.
         diagnostics: The diagnostics to measure, in order.
         probe: The fixed held-out batch, and training batches, that all diagnostics get.
     """
@@ -118,6 +120,8 @@ class SingleRun(Cohort):
         accumulation: int,
         clip_norm: float | None,
         precision: str,
+        label_smoothing: float,
+        mirrored_evaluation: bool,
         diagnostics: Sequence[Diagnostic],
         probe: ProbeBatch,
     ) -> None:
@@ -130,6 +134,8 @@ class SingleRun(Cohort):
         self.accumulation = accumulation
         self.clip_norm = clip_norm
         self.precision = precision
+        self.label_smoothing = label_smoothing
+        self.mirrored_evaluation = mirrored_evaluation
         self.diagnostics = diagnostics
         self.probe = probe
         self._memories: dict[str, Named] = {}
@@ -174,10 +180,14 @@ class SingleRun(Cohort):
             return self._accumulate(images, labels, precise)
         with precise:
             logits = self.model(images)
-            loss = F.cross_entropy(logits, labels)
+            loss = self.loss(logits, labels)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss, logits
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy that is trained on, (), of logits (B, K) and classes (B,)."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
     def _accumulate(
         self, images: Tensor, labels: Tensor, precise: AbstractContextManager[object]
@@ -191,14 +201,14 @@ class SingleRun(Cohort):
         for part, answers in zip(images.chunk(self.accumulation), labels.chunk(self.accumulation), strict=True):
             with precise:
                 logits.append(self.model(part))
-                losses.append(F.cross_entropy(logits[-1], answers))
+                losses.append(self.loss(logits[-1], answers))
             (losses[-1] / self.accumulation).backward()  # type: ignore[no-untyped-call]
             logits[-1], losses[-1] = logits[-1].detach(), losses[-1].detach()  # else the graph would stay in memory
         return torch.stack(losses).mean(), torch.cat(logits)
 
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:
         """Return loss and accuracy over a split."""
-        values = evaluate(self.model, getattr(self.data, split), self.precision)
+        values = evaluate(self.model, getattr(self.data, split), self.precision, self.mirrored_evaluation)
         return [{name: value.item() for name, value in values.items()}]
 
     def keep_weights(self) -> None:

@@ -1,5 +1,7 @@
 """Loss and accuracy over a whole split."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,14 +13,28 @@ EVAL_BATCH = 500
 """Images per forward pass. The number changes no result; 500 images' activations fit the memory of a small machine."""
 
 
+def logits_of(network: Callable[[Tensor], Tensor], images: Tensor, mirrored: bool) -> Tensor:
+    """Return the logits that count in an evaluation, (B, K).
+
+    Args:
+        network: A function from images to logits.
+        images: A batch, (B, C, H, W) if they are mirrored.
+        mirrored: As in `evaluate`.
+    """
+    if not mirrored:
+        return network(images)
+    return (network(images) + network(images.flip(-1))) / 2
+
+
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, precision: str) -> dict[str, Tensor]:
+def evaluate(model: nn.Module, split: Split, precision: str, mirrored: bool = False) -> dict[str, Tensor]:
     """Return mean loss and accuracy over a split, in eval mode; the model's mode is left as it was.
 
     Args:
         model: The network to evaluate.
         split: The images and labels; every image counts, and the last batch may be smaller.
         precision: ``float32`` or ``bfloat16``, as in training.
+        mirrored: Whether the logits are the mean of those of an image and of its mirror image.
 
     Returns:
         ``loss`` (mean cross-entropy) and ``accuracy`` (share), scalar tensors on the device.
@@ -31,7 +47,7 @@ def evaluate(model: nn.Module, split: Split, precision: str) -> dict[str, Tensor
         torch.split(split.images, EVAL_BATCH), torch.split(split.labels, EVAL_BATCH), strict=True
     ):
         with autocast(precision, images.device):
-            logits = model(images)
+            logits = logits_of(model, images, mirrored)
             loss += F.cross_entropy(logits, labels, reduction="sum").to(loss.device)
         num_right += (logits.argmax(1) == labels).sum()
     model.train(was_training)

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -94,7 +93,7 @@ class SharedRun(SingleRun):
             with contextlib.nullcontext() if is_last else self._shared.no_sync():
                 with precise:
                     logits.append(self._shared(part[own]))
-                    losses.append(F.cross_entropy(logits[-1], answers[own]))
+                    losses.append(self.loss(logits[-1], answers[own]))
                 (losses[-1] / self.accumulation).backward()  # type: ignore[no-untyped-call]
             logits[-1], losses[-1] = logits[-1].detach(), losses[-1].detach()
         return torch.stack(losses).mean(), torch.cat(logits)

@@ -19,6 +19,7 @@ MODELS = {
     "mlp": ["model.width=8"],
     "cnn": ["model=cnn", "model.width=4", "model.num_stages=1"],
     "vgg": ["model=vgg", "model.width=2", "model.depth=11"],
+    "fast_cnn": ["model=fast_cnn", "model.width=2", "model.depth=3"],
     "resnet": ["model=resnet", "model.width=4", "model.depth=8", "model.residual=skipinit"],
     "residual_mlp": ["model=residual_mlp", "model.width=8"],
     "deep_linear": ["model=deep_linear", "model.width=8"],
@@ -88,7 +89,7 @@ def test_training_is_the_same_to_the_bit_with_other_norms(model: str, norm: str,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("model", ["vgg", "resnet", "residual_mlp", "deep_linear"])
+@pytest.mark.parametrize("model", ["vgg", "fast_cnn", "resnet", "residual_mlp", "deep_linear"])
 def test_training_is_the_same_to_the_bit_in_deeper_networks(model: str, engine: str) -> None:
     check(model, "batch", engine, "train.steps=4", "train.eval_every=3")
 

@@ -40,6 +40,7 @@ def test_an_id_ends_in_the_hash_of_all_other_settings() -> None:
     del facts["data"]["root"], facts["train"]["checkpoint_every"], facts["diagnostics"]["tensorboard"]
     # added later: with these values they are no part of an id
     del facts["train"]["parameters"], facts["train"]["processes"], facts["data"]["size"], facts["data"]["padding_value"]
+    del facts["train"]["label_smoothing"], facts["train"]["mirrored_evaluation"]
     facts |= {"schema_version": SCHEMA_VERSION}
     written = json.dumps(facts, sort_keys=True).encode()
     assert run_id(config).endswith(f"-{hashlib.sha256(written).hexdigest()[:8]}")
@@ -51,6 +52,7 @@ def test_an_id_ends_in_the_hash_of_all_other_settings() -> None:
         *["norm.eps=1e-3", "seed=1", "placement=after", "diagnostics=none", "train.log_every=10", "data.limit=100"],
         *["data.split_seed=1", "train.precision=bfloat16", "optim.weight_decay=1e-4", "schedule.name=cosine"],
         *["train.parameters=norms", "train.parameters=output", "train.processes=2"],
+        *["train.label_smoothing=0.1", "train.mirrored_evaluation=true"],
     ],
 )
 def test_what_can_change_the_numbers_changes_the_id(override: str) -> None:

@@ -17,6 +17,7 @@ from bnlab.schema_models import AnyModelConfig, ModelConfig
 
 SMALL: dict[str, dict[str, Any]] = {
     "vgg": {"width": 4},
+    "fast_cnn": {"width": 4},
     "resnet": {"width": 4, "depth": 8},
     "residual_mlp": {"width": 12, "depth": 2},
     "deep_linear": {"width": 12, "depth": 3},

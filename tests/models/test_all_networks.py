@@ -13,6 +13,7 @@ from bnlab.norms.names import NORMS
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vgg": ("vgg", {}),
+    "fast_cnn": ("fast_cnn", {}),
     "resnet post": ("resnet", {}),
     "resnet post, projections": ("resnet", {"shortcut": "projection", "residual": "skipinit"}),
     "resnet pre": ("resnet", {"block": "pre"}),
@@ -27,7 +28,7 @@ CASES = [
     (variant, norm, placement)
     for (number, variant), norm in itertools.product(enumerate(VARIANTS), NORMS)
     for placement in (["before", "input"] if number % 2 else ["before"])
-    if norm not in NEED_SPACE or VARIANTS[variant][0] in {"vgg", "resnet"}
+    if norm not in NEED_SPACE or VARIANTS[variant][0] in {"vgg", "fast_cnn", "resnet"}
 ]
 """Where images are down to one pixel, vgg has no space either: it gets larger ones."""
 
@@ -38,7 +39,7 @@ def of(variant: str, norm: str = "batch", placement: str = "before", **more: Any
 
 
 def shape_for(variant: str) -> tuple[int, ...]:
-    return (2, 32, 32) if variant == "vgg" else (2, 8, 8)
+    return {"vgg": (2, 32, 32), "fast_cnn": (2, 16, 16)}.get(variant, (2, 8, 8))
 
 
 @pytest.mark.slow_but(12)

@@ -25,7 +25,7 @@ from bnlab.world import World, find_world
 
 COMMON = ["data=digits", "data.limit=300", "train.batch_size=24", "train.steps=6", "model.width=8", "model.depth=2"]
 CASES = {
-    "no norm": ["norm=none", "optim.lr=0.05"],
+    "no norm": ["norm=none", "optim.lr=0.05", "train.label_smoothing=0.2"],
     "shared statistics": ["norm=batch", "norm.sync=true"],
     "shared statistics and parts": ["norm=batch", "norm.sync=true", "train.accumulation=3"],
     "samples apart": ["norm=layer", "optim=adamw", "optim.lr=0.01", "optim.clip_norm=0.5"],

@@ -20,11 +20,13 @@ from bnlab.diagnostics.measuring import looking_at, measure_with
 from bnlab.diagnostics.own_instruments import refusing_changes
 from bnlab.diagnostics.passes import FunctionalCalculus, Named, Passes, in_mode
 from bnlab.models.network import Network
-from bnlab.training.evaluate import EVAL_BATCH
+from bnlab.training.evaluate import EVAL_BATCH, logits_of
 
 
 @torch.no_grad()
-def evaluate_stacked(network: Network, parameters: Named, buffers: Named, split: Split) -> dict[str, Tensor]:
+def evaluate_stacked(
+    network: Network, parameters: Named, buffers: Named, split: Split, mirrored: bool = False
+) -> dict[str, Tensor]:
     """Return mean loss and accuracy over a split for each run, in eval mode; as `evaluate` does for one.
 
     Args:
@@ -32,13 +34,14 @@ def evaluate_stacked(network: Network, parameters: Named, buffers: Named, split:
         parameters: Name -> the runs' parameters, (R, *shape).
         buffers: Name -> the runs' buffers, (R, *shape).
         split: The images and labels to evaluate on.
+        mirrored: As in `evaluate`.
 
     Returns:
         ``loss`` and ``accuracy``, (R,) each, on the CPU.
     """
 
     def outcome_of_one(own_parameters: Named, own_buffers: Named, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        logits = functional_call(network, (own_parameters, own_buffers), (images,))
+        logits = logits_of(lambda x: functional_call(network, (own_parameters, own_buffers), (x,)), images, mirrored)
         return F.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()
 
     outcomes = []

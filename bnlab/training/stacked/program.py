@@ -62,7 +62,12 @@ class Program:
 
 
 def trace_program(
-    network: Network, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images_RB: Tensor, labels_RB: Tensor
+    network: Network,
+    parameters: dict[str, Tensor],
+    buffers: dict[str, Tensor],
+    images_RB: Tensor,
+    labels_RB: Tensor,
+    label_smoothing: float = 0.0,
 ) -> Program:
     """Trace the forward and backward pass of R runs for one batch in training mode.
 
@@ -72,6 +77,7 @@ def trace_program(
         buffers: Name -> tensor (R, *shape), of buffers and all other parameters; they keep their values.
         images_RB: Images of the shape and type of later batches; their values do not matter.
         labels_RB: Labels of the shape and type of later batches.
+        label_smoothing: The share of each label that is spread over all classes.
 
     Raises:
         ConfigError: A layer uses an operation that vmap cannot vectorize.
@@ -89,7 +95,11 @@ def trace_program(
         with noise.supplied(own_noises):
             logits = functional_call(network, (of_parameters, of_buffers), (images,))
         # cross-entropy without its handling of ignored labels, for which vmap would add 14 operations
-        return -F.log_softmax(logits, 1).gather(1, labels.unsqueeze(1)).mean(), logits
+        logs = F.log_softmax(logits, 1)
+        loss = -logs.gather(1, labels.unsqueeze(1)).mean()
+        if label_smoothing:
+            loss = (1 - label_smoothing) * loss - label_smoothing * logs.mean()
+        return loss, logits
 
     differentiate = vmap(grad_and_value(loss_of_one, has_aux=True))
 

@@ -82,6 +82,7 @@ class StackedRuns(Cohort):
             )  # for a norm that draws random numbers when it is built
             network = build_network(config, self._data.input_shape, self._data.num_classes)
         seed_weights(network, config.model, config.seed)
+        network.see(self._data.train.images)
         freeze_untrained(network, config)
         return network.to(self._device)
 
@@ -124,7 +125,8 @@ class StackedRuns(Cohort):
         model = config.model.model_copy(update={"init": "auto", "init_std": None})
         text = json.dumps([model.model_dump(), config.norm.model_dump(), config.placement], default=str)
         shape = (*self._values_RP.shape, train.part_size, *self._data.input_shape, self._data.num_classes)
-        key = (text, layers, shape, tuple(self._layout.shapes), self._values_RP.dtype, str(self._device))
+        computed = (self._values_RP.dtype, str(self._device), train.label_smoothing)
+        key = (text, layers, shape, tuple(self._layout.shapes), *computed)
         if key not in _programs:
             images_RB = self._data.train.images.new_zeros(
                 len(self._values_RP), train.part_size, *self._data.input_shape
@@ -132,7 +134,9 @@ class StackedRuns(Cohort):
             labels_RB = self._data.train.labels.new_zeros(images_RB.shape[:2])
             while len(_programs) >= _NUM_PROGRAMS_KEPT:
                 del _programs[next(iter(_programs))]
-            _programs[key] = trace_program(network, self._trained, self._untrained, images_RB, labels_RB)
+            _programs[key] = trace_program(
+                network, self._trained, self._untrained, images_RB, labels_RB, train.label_smoothing
+            )
         return _programs[key]
 
     def _fill_row(self, row: int, state: Mapping[str, Tensor]) -> None:
@@ -210,7 +214,8 @@ class StackedRuns(Cohort):
 
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:
         """Return loss and accuracy over a split for each run."""
-        values = evaluate_stacked(self.network, *self._values_of_runs(), getattr(self._data, split))
+        mirrored = self._configs[0].train.mirrored_evaluation
+        values = evaluate_stacked(self.network, *self._values_of_runs(), getattr(self._data, split), mirrored)
         columns = {name: values_R.tolist() for name, values_R in values.items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(self.num_runs)]
 

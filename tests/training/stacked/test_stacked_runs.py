@@ -75,6 +75,12 @@ def test_a_perceptron_whose_batches_are_divided() -> None:
 
 
 @pytest.mark.slow
+def test_smoothed_labels_and_mirrored_evaluation() -> None:
+    words = ["norm=none", "model.depth=1", "train.label_smoothing=0.3", "train.mirrored_evaluation=true"]
+    assert largest_difference([*words, "diagnostics=none"], THREE[:2], num_steps=2) < 1e-8
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -99,13 +105,14 @@ def test_a_convolutional_net() -> None:
 
 DEEPER = {
     "vgg": ["model=vgg", "model.width=2"],
+    "fast_cnn": ["model=fast_cnn", "model.width=2", "model.depth=3"],
     "resnet": ["model=resnet", "model.width=2", "model.depth=8", "model.residual=skipinit"],
     "residual_mlp": ["model=residual_mlp", "model.width=4", "model.depth=1", "model.residual=skipinit"],
     "deep_linear": ["model=deep_linear", "model.width=4", "model.depth=2"],
 }
 """The other networks, as small as they can be. tests/models/test_all_networks.py has a quick pass through each."""
 
-ACTIVATED = {"vgg", "resnet", "residual_mlp"}
+ACTIVATED = {"vgg", "fast_cnn", "resnet", "residual_mlp"}
 
 
 VARIANTS = [
