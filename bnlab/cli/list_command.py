@@ -16,8 +16,8 @@ from bnlab.plugins import MODEL_PLUGINS, NORM_PLUGINS
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]diagnostics[/], [bold]studies[/], "
-    "[bold]runs[/].",
+    help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]optimizers[/], "
+    "[bold]recipes[/], [bold]diagnostics[/], [bold]studies[/], [bold]runs[/].",
 )
 
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
@@ -78,6 +78,29 @@ def data(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir =
             row["description"],
             row["found"] or f"[dim]{_YOURS.get(str(row['name']), 'on first use')}[/]",
         )
+    print_table(table)
+
+
+@app.command()
+def optimizers(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
+    """List the optimizers: [bold]bnlab train optim=adamw optim.lr=0.001[/]."""
+    _print_group("optim", config_dir, as_json, as_csv)
+
+
+@app.command()
+def recipes(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir = None) -> None:
+    """List the recipes, each many settings at once; what is typed beside one overrules it."""
+    rows = _rows_of_group("recipe", config_dir)
+    for row in rows:
+        chosen = row["options"].pop("defaults", [])
+        words = [f"{key.removeprefix('override /')}={option}" for entry in chosen for key, option in entry.items()]
+        values = [f"{key}={_as_word(value)}" for key, value in _leaves(row.pop("options"))]
+        row["settings"] = " ".join([*words, *values])
+    if print_rows(rows, as_json, as_csv):
+        return
+    table = new_table("recipe", "what it is", "settings")
+    for row in rows:
+        table.add_row(f"[bold]{row['name']}[/]", row["description"], f"[dim]{row['settings']}[/]")
     print_table(table)
 
 
@@ -175,8 +198,17 @@ def _print_group(group: str, config_dir: Path | None, as_json: bool, as_csv: boo
 
 def _written(group: str, options: dict[str, Any]) -> str:
     """Return options as one would type them."""
+    return " ".join(f"{group}.{key}={_as_word(value)}" for key, value in options.items())
+
+
+def _as_word(value: Any) -> str:
     words = {None: "null", True: "true", False: "false"}
-    return " ".join(
-        f"{group}.{key}={words[value] if value is None or isinstance(value, bool) else value}"
-        for key, value in options.items()
-    )
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _leaves(tree: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the values of a table of tables, by their dotted keys."""
+    pairs = []
+    for key, value in tree.items():
+        pairs += [(f"{key}.{own}", v) for own, v in _leaves(value)] if isinstance(value, dict) else [(key, value)]
+    return pairs
