@@ -35,7 +35,7 @@ from bnlab.sweeps import execute, search_execution, search_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
-    *[ROOT / "README.md", ROOT / "CONTRIBUTING.md"],
+    *[ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md"],
     *sorted(p for p in (ROOT / "docs").rglob("*.md") if p.name != "data.md" and not p.name.startswith("claims")),
 ]
 """tests/data/test_data_docs.py types the lines of docs/data.md, after its Python has written the files. The pages of
