@@ -1,13 +1,13 @@
-"""Write the numbers of README from what its commands give, and the figure of lr-sensitivity in docs/.
+"""Write the numbers of README and docs/ from what their commands give, and the figure of lr-sensitivity in docs/.
 
-    python scripts/write_readme_numbers.py               # run the commands (minutes), keep the results, write README
+    python scripts/write_readme_numbers.py               # run the commands (minutes), keep the results, write the pages
     python scripts/write_readme_numbers.py --runs DIR    # the same, with runs kept in DIR and not trained twice
-    python scripts/write_readme_numbers.py --text        # write README from the results that are kept
-    python scripts/write_readme_numbers.py --check       # fail if README, results and quick commands do not agree
+    python scripts/write_readme_numbers.py --text        # write the pages from the results that are kept
+    python scripts/write_readme_numbers.py --check       # fail if pages, results and quick commands do not agree
 
-README has no marks for this: a number is found by the words around it (`QUOTES`), which must stand there once. The
-results are in scripts/bench_results/readme.json, with seeds, intervals, hardware and versions. Times of commands are
-not among them; those of benchmarks come from the files that the benchmarks have left beside it.
+Pages have no marks for this: a number is found by the words around it (`QUOTES`), which must stand once on all of
+them. The results are in scripts/bench_results/readme.json, with seeds, intervals, hardware and versions. Times of
+commands are not among them; those of benchmarks come from the files that the benchmarks have left beside it.
 
 `--check` repeats what takes seconds: counts, and the first seed of the two runs at the top of README. Another machine
 rounds otherwise, and after some hundred steps that is as if it had drawn another seed. So a repeated figure is right if
@@ -35,7 +35,9 @@ from bnlab.norms.names import NORMS
 from bnlab.stats.estimate import Estimate, mean_over_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("ask", "inside", "sweeps", "trust"))]
+BETWEEN = "\0"
+"""What stands between the pages where they are read as one text."""
 BENCHES = ROOT / "scripts" / "bench_results"
 RESULTS = BENCHES / "readme.json"
 FIGURE = ROOT / "docs" / "lr-sensitivity.svg"
@@ -73,7 +75,7 @@ QUOTES: list[tuple[str, Callable[[Found], Sequence[str]]]] = [
     ("train.steps=400    # {} runs", lambda f: [f["counts"]["runs"]]),
     ("    # {} runs; about a minute on two cores", lambda f: [f["lr"]["runs"]]),
     (
-        "BatchNorm trains up to {}, the plain net up to {}](docs/lr-sensitivity.svg)",
+        "BatchNorm trains up to {}, the plain net up to {}](lr-sensitivity.svg)",
         lambda f: [f["lr"]["highest_batch"], f["lr"]["highest_none"]],
     ),
     (
@@ -96,6 +98,9 @@ QUOTES: list[tuple[str, Callable[[Found], Sequence[str]]]] = [
     ("There are {} diagnostics (`bnlab list diagnostics`)", lambda f: [f["counts"]["diagnostics"]]),
     ("tests any layer against {} laws of norms", lambda f: [f["counts"]["laws"]]),
     ("**The other norms.** {} arms, each", lambda f: [f["counts"]["norms"]]),
+    ("norms.md): {} arms, each with its formula", lambda f: [f["counts"]["norms"]]),
+    ("what differs inside: {} diagnostics", lambda f: [f["counts"]["diagnostics"]]),
+    ("inside a network, in {} diagnostics", lambda f: [f["counts"]["diagnostics"]]),
     (
         "`cheap` (three, the default) takes {} of the time of the default run, `full` (all) {} ",
         lambda f: [f["benches"]["cheap"], f["benches"]["full"]],
@@ -252,37 +257,42 @@ def measure(runs: Path) -> dict[str, Any]:
     }
 
 
-def written(page: str, found: Found) -> str:
-    """Return a page with the numbers of today.
+def read_pages() -> str:
+    """Return all pages as one text."""
+    return BETWEEN.join(path.read_text(encoding="utf-8") for path in PAGES)
+
+
+def written(text: str, found: Found) -> str:
+    """Return the text of the pages with the numbers of today.
 
     Raises:
-        SystemExit: Words that stand around a number are not on the page, or stand there twice.
+        SystemExit: Words that stand around a number are not there, or stand there twice.
     """
     for template, numbers in QUOTES:
         parts = [r"\s+".join(map(re.escape, re.split(r" +", part))) for part in template.split("{}")]
         pattern = re.compile(r"([^|]{1,40}?)".join(f"({part})" for part in parts), re.DOTALL)
-        places = list(pattern.finditer(page))
+        places = list(pattern.finditer(text))
         if len(places) != 1:
-            sys.exit(f"README.md says {len(places)} times, and not once: {template}")
+            sys.exit(f"The pages say {len(places)} times, and not once: {template}")
         place = places[0]
         words, there = place.groups()[::2], [*place.groups()[1::2], ""]
         new = "".join(
             word + (old if old.split() == number.split() else number)  # a line may end inside of it
             for word, old, number in zip(words, there, [*numbers(found), ""], strict=True)
         )
-        page = page[: place.start()] + new + page[place.end() :]
-    return page
+        text = text[: place.start()] + new + text[place.end() :]
+    return text
 
 
 def complaints(found: Found) -> list[str]:
-    """Return what is wrong with README, or with the results that are kept, as far as seconds tell."""
+    """Return what is wrong with the pages, or with the results that are kept, as far as seconds tell."""
     wrong = []
-    page = README.read_text(encoding="utf-8")
+    text = read_pages()
     with tempfile.TemporaryDirectory() as place:
         now = {**found, "counts": counts(Path(place)), "benches": benches()}
         again = hero(Path(place), "seed=0")
-    if written(page, now) != page:
-        wrong.append("README.md has other numbers than the results: python scripts/write_readme_numbers.py --text")
+    if written(text, now) != text:
+        wrong.append("The pages have other numbers than the results: python scripts/write_readme_numbers.py --text")
     for arm in ("batch", "none"):
         of_seeds, came = found["hero"][arm]["of_seeds"], again[arm]["of_seeds"][0]
         mean, room = statistics.fmean(of_seeds), MOST_SDS * statistics.stdev(of_seeds)
@@ -298,7 +308,9 @@ def main() -> None:
     """Measure and write, or check."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; repeat what takes seconds")
-    parser.add_argument("--text", action="store_true", help="run nothing; write README from the results that are kept")
+    parser.add_argument(
+        "--text", action="store_true", help="run nothing; write the pages from the results that are kept"
+    )
     parser.add_argument("--runs", type=Path, help="keep the runs in this folder; else they are removed")
     options = parser.parse_args()
     if options.check:
@@ -310,7 +322,8 @@ def main() -> None:
         else:
             found = measure((options.runs or Path(place)).absolute())
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    README.write_text(written(README.read_text(encoding="utf-8"), found), encoding="utf-8")
+    for path, text in zip(PAGES, written(read_pages(), found).split(BETWEEN), strict=True):
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def test_contributing_shows_the_layers_that_pyproject_lists() -> None:
     assert shown == listed
 
 
-def test_the_map_of_the_readme_names_every_package() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_map_names_every_package() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```\n(conf/ .*?)```", text, re.DOTALL)
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert packages <= set(block.split())

@@ -1,4 +1,4 @@
-"""README's numbers are those that its commands gave: `scripts/write_readme_numbers.py`."""
+"""The numbers of README and docs/ are those that their commands gave: `scripts/write_readme_numbers.py`."""
 
 import importlib.util
 import json
@@ -12,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "write_readme_numbers.py"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +28,23 @@ def test_the_page_has_the_numbers_of_the_results(script: Any) -> None:
     found = json.loads(script.RESULTS.read_text(encoding="utf-8"))
     found["counts"] |= {"diagnostics": str(len(script.DIAGNOSTICS)), "laws": str(len(script.LAWS))}
     found["counts"] |= {"norms": str(len(script.NORMS))}
-    assert script.written(README, {**found, "benches": script.benches()}) == README
+    pages = script.read_pages()
+    assert script.written(pages, {**found, "benches": script.benches()}) == pages
 
 
 def test_a_number_that_somebody_changed_is_written_again(script: Any) -> None:
     found = json.loads(script.RESULTS.read_text(encoding="utf-8"))
-    assert "arms, each with a card" in README
-    wrong = README.replace(f"{found['counts']['norms']} arms, each", "7 arms, each")
-    assert wrong != README
-    assert script.written(wrong, found) == script.written(README, found)
+    pages = script.read_pages()
+    assert "arms, each with a card" in pages
+    wrong = pages.replace(f"{found['counts']['norms']} arms, each with a card", "7 arms, each with a card")
+    assert wrong != pages
+    assert script.written(wrong, found) == script.written(pages, found)
 
 
 def test_words_that_are_gone_are_named(script: Any) -> None:
     found = json.loads(script.RESULTS.read_text(encoding="utf-8"))
-    with pytest.raises(SystemExit, match=r"says 0 times, and not once: .*arms, each"):
-        script.written(README.replace("arms, each", "norms, each"), found)
+    with pytest.raises(SystemExit, match=r"say 0 times, and not once: .*arms, each"):
+        script.written(script.read_pages().replace("arms, each", "norms, each"), found)
 
 
 @pytest.mark.slow

@@ -80,7 +80,13 @@ def check(config: RunConfig) -> Checked:
     refuse_code_found_by_importing(code, config)
     num_cores = max(1, provenance.num_physical_cores() // world.local_size)
     num_threads = config.threads or (1 if trial.flop < SMALL_STEP_FLOP else num_cores)
-    warnings = [*data.warnings, *trial.warnings, *what_is_unread(config), *_parted_statistics(config), *_slow_precision(config, device)]
+    warnings = [
+        *data.warnings,
+        *trial.warnings,
+        *what_is_unread(config),
+        *_parted_statistics(config),
+        *_slow_precision(config, device),
+    ]
     return Checked(data, device, num_threads, plan, warnings)
 
 

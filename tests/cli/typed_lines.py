@@ -202,7 +202,7 @@ def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_own_parts(folder: Path) -> None:
     """Write what the pages and help texts let their reader have: README's modules, a layer, a class, and a study."""
     modules = {"my_layers": OWN_LAYER, "my_instruments": "", "page": "", "my_package/my_module": OWN_DIAGNOSTIC}
-    for code in blocks(ROOT / "README.md", "python"):
+    for code in [*blocks(ROOT / "README.md", "python"), *blocks(ROOT / "docs" / "own.md", "python")]:
         name = "my_layers" if "class MaxNorm" in code else "my_instruments" if "class LargestWeight" in code else "page"
         modules[name] += code
     (study,) = blocks(ROOT / "docs" / "studies.md", "yaml")

@@ -23,7 +23,7 @@ LONG = ["train.steps=1000000", "train.checkpoint_every=null"]
 PATIENCE_S = 300.0
 """Four times what the longest of these sweeps took by itself on a slow machine: 77 s."""
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "sweeps.md"
 
 CUT_SHORT = """
 import dataclasses
@@ -67,9 +67,9 @@ def start(*words: str, **environment: str) -> "subprocess.Popen[str]":
     return process
 
 
-def type_readmes_line(word: str) -> "subprocess.Popen[str]":
-    """Start the one command of README that has a word, as it stands there, with runs that are cut short."""
-    commands = README.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+def type_pages_line(word: str) -> "subprocess.Popen[str]":
+    """Start the one command of docs/sweeps.md that has a word, as it stands there, with runs that are cut short."""
+    commands = PAGE.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     (line,) = [line for line in commands if line.startswith("bnlab ") and word in line]
     process = subprocess.Popen(
         [sys.executable, "-c", CUT_SHORT, *shlex.split(line, comments=True)[1:]],

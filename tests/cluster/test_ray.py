@@ -41,5 +41,5 @@ def test_a_sweep_that_is_cut_off_leaves_no_task() -> None:
 
 
 def test_the_command_of_readme_does_what_it_says() -> None:
-    out, _ = sweeping.end_and_messages(sweeping.type_readmes_line("hydra/launcher=ray_cluster"), 0)
+    out, _ = sweeping.end_and_messages(sweeping.type_pages_line("hydra/launcher=ray_cluster"), 0)
     assert "16 runs: 16 finished" in out

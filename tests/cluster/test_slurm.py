@@ -74,5 +74,5 @@ def test_a_job_that_cannot_begin_is_not_tried_for_ever() -> None:
 
 
 def test_the_command_of_readme_does_what_it_says() -> None:
-    out, _ = sweeping.end_and_messages(sweeping.type_readmes_line("hydra/launcher=slurm"), 0)
+    out, _ = sweeping.end_and_messages(sweeping.type_pages_line("hydra/launcher=slurm"), 0)
     assert "16 runs: 16 finished" in out

@@ -214,9 +214,9 @@ def test_a_name_of_bnlabs_own_is_refused_for_another_class(write, name):
 
 
 @pytest.mark.slow
-def test_the_example_of_the_readme_is_measured_too(write):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    example = next(text for text in readme.split("```python")[1:] if "LargestWeight" in text).partition("```")[0]
+def test_the_example_of_the_page_is_measured_too(write):
+    page = (Path(__file__).parents[2] / "docs" / "own.md").read_text(encoding="utf-8")
+    example = next(text for text in page.split("```python")[1:] if "LargestWeight" in text).partition("```")[0]
     assert len(example.strip().splitlines()) <= 15
     module = write(example)
     summary = bnlab.train([*QUICK, f"diagnostics.names=[saturation,'{module}:LargestWeight']"])

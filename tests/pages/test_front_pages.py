@@ -1,4 +1,4 @@
-"""README.zh.md maps the statements of the article to studies, with the verdicts of docs/claims.csv."""
+"""README and README.zh.md have the verdicts of docs/claims.csv; README.zh.md maps all statements to studies."""
 
 import csv
 import re
@@ -14,11 +14,27 @@ ROWS = re.findall(r"^\|[^|]*\| `bnlab study ([\w-]+)` \| (\S+) \| (S[^|]*) \|$",
 CHINESE = {"supported": "支持", "refuted": "否定", "inconclusive": "尚无定论"}
 
 
-def test_each_verdict_is_that_of_the_claims() -> None:
+def verdicts() -> dict[str, str]:
     with (ROOT / "docs" / "claims.csv").open(encoding="utf-8") as file:
-        found = {row["study"]: CHINESE[row["verdict"]] for row in csv.DictReader(file) if row["kind"] == "study"}
+        return {row["study"]: row["verdict"] for row in csv.DictReader(file) if row["kind"] == "study"}
+
+
+def test_each_verdict_is_that_of_the_claims() -> None:
+    found = {study: CHINESE[verdict] for study, verdict in verdicts().items()}
     assert {study: verdict for study, verdict, _ in ROWS}.items() <= found.items()
     assert len(ROWS) == len({study for study, _, _ in ROWS}) == 15
+
+
+def test_the_english_page_has_the_same_verdicts() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\|[^|]*\| (\w+) \| `bnlab study ([\w-]+)` \|$", page, re.MULTILINE)
+    assert {study: verdict for verdict, study in shown}.items() <= verdicts().items()
+    assert len(shown) == 11
+
+
+def test_the_front_page_stays_short() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(page.split()) < 900
 
 
 @pytest.mark.parametrize(("study", "statements"), [(study, text) for study, _, text in ROWS])
