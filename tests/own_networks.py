@@ -65,7 +65,8 @@ class OnTokens(nn.Module):
 
     def __init__(self, norm):
         super().__init__()
-        self.norm, self.eps, self.weight, self.bias = norm, 1e-5, norm.weight, nn.Parameter(torch.zeros(len(norm.weight)))
+        self.norm, self.eps, self.weight = norm, 1e-5, norm.weight
+        self.bias = nn.Parameter(torch.zeros(len(norm.weight)))
 
     def forward(self, x):
         return self.norm(x.flatten(0, 1)).view_as(x) + self.bias

@@ -40,6 +40,23 @@ def test_a_network_is_shown_layer_by_layer(say):
     }
 
 
+def test_a_network_is_shown_with_the_words_of_the_config_that_are_typed_behind_it(say):
+    said = say("show", "mlp", "norm=layer", "model.depth=2", "--data", "digits")
+    assert said.out.splitlines()[1] == "mlp  with norm=layer, for data=digits"
+    assert sum("LayerNorm" in line for line in said.out.splitlines()) == 2
+    said = say("show", "mlp", "model.depht=2")
+    assert (said.status, said.out) == (2, "")
+    assert "Did you mean model.depth" in said.err
+
+
+def test_norms_of_the_time_steps_of_one_place_are_one_row(say):
+    lines = say("show", "rnn", "--data", "digits").out.splitlines()
+    assert [line.split()[:4] for line in lines if ".norm" in line] == [
+        ["hidden1.norm.step1", "to", "step8", "BatchNorm"]
+    ]
+    assert any(line.split()[:3] == ["all", "1", "norm"] for line in lines)
+
+
 def test_what_is_neither_run_nor_network_is_told_as_before(say):
     said = say("show", "mlpp")
     assert (said.status, said.out) == (2, "")
