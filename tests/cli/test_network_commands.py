@@ -1,8 +1,15 @@
 """`bnlab list models --shapes`, `bnlab show MODEL` and `bnlab propagate MODEL`."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+
+from bnlab.config.compose import compose_run
+from bnlab.models.catalog import MODELS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 
 
 @pytest.fixture
@@ -74,3 +81,12 @@ def test_propagation_is_printed_and_is_one_json_object(say):
     assert "No recursion is known" in say("propagate", "cnn", "norm=layer", "data=digits").out
     said = say("propagate", "mlpp")
     assert (said.status, said.err) == (2, "error: model=mlpp is not known. Did you mean mlp?\n")
+
+
+def test_the_page_of_networks_names_all_of_bnlabs_and_the_options_that_they_have():
+    page = PAGE.read_text(encoding="utf-8")
+    rows = [re.findall(r"`([^`]+)`", line) for line in page.splitlines() if re.match(r"\| `[a-z_]+` \|", line)]
+    options = {name: words for name, *words in rows if name in MODELS}
+    assert options.keys() == MODELS.keys()
+    for name, words in options.items():
+        compose_run([f"model={name}", *words])
