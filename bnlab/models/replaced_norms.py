@@ -225,10 +225,11 @@ def _takes_channels_first(old: Any) -> bool:
     if len(old.normalized_shape) != 1 or type(old) in _PER_POSITION:
         return False
     size = old.normalized_shape[0]
+    num, height, width = [other for other in range(2, 6) if other != size][:3]
     like = next(old.parameters(), torch.empty(0))
     try:
         with torch.no_grad():
-            old(torch.zeros(2, size, size + 1, size + 2, dtype=like.dtype, device=like.device))
+            old(torch.zeros(num, size, height, width, dtype=like.dtype, device=like.device))
     except Exception:  # its class may raise anything for a shape that it does not take
         return False
     return True
