@@ -51,6 +51,27 @@ class Tokens(nn.Module):
         return self.head(self.layer(x[:, 0]).mean(1))
 
 
+class OwnTokens(Tokens):
+    """Its encoder layer has norms of its own, with the attributes of nn.LayerNorm."""
+
+    def __init__(self, input_shape, num_classes, build_norm):
+        super().__init__(input_shape, num_classes)
+        self.layer.norm1 = OnTokens(build_norm(input_shape[2]))
+        self.layer.norm2 = OnTokens(build_norm(input_shape[2]))
+
+
+class OnTokens(nn.Module):
+    """A norm of rows for tokens."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm, self.eps, self.weight = norm, 1e-5, norm.weight
+        self.bias = nn.Parameter(torch.zeros(len(norm.weight)))
+
+    def forward(self, x):
+        return self.norm(x.flatten(0, 1)).view_as(x) + self.bias
+
+
 class Plain(nn.Module):
     """No norm at all."""
 

@@ -149,5 +149,9 @@ def test_what_is_no_network_or_no_data_is_one_sentence():
         bnlab.train(["model=mlp"], model=Local.Net)
     with pytest.raises(ConfigError, match="must be a class of networks, a function that builds one, or a network, got"):
         bnlab.train([], model=3)
+    with pytest.raises(ConfigError, match=r"Write it among the words: 'model=my_models:Net'\."):
+        bnlab.train([], model="my_models:Net")
+    with pytest.raises(ConfigError, match=r"Write it among the words: 'data=digits'\."):
+        bnlab.train([], data="digits")
     with pytest.raises(BnlabError, match="data is neither a pair of arrays nor a data set with a length: int"):
         bnlab.train([], data=3)

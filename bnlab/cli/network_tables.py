@@ -1,6 +1,8 @@
 """Tables of networks: their layers, and their sizes side by side."""
 
 import json
+import re
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.markup import escape
 
-from bnlab.cli.consoles import OUT, new_table, print_rows, print_table, say_warning
+from bnlab.cli.consoles import OUT, counted, new_table, print_rows, print_table, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.config.folders import known_options, search_folders
 from bnlab.errors import BnlabError
 
 if TYPE_CHECKING:
     from bnlab.experiment.network_shape import NetworkShape
+
+
+_OF_A_STEP = re.compile(r"\.step\d+$")
+"""The end of the role of a norm that serves one time step."""
 
 
 def is_model(name: str, config_dir: Path | None = None) -> bool:
@@ -30,25 +36,31 @@ def is_model(name: str, config_dir: Path | None = None) -> bool:
     return name in known_options(folders)["model"] or is_own("model", name, folders)
 
 
-def print_layers_of(model: str, data_set: str | None, as_json: bool) -> None:
-    """Print the layers of a network, with the default norm.
+def print_layers_of(model: str, words: list[str], data_set: str | None, as_json: bool) -> None:
+    """Print the layers of a network; the norms of all time steps of one place are one row.
 
     Args:
         model: A value of ``model=``.
+        words: Further words of the config, such as ``norm=layer``.
         data_set: The data set that it is built for; None: the default one.
         as_json: Whether to print one JSON object.
     """
-    shape, data, norm = _shape_of([f"model={model}", *([f"data={data_set}"] if data_set else [])], None)
+    shape, data, norm = _shape_of([f"model={model}", *words, *([f"data={data_set}"] if data_set else [])], None)
     if as_json:
         typer.echo(json.dumps({"model": model, "data": data, "norm": norm, **asdict(shape)}))
         return
     OUT.print(f"\n[bold]{escape(model)}[/]  with norm={escape(norm)}, for data={escape(data)}")
     table = new_table("layer", "kind", "output", "parameters", "FLOP", right=["parameters", "FLOP"])
+    steps = Counter(_OF_A_STEP.sub("", layer.role) for layer in shape.layers if _OF_A_STEP.search(layer.role))
     for layer in shape.layers:
+        step, last = _OF_A_STEP.search(layer.role), steps[_OF_A_STEP.sub("", layer.role)]
+        if step and step[0] != ".step1":
+            continue
+        role = f"{layer.role} to step{last}" if step else layer.role
         sizes = [str(layer.num_parameters or ""), short(layer.flop) if layer.flop else ""]
-        table.add_row(escape(layer.role), layer.kind, " x ".join(map(str, layer.output)), *sizes)
+        table.add_row(escape(role), layer.kind, " x ".join(map(str, layer.output)), *sizes)
     table.add_section()
-    table.add_row("[bold]all[/]", f"{shape.num_norms} norms", "", str(shape.num_parameters), short(shape.flop))
+    table.add_row("[bold]all[/]", counted(shape.num_norms, "norm"), "", str(shape.num_parameters), short(shape.flop))
     print_table(table)
     OUT.print("FLOP: of matrix products for one image, forward.", style="dim")
 

@@ -34,9 +34,13 @@ def show(
             metavar="RUN", help="A run, by name or folder; a folder with one run in it.", autocompletion=complete_run
         ),
     ],
-    diagnostic: Annotated[
-        str | None,
-        typer.Argument(metavar="[DIAGNOSTIC]", help="One of them, layer by layer.", show_default=False),
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DIAGNOSTIC]",
+            help="One of them, layer by layer. Of a network: words of the config, such as norm=layer.",
+            show_default=False,
+        ),
     ] = None,
     no_figures: NoFigures = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all values as one JSON object.")] = False,
@@ -52,7 +56,7 @@ def show(
 
     [bold]bnlab show RUN slices[/], [bold]bnlab show RUN slices_2d[/]: the loss around the final weights
 
-    [bold]bnlab show cnn[/]: the layers of a network, where no run has this name
+    [bold]bnlab show cnn norm=layer[/]: the layers of a network, where no run has this name
 
     [bold]bnlab train diagnostics=full[/] trains a run with nearly all diagnostics.
     """
@@ -64,16 +68,20 @@ def show(
     from bnlab.runfolder.cures import how_to_train_again, with_cure
     from bnlab.runfolder.finding import find_run
 
-    if diagnostic in SLICES:
+    words = words or []
+    diagnostic = words[0] if words else None
+    if diagnostic in SLICES and len(words) == 1:
         _show_slice(find_run(run), diagnostic, as_json=as_json)
         return
     try:
         folder = find_run(run)
     except ConfigError:
-        if diagnostic is not None or not is_model(run):
+        if not is_model(run) or not all("=" in word for word in words):
             raise
-        print_layers_of(run, data, as_json)
+        print_layers_of(run, words, data, as_json)
         return
+    if len(words) > 1:
+        raise ConfigError(f"bnlab show takes one run and one of its diagnostics, got {' '.join(words)}.")
     try:
         measured_run = read_measured_run(folder)
     except DamagedRunError as error:

@@ -46,6 +46,8 @@ def _place_of_model(model: Any) -> str:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().float().numpy().tobytes())
         return keep_given(_name_of(type(model)), model, digest.hexdigest())
+    if isinstance(model, str):
+        raise ConfigError(f"model takes an object, got the name {model}. Write it among the words: 'model={model}'.")
     if not callable(model):
         raise ConfigError(
             f"model must be a class of networks, a function that builds one, or a network, got {type(model).__name__}."
@@ -54,6 +56,8 @@ def _place_of_model(model: Any) -> str:
 
 
 def _place_of_data(data: Any) -> str:
+    if isinstance(data, str):
+        raise ConfigError(f"data takes an object, got the name {data}. Write it among the words: 'data={data}'.")
     if callable(data) and not hasattr(data, "__getitem__"):
         return name_to_import(data) or keep_given(_name_of(data), data, _digest(data))
     return keep_given("data", as_source(data, "data"), None)

@@ -14,7 +14,7 @@ from bnlab.errors import BnlabError, ConfigError, did_you_mean
 from bnlab.models.blocks import BlockBuilder
 from bnlab.models.foreign import ForeignNetwork
 from bnlab.models.network import check_images
-from bnlab.models.replaced_norms import replace_norms
+from bnlab.models.replaced_norms import leave_fast_paths, replace_norms
 from bnlab.own_code.given import is_given
 from bnlab.plugins import COLLECTIONS, MODEL_PLUGINS, OWN_PLACE, load_object
 from bnlab.schema_models import GIVEN_TO_MODELS, AnyModelConfig, OwnModelConfig
@@ -185,6 +185,7 @@ def _built(
         raise ConfigError(f"model={name} has lazy layers, which learn their size from an input. Give them their sizes.")
     if replaced_by is not None:
         replace_norms(net, _without_draws(replaced_by))
+    leave_fast_paths(net)
     return net
 
 

@@ -134,15 +134,30 @@ def replace_norms(model: nn.Module, build_norm: Callable[[int], nn.Module]) -> l
             new_of[old], replacement = _replacement(old, path, build_norm)
             replacements.append(replacement)
         setattr(parent, name, new_of[old])
-        if isinstance(parent, nn.TransformerEncoderLayer):
-            parent.activation_relu_or_gelu = 0
     if not replacements:
         return []
-    for part in model.modules():
-        if isinstance(part, nn.TransformerEncoder):
-            part.use_nested_tensor = False
+    leave_fast_paths(model)
     _transform_weights(model, build_norm, replacements[0].num_channels)
     return replacements
+
+
+def leave_fast_paths(model: nn.Module) -> None:
+    """Let torch's encoder layers call their norms in eval mode too, where these are no plain nn.LayerNorm.
+
+    Their fast path computes a LayerNorm whatever stands there (findings/encoder-layer-ignores-norms.sh). The encoder's
+    nested tensors are made for that path alone.
+
+    Args:
+        model: The network; it is changed.
+    """
+    for part in model.modules():
+        if isinstance(part, nn.TransformerEncoderLayer) and {type(part.norm1), type(part.norm2)} != {nn.LayerNorm}:
+            part.activation_relu_or_gelu = 0
+    for part in model.modules():
+        if isinstance(part, nn.TransformerEncoder) and not all(
+            getattr(layer, "activation_relu_or_gelu", 1) for layer in part.layers
+        ):
+            part.use_nested_tensor = False
 
 
 def num_channels_of(norm: nn.Module) -> int:
@@ -210,10 +225,11 @@ def _takes_channels_first(old: Any) -> bool:
     if len(old.normalized_shape) != 1 or type(old) in _PER_POSITION:
         return False
     size = old.normalized_shape[0]
+    num, height, width = [other for other in range(2, 6) if other != size][:3]
     like = next(old.parameters(), torch.empty(0))
     try:
         with torch.no_grad():
-            old(torch.zeros(2, size, size + 1, size + 2, dtype=like.dtype, device=like.device))
+            old(torch.zeros(num, size, height, width, dtype=like.dtype, device=like.device))
     except Exception:  # its class may raise anything for a shape that it does not take
         return False
     return True

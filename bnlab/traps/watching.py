@@ -75,7 +75,8 @@ def watch(model: nn.Module, *inputs: Any) -> Pass:
         *inputs: The arguments of the network: one small batch.
     """
     seen = Pass()
-    names = {module: name or type(module).__name__ for name, module in model.named_modules()}
+    around = "net." if getattr(model, "is_foreign", False) else ""  # its owner gave it the names behind that
+    names = {module: name.removeprefix(around) or type(module).__name__ for name, module in model.named_modules()}
     watcher = _Watcher(names, seen)
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))  # in inference mode a tensor does not count its changes

@@ -1,8 +1,15 @@
 """`bnlab list models --shapes`, `bnlab show MODEL` and `bnlab propagate MODEL`."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+
+from bnlab.config.compose import compose_run
+from bnlab.models.catalog import MODELS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 
 
 @pytest.fixture
@@ -40,6 +47,23 @@ def test_a_network_is_shown_layer_by_layer(say):
     }
 
 
+def test_a_network_is_shown_with_the_words_of_the_config_that_are_typed_behind_it(say):
+    said = say("show", "mlp", "norm=layer", "model.depth=2", "--data", "digits")
+    assert said.out.splitlines()[1] == "mlp  with norm=layer, for data=digits"
+    assert sum("LayerNorm" in line for line in said.out.splitlines()) == 2
+    said = say("show", "mlp", "model.depht=2")
+    assert (said.status, said.out) == (2, "")
+    assert "Did you mean model.depth" in said.err
+
+
+def test_norms_of_the_time_steps_of_one_place_are_one_row(say):
+    lines = say("show", "rnn", "--data", "digits").out.splitlines()
+    assert [line.split()[:4] for line in lines if ".norm" in line] == [
+        ["hidden1.norm.step1", "to", "step8", "BatchNorm"]
+    ]
+    assert any(line.split()[:3] == ["all", "1", "norm"] for line in lines)
+
+
 def test_what_is_neither_run_nor_network_is_told_as_before(say):
     said = say("show", "mlpp")
     assert (said.status, said.out) == (2, "")
@@ -57,3 +81,12 @@ def test_propagation_is_printed_and_is_one_json_object(say):
     assert "No recursion is known" in say("propagate", "cnn", "norm=layer", "data=digits").out
     said = say("propagate", "mlpp")
     assert (said.status, said.err) == (2, "error: model=mlpp is not known. Did you mean mlp?\n")
+
+
+def test_the_page_of_networks_names_all_of_bnlabs_and_the_options_that_they_have():
+    page = PAGE.read_text(encoding="utf-8")
+    rows = [re.findall(r"`([^`]+)`", line) for line in page.splitlines() if re.match(r"\| `[a-z_]+` \|", line)]
+    options = {name: words for name, *words in rows if name in MODELS}
+    assert options.keys() == MODELS.keys()
+    for name, words in options.items():
+        compose_run([f"model={name}", *words])

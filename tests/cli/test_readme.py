@@ -12,6 +12,7 @@ import pytest
 from example_studies import write_studies
 from typed_lines import (
     ROOT,
+    blocks,
     cut_runs,
     lines_of_comments,
     lines_of_help,
@@ -105,6 +106,7 @@ def test_the_lines_are_found() -> None:
     assert "bnlab train" in lines_of_help()
     assert "bnlab lr-sensitivity optim=adam 'optim.lr=logspace(1e-5,1,11)' 'seed=range(10)'" in lines_of_help()
     assert "bnlab train data=cifar100 model=cnn" in lines_of_comments()
+    assert "bnlab train -m norm=batch,layer,none model=my_models:Digits" in lines_of_pages()
 
 
 ASK_ALL = """
@@ -153,5 +155,17 @@ def test_completion_is_installed_as_the_readme_says(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("surroundings")
-def test_the_python_of_the_readme_runs() -> None:
-    exec(Path("page.py").read_text(encoding="utf-8"), {})
+def test_the_python_of_the_page_of_own_parts_runs() -> None:
+    exec(Path("page_own.py").read_text(encoding="utf-8"), {})
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("surroundings")
+def test_the_python_of_the_page_of_networks_runs_and_prints_the_table_that_it_shows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exec(Path("page_models.py").read_text(encoding="utf-8"), {"__name__": "__main__"})
+    (shown,) = blocks(ROOT / "docs" / "models.md", "text")
+    said = capsys.readouterr().out.splitlines(keepends=True)
+    assert [line.split()[0] for line in said[:3]] == ["batch", "layer", "none"]
+    assert "".join(said[3:]) == shown

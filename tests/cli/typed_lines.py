@@ -22,6 +22,7 @@ import pytest
 import typer
 from costs import cpu_seconds
 from fake_files import cifar_contents, idx_bytes, md5, write_all
+from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from bnlab import provenance
@@ -71,6 +72,15 @@ STATUS = {
 }
 """The exit status of commands that find something wrong: the page says so, or a script in findings/ does. Nobody
 answers here the question of those that remove runs."""
+
+MODULE_WITH = {
+    "class MaxNorm": "my_layers",
+    "class LargestWeight": "my_instruments",
+    "class SmallNet": "my_models",
+    "def wine": "my_data",
+}
+"""What stands in a block of Python on a page, and the module that the page calls it. All other blocks of a page are
+``page_own`` or ``page_models``, which tests run as they stand."""
 
 OWN_LAYER = '''
 from bnlab.norms.batch import BatchNorm
@@ -200,11 +210,17 @@ def cut_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_own_parts(folder: Path) -> None:
-    """Write what the pages and help texts let their reader have: README's modules, a layer, a class, and a study."""
-    modules = {"my_layers": OWN_LAYER, "my_instruments": "", "page": "", "my_package/my_module": OWN_DIAGNOSTIC}
-    for code in [*blocks(ROOT / "README.md", "python"), *blocks(ROOT / "docs" / "own.md", "python")]:
-        name = "my_layers" if "class MaxNorm" in code else "my_instruments" if "class LargestWeight" in code else "page"
-        modules[name] += code
+    """Write what the pages and help texts let their reader have: modules, a layer, a class, a study, pictures."""
+    modules = {"my_layers": OWN_LAYER, "my_package/my_module": OWN_DIAGNOSTIC}
+    for page in ("README.md", "docs/own.md", "docs/models.md"):
+        for code in blocks(ROOT / page, "python"):
+            name = next((name for mark, name in MODULE_WITH.items() if mark in code), f"page_{Path(page).stem}")
+            modules[name] = modules.get(name, "") + code
+    random = np.random.default_rng(0)
+    for number in range(120):
+        picture = folder / "pictures" / ("cat", "dog")[number % 2] / f"{number}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (36, 40, 3), np.uint8)).save(picture)
     (study,) = blocks(ROOT / "docs" / "studies.md", "yaml")
     (folder / "my_study.yaml").write_text(study, encoding="utf-8")
     for name, code in modules.items():

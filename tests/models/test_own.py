@@ -61,6 +61,18 @@ def test_outputs_are_those_of_the_network_itself():
         torch.testing.assert_close(model.train(training)(x), plain.train(training)(x), rtol=1e-5, atol=1e-6)
 
 
+def test_warnings_name_layers_as_the_network_does():
+    (told,) = [line for line in check(config_of("Shapes", "norm=batch")).warnings if "a bias right before" in line]
+    assert told.startswith("model=own_networks:Shapes: biased: a bias right before a norm")
+
+
+@pytest.mark.parametrize("name", ["OwnTokens", "Tokens"])
+def test_eval_mode_calls_the_norms_that_torchs_encoder_layer_has_been_given(name):
+    model, x = network(name, "norm=rms"), 3 + torch.randn(4, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x), model.train()(x))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Rows", "Residual", "Tokens", "built"])
 def test_one_seed_gives_the_same_weights_in_every_arm_and_another_seed_others(name):

@@ -5,6 +5,8 @@ import functools
 import pytest
 import torch
 from torch import nn
+from torchvision.models import convnext, mobilenet_v3_small, resnet18
+from torchvision.models.vision_transformer import VisionTransformer
 
 import bnlab
 from bnlab.errors import ConfigError
@@ -194,23 +196,44 @@ def test_each_line_of_the_table_names_place_old_and_new():
     assert str(replaced) == "0.0: GroupNorm -> RMSNorm(4, eps=1e-05), without its bias"
 
 
-@pytest.mark.slow
+def small_convnext():
+    blocks = [convnext.CNBlockConfig(8, 768, 1), convnext.CNBlockConfig(768, None, 1)]
+    return convnext.ConvNeXt(blocks, layer_scale=1.0)
+
+
+def small_vit():
+    return VisionTransformer(image_size=64, patch_size=32, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=16)
+
+
 @pytest.mark.parametrize(
-    ("name", "old", "new"),
+    ("build", "old", "eps", "num_norms"),
     [
-        ("resnet18", "batch", 20),
-        ("mobilenet_v3_small", "batch", 34),
-        ("convnext_tiny", "layer", 23),
-        ("vit_b_32", "layer", 25),
+        (resnet18, "batch", 1e-5, 20),
+        (mobilenet_v3_small, "batch", 1e-3, 34),
+        (small_convnext, "layer", 1e-6, 5),
+        (small_vit, "layer", 1e-6, 5),
     ],
 )
-def test_torchvisions_networks_compute_the_same_with_their_own_formula(name, old, new):
-    torchvision = pytest.importorskip("torchvision")
+def test_torchvisions_networks_compute_the_same_with_their_own_formula(build, old, eps, num_norms):
     torch.manual_seed(0)
-    options = {"image_size": 64} if name == "vit_b_32" else {}
-    model, x = torchvision.models.get_model(name, **options).eval(), torch.randn(1, 3, 64, 64)
-    eps = {"mobilenet_v3_small": 1e-3, "resnet18": 1e-5}.get(name, 1e-6)
+    model, x = build().eval(), torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         expected = model(x)
-        assert len(bnlab.replace_norms(model, arm(old, eps=eps))) == new
+        assert len(bnlab.replace_norms(model, arm(old, eps=eps))) == num_norms
         torch.testing.assert_close(model(x), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 768])
+def test_which_axis_a_layer_norm_takes_is_tried_with_few_values(size):
+    """At 768 channels, an image as wide as there are channels would take 4 GB."""
+
+    class FirstAxis(nn.LayerNorm):
+        def forward(self, x):
+            seen.append(x.shape)
+            return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+    seen, model = [], nn.Sequential(FirstAxis(size))
+    bnlab.replace_norms(model, arm("layer"))
+    assert max(map(torch.Size.numel, seen)) <= 60 * size
+    assert len(set(seen[0])) == 4
+    assert model[0].channels_first
