@@ -194,6 +194,9 @@ def _unknown_option(overrides: list[str], folders: list[Path]) -> str | None:
         key, value = override.key_or_group, override.value()
         if key in groups and str(value) not in groups[key] and key not in of_own:
             cure = did_you_mean(str(value), known_options(folders)[key])
+            module, _, last = str(value).rpartition(".")
+            if is_own(key, place := f"{module}:{last}", folders) and module not in groups[key]:
+                cure = f"If it is yours, write a colon before the last name: {key}={place}"
             if key == "data" and str(value).endswith((".npz", ".mat")):
                 cure = f"Write data=npz data.path={value}."
             return f"{key}={value} is not known. {cure}"

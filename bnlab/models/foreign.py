@@ -14,6 +14,7 @@ from bnlab.models.foreign_parts import (
     NAME_OF,
     InTurn,
     SoleUses,
+    are_probabilities,
     is_activation,
     is_layer,
     normalizes,
@@ -135,6 +136,7 @@ class ForeignNetwork(Network):
                 f"model={self.place} must return a tensor of logits, (N, {num_classes}) for this data, got "
                 f"{tuple(logits.shape)} for {tuple(images.shape)}. Let its constructor take num_classes."
             )
+        self._gives_probabilities = are_probabilities(logits)
         return calls
 
     def _named(self, calls: Mapping[nn.Module, int]) -> dict[str, str]:
@@ -236,6 +238,11 @@ class ForeignNetwork(Network):
     def remarks(self) -> tuple[str, ...]:
         """Sentences about what cannot be compared or measured here as in bnlab's own networks."""
         said = []
+        if self._gives_probabilities:
+            said.append(
+                f"model={self.place} returns probabilities, and the loss takes logits: its gradients become small. "
+                "Leave out the softmax at its end."
+            )
         if not self.norms:
             cure = " Let its constructor take build_norm, and call build_norm(num_channels) where a norm should stand."
             is_fixed = self.place.partition(":")[0] in COLLECTIONS

@@ -120,3 +120,14 @@ def work_out_of_place(net: nn.Module) -> None:
 def normalizes(module: nn.Module) -> bool:
     """Return whether a module is a norm of an arm, or one that applies it to positions."""
     return is_norm(module) or isinstance(module, OnPositions)
+
+
+def are_probabilities(outputs: Tensor) -> bool:
+    """Return whether each row is positive and sums to 1, as behind a softmax; on the meta device nobody can tell.
+
+    Args:
+        outputs: What a network returned, (N, classes).
+    """
+    if outputs.is_meta:
+        return False
+    return bool((outputs >= 0).all()) and torch.allclose(outputs.sum(1), torch.ones_like(outputs[:, 0]))

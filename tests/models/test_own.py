@@ -66,6 +66,28 @@ def test_warnings_name_layers_as_the_network_does():
     assert told.startswith("model=own_networks:Shapes: biased: a bias right before a norm")
 
 
+def test_probabilities_in_the_place_of_logits_are_told_of():
+    told = [line for line in check(config_of("Probabilities")).warnings if "returns probabilities" in line]
+    assert len(told) == 1
+    assert not any("probabilities" in line for line in check(config_of("Plain")).warnings)
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_be_stacked_says_why_in_one_sentence(bnlab_says, tmp_path):
+    words = [*QUICK, "model=own_networks:Branching", "seed=0,1", "sweep.engine=vectorized"]
+    assert bnlab_says("sweep", *words).status == 1
+    law = "cannot be trained together with others (its code asks for the value of a tensor). Use sweep.engine=auto."
+    assert all(law in log.read_text() for log in tmp_path.glob("runs/*/*/log.txt"))
+    assert len(list(tmp_path.glob("runs/*/*/log.txt"))) == 2
+
+
+def test_a_dot_in_the_place_of_the_colon_is_told_of():
+    for word in ("model=own_networks.Plain", "norm=my_layers.Mine", "data=my_data.load"):
+        with pytest.raises(ConfigError, match=r"write a colon before the last name: (.*)$") as told:
+            compose_run([word])
+        assert str(told.value).endswith(":".join(word.rsplit(".", 1)))
+
+
 @pytest.mark.parametrize("name", ["OwnTokens", "Tokens"])
 def test_eval_mode_calls_the_norms_that_torchs_encoder_layer_has_been_given(name):
     model, x = network(name, "norm=rms"), 3 + torch.randn(4, 1, 8, 8)

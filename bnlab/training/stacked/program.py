@@ -116,6 +116,8 @@ def trace_program(
     except RuntimeError as error:
         said = (str(error).strip().splitlines() or [""])[0]
         if network.is_foreign:
+            if "data-dependent control flow" in said:  # torch says it in five sentences
+                said = "its code asks for the value of a tensor"
             raise ConfigError(
                 f"This network cannot be trained together with others ({said.rstrip('.')}). Use sweep.engine=auto."
             ) from error
