@@ -5,10 +5,10 @@
     python scripts/bench_cohorts.py --write             # keep the figures in scripts/bench_results/, for docs/speed.md
 
 Equality: three runs (two learning rates, two seeds) make some steps as one program with stacked tensors, and each of
-them alone. The difference of a loss is taken as a share of the loss alone, that of a parameter or a buffer as a share of
-the largest value of its tensor, or of a thousandth of the network's largest value if that is more: biases of attention's
-keys have no gradient, and so hold nothing but rounding. The figure is the largest one of all steps, runs and tensors. In
-float64 it is what another order of sums leaves; in float32 it shows how fast training magnifies that.
+them alone. The difference of a loss is taken as a share of the loss alone, that of a parameter or a buffer as a share
+of the largest value of its tensor, or of a thousandth of the network's largest value if that is more: biases of
+attention's keys have no gradient, and so hold nothing but rounding. The figure is the largest one of all steps, runs
+and tensors. In float64 it is what another order of sums leaves; in float32 it shows how fast training magnifies that.
 
 Speed: steps per second and run of 8 runs together, over those of one run alone, in float32 on one thread. Both take
 turns in one process; the figure is the median over rounds of the ratio within a round, with quartiles.
@@ -75,7 +75,9 @@ def configs_of(words: Sequence[str], optimizer: str) -> list[RunConfig]:
     """Return three runs of one program: with two learning rates and two seeds."""
     first, second = RATES[optimizer]
     common = ["data=digits", "diagnostics=none", *words, *OPTIMIZERS[optimizer]]
-    return [compose_run([*common, f"optim.lr={lr}", f"seed={seed}"]) for lr, seed in ((first, 0), (second, 1), (second, 0))]
+    return [
+        compose_run([*common, f"optim.lr={lr}", f"seed={seed}"]) for lr, seed in ((first, 0), (second, 1), (second, 0))
+    ]
 
 
 @contextlib.contextmanager
@@ -146,12 +148,10 @@ def speed(config: RunConfig, checked: Checked, rounds: int, turn_s: float) -> li
     configs = [config.model_copy(update={"seed": seed}) for seed in range(MOST_TOGETHER)]
     alone = assemble(config, checked)[0].steps()
     together = StackedRuns(configs, checked.data, CPU, checked.plan.num_steps).steps()
-    ratios = []
     for steps in (alone, together):
         turn(steps, 2)  # the first steps are slower
     num_alone, num_together = (max(1, round(turn_s / turn(steps, 2))) for steps in (alone, together))
-    for _ in range(rounds):
-        ratios.append(turn(alone, num_alone) / (turn(together, num_together) / MOST_TOGETHER))
+    ratios = [turn(alone, num_alone) / (turn(together, num_together) / MOST_TOGETHER) for _ in range(rounds)]
     return statistics.quantiles(ratios, n=4)
 
 

@@ -42,9 +42,9 @@ _LARGEST_PART_OF_SEQUENCES = 8_192
 batches of 60, and half as fast with batches of 240."""
 
 _FEWEST_STEPS_OF_SEQUENCES = 800
-"""Steps of all runs of a cohort, from which on recurrent nets are worth a program. Each time step is an operation of its
-own there: tracing an lstm with norm=batch over 28 rows takes 12 s, as long as 200 steps of one run alone, and the steps
-of 8 runs save half of their time."""
+"""Steps of all runs of a cohort, from which on recurrent nets are worth a program. Each time step has operations of its
+own there: tracing an lstm with norm=batch over 28 rows takes 12 s, as long as 200 steps of one run alone, and the
+steps of 8 runs save half of their time."""
 
 
 @dataclass(frozen=True)
