@@ -93,9 +93,11 @@ def computing_in(dtype: torch.dtype) -> Iterator[None]:
 
 def in_default_type(data: DataSet) -> DataSet:
     """Return the same data in torch's default float type."""
-    splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
-    own = {name: Split(split.images.to(torch.get_default_dtype()), split.labels) for name, split in splits.items()}
-    return dataclasses.replace(data, **own)
+    train, validation, test = (
+        Split(split.images.to(torch.get_default_dtype()), split.labels)
+        for split in (data.train, data.validation, data.test)
+    )
+    return dataclasses.replace(data, train=train, validation=validation, test=test)
 
 
 def trained(run: Cohort, num_steps: int) -> tuple[Tensor, list[dict[str, Tensor]]]:
@@ -104,7 +106,7 @@ def trained(run: Cohort, num_steps: int) -> tuple[Tensor, list[dict[str, Tensor]
     return torch.stack(losses), run.weights()
 
 
-def largest_difference(configs: Sequence[RunConfig], checked: Checked, num_steps: int) -> dict[str, float]:
+def largest_difference(configs: Sequence[RunConfig], checked: Checked, num_steps: int) -> dict[str, dict[str, float]]:
     """Return the largest relative difference between runs together and alone: of losses, and of parameters and buffers.
 
     Args:

@@ -23,6 +23,8 @@ rounds, ratios are medians of the ratio within a round, with quartiles, so that 
 """
 
 import argparse
+import importlib.metadata
+import importlib.util
 import itertools
 import json
 import statistics
@@ -35,7 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bench_models_peers import LR, MOMENTUM, Pictures, PlainLoop, lightning, lightning_seconds, loader_of, noise_images
+from bench_models_peers import LR, MOMENTUM, Pictures, PlainLoop, lightning_seconds, loader_of, noise_images
 from bench_norms import RESULTS
 from rich.console import Console
 from rich.table import Table
@@ -66,6 +68,8 @@ OF_TOKENS = {"vit", "lstm", "rnn"}
 NUM_IMAGES, CROP_PADDING, BATCH_SIZE = 10_000, 2, 64
 PRODUCT_SIZE = 1024
 """Rows and columns of the matrices of one large product: 2.1 GFLOP, 12 MB in float32."""
+
+HAS_LIGHTNING = importlib.util.find_spec("lightning") is not None
 
 Turn = Callable[[], float]
 
@@ -151,7 +155,7 @@ def training_flop(network: Network, input_shape: tuple[int, ...]) -> int:
     images, labels = torch.randn(2, *input_shape), torch.zeros(2, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
         F.cross_entropy(network.train()(images), labels).backward()  # type: ignore[no-untyped-call]
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def turn_of_product(turn_s: float) -> Turn:
@@ -184,7 +188,7 @@ def peers(config: RunConfig, checked: Checked, num_steps: int) -> dict[str, Turn
     for num_workers in (0, 2):
         loop = PlainLoop(plain_network(config, checked), loader_of(pictures, BATCH_SIZE, num_workers))
         turns[f"plain {num_workers}"] = lambda loop=loop: loop.seconds(num_steps)  # type: ignore[misc]
-    if lightning is not None:
+    if HAS_LIGHTNING:
         network, loader = plain_network(config, checked), loader_of(pictures, BATCH_SIZE, 0)
         turns["lightning"] = lambda: lightning_seconds(network, loader, num_steps)
     return turns
@@ -309,7 +313,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.write and (arguments.model or arguments.no_peers):
         parser.error("--write keeps the figures of all models and peers: leave out --model and --no-peers")
-    if lightning is None and not arguments.no_peers:
+    if not HAS_LIGHTNING and not arguments.no_peers:
         print("lightning is not installed, and is left out: pip install lightning")
     with tempfile.TemporaryDirectory() as folder:
         words = [*data_words(Path(folder)), "device=cpu", "diagnostics=none", *arguments.overrides]
@@ -319,7 +323,10 @@ def main() -> None:
                 rows[model] = measure(model, words, arguments)
                 show({model: rows[model]})
     if arguments.write:
-        versions = {**provenance.versions(), **({"lightning": lightning.__version__} if lightning else {})}
+        versions = {
+            **provenance.versions(),
+            **({"lightning": importlib.metadata.version("lightning")} if HAS_LIGHTNING else {}),
+        }
         facts = {"threads": arguments.threads, "rounds": arguments.rounds, "batch_size": BATCH_SIZE}
         kept = {"made": provenance.now(), "hardware": provenance.hardware(), "versions": versions, **facts}
         (RESULTS / "models.json").write_text(json.dumps({**kept, "data": words[0], "rows": rows}, indent=1) + "\n")
