@@ -124,10 +124,39 @@ def test_every_run_is_trained_once() -> None:
         ["train.precision=bfloat16"],
         ["device=mps"],
         ["sweep.engine=sequential"],
+        ["model=lstm", "model.width=129"],
+        ["model=lstm", "model.sequence=pixels"],
+        ["model=lstm", "model.skip_padding=true", "data.padding_value=0"],
+        ["model=lstm", "train.batch_size=240"],
+        ["model=lstm", "norm=none"],
+        ["model=lstm", "train.steps=266"],
+        ["model=rnn", "norm=none", "model.width=65"],
     ],
 )
 def test_goes_alone_where_that_is_faster_or_where_it_must(words: list[str]) -> None:
     assert shapes(plan_cohorts(grid(compose_run(words), 1, 3), is_vectorizable)) == [("sequential", 1)] * 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=lstm"],
+        ["model=lstm", "model.width=128", "norm=layer"],
+        ["model=lstm", "model.width=32", "norm=none"],
+        ["model=lstm", "train.steps=267"],
+        ["model=rnn", "norm=none"],
+    ],
+)
+def test_small_recurrent_nets_go_together_where_their_steps_repay_the_program(words: list[str]) -> None:
+    assert shapes(plan_cohorts(grid(compose_run(words), 1, 3), is_vectorizable)) == [("vectorized", 3)]
+
+
+def test_steps_of_the_smallest_cohort_must_repay_its_program() -> None:
+    """Nine runs are cut into five and four: 199 steps of four runs are too few, though eight would be enough."""
+    enough, too_few = (compose_run(["model=lstm", f"train.steps={steps}"]) for steps in (200, 199))
+    assert shapes(plan_cohorts(grid(enough, 1, 9), is_vectorizable)) == [("vectorized", 5), ("vectorized", 4)]
+    assert shapes(plan_cohorts(grid(too_few, 1, 9), is_vectorizable)) == [("sequential", 1)] * 9
+    assert shapes(plan_cohorts(grid(too_few, 1, 8), is_vectorizable)) == [("vectorized", 8)]
 
 
 def test_a_run_without_company_goes_alone() -> None:

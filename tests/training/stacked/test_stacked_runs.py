@@ -136,6 +136,24 @@ def test_a_network_of_any_other_kind(model: str, norm: str) -> None:
     assert largest_difference(words, num_steps=4) < 1e-8
 
 
+RESIDUAL = [
+    (["model.block=post"], "batch"),
+    (["model.block=pre"], "batch"),
+    (["model.residual=skipinit"], "none"),
+    (["model.block=pre", "model.shortcut=projection", "model.residual=nf"], "scaled_weight_standardization"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optim", [["optim=sgd", "optim.momentum=0.9"], ["optim=muon"]])
+@pytest.mark.parametrize(("units", "norm"), RESIDUAL)
+def test_a_residual_net_of_relus_as_it_comes(units: list[str], norm: str, optim: list[str]) -> None:
+    """With the settings of conf/ for all but its size: docs/speed.md says so of larger ones."""
+    words = ["model=resnet", "model.depth=8", "model.width=2", *units, f"norm={norm}", *optim, "diagnostics=none"]
+    own = (["optim.lr=0.02", "seed=0"], ["optim.lr=0.01", "seed=1"])
+    assert largest_difference(words, own, num_steps=4) < 1e-8
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", VECTORIZABLE)
 def test_a_convolutional_net_with_any_norm_also_beside_a_run_that_diverges(norm: str) -> None:

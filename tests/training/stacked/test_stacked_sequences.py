@@ -29,7 +29,7 @@ def test_a_vision_transformer(norm: str, order: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", NORMS_OF_ROWS)
+@pytest.mark.parametrize("norm", [*NORMS_OF_ROWS, "none"])
 @pytest.mark.parametrize(("model", "per_step"), [(LSTM, "true"), (RNN, "false")])
 def test_a_recurrent_net(model: list[str], per_step: str, norm: str) -> None:
     words = [*words_for(norm), *model, "diagnostics=none", f"model.norm_per_step={per_step}"]
