@@ -56,14 +56,7 @@ class NormalizeBatch(torch.autograd.Function):
         x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return output, mean and variance."""
-        if fits_cache(x_NCS):
-            return _normalize_piece(x_NCS, weight_C, bias_C, eps)
-        if channels_are_innermost(x_NCS):
-            mean_C, var_C = channel_moments(x_NCS)
-            scale_C, shift_C = affine_map(mean_C, var_C, weight_C, bias_C, eps)
-            return scale_and_shift(x_NCS, scale_C, shift_C), mean_C, var_C
-        pieces = zip(*_by_channels(x_NCS, weight_C, bias_C), strict=True)
-        return _put_together(x_NCS, (_normalize_piece(x, weight, bias, eps) for x, weight, bias in pieces))
+        return _normalize(x_NCS, weight_C, bias_C, eps, reuse=False)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -78,19 +71,7 @@ class NormalizeBatch(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, weight, bias and eps; the last is None."""
-        grad_y, grad_mean_C, grad_var_C = grads
-        x_NCS, weight_C, mean_C, var_C = ctx.saved_tensors
-        if grad_y is None:
-            grad_y = torch.zeros_like(x_NCS)
-        arguments = x_NCS, grad_y, weight_C, mean_C, var_C, grad_mean_C, grad_var_C
-        if fits_cache(x_NCS):
-            dx_NCS, dweight_C, dbias_C = _gradients_of_piece(ctx.eps, *arguments)
-        elif channels_are_innermost(x_NCS):
-            dx_NCS, dweight_C, dbias_C = _gradients_by_samples(ctx.eps, *arguments)
-        else:
-            pieces: Iterable[tuple[Any, ...]] = zip(*_by_channels(*arguments), strict=True)
-            dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(ctx.eps, *p) for p in pieces))
-        return dx_NCS, None if weight_C is None else dweight_C, dbias_C if ctx.has_bias else None, None
+        return _differentiate(ctx, grads, reuse=False)
 
     @staticmethod
     def jvp(
@@ -118,21 +99,96 @@ class NormalizeBatch(torch.autograd.Function):
 NormalizeBatch.forward.__signature__ = inspect.signature(NormalizeBatch.forward)  # type: ignore[attr-defined]
 
 
-def _normalize_piece(
-    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
+class NormalizeBatchAlone(torch.autograd.Function):
+    """`NormalizeBatch` where no transform of torch.func is active: in place, and called with less overhead.
+
+    torch calls a function without `setup_context` in a third of the time, but transforms cannot take it. Results are
+    written into the output itself and into buffers of a piece, since each further buffer leaves less in the cache. Where
+    the backward must be differentiable or is itself transformed, it is that of `NormalizeBatch`.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return output, mean and variance."""
+        output = _normalize(x_NCS, weight_C, bias_C, eps, reuse=True)
+        NormalizeBatch.setup_context(ctx, (x_NCS, weight_C, bias_C, eps), output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, weight, bias and eps; the last is None."""
+        return _differentiate(ctx, grads, reuse=not torch.is_grad_enabled() and not is_transformed())
+
+    jvp = NormalizeBatch.jvp
+
+
+def is_transformed() -> bool:
+    """Return whether vmap or another transform of torch.func is active, where tensors may have hidden axes."""
+    return bool(torch._C._are_functorch_transforms_active())  # what torch's own Function asks; there is no public name
+
+
+def _normalize(
+    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float, *, reuse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return output, mean and variance of an input that fits the cache."""
+    """Return output, mean and variance; ``reuse``: with operations in place."""
+    y_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse else None
+    if fits_cache(x_NCS):
+        return _normalize_piece(x_NCS, weight_C, bias_C, y_NCS, eps)
+    if channels_are_innermost(x_NCS):
+        mean_C, var_C = channel_moments(x_NCS)
+        scale_C, shift_C = affine_map(mean_C, var_C, weight_C, bias_C, eps)
+        return scale_and_shift(x_NCS, scale_C, shift_C), mean_C, var_C
+    pieces = zip(*_by_channels(x_NCS, x_NCS, weight_C, bias_C, y_NCS), strict=True)
+    return _put_together(x_NCS, (_normalize_piece(*piece, eps) for piece in pieces), y_NCS)
+
+
+def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -> tuple[Tensor | None, ...]:
+    """Return the gradients of x, weight, bias and eps; ``reuse``: with operations in place."""
+    grad_y, grad_mean_C, grad_var_C = grads
+    x_NCS, weight_C, mean_C, var_C = ctx.saved_tensors
+    if grad_y is None:
+        grad_y = torch.zeros_like(x_NCS)
+    dx_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse else None
+    arguments = x_NCS, grad_y, weight_C, mean_C, var_C, grad_mean_C, grad_var_C, dx_NCS
+    if fits_cache(x_NCS):
+        dx_NCS, dweight_C, dbias_C = _gradients_of_piece(ctx.eps, *arguments)
+    elif channels_are_innermost(x_NCS):
+        dx_NCS, dweight_C, dbias_C = _gradients_by_samples(ctx.eps, *arguments)
+    else:
+        pieces: Iterable[tuple[Any, ...]] = zip(*_by_channels(x_NCS, *arguments), strict=True)
+        outcomes = (_gradients_of_piece(ctx.eps, *piece) for piece in pieces)
+        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, outcomes, dx_NCS)
+    return dx_NCS, None if weight_C is None else dweight_C, dbias_C if ctx.has_bias else None, None
+
+
+def _normalize_piece(
+    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, room: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return output, mean and variance of an input that fits the cache; the output in ``room`` if there is one."""
     x = widened(x_NCS)
+    work = None if room is None else room if room.dtype == x.dtype else x
     axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
     mean_C = x.sum(axes) / num_values
-    centered = x - per_channel(mean_C, x)
+    centered = torch.sub(x, per_channel(mean_C, x), out=work)
     var_C = (centered * centered).sum(axes) / num_values
     scale_C = torch.rsqrt(var_C + eps)
     if weight_C is not None:
         scale_C = scale_C * weight_C
     scale = per_channel(scale_C, x)
-    y = centered * scale if bias_C is None else times_plus(centered, scale, per_channel(bias_C, x))
-    return narrowed(y, x_NCS.dtype), mean_C, var_C
+    if bias_C is None:
+        y = torch.mul(centered, scale, out=work)
+    else:
+        y = times_plus(centered, scale, per_channel(bias_C, x), out=work)
+    return _delivered(y, room, x_NCS.dtype), mean_C, var_C
+
+
+def _delivered(values: Tensor, room: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Return values in a type, in ``room`` if there is one and they are not there yet."""
+    if room is None:
+        return narrowed(values, dtype)
+    return values if values is room else room.copy_(values)
 
 
 def _gradients_of_piece(
@@ -144,18 +200,21 @@ def _gradients_of_piece(
     var_C: Tensor,
     grad_mean_C: Tensor | None,
     grad_var_C: Tensor | None,
+    room: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias for an input that fits the cache."""
-    g = widened(grad_y)
-    centered = widened(x_NCS) - per_channel(mean_C, x_NCS)
-    axes = axes_but_channel(x_NCS)
+    """Return the gradients of x, weight and bias for an input that fits the cache; that of x in ``room``, if any."""
+    g, x = widened(grad_y), widened(x_NCS)
+    centered = torch.sub(x, per_channel(mean_C, x), out=None if room is None or x is x_NCS else x)
+    axes = axes_but_channel(x)
     inv_std_C = torch.rsqrt(var_C + eps)
-    dbias_C, dweight_C = g.sum(axes), (g * centered).sum(axes) * inv_std_C
-    num_values = x_NCS.numel() // x_NCS.shape[1]
+    product = torch.mul(g, centered, out=room if room is not None and room.dtype == x.dtype else None)
+    dbias_C, dweight_C = g.sum(axes), product.sum(axes) * inv_std_C
+    num_values = x.numel() // x.shape[1]
     a_C, b_C, c_C = _coefficients(weight_C, inv_std_C, dweight_C, dbias_C, grad_mean_C, grad_var_C, num_values)
-    a, b, c = (per_channel(value, x_NCS) for value in (a_C, b_C, c_C))
-    dx = times_plus(g, a, times_plus(centered, b, c))
-    return narrowed(dx, x_NCS.dtype), dweight_C, dbias_C
+    a, b, c = (per_channel(value, x) for value in (a_C, b_C, c_C))
+    reused = (None, None) if room is None else (centered, product)
+    dx = times_plus(g, a, times_plus(centered, b, c, out=reused[0]), out=reused[1])
+    return _delivered(dx, room, x_NCS.dtype), dweight_C, dbias_C
 
 
 def _gradients_by_samples(
@@ -167,6 +226,7 @@ def _gradients_by_samples(
     var_C: Tensor,
     grad_mean_C: Tensor | None,
     grad_var_C: Tensor | None,
+    room: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, weight and bias, a few samples at a time."""
     axes = axes_but_channel(x_NCS)
@@ -174,18 +234,29 @@ def _gradients_by_samples(
     inv_std_C = torch.rsqrt(var_C + eps)
     dbias_C, dweight_C = torch.zeros_like(mean_C), torch.zeros_like(mean_C)
     for x, g in zip(chunks(x_NCS), chunks(grad_y), strict=True):
-        g_wide = widened(g)
+        g_wide, x_wide = widened(g), widened(x)
         dbias_C = dbias_C + g_wide.sum(axes)
-        dweight_C = dweight_C + (g_wide * (widened(x) - mean)).sum(axes)
+        centered = torch.sub(x_wide, mean, out=None if room is None or x_wide is x else x_wide)
+        dweight_C = dweight_C + torch.mul(g_wide, centered, out=None if room is None else centered).sum(axes)
     dweight_C = dweight_C * inv_std_C
     num_values = x_NCS.numel() // x_NCS.shape[1]
     a_C, b_C, c_C = _coefficients(weight_C, inv_std_C, dweight_C, dbias_C, grad_mean_C, grad_var_C, num_values)
     a, b, c = (per_channel(value, x_NCS) for value in (a_C, b_C, c_C))
-    pieces = (
-        times_plus(widened(g), a, times_plus(widened(x) - mean, b, c))
-        for x, g in zip(chunks(x_NCS), chunks(grad_y), strict=True)
-    )
-    return joined_samples(x_NCS, pieces), dweight_C, dbias_C
+    if room is None:
+        pieces = (
+            times_plus(widened(g), a, times_plus(widened(x) - mean, b, c))
+            for x, g in zip(chunks(x_NCS), chunks(grad_y), strict=True)
+        )
+        return joined_samples(x_NCS, pieces), dweight_C, dbias_C
+    for x, g, dx in zip(chunks(x_NCS), chunks(grad_y), chunks(room), strict=True):
+        g_wide, x_wide = widened(g), widened(x)
+        work = dx if dx.dtype == x_wide.dtype else x_wide
+        centered = torch.sub(x_wide, mean, out=work)
+        times_plus(centered, b, c, out=work)
+        if channels_are_innermost(x):
+            torch.addcmul(work, g_wide, a, out=work)
+        _delivered(work, dx, dx.dtype)
+    return room, dweight_C, dbias_C
 
 
 def _coefficients(
@@ -209,29 +280,34 @@ def _coefficients(
     return a_C, b_C, c_C
 
 
-def _by_channels(x_NCS: Tensor, *others: Tensor | None) -> list[Iterable[Any]]:
-    """Return x and other tensors, divided along the channels into pieces that fit a cache; views, not copies.
+def _by_channels(x_NCS: Tensor, *tensors: Tensor | None) -> list[Iterable[Any]]:
+    """Return tensors, divided along the channels into pieces that fit a cache; views, not copies.
 
     Args:
         x_NCS: The input (N, C, *S).
-        *others: Tensors of the same shape or (C,), or None, which stays None in each piece.
+        *tensors: Tensors of the same shape or (C,), or None, which stays None in each piece.
     """
     at_once = channels_at_once(x_NCS)
     num_pieces = -(-x_NCS.shape[1] // at_once)
     return [
         itertools.repeat(None, num_pieces) if whole is None else torch.split(whole, at_once, dim=int(whole.dim() > 1))
-        for whole in (x_NCS, *others)
+        for whole in tensors
     ]
 
 
-def _put_together(x_NCS: Tensor, pieces: Iterable[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Join the results of pieces of the channels of x: one tensor like x, and two of shape (C,)."""
-    whole: Tensor | None = None
-    done, firsts, seconds = 0, [], []
+def _put_together(
+    x_NCS: Tensor, pieces: Iterable[tuple[Tensor, Tensor, Tensor]], whole: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Join the results of pieces of the channels of x: one tensor like x, and two of shape (C,).
+
+    ``whole`` is the first of them if the pieces were written there; None: they are copied into a new tensor.
+    """
+    already, done, firsts, seconds = whole is not None, 0, [], []
     for like_x, first_C, second_C in pieces:
         if whole is None:
             whole = empty_in_layout_of(x_NCS, like_x)
-        whole[:, done : done + like_x.shape[1]].copy_(like_x)
+        if not already:
+            whole[:, done : done + like_x.shape[1]].copy_(like_x)
         done += like_x.shape[1]
         firsts.append(first_C)
         seconds.append(second_C)

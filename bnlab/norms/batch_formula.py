@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bnlab.norms.batch_backward import NormalizeBatch
+from bnlab.norms.batch_backward import NormalizeBatch, NormalizeBatchAlone, is_transformed
 from bnlab.norms.moments import axes_but_channel, per_channel, wide_dtype
 
 
@@ -28,7 +28,8 @@ def normalize_batch(
     """
     if torch.compiler.is_compiling():
         return normalize_batch_for_compilers(x_NCS, weight_C, bias_C, eps)
-    apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = NormalizeBatch.apply
+    function = NormalizeBatch if is_transformed() else NormalizeBatchAlone
+    apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = function.apply
     return apply(x_NCS, weight_C, bias_C, eps)
 
 

@@ -161,12 +161,14 @@ def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
     wide = wide_dtype(x_NCS.dtype)
     counts, means, squares = [], [], []
     for chunk in chunks(x_NCS):
-        values = chunk.to(wide)
+        values = widened(chunk)
         count = chunk.numel() // chunk.shape[1]
         mean_C = values.sum(axes) / count
         counts.append(count)
         means.append(mean_C)
-        squares.append((values - per_channel(mean_C, values)).square().sum(axes))
+        mean = per_channel(mean_C, values)
+        centered = values - mean if values is chunk else values.sub_(mean)
+        squares.append(centered.square().sum(axes))
     if len(counts) == 1:
         return means[0], squares[0] / counts[0]
     count_K1 = torch.tensor(counts, dtype=wide, device=x_NCS.device).unsqueeze(1)
@@ -204,11 +206,11 @@ def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor) -> Tensor:
     return joined_samples(x_NCS, (times_plus(widened(piece), scale, shift) for piece in chunks(x_NCS)))
 
 
-def times_plus(x_NCS: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * x + shift, where scale and shift broadcast against x."""
+def times_plus(x_NCS: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return scale * x + shift, where scale and shift broadcast against x; in ``out``, if given."""
     if channels_are_innermost(x_NCS):
-        return torch.addcmul(shift, x_NCS, scale)
-    return x_NCS * scale + shift  # addcmul is not vectorized if a factor is constant along a row: 4x slower
+        return torch.addcmul(shift, x_NCS, scale, out=out)
+    return torch.add(torch.mul(x_NCS, scale, out=out), shift, out=out)  # addcmul is not vectorized if a factor is constant along a row: 4x slower
 
 
 def kept_share(momentum: float | None, num_batches_tracked: Tensor, dtype: torch.dtype) -> float | Tensor:
