@@ -20,6 +20,7 @@ from bnlab.norms.moments import (
     chunks,
     empty_in_layout_of,
     fits_cache,
+    is_transformed,
     joined_samples,
     narrowed,
     per_channel,
@@ -27,6 +28,9 @@ from bnlab.norms.moments import (
     times_plus,
     widened,
 )
+
+SMALL = 1 << 15
+"""Number of values up to which a new buffer costs less than the call that avoids it."""
 
 
 class NormalizeBatch(torch.autograd.Function):
@@ -124,16 +128,11 @@ class NormalizeBatchAlone(torch.autograd.Function):
     jvp = NormalizeBatch.jvp
 
 
-def is_transformed() -> bool:
-    """Return whether vmap or another transform of torch.func is active, where tensors may have hidden axes."""
-    return bool(torch._C._are_functorch_transforms_active())  # what torch's own Function asks; there is no public name
-
-
 def _normalize(
     x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float, *, reuse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return output, mean and variance; ``reuse``: with operations in place."""
-    y_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse else None
+    y_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse and x_NCS.numel() > SMALL else None
     if fits_cache(x_NCS):
         return _normalize_piece(x_NCS, weight_C, bias_C, y_NCS, eps)
     if channels_are_innermost(x_NCS):
@@ -150,7 +149,7 @@ def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -
     x_NCS, weight_C, mean_C, var_C = ctx.saved_tensors
     if grad_y is None:
         grad_y = torch.zeros_like(x_NCS)
-    dx_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse else None
+    dx_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse and x_NCS.numel() > SMALL else None
     arguments = x_NCS, grad_y, weight_C, mean_C, var_C, grad_mean_C, grad_var_C, dx_NCS
     if fits_cache(x_NCS):
         dx_NCS, dweight_C, dbias_C = _gradients_of_piece(ctx.eps, *arguments)

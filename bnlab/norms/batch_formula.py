@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bnlab.norms.batch_backward import NormalizeBatch, NormalizeBatchAlone, is_transformed
-from bnlab.norms.moments import axes_but_channel, per_channel, wide_dtype
+from bnlab.norms.batch_backward import NormalizeBatch, NormalizeBatchAlone
+from bnlab.norms.moments import axes_but_channel, is_transformed, per_channel, wide_dtype
 
 
 def normalize_batch(

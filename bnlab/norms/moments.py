@@ -26,6 +26,11 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def is_transformed() -> bool:
+    """Return whether vmap or another transform of torch.func is active, where tensors may have hidden axes."""
+    return bool(torch._C._are_functorch_transforms_active())  # what torch's own Function asks; there is no public name
+
+
 def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
     """Return one value per channel, shaped to broadcast against (N, C, *S)."""
     return value_C if like.dim() == 2 else value_C.view((1, -1) + (1,) * (like.dim() - 2))
@@ -33,8 +38,9 @@ def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
 
 def widened(values: Tensor) -> Tensor:
     """Return values in float32, or in their own type if it is wider; the same tensor if the type does not change."""
-    wide = wide_dtype(values.dtype)
-    return values if values.dtype == wide else values.to(wide)
+    if values.dtype is torch.float32 or values.dtype is torch.float64:  # faster than asking for the wider of two types
+        return values
+    return values.to(wide_dtype(values.dtype))
 
 
 def narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -86,7 +92,7 @@ def check_has_variance(x_NCS: Tensor, num_values: int | None = None) -> None:
 
 def axes_but_channel(x_NCS: Tensor) -> list[int]:
     """Return the axes that a statistic per channel reduces: all but axis 1."""
-    return [axis for axis in range(x_NCS.dim()) if axis != 1]
+    return [0, *range(2, x_NCS.dim())]
 
 
 def chunks(x_NCS: Tensor) -> tuple[Tensor, ...]:
@@ -237,8 +243,9 @@ def update_running(running: Tensor, value: Tensor, kept: float | Tensor) -> None
         kept: Share of the old value that is kept, in [0, 1]: the article's momentum. A tensor if it depends on the
             number of batches.
     """
-    # mul_ and add_, not lerp_: lerp_ with a scalar has no vmap rule
     if isinstance(kept, Tensor):
         running.mul_(kept).add_((1 - kept) * value.detach())
-    else:
+    elif running.dtype == value.dtype and not is_transformed():
+        running.lerp_(value.detach(), 1 - kept)
+    else:  # lerp_ has no rule for vmap, and takes one type only
         running.mul_(kept).add_(value.detach(), alpha=1 - kept)
