@@ -123,14 +123,17 @@ def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
     return piece.new_empty(x_NCS.shape)
 
 
-def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor]) -> Tensor:
+def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor], room: Tensor | None = None) -> Tensor:
     """Return the results of the `chunks` of x as one tensor, in x's type and layout.
 
-    Each piece is copied while it is still in the cache; `torch.cat` would need all pieces at once.
+    Each piece is copied while it is still in the cache; `torch.cat` would need all pieces at once. Not copied are pieces
+    of ``room``, a tensor like x that they were written to.
     """
-    whole: Tensor | None = None
+    whole: Tensor | None = room
     done = 0
     for piece in pieces:
+        if room is not None:
+            continue
         if piece.shape[0] == x_NCS.shape[0]:
             return narrowed(piece, x_NCS.dtype)
         if whole is None:
@@ -141,7 +144,7 @@ def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor]) -> Tensor:
     return whole
 
 
-def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
+def channel_moments(x_NCS: Tensor, *, reuse: bool = False) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of each channel, over the batch and space.
 
         mean_c = 1/m sum x,    var_c = 1/m sum (x - mean_c)^2,    m = N * prod(S)
@@ -151,6 +154,7 @@ def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         x_NCS: (N, C, *S), at least one value per channel.
+        reuse: Square in place; only where neither autograd nor vmap watches.
 
     Returns:
         mean (C,) and variance (C,), in float32 or wider.
@@ -174,7 +178,7 @@ def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
         means.append(mean_C)
         mean = per_channel(mean_C, values)
         centered = values - mean if values is chunk else values.sub_(mean)
-        squares.append(centered.square().sum(axes))
+        squares.append(torch.mul(centered, centered, out=centered if reuse else None).sum(axes))
     if len(counts) == 1:
         return means[0], squares[0] / counts[0]
     count_K1 = torch.tensor(counts, dtype=wide, device=x_NCS.device).unsqueeze(1)
@@ -198,18 +202,20 @@ def affine_map(
     return scale_C, shift_C
 
 
-def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor) -> Tensor:
+def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor, *, reuse: bool = False) -> Tensor:
     """Return scale * x + shift per channel in x's type, rounded once.
 
     Args:
         x_NCS: (N, C, *S) of any float type.
         scale_C: (C,) in float32 or wider.
         shift_C: (C,) in float32 or wider.
+        reuse: Compute in place; only where neither autograd nor vmap watches.
     """
     scale, shift = per_channel(scale_C, x_NCS), per_channel(shift_C, x_NCS)
     if x_NCS.dtype == scale_C.dtype:
         return times_plus(x_NCS, scale, shift)
-    return joined_samples(x_NCS, (times_plus(widened(piece), scale, shift) for piece in chunks(x_NCS)))
+    wide = map(widened, chunks(x_NCS))
+    return joined_samples(x_NCS, (times_plus(x, scale, shift, out=x if reuse else None) for x in wide))
 
 
 def times_plus(x_NCS: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None = None) -> Tensor:
