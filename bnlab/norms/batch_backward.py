@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bnlab.norms.moments import (
+    Rooms,
     affine_map,
     axes_but_channel,
     channel_moments,
@@ -25,6 +26,7 @@ from bnlab.norms.moments import (
     narrowed,
     per_channel,
     scale_and_shift,
+    sum_of_squares,
     times_plus,
     widened,
 )
@@ -132,16 +134,16 @@ def _normalize(
     x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float, *, reuse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return output, mean and variance; ``reuse``: with operations in place."""
+    rooms = Rooms(reuse=reuse and x_NCS.numel() > SMALL)
     if fits_cache(x_NCS):
-        room = empty_in_layout_of(x_NCS, x_NCS) if reuse and x_NCS.numel() > SMALL else None
-        return _normalize_piece(x_NCS, weight_C, bias_C, room, eps)
+        return _normalize_piece(x_NCS, weight_C, bias_C, None, eps, rooms)
     if channels_are_innermost(x_NCS):
-        mean_C, var_C = channel_moments(x_NCS, reuse=reuse)
+        mean_C, var_C = channel_moments(x_NCS, rooms)
         scale_C, shift_C = affine_map(mean_C, var_C, weight_C, bias_C, eps)
-        return scale_and_shift(x_NCS, scale_C, shift_C, reuse=reuse), mean_C, var_C
+        return scale_and_shift(x_NCS, scale_C, shift_C, rooms), mean_C, var_C
     y_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse else None
     pieces = zip(*_by_channels(x_NCS, x_NCS, weight_C, bias_C, y_NCS), strict=True)
-    return _put_together(x_NCS, (_normalize_piece(*piece, eps) for piece in pieces), y_NCS)
+    return _put_together(x_NCS, (_normalize_piece(*piece, eps, rooms) for piece in pieces), y_NCS)
 
 
 def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -> tuple[Tensor | None, ...]:
@@ -150,39 +152,40 @@ def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -
     x_NCS, weight_C, mean_C, var_C = ctx.saved_tensors
     if grad_y is None:
         grad_y = torch.zeros_like(x_NCS)
-    dx_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse and x_NCS.numel() > SMALL else None
+    rooms = Rooms(reuse=reuse and x_NCS.numel() > SMALL)
+    dx_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse and not fits_cache(x_NCS) else None
     inv_std_C = torch.rsqrt(var_C + ctx.eps)
     a_C = inv_std_C if weight_C is None else inv_std_C * weight_C
     arguments = x_NCS, grad_y, mean_C, inv_std_C, a_C, grad_mean_C, grad_var_C, dx_NCS
     if fits_cache(x_NCS):
-        dx_NCS, dweight_C, dbias_C = _gradients_of_piece(*arguments)
+        dx_NCS, dweight_C, dbias_C = _gradients_of_piece(*arguments, rooms)
     elif channels_are_innermost(x_NCS):
-        dx_NCS, dweight_C, dbias_C = _gradients_by_samples(*arguments)
+        dx_NCS, dweight_C, dbias_C = _gradients_by_samples(*arguments, rooms)
     else:
         pieces: Iterable[tuple[Any, ...]] = zip(*_by_channels(x_NCS, *arguments), strict=True)
-        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(*p) for p in pieces), dx_NCS)
+        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(*p, rooms) for p in pieces), dx_NCS)
     return dx_NCS, None if weight_C is None else dweight_C, dbias_C if ctx.has_bias else None, None
 
 
 def _normalize_piece(
-    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, room: Tensor | None, eps: float
+    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, y_NCS: Tensor | None, eps: float, rooms: Rooms
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return output, mean and variance of an input that fits the cache; the output in ``room`` if there is one."""
-    x = widened(x_NCS)
-    work = None if room is None else room if room.dtype == x.dtype else x
+    """Return output, mean and variance of an input that fits the cache; the output in ``y_NCS`` if it is given."""
+    room = rooms.like(x_NCS, "x")
+    x = widened(x_NCS, room)
     axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
     mean_C = x.sum(axes) / num_values
-    centered = torch.sub(x, per_channel(mean_C, x), out=work)
-    var_C = (centered * centered).sum(axes) / num_values
+    centered = torch.sub(x, per_channel(mean_C, x), out=room)
+    var_C = sum_of_squares(centered, rooms.like(x_NCS, "squares")) / num_values
     scale_C = torch.rsqrt(var_C + eps)
     if weight_C is not None:
         scale_C = scale_C * weight_C
-    scale = per_channel(scale_C, x)
+    scale, last = per_channel(scale_C, x), y_NCS if y_NCS is not None and y_NCS.dtype == x.dtype else room
     if bias_C is None:
-        y = torch.mul(centered, scale, out=work)
+        y = torch.mul(centered, scale, out=last)
     else:
-        y = times_plus(centered, scale, per_channel(bias_C, x), out=work)
-    return _delivered(y, room, x_NCS.dtype), mean_C, var_C
+        y = times_plus(centered, scale, per_channel(bias_C, x), out=last)
+    return _delivered(y, y_NCS, x_NCS.dtype), mean_C, var_C
 
 
 def _delivered(values: Tensor, room: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -200,23 +203,24 @@ def _gradients_of_piece(
     a_C: Tensor,
     grad_mean_C: Tensor | None,
     grad_var_C: Tensor | None,
-    room: Tensor | None,
+    dx_NCS: Tensor | None,
+    rooms: Rooms,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias for an input that fits the cache; that of x in ``room``, if any."""
-    g, x = widened(grad_y), widened(x_NCS)
-    centered = torch.sub(x, per_channel(mean_C, x), out=None if room is None or x is x_NCS else x)
+    """Return the gradients of x, weight and bias for an input that fits the cache; the first in ``dx_NCS``, if given."""
+    room, work = rooms.like(x_NCS, "x"), rooms.like(x_NCS, "dx")
+    g, x = widened(grad_y, rooms.like(grad_y, "g")), widened(x_NCS, room)
+    centered = torch.sub(x, per_channel(mean_C, x), out=room)
     axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
-    product = torch.mul(g, centered, out=room if room is not None and room.dtype == x.dtype else None)
-    dbias_C, dweight_C = g.sum(axes), product.sum(axes) * inv_std_C
-    work = None if room is None else product
+    dbias_C, dweight_C = g.sum(axes), torch.mul(g, centered, out=work).sum(axes) * inv_std_C
     # a (g - (dbias + (x - mean) dweight / std) / m): fewer operations than with the coefficients b and c
     m_times = times_plus(centered, per_channel(dweight_C * inv_std_C, x), per_channel(dbias_C, x), out=work)
-    dx = torch.mul(torch.sub(g, m_times, alpha=1 / num_values, out=work), per_channel(a_C, x), out=work)
+    last = dx_NCS if dx_NCS is not None and dx_NCS.dtype == x.dtype else work
+    dx = torch.mul(torch.sub(g, m_times, alpha=1 / num_values, out=work), per_channel(a_C, x), out=last)
     if grad_mean_C is not None:
         dx = dx + per_channel(grad_mean_C / num_values, x)
     if grad_var_C is not None:
         dx = dx + centered * per_channel(grad_var_C * (2 / num_values), x)
-    return _delivered(dx, room, x_NCS.dtype), dweight_C, dbias_C
+    return _delivered(dx, dx_NCS, x_NCS.dtype), dweight_C, dbias_C
 
 
 def _gradients_by_samples(
@@ -227,37 +231,38 @@ def _gradients_by_samples(
     a_C: Tensor,
     grad_mean_C: Tensor | None,
     grad_var_C: Tensor | None,
-    room: Tensor | None,
+    dx_NCS: Tensor | None,
+    rooms: Rooms,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias, a few samples at a time; that of x in ``room``, if any."""
+    """Return the gradients of x, weight and bias, a few samples at a time; the first in ``dx_NCS``, if given."""
     axes, num_values = axes_but_channel(x_NCS), x_NCS.numel() // x_NCS.shape[1]
     mean = per_channel(mean_C, x_NCS)
     dbias_C, dweight_C = torch.zeros_like(mean_C), torch.zeros_like(mean_C)
     for x_piece, g_piece in zip(chunks(x_NCS), chunks(grad_y), strict=True):
-        g, x = widened(g_piece), widened(x_piece)
+        room = rooms.like(x_piece, "x")
+        g, x = widened(g_piece, rooms.like(g_piece, "g")), widened(x_piece, room)
         dbias_C = dbias_C + g.sum(axes)
-        centered = torch.sub(x, mean, out=None if room is None or x is x_piece else x)
-        dweight_C = dweight_C + torch.mul(g, centered, out=None if room is None else centered).sum(axes)
+        dweight_C = dweight_C + torch.mul(g, torch.sub(x, mean, out=room), out=room).sum(axes)
     dweight_C = dweight_C * inv_std_C
-    # dx = a g + b (x - mean) + c
     share_C = a_C / -num_values
     b_C, c_C = share_C * inv_std_C * dweight_C, share_C * dbias_C
     if grad_var_C is not None:
         b_C = b_C + grad_var_C * (2 / num_values)
     if grad_mean_C is not None:
         c_C = c_C + grad_mean_C / num_values
-    a, b, c = (per_channel(value, x_NCS) for value in (a_C, b_C, c_C))
-
-    rooms = itertools.repeat(None) if room is None else chunks(room)
+    # c - b mean, so that x need not be centered again: one more rounding of x, where its offset is large
+    a, b, c = (per_channel(value, x_NCS) for value in (a_C, b_C, c_C - b_C * mean_C))
+    dx_pieces = itertools.repeat(None) if dx_NCS is None else chunks(dx_NCS)
 
     def gradients() -> Iterator[Tensor]:
-        for x_piece, g_piece, dx_piece in zip(chunks(x_NCS), chunks(grad_y), rooms, strict=False):
-            g, x = widened(g_piece), widened(x_piece)
-            work = None if dx_piece is None else dx_piece if dx_piece.dtype == x.dtype else x
-            dx = torch.addcmul(times_plus(torch.sub(x, mean, out=work), b, c, out=work), g, a, out=work)
+        for x_piece, g_piece, dx_piece in zip(chunks(x_NCS), chunks(grad_y), dx_pieces, strict=False):
+            room = rooms.like(x_piece, "x")
+            g, x = widened(g_piece, rooms.like(g_piece, "g")), widened(x_piece, room)
+            work = dx_piece if dx_piece is not None and dx_piece.dtype == x.dtype else room
+            dx = torch.addcmul(times_plus(x, b, c, out=work), g, a, out=work)
             yield _delivered(dx, dx_piece, x_NCS.dtype)
 
-    return joined_samples(x_NCS, gradients(), room), dweight_C, dbias_C
+    return joined_samples(x_NCS, gradients(), dx_NCS), dweight_C, dbias_C
 
 
 def _by_channels(x_NCS: Tensor, *tensors: Tensor | None) -> list[Iterable[Any]]:
