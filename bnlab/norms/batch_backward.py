@@ -43,7 +43,7 @@ class NormalizeBatch(torch.autograd.Function):
         dbias = sum g,    dweight = sum g xhat
         dx = weight r (g - dbias/m - xhat dweight/m) + gm/m + 2 gv (x - mean)/m
 
-    Per channel that is dx = a g + b (x - mean) + c. All operations are differentiable, so that there
+    Per channel that is dx = a g + b x + c. All operations are differentiable, so that there
     are second derivatives; mean and var are differentiable outputs (marking them non-differentiable makes the second
     derivative wrong).
 
@@ -108,9 +108,9 @@ NormalizeBatch.forward.__signature__ = inspect.signature(NormalizeBatch.forward)
 class NormalizeBatchAlone(torch.autograd.Function):
     """`NormalizeBatch` where no transform of torch.func is active: in place, and called with less overhead.
 
-    torch calls a function without `setup_context` in a third of the time, but transforms cannot take it. Results are
-    written into the output itself and into buffers of a piece, since each further buffer leaves less in the cache. Where
-    the backward must be differentiable or is itself transformed, it is that of `NormalizeBatch`.
+    torch calls a function without `setup_context` in a third of the time, but transforms cannot take it. All pieces of an
+    input share a few buffers, which stay in the cache. Where the backward must be differentiable, or is transformed, it
+    is that of `NormalizeBatch`.
     """
 
     @staticmethod
@@ -136,14 +136,14 @@ def _normalize(
     """Return output, mean and variance; ``reuse``: with operations in place."""
     rooms = Rooms(reuse=reuse and x_NCS.numel() > SMALL)
     if fits_cache(x_NCS):
-        return _normalize_piece(x_NCS, weight_C, bias_C, None, eps, rooms)
+        y, mean_C, var_C = _normalize_piece(x_NCS, weight_C, bias_C, eps, rooms)
+        return narrowed(y, x_NCS.dtype), mean_C, var_C
     if channels_are_innermost(x_NCS):
         mean_C, var_C = channel_moments(x_NCS, rooms)
         scale_C, shift_C = affine_map(mean_C, var_C, weight_C, bias_C, eps)
         return scale_and_shift(x_NCS, scale_C, shift_C, rooms), mean_C, var_C
-    y_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse else None
-    pieces = zip(*_by_channels(x_NCS, x_NCS, weight_C, bias_C, y_NCS), strict=True)
-    return _put_together(x_NCS, (_normalize_piece(*piece, eps, rooms) for piece in pieces), y_NCS)
+    pieces = zip(*_by_channels(x_NCS, weight_C, bias_C), strict=True)
+    return _put_together(x_NCS, (_normalize_piece(*piece, eps, rooms) for piece in pieces))
 
 
 def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -> tuple[Tensor | None, ...]:
@@ -153,24 +153,24 @@ def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -
     if grad_y is None:
         grad_y = torch.zeros_like(x_NCS)
     rooms = Rooms(reuse=reuse and x_NCS.numel() > SMALL)
-    dx_NCS = empty_in_layout_of(x_NCS, x_NCS) if reuse and not fits_cache(x_NCS) else None
     inv_std_C = torch.rsqrt(var_C + ctx.eps)
     a_C = inv_std_C if weight_C is None else inv_std_C * weight_C
-    arguments = x_NCS, grad_y, mean_C, inv_std_C, a_C, grad_mean_C, grad_var_C, dx_NCS
+    arguments = x_NCS, grad_y, mean_C, inv_std_C, a_C, grad_mean_C, grad_var_C
     if fits_cache(x_NCS):
-        dx_NCS, dweight_C, dbias_C = _gradients_of_piece(*arguments, rooms)
+        dx, dweight_C, dbias_C = _gradients_of_piece(*arguments, rooms)
+        dx_NCS = narrowed(dx, x_NCS.dtype)
     elif channels_are_innermost(x_NCS):
         dx_NCS, dweight_C, dbias_C = _gradients_by_samples(*arguments, rooms)
     else:
-        pieces: Iterable[tuple[Any, ...]] = zip(*_by_channels(x_NCS, *arguments), strict=True)
-        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(*p, rooms) for p in pieces), dx_NCS)
+        pieces: Iterable[tuple[Any, ...]] = zip(*_by_channels(*arguments), strict=True)
+        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(*p, rooms) for p in pieces))
     return dx_NCS, None if weight_C is None else dweight_C, dbias_C if ctx.has_bias else None, None
 
 
 def _normalize_piece(
-    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, y_NCS: Tensor | None, eps: float, rooms: Rooms
+    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float, rooms: Rooms
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return output, mean and variance of an input that fits the cache; the output in ``y_NCS`` if it is given."""
+    """Return output, in the wide type, mean and variance of an input that fits the cache."""
     room = rooms.like(x_NCS, "x")
     x = widened(x_NCS, room)
     axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
@@ -180,19 +180,10 @@ def _normalize_piece(
     scale_C = torch.rsqrt(var_C + eps)
     if weight_C is not None:
         scale_C = scale_C * weight_C
-    scale, last = per_channel(scale_C, x), y_NCS if y_NCS is not None and y_NCS.dtype == x.dtype else room
+    scale = per_channel(scale_C, x)
     if bias_C is None:
-        y = torch.mul(centered, scale, out=last)
-    else:
-        y = times_plus(centered, scale, per_channel(bias_C, x), out=last)
-    return _delivered(y, y_NCS, x_NCS.dtype), mean_C, var_C
-
-
-def _delivered(values: Tensor, room: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Return values in a type, in ``room`` if there is one and they are not there yet."""
-    if room is None:
-        return narrowed(values, dtype)
-    return values if values is room else room.copy_(values)
+        return torch.mul(centered, scale, out=room), mean_C, var_C
+    return times_plus(centered, scale, per_channel(bias_C, x), out=room), mean_C, var_C
 
 
 def _gradients_of_piece(
@@ -203,10 +194,9 @@ def _gradients_of_piece(
     a_C: Tensor,
     grad_mean_C: Tensor | None,
     grad_var_C: Tensor | None,
-    dx_NCS: Tensor | None,
     rooms: Rooms,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias for an input that fits the cache; the first in ``dx_NCS``, if given."""
+    """Return the gradients of x, weight and bias for an input that fits the cache, in the wide type."""
     room, work = rooms.like(x_NCS, "x"), rooms.like(x_NCS, "dx")
     g, x = widened(grad_y, rooms.like(grad_y, "g")), widened(x_NCS, room)
     centered = torch.sub(x, per_channel(mean_C, x), out=room)
@@ -214,13 +204,12 @@ def _gradients_of_piece(
     dbias_C, dweight_C = g.sum(axes), torch.mul(g, centered, out=work).sum(axes) * inv_std_C
     # a (g - (dbias + (x - mean) dweight / std) / m): fewer operations than with the coefficients b and c
     m_times = times_plus(centered, per_channel(dweight_C * inv_std_C, x), per_channel(dbias_C, x), out=work)
-    last = dx_NCS if dx_NCS is not None and dx_NCS.dtype == x.dtype else work
-    dx = torch.mul(torch.sub(g, m_times, alpha=1 / num_values, out=work), per_channel(a_C, x), out=last)
+    dx = torch.mul(torch.sub(g, m_times, alpha=1 / num_values, out=work), per_channel(a_C, x), out=work)
     if grad_mean_C is not None:
         dx = dx + per_channel(grad_mean_C / num_values, x)
     if grad_var_C is not None:
         dx = dx + centered * per_channel(grad_var_C * (2 / num_values), x)
-    return _delivered(dx, dx_NCS, x_NCS.dtype), dweight_C, dbias_C
+    return dx, dweight_C, dbias_C
 
 
 def _gradients_by_samples(
@@ -231,10 +220,9 @@ def _gradients_by_samples(
     a_C: Tensor,
     grad_mean_C: Tensor | None,
     grad_var_C: Tensor | None,
-    dx_NCS: Tensor | None,
     rooms: Rooms,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias, a few samples at a time; the first in ``dx_NCS``, if given."""
+    """Return the gradients of x, weight and bias, a few samples at a time."""
     axes, num_values = axes_but_channel(x_NCS), x_NCS.numel() // x_NCS.shape[1]
     mean = per_channel(mean_C, x_NCS)
     dbias_C, dweight_C = torch.zeros_like(mean_C), torch.zeros_like(mean_C)
@@ -252,47 +240,39 @@ def _gradients_by_samples(
         c_C = c_C + grad_mean_C / num_values
     # c - b mean, so that x need not be centered again: one more rounding of x, where its offset is large
     a, b, c = (per_channel(value, x_NCS) for value in (a_C, b_C, c_C - b_C * mean_C))
-    dx_pieces = itertools.repeat(None) if dx_NCS is None else chunks(dx_NCS)
 
     def gradients() -> Iterator[Tensor]:
-        for x_piece, g_piece, dx_piece in zip(chunks(x_NCS), chunks(grad_y), dx_pieces, strict=False):
+        for x_piece, g_piece in zip(chunks(x_NCS), chunks(grad_y), strict=True):
             room = rooms.like(x_piece, "x")
             g, x = widened(g_piece, rooms.like(g_piece, "g")), widened(x_piece, room)
-            work = dx_piece if dx_piece is not None and dx_piece.dtype == x.dtype else room
-            dx = torch.addcmul(times_plus(x, b, c, out=work), g, a, out=work)
-            yield _delivered(dx, dx_piece, x_NCS.dtype)
+            yield torch.addcmul(times_plus(x, b, c, out=room), g, a, out=room)
 
-    return joined_samples(x_NCS, gradients(), dx_NCS), dweight_C, dbias_C
+    return joined_samples(x_NCS, gradients()), dweight_C, dbias_C
 
 
-def _by_channels(x_NCS: Tensor, *tensors: Tensor | None) -> list[Iterable[Any]]:
-    """Return tensors, divided along the channels into pieces that fit a cache; views, not copies.
+def _by_channels(x_NCS: Tensor, *others: Tensor | None) -> list[Iterable[Any]]:
+    """Return x and other tensors, divided along the channels into pieces that fit a cache; views, not copies.
 
     Args:
         x_NCS: The input (N, C, *S).
-        *tensors: Tensors of the same shape or (C,), or None, which stays None in each piece.
+        *others: Tensors of the same shape or (C,), or None, which stays None in each piece.
     """
     at_once = channels_at_once(x_NCS)
     num_pieces = -(-x_NCS.shape[1] // at_once)
     return [
         itertools.repeat(None, num_pieces) if whole is None else torch.split(whole, at_once, dim=int(whole.dim() > 1))
-        for whole in tensors
+        for whole in (x_NCS, *others)
     ]
 
 
-def _put_together(
-    x_NCS: Tensor, pieces: Iterable[tuple[Tensor, Tensor, Tensor]], whole: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Join the results of pieces of the channels of x: one tensor like x, and two of shape (C,).
-
-    ``whole`` is the first of them if the pieces were written there; None: they are copied into a new tensor.
-    """
-    already, done, firsts, seconds = whole is not None, 0, [], []
+def _put_together(x_NCS: Tensor, pieces: Iterable[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Join the results of pieces of the channels of x: one tensor like x, in its type, and two of shape (C,)."""
+    whole: Tensor | None = None
+    done, firsts, seconds = 0, [], []
     for like_x, first_C, second_C in pieces:
         if whole is None:
             whole = empty_in_layout_of(x_NCS, like_x)
-        if not already:
-            whole[:, done : done + like_x.shape[1]].copy_(like_x)
+        whole[:, done : done + like_x.shape[1]].copy_(like_x)
         done += like_x.shape[1]
         firsts.append(first_C)
         seconds.append(second_C)

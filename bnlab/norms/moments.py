@@ -121,8 +121,8 @@ def channels_at_once(x_NCS: Tensor) -> int:
 class Rooms:
     """Buffers in the size of a piece, used again by each next piece, so that they stay in the cache.
 
-    Operations write into them by ``out=``. Autograd and vmap refuse that: without ``reuse`` each room is None, and the
-    same operations return new tensors.
+    Operations write into them by ``out=``. Autograd and vmap refuse that: without ``reuse`` each room is None, which
+    makes the same operations return new tensors.
     """
 
     def __init__(self, *, reuse: bool) -> None:
@@ -139,30 +139,31 @@ class Rooms:
 
 
 def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
-    """Return an empty tensor of x's shape and memory layout, of a piece's type.
+    """Return an empty tensor of x's shape, type and memory layout.
 
-    It is created from a piece of the result, not from x: under vmap the result may have a replica axis that x lacks.
+    Under vmap it is created from a piece of the result, not from x: the result may have a replica axis that x lacks.
+    Elsewhere it is no view: autograd lets nobody change a view in place, as a ReLU behind the norm may do.
     """
+    if not is_transformed():
+        return torch.empty_like(x_NCS, requires_grad=False)
     if channels_are_innermost(x_NCS):
-        return piece.new_empty((x_NCS.shape[0], *x_NCS.shape[2:], x_NCS.shape[1])).movedim(-1, 1)
-    return piece.new_empty(x_NCS.shape)
+        shape = (x_NCS.shape[0], *x_NCS.shape[2:], x_NCS.shape[1])
+        return piece.new_empty(shape, dtype=x_NCS.dtype).movedim(-1, 1)
+    return piece.new_empty(x_NCS.shape, dtype=x_NCS.dtype)
 
 
-def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor], room: Tensor | None = None) -> Tensor:
+def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor]) -> Tensor:
     """Return the results of the `chunks` of x as one tensor, in x's type and layout.
 
-    Each piece is copied while it is still in the cache; `torch.cat` would need all pieces at once. Not copied are pieces
-    of ``room``, a tensor like x that they were written to.
+    Each piece is copied while it is still in the cache; `torch.cat` would need all pieces at once.
     """
-    whole: Tensor | None = room
+    whole: Tensor | None = None
     done = 0
     for piece in pieces:
-        if room is not None:
-            continue
         if piece.shape[0] == x_NCS.shape[0]:
             return narrowed(piece, x_NCS.dtype)
         if whole is None:
-            whole = empty_in_layout_of(x_NCS, piece.new_empty(0, dtype=x_NCS.dtype))
+            whole = empty_in_layout_of(x_NCS, piece)
         whole[done : done + piece.shape[0]].copy_(piece)
         done += piece.shape[0]
     assert whole is not None
@@ -263,7 +264,9 @@ def times_plus(x_NCS: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None =
     """Return scale * x + shift, where scale and shift broadcast against x; in ``out``, if given."""
     if channels_are_innermost(x_NCS):
         return torch.addcmul(shift, x_NCS, scale, out=out)
-    return torch.add(torch.mul(x_NCS, scale, out=out), shift, out=out)  # addcmul is not vectorized if a factor is constant along a row: 4x slower
+    return torch.add(
+        torch.mul(x_NCS, scale, out=out), shift, out=out
+    )  # addcmul is not vectorized if a factor is constant along a row: 4x slower
 
 
 def kept_share(momentum: float | None, num_batches_tracked: Tensor, dtype: torch.dtype) -> float | Tensor:
