@@ -108,9 +108,9 @@ NormalizeBatch.forward.__signature__ = inspect.signature(NormalizeBatch.forward)
 class NormalizeBatchAlone(torch.autograd.Function):
     """`NormalizeBatch` where no transform of torch.func is active: in place, and called with less overhead.
 
-    torch calls a function without `setup_context` in a third of the time, but transforms cannot take it. All pieces of an
-    input share a few buffers, which stay in the cache. Where the backward must be differentiable, or is transformed, it
-    is that of `NormalizeBatch`.
+    torch calls a function without `setup_context` in a third of the time, but transforms cannot take it. All pieces of
+    an input share a few buffers, which stay in the cache. Where the backward must be differentiable, or is transformed,
+    it is that of `NormalizeBatch`.
     """
 
     @staticmethod

@@ -27,8 +27,13 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def is_transformed() -> bool:
-    """Return whether vmap or another transform of torch.func is active, where tensors may have hidden axes."""
-    return bool(torch._C._are_functorch_transforms_active())  # what torch's own Function asks; there is no public name
+    """Return whether vmap or another transform is active, where tensors may have hidden axes.
+
+    torch has no public name for this. The first is what its own autograd.Function asks; the second is the older vmap of
+    ``torch.autograd.grad(..., is_grads_batched=True)``.
+    """
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active or torch._C._dispatch_tls_is_dispatch_key_included("VmapMode")
 
 
 def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
