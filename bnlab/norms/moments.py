@@ -27,11 +27,13 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def is_transformed() -> bool:
-    """Return whether vmap or another transform is active, where tensors may have hidden axes.
+    """Return whether vmap, another transform or a compiler is active, so that tensors may have hidden axes.
 
-    torch has no public name for this. The first is what its own autograd.Function asks; the second is the older vmap of
-    ``torch.autograd.grad(..., is_grads_batched=True)``.
+    torch has no public name for the first two. One is what its own autograd.Function asks; the other is the older vmap
+    of ``torch.autograd.grad(..., is_grads_batched=True)``.
     """
+    if torch.compiler.is_compiling():
+        return True
     active: bool = torch._C._are_functorch_transforms_active()
     return active or torch._C._dispatch_tls_is_dispatch_key_included("VmapMode")
 
@@ -298,9 +300,8 @@ def update_running(running: Tensor, value: Tensor, kept: float | Tensor) -> None
         kept: Share of the old value that is kept, in [0, 1]: the article's momentum. A tensor if it depends on the
             number of batches.
     """
+    # mul_ and add_, not lerp_: lerp_ with a scalar has no vmap rule, and makes NaN of two infinities
     if isinstance(kept, Tensor):
         running.mul_(kept).add_((1 - kept) * value.detach())
-    elif running.dtype == value.dtype and not is_transformed():
-        running.lerp_(value.detach(), 1 - kept)
-    else:  # lerp_ has no rule for vmap, and takes one type only
+    else:
         running.mul_(kept).add_(value.detach(), alpha=1 - kept)
