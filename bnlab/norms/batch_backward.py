@@ -26,7 +26,6 @@ from bnlab.norms.moments import (
     narrowed,
     per_channel,
     scale_and_shift,
-    sum_of_squares,
     times_plus,
     widened,
 )
@@ -114,7 +113,7 @@ class NormalizeBatchAlone(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return output, mean and variance."""
@@ -142,8 +141,8 @@ def _normalize(
         mean_C, var_C = channel_moments(x_NCS, rooms)
         scale_C, shift_C = affine_map(mean_C, var_C, weight_C, bias_C, eps)
         return scale_and_shift(x_NCS, scale_C, shift_C, rooms), mean_C, var_C
-    pieces = zip(*_by_channels(x_NCS, weight_C, bias_C), strict=True)
-    return _put_together(x_NCS, (_normalize_piece(*piece, eps, rooms) for piece in pieces))
+    pieces: Iterable[Any] = zip(*_by_channels(x_NCS, weight_C, bias_C), strict=True)
+    return _put_together(x_NCS, (_normalize_piece(*p, eps=eps, rooms=rooms) for p in pieces))
 
 
 def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -> tuple[Tensor | None, ...]:
@@ -157,13 +156,13 @@ def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -
     a_C = inv_std_C if weight_C is None else inv_std_C * weight_C
     arguments = x_NCS, grad_y, mean_C, inv_std_C, a_C, grad_mean_C, grad_var_C
     if fits_cache(x_NCS):
-        dx, dweight_C, dbias_C = _gradients_of_piece(*arguments, rooms)
+        dx, dweight_C, dbias_C = _gradients_of_piece(*arguments, rooms=rooms)
         dx_NCS = narrowed(dx, x_NCS.dtype)
     elif channels_are_innermost(x_NCS):
         dx_NCS, dweight_C, dbias_C = _gradients_by_samples(*arguments, rooms)
     else:
-        pieces: Iterable[tuple[Any, ...]] = zip(*_by_channels(*arguments), strict=True)
-        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(*p, rooms) for p in pieces))
+        pieces: Iterable[Any] = zip(*_by_channels(*arguments), strict=True)
+        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(*p, rooms=rooms) for p in pieces))
     return dx_NCS, None if weight_C is None else dweight_C, dbias_C if ctx.has_bias else None, None
 
 
@@ -184,6 +183,18 @@ def _normalize_piece(
     if bias_C is None:
         return torch.mul(centered, scale, out=room), mean_C, var_C
     return times_plus(centered, scale, per_channel(bias_C, x), out=room), mean_C, var_C
+
+
+def sum_of_squares(x_NCS: Tensor, room: Tensor | None) -> Tensor:
+    """Return the sum of squares of each channel, (C,); ``room`` is for the squares, if given.
+
+    The norm of an image's positions is one pass instead of two. It adds up without a tree of sums, which is as exact
+    (1e-7) up to 2^14 positions.
+    """
+    if not channels_are_innermost(x_NCS) and 1 < x_NCS.shape[2:].numel() <= 1 << 14:
+        norm_NC: Tensor = torch.linalg.vector_norm(x_NCS.flatten(2), 2, 2)
+        return norm_NC.square().sum(0)
+    return torch.mul(x_NCS, x_NCS, out=room).sum(axes_but_channel(x_NCS))
 
 
 def _gradients_of_piece(

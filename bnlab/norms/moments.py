@@ -27,13 +27,10 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def is_transformed() -> bool:
-    """Return whether vmap, another transform or a compiler is active, so that tensors may have hidden axes.
-
-    torch has no public name for the first two. One is what its own autograd.Function asks; the other is the older vmap
-    of ``torch.autograd.grad(..., is_grads_batched=True)``.
-    """
+    """Return whether vmap, another transform or a compiler is active, so that tensors may have hidden axes."""
     if torch.compiler.is_compiling():
         return True
+    # torch has no public name for it: what its own autograd.Function asks, then the older vmap of is_grads_batched=True
     active: bool = torch._C._are_functorch_transforms_active()
     return active or torch._C._dispatch_tls_is_dispatch_key_included("VmapMode")
 
@@ -46,9 +43,7 @@ def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
 def widened(values: Tensor, room: Tensor | None = None) -> Tensor:
     """Return values in float32, or in their own type if it is wider; the same tensor if the type does not change.
 
-    Args:
-        values: Of any float type.
-        room: Where the values in another type are written; None: a new tensor.
+    Values that change their type are written into ``room``, if given.
     """
     if values.dtype is torch.float32 or values.dtype is torch.float64:  # faster than asking for the wider of two types
         return values
@@ -145,6 +140,9 @@ class Rooms:
         return room if room.shape == piece.shape else room[: piece.shape[0], : piece.shape[1]]
 
 
+NO_ROOMS = Rooms(reuse=False)
+
+
 def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
     """Return an empty tensor of x's shape, type and memory layout.
 
@@ -177,7 +175,7 @@ def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor]) -> Tensor:
     return whole
 
 
-def channel_moments(x_NCS: Tensor, rooms: Rooms | None = None) -> tuple[Tensor, Tensor]:
+def channel_moments(x_NCS: Tensor, rooms: Rooms = NO_ROOMS) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of each channel, over the batch and space.
 
         mean_c = 1/m sum x,    var_c = 1/m sum (x - mean_c)^2,    m = N * prod(S)
@@ -187,7 +185,7 @@ def channel_moments(x_NCS: Tensor, rooms: Rooms | None = None) -> tuple[Tensor, 
 
     Args:
         x_NCS: (N, C, *S), at least one value per channel.
-        rooms: Buffers for the pieces; None: new tensors, as autograd and vmap need them.
+        rooms: Buffers for the pieces, if any.
 
     Returns:
         mean (C,) and variance (C,), in float32 or wider.
@@ -204,7 +202,7 @@ def channel_moments(x_NCS: Tensor, rooms: Rooms | None = None) -> tuple[Tensor, 
     wide = wide_dtype(x_NCS.dtype)
     counts, means, squares = [], [], []
     for chunk in chunks(x_NCS):
-        room = rooms and rooms.like(chunk, "x")
+        room = rooms.like(chunk, "x")
         values = widened(chunk, room)
         count = chunk.numel() // chunk.shape[1]
         mean_C = values.sum(axes) / count
@@ -222,17 +220,6 @@ def channel_moments(x_NCS: Tensor, rooms: Rooms | None = None) -> tuple[Tensor, 
     return mean_C, (torch.stack(squares).sum(0) + between_C) / num_values
 
 
-def sum_of_squares(x_NCS: Tensor, room: Tensor | None) -> Tensor:
-    """Return the sum of squares of each channel, (C,); ``room`` is for the squares, if given.
-
-    The norm of an image's positions is one pass instead of two. It adds up without a tree of sums, which is as exact
-    (1e-7) up to 2^14 positions.
-    """
-    if not channels_are_innermost(x_NCS) and 1 < x_NCS.shape[2:].numel() <= 1 << 14:
-        return torch.linalg.vector_norm(x_NCS.flatten(2), 2, 2).square().sum(0)
-    return torch.mul(x_NCS, x_NCS, out=room).sum(axes_but_channel(x_NCS))
-
-
 def affine_map(
     mean_C: Tensor, var_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor]:
@@ -246,14 +233,14 @@ def affine_map(
     return scale_C, shift_C
 
 
-def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor, rooms: Rooms | None = None) -> Tensor:
+def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor, rooms: Rooms = NO_ROOMS) -> Tensor:
     """Return scale * x + shift per channel in x's type, rounded once.
 
     Args:
         x_NCS: (N, C, *S) of any float type.
         scale_C: (C,) in float32 or wider.
         shift_C: (C,) in float32 or wider.
-        rooms: Buffers for the pieces; None: new tensors, as autograd and vmap need them.
+        rooms: Buffers for the pieces, if any.
     """
     scale, shift = per_channel(scale_C, x_NCS), per_channel(shift_C, x_NCS)
     if x_NCS.dtype == scale_C.dtype:
@@ -261,7 +248,7 @@ def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor, rooms: Room
 
     def outputs() -> Iterator[Tensor]:
         for chunk in chunks(x_NCS):
-            room = rooms and rooms.like(chunk, "x")
+            room = rooms.like(chunk, "x")
             yield times_plus(widened(chunk, room), scale, shift, out=room)
 
     return joined_samples(x_NCS, outputs())

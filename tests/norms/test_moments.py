@@ -6,6 +6,7 @@ import torch
 
 from bnlab.errors import ConfigError
 from bnlab.norms import moments
+from bnlab.norms.batch_backward import sum_of_squares
 from bnlab.norms.moments import (
     channel_moments,
     check_input,
