@@ -135,14 +135,14 @@ def _normalize(
     """Return output, mean and variance; ``reuse``: with operations in place."""
     rooms = Rooms(reuse=reuse and x_NCS.numel() > SMALL)
     if fits_cache(x_NCS):
-        y, mean_C, var_C = _normalize_piece(x_NCS, weight_C, bias_C, eps, rooms)
+        y, mean_C, var_C = _normalize_piece(rooms, eps, x_NCS, weight_C, bias_C)
         return narrowed(y, x_NCS.dtype), mean_C, var_C
     if channels_are_innermost(x_NCS):
         mean_C, var_C = channel_moments(x_NCS, rooms)
         scale_C, shift_C = affine_map(mean_C, var_C, weight_C, bias_C, eps)
         return scale_and_shift(x_NCS, scale_C, shift_C, rooms), mean_C, var_C
     pieces: Iterable[Any] = zip(*_by_channels(x_NCS, weight_C, bias_C), strict=True)
-    return _put_together(x_NCS, (_normalize_piece(*p, eps=eps, rooms=rooms) for p in pieces))
+    return _put_together(x_NCS, (_normalize_piece(rooms, eps, *p) for p in pieces))
 
 
 def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -> tuple[Tensor | None, ...]:
@@ -156,18 +156,18 @@ def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -
     a_C = inv_std_C if weight_C is None else inv_std_C * weight_C
     arguments = x_NCS, grad_y, mean_C, inv_std_C, a_C, grad_mean_C, grad_var_C
     if fits_cache(x_NCS):
-        dx, dweight_C, dbias_C = _gradients_of_piece(*arguments, rooms=rooms)
+        dx, dweight_C, dbias_C = _gradients_of_piece(rooms, *arguments)
         dx_NCS = narrowed(dx, x_NCS.dtype)
     elif channels_are_innermost(x_NCS):
-        dx_NCS, dweight_C, dbias_C = _gradients_by_samples(*arguments, rooms)
+        dx_NCS, dweight_C, dbias_C = _gradients_by_samples(rooms, *arguments)
     else:
         pieces: Iterable[Any] = zip(*_by_channels(*arguments), strict=True)
-        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(*p, rooms=rooms) for p in pieces))
+        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(rooms, *p) for p in pieces))
     return dx_NCS, None if weight_C is None else dweight_C, dbias_C if ctx.has_bias else None, None
 
 
 def _normalize_piece(
-    x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float, rooms: Rooms
+    rooms: Rooms, eps: float, x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return output, in the wide type, mean and variance of an input that fits the cache."""
     room = rooms.like(x_NCS, "x")
@@ -198,6 +198,7 @@ def sum_of_squares(x_NCS: Tensor, room: Tensor | None) -> Tensor:
 
 
 def _gradients_of_piece(
+    rooms: Rooms,
     x_NCS: Tensor,
     grad_y: Tensor,
     mean_C: Tensor,
@@ -205,7 +206,6 @@ def _gradients_of_piece(
     a_C: Tensor,
     grad_mean_C: Tensor | None,
     grad_var_C: Tensor | None,
-    rooms: Rooms,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, weight and bias for an input that fits the cache, in the wide type."""
     room, work = rooms.like(x_NCS, "x"), rooms.like(x_NCS, "dx")
@@ -224,6 +224,7 @@ def _gradients_of_piece(
 
 
 def _gradients_by_samples(
+    rooms: Rooms,
     x_NCS: Tensor,
     grad_y: Tensor,
     mean_C: Tensor,
@@ -231,7 +232,6 @@ def _gradients_by_samples(
     a_C: Tensor,
     grad_mean_C: Tensor | None,
     grad_var_C: Tensor | None,
-    rooms: Rooms,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, weight and bias, a few samples at a time."""
     axes, num_values = axes_but_channel(x_NCS), x_NCS.numel() // x_NCS.shape[1]

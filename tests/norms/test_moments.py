@@ -12,7 +12,6 @@ from bnlab.norms.moments import (
     check_input,
     chunks,
     scale_and_shift,
-    sum_of_squares,
     update_running,
     wide_dtype,
 )
