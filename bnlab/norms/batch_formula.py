@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bnlab.norms.batch_backward import NormalizeBatch
-from bnlab.norms.moments import axes_but_channel, per_channel, wide_dtype
+from bnlab.norms.batch_backward import NormalizeBatch, NormalizeBatchAlone
+from bnlab.norms.moments import axes_but_channel, channels_are_innermost, is_transformed, per_channel, wide_dtype
 
 
 def normalize_batch(
@@ -28,7 +28,8 @@ def normalize_batch(
     """
     if torch.compiler.is_compiling():
         return normalize_batch_for_compilers(x_NCS, weight_C, bias_C, eps)
-    apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = NormalizeBatch.apply
+    function = NormalizeBatch if is_transformed() else NormalizeBatchAlone
+    apply: Callable[..., tuple[Tensor, Tensor, Tensor]] = function.apply
     return apply(x_NCS, weight_C, bias_C, eps)
 
 
@@ -81,6 +82,9 @@ def normalize_batch_for_compilers(
     for any h, so all derivatives are those of the formula, of any order. But x enters as x - h only, whose derivative
     is 1: the backward sums g and g (x - h) over x, in one pass. Autograd of the article's formula needs four sums.
 
+    Where channels are innermost, sums are taken over the last axis first: in one sum a compiler reads eight channels of
+    all positions, then the next eight, half a line of the cache each time.
+
     Args:
         x_NCS: The input (N, C, *S) with at least one value per channel.
         weight_C: Scale (C,), or None for 1.
@@ -95,15 +99,24 @@ def normalize_batch_for_compilers(
     """
     x = x_NCS.to(wide_dtype(x_NCS.dtype))
     axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
-    mean_C = x.sum(axes) / num_values
+    in_rows = x.dim() > 2 and channels_are_innermost(x_NCS)
+
+    def added_up(values: Tensor) -> Tensor:
+        return values.sum(-1).sum(axes[:-1]) if in_rows else values.sum(axes)
+
+    def spread(value_C: Tensor) -> Tensor:  # its derivative is `added_up`
+        value = per_channel(value_C, x)
+        return value.expand(*x.shape[:-1], 1) if in_rows else value
+
+    mean_C = added_up(x) / num_values
     h_C = mean_C.detach()
     from_h = x - per_channel(h_C, x)
-    var_C = from_h.square().sum(axes) / num_values - (mean_C - h_C).square()
+    var_C = added_up(from_h.square()) / num_values - (mean_C - h_C).square()
     scale_C = torch.rsqrt(var_C + eps)
     if weight_C is not None:
         scale_C = scale_C * weight_C
     shift_C = -(mean_C - h_C) * scale_C
     if bias_C is not None:
         shift_C = shift_C + bias_C
-    y = from_h * per_channel(scale_C, x) + per_channel(shift_C, x)
+    y = from_h * spread(scale_C) + spread(shift_C)
     return y.to(x_NCS.dtype), mean_C, var_C

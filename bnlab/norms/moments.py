@@ -3,7 +3,7 @@
 Shape letters: N batch, C channels, S any number of spatial axes (none, W, HW, DHW).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -26,15 +26,28 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def is_transformed() -> bool:
+    """Return whether vmap, another transform or a compiler is active, so that tensors may have hidden axes."""
+    if torch.compiler.is_compiling():
+        return True
+    # torch has no public name for it: what its own autograd.Function asks, then the older vmap of is_grads_batched=True
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active or torch._C._dispatch_tls_is_dispatch_key_included("VmapMode")
+
+
 def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
     """Return one value per channel, shaped to broadcast against (N, C, *S)."""
     return value_C if like.dim() == 2 else value_C.view((1, -1) + (1,) * (like.dim() - 2))
 
 
-def widened(values: Tensor) -> Tensor:
-    """Return values in float32, or in their own type if it is wider; the same tensor if the type does not change."""
-    wide = wide_dtype(values.dtype)
-    return values if values.dtype == wide else values.to(wide)
+def widened(values: Tensor, room: Tensor | None = None) -> Tensor:
+    """Return values in float32, or in their own type if it is wider; the same tensor if the type does not change.
+
+    Values that change their type are written into ``room``, if given.
+    """
+    if values.dtype is torch.float32 or values.dtype is torch.float64:  # faster than asking for the wider of two types
+        return values
+    return values.to(wide_dtype(values.dtype)) if room is None else room.copy_(values)
 
 
 def narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -86,7 +99,7 @@ def check_has_variance(x_NCS: Tensor, num_values: int | None = None) -> None:
 
 def axes_but_channel(x_NCS: Tensor) -> list[int]:
     """Return the axes that a statistic per channel reduces: all but axis 1."""
-    return [axis for axis in range(x_NCS.dim()) if axis != 1]
+    return [0, *range(2, x_NCS.dim())]
 
 
 def chunks(x_NCS: Tensor) -> tuple[Tensor, ...]:
@@ -107,14 +120,41 @@ def channels_at_once(x_NCS: Tensor) -> int:
     return max(1, CHUNK_ELEMENTS * x_NCS.shape[1] // x_NCS.numel())
 
 
-def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
-    """Return an empty tensor of x's shape and memory layout, of a piece's type.
+class Rooms:
+    """Buffers in the size of a piece, used again by each next piece, so that they stay in the cache.
 
-    It is created from a piece of the result, not from x: under vmap the result may have a replica axis that x lacks.
+    Operations write into them by ``out=``. Autograd and vmap refuse that: without ``reuse`` each room is None, which
+    makes the same operations return new tensors.
     """
+
+    def __init__(self, *, reuse: bool) -> None:
+        self._rooms: dict[str, Tensor] | None = {} if reuse else None
+
+    def like(self, piece: Tensor, use: str) -> Tensor | None:
+        """Return the room for one use, in the shape of a piece that is no larger than the first, in the wide type."""
+        if self._rooms is None:
+            return None
+        if use not in self._rooms:
+            self._rooms[use] = torch.empty_like(piece, dtype=wide_dtype(piece.dtype))
+        room = self._rooms[use]
+        return room if room.shape == piece.shape else room[: piece.shape[0], : piece.shape[1]]
+
+
+NO_ROOMS = Rooms(reuse=False)
+
+
+def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
+    """Return an empty tensor of x's shape, type and memory layout.
+
+    Under vmap it is created from a piece of the result, not from x: the result may have a replica axis that x lacks.
+    Elsewhere it is no view: autograd lets nobody change a view in place, as a ReLU behind the norm may do.
+    """
+    if not is_transformed():
+        return torch.empty_like(x_NCS, requires_grad=False)
     if channels_are_innermost(x_NCS):
-        return piece.new_empty((x_NCS.shape[0], *x_NCS.shape[2:], x_NCS.shape[1])).movedim(-1, 1)
-    return piece.new_empty(x_NCS.shape)
+        shape = (x_NCS.shape[0], *x_NCS.shape[2:], x_NCS.shape[1])
+        return piece.new_empty(shape, dtype=x_NCS.dtype).movedim(-1, 1)
+    return piece.new_empty(x_NCS.shape, dtype=x_NCS.dtype)
 
 
 def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor]) -> Tensor:
@@ -128,14 +168,14 @@ def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor]) -> Tensor:
         if piece.shape[0] == x_NCS.shape[0]:
             return narrowed(piece, x_NCS.dtype)
         if whole is None:
-            whole = empty_in_layout_of(x_NCS, piece.new_empty(0, dtype=x_NCS.dtype))
+            whole = empty_in_layout_of(x_NCS, piece)
         whole[done : done + piece.shape[0]].copy_(piece)
         done += piece.shape[0]
     assert whole is not None
     return whole
 
 
-def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
+def channel_moments(x_NCS: Tensor, rooms: Rooms = NO_ROOMS) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of each channel, over the batch and space.
 
         mean_c = 1/m sum x,    var_c = 1/m sum (x - mean_c)^2,    m = N * prod(S)
@@ -145,6 +185,7 @@ def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         x_NCS: (N, C, *S), at least one value per channel.
+        rooms: Buffers for the pieces, if any.
 
     Returns:
         mean (C,) and variance (C,), in float32 or wider.
@@ -161,12 +202,14 @@ def channel_moments(x_NCS: Tensor) -> tuple[Tensor, Tensor]:
     wide = wide_dtype(x_NCS.dtype)
     counts, means, squares = [], [], []
     for chunk in chunks(x_NCS):
-        values = chunk.to(wide)
+        room = rooms.like(chunk, "x")
+        values = widened(chunk, room)
         count = chunk.numel() // chunk.shape[1]
         mean_C = values.sum(axes) / count
         counts.append(count)
         means.append(mean_C)
-        squares.append((values - per_channel(mean_C, values)).square().sum(axes))
+        centered = torch.sub(values, per_channel(mean_C, values), out=room)
+        squares.append(torch.mul(centered, centered, out=room).sum(axes))
     if len(counts) == 1:
         return means[0], squares[0] / counts[0]
     count_K1 = torch.tensor(counts, dtype=wide, device=x_NCS.device).unsqueeze(1)
@@ -190,25 +233,34 @@ def affine_map(
     return scale_C, shift_C
 
 
-def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor) -> Tensor:
+def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor, rooms: Rooms = NO_ROOMS) -> Tensor:
     """Return scale * x + shift per channel in x's type, rounded once.
 
     Args:
         x_NCS: (N, C, *S) of any float type.
         scale_C: (C,) in float32 or wider.
         shift_C: (C,) in float32 or wider.
+        rooms: Buffers for the pieces, if any.
     """
     scale, shift = per_channel(scale_C, x_NCS), per_channel(shift_C, x_NCS)
     if x_NCS.dtype == scale_C.dtype:
         return times_plus(x_NCS, scale, shift)
-    return joined_samples(x_NCS, (times_plus(widened(piece), scale, shift) for piece in chunks(x_NCS)))
+
+    def outputs() -> Iterator[Tensor]:
+        for chunk in chunks(x_NCS):
+            room = rooms.like(chunk, "x")
+            yield times_plus(widened(chunk, room), scale, shift, out=room)
+
+    return joined_samples(x_NCS, outputs())
 
 
-def times_plus(x_NCS: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * x + shift, where scale and shift broadcast against x."""
+def times_plus(x_NCS: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return scale * x + shift, where scale and shift broadcast against x; in ``out``, if given."""
     if channels_are_innermost(x_NCS):
-        return torch.addcmul(shift, x_NCS, scale)
-    return x_NCS * scale + shift  # addcmul is not vectorized if a factor is constant along a row: 4x slower
+        return torch.addcmul(shift, x_NCS, scale, out=out)
+    return torch.add(
+        torch.mul(x_NCS, scale, out=out), shift, out=out
+    )  # addcmul is not vectorized if a factor is constant along a row: 4x slower
 
 
 def kept_share(momentum: float | None, num_batches_tracked: Tensor, dtype: torch.dtype) -> float | Tensor:
@@ -235,7 +287,7 @@ def update_running(running: Tensor, value: Tensor, kept: float | Tensor) -> None
         kept: Share of the old value that is kept, in [0, 1]: the article's momentum. A tensor if it depends on the
             number of batches.
     """
-    # mul_ and add_, not lerp_: lerp_ with a scalar has no vmap rule
+    # mul_ and add_, not lerp_: lerp_ with a scalar has no vmap rule, and makes NaN of two infinities
     if isinstance(kept, Tensor):
         running.mul_(kept).add_((1 - kept) * value.detach())
     else:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnlab.norms import batch_formula, moments
+from bnlab.norms import batch_backward, batch_formula, moments
 from bnlab.norms.batch_formula import (
     normalize_batch,
     normalize_batch_by_autograd,
@@ -234,3 +234,107 @@ def test_backward_does_not_walk_through_the_readable_formula(monkeypatch):
 
     monkeypatch.setattr(batch_formula, "normalize_batch_by_autograd", refuse)
     normalize_batch(draw(4, 3), None, None, EPS)[0].square().sum().backward()
+
+
+def in_layout(x, layout):
+    return x.to(memory_format=torch.channels_last) if layout == "channels_last" else x
+
+
+@pytest.fixture(params=[1 << 18, 200], ids=["whole", "pieces"])
+def _in_place(request, monkeypatch):
+    """Small inputs are treated as large ones: with buffers that operations write into."""
+    monkeypatch.setattr(batch_backward, "SMALL", 0)
+    monkeypatch.setattr(moments, "CHUNK_ELEMENTS", request.param)
+
+
+@pytest.mark.usefixtures("_in_place")
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_operations_in_place_give_the_gradients_of_float64_and_leave_their_inputs_alone(layout, dtype):
+    x = in_layout((2 * draw(9, 4, 5, 5).detach() + 1).to(dtype), layout).requires_grad_()
+    weight, bias = (t.detach().float().requires_grad_() for t in parameters(True, True, 4))
+    y, _, _ = normalize_batch(x, weight, bias, EPS)
+    g = in_layout(torch.cos(draw(9, 4, 5, 5).detach()).to(dtype), layout)
+    before = x.detach().clone(), g.clone()
+    first = torch.autograd.grad(y, (x, weight, bias), g, retain_graph=True)
+    again = torch.autograd.grad(y, (x, weight, bias), g)
+    exact = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
+    expected_y, _, _ = normalize_batch_by_autograd(*exact, EPS)
+    expected = torch.autograd.grad(expected_y, exact, g.double())
+    half_ulp = torch.finfo(dtype).eps / 2 * 1.01
+    for a, b in zip((y, first[0]), (expected_y, expected[0]), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=half_ulp, atol=3e-6)
+        assert a.stride() == x.stride()
+    for a, b in zip(first[1:], expected[1:], strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-4)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert torch.equal(x, before[0])
+    assert torch.equal(g, before[1])
+
+
+@pytest.mark.usefixtures("_in_place")
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_a_large_offset_costs_a_few_roundings_in_pieces_too(layout):
+    noise = draw(64, 3, 4, 4, dtype=torch.float32, requires_grad=False)
+    x = in_layout(noise + 1e4, layout).requires_grad_()
+    weight, bias = torch.ones(3), torch.zeros(3)
+    y, _, var = normalize_batch(x, weight, bias, 1e-5)
+    expected, _, expected_var, gradient = numpy_normalize(x, weight, bias, 1e-5)
+    np.testing.assert_allclose(y.detach(), expected, rtol=0, atol=6 * 2.0**-10)
+    np.testing.assert_allclose(var.detach(), expected_var, rtol=1e-4)
+    g = torch.sin(torch.arange(y.numel(), dtype=torch.float32)).view(y.shape)
+    (dx,) = torch.autograd.grad(y, x, g)
+    np.testing.assert_allclose(dx, gradient(g)[0], rtol=0, atol=1e-3)
+
+
+@pytest.mark.usefixtures("_in_place")
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_many_gradients_at_once_are_those_one_by_one(layout):
+    """The forward is then outside vmap and the backward within: nothing may be written in place there."""
+    x, (weight, bias) = in_layout(draw(5, 3, 4, 4).detach(), layout).requires_grad_(), parameters(True, True)
+    y, _, _ = normalize_batch(x, weight, bias, EPS)
+    many = torch.stack([torch.cos(y.detach()), torch.sin(y.detach())])
+    together = torch.autograd.grad(y, (x, weight, bias), many, is_grads_batched=True, retain_graph=True)
+    for index, g in enumerate(many):
+        alone = torch.autograd.grad(y, (x, weight, bias), g, retain_graph=True)
+        for a, b in zip(together, alone, strict=True):
+            torch.testing.assert_close(a[index], b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.usefixtures("_in_place")
+def test_the_next_batch_does_not_change_the_results_of_the_last():
+    x = draw(9, 4, 5, 5, dtype=torch.float32)
+    y, mean, var = normalize_batch(x, None, None, EPS)
+    kept = [t.detach().clone() for t in (y, mean, var)]
+    normalize_batch(2 * x + 1, None, None, EPS)
+    assert all(torch.equal(a, b) for a, b in zip((y, mean, var), kept, strict=True))
+
+
+@pytest.mark.usefixtures("_in_place")
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_comes_next_may_change_the_output_in_place(layout, dtype):
+    x = in_layout(draw(9, 4, 5, 5).detach().to(dtype), layout).requires_grad_()
+    y, _, _ = normalize_batch(x, None, None, EPS)
+    y.relu_().sum().backward()
+    assert x.grad is not None
+
+
+@pytest.mark.usefixtures("_in_place")
+def test_forward_mode_without_torch_func_is_that_of_the_readable_formula():
+    x, (weight, bias) = draw(5, 3, 4, 4).detach(), (t.detach() for t in parameters(True, True))
+    outcomes = []
+    for function in (normalize_batch, normalize_batch_by_autograd):
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(x, x.sin())
+            y, _, _ = function(dual, weight, bias, EPS)
+            outcomes.append(torch.autograd.forward_ad.unpack_dual(y).tangent)
+    torch.testing.assert_close(*outcomes, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
+def test_sums_in_two_steps_have_the_right_gradients(check):
+    """For a compiler, where channels are innermost."""
+    x = draw(3, 2, 2, 3).detach().movedim(3, 1).requires_grad_()
+    assert channels_are_innermost(x)
+    assert check(lambda x, w, b: normalize_batch_for_compilers(x, w, b, EPS), (x, *parameters(True, True)))

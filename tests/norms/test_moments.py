@@ -6,7 +6,15 @@ import torch
 
 from bnlab.errors import ConfigError
 from bnlab.norms import moments
-from bnlab.norms.moments import channel_moments, check_input, chunks, scale_and_shift, update_running, wide_dtype
+from bnlab.norms.batch_backward import sum_of_squares
+from bnlab.norms.moments import (
+    channel_moments,
+    check_input,
+    chunks,
+    scale_and_shift,
+    update_running,
+    wide_dtype,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +123,28 @@ def test_input_of_the_wrong_shape_is_refused_with_both_shapes(shape):
 def test_whole_numbers_are_refused_since_the_output_would_be_cut_to_them():
     with pytest.raises(ConfigError, match="floating-point"):
         check_input(torch.ones(2, 3, dtype=torch.int64), 3)
+
+
+@pytest.mark.parametrize("num_positions", [1, 1 << 14, (1 << 14) + 1])
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_sum_of_squares_is_exact_to_float32_for_images_of_any_size(num_positions, offset):
+    x = torch.randn(3, 2, num_positions) + offset
+    expected = x.double().square().sum((0, 2))
+    torch.testing.assert_close(sum_of_squares(x, None).double(), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 1.0])
+def test_running_average_is_the_same_stacked_and_in_any_type(kept):
+    running, value = torch.randn(2, 3), torch.randn(2, 3)
+    expected = kept * running.double() + (1 - kept) * value.double()
+
+    def update(running, value):
+        running = running.clone()
+        update_running(running, value, kept)
+        return running
+
+    torch.testing.assert_close(update(running, value).double(), expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(torch.func.vmap(update)(running, value).double(), expected, rtol=1e-6, atol=1e-7)
+    narrow = update(running.bfloat16(), value)
+    assert narrow.dtype is torch.bfloat16
+    torch.testing.assert_close(narrow.double(), expected, rtol=2e-2, atol=2e-2)
