@@ -12,7 +12,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
-from bnlab import provenance
 from bnlab.config.complaints import say_what_is_wrong
 from bnlab.config.composition import compose_by_hydra, is_own, plain_values, refuse_sweeps_and_new_keys
 from bnlab.config.folders import config_groups, search_folders
@@ -185,7 +184,9 @@ def _decide_precision(tree: dict[str, Any]) -> None:
     """Replace ``train.precision=auto`` by the precision that the device computes fast, which decides the run's id."""
     train = tree["train"]
     if isinstance(train, dict) and train.get("precision") == "auto":
-        train["precision"] = "bfloat16" if provenance.computes_bfloat16(str(tree["device"])) else "float32"
+        from bnlab.bfloat16 import computes_bfloat16  # noqa: PLC0415  (torch takes seconds, and few configs ask)
+
+        train["precision"] = "bfloat16" if computes_bfloat16(str(tree["device"])) else "float32"
 
 
 def _can_be_put_in(key: str, value: Any) -> bool:

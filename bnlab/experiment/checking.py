@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from bnlab import provenance
+from bnlab.bfloat16 import computes_bfloat16
 from bnlab.data.loader import Batches
 from bnlab.data.opening import open_data
 from bnlab.data.splits import DataSet
@@ -130,7 +131,7 @@ def find_device(name: str, world: World | None = None) -> torch.device:
 
 def _slow_precision(config: RunConfig, device: torch.device) -> list[str]:
     """Return a warning if the device has no instructions for the run's precision."""
-    if config.train.precision != "bfloat16" or provenance.computes_bfloat16(device.type):
+    if config.train.precision != "bfloat16" or computes_bfloat16(device.type):
         return []
     return [
         f"train.precision=bfloat16: this {'processor' if device.type == 'cpu' else 'device'} has no instructions for "

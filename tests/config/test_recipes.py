@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bnlab import provenance
+from bnlab import bfloat16
 from bnlab.config.compose import compose_run
 from bnlab.config.folders import conf_folder, config_groups
 from bnlab.identity.run_id import run_id
@@ -39,7 +39,7 @@ def test_a_recipe_wins_over_the_budget_and_tuning_of_its_model() -> None:
 def test_auto_is_the_fast_precision_and_its_id_is_that_of_the_precision(
     monkeypatch: pytest.MonkeyPatch, computes: bool, precision: str
 ) -> None:
-    monkeypatch.setattr(provenance, "computes_bfloat16", lambda _: computes)
+    monkeypatch.setattr(bfloat16, "computes_bfloat16", lambda _: computes)
     config = compose_run(["train.precision=auto"])
     assert config.train.precision == precision
     assert run_id(config) == run_id(compose_run([f"train.precision={precision}"]))
@@ -50,13 +50,13 @@ def test_a_processor_computes_bfloat16_if_it_says_so(
     monkeypatch: pytest.MonkeyPatch, flags: dict[str, bool], has_it: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**flags, "avx512_bf16": False})
-    assert provenance.computes_bfloat16("cpu") is has_it
+    assert bfloat16.computes_bfloat16("cpu") is has_it
 
 
 def test_a_graphics_card_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: asked.append(including_emulation))
-    provenance.computes_bfloat16("cuda:1")
-    provenance.computes_bfloat16("auto")
+    bfloat16.computes_bfloat16("cuda:1")
+    bfloat16.computes_bfloat16("auto")
     assert asked == [False, False]
