@@ -81,7 +81,9 @@ def show(
         print_layers_of(run, words, data, as_json)
         return
     if len(words) > 1:
-        raise ConfigError(f"bnlab show takes one run and one of its diagnostics, got {' '.join(words)}.")
+        raise ConfigError(
+            f"Give the name of one run, and then that of one of its diagnostics at most, got {' '.join(words)}."
+        )
     try:
         measured_run = read_measured_run(folder)
     except DamagedRunError as error:

@@ -58,7 +58,7 @@ def of(variant: str, norm: str = "batch", placement: str = "before", **more: Any
 
 
 def shape_for(variant: str) -> tuple[int, ...]:
-    return {"vgg": (2, 32, 32), "fast_cnn": (2, 16, 16)}.get(variant, (2, 8, 8))
+    return {"vgg": (2, 32, 32), "fast_cnn": (2, 24, 24)}.get(variant, (2, 8, 8))
 
 
 @pytest.mark.slow_but(12)

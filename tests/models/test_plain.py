@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bnlab.errors import ConfigError
-from bnlab.models.blocks import ACTIVATIONS
+from bnlab.models.blocks import ACTIVATIONS, pooled
 from bnlab.models.catalog import build_model, seed_weights
-from bnlab.models.network import pooled
 from bnlab.norms.catalog import NoNorm, build_norm
 from bnlab.norms.names import NORMS
 from bnlab.schema_models import CNNConfig, MLPConfig

@@ -242,7 +242,8 @@ def test_what_is_meant_is_trained_without_a_word(own: str, words: list[str]) -> 
         ["norm=group"],
         ["model=cnn"],
         ["model=cnn", "data=mnist"],
-        pytest.param(["model=cnn", "data=cifar10", "train.precision=bfloat16"], marks=pytest.mark.slow),
+        pytest.param(["recipe=cifar10_fast"], marks=pytest.mark.slow),
+        pytest.param(["recipe=mnist_fast"], marks=pytest.mark.slow),
         ["data=mnist"],
         ["model.activation=sigmoid", "model.depth=5", "model.init_std=1", "optim.lr=1"],
         ["norm=layer", "data=digits", "train.epochs=5"],
@@ -257,7 +258,7 @@ def test_the_commands_of_the_readme_meet_no_trap(
 
 @pytest.mark.slow_but(4)
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("model", ["mlp", "cnn", "resnet", "residual_mlp", "deep_linear", "vit", "lstm", "rnn"])
+@pytest.mark.parametrize("model", ["mlp", "cnn", "fast_cnn", "resnet", "residual_mlp", "vit", "lstm", "rnn"])
 def test_every_norm_of_the_catalog_trains_without_a_word_by_default(norm: str, model: str) -> None:
     words = ["data=synthetic", f"model={model}", "train.steps=1000", f"norm={norm}"]
     if model not in {"cnn", "resnet"}:
