@@ -12,6 +12,7 @@ from bnlab.cli.list_runs import AsCsv, AsJson, runs
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
 from bnlab.errors import ConfigError
 from bnlab.plugins import MODEL_PLUGINS, NORM_PLUGINS
+from bnlab.runfolder.index import flatten
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,7 +95,7 @@ def recipes(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDi
     for row in rows:
         chosen = row["options"].pop("defaults", [])
         words = [f"{key.removeprefix('override /')}={option}" for entry in chosen for key, option in entry.items()]
-        values = [f"{key}={_as_word(value)}" for key, value in _leaves(row.pop("options"))]
+        values = [f"{key}={_as_word(value)}" for key, value in flatten(row.pop("options")).items()]
         row["settings"] = " ".join([*words, *values])
     if print_rows(rows, as_json, as_csv):
         return
@@ -204,11 +205,3 @@ def _written(group: str, options: dict[str, Any]) -> str:
 def _as_word(value: Any) -> str:
     words = {None: "null", True: "true", False: "false"}
     return words[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def _leaves(tree: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return the values of a table of tables, by their dotted keys."""
-    pairs = []
-    for key, value in tree.items():
-        pairs += [(f"{key}.{own}", v) for own, v in _leaves(value)] if isinstance(value, dict) else [(key, value)]
-    return pairs

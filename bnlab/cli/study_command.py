@@ -223,7 +223,7 @@ def _announce(one: "Study", number: int, of: int, options: _Options) -> None:
     statements = f" ({', '.join(one.file.statements)})" if one.file.statements else ""
     claim = one.file.scales[options.scale].claim or one.file.claim
     said = claim.zh if options.lang == "zh" and claim.zh else claim.en
-    ERR.print(Text.assemble((f"{place}{one.name}", "bold"), f"{statements}: {said}"), soft_wrap=True)
+    ERR.print(Text.assemble((f"{place}{one.name}", "bold"), f"{statements}: {said}"), soft_wrap=not ERR.is_terminal)
 
 
 def _shown(path: Path) -> str:

@@ -250,6 +250,7 @@ def render_config(overrides: list[str], config_dir: Path | None, what: str, reso
     for key, value in tree["data"].items():
         if value is None:
             OmegaConf.update(config, f"data.{key}", None)
+    OmegaConf.update(config, "train.precision", tree["train"]["precision"])
     if what == "hydra":
         config = OmegaConf.masked_copy(config, "hydra")
         resolve = False  # Hydra's own part can be resolved only while Hydra runs the job

@@ -91,6 +91,8 @@ class FastCNN(Network):
 
     channels_last: ClassVar[bool] = True
 
+    whitening: Whitening
+
     def __init__(
         self, config: FastCNNConfig, input_shape: tuple[int, ...], num_classes: int, blocks: BlockBuilder
     ) -> None:
@@ -111,9 +113,7 @@ class FastCNN(Network):
 
     def see(self, images: Tensor) -> None:
         """Compute the whitening; with an input norm, of the images as they are before it."""
-        whitening = self.get_submodule("whitening")
-        assert isinstance(whitening, Whitening)
-        whitening.fit(images)
+        self.whitening.fit(images)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the maximum of the last group over the image, (N, channels)."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bnlab.norms.moments import (
-    Rooms,
+    Workspace,
     affine_map,
     axes_but_channel,
     channel_moments,
@@ -133,16 +133,16 @@ def _normalize(
     x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float, *, reuse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return output, mean and variance; ``reuse``: with operations in place."""
-    rooms = Rooms(reuse=reuse and x_NCS.numel() > SMALL)
+    workspace = Workspace(reuse=reuse and x_NCS.numel() > SMALL)
     if fits_cache(x_NCS):
-        y, mean_C, var_C = _normalize_piece(rooms, eps, x_NCS, weight_C, bias_C)
+        y, mean_C, var_C = _normalize_piece(workspace, eps, x_NCS, weight_C, bias_C)
         return narrowed(y, x_NCS.dtype), mean_C, var_C
     if channels_are_innermost(x_NCS):
-        mean_C, var_C = channel_moments(x_NCS, rooms)
+        mean_C, var_C = channel_moments(x_NCS, workspace)
         scale_C, shift_C = affine_map(mean_C, var_C, weight_C, bias_C, eps)
-        return scale_and_shift(x_NCS, scale_C, shift_C, rooms), mean_C, var_C
+        return scale_and_shift(x_NCS, scale_C, shift_C, workspace), mean_C, var_C
     pieces: Iterable[Any] = zip(*_by_channels(x_NCS, weight_C, bias_C), strict=True)
-    return _put_together(x_NCS, (_normalize_piece(rooms, eps, *p) for p in pieces))
+    return _put_together(x_NCS, (_normalize_piece(workspace, eps, *p) for p in pieces))
 
 
 def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -> tuple[Tensor | None, ...]:
@@ -151,42 +151,42 @@ def _differentiate(ctx: Any, grads: tuple[Tensor | None, ...], *, reuse: bool) -
     x_NCS, weight_C, mean_C, var_C = ctx.saved_tensors
     if grad_y is None:
         grad_y = torch.zeros_like(x_NCS)
-    rooms = Rooms(reuse=reuse and x_NCS.numel() > SMALL)
+    workspace = Workspace(reuse=reuse and x_NCS.numel() > SMALL)
     inv_std_C = torch.rsqrt(var_C + ctx.eps)
     a_C = inv_std_C if weight_C is None else inv_std_C * weight_C
     arguments = x_NCS, grad_y, mean_C, inv_std_C, a_C, grad_mean_C, grad_var_C
     if fits_cache(x_NCS):
-        dx, dweight_C, dbias_C = _gradients_of_piece(rooms, *arguments)
+        dx, dweight_C, dbias_C = _gradients_of_piece(workspace, *arguments)
         dx_NCS = narrowed(dx, x_NCS.dtype)
     elif channels_are_innermost(x_NCS):
-        dx_NCS, dweight_C, dbias_C = _gradients_by_samples(rooms, *arguments)
+        dx_NCS, dweight_C, dbias_C = _gradients_by_samples(workspace, *arguments)
     else:
         pieces: Iterable[Any] = zip(*_by_channels(*arguments), strict=True)
-        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(rooms, *p) for p in pieces))
+        dx_NCS, dweight_C, dbias_C = _put_together(x_NCS, (_gradients_of_piece(workspace, *p) for p in pieces))
     return dx_NCS, None if weight_C is None else dweight_C, dbias_C if ctx.has_bias else None, None
 
 
 def _normalize_piece(
-    rooms: Rooms, eps: float, x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None
+    workspace: Workspace, eps: float, x_NCS: Tensor, weight_C: Tensor | None, bias_C: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return output, in the wide type, mean and variance of an input that fits the cache."""
-    room = rooms.like(x_NCS, "x")
-    x = widened(x_NCS, room)
+    buffer = workspace.like(x_NCS, "x")
+    x = widened(x_NCS, buffer)
     axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
     mean_C = x.sum(axes) / num_values
-    centered = torch.sub(x, per_channel(mean_C, x), out=room)
-    var_C = sum_of_squares(centered, rooms.like(x_NCS, "squares")) / num_values
+    centered = torch.sub(x, per_channel(mean_C, x), out=buffer)
+    var_C = sum_of_squares(centered, workspace.like(x_NCS, "squares")) / num_values
     scale_C = torch.rsqrt(var_C + eps)
     if weight_C is not None:
         scale_C = scale_C * weight_C
     scale = per_channel(scale_C, x)
     if bias_C is None:
-        return torch.mul(centered, scale, out=room), mean_C, var_C
-    return times_plus(centered, scale, per_channel(bias_C, x), out=room), mean_C, var_C
+        return torch.mul(centered, scale, out=buffer), mean_C, var_C
+    return times_plus(centered, scale, per_channel(bias_C, x), out=buffer), mean_C, var_C
 
 
-def sum_of_squares(x_NCS: Tensor, room: Tensor | None) -> Tensor:
-    """Return the sum of squares of each channel, (C,); ``room`` is for the squares, if given.
+def sum_of_squares(x_NCS: Tensor, buffer: Tensor | None) -> Tensor:
+    """Return the sum of squares of each channel, (C,); ``buffer`` is for the squares, if given.
 
     The norm of an image's positions is one pass instead of two. It adds up without a tree of sums, which is as exact
     (1e-7) up to 2^14 positions.
@@ -194,11 +194,11 @@ def sum_of_squares(x_NCS: Tensor, room: Tensor | None) -> Tensor:
     if not channels_are_innermost(x_NCS) and 1 < x_NCS.shape[2:].numel() <= 1 << 14:
         norm_NC: Tensor = torch.linalg.vector_norm(x_NCS.flatten(2), 2, 2)
         return norm_NC.square().sum(0)
-    return torch.mul(x_NCS, x_NCS, out=room).sum(axes_but_channel(x_NCS))
+    return torch.mul(x_NCS, x_NCS, out=buffer).sum(axes_but_channel(x_NCS))
 
 
 def _gradients_of_piece(
-    rooms: Rooms,
+    workspace: Workspace,
     x_NCS: Tensor,
     grad_y: Tensor,
     mean_C: Tensor,
@@ -208,9 +208,9 @@ def _gradients_of_piece(
     grad_var_C: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, weight and bias for an input that fits the cache, in the wide type."""
-    room, work = rooms.like(x_NCS, "x"), rooms.like(x_NCS, "dx")
-    g, x = widened(grad_y, rooms.like(grad_y, "g")), widened(x_NCS, room)
-    centered = torch.sub(x, per_channel(mean_C, x), out=room)
+    buffer, work = workspace.like(x_NCS, "x"), workspace.like(x_NCS, "dx")
+    g, x = widened(grad_y, workspace.like(grad_y, "g")), widened(x_NCS, buffer)
+    centered = torch.sub(x, per_channel(mean_C, x), out=buffer)
     axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
     dbias_C, dweight_C = g.sum(axes), torch.mul(g, centered, out=work).sum(axes) * inv_std_C
     # a (g - (dbias + (x - mean) dweight / std) / m): fewer operations than with the coefficients b and c
@@ -224,7 +224,7 @@ def _gradients_of_piece(
 
 
 def _gradients_by_samples(
-    rooms: Rooms,
+    workspace: Workspace,
     x_NCS: Tensor,
     grad_y: Tensor,
     mean_C: Tensor,
@@ -238,10 +238,10 @@ def _gradients_by_samples(
     mean = per_channel(mean_C, x_NCS)
     dbias_C, dweight_C = torch.zeros_like(mean_C), torch.zeros_like(mean_C)
     for x_piece, g_piece in zip(chunks(x_NCS), chunks(grad_y), strict=True):
-        room = rooms.like(x_piece, "x")
-        g, x = widened(g_piece, rooms.like(g_piece, "g")), widened(x_piece, room)
+        buffer = workspace.like(x_piece, "x")
+        g, x = widened(g_piece, workspace.like(g_piece, "g")), widened(x_piece, buffer)
         dbias_C = dbias_C + g.sum(axes)
-        dweight_C = dweight_C + torch.mul(g, torch.sub(x, mean, out=room), out=room).sum(axes)
+        dweight_C = dweight_C + torch.mul(g, torch.sub(x, mean, out=buffer), out=buffer).sum(axes)
     dweight_C = dweight_C * inv_std_C
     share_C = a_C / -num_values
     b_C, c_C = share_C * inv_std_C * dweight_C, share_C * dbias_C
@@ -254,9 +254,9 @@ def _gradients_by_samples(
 
     def gradients() -> Iterator[Tensor]:
         for x_piece, g_piece in zip(chunks(x_NCS), chunks(grad_y), strict=True):
-            room = rooms.like(x_piece, "x")
-            g, x = widened(g_piece, rooms.like(g_piece, "g")), widened(x_piece, room)
-            yield torch.addcmul(times_plus(x, b, c, out=room), g, a, out=room)
+            buffer = workspace.like(x_piece, "x")
+            g, x = widened(g_piece, workspace.like(g_piece, "g")), widened(x_piece, buffer)
+            yield torch.addcmul(times_plus(x, b, c, out=buffer), g, a, out=buffer)
 
     return joined_samples(x_NCS, gradients()), dweight_C, dbias_C
 

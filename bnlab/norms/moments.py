@@ -40,14 +40,14 @@ def per_channel(value_C: Tensor, like: Tensor) -> Tensor:
     return value_C if like.dim() == 2 else value_C.view((1, -1) + (1,) * (like.dim() - 2))
 
 
-def widened(values: Tensor, room: Tensor | None = None) -> Tensor:
+def widened(values: Tensor, buffer: Tensor | None = None) -> Tensor:
     """Return values in float32, or in their own type if it is wider; the same tensor if the type does not change.
 
-    Values that change their type are written into ``room``, if given.
+    Values that change their type are written into ``buffer``, if given.
     """
     if values.dtype is torch.float32 or values.dtype is torch.float64:  # faster than asking for the wider of two types
         return values
-    return values.to(wide_dtype(values.dtype)) if room is None else room.copy_(values)
+    return values.to(wide_dtype(values.dtype)) if buffer is None else buffer.copy_(values)
 
 
 def narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
@@ -120,27 +120,27 @@ def channels_at_once(x_NCS: Tensor) -> int:
     return max(1, CHUNK_ELEMENTS * x_NCS.shape[1] // x_NCS.numel())
 
 
-class Rooms:
+class Workspace:
     """Buffers in the size of a piece, used again by each next piece, so that they stay in the cache.
 
-    Operations write into them by ``out=``. Autograd and vmap refuse that: without ``reuse`` each room is None, which
+    Operations write into them by ``out=``. Autograd and vmap refuse that: without ``reuse`` each buffer is None, which
     makes the same operations return new tensors.
     """
 
     def __init__(self, *, reuse: bool) -> None:
-        self._rooms: dict[str, Tensor] | None = {} if reuse else None
+        self._buffers: dict[str, Tensor] | None = {} if reuse else None
 
     def like(self, piece: Tensor, use: str) -> Tensor | None:
-        """Return the room for one use, in the shape of a piece that is no larger than the first, in the wide type."""
-        if self._rooms is None:
+        """Return the buffer for one use, in the shape of a piece that is no larger than the first, in the wide type."""
+        if self._buffers is None:
             return None
-        if use not in self._rooms:
-            self._rooms[use] = torch.empty_like(piece, dtype=wide_dtype(piece.dtype))
-        room = self._rooms[use]
-        return room if room.shape == piece.shape else room[: piece.shape[0], : piece.shape[1]]
+        if use not in self._buffers:
+            self._buffers[use] = torch.empty_like(piece, dtype=wide_dtype(piece.dtype))
+        buffer = self._buffers[use]
+        return buffer if buffer.shape == piece.shape else buffer[: piece.shape[0], : piece.shape[1]]
 
 
-NO_ROOMS = Rooms(reuse=False)
+NO_WORKSPACE = Workspace(reuse=False)
 
 
 def empty_in_layout_of(x_NCS: Tensor, piece: Tensor) -> Tensor:
@@ -175,7 +175,7 @@ def joined_samples(x_NCS: Tensor, pieces: Iterable[Tensor]) -> Tensor:
     return whole
 
 
-def channel_moments(x_NCS: Tensor, rooms: Rooms = NO_ROOMS) -> tuple[Tensor, Tensor]:
+def channel_moments(x_NCS: Tensor, workspace: Workspace = NO_WORKSPACE) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of each channel, over the batch and space.
 
         mean_c = 1/m sum x,    var_c = 1/m sum (x - mean_c)^2,    m = N * prod(S)
@@ -185,7 +185,7 @@ def channel_moments(x_NCS: Tensor, rooms: Rooms = NO_ROOMS) -> tuple[Tensor, Ten
 
     Args:
         x_NCS: (N, C, *S), at least one value per channel.
-        rooms: Buffers for the pieces, if any.
+        workspace: Buffers for the pieces, if any.
 
     Returns:
         mean (C,) and variance (C,), in float32 or wider.
@@ -202,14 +202,14 @@ def channel_moments(x_NCS: Tensor, rooms: Rooms = NO_ROOMS) -> tuple[Tensor, Ten
     wide = wide_dtype(x_NCS.dtype)
     counts, means, squares = [], [], []
     for chunk in chunks(x_NCS):
-        room = rooms.like(chunk, "x")
-        values = widened(chunk, room)
+        buffer = workspace.like(chunk, "x")
+        values = widened(chunk, buffer)
         count = chunk.numel() // chunk.shape[1]
         mean_C = values.sum(axes) / count
         counts.append(count)
         means.append(mean_C)
-        centered = torch.sub(values, per_channel(mean_C, values), out=room)
-        squares.append(torch.mul(centered, centered, out=room).sum(axes))
+        centered = torch.sub(values, per_channel(mean_C, values), out=buffer)
+        squares.append(torch.mul(centered, centered, out=buffer).sum(axes))
     if len(counts) == 1:
         return means[0], squares[0] / counts[0]
     count_K1 = torch.tensor(counts, dtype=wide, device=x_NCS.device).unsqueeze(1)
@@ -233,14 +233,14 @@ def affine_map(
     return scale_C, shift_C
 
 
-def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor, rooms: Rooms = NO_ROOMS) -> Tensor:
+def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor, workspace: Workspace = NO_WORKSPACE) -> Tensor:
     """Return scale * x + shift per channel in x's type, rounded once.
 
     Args:
         x_NCS: (N, C, *S) of any float type.
         scale_C: (C,) in float32 or wider.
         shift_C: (C,) in float32 or wider.
-        rooms: Buffers for the pieces, if any.
+        workspace: Buffers for the pieces, if any.
     """
     scale, shift = per_channel(scale_C, x_NCS), per_channel(shift_C, x_NCS)
     if x_NCS.dtype == scale_C.dtype:
@@ -248,8 +248,8 @@ def scale_and_shift(x_NCS: Tensor, scale_C: Tensor, shift_C: Tensor, rooms: Room
 
     def outputs() -> Iterator[Tensor]:
         for chunk in chunks(x_NCS):
-            room = rooms.like(chunk, "x")
-            yield times_plus(widened(chunk, room), scale, shift, out=room)
+            buffer = workspace.like(chunk, "x")
+            yield times_plus(widened(chunk, buffer), scale, shift, out=buffer)
 
     return joined_samples(x_NCS, outputs())
 
@@ -258,9 +258,8 @@ def times_plus(x_NCS: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None =
     """Return scale * x + shift, where scale and shift broadcast against x; in ``out``, if given."""
     if channels_are_innermost(x_NCS):
         return torch.addcmul(shift, x_NCS, scale, out=out)
-    return torch.add(
-        torch.mul(x_NCS, scale, out=out), shift, out=out
-    )  # addcmul is not vectorized if a factor is constant along a row: 4x slower
+    # addcmul is not vectorized if a factor is constant along a row: 4x slower
+    return torch.add(torch.mul(x_NCS, scale, out=out), shift, out=out)
 
 
 def kept_share(momentum: float | None, num_batches_tracked: Tensor, dtype: torch.dtype) -> float | Tensor:

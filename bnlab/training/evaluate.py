@@ -27,7 +27,7 @@ def logits_of(network: Callable[[Tensor], Tensor], images: Tensor, mirrored: boo
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, precision: str, mirrored: bool = False) -> dict[str, Tensor]:
+def evaluate(model: nn.Module, split: Split, precision: str, mirrored: bool) -> dict[str, Tensor]:
     """Return mean loss and accuracy over a split, in eval mode; the model's mode is left as it was.
 
     Args:

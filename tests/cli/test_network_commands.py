@@ -17,6 +17,7 @@ def say(bnlab_says):
     return bnlab_says
 
 
+@pytest.mark.slow
 def test_shapes_of_all_networks_are_listed(say):
     said = say("list", "models", "--shapes", "--json", "--data", "digits")
     rows = {row["name"]: row for row in json.loads(said.out)}
@@ -83,6 +84,7 @@ def test_propagation_is_printed_and_is_one_json_object(say):
     assert (said.status, said.err) == (2, "error: model=mlpp is not known. Did you mean mlp?\n")
 
 
+@pytest.mark.slow
 def test_the_page_of_networks_names_all_of_bnlabs_and_the_options_that_they_have():
     page = PAGE.read_text(encoding="utf-8")
     rows = [re.findall(r"`([^`]+)`", line) for line in page.splitlines() if re.match(r"\| `[a-z_]+` \|", line)]

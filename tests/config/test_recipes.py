@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bnlab import bfloat16
-from bnlab.config.compose import compose_run
+from bnlab.config.compose import compose_run, render_config
 from bnlab.config.folders import conf_folder, config_groups
 from bnlab.identity.run_id import run_id
 
@@ -43,6 +43,12 @@ def test_auto_is_the_fast_precision_and_its_id_is_that_of_the_precision(
     config = compose_run(["train.precision=auto"])
     assert config.train.precision == precision
     assert run_id(config) == run_id(compose_run([f"train.precision={precision}"]))
+
+
+def test_the_printed_config_has_the_precision_that_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bfloat16, "computes_bfloat16", lambda _: True)
+    said = render_config(["train.precision=auto"], None, "job", resolve=False)
+    assert "precision: bfloat16" in said
 
 
 @pytest.mark.parametrize(("flags", "has_it"), [({"avx2": True, "amx_bf16": True}, True), ({"avx2": True}, False)])

@@ -25,7 +25,7 @@ from bnlab.training.evaluate import EVAL_BATCH, logits_of
 
 @torch.no_grad()
 def evaluate_stacked(
-    network: Network, parameters: Named, buffers: Named, split: Split, mirrored: bool = False
+    network: Network, parameters: Named, buffers: Named, split: Split, mirrored: bool
 ) -> dict[str, Tensor]:
     """Return mean loss and accuracy over a split for each run, in eval mode; as `evaluate` does for one.
 

@@ -32,14 +32,8 @@ from bnlab.training.optim import build_schedule
 from bnlab.training.probing import build_probe
 from bnlab.training.stacked.measure import StackedState, evaluate_stacked, measure_stacked
 from bnlab.training.stacked.parameter_order import ParameterOrder
-from bnlab.training.stacked.program import Program, find_draws, padded_size, trace_program
+from bnlab.training.stacked.program import Program, find_draws, kept_program, padded_size, trace_program
 from bnlab.training.trained import freeze_untrained
-
-_NUM_PROGRAMS_KEPT = 16
-"""Programs that a process keeps for its next cohorts: tracing one takes 0.1 to 0.5 s, as much as 500 steps of a small
-network. A program holds operations, no weights."""
-
-_programs: dict[object, Program] = {}
 
 
 class StackedRuns(Cohort):
@@ -119,25 +113,21 @@ class StackedRuns(Cohort):
     def _find_program(self) -> Program:
         """Return the program for these shapes, from an earlier cohort of this process if there is one."""
         config, network, train = self._configs[0], self.network, self._configs[0].train
-        layers = tuple(
-            type(layer) for layer in network.modules()
-        )  # not names: a class edited in a notebook keeps its name
+        # not names: a class edited in a notebook keeps its name
+        layers = tuple(type(layer) for layer in network.modules())
         model = config.model.model_copy(update={"init": "auto", "init_std": None})
         text = json.dumps([model.model_dump(), config.norm.model_dump(), config.placement], default=str)
         shape = (*self._values_RP.shape, train.part_size, *self._data.input_shape, self._data.num_classes)
         computed = (self._values_RP.dtype, str(self._device), train.label_smoothing)
         key = (text, layers, shape, tuple(self._layout.shapes), *computed)
-        if key not in _programs:
-            images_RB = self._data.train.images.new_zeros(
-                len(self._values_RP), train.part_size, *self._data.input_shape
-            )
-            labels_RB = self._data.train.labels.new_zeros(images_RB.shape[:2])
-            while len(_programs) >= _NUM_PROGRAMS_KEPT:
-                del _programs[next(iter(_programs))]
-            _programs[key] = trace_program(
-                network, self._trained, self._untrained, images_RB, labels_RB, train.label_smoothing
-            )
-        return _programs[key]
+
+        def trace() -> Program:
+            size = (len(self._values_RP), train.part_size)
+            images_RB = self._data.train.images.new_zeros(*size, *self._data.input_shape)
+            labels_RB = self._data.train.labels.new_zeros(size)
+            return trace_program(network, self._trained, self._untrained, images_RB, labels_RB, train.label_smoothing)
+
+        return kept_program(key, trace)
 
     def _fill_row(self, row: int, state: Mapping[str, Tensor]) -> None:
         """Set the parameters and buffers of a run; those of the last run also fill the padding rows.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from bnlab.training.stacked import program, runs
+from bnlab.training.stacked import program
 from bnlab.training.stacked.graph import shorten
 
 THREE = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.1", "seed=1"], ["optim.lr=0.01", "seed=0"])
@@ -41,9 +41,9 @@ def unchanged(graph: GraphModule) -> Callable[..., Any]:
 def test_training_is_the_same_to_the_bit(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = ["model.depth=2", *(["model.num_stages=2"] if "model=cnn" in words else [])]
     configs = compose([*sizes, *words, "diagnostics=none"], *THREE)
-    monkeypatch.setattr(runs, "_programs", {})
+    monkeypatch.setattr(program, "_programs", {})
     shortened = history(together(configs), 4)
-    monkeypatch.setattr(runs, "_programs", {})
+    monkeypatch.setattr(program, "_programs", {})
     monkeypatch.setattr(program, "shorten", unchanged)
     for found, expected in zip(shortened, history(together(configs), 4), strict=True):
         for name in ("losses", "logits"):

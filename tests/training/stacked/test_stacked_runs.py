@@ -290,11 +290,11 @@ def test_torchs_random_state_is_left_alone() -> None:
 
 @pytest.mark.slow
 def test_a_program_is_traced_once_for_cohorts_of_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bnlab.training.stacked import runs  # noqa: PLC0415
+    from bnlab.training.stacked import program, runs  # noqa: PLC0415
 
     traced = []
     trace = runs.trace_program
-    monkeypatch.setattr(runs, "_programs", {})
+    monkeypatch.setattr(program, "_programs", {})
     monkeypatch.setattr(runs, "trace_program", lambda *args: traced.append(args) or trace(*args))
     for words in ([], [], ["norm.num_groups=2"], ["model.width=20"]):
         together(compose(["norm=group", "model.depth=1", *words], *THREE[:2]))
