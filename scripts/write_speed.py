@@ -70,13 +70,12 @@ divides one rounding by another.
 RECIPE = """
 ## CIFAR-10 against seconds
 
-`scripts/bench_recipe.py` trains `recipe=cifar10_fast train.epochs={epochs}` with four norms: {machine}. Each norm has
-the learning rate that was best by validation accuracy after {tuning_epochs} epoch, with a seed of its own, and worse
-neighbors at half and twice the rate. Seconds are the processor's, everything counted, from the start of Python to the
-last validation.
+`scripts/bench_recipe.py` trains `recipe=cifar10_fast train.epochs={epochs}` with four norms: {machine}.
+Each norm has the learning rate that was best by validation accuracy after {tuning_epochs} epoch, with a seed of its
+own, and worse neighbors at half and twice the rate. Seconds are the processor's, everything counted, from the start
+of Python to the last validation; accuracies are those of one seed.
 
 ![Validation accuracy over seconds, for four norms](cifar10-fast.svg)
-
 """
 
 
