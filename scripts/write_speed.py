@@ -41,9 +41,7 @@ Trainer with the DataLoader without workers. Both have PyTorch's own norm. "The 
 too, so that only loop and batches differ.
 
 bnlab keeps images as tensors and augments a batch at once. That is worth the more, the less time the network itself
-takes for an image: much for a perceptron, little where convolutions or attention take nearly all of the time. An LSTM
-calls its norms at each time step on few numbers, and there bnlab's norms take longer than PyTorch's:
-`norm=layer_torch` trains it about twice as fast as `norm=layer`.
+takes for an image: much for a perceptron, little where convolutions or attention take nearly all of the time.
 """
 
 COHORTS = """
