@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from bnlab.cli.command_options import NoFigures
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, new_table, print_table, say_warning
-from bnlab.cli.show_command import SLICES, NoFigures, draw_all
+from bnlab.cli.show_command import SLICES, draw_all
 
 if TYPE_CHECKING:
     from bnlab.report.network.absent import Absent

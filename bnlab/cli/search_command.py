@@ -13,7 +13,8 @@ from bnlab.cli.command_options import SweepOptions
 from bnlab.cli.consoles import ERR, OUT, counted, say_error, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import number
-from bnlab.cli.sweep_figures import leave_dashboard, say_where
+from bnlab.cli.next_command import NextCommand
+from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
 from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,9 +66,10 @@ def search(words: list[str], options: SweepOptions) -> int:
         return interruption.exit_status
     if result.problem is not None:
         say_error(f"the search ended before its last trial: {result.problem}")
-    figures = leave_dashboard(result.sweep)
+    leave_dashboard(result.sweep)
     _show(result, planned, quiet=quiet, as_json=options.as_json)
-    say_where(figures, options)
+    if options.figures and not (quiet or options.as_json):
+        say_ending(result.sweep.folder, leave_pictures(result.sweep.folder, is_new=True), _following(result, planned))
     is_well = result.problem is None and all(trial.problem is None for trial in result.trials.values())
     return 0 if is_well else 1
 
@@ -144,6 +146,20 @@ def _show(result: "SearchResult", planned: "Search", *, quiet: bool, as_json: bo
         OUT.print(f"all trials: {command}", style="dim", markup=False, soft_wrap=True)
     if result.best is not None:
         best = result.trials[result.best]
-        words = [*planned.fixed, *(f"{key}={value}" for key, value in best.chosen.items())]
+        words = _words_of_best(result, planned)
         OUT.print(f"best trial: {result.best + 1} of {len(result.trials)}, validation loss {number(best.value)}")
         OUT.print(f"  {shlex.join(words)}", markup=False, soft_wrap=True)
+
+
+def _words_of_best(result: "SearchResult", planned: "Search") -> list[str]:
+    """Return the words of the best trial; none where no trial has ended well."""
+    if result.best is None:
+        return []
+    return [*planned.fixed, *(f"{key}={value}" for key, value in result.trials[result.best].chosen.items())]
+
+
+def _following(result: "SearchResult", planned: "Search") -> NextCommand | None:
+    words = [word for word in _words_of_best(result, planned) if word.partition("=")[0] not in {"seed", "name"}]
+    if not words:
+        return None
+    return NextCommand(shlex.join(["bnlab", "sweep", *words, "seed=range(5)"]), "whether the best trial holds on 5 seeds")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from bnlab.cli.command_options import NoFigures
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, say_warning
 from bnlab.cli.network_tables import is_model, print_layers_of
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 SLICES = ("slices", "slices_2d")
 """Figures that are computed from the final weights when they are asked for: no diagnostic records them."""
-
-NoFigures = Annotated[bool, typer.Option("--no-figures", help="Print only; draw nothing.")]
 
 
 def show(

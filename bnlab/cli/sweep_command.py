@@ -2,15 +2,26 @@
 
 import contextlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from bnlab.cli.command_options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions, overrides_argument
+from bnlab.cli.command_options import (
+    Again,
+    ConfigDir,
+    NoFigures,
+    OnError,
+    Only,
+    Quiet,
+    Runs,
+    SweepOptions,
+    overrides_argument,
+)
 from bnlab.cli.consoles import ERR, counted, duration, say_error, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
-from bnlab.cli.sweep_figures import leave_dashboard, say_where
+from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
 from bnlab.records import ENDED
 
 if TYPE_CHECKING:
@@ -55,6 +66,7 @@ def sweep(
     only: OnlyThose = None,
     again: Again = False,
     quiet: Quiet = False,
+    no_figures: NoFigures = False,
     as_json: AsJson = False,
     runs: Runs = None,
     config_dir: ConfigDir = None,
@@ -71,7 +83,9 @@ def sweep(
     """
     from bnlab.sweeps.plan import is_search
 
-    options = SweepOptions(runs, config_dir, jobs, dry_run, on_error, retries, only, again, quiet, as_json)
+    options = SweepOptions(
+        runs, config_dir, jobs, dry_run, on_error, retries, only, again, quiet, as_json, figures=not no_figures
+    )
     if is_search(overrides or [], config_dir):
         from bnlab.cli.search_command import search
 
@@ -128,11 +142,22 @@ def run(
         show_result(result)
     else:
         show(result, quiet=quiet, as_json=options.as_json)
-    figures = leave_dashboard(result) if missing else []
-    if show_result is None:
-        say_where(figures, options)
+    if missing:
+        leave_dashboard(result)
+    if options.figures and not (quiet or options.as_json):
+        _end(result.folder, words, options, is_new=bool(missing), has_rates=show_result is not None)
     are_all_there = all(summary.status in ENDED for summary in result.summaries)
     return 0 if are_all_there and not result.reasons else 1
+
+
+def _end(folder: Path, words: list[str], options: SweepOptions, *, is_new: bool, has_rates: bool) -> None:
+    """Leave the figures and the page of a sweep, and say what to type next."""
+    from bnlab.cli.next_command import next_command
+    from bnlab.results.sweep import read_sweep
+
+    pictures = leave_pictures(folder, is_new=is_new, has_rates=has_rates)
+    sweep = read_sweep(folder)
+    say_ending(folder, pictures, next_command(sweep, sweep.read_arms(), words, options))
 
 
 def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "SweepResult | int":
