@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnlab.cli.consoles import ERR, say_warning
+from bnlab.cli.consoles import ERR, counted, say_warning
 
 if TYPE_CHECKING:
     from bnlab.cli.next_command import NextCommand
@@ -108,7 +108,7 @@ def shared(sweep: "SweepRuns") -> str:
     parts = [str(facts[key]) for key in ("model", "model.activation", "data", "optim") if facts.get(key)]
     if isinstance(facts.get("optim.lr"), float):
         parts.append(f"lr {facts['optim.lr']:g}")
-    return ", ".join([*parts, *([f"{steps:,} steps"] if steps else [f"{epochs} epochs"] if epochs else [])])
+    return ", ".join([*parts, *([counted(steps, "step")] if steps else [f"{epochs} epochs"] if epochs else [])])
 
 
 def _write_page(folder: Path) -> Path | None:

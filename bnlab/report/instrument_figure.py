@@ -16,13 +16,11 @@ from bnlab.report.wording import is_counted_share
 from bnlab.results.arms import Arm
 from bnlab.results.instruments import last_values
 
-NETWORK = "network"
-
 COLUMNS, MOST_PANELS = 2, 8
 """Panels side by side, and instruments with a panel at most."""
 
 MOST_NAMES = 8
-"""Layers up to which each is named below the axis; of more, every second one, and so on."""
+"""Layers up to which each is named below the axis; of more, every second one, and so on. Arms alike."""
 
 LOG_FROM = 30.0
 """Largest over smallest value from which on an axis is logarithmic."""
@@ -57,7 +55,7 @@ def draw_instruments(arms: Sequence[Arm], names: Sequence[str], owner: str = "")
         card = cards.get(name)
         facets = list(dict.fromkeys(key.partition("/")[2] for of_arm in own for key in of_arm))
         unit = "" if card is None else card.unit_of(facets[0], facets)
-        _draw(axes, [_main(of_arm, facets[0]) for of_arm in own], styles)
+        _draw(axes, [_main(of_arm, facets[0]) for of_arm in own], styles, list(legend))
         _scale(axes, own, facets[0], unit)
         panel_title(axes, f"{name.replace('_', ' ')} {facets[0]}".strip())
         label_vertical(axes, unit)
@@ -93,7 +91,9 @@ def _main(own: Values, facet: str) -> Values:
     return {key.partition("/")[0]: seeds for key, seeds in own.items() if key.partition("/")[2] == facet}
 
 
-def _draw(axes: Axes, of_arms: Sequence[Values], styles: Sequence[tuple[str, tuple[float, ...]]]) -> None:
+def _draw(
+    axes: Axes, of_arms: Sequence[Values], styles: Sequence[tuple[str, tuple[float, ...]]], labels: Sequence[str]
+) -> None:
     layers = list(dict.fromkeys(layer for own in of_arms for layer in own))
     if len(layers) == 1:
         for place, (own, (color, _)) in enumerate(zip(of_arms, styles, strict=True)):
@@ -102,7 +102,7 @@ def _draw(axes: Axes, of_arms: Sequence[Values], styles: Sequence[tuple[str, tup
                 axes.plot([place, place], [min(seeds), max(seeds)], color=color, linewidth=1.4, zorder=3)
                 axes.plot([place], [float(np.mean(seeds))], color=color, marker="o", markersize=6, zorder=4)
         axes.set_xlim(-0.7, len(of_arms) - 0.3)
-        axes.set_xticks([])
+        axes.set_xticks(range(len(of_arms)), labels if len(labels) <= MOST_NAMES else [""] * len(labels))
         return
     for own, (color, dashes) in zip(of_arms, styles, strict=True):
         places = [place for place, layer in enumerate(layers) if layer in own]
