@@ -9,11 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bnlab.diagnostics.cards import cards_by_record
+from bnlab.report.instrument_rows import InstrumentRow
+from bnlab.report.network.axes import grid_lines, scale_steps, scale_values
 from bnlab.report.network.layout import Heading, label_vertical, new_page, panel_title
 from bnlab.report.palette import COLORS, DASHES, LINE
 from bnlab.report.style import paper, save
 from bnlab.report.wording import is_counted_share
 from bnlab.results.arms import Arm
+from bnlab.results.curves import Curve
 from bnlab.results.instruments import last_values
 
 COLUMNS, MOST_PANELS = 2, 8
@@ -42,7 +45,8 @@ def draw_instruments(arms: Sequence[Arm], names: Sequence[str], owner: str = "")
     """
     shown = [arm for arm in arms if arm.compared][: len(COLORS) * len(DASHES)]
     values = [last_values(arm, names) for arm in shown]
-    found = list(dict.fromkeys(key.partition("/")[0] for of_arm in values for key in of_arm))[:MOST_PANELS]
+    found = list(dict.fromkeys(key.partition("/")[0] for of_arm in values for key in of_arm))
+    found = found[:MOST_PANELS]
     if not found:
         return None
     cards = cards_by_record(found, names)
@@ -60,6 +64,41 @@ def draw_instruments(arms: Sequence[Arm], names: Sequence[str], owner: str = "")
         panel_title(axes, f"{name.replace('_', ' ')} {facets[0]}".strip())
         label_vertical(axes, unit)
     page.note("Line and dot: mean over seeds. Band and whisker: from the least to the greatest seed.")
+    return page.figure
+
+
+def draw_over_steps(
+    arms: Sequence[tuple[str, Mapping[str, Curve]]], rows: Sequence[InstrumentRow], owner: str = ""
+) -> Figure | None:
+    """Return a panel per instrument over the steps, in the layer of its row; None where nothing has two points.
+
+    Args:
+        arms: Label of each arm, and its curves by tag.
+        rows: The instruments, each in one layer.
+        owner: What the runs share, in words.
+    """
+    shown = [row for row in rows if any(len(of[row.key].steps) > 1 for _, of in arms if row.key in of)][:MOST_PANELS]
+    if not shown:
+        return None
+    styles = [(COLORS[n % len(COLORS)], DASHES[n // len(COLORS) % len(DASHES)]) for n in range(len(arms))]
+    legend = {label: style for (label, _), style in zip(arms, styles, strict=True)}
+    heading = Heading("What was measured over training", "", owner)
+    page = new_page(heading, len(shown), min(COLUMNS, len(shown)), 2.7, legend=legend, share_horizontal=False)
+    for axes, row in zip(page.panels, shown, strict=True):
+        curves = [(of[row.key], style) for (_, of), style in zip(arms, styles, strict=True) if row.key in of]
+        values = np.concatenate([curve.mean for curve, _ in curves])
+        scale_values([axes], values, row.unit)
+        least, most = (0.0, 1.0) if row.is_share else (0.0 if row.scale == "log" else -np.inf, np.inf)
+        for curve, (color, dashes) in curves:
+            low, high = np.clip(curve.low, least, most), np.clip(curve.high, least, most)
+            axes.fill_between(curve.steps, low, high, color=color, alpha=BAND, linewidth=0, zorder=2)
+            axes.plot(curve.steps, curve.mean, color=color, linewidth=1.5, dashes=dashes or (None, None), zorder=3)
+        scale_steps(axes, np.unique(np.concatenate([curve.steps for curve, _ in curves]).astype(float)))
+        grid_lines(axes)
+        panel_title(axes, f"{row.name.replace('_', ' ')} {row.layer}".strip())
+        label_vertical(axes, row.unit)
+    page.label_horizontal("step")
+    page.note("Line: mean over seeds. Band: its 95% interval. Each in the layer where the arms differ most at the end.")
     return page.figure
 
 

@@ -21,6 +21,7 @@ class InstrumentRow:
 
     Attributes:
         name: The instrument.
+        key: The instrument and the layer as curves name them: ``saturation/hidden1``.
         layer: The layer, with the facet behind a stroke; empty for a value of the whole network without facets.
         unit: The unit of the values, in words.
         scale: ``log``: means are geometric, and arms are compared by their ratio; ``plain``: by their difference.
@@ -30,6 +31,7 @@ class InstrumentRow:
     """
 
     name: str
+    key: str
     layer: str
     unit: str
     scale: Scale
@@ -93,7 +95,7 @@ def _row(key: str, unit: str, by_arm: Sequence[Mapping[int, float]], level: floa
         for of_arm in by_arm
     ]
     against = [_against(of_arm, by_arm[0], is_log, is_share, level) for of_arm in by_arm]
-    return InstrumentRow(name, layer, unit, scale, tuple(means), (None, *against[1:]))
+    return InstrumentRow(name, key, layer, unit, scale, tuple(means), (None, *against[1:]))
 
 
 def _against(
