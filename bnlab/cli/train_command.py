@@ -9,7 +9,7 @@ import typer
 from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
-from bnlab.cli.summary_text import print_summary
+from bnlab.cli.summary_text import BOUNDED, print_summary
 from bnlab.errors import ProcessLostError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.records import ENDED, RunSummary
@@ -127,4 +127,7 @@ class TerminalObserver(RunObserver):
         """Return the logger that shows the run's progress."""
         from bnlab.loggers.terminal import open_terminal
 
-        return open_terminal(ERR, run_id, plan.num_steps, config.train.batch_size)
+        with_saturation = config.as_dict()["model"].get("activation") in BOUNDED and "saturation" in config.diagnostics.names
+        return open_terminal(
+            ERR, run_id, plan.num_steps, config.train.batch_size, with_saturation=with_saturation
+        )

@@ -172,7 +172,8 @@ def _note(shown: Sequence[ArmCurves], num_all: int, *, has_band: bool, with_trai
     parts = [f"Line: mean over {number} seeds on the validation set." if has_band else "Line: the validation set."]
     if has_band:
         parts.append("Band: its 95% interval.")
-    if with_training and any(tag in arm.curves for arm in shown for tag in ("train/loss", "train/accuracy")):
+    of_training = [arm.curves[tag] for arm in shown for tag in ("train/loss", "train/accuracy") if tag in arm.curves]
+    if with_training and any(len(curve.steps) > 1 for curve in of_training):
         parts.append("Dotted: training batches.")
     if num_all > len(shown):
         parts.append(f"{num_all - len(shown)} more arms are not drawn.")
