@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -75,6 +75,15 @@ def say_error(message: str) -> None:
 def say_warning(message: str) -> None:
     """Print a warning."""
     _say("warning", "bold yellow", message)
+
+
+def say_unless(quiet: bool) -> Callable[[str], None]:
+    """Return `say_warning`, or a function that says nothing.
+
+    Args:
+        quiet: Whether nothing shall be said.
+    """
+    return (lambda _: None) if quiet else say_warning
 
 
 class _ToTerminal(logging.Handler):

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from bnlab.cli.command_options import SweepOptions
-from bnlab.cli.consoles import ERR, OUT, counted, say_error, say_warning
+from bnlab.cli.consoles import ERR, OUT, counted, say_error, say_unless, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import number
 from bnlab.cli.next_command import NextCommand
@@ -49,7 +49,7 @@ def search(words: list[str], options: SweepOptions) -> int:
         return 0
     view = None if quiet else TrialView(planned.num_trials)
     try:
-        with own_prints_on_stderr(), interruptible() as interruption:
+        with own_prints_on_stderr(), interruptible(say_unless(quiet)) as interruption:
             result = run_search(
                 planned,
                 on_error=options.on_error,

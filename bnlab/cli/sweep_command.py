@@ -19,7 +19,7 @@ from bnlab.cli.command_options import (
     SweepOptions,
     overrides_argument,
 )
-from bnlab.cli.consoles import ERR, counted, duration, say_error, say_warning
+from bnlab.cli.consoles import ERR, counted, duration, say_error, say_unless, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
 from bnlab.records import ENDED
@@ -168,7 +168,7 @@ def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "Swee
 
     view = None if options.quiet or not missing else open_sweep_view(ERR, sweep, missing)
     try:
-        with contextlib.closing(view) if view else contextlib.nullcontext(), interruptible() as interruption:
+        with contextlib.closing(view) if view else contextlib.nullcontext(), interruptible(say_unless(options.quiet)) as interruption:
             result = execute(
                 sweep,
                 missing,
@@ -183,7 +183,11 @@ def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "Swee
         if not options.quiet:
             _say_interrupted(sweep, missing)
         return 130
-    return interruption.exit_status if interruption.is_asked else result
+    if interruption.is_asked:
+        if not options.quiet:
+            _say_interrupted(sweep, missing)
+        return interruption.exit_status
+    return result
 
 
 def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:

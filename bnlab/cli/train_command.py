@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
-from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
+from bnlab.cli.consoles import ERR, OUT, say_error, say_unless, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import BOUNDED, print_summary
 from bnlab.errors import ProcessLostError, RunError
@@ -47,7 +47,7 @@ def train(
     [bold]bnlab train -m norm=batch,none seed=0,1,2[/]: six runs, one table
 
     A finished run is not trained again: its result is shown at once. An interrupted run resumes from its last
-    checkpoint: SIGTERM writes one, train.checkpoint_every=1000 writes more.
+    checkpoint: Ctrl-C and SIGTERM write one, train.checkpoint_every=1000 writes more.
     """
     words = overrides or []
     if cfg is not None:
@@ -81,7 +81,7 @@ def _train_and_print(
     folder = runs_root(runs) / (config.name or SINGLE)
     failure: RunError | None = None
     try:
-        with own_prints_on_stderr(), interruptible() as interruption:
+        with own_prints_on_stderr(), interruptible(say_unless(quiet)) as interruption:
             try:
                 summary = train_one(
                     config,
