@@ -25,9 +25,7 @@ MOST_INSTRUMENTS = 12
 """Instruments in the table where none was asked for; `-d` shows each."""
 
 
-def compare_arms(
-    compared: ComparedArms, names: Sequence[str] | None, folder: Path | None, *, as_json: bool
-) -> None:
+def compare_arms(compared: ComparedArms, names: Sequence[str] | None, folder: Path | None, *, as_json: bool) -> None:
     """Print arms beside the first one, and what instruments measured in them; draw their curves.
 
     Args:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bnlab.cli.command_options import NoFigures
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT, new_table, print_table, say_warning
+from bnlab.cli.consoles import ERR, OUT, Waiting, new_table, print_table, say_warning
 from bnlab.cli.show_command import SLICES, draw_all, draw_curves
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def compare(
     ] = None,
     by: Annotated[
         Literal["arm", "run"] | None,
-        typer.Option("--by", help="A line per arm, over its seeds, or a column per run (arms, where one has two seeds)."),
+        typer.Option(
+            "--by", help="A line per arm, over its seeds, or a column per run (arms, where one has two seeds)."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -68,28 +70,29 @@ def compare(
     [bold]bnlab compare my_sweep -d saturation -d gradient_norm --out figures[/]: two figures, in a folder of your own
     """
     from bnlab.renamed import current_name
-    from bnlab.report.network.comparison import (
-        compared_as_dict,
-        MOST_RUNS,
-        choose_runs,
-        find_compared,
-        folder_of_arms,
-        folder_of_comparison,
-        say_what_measures,
-    )
-    from bnlab.report.network.labels import label_runs
-    from bnlab.report.training_curves import NAME as CURVES
-    from bnlab.results.compared_arms import as_arms
-    from bnlab.runfolder.figure_paths import figure_path
-    from bnlab.runfolder.index import read_run_rows
 
     slices = [name for name in diagnostic or [] if name in SLICES]
     names = list(dict.fromkeys(current_name(name) for name in diagnostic or [] if name not in SLICES))
-    rows = [row for folder in choose_runs(runs, where or []) for row in read_run_rows(folder.path)]
-    compared = as_arms(rows)
-    if not slices and by != "run" and (by == "arm" or compared.has_seeds or len(rows) > MOST_RUNS):
+    with Waiting("Reading the runs", as_json):
         from bnlab.cli.compare_arms import compare_arms
+        from bnlab.report.network.comparison import (
+            MOST_RUNS,
+            choose_runs,
+            compared_as_dict,
+            find_compared,
+            folder_of_arms,
+            folder_of_comparison,
+            say_what_measures,
+        )
+        from bnlab.report.network.labels import label_runs
+        from bnlab.report.training_curves import NAME as CURVES
+        from bnlab.results.compared_arms import as_arms
+        from bnlab.runfolder.figure_paths import figure_path
+        from bnlab.runfolder.index import read_run_rows
 
+        rows = [row for folder in choose_runs(runs, where or []) for row in read_run_rows(folder.path)]
+        compared = as_arms(rows)
+    if not slices and by != "run" and (by == "arm" or compared.has_seeds or len(rows) > MOST_RUNS):
         place = None if no_figures else out.absolute() if out is not None else folder_of_arms(runs, rows)
         compare_arms(compared, names or None, place, as_json=as_json)
         return
@@ -209,6 +212,11 @@ def _print_block(
         values = row.values[start : start + len(labeled)]
         cells = ["-" if value is None else write_value(value, row.unit) for value in values]
         layer = "" if row.key is None else where(row.key)
-        parts = [row.name, *([layer] if has_layers else []), *cells, row.difference + (" *" if row.is_telling else "  ")]
+        parts = [
+            row.name,
+            *([layer] if has_layers else []),
+            *cells,
+            row.difference + (" *" if row.is_telling else "  "),
+        ]
         table.add_row(*map(Text, parts), end_section=number + 1 == num_figures)
     print_table(table)

@@ -44,7 +44,9 @@ def print_instruments(arms: Sequence[Arm], rows: Sequence[InstrumentRow], *, bes
         has_pairs = any(each is not None and each.difference.low is not None for row in rows for each in row.against)
         if has_pairs:
             parts.append("Bold: the arms differ, also where all layers and arms share the 5%.")
-    OUT.print(" ".join(part for part in [*parts, beside] if part), style="dim", markup=False, soft_wrap=not OUT.is_terminal)
+    OUT.print(
+        " ".join(part for part in [*parts, beside] if part), style="dim", markup=False, soft_wrap=not OUT.is_terminal
+    )
 
 
 def _mean(row: InstrumentRow, mean: Estimate | None) -> str:

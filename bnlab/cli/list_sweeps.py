@@ -21,7 +21,10 @@ MOST_LETTERS = 90
 SCHEDULES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "constant": ("optim.lr at every step.", ("warmup_share",)),
     "cosine": ("Half a cosine from optim.lr down to 0.", ("warmup_share",)),
-    "step": ("optim.lr times step_factor for each milestone that has passed.", ("warmup_share", "milestones", "step_factor")),
+    "step": (
+        "optim.lr times step_factor for each milestone that has passed.",
+        ("warmup_share", "milestones", "step_factor"),
+    ),
     "one_cycle": ("Up from start_factor to optim.lr at peak_at, then down to 0.", ("peak_at", "start_factor")),
 }
 """Name of a schedule -> what the learning rate does, and the settings that it reads."""
@@ -48,8 +51,9 @@ def sweeps(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDir
         return
     table = new_table("trained", "runs", "with a result", "words", right=["runs", "with a result"])
     for row in kept:
+        words = textwrap.shorten(row["words"], MOST_LETTERS, placeholder=" ...")
         numbers = str(row["runs"]), str(row["with_result"])
-        table.add_row(Text(row["name"], "bold"), *numbers, Text(textwrap.shorten(row["words"], MOST_LETTERS, placeholder=" ..."), "dim"))
+        table.add_row(Text(row["name"], "bold"), *numbers, Text(words, "dim"))
     print_table(table)
 
 
@@ -60,7 +64,7 @@ def schedules(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
 
     _, table = read_table(conf_folder() / "train.yaml")
     defaults = table["schedule"]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": name, "description": text, "options": {key: defaults[key] for key in keys}}
         for name, (text, keys) in SCHEDULES.items()
     ]

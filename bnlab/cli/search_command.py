@@ -1,6 +1,5 @@
 """`bnlab sweep hydra/sweeper=optuna`: a search, announced, executed, and its results printed."""
 
-import contextlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -10,10 +9,10 @@ import typer
 from rich.markup import escape
 
 from bnlab.cli.command_options import SweepOptions
-from bnlab.cli.consoles import ERR, OUT, counted, say_error, say_unless, say_warning
+from bnlab.cli.consoles import ERR, OUT, Waiting, counted, say_error, say_unless, say_warning
+from bnlab.cli.next_command import NextCommand
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import number
-from bnlab.cli.next_command import NextCommand
 from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
 from bnlab.errors import ConfigError
 
@@ -28,16 +27,15 @@ def search(words: list[str], options: SweepOptions) -> int:
     Raises:
         ConfigError: ``--only`` is given, and a search has no list of its runs.
     """
-    from bnlab.runfolder.writable import check_writable
-    from bnlab.sweeps.search_execution import run_search
-    from bnlab.sweeps.search_plan import plan_search
-    from bnlab.training.interruption import interruptible
-
     if options.only is not None:
         raise ConfigError(f"--only {options.only}: a search does not know its runs beforehand. Leave it out.")
     quiet = options.quiet
-    status = contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Trying every setting")
-    with own_prints_on_stderr(), status:
+    with own_prints_on_stderr(), Waiting("Trying every setting", quiet):
+        from bnlab.runfolder.writable import check_writable
+        from bnlab.sweeps.search_execution import run_search
+        from bnlab.sweeps.search_plan import plan_search
+        from bnlab.training.interruption import interruptible
+
         planned = plan_search(words, options.runs, options.config_dir, options.jobs)
     if not options.dry_run:
         check_writable(planned.folder)
@@ -162,4 +160,6 @@ def _following(result: "SearchResult", planned: "Search") -> NextCommand | None:
     words = [word for word in _words_of_best(result, planned) if word.partition("=")[0] not in {"seed", "name"}]
     if not words:
         return None
-    return NextCommand(shlex.join(["bnlab", "sweep", *words, "seed=range(5)"]), "whether the best trial holds on 5 seeds")
+    return NextCommand(
+        shlex.join(["bnlab", "sweep", *words, "seed=range(5)"]), "whether the best trial holds on 5 seeds"
+    )

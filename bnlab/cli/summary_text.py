@@ -76,7 +76,9 @@ def _print_layers(folder: RunFolder) -> None:
     if layers:
         print_table(table)
     _print_verdicts(folder)
-    more = f"{counted(len(last) - len(shown), 'other diagnostic')}, and figures" if len(last) > len(shown) else "Figures"
+    more = (
+        f"{counted(len(last) - len(shown), 'other diagnostic')}, and figures" if len(last) > len(shown) else "Figures"
+    )
     OUT.print(f"{more}: bnlab show {_name_to_type(folder.path)}", style="dim", soft_wrap=True, markup=False)
 
 

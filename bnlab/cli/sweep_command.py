@@ -19,7 +19,7 @@ from bnlab.cli.command_options import (
     SweepOptions,
     overrides_argument,
 )
-from bnlab.cli.consoles import ERR, counted, duration, say_error, say_unless, say_warning
+from bnlab.cli.consoles import ERR, Waiting, counted, duration, say_error, say_unless, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
 from bnlab.records import ENDED
@@ -81,12 +81,14 @@ def sweep(
 
     The same command again trains the runs that are missing, failed or were interrupted. Quote words with brackets.
     """
-    from bnlab.sweeps.plan import is_search
-
     options = SweepOptions(
         runs, config_dir, jobs, dry_run, on_error, retries, only, again, quiet, as_json, figures=not no_figures
     )
-    if is_search(overrides or [], config_dir):
+    with Waiting("Reading what is swept", quiet):
+        from bnlab.sweeps.plan import is_search
+
+        is_sought = is_search(overrides or [], config_dir)
+    if is_sought:
         from bnlab.cli.search_command import search
 
         raise typer.Exit(search(overrides or [], options))
@@ -108,14 +110,13 @@ def run(
             what does not suit it.
         show_result: Prints the outcome for another command; None: the tables of a sweep are printed.
     """
-    from bnlab.experiment.single import refuse_a_missing_device
-    from bnlab.runfolder.writable import check_writable
-    from bnlab.sweeps.execute import start_workers_early
-    from bnlab.sweeps.plan import plan_sweep, prepared
-
     quiet = options.quiet
-    status = contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run")
-    with own_prints_on_stderr(), status:
+    with own_prints_on_stderr(), Waiting("Checking every run", quiet):
+        from bnlab.experiment.single import refuse_a_missing_device
+        from bnlab.runfolder.writable import check_writable
+        from bnlab.sweeps.execute import start_workers_early
+        from bnlab.sweeps.plan import plan_sweep, prepared
+
         sweep = plan_sweep(words, options.runs, options.config_dir)
         refuse(sweep)
         if not sweep.launcher:  # else other machines train
@@ -168,7 +169,10 @@ def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "Swee
 
     view = None if options.quiet or not missing else open_sweep_view(ERR, sweep, missing)
     try:
-        with contextlib.closing(view) if view else contextlib.nullcontext(), interruptible(say_unless(options.quiet)) as interruption:
+        with (
+            contextlib.closing(view) if view else contextlib.nullcontext(),
+            interruptible(say_unless(options.quiet)) as interruption,
+        ):
             result = execute(
                 sweep,
                 missing,
@@ -213,7 +217,8 @@ def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
             estimate_s,
         )  # it imports torch; a finished sweep need not wait
 
-        seconds = estimate_s(sweep, missing, options.jobs, None if options.dry_run else PATIENCE_S)
+        with Waiting("Estimating the time"):
+            seconds = estimate_s(sweep, missing, options.jobs, None if options.dry_run else PATIENCE_S)
         parts += [] if seconds is None else [f"about {duration(seconds)}"]
     if parts:
         ERR.print("  " + "; ".join(parts), style="dim")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnlab.cli.consoles import ERR, counted, say_warning
+from bnlab.cli.consoles import ERR, Waiting, counted, say_warning
 
 if TYPE_CHECKING:
     from bnlab.cli.next_command import NextCommand
@@ -52,17 +52,17 @@ def leave_pictures(folder: Path, *, is_new: bool, has_rates: bool = False) -> Pi
         is_new: Whether runs have ended since they were drawn; else those that are there are named.
         has_rates: Whether the figure of the outcome against the learning rate has been drawn already.
     """
-    from bnlab.pages.report_files import NAME as PAGE
-    from bnlab.report.lr_sensitivity.figure import NAME as RATES
-    from bnlab.report.training_curves import NAME as CURVES
+    with Waiting("Drawing"):
+        from bnlab.pages.report_files import NAME as PAGE
+        from bnlab.report.lr_sensitivity.figure import NAME as RATES
+        from bnlab.report.training_curves import NAME as CURVES
 
     page = folder / f"{PAGE}.html"
     if not is_new and page.exists():
         figures = [folder / f"{name}.png" for name in (CURVES, RATES, INSTRUMENTS)]
         return Pictures(tuple(path for path in figures if path.exists()), page)
-    status = ERR.status("Drawing", spinner_style="dim") if ERR.is_terminal else contextlib.nullcontext()
     try:
-        with status:
+        with Waiting("Drawing"):
             figures = _draw(folder, has_rates)
             return Pictures(tuple(figures), _write_page(folder))
     except Exception as error:  # as above

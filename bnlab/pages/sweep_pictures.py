@@ -7,8 +7,8 @@ from pathlib import Path
 from bnlab.diagnostics.cards import cards_by_record
 from bnlab.errors import BnlabError
 from bnlab.pages.drawn.arm_curves import draw_curves
-from bnlab.pages.drawn.layer_maps import draw_layers, recorded_by_layer
 from bnlab.pages.drawn.layer_lines import draw_layer_lines
+from bnlab.pages.drawn.layer_maps import draw_layers, recorded_by_layer
 from bnlab.pages.drawn.picture import MOST_ARMS, Picture
 from bnlab.pages.drawn.quantile_fans import draw_fans, recorded_as_quantiles
 from bnlab.pages.drawn.rate_curves import draw_rates

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from bnlab.errors import RunError
 from bnlab.report.palette import DPI, KINDS, LINE, QUIET, SMALL
 
-
 ON_SCREEN = 90
 """Dots per inch in a notebook: a figure of 11 inches is then as wide as a page of one."""
 

@@ -136,9 +136,7 @@ def _draw_arm(
             zorder=4,
         )
     if training is not None and with_training:
-        axes.plot(
-            training.steps, training.mean, color=color, linewidth=0.9, alpha=FAINT, dashes=(1.2, 1.2), zorder=3
-        )
+        axes.plot(training.steps, training.mean, color=color, linewidth=0.9, alpha=FAINT, dashes=(1.2, 1.2), zorder=3)
 
 
 def _scale(axes: Axes, arms: Sequence[ArmCurves], metric: Metric, *, with_training: bool) -> None:
@@ -156,7 +154,7 @@ def _scale(axes: Axes, arms: Sequence[ArmCurves], metric: Metric, *, with_traini
     if not means.size:
         return
     least, most = float(means.min()), float(means.max())
-    if 0 < least and LOG_FROM * least < most and math.isfinite(most):
+    if least > 0 and LOG_FROM * least < most and math.isfinite(most):
         axes.set_yscale("log")
         axes.set_ylim(least / 1.3, most * 1.2)
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))

@@ -235,7 +235,7 @@ class Dispatcher:
                 halt_path(file).touch()
 
     @property
-    def has_begun(self) -> bool:
+    def is_stepping(self) -> bool:
         """Whether some run of this command has made a step."""
         return self._num_begun > 0
 

@@ -112,9 +112,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(
     assert metrics(tmp_path / "runs") == metrics(tmp_path / "whole")
 
 
-def test_a_second_ctrl_c_stops_at_once(
-    bnlab_says: Say, signal_at: Callable[[int, int], None], tmp_path: Path
-) -> None:
+def test_a_second_ctrl_c_stops_at_once(bnlab_says: Say, signal_at: Callable[[int, int], None], tmp_path: Path) -> None:
     signal_at(25, signal.SIGINT)
     signal_at(25, signal.SIGINT)
     assert bnlab_says("train", "-q", *QUICK).status == 130

@@ -56,7 +56,9 @@ def draw_curves(
         _line(axes, curve, place)
     _scale(axes, [curve for _, curve in shown], metric)
     axes.set_xlim(left=0)
-    ends = ", ".join(f"{label} {_value(curve.mean[-1], metric)}" for label, (_, curve) in zip(labels, shown, strict=True))
+    ends = ", ".join(
+        f"{label} {_value(curve.mean[-1], metric)}" for label, (_, curve) in zip(labels, shown, strict=True)
+    )
     title = words("fig_curves" if metric == "accuracy" else "fig_curves_loss")
     told = words("alt_curves" if metric == "accuracy" else "alt_curves_loss", ends=ends)
     drawing = Drawing(to_inline(page, name, title, told))
@@ -73,7 +75,7 @@ def _scale(axes: Axes, curves: Sequence[Curve], metric: Metric) -> None:
         return
     means = [mean for curve in curves for mean in curve.mean if math.isfinite(mean)]
     least, most = min(means, default=0.0), max(means, default=1.0)
-    if 0 < least and LOG_FROM * least < most:
+    if least > 0 and LOG_FROM * least < most:
         axes.set_yscale("log")
         axes.set_ylim(least / 1.3, most * 1.2)
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
