@@ -45,9 +45,9 @@ def next_command(sweep: SweepRuns, found: SweepArms, words: Sequence[str], optio
     if not arms:
         return None
     num_seeds = min(len(best.cell.outcomes) for arm in arms if (best := arm.best()) is not None)
-    named = [*_without(words, "seed", "name"), f"name={sweep.folder.name}"]
+    name = f"name={_as_text(sweep.folder.name)}"
     if num_seeds < ENOUGH_SEEDS:
-        line = _again([*named, f"seed=range({ENOUGH_SEEDS})"], options)
+        line = _again([*_without(words, "seed", "name"), name, f"seed=range({ENOUGH_SEEDS})"], options)
         has = "1 seed has no interval" if num_seeds == 1 else f"{num_seeds} seeds leave it wide"
         return NextCommand(line, f"{ENOUGH_SEEDS} seeds; {has}, and runs that are there are kept")
     if len(arms) > 1:
@@ -55,7 +55,8 @@ def next_command(sweep: SweepRuns, found: SweepArms, words: Sequence[str], optio
     norm = sweep.rows[0].get("norm") or "batch"
     if any(word.startswith("norm.") for word in words):  # the other norm may not have this option
         return None
-    line = _again([*_without(named, "norm"), f"norm={norm},{'batch' if norm == 'none' else 'none'}"], options)
+    other = "batch" if norm == "none" else "none"
+    line = _again([*_without(words, "norm", "name"), name, f"norm={norm},{other}"], options)
     return NextCommand(line, "an arm to compare with")
 
 
@@ -87,6 +88,15 @@ def _again(words: Sequence[str], options: SweepOptions) -> str:
     places = [("--runs", options.runs), ("--config-dir", options.config_dir)]
     told = [part for name, value in places if value is not None for part in (name, str(value))]
     return shlex.join(["bnlab", options.command, *words, *told])
+
+
+def _as_text(name: str) -> str:
+    """Return the name of a sweep as Hydra reads it as text: eight digits would be a number, and so would 12e45678."""
+    try:
+        float(name)
+    except ValueError:
+        return f"'{name}'" if name.lower() in {"null", "true", "false"} else name
+    return f"'{name}'"
 
 
 def _without(words: Sequence[str], *keys: str) -> list[str]:

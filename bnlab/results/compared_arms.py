@@ -29,8 +29,8 @@ class ComparedArms:
 
     @property
     def has_seeds(self) -> bool:
-        """Whether there are two arms or more, of which one has two seeds or more at a learning rate."""
-        return len(self.arms) > 1 and any(len(cell.runs) > 1 for arm in self.arms for cell in arm.cells)
+        """Whether there are two arms or more, of which one has results of two seeds or more at a learning rate."""
+        return len(self.arms) > 1 and any(len(cell.outcomes) > 1 for arm in self.arms for cell in arm.cells)
 
 
 def as_arms(rows: Sequence[dict[str, Any]]) -> ComparedArms:

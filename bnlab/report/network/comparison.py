@@ -92,9 +92,8 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
         )
     if len(chosen) > MOST_RUNS:
         raise ConfigError(
-            f"compare shows at most {MOST_RUNS} runs side by side, {' '.join(given)} gives {len(chosen)}. Leave --by "
-            "out, or choose some of them: "
-            + _conditions_for_few([row for folder in chosen for row in read_run_rows(folder.path)])
+            f"compare shows at most {MOST_RUNS} runs side by side, {' '.join(given)} gives {len(chosen)}. Choose "
+            "some of them: " + _conditions_for_few([row for folder in chosen for row in read_run_rows(folder.path)])
         )
     runs = []
     for folder in chosen:
