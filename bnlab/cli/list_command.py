@@ -7,7 +7,6 @@ import typer
 from rich.text import Text
 
 from bnlab.cli.consoles import is_narrow, new_table, print_rows, print_table, say_warning
-from bnlab.cli.list_commands import commands
 from bnlab.cli.list_diagnostics import diagnostics
 from bnlab.cli.list_runs import AsCsv, AsJson, runs
 from bnlab.cli.list_sweeps import schedules, sweeps
@@ -29,7 +28,6 @@ app.command()(runs)
 app.command()(diagnostics)
 app.command()(sweeps)
 app.command()(schedules)
-app.command()(commands)
 
 MOST_OF_NAME = 24
 """Columns for the names of studies."""

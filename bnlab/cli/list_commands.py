@@ -7,7 +7,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,20 +37,30 @@ OWN_EXIT_CODES: Mapping[str, Mapping[int, str]] = {
 _NAMES = {Path: "path", str: "text", int: "integer", float: "number", bool: "flag"}
 
 
-def commands(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for a program.")] = False,
-) -> None:
-    """List all commands: [bold]bnlab list commands --json[/] gives a program each one's arguments, options, exit codes.
+def commands_of(app: typer.Typer) -> Callable[[bool], None]:
+    """Return the command that lists all commands of an app.
 
-    [bold]bnlab list commands[/]: a line per command
+    Args:
+        app: The whole app; what is registered in it later is listed too.
     """
-    from bnlab.cli.app import app
 
-    found = list(_commands(app, ""))
+    def commands(
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for a program.")] = False,
+    ) -> None:
+        """List all commands: [bold]bnlab list commands --json[/] tells a program their arguments, options, exit codes.
+
+        [bold]bnlab list commands[/]: a line per command
+        """
+        _print(list(_commands(app, "")), as_json=as_json)
+
+    return commands
+
+
+def _print(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         common = {"global_options": ["--help", "--version", "--debug"], "exit_codes": _codes("")}
         streams = {"stdout": "results", "stderr": "progress, warnings and errors"}
-        typer.echo(json.dumps({"program": "bnlab", **common, "streams": streams, "commands": found}, indent=1))
+        typer.echo(json.dumps({"program": "bnlab", **common, "streams": streams, "commands": list(found)}, indent=1))
         return
     table = new_table("command", "what it does")
     for each in found:

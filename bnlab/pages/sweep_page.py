@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import BnlabError, StudyError
-from bnlab.pages.arm_tables import best_table, cells_table, instruments_table
 from bnlab.pages.condition_view import Finding, view_condition
 from bnlab.pages.drawn.picture import Cell, DataTable, Picture
 from bnlab.pages.html_page import render
 from bnlab.pages.study_results import Condition, Texts
+from bnlab.pages.sweep_numbers import best_table, cells_table, instruments_table
 from bnlab.pages.sweep_pictures import draw_sweep
 from bnlab.pages.words import Words
 from bnlab.report.instrument_rows import instrument_rows

@@ -65,7 +65,6 @@ def test_one_command_trains_tells_and_draws(bnlab_says: Say, tmp_path: Path) -> 
     (folder,) = (tmp_path / "runs").iterdir()
     for kind in ("svg", "png"):
         assert (folder / f"lr-sensitivity.{kind}").stat().st_size > 1000
-        assert str(folder / f"lr-sensitivity.{kind}") in answer.err
     assert len(read_sweep(folder).rows) == 12
     assert {path.name for path in tmp_path.iterdir()} <= {"runs", "cache"}  # matplotlib keeps its list of fonts
 

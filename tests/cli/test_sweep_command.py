@@ -46,7 +46,7 @@ def test_a_sweep_prints_its_cells_and_the_best_learning_rate_of_each_arm_and_a_d
     shutil.rmtree(next(Path("runs/six").glob("none*")))
     again = bnlab_says("sweep", *SIX, "seed=0,1", "--dry-run")
     assert "11 there already; 1 trained together in 1 cohort" in again.err
-    assert len(list(Path("runs/six").glob("[nl]*"))) == 11
+    assert len(list(Path("runs/six").glob("*-s[01]-*"))) == 11
 
 
 @pytest.mark.slow
