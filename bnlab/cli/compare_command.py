@@ -63,7 +63,7 @@ def compare(
 
     [bold]bnlab compare my_sweep[/]: its arms, over seeds; curves with bands; [bold]--by run[/]: each run in a column
 
-    [bold]bnlab compare my_sweep other_sweep[/]: the arms of two sweeps, by the settings that tell them apart
+    Two sweeps, by the settings that tell their arms apart: name both.
 
     [bold]bnlab compare my_sweep --where seed=0[/]: the runs of a sweep with one seed
 
