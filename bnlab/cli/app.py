@@ -24,6 +24,7 @@ from bnlab.cli.doctor_command import doctor
 from bnlab.cli.explain_command import explain
 from bnlab.cli.interrupts import hearing_interruptions
 from bnlab.cli.judge_command import judge, power, tunability
+from bnlab.cli.list_commands import commands_of
 from bnlab.cli.lr_sensitivity_command import lr_sensitivity
 from bnlab.cli.propagate_command import propagate
 from bnlab.cli.report_command import report
@@ -59,6 +60,7 @@ app.command()(show)
 app.command()(compare)
 app.command()(diff)
 app.command()(dashboard)
+list_command.app.command()(commands_of(app))
 app.add_typer(list_command.app, name="list")
 app.add_typer(runs_command.app, name="runs")
 app.command()(doctor)

@@ -86,16 +86,22 @@ def number(text: str) -> float | None:
 
 
 def read_table(folder: Path) -> tuple[dict[str, Best], str]:
-    """Read the table of the best rates. Where runs of one norm alone have folders, no column names it."""
-    norms = {path.name.partition("-")[0] for path in folder.glob("*-*")}
+    """Read the table of the best rates; the cell of a loss ends where its heading ends."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         print_sweep(SweepResult(folder, [], {}))
-    _, _, below = printed.getvalue().partition("best lr")
-    lines = [[*norms, *line.split()] if len(norms) == 1 else line.split() for line in below.splitlines()]
-    is_row = re.compile(r"(batch|none) (none\S*|-|[\d.]+) .* [\d.]+")
-    rows = {words[0]: words for words in lines if is_row.fullmatch(" ".join(words[:5]))}
-    return {norm: (number(row[1]), float(row[4])) for norm, row in rows.items() if row[1] != "-"}, below
+    _, best, below = printed.getvalue().partition("best lr")
+    before = printed.getvalue().partition(best)[0].rpartition("\n")[2]
+    heading, *lines = (before + best + below).splitlines()
+    end = heading.index("validation loss") + len("validation loss") if "validation loss" in heading else 0
+    is_row = re.compile(r" ?(batch|none) +(none|-|[\d.]+) ")
+    bests: dict[str, Best] = {}
+    for line in lines:
+        found = is_row.match(line)
+        if found and found[2] != "-":
+            loss = re.split(r" {2,}", line[:end].rstrip())[-1].partition(" ")[0]
+            bests[found[1]] = number(found[2]), float(loss)
+    return bests, below
 
 
 def read_json(folder: Path) -> tuple[dict[str, Best], list[str], str]:
@@ -139,7 +145,7 @@ def check(runs: Runs) -> None:
     for bests in (table, told, shown):
         assert {norm: lr for norm, (lr, _) in bests.items()} == {norm: lr for norm, (lr, _) in expected.items()}
         for norm, (_, loss) in expected.items():
-            assert bests[norm][1] == pytest.approx(loss, abs=6e-5)  # as printed
+            assert bests[norm][1] == pytest.approx(loss, rel=6e-3, abs=6e-5)  # as printed
     assert missing_by_hand(runs) == {text for text in missing if " at " in text}
     num_missing = sum(outcome_by_hand(run) is None for run in runs.values())
     said = next((line for line in sentences.splitlines() if " of 18 runs " in line), "")
