@@ -16,7 +16,7 @@ from bnlab.errors import RunError
 from bnlab.records import ENDED
 from bnlab.runfolder.json_lines import read_first_lines
 from bnlab.stats.estimate import Estimate, mean_over_seeds
-from bnlab.stats.response import Metric, has_diverged, outcome_of
+from bnlab.stats.response import RANGE, Metric, has_diverged, outcome_of
 
 Row = Mapping[str, Any]
 
@@ -102,18 +102,22 @@ class Cell:
         return Counter(MISSING if row is None or row["status"] in ENDED else row["status"] for row in rows)
 
     def mean(self, metric: Metric) -> Estimate:
-        """Return the mean outcome over the seeds with its interval.
+        """Return the mean outcome over the seeds with its interval, which ends where no mean can lie.
 
         Raises:
             StudyError: No run has an outcome.
         """
-        return mean_over_seeds([outcome.value(metric) for outcome in self.outcomes.values()])
+        return mean_over_seeds([outcome.value(metric) for outcome in self.outcomes.values()], within=RANGE[metric])
 
     def mean_test_accuracy(self) -> Estimate | None:
         """Return the mean test accuracy over the seeds; a run that diverged enters with the one that it ended with."""
-        rows = [run.row for run in self.runs if run.outcome is not None and run.row is not None]
-        known = [row["test_accuracy"] for row in rows if row.get("test_accuracy") is not None]
-        return mean_over_seeds(known) if known else None
+        known = list(self.test_accuracies().values())
+        return mean_over_seeds(known, within=RANGE["accuracy"]) if known else None
+
+    def test_accuracies(self) -> dict[int, float]:
+        """Return the test accuracy by seed, of the runs that have an outcome and were tested."""
+        rows = {run.seed: run.row for run in self.runs if run.outcome is not None and run.row is not None}
+        return {seed: row["test_accuracy"] for seed, row in rows.items() if row.get("test_accuracy") is not None}
 
     def of_seeds(self, seeds: Iterable[int]) -> "Cell":
         """Return the cell with the runs of some seeds alone, of those that have an outcome."""

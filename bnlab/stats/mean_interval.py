@@ -8,10 +8,12 @@ end misses the mean in 8 to 11% of the cases at 3 to 20 seeds, where 2.5% are pr
 below 12. docs/verdicts.md has the figures, by scripts/simulate_verdicts.py.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import stdtrit
 
-from bnlab.stats.estimate import LEVEL, FloatArray
+from bnlab.stats.estimate import ANYWHERE, LEVEL, Estimate, FloatArray
 
 FEW = 9
 """Below this number of seeds the skewness of a sample says too little, and each end is allowed less.
@@ -74,6 +76,33 @@ def interval_of_means(
     high_R = np.maximum(half_R, -s_R * _hall(-t / np.sqrt(n), k_R, n))
     low_R, high_R = (np.ldexp(center_R + size_R * end_R, exponent_R) for end_R in (low_R, high_R))
     return low_R, high_R
+
+
+def mean_of_differences(
+    differences: Sequence[float], level: float = LEVEL, within: tuple[float, float] = ANYWHERE
+) -> Estimate:
+    """Return the mean of differences, one per seed, with the interval by which verdicts are reached.
+
+    Args:
+        differences: One per seed, at least 1; finite.
+        level: How often the interval should hold the mean, in (0, 1).
+        within: Where the true mean must lie; the interval ends there at the latest, which costs no coverage.
+
+    Returns:
+        Below 3 seeds there is no interval.
+
+    Example:
+        >>> mean_of_differences([0.01, 0.03]).low is None
+        True
+        >>> mean_of_differences([-1.0, 0.5, 1.0], within=(-1.0, 1.0)).high
+        1.0
+    """
+    x_S = np.asarray(differences, dtype=np.float64)
+    mean, n = float(x_S[0] if (x_S == x_S[0]).all() else x_S.mean()), x_S.size
+    if n < LEAST_SEEDS:
+        return Estimate(mean, None, None, n)
+    low_R, high_R = interval_of_means(x_S[None], level)
+    return Estimate(mean, max(float(low_R[0]), within[0]), min(float(high_R[0]), within[1]), n)
 
 
 def level_for(n: int, level: float = LEVEL) -> float:
