@@ -8,9 +8,7 @@ from rich.table import Table
 from bnlab.cli.consoles import OUT, ROOMY, new_table
 
 
-def table_that_fits(
-    columns: Mapping[str, Sequence[str]], drop: Sequence[str] = (), right: Sequence[str] = ()
-) -> Table:
+def table_that_fits(columns: Mapping[str, Sequence[str]], drop: Sequence[str] = (), right: Sequence[str] = ()) -> Table:
     """Return a table of some columns, as many as the window is wide enough for.
 
     Args:

@@ -16,6 +16,7 @@ from bnlab.records import ENDED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bnlab.cli.sweep_view import OpenView
     from bnlab.sweeps.execute import SweepResult
     from bnlab.sweeps.plan import Sweep
 
@@ -84,6 +85,8 @@ def run(
     options: SweepOptions,
     refuse: "Callable[[Sweep], None]" = lambda _: None,
     show_result: "Callable[[SweepResult], None] | None" = None,
+    plan: "Callable[[], Sweep] | None" = None,
+    open_view: "OpenView | None" = None,
 ) -> int:
     """Plan a sweep, say what it will do, train what is missing, print the outcome; return the exit status.
 
@@ -93,6 +96,8 @@ def run(
         refuse: Called with the plan of the sweep, before anything is trained. Another command that sweeps raises here
             what does not suit it.
         show_result: Prints the outcome for another command; None: the tables of a sweep are printed.
+        plan: Plans the sweep for another command; None: the words say all of it.
+        open_view: Opens what shows the progress; None: a bar for each arm.
     """
     from bnlab.experiment.single import refuse_a_missing_device
     from bnlab.runfolder.writable import check_writable
@@ -102,7 +107,7 @@ def run(
     quiet = options.quiet
     status = contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run")
     with own_prints_on_stderr(), status:
-        sweep = plan_sweep(words, options.runs, options.config_dir)
+        sweep = plan() if plan else plan_sweep(words, options.runs, options.config_dir)
         refuse(sweep)
         if not sweep.launcher:  # else other machines train
             refuse_a_missing_device(sweep.configs.values())
@@ -119,7 +124,7 @@ def run(
     if options.dry_run:
         return 0
     with own_prints_on_stderr():
-        result = _execute(sweep, missing, options)
+        result = execute_shown(sweep, missing, options, open_view)
     if isinstance(result, int):
         return result
     if result.obstacle is not None:
@@ -135,13 +140,22 @@ def run(
     return 0 if are_all_there and not result.reasons else 1
 
 
-def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "SweepResult | int":
-    """Train what is missing, and show progress; return the outcome, or the exit status if the sweep was cut off."""
+def execute_shown(
+    sweep: "Sweep", missing: list[str], options: SweepOptions, open_view: "OpenView | None" = None
+) -> "SweepResult | int":
+    """Train what is missing, and show progress; return the outcome, or the exit status if the sweep was cut off.
+
+    Args:
+        sweep: The sweep, `prepared` if any run is missing.
+        missing: The ids of the runs to train.
+        options: The options of the command line.
+        open_view: Opens what shows the progress; None: a bar for each arm.
+    """
     from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.training.interruption import interruptible
 
-    view = None if options.quiet or not missing else open_sweep_view(ERR, sweep, missing)
+    view = None if options.quiet or not missing else (open_view or open_sweep_view)(ERR, sweep, missing)
     try:
         with contextlib.closing(view) if view else contextlib.nullcontext(), interruptible() as interruption:
             result = execute(

@@ -31,7 +31,7 @@ class RaceLine:
     @property
     def last(self) -> float | None:
         """The accuracy at the last step; None before the first one."""
-        return next(reversed(self.points.values()), None)
+        return self.points[max(self.points)] if self.points else None
 
 
 def draw_race(

@@ -6,13 +6,10 @@ from pathlib import Path
 
 from bnlab.results.arms import SEED, Arm, read_arms
 from bnlab.results.curves import Curve
+from bnlab.results.outcomes import Cell
 from bnlab.runfolder.index import read_run_rows
-from bnlab.stats.estimate import Estimate, mean_over_seeds
 
 SATURATION = "saturation"
-
-SHARE = (0.0, 1.0)
-"""Where a mean of accuracies lies."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +40,9 @@ def read_race(folder: Path, parts: Mapping[str, Sequence[str]]) -> tuple[Arm, ..
     return tuple(arms)
 
 
-def accuracies_by_seed(arm: Arm) -> dict[int, float]:
-    """Return the test accuracy of each run of an arm that has one, by seed."""
-    runs = [run for cell in arm.cells for run in cell.runs if run.outcome is not None and run.row is not None]
-    return {run.seed: run.row["test_accuracy"] for run in runs if run.row and run.row.get("test_accuracy") is not None}
-
-
-def mean_test_accuracy(arm: Arm) -> Estimate | None:
-    """Return the mean test accuracy of an arm over its seeds; None where no run has one."""
-    found = list(accuracies_by_seed(arm).values())
-    return mean_over_seeds(found, within=SHARE) if found else None
-
-
-def difference(first: Arm, second: Arm) -> Estimate | None:
-    """Return by how much the test accuracy of one arm exceeds another's, seed by seed; None without a common seed.
-
-    Args:
-        first: The arm from whose accuracy the other one's is taken.
-        second: The other arm.
-    """
-    ours, theirs = accuracies_by_seed(first), accuracies_by_seed(second)
-    pairs = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
-    return mean_over_seeds(pairs) if pairs else None
+def cell_of(arm: Arm) -> Cell | None:
+    """Return the runs of an arm of a race, which differ by their seed alone; None where none is there."""
+    return arm.cells[0] if arm.cells else None
 
 
 def gain(arm: Arm) -> float | None:

@@ -11,9 +11,6 @@ from bnlab.config.grammar import parse_overrides
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.results.arms import SEED, label_of
 
-SHARED = "shared:"
-"""Stands where ``--`` was typed, which the reader of the command line would throw away."""
-
 _BETWEEN = re.compile(r"\s+(?=[+~]*[\w./@]+=)")
 """The blank between two words of one argument; not one inside of a value."""
 
@@ -30,10 +27,12 @@ class RaceWords:
     Attributes:
         arms: Label of each arm -> its words, in order.
         shared: The words that all arms share.
+        has_mark: Whether ``--`` stood between them.
     """
 
     arms: dict[str, list[str]]
     shared: list[str]
+    has_mark: bool
 
     @property
     def commands(self) -> list[list[str]]:
@@ -41,14 +40,17 @@ class RaceWords:
         return [[*words, *self.shared] for words in self.arms.values()]
 
 
-def read_race_words(typed: Sequence[str], config_dir: Path | None = None) -> RaceWords:
+def read_race_words(
+    typed: Sequence[str], behind: Sequence[str] | None = None, config_dir: Path | None = None
+) -> RaceWords:
     """Tell the arms of a race from the words that all arms share.
 
-    Where `SHARED` stands among the arguments, each one before it is an arm. Elsewhere an argument of one word whose key
-    no other argument has is shared, as are seeds, and each of the others is an arm.
+    Where ``--`` was typed, each argument before it is an arm. Elsewhere an argument of one word whose key no other
+    argument has is shared, as are seeds, and each of the others is an arm.
 
     Args:
-        typed: The arguments; one with several words, in quotes, is one arm.
+        typed: The arguments, up to ``--``; one with several words, in quotes, is one arm.
+        behind: Those behind ``--``; None: it was not typed.
         config_dir: A folder with the user's own options; None: there is none but ./conf.
 
     Raises:
@@ -59,27 +61,30 @@ def read_race_words(typed: Sequence[str], config_dir: Path | None = None) -> Rac
         >>> list(found.arms), found.shared
         (['batch lr=1', 'none lr=0.1'], ['seed=range(3)'])
     """
-    groups = [_BETWEEN.split(text.strip()) for text in typed if text.strip() != SHARED]
-    for word in (word for words in groups for word in words):
+    groups, after = _groups(typed), _groups(behind or ())
+    for word in (word for words in [*groups, *after] for word in words):
         _refuse_what_is_no_setting(word, config_dir)
-    if SHARED in typed:
-        place = list(typed).index(SHARED)
-        arms, others = groups[:place], groups[place:]
-    else:
+    is_shared = [False] * len(groups)
+    if behind is None:
         told = Counter(key for words in groups for key in {_key(word) for word in words})
         is_shared = [len(words) == 1 and (told[_key(words[0])] == 1 or _key(words[0]) in _OF_ALL) for words in groups]
-        arms = [words for words, shared in zip(groups, is_shared, strict=True) if not shared]
-        others = [words for words, shared in zip(groups, is_shared, strict=True) if shared]
+    arms = [words for words, for_all in zip(groups, is_shared, strict=True) if not for_all]
+    others = [words for words, for_all in zip(groups, is_shared, strict=True) if for_all]
     for words in arms:
         _check_arm(words)
-    found = RaceWords({_label(words): words for words in arms}, [word for words in others for word in words])
-    if len(found.arms) < len(arms):
-        twice = Counter(map(_label, arms)).most_common(1)[0][0]
-        raise ConfigError(f"the arm {twice} is given twice. For repetitions, give seeds to all arms: 'seed=range(3)'.")
-    _refuse_several_values([word for word in found.shared if _key(word) != SEED])
+    shared = [word for words in [*others, *after] for word in words]
+    _refuse_several_values([word for word in shared if _key(word) != SEED])
     if len(arms) < 2:
-        raise ConfigError(_too_few(arms, found.shared))
-    return found
+        raise ConfigError(_too_few(arms, shared))
+    label, number = Counter(map(_label, arms)).most_common(1)[0]
+    if number > 1:
+        raise ConfigError(f"the arm {label} is given twice. For repetitions, give seeds to all arms: 'seed=range(3)'.")
+    return RaceWords({_label(words): words for words in arms}, shared, behind is not None)
+
+
+def _groups(typed: Sequence[str]) -> list[list[str]]:
+    """Return the words of each argument."""
+    return [_BETWEEN.split(text.strip()) for text in typed]
 
 
 def _key(word: str) -> str:
@@ -111,7 +116,7 @@ def _refuse_several_values(words: Sequence[str]) -> None:
     Raises:
         ConfigError: One does.
     """
-    for one in parse_overrides(words):
+    for one in parse_overrides(list(words)):
         if one.is_sweep_override():
             raise ConfigError(
                 f"{one.input_line} has several values, and an arm of a race has one of each setting but the seed. Give "
