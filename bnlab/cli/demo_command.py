@@ -79,15 +79,19 @@ CONTINUES = "the same command continues from there"
 
 def _run(options: SweepOptions, lang: Literal["en", "zh"]) -> int:
     """Train what is missing, ask the studies, print what came out; return the exit status."""
-    if not options.quiet:  # at once: what follows waits for imports
-        ERR.print("[bold]Three pairs of networks, with and without batch normalization[/]")
     from bnlab.pages.words import Words
+
+    words = Words(lang)
+    if not options.quiet:  # at once: what follows waits for imports
+        ERR.print(words("demo_first"), style="bold")
     from bnlab.runfolder.finding import runs_root
 
-    words, folder = Words(lang), runs_root(options.runs)
+    folder = runs_root(options.runs)
     races = _train_pairs(options, words)
     if isinstance(races, int):
         return races
+    if not options.quiet:
+        ERR.print(words("demo_asking"), style="bold")
     verdicts = _ask(options, folder)
     if isinstance(verdicts, int):
         return verdicts
@@ -155,11 +159,12 @@ def _train(name: str, sweep: "Sweep", missing: list[str], options: SweepOptions,
     title = name_network(by_name(flatten(next(iter(sweep.configs.values())).as_dict())), words)
     if missing and not options.quiet and not ERR.is_interactive:
         ERR.print(title, markup=False, soft_wrap=True)
+    curves = RaceCurves(sweep.folder, parts, words)
     result = execute_shown(
         sweep,
         missing,
         options,
-        lambda console, sweep, missing: open_race_view(console, title, sweep, missing, parts),
+        lambda console, sweep, missing: open_race_view(console, title, sweep, missing, curves),
     )
     if isinstance(result, int):
         return result
@@ -168,7 +173,7 @@ def _train(name: str, sweep: "Sweep", missing: list[str], options: SweepOptions,
     if not options.quiet and not options.as_json:
         from bnlab.cli.race_text import print_curves
 
-        print_curves(RaceCurves(sweep.folder, parts), title, HEIGHT)
+        print_curves(curves, title, HEIGHT)
     return TrainedPair(name, sweep.folder, parts, result.summaries)
 
 

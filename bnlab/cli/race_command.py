@@ -83,9 +83,11 @@ def _run(words: "RaceWords", options: SweepOptions) -> int:
         return sweep
 
     def open_view(console: "Console", sweep: "Sweep", missing: "Sequence[str]") -> "ClosingView":
-        from bnlab.cli.race_view import open_race_view
+        from bnlab.cli.race_view import RaceCurves, open_race_view
+        from bnlab.pages.words import Words
 
-        return open_race_view(console, f"{len(parts)} arms", sweep, missing, parts)
+        curves = RaceCurves(sweep.folder, parts, Words("en"))
+        return open_race_view(console, sweep.folder.name, sweep, missing, curves)
 
     def show(result: "SweepResult") -> None:
         _show(result, parts, words, options)
@@ -124,10 +126,11 @@ def _show(
     from bnlab.cli.race_text import print_arms, print_curves
     from bnlab.cli.race_view import RaceCurves
     from bnlab.cli.sweep_tables import print_troubles
+    from bnlab.pages.words import Words
     from bnlab.results.race import read_race
 
     arms = read_race(result.folder, parts)
-    print_curves(RaceCurves(result.folder, parts), result.folder.name)
+    print_curves(RaceCurves(result.folder, parts, Words("en")), result.folder.name)
     print_arms(arms)
     print_troubles(result, set(result.reasons))
     command = command_of(words)

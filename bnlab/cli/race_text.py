@@ -33,9 +33,9 @@ def print_curves(curves: "RaceCurves", title: str, height: int = HEIGHT) -> None
     from bnlab.report.race_chart import draw_race
 
     width = OUT.width if OUT.is_terminal else PIPED
-    chart = draw_race(curves.read(), 0, width, height, knows_braille(OUT))
+    chart = draw_race(curves.read(), 0, curves.of, width, height, knows_braille(OUT))
     with OUT.capture() as drawn:
-        OUT.print(Text.assemble((title, "bold"), f"{title and '   '}", (curves.of, "dim")), soft_wrap=True)
+        OUT.print(Text(title, "bold"), soft_wrap=True)
         OUT.print(chart, soft_wrap=True)
     typer.echo(drawn.get(), nl=False, color=OUT.is_terminal)
 

@@ -10,8 +10,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from bnlab.cli.consoles import counted, knows_braille
+from bnlab.cli.consoles import knows_braille
 from bnlab.cli.sweep_view import REFRESHES_PER_S, PlainSweepView, SweepProgress
+from bnlab.pages.words import Words
 from bnlab.report.race_chart import RaceLine, draw_race
 from bnlab.runfolder.json_lines import read_new_lines
 
@@ -24,7 +25,7 @@ AROUND = 9
 TALLEST = 14
 """Lines of the plot, at most."""
 
-WHAT = "validation accuracy"
+STARTING = "the processes that train are starting"
 
 
 @dataclass
@@ -49,9 +50,11 @@ class RaceCurves:
     Args:
         folder: The folder with the runs.
         parts: Label of each arm -> the ids of its runs.
+        words: The fixed words of the language, by which it is said what is drawn.
     """
 
-    def __init__(self, folder: Path, parts: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, folder: Path, parts: Mapping[str, Sequence[str]], words: Words) -> None:
+        self._words = words
         self._runs = {
             label: [_RunCurve(folder / name / "metrics.jsonl") for name in names] for label, names in parts.items()
         }
@@ -71,7 +74,7 @@ class RaceCurves:
     def of(self) -> str:
         """What is drawn, in words."""
         num_seeds = max(map(len, self._runs.values()))
-        return f"{WHAT}, mean of {counted(num_seeds, 'seed')}" if num_seeds > 1 else WHAT
+        return self._words("axis_accuracy") if num_seeds == 1 else self._words("mean_accuracy", n=num_seeds)
 
 
 class LiveRaceView:
@@ -113,13 +116,15 @@ class LiveRaceView:
             lines, headline = self._curves.read(), self._progress.headline()
             height = min(TALLEST, self._console.height - AROUND)
             width, in_braille = self._console.width, knows_braille(self._console)
-            chart = draw_race(lines, self._num_steps, width, height, in_braille)
-            title = Text.assemble((self._title, "bold"), "   ", (self._curves.of, "dim"))
-            return Group(title, chart, Text(headline, "dim"))
+            chart = draw_race(lines, self._num_steps, self._curves.of, width, height, in_braille)
+            begun = any(line.points for line in lines)
+            return Group(
+                Text(self._title, "bold"), chart, Text(headline if begun else f"{headline}; {STARTING}", "dim")
+            )
 
 
 def open_race_view(
-    console: Console, title: str, sweep: "Sweep", missing: Sequence[str], parts: Mapping[str, Sequence[str]]
+    console: Console, title: str, sweep: "Sweep", missing: Sequence[str], curves: RaceCurves
 ) -> LiveRaceView | PlainSweepView:
     """Return a live view for a terminal, a plain one for a file, a pipe or a terminal that cannot redraw lines.
 
@@ -128,9 +133,9 @@ def open_race_view(
         title: What stands above the chart.
         sweep: The plan of the runs.
         missing: The ids of the runs that will be trained.
-        parts: Label of each arm -> the ids of its runs.
+        curves: The curves of all arms.
     """
     progress = SweepProgress(sweep, missing)
     if not console.is_interactive:
         return PlainSweepView(console, progress)
-    return LiveRaceView(console, title, RaceCurves(sweep.folder, parts), progress)
+    return LiveRaceView(console, title, curves, progress)

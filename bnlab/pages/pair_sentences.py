@@ -141,11 +141,20 @@ def share_in_words(estimate: Estimate | None, words: Words) -> str:
 
 
 def points(estimate: Estimate) -> str:
-    """Return a difference of shares in points, with its sign and its interval."""
-    value = f"{100 * estimate.value:+.1f}"
+    """Return a difference of shares in points, with its sign and its interval.
+
+    Example:
+        >>> points(Estimate(-0.0001, -0.021, 0.001, 5)), points(Estimate(0.1, None, None, 1))
+        ('0.0 [-2.1, +0.1]', '+10.0')
+    """
+    value, *ends = ("0.0" if (text := f"{100 * one:+.1f}") in {"+0.0", "-0.0"} else text for one in _known(estimate))
+    return f"{value} [{', '.join(ends)}]" if ends else value
+
+
+def _known(estimate: Estimate) -> list[float]:
     if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
+        return [estimate.value]
+    return [estimate.value, estimate.low, estimate.high]
 
 
 def _percent(share: float) -> str:

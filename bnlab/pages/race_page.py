@@ -28,13 +28,15 @@ class ShownRace:
         title: Its heading; empty on the page of one race, which has one of its own.
         sentence: What came out, in a sentence; empty where nobody made one.
         table: A row per arm.
-        pictures: Its figures.
+        curves: The figure of its curves; None where no run was evaluated.
+        pictures: Its other figures.
         command: The command that repeats it.
     """
 
     title: str
     sentence: str
     table: DataTable
+    curves: Picture | None
     pictures: tuple[Picture, ...]
     command: str
 
@@ -53,14 +55,15 @@ def show_race(
         sentence: What came out.
     """
     curves = [(arm.label, read_best_curves(arm, every_diagnostic=True)) for arm in arms[:MOST_ARMS]]
-    drawn = [draw_curves(curves, f"{name}c", words)]
+    drawn, maps = draw_curves(curves, f"{name}c", words), None
     activations = {
         run.row.get("model.activation") for arm in arms for cell in arm.cells for run in cell.runs if run.row
     }
     if SATURATION in recorded_by_layer(curves) and activations <= BOUNDED:
-        drawn.append(draw_layers(curves, SATURATION, f"{name}m", words))
-    pictures = tuple(_at_own_rate(picture, words) for picture in drawn if picture is not None)
-    return ShownRace(title, sentence, arms_table(arms, words), pictures, command)
+        maps = draw_layers(curves, SATURATION, f"{name}m", words)
+    shown = [None if picture is None else _at_own_rate(picture, words) for picture in (drawn, maps)]
+    others = tuple(picture for picture in shown[1:] if picture is not None)
+    return ShownRace(title, sentence, arms_table(arms, words), shown[0], others, command)
 
 
 def arms_table(arms: Sequence[Arm], words: Words) -> DataTable:

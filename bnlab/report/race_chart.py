@@ -35,7 +35,12 @@ class RaceLine:
 
 
 def draw_race(
-    lines: Sequence[RaceLine], num_steps: int, width: int = 80, height: int = 12, in_braille: bool = True
+    lines: Sequence[RaceLine],
+    num_steps: int,
+    what: str = "",
+    width: int = 80,
+    height: int = 13,
+    in_braille: bool = True,
 ) -> Text:
     """Return the curves as lines of text, with the axes and the name of each arm.
 
@@ -43,7 +48,8 @@ def draw_race(
 
     Args:
         lines: The arms; one without points has its name only.
-        num_steps: Where the horizontal axis ends.
+        num_steps: Where the horizontal axis ends; 0 where nobody knows yet.
+        what: What is drawn, behind the names of the arms.
         width: Columns of the window; the chart has at least 40 and at most 100.
         height: Lines of the plot, without axis and names.
         in_braille: Draw lines with braille; else with full stops, for terminals that cannot.
@@ -66,7 +72,7 @@ def draw_race(
         text.append_text(canvas.row(number, in_braille))
         text.append("\n")
     text.append_text(_ruler(most, canvas.width))
-    return text.append_text(_legend(drawn, width))
+    return text.append_text(_legend(drawn, what, width))
 
 
 def _tick(number: int, height: int) -> str:
@@ -76,21 +82,25 @@ def _tick(number: int, height: int) -> str:
 
 
 def _ruler(most: int, width: int) -> Text:
-    end = f"{most:,} steps"
-    middle = f"{most // 2:,}"
+    end = f"{most:,} steps" if most > 1 else "steps"
+    middle = f"{most // 2:,}" if most > 1 else ""
     numbers = f"0{middle:>{width // 2 + len(middle) // 2}}"
     numbers += f"{end:>{width - len(numbers)}}"
     indent = " " * (AXIS - 1)
     return Text(f"{indent}+{'-' * width}\n{indent} {numbers}\n", "dim")
 
 
-def _legend(drawn: Sequence[tuple[RaceLine, str, str]], width: int) -> Text:
-    """Return which letter is which arm, and its last accuracy, wrapped to the width."""
-    rows = [Text(" " * AXIS)]
+def _legend(drawn: Sequence[tuple[RaceLine, str, str]], what: str, width: int) -> Text:
+    """Return which letter is which arm, its last accuracy, and what is drawn, wrapped to the width."""
+    entries = []
     for line, letter, color in drawn:
         last = "" if line.last is None else f" {line.last:.1%}"
-        entry = Text.assemble((letter, f"bold {color}"), f" {line.label}", (last, "bold"))
-        if len(rows[-1]) + len(entry) > width and len(rows[-1]) > AXIS:
+        entries.append(Text.assemble((letter, f"bold {color}"), f" {line.label}", (last, "bold")))
+    rows = [Text(" " * AXIS)]
+    for entry in [*entries, Text(what, "dim")]:
+        if rows[-1].cell_len + entry.cell_len > width and len(rows[-1]) > AXIS:
             rows.append(Text(" " * AXIS))
         rows[-1].append_text(entry).append("   ")
+    for row in rows:
+        row.rstrip()
     return Text("\n").join(rows)
