@@ -11,6 +11,9 @@ from bnlab.report.canvas import COLORS, Canvas, letters_of
 AXIS = 7
 """Columns left of the plot, for the numbers of the vertical axis."""
 
+FIGURES = 9
+"""Columns beside the name of an arm: its letter and its accuracy."""
+
 LEAST_WIDTH, MOST_WIDTH = 40, 100
 LEAST_HEIGHT = 5
 """Lines of the plot, at least: three of them have a number."""
@@ -95,11 +98,13 @@ def _legend(drawn: Sequence[tuple[RaceLine, str, str]], what: str, width: int) -
     entries = []
     for line, letter, color in drawn:
         last = "" if line.last is None else f" {line.last:.1%}"
-        entries.append(Text.assemble((letter, f"bold {color}"), f" {line.label}", (last, "bold")))
+        room = width - AXIS - FIGURES
+        label = line.label if len(line.label) <= room else f"{line.label[: room - 2]}.."
+        entries.append(Text.assemble((letter, f"bold {color}"), f" {label}", (last, "bold")))
     rows = [Text(" " * AXIS)]
     for entry in [*entries, Text(what, "dim")]:
         if rows[-1].cell_len + entry.cell_len > width and len(rows[-1]) > AXIS:
-            rows.append(Text(" " * AXIS))
+            rows.append(Text(" " * min(AXIS, max(0, width - entry.cell_len))))
         rows[-1].append_text(entry).append("   ")
     for row in rows:
         row.rstrip()

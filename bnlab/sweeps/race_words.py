@@ -133,7 +133,8 @@ def _refuse_what_is_no_setting(word: str, config_dir: Path | None) -> None:
     if "=" in word:
         return
     options = known_options(search_folders(config_dir))
-    named = [f"{group}={word}" for group, names in options.items() if word in names]
+    groups = ["norm"] if word in options.get("norm", ()) else list(options)
+    named = [f"{group}={word}" for group in groups if word in options[group]]
     every = [f"norm={name}" for name in options.get("norm", ())]
     cure = f"Did you mean {' or '.join(named)}?" if named else did_you_mean(f"norm={word}", every)
     raise ConfigError(f"{word} is no word of the config, such as norm=batch. {cure}")
