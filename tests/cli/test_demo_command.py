@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from judged_runs import Written, rising, write_run
@@ -26,7 +27,11 @@ PLAIN = {"deep-sigmoid": 0.1, "wide-sigmoid": 0.8, "plain-relu": 0.9}
 def written(monkeypatch: pytest.MonkeyPatch) -> None:
     """All runs of the demo, as if they had been trained; no study is asked."""
     monkeypatch.setattr(demo_command, "STUDIES", ())
-    for name, plain in PLAIN.items():
+    write_pairs(PLAIN)
+
+
+def write_pairs(plain_of: dict[str, float]) -> None:
+    for name, plain in plain_of.items():
         sweep = plan_sweep([f"sweep={name}"])
         for run_id, config in sweep.configs.items():
             end = (0.9 if config.norm.name == "batch" else plain) + 0.01 * config.seed
@@ -69,6 +74,21 @@ def test_in_chinese_as_json_and_quiet(bnlab_says: Say) -> None:
     assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
 
 
+def test_a_demo_that_is_there_is_shown_and_nothing_is_trained(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_command, "STUDIES", ())
+    monkeypatch.setattr(demo_command, "PAIRS", ("deep-sigmoid",))  # planning each costs 0.2 s
+    write_pairs({"deep-sigmoid": 0.1})
+    drawn = mock.Mock(sentences=["What came out."])
+    monkeypatch.setattr(demo_command, "_page", lambda *_: drawn)  # figures wait for matplotlib
+    monkeypatch.setattr(demo_command, "_written", lambda _, path: path)
+    answer = bnlab_says("demo", "--json")
+    *runs, last = [json.loads(line) for line in answer.out.splitlines()]
+    assert (answer.status, len(runs), {one["cached"] for one in runs}) == (0, 6, {True})
+    assert last["sentences"] == ["What came out."]
+    assert last["page"].endswith("runs/demo.html")
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("written")
 def test_a_page_that_cannot_be_written_is_a_warning_after_the_result(bnlab_says: Say) -> None:
     Path("runs/demo.html").mkdir()
