@@ -34,6 +34,7 @@ _PUBLIC = {
     "judge": "bnlab.stats.verdict",
     "load_model": "bnlab.experiment.loading",
     "norms": "bnlab.norms",
+    "plot": "bnlab.plot",
     "read_curves": "bnlab.results.frames",
     "read_runs": "bnlab.results.frames",
     "replace_norms": "bnlab.models.replaced_norms",
@@ -51,7 +52,7 @@ def __getattr__(name: str) -> Any:
 
     with saying_why_imports_fail():
         module = importlib.import_module(_PUBLIC[name])
-    return module if name == "norms" else getattr(module, name)
+    return module if name in {"norms", "plot"} else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,6 @@
 """Frozen facts about a run: the training loop yields them, folders keep them, loggers show them."""
 
+import html
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
@@ -171,3 +172,34 @@ class RunSummary:
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as plain values, in the order of the attributes."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """Return the summary for a notebook: a table of its figures, in the colors of the page that it stands in."""
+        rows = [
+            ("test", self.test_accuracy, self.test_loss),
+            ("validation", self.validation_accuracy, self.validation_loss),
+            ("training (last mini-batches)", None, self.train_loss),
+        ]
+        body = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td>{_percent(accuracy)}</td><td>{_four(loss)}</td></tr>"
+            for name, accuracy, loss in rows
+            if accuracy is not None or loss is not None
+        )
+        facts = [f"seed {self.seed}"]
+        facts += [f"{self.steps:,} steps"] if self.steps is not None else []
+        facts += [f"{self.duration_s:.1f} s"] if self.duration_s is not None else []
+        facts += [f"diverged at step {self.diverged_at_step:,}"] if self.diverged_at_step is not None else []
+        facts += ["the result was there already"] if self.cached else []
+        table = f"<table><thead><tr><th></th><th>accuracy</th><th>loss</th></tr></thead><tbody>{body}</tbody></table>"
+        return (
+            f"<div><strong>{html.escape(self.run_id)}</strong> {html.escape(self.status)}{table if body else ''}"
+            f"<small>{' · '.join(facts)}<br><code>{html.escape(self.folder)}</code></small></div>"
+        )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+def _four(loss: float | None) -> str:
+    return "" if loss is None else f"{loss:.4f}" if loss == 0 or 1e-3 <= abs(loss) < 1e5 else f"{loss:.1e}"

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from bnlab.cli.consoles import OUT, ROOMY, new_console, new_table
+from bnlab.cli.consoles import OUT, ROOMY, Waiting, new_console, new_table
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.config.folders import known_options, search_folders
 from bnlab.schema import GIVEN_BY_BNLAB
@@ -74,12 +74,13 @@ def check(
     Exit code 0 if every law holds, 1 if one does not, 2 if the input is wrong.
     """
     settings = read_options(options or [])
-    from bnlab.conformance.laws import LAWS, check_named
     from bnlab.norms.names import NORMS
 
     if name is None and (settings or like):
         raise typer.BadParameter("options and --like need the name of a layer: bnlab check group norm.num_groups=2")
-    with own_prints_on_stderr():
+    with own_prints_on_stderr(), Waiting("Checking every law"):
+        from bnlab.conformance.laws import LAWS, check_named
+
         if name is not None:
             reports = [check_named(name, settings, like, only)]
         else:

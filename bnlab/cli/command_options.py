@@ -15,6 +15,7 @@ MARK = "shared:"
 """Stands where ``--`` was typed behind `bnlab race`: typer drops that."""
 
 Again = Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="Print only; draw nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
@@ -60,6 +61,8 @@ class SweepOptions:
         again: Train runs anew that have a result.
         quiet: Print nothing but errors.
         as_json: Print one JSON object per run, on standard output.
+        figures: Draw the figures and write the page at the end, where results are printed for a reader.
+        command: The command that was typed, as the line that continues it names it.
     """
 
     runs: Path | None = None
@@ -72,3 +75,5 @@ class SweepOptions:
     again: bool = False
     quiet: bool = False
     as_json: bool = False
+    figures: bool = True
+    command: str = "sweep"

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
 
+from bnlab.cli.command_options import NoFigures
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT, new_table, print_table, say_warning
-from bnlab.cli.show_command import SLICES, NoFigures, draw_all
+from bnlab.cli.consoles import ERR, OUT, Waiting, new_table, print_table, say_warning
+from bnlab.cli.show_command import SLICES, draw_all, draw_curves
 
 if TYPE_CHECKING:
     from bnlab.report.network.absent import Absent
@@ -31,7 +32,9 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN RUN...", help="Runs, by name or folder; or the name of a sweep.", autocompletion=complete_run
+            metavar="RUN RUN...",
+            help="Runs, by name or folder; or the names of sweeps.",
+            autocompletion=complete_run,
         ),
     ],
     where: Annotated[
@@ -41,6 +44,12 @@ def compare(
         list[str] | None,
         typer.Option("--diagnostic", "-d", metavar="NAME", help="Only this diagnostic; can be repeated."),
     ] = None,
+    by: Annotated[
+        Literal["arm", "run"] | None,
+        typer.Option(
+            "--by", help="A line per arm, over its seeds, or a column per run (arms, where one has two seeds)."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where figures go (runs/comparisons/...).", show_default=False),
@@ -48,30 +57,49 @@ def compare(
     no_figures: NoFigures = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all last values as one JSON object.")] = False,
 ) -> None:
-    """Compare several runs: a table of their final figures and diagnostics, and figures on the same axes.
+    """Compare runs, arms or sweeps: their final figures and diagnostics in a table, and figures on the same axes.
 
     [bold]bnlab compare RUN RUN[/]: two runs, such as one with a norm and one without
+
+    [bold]bnlab compare my_sweep[/]: its arms, over seeds; curves with bands; [bold]--by run[/]: each run in a column
+
+    [bold]bnlab compare my_sweep other_sweep[/]: the arms of two sweeps, by the settings that tell them apart
 
     [bold]bnlab compare my_sweep --where seed=0[/]: the runs of a sweep with one seed
 
     [bold]bnlab compare my_sweep -d saturation -d gradient_norm --out figures[/]: two figures, in a folder of your own
     """
     from bnlab.renamed import current_name
-    from bnlab.report.network.comparison import (
-        compared_as_dict,
-        find_compared,
-        folder_of_comparison,
-        say_what_measures,
-    )
-    from bnlab.report.network.labels import label_runs
-    from bnlab.runfolder.figure_paths import figure_path
 
+    slices = [name for name in diagnostic or [] if name in SLICES]
+    names = list(dict.fromkeys(current_name(name) for name in diagnostic or [] if name not in SLICES))
+    with Waiting("Reading the runs", as_json):
+        from bnlab.cli.compare_arms import compare_arms
+        from bnlab.report.network.comparison import (
+            MOST_RUNS,
+            choose_runs,
+            compared_as_dict,
+            find_compared,
+            folder_of_arms,
+            folder_of_comparison,
+            say_what_measures,
+        )
+        from bnlab.report.network.labels import label_runs
+        from bnlab.report.training_curves import NAME as CURVES
+        from bnlab.results.compared_arms import as_arms
+        from bnlab.runfolder.figure_paths import figure_path
+        from bnlab.runfolder.index import read_run_rows
+
+        rows = [row for folder in choose_runs(runs, where or []) for row in read_run_rows(folder.path)]
+        compared = as_arms(rows)
+    if not slices and by != "run" and (by == "arm" or compared.has_seeds or len(rows) > MOST_RUNS):
+        place = None if no_figures else out.absolute() if out is not None else folder_of_arms(runs, rows)
+        compare_arms(compared, names or None, place, as_json=as_json)
+        return
     labeled = label_runs(find_compared(runs, where or []))
     for each in labeled:
         if "problem" in each.run.row:
             say_warning(f"{each.run.run_id}: {each.run.row['problem']}")
-    slices = [name for name in diagnostic or [] if name in SLICES]
-    names = list(dict.fromkeys(current_name(name) for name in diagnostic or [] if name not in SLICES))
     chosen = names if names or slices else None
     absent = _absent(labeled, chosen)
     drawn = chosen and [name for name in chosen if any(name in each.run.measured for each in labeled)]
@@ -81,6 +109,8 @@ def compare(
         ERR.print(note, style="dim", markup=False, soft_wrap=True)
     folder = out.absolute() if out is not None else folder_of_comparison(runs, labeled)
     paths = [] if no_figures else draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), drawn)
+    if not no_figures and chosen is None:
+        paths = [*draw_curves(labeled, lambda kind: figure_path(folder, CURVES, kind)), *paths]
     for name in slices:
         paths += _draw_slices(labeled, name, folder)
     if as_json:
@@ -158,7 +188,7 @@ def _print(
     dashes = any(value is None for row in inside for value in row.values)
     OUT.print(
         ("Diagnostics: the last value, in the layer where the runs differ most. " if inside else "")
-        + "Bold: by 10 points or more, or twofold."
+        + "*: by 10 points or more, or twofold; single runs have no interval."
         + (" -: the run has no layer of this name, or no value, for a reason that is said below." if dashes else ""),
         style="dim",
         highlight=False,
@@ -182,6 +212,11 @@ def _print_block(
         values = row.values[start : start + len(labeled)]
         cells = ["-" if value is None else write_value(value, row.unit) for value in values]
         layer = "" if row.key is None else where(row.key)
-        parts = [row.name, *([layer] if has_layers else []), *cells, row.difference]
-        table.add_row(*map(Text, parts), style="bold" if row.is_telling else "", end_section=number + 1 == num_figures)
+        parts = [
+            row.name,
+            *([layer] if has_layers else []),
+            *cells,
+            row.difference + (" *" if row.is_telling else "  "),
+        ]
+        table.add_row(*map(Text, parts), end_section=number + 1 == num_figures)
     print_table(table)

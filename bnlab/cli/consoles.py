@@ -6,8 +6,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import typer
 from rich import box
@@ -88,6 +88,43 @@ def say_error(message: str) -> None:
 def say_warning(message: str) -> None:
     """Print a warning."""
     _say("warning", "bold yellow", message)
+
+
+def say_unless(quiet: bool) -> Callable[[str], None]:
+    """Return `say_warning`, or a function that says nothing.
+
+    Args:
+        quiet: Whether nothing shall be said.
+    """
+    return (lambda _: None) if quiet else say_warning
+
+
+class Waiting:
+    """A word on the screen while nothing else can be said, as while torch is imported; in a terminal alone.
+
+    It must be over before anything is printed on standard output: as a context, or by `end`.
+
+    Args:
+        word: What is waited for.
+        quiet: Whether nothing shall be said.
+    """
+
+    def __init__(self, word: str = "Waiting for torch", quiet: bool = False) -> None:
+        self._status = None if quiet or not ERR.is_terminal else ERR.status(word, spinner_style="dim")
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Take the word away; a second call does nothing."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
 
 class _ToTerminal(logging.Handler):

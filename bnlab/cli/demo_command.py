@@ -1,6 +1,5 @@
 """`bnlab demo`."""
 
-import contextlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bnlab.cli.command_options import Again, Quiet, Runs, SweepOptions
-from bnlab.cli.consoles import ERR, say_error, say_warning
+from bnlab.cli.consoles import ERR, Waiting, say_error, say_unless, say_warning
 from bnlab.errors import RunError
 from bnlab.records import ENDED
 
@@ -130,8 +129,7 @@ def _train_pairs(options: SweepOptions, words: "Words") -> list[TrainedPair] | i
     from bnlab.sweeps.execute import start_workers_early
     from bnlab.sweeps.plan import plan_sweep, prepared
 
-    is_shown = ERR.is_terminal and not options.quiet
-    with ERR.status("Checking every run") if is_shown else contextlib.nullcontext():
+    with Waiting("Checking every run", options.quiet):
         sweeps = {name: plan_sweep([f"sweep={name}"], options.runs) for name in PAIRS}
         missing = {name: sweep.missing(again=options.again) for name, sweep in sweeps.items()}
         for name in (name for name in PAIRS if missing[name]):
@@ -186,7 +184,7 @@ def _ask(options: SweepOptions, runs: Path) -> list[dict[str, Any]] | int:
     from bnlab.training.interruption import interruptible
 
     verdicts = []
-    with interruptible() as interruption:
+    with interruptible(say_unless(options.quiet)) as interruption:
         training = new_training((), None, options.jobs, options.again, options.quiet, interruption)
         for study in find_studies(list(STUDIES), None):
             asked = Asked(study, "quick", study.file.scales["quick"].seeds, runs)

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bnlab.cli.consoles import OUT
-from bnlab.cli.race_command import near
 from bnlab.cli.study_text import filled, print_brief
+from bnlab.cli.sweep_figures import near
 from bnlab.cli.verdict_text import MOST_WIDTH
 from bnlab.pages.words import Words
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bnlab.cli.consoles import OUT, new_table, print_rows, print_table
+from bnlab.cli.consoles import OUT, Waiting, new_table, print_rows, print_table
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
@@ -14,7 +14,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON li
 
     Paste the output of [bold]bnlab doctor --json[/] into a bug report.
     """
-    rows = [*_versions(), *_machine(), *_data(), *_folders()]
+    with Waiting("Looking at this machine"):
+        rows = [*_versions(), *_machine(), *_data(), *_folders()]
     if not print_rows(rows, as_json, as_csv=False):
         table = new_table("", "what", "found", "")
         signs = {True: "[green]ok[/]", False: "[bold red]wrong[/]"}

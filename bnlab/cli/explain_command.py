@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnlab.cli.check_command import complete_norm, read_options
-from bnlab.cli.consoles import ERR, OUT
+from bnlab.cli.consoles import ERR, OUT, Waiting
 from bnlab.cli.own_prints import own_prints_on_stderr
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def explain(
 
     [bold]bnlab explain layer --svg layer.svg[/]: a figure for slides
     """
-    from bnlab.lessons.explanation import explain as explain_norm
-    from bnlab.lessons.explanation import parse_shape
-
     settings = read_options(options or [])
-    with own_prints_on_stderr():
+    with own_prints_on_stderr(), Waiting():
+        from bnlab.lessons.explanation import explain as explain_norm
+        from bnlab.lessons.explanation import parse_shape
+
         lesson = explain_norm(norm, None if shape is None else parse_shape(shape), settings)
     if svg is not None:
         from bnlab.lessons.lesson_figure import write_figure

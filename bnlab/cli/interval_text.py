@@ -42,7 +42,7 @@ def points_with_interval(estimate: Estimate | None) -> str:
         >>> points_with_interval(Estimate(-0.01, -0.021, 0.001, 5))
         '-1.0 [-2.1, +0.1]'
     """
-    return with_interval(estimate, lambda share: f"{100 * share:+.1f}")
+    return with_interval(estimate, _points)
 
 
 def three_digits(value: float) -> str:
@@ -87,6 +87,11 @@ def _has_ends(estimate: Estimate | None) -> bool:
 
 def _alone(estimate: Estimate | None) -> str:
     return "-" if estimate is None else f"{100 * estimate.value:.1f}%"
+
+
+def _points(share: float) -> str:
+    text = f"{100 * share:+.1f}"
+    return "0.0" if text in {"+0.0", "-0.0"} else text
 
 
 def _percent(share: float) -> str:

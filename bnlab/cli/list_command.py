@@ -7,8 +7,10 @@ import typer
 from rich.text import Text
 
 from bnlab.cli.consoles import is_narrow, new_table, print_rows, print_table, say_warning
+from bnlab.cli.list_commands import commands
 from bnlab.cli.list_diagnostics import diagnostics
 from bnlab.cli.list_runs import AsCsv, AsJson, runs
+from bnlab.cli.list_sweeps import schedules, sweeps
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
 from bnlab.errors import ConfigError
 from bnlab.plugins import MODEL_PLUGINS, NORM_PLUGINS
@@ -18,13 +20,17 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]optimizers[/], "
-    "[bold]recipes[/], [bold]diagnostics[/], [bold]studies[/], [bold]runs[/].",
+    "[bold]schedules[/], [bold]recipes[/], [bold]diagnostics[/], [bold]studies[/], [bold]sweeps[/], [bold]runs[/], "
+    "[bold]commands[/].",
 )
 
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
 
 app.command()(runs)
 app.command()(diagnostics)
+app.command()(sweeps)
+app.command()(schedules)
+app.command()(commands)
 
 MOST_OF_NAME = 24
 """Columns for the names of studies."""

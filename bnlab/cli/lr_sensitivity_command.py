@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
-from bnlab.cli.consoles import ERR
 from bnlab.cli.sweep_command import run
 from bnlab.errors import ConfigError, RunError
 
@@ -74,7 +73,9 @@ def lr_sensitivity(
     def show(result: "SweepResult") -> None:
         _show(result.folder, by or "loss", quiet=quiet, as_json=as_json)
 
-    options = SweepOptions(runs, config_dir, jobs, dry_run, again=again, quiet=quiet)
+    options = SweepOptions(
+        runs, config_dir, jobs, dry_run, again=again, quiet=quiet, as_json=as_json, command="lr-sensitivity"
+    )
     status = run(words, options, _refuse_one_rate, show)
     raise typer.Exit(status)
 
@@ -132,7 +133,5 @@ def _show(folder: Path, by: Literal["loss", "accuracy"], *, quiet: bool, as_json
         from bnlab.cli.sensitivity_tables import print_sensitivity
 
         print_sensitivity(found)
-        for path in paths:
-            ERR.print(f"The figure is in {path}", style="dim", markup=False, soft_wrap=True)
     if error is not None:
         raise error

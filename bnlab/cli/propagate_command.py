@@ -1,6 +1,5 @@
 """`bnlab propagate`."""
 
-import contextlib
 import json
 import math
 from dataclasses import asdict
@@ -10,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from bnlab.cli.command_options import ConfigDir, overrides_argument
-from bnlab.cli.consoles import ERR, OUT, new_table, print_table
+from bnlab.cli.consoles import OUT, Waiting, new_table, print_table
 from bnlab.cli.own_prints import own_prints_on_stderr
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def propagate(
 
     For perceptrons without a norm, or with batch, layer or rms, the known recursion stands beside what is measured.
     """
-    with ERR.status("Waiting for torch") if ERR.is_terminal else contextlib.nullcontext():
+    with Waiting():
         from bnlab.config.compose import compose_run
         from bnlab.experiment.propagating import propagate as measure
 

@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnlab.cli.command_options import MARK, Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
-from bnlab.cli.consoles import ERR, say_warning
-from bnlab.errors import ConfigError, RunError
+from bnlab.cli.consoles import Waiting, say_warning
+from bnlab.cli.sweep_figures import Pictures, say_ending, shared
+from bnlab.errors import BnlabError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
+    from bnlab.cli.next_command import NextCommand
     from bnlab.results.arms import Arm
     from bnlab.sweeps.execute import SweepResult
     from bnlab.sweeps.plan import Sweep
     from bnlab.sweeps.progress import ClosingView
     from bnlab.sweeps.race_words import RaceWords
-
-ENOUGH_SEEDS, MORE_SEEDS = 3, "seed=range(5)"
-"""Seeds from which on a verdict has an interval, so that one can be proposed; and the word that is proposed before."""
 
 PAGE = "race.html"
 """The name of the page in the folder of the runs."""
@@ -65,7 +64,9 @@ def race(
     typed, place = overrides or [], (overrides or []).index(MARK) if MARK in (overrides or []) else None
     behind = None if place is None else [word for word in typed[place:] if word != MARK]
     words = read_race_words(typed[:place], behind, config_dir)
-    options = SweepOptions(runs, config_dir, jobs, again=again, quiet=quiet, as_json=as_json)
+    options = SweepOptions(  # the page of a race is another one than that of a sweep
+        runs, config_dir, jobs, again=again, quiet=quiet, as_json=as_json, figures=False, command="race"
+    )
     raise typer.Exit(_run(words, options))
 
 
@@ -123,6 +124,7 @@ def _show(
         return
     if options.quiet:
         return
+    from bnlab.cli.next_command import command_line
     from bnlab.cli.race_text import print_arms, print_curves
     from bnlab.cli.race_view import RaceCurves
     from bnlab.cli.sweep_tables import print_troubles
@@ -133,73 +135,66 @@ def _show(
     print_curves(RaceCurves(result.folder, parts, Words("en")), result.folder.name)
     print_arms(arms)
     print_troubles(result, set(result.reasons))
-    command = command_of(words)
-    page = _write_page(arms, result.folder, command)
-    if page is not None:
-        say_line("Page", near(page))
-    say_line("Next", _next(result.folder, parts, words), is_strong=True)
+    pictures = _leave_pictures(arms, result.folder, command_line(typed_words(words), options))
+    say_ending(result.folder, pictures, _following(arms, result.folder, words, options))
 
 
-def command_of(words: "RaceWords", *more: str) -> str:
-    """Return the command of a race as one types it.
+def typed_words(words: "RaceWords", *more: str) -> list[str]:
+    """Return the arguments of a race: its arms, and the words that all share.
 
     Args:
-        words: The words of its arms, and the shared ones.
+        words: The arms, and the shared words.
         *more: Further shared words; one of them wins over one of the same key.
     """
-    keys = {word.partition("=")[0] for word in more}
-    shared = [word for word in words.shared if word.partition("=")[0] not in keys]
-    arms = [" ".join(arm) for arm in words.arms.values()]
-    behind = ["--"] if words.has_mark else []
-    return shlex.join(["bnlab", "race", *arms, *behind, *shared, *more])
+    from bnlab.cli.next_command import without
+
+    others = without(words.shared, *(word.partition("=")[0] for word in more))
+    return [*(" ".join(arm) for arm in words.arms.values()), *(["--"] if words.has_mark else []), *others, *more]
 
 
-def _write_page(arms: "Sequence[Arm]", folder: Path, command: str) -> Path | None:
-    """Write the page of the race beside its runs; return its path. A failure is only a warning."""
-    from bnlab.pages.race_page import make_race_page, show_race, write_race_page
-    from bnlab.pages.words import Words
-
-    words = Words("en")
-    title, lead = words("race_title", name=folder.name), words("race_lead", arms=len(arms))
-    page = make_race_page(title, lead, [show_race(arms, "r", words, command)], [], words)
+def _leave_pictures(arms: "Sequence[Arm]", folder: Path, command: str) -> Pictures:
+    """Draw the figure of the race and write its page beside its runs; a failure is only a warning."""
     try:
-        write_race_page(page, folder / PAGE)
-    except RunError as error:  # a full disk: what was computed has been shown
-        say_warning(str(error))
-        return None
-    return folder / PAGE
+        with Waiting("Drawing"):
+            from bnlab.pages.race_page import make_race_page, show_race, write_race_page
+            from bnlab.pages.words import Words
+            from bnlab.report.training_curves import NAME, read_arm_curves, write_training_curves
+            from bnlab.results.sweep import read_sweep
+            from bnlab.runfolder.figure_paths import figure_path
+
+            owner = shared(read_sweep(folder))
+            paths = write_training_curves(read_arm_curves(arms), owner, lambda kind: figure_path(folder, NAME, kind))
+            words = Words("en")
+            title, lead = words("race_title", name=folder.name), words("race_lead", arms=len(arms))
+            page = make_race_page(title, lead, [show_race(arms, "r", words, command)], [], words)
+            write_race_page(page, folder / PAGE)
+    except (BnlabError, OSError) as error:  # a full disk: what was computed has been shown
+        say_warning(f"the figures of the race could not be written: {error}")
+        return Pictures()
+    return Pictures(tuple(path for path in paths if path.suffix == ".png"), folder / PAGE)
 
 
-def _next(folder: Path, parts: "Mapping[str, Sequence[str]]", words: "RaceWords") -> str:
-    """Return what to type next: more seeds, a verdict on the first two arms, or the dashboard."""
-    if max(map(len, parts.values())) < ENOUGH_SEEDS:
-        return f"{command_of(words, MORE_SEEDS)}   (five seeds, to tell a difference from chance)"
+def _following(arms: "Sequence[Arm]", folder: Path, words: "RaceWords", options: SweepOptions) -> "NextCommand | None":
+    """Return what to type next: what is missing, more seeds, or a verdict on the first two arms."""
+    from bnlab.cli.next_command import ENOUGH_SEEDS, NextCommand, as_text, command_line
     from bnlab.results.sweep import read_sweep
 
+    cells = [cell for arm in arms for cell in arm.cells]
+    num_missing = sum(sum(cell.num_missing.values()) for cell in cells)
+    if num_missing or not cells:
+        return NextCommand(command_line(typed_words(words), options), "trains what is missing")
+    num_seeds = min(len(cell.outcomes) for cell in cells)
+    if num_seeds < ENOUGH_SEEDS:
+        more = typed_words(words, f"name={as_text(folder.name)}", f"seed=range({ENOUGH_SEEDS})")
+        return NextCommand(command_line(more, options), f"{ENOUGH_SEEDS} seeds; the runs that are there are kept")
     found = {frozenset(_ids(arm)): arm.folder_name for arm in read_sweep(folder).read_arms().arms}
-    first, second = (found.get(frozenset(names)) for names in list(parts.values())[:2])
-    if first and second:
-        return shlex.join(["bnlab", "judge", folder.name, "--arms", f"{first},{second}"])
-    return shlex.join(["bnlab", "dashboard", folder.name])
+    first, second = (found.get(frozenset(_ids(arm))) for arm in arms[:2])
+    if not (first and second):
+        return None  # arms of a sweep do not differ in the learning rate alone
+    runs = [] if options.runs is None else ["--runs", str(options.runs)]
+    line = shlex.join(["bnlab", "judge", folder.name, "--arms", f"{first},{second}", *runs])
+    return NextCommand(line, f"a verdict on {arms[0].label} and {arms[1].label}, seed by seed")
 
 
 def _ids(arm: "Arm") -> list[str]:
     return [run.row["run_id"] for cell in arm.cells for run in cell.runs if run.row is not None]
-
-
-def say_line(name: str, text: str, *, is_strong: bool = False) -> None:
-    """Print a name and what it stands for, on standard error.
-
-    Args:
-        name: Such as ``Page``.
-        text: Such as its path.
-        is_strong: Whether it is meant to be typed.
-    """
-    ERR.print(f"{name:6}", style="bold", end="")
-    ERR.print(text, style="" if is_strong else "dim", markup=False, soft_wrap=True)
-
-
-def near(path: Path) -> str:
-    """Return a path as it is typed here: relative to the current folder where it lies below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

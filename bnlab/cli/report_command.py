@@ -7,7 +7,7 @@ import typer
 
 from bnlab.cli.command_options import Quiet, Runs, at_home
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT
+from bnlab.cli.consoles import ERR, OUT, Waiting
 
 
 def report(
@@ -54,10 +54,11 @@ def report(
     The page of one study's result has its name: runs/studies/NAME-quick.html. A page that is there in the other
     language is kept: as report.en.html, say.
     """
-    from bnlab.pages.report_files import make_report, write_report
-
     chosen = [] if arms is None else [word.strip() for word in arms.split(",")]
-    written = write_report(make_report(path, runs, lang, chosen), output, as_csv)
+    with Waiting("Drawing", quiet):
+        from bnlab.pages.report_files import make_report, write_report
+
+        written = write_report(make_report(path, runs, lang, chosen), output, as_csv)
     if quiet:
         return
     for each in written.paths:

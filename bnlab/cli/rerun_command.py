@@ -1,6 +1,5 @@
 """`bnlab rerun`."""
 
-import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT, new_table, print_table
+from bnlab.cli.consoles import OUT, Waiting, new_table, print_table
 from bnlab.runfolder.finding import find_run
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def rerun(
     no accuracy by more than two percent); 1, different.
     """
     folder = find_run(run)
-    with contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Waiting for torch"):
+    with Waiting(quiet=quiet):
         from bnlab.cli.train_command import TerminalObserver
         from bnlab.experiment.rerunning import rerun as repeat
 

@@ -1,6 +1,5 @@
 """`bnlab sweep hydra/sweeper=optuna`: a search, announced, executed, and its results printed."""
 
-import contextlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -10,10 +9,11 @@ import typer
 from rich.markup import escape
 
 from bnlab.cli.command_options import SweepOptions
-from bnlab.cli.consoles import ERR, OUT, counted, say_error, say_warning
+from bnlab.cli.consoles import ERR, OUT, Waiting, counted, say_error, say_unless, say_warning
+from bnlab.cli.next_command import NextCommand
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import number
-from bnlab.cli.sweep_figures import leave_dashboard, say_where
+from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
 from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,16 +27,15 @@ def search(words: list[str], options: SweepOptions) -> int:
     Raises:
         ConfigError: ``--only`` is given, and a search has no list of its runs.
     """
-    from bnlab.runfolder.writable import check_writable
-    from bnlab.sweeps.search_execution import run_search
-    from bnlab.sweeps.search_plan import plan_search
-    from bnlab.training.interruption import interruptible
-
     if options.only is not None:
         raise ConfigError(f"--only {options.only}: a search does not know its runs beforehand. Leave it out.")
     quiet = options.quiet
-    status = contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Trying every setting")
-    with own_prints_on_stderr(), status:
+    with own_prints_on_stderr(), Waiting("Trying every setting", quiet):
+        from bnlab.runfolder.writable import check_writable
+        from bnlab.sweeps.search_execution import run_search
+        from bnlab.sweeps.search_plan import plan_search
+        from bnlab.training.interruption import interruptible
+
         planned = plan_search(words, options.runs, options.config_dir, options.jobs)
     if not options.dry_run:
         check_writable(planned.folder)
@@ -48,7 +47,7 @@ def search(words: list[str], options: SweepOptions) -> int:
         return 0
     view = None if quiet else TrialView(planned.num_trials)
     try:
-        with own_prints_on_stderr(), interruptible() as interruption:
+        with own_prints_on_stderr(), interruptible(say_unless(quiet)) as interruption:
             result = run_search(
                 planned,
                 on_error=options.on_error,
@@ -65,9 +64,10 @@ def search(words: list[str], options: SweepOptions) -> int:
         return interruption.exit_status
     if result.problem is not None:
         say_error(f"the search ended before its last trial: {result.problem}")
-    figures = leave_dashboard(result.sweep)
+    leave_dashboard(result.sweep)
     _show(result, planned, quiet=quiet, as_json=options.as_json)
-    say_where(figures, options)
+    if options.figures and not (quiet or options.as_json):
+        say_ending(result.sweep.folder, leave_pictures(result.sweep.folder, is_new=True), _following(result, planned))
     is_well = result.problem is None and all(trial.problem is None for trial in result.trials.values())
     return 0 if is_well else 1
 
@@ -144,6 +144,22 @@ def _show(result: "SearchResult", planned: "Search", *, quiet: bool, as_json: bo
         OUT.print(f"all trials: {command}", style="dim", markup=False, soft_wrap=True)
     if result.best is not None:
         best = result.trials[result.best]
-        words = [*planned.fixed, *(f"{key}={value}" for key, value in best.chosen.items())]
+        words = _words_of_best(result, planned)
         OUT.print(f"best trial: {result.best + 1} of {len(result.trials)}, validation loss {number(best.value)}")
         OUT.print(f"  {shlex.join(words)}", markup=False, soft_wrap=True)
+
+
+def _words_of_best(result: "SearchResult", planned: "Search") -> list[str]:
+    """Return the words of the best trial; none where no trial has ended well."""
+    if result.best is None:
+        return []
+    return [*planned.fixed, *(f"{key}={value}" for key, value in result.trials[result.best].chosen.items())]
+
+
+def _following(result: "SearchResult", planned: "Search") -> NextCommand | None:
+    words = [word for word in _words_of_best(result, planned) if word.partition("=")[0] not in {"seed", "name"}]
+    if not words:
+        return None
+    return NextCommand(
+        shlex.join(["bnlab", "sweep", *words, "seed=range(5)"]), "whether the best trial holds on 5 seeds"
+    )

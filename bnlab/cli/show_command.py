@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from bnlab.cli.command_options import NoFigures
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, say_warning
 from bnlab.cli.network_tables import is_model, print_layers_of
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 SLICES = ("slices", "slices_2d")
 """Figures that are computed from the final weights when they are asked for: no diagnostic records them."""
-
-NoFigures = Annotated[bool, typer.Option("--no-figures", help="Print only; draw nothing.")]
 
 
 def show(
@@ -97,7 +96,7 @@ def show(
         _print(measured_run, rows, absent, chosen)
     if chosen is None and (note := say_what_measures([measured_run])):
         ERR.print(note, style="dim", markup=False, soft_wrap=True)
-    paths = [] if no_figures or not rows else _draw(measured_run, None if chosen is None else [chosen])
+    paths = [] if no_figures else _draw(measured_run, None if chosen is None else [chosen], with_panel=bool(rows))
     if as_json:
         typer.echo(json.dumps(_as_dict(measured_run, rows, absent, paths), allow_nan=False))
     elif paths:
@@ -160,11 +159,32 @@ def _show_slice(folder: "RunFolder", which: str, *, as_json: bool) -> None:
     ERR.print(f"The figure is in {paths[0]}", style="dim", markup=False, soft_wrap=True)
 
 
-def _draw(run: "MeasuredRun", names: list[str] | None) -> list[Path]:
+def _draw(run: "MeasuredRun", names: list[str] | None, *, with_panel: bool) -> list[Path]:
+    """Draw a run's loss and accuracy, and its diagnostics; those that were named alone. Return the paths."""
     from bnlab.report.network.labels import label_runs
+    from bnlab.report.training_curves import NAME
     from bnlab.runfolder.figure_paths import run_figure_path
 
-    return draw_all(label_runs([run]), lambda name, kind: run_figure_path(run.folder, name, kind), names)
+    labeled = label_runs([run])
+    curves = [] if names else draw_curves(labeled, lambda kind: run_figure_path(run.folder, NAME, kind))
+    if not with_panel:
+        return curves
+    return [*curves, *draw_all(labeled, lambda name, kind: run_figure_path(run.folder, name, kind), names)]
+
+
+def draw_curves(runs: "Sequence[LabeledRun]", path_of: Callable[[str], Path]) -> list[Path]:
+    """Draw the loss and the accuracy of one or more runs over training; return the paths.
+
+    Args:
+        runs: One run, or the runs of a comparison.
+        path_of: Function from a format (``svg`` or ``png``) to the path of the figure.
+    """
+    from bnlab.report.network.labels import shared_settings
+    from bnlab.report.training_curves import ArmCurves, write_training_curves
+    from bnlab.results.curves import read_run_curves
+
+    curves = [ArmCurves(each.label, 1, read_run_curves(each.run.folder)) for each in runs]
+    return write_training_curves(curves, shared_settings(runs), path_of)
 
 
 def draw_all(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs
-from bnlab.cli.consoles import ERR, counted, duration, say_error, say_warning
+from bnlab.cli.consoles import ERR, counted, duration, say_error, say_unless, say_warning
 from bnlab.errors import BnlabError, ConfigError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def study(
     from bnlab.training.interruption import interruptible
 
     folder, given = runs_root(runs), {"--runs": runs, "--config-dir": config_dir}
-    with interruptible() as interruption:
+    with interruptible(say_unless(quiet)) as interruption:
         training = new_training(tuple(words), config_dir, jobs, again, quiet, interruption)
         typed = " --until-decided" * until_decided
         typed += "".join(f" {name} {shlex.quote(str(path))}" for name, path in given.items() if path is not None)

@@ -7,14 +7,18 @@ from pathlib import Path
 from rich.markup import escape
 from rich.text import Text
 
-from bnlab.cli.consoles import OUT, new_table, print_table
-from bnlab.errors import ConfigError
+from bnlab.cli.consoles import OUT, counted, new_table, print_table
+from bnlab.errors import ConfigError, RunError
 from bnlab.records import RunSummary
 from bnlab.runfolder.finding import find_folder
 from bnlab.runfolder.folder import RunFolder
 
 USUAL = ("saturation", "dead_fraction", "gradient_norm")
 """The diagnostics, of more than forty, in the table after a run."""
+
+BOUNDED = frozenset({"sigmoid", "tanh"})
+"""Activations of which saturation is told after a run: near 0 is healthy there. Of relu it is the share of zeros, of
+which one half is healthy: a figure that alarms where nothing is wrong. `bnlab show` has it, with its reading."""
 
 MOST_VERDICTS = 5
 """Verdicts printed after a run; `bnlab show` prints all."""
@@ -59,7 +63,7 @@ def _print_layers(folder: RunFolder) -> None:
             last[record["name"]] = record["values"]
     if not last:
         return
-    shown = _few_of(last)
+    shown = _few_of(last, _activation(folder))
     layers = in_one_order([list(last[name]) for name in shown])
     headings = [f"{name.replace('_', ' ')}" for name in shown]
     table = new_table("layer", *headings, right=headings)
@@ -72,7 +76,9 @@ def _print_layers(folder: RunFolder) -> None:
     if layers:
         print_table(table)
     _print_verdicts(folder)
-    more = f"{len(last) - len(shown)} other diagnostics, and figures" if len(last) > len(shown) else "Figures"
+    more = (
+        f"{counted(len(last) - len(shown), 'other diagnostic')}, and figures" if len(last) > len(shown) else "Figures"
+    )
     OUT.print(f"{more}: bnlab show {_name_to_type(folder.path)}", style="dim", soft_wrap=True, markup=False)
 
 
@@ -107,9 +113,18 @@ def _name_to_type(folder: Path) -> str:
     return folder.name if is_found else shlex.quote(str(folder))
 
 
-def _few_of(last: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+def _activation(folder: RunFolder) -> str:
+    """Return the name of the network's activation; empty where the manifest does not say it."""
+    try:
+        model = (folder.read_manifest().get("config") or {}).get("model") or {}
+    except (RunError, OSError):
+        return ""
+    return str(model.get("activation") or "")
+
+
+def _few_of(last: Mapping[str, Mapping[str, float | None]], activation: str) -> list[str]:
     """Return the diagnostics for the table after a run: the usual ones, or the first with one value per layer."""
-    usual = [name for name in USUAL if name in last]
+    usual = [name for name in USUAL if name in last and (name != "saturation" or activation in BOUNDED)]
     plain = [name for name, values in last.items() if not any("/" in key or key == "network" for key in values)]
     return usual or plain[: len(USUAL)]
 

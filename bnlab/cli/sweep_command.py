@@ -2,15 +2,26 @@
 
 import contextlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from bnlab.cli.command_options import Again, ConfigDir, OnError, Only, Quiet, Runs, SweepOptions, overrides_argument
-from bnlab.cli.consoles import ERR, counted, duration, say_error, say_warning
+from bnlab.cli.command_options import (
+    Again,
+    ConfigDir,
+    NoFigures,
+    OnError,
+    Only,
+    Quiet,
+    Runs,
+    SweepOptions,
+    overrides_argument,
+)
+from bnlab.cli.consoles import ERR, Waiting, counted, duration, say_error, say_unless, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
-from bnlab.cli.sweep_figures import leave_dashboard, say_where
+from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
 from bnlab.records import ENDED
 
 if TYPE_CHECKING:
@@ -56,6 +67,7 @@ def sweep(
     only: OnlyThose = None,
     again: Again = False,
     quiet: Quiet = False,
+    no_figures: NoFigures = False,
     as_json: AsJson = False,
     runs: Runs = None,
     config_dir: ConfigDir = None,
@@ -70,10 +82,14 @@ def sweep(
 
     The same command again trains the runs that are missing, failed or were interrupted. Quote words with brackets.
     """
-    from bnlab.sweeps.plan import is_search
+    options = SweepOptions(
+        runs, config_dir, jobs, dry_run, on_error, retries, only, again, quiet, as_json, figures=not no_figures
+    )
+    with Waiting("Reading what is swept", quiet):
+        from bnlab.sweeps.plan import is_search
 
-    options = SweepOptions(runs, config_dir, jobs, dry_run, on_error, retries, only, again, quiet, as_json)
-    if is_search(overrides or [], config_dir):
+        is_sought = is_search(overrides or [], config_dir)
+    if is_sought:
         from bnlab.cli.search_command import search
 
         raise typer.Exit(search(overrides or [], options))
@@ -99,14 +115,13 @@ def run(
         plan: Plans the sweep for another command; None: the words say all of it.
         open_view: Opens what shows the progress; None: a bar for each arm.
     """
-    from bnlab.experiment.single import refuse_a_missing_device
-    from bnlab.runfolder.writable import check_writable
-    from bnlab.sweeps.execute import start_workers_early
-    from bnlab.sweeps.plan import plan_sweep, prepared
-
     quiet = options.quiet
-    status = contextlib.nullcontext() if quiet or not ERR.is_terminal else ERR.status("Checking every run")
-    with own_prints_on_stderr(), status:
+    with own_prints_on_stderr(), Waiting("Checking every run", quiet):
+        from bnlab.experiment.single import refuse_a_missing_device
+        from bnlab.runfolder.writable import check_writable
+        from bnlab.sweeps.execute import start_workers_early
+        from bnlab.sweeps.plan import plan_sweep, prepared
+
         sweep = plan() if plan else plan_sweep(words, options.runs, options.config_dir)
         refuse(sweep)
         if not sweep.launcher:  # else other machines train
@@ -133,11 +148,22 @@ def run(
         show_result(result)
     else:
         show(result, quiet=quiet, as_json=options.as_json)
-    figures = leave_dashboard(result) if missing else []
-    if show_result is None:
-        say_where(figures, options)
+    if missing:
+        leave_dashboard(result)
+    if options.figures and not (quiet or options.as_json):
+        _end(result.folder, words, options, is_new=bool(missing), has_rates=show_result is not None)
     are_all_there = all(summary.status in ENDED for summary in result.summaries)
     return 0 if are_all_there and not result.reasons else 1
+
+
+def _end(folder: Path, words: list[str], options: SweepOptions, *, is_new: bool, has_rates: bool) -> None:
+    """Leave the figures and the page of a sweep, and say what to type next."""
+    from bnlab.cli.next_command import next_command
+    from bnlab.results.sweep import read_sweep
+
+    pictures = leave_pictures(folder, is_new=is_new, has_rates=has_rates)
+    sweep = read_sweep(folder)
+    say_ending(folder, pictures, next_command(sweep, sweep.read_arms(), words, options))
 
 
 def execute_shown(
@@ -157,7 +183,10 @@ def execute_shown(
 
     view = None if options.quiet or not missing else (open_view or open_sweep_view)(ERR, sweep, missing)
     try:
-        with contextlib.closing(view) if view else contextlib.nullcontext(), interruptible() as interruption:
+        with (
+            contextlib.closing(view) if view else contextlib.nullcontext(),
+            interruptible(say_unless(options.quiet)) as interruption,
+        ):
             result = execute(
                 sweep,
                 missing,
@@ -172,7 +201,11 @@ def execute_shown(
         if not options.quiet:
             _say_interrupted(sweep, missing)
         return 130
-    return interruption.exit_status if interruption.is_asked else result
+    if interruption.is_asked:
+        if not options.quiet:
+            _say_interrupted(sweep, missing)
+        return interruption.exit_status
+    return result
 
 
 def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
@@ -198,7 +231,8 @@ def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
             estimate_s,
         )  # it imports torch; a finished sweep need not wait
 
-        seconds = estimate_s(sweep, missing, options.jobs, None if options.dry_run else PATIENCE_S)
+        with Waiting("Estimating the time"):
+            seconds = estimate_s(sweep, missing, options.jobs, None if options.dry_run else PATIENCE_S)
         parts += [] if seconds is None else [f"about {duration(seconds)}"]
     if parts:
         ERR.print("  " + "; ".join(parts), style="dim")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MOST_CELLS = 40
 """Lines of the table of cells; a sweep with more shows its arms, and `bnlab list runs` shows the rest."""
 
+MOST_INSTRUMENTS, MOST_ARMS = 12, 8
+"""Instruments and arms in the table of what was measured; `bnlab compare` has all of them."""
+
 MOST_TROUBLES = 20
 WHY = {"interrupted": "cut off", "missing": "not begun"}
 """Reasons by status, for runs without a reason of their own."""
@@ -31,7 +34,10 @@ def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
             others did well, so its arms have no best of them.
     """
     from bnlab.cli.arm_tables import print_arms, print_cells
+    from bnlab.cli.instrument_table import print_instruments
+    from bnlab.report.instrument_rows import instrument_rows
     from bnlab.results.arms import LEARNING_RATE
+    from bnlab.results.instruments import asked_instruments
     from bnlab.results.sweep import read_sweep
 
     sweep = read_sweep(result.folder)
@@ -41,6 +47,9 @@ def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
         print_cells(found.arms, sweep.swept)
     if is_grid:
         print_arms(found.arms, sweep.swept)
+    if asked := asked_instruments(sweep):
+        having = [arm for arm in found.arms if arm.compared][:MOST_ARMS]
+        print_instruments(having, instrument_rows(having, asked)[:MOST_INSTRUMENTS])
     if is_grid and has_rates:
         for sentence in found.sentences():
             OUT.print(sentence, markup=False, soft_wrap=not OUT.is_terminal)

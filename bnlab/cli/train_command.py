@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
-from bnlab.cli.consoles import ERR, OUT, say_error, say_warning
+from bnlab.cli.consoles import ERR, OUT, Waiting, say_error, say_unless, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
-from bnlab.cli.summary_text import print_summary
+from bnlab.cli.summary_text import BOUNDED, print_summary
 from bnlab.errors import ProcessLostError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.records import ENDED, RunSummary
@@ -47,7 +47,7 @@ def train(
     [bold]bnlab train -m norm=batch,none seed=0,1,2[/]: six runs, one table
 
     A finished run is not trained again: its result is shown at once. An interrupted run resumes from its last
-    checkpoint: SIGTERM writes one, train.checkpoint_every=1000 writes more.
+    checkpoint: Ctrl-C and SIGTERM write one, train.checkpoint_every=1000 writes more.
     """
     words = overrides or []
     if cfg is not None:
@@ -66,6 +66,22 @@ def _train_and_print(
     words: list[str], runs: Path | None, config_dir: Path | None, *, again: bool, quiet: bool, as_json: bool
 ) -> int:
     """Train one run, print its result, and return the exit status."""
+    waiting = Waiting(quiet=quiet or as_json)
+    with waiting:
+        return _train(words, runs, config_dir, waiting, again=again, quiet=quiet, as_json=as_json)
+
+
+def _train(
+    words: list[str],
+    runs: Path | None,
+    config_dir: Path | None,
+    waiting: Waiting,
+    *,
+    again: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Do what `_train_and_print` says, and take the word away that is shown while torch is imported."""
     from bnlab.config.compose import compose_typed
     from bnlab.experiment.single import SINGLE, train_one
     from bnlab.identity.run_id import run_id
@@ -81,13 +97,13 @@ def _train_and_print(
     folder = runs_root(runs) / (config.name or SINGLE)
     failure: RunError | None = None
     try:
-        with own_prints_on_stderr(), interruptible() as interruption:
+        with own_prints_on_stderr(), interruptible(say_unless(quiet)) as interruption:
             try:
                 summary = train_one(
                     config,
                     folder,
                     again=again,
-                    observer=None if quiet else TerminalObserver(),
+                    observer=None if quiet else TerminalObserver(waiting),
                     interruption=interruption,
                 )
             except RunError as error:  # said at once: torchrun ends all processes as soon as one has failed
@@ -95,9 +111,11 @@ def _train_and_print(
                 if world.leads or not isinstance(error, ProcessLostError):
                     say_error(str(error))
     except KeyboardInterrupt:
+        waiting.end()
         if not quiet:
             say_warning(f"interrupted; 1 of 1 runs not finished. Its records so far are in {folder}")
         return 130
+    waiting.end()
     if failure is not None:
         failed = RunFolder(folder / run_id(config))
         summary = RunSummary(failed.path.name, failed.read_status(), str(failed.path), config.seed)
@@ -113,7 +131,14 @@ def _train_and_print(
 
 
 class TerminalObserver(RunObserver):
-    """Prints warnings and the progress of a run on standard error."""
+    """Prints warnings and the progress of a run on standard error.
+
+    Args:
+        waiting: The word that is shown until the run begins; None: there is none.
+    """
+
+    def __init__(self, waiting: Waiting | None = None) -> None:
+        self._waiting = waiting
 
     def on_warning(self, text: str) -> None:
         """Print a warning."""
@@ -127,4 +152,9 @@ class TerminalObserver(RunObserver):
         """Return the logger that shows the run's progress."""
         from bnlab.loggers.terminal import open_terminal
 
-        return open_terminal(ERR, run_id, plan.num_steps, config.train.batch_size)
+        if self._waiting is not None:
+            self._waiting.end()
+        with_saturation = (
+            config.as_dict()["model"].get("activation") in BOUNDED and "saturation" in config.diagnostics.names
+        )
+        return open_terminal(ERR, run_id, plan.num_steps, config.train.batch_size, with_saturation=with_saturation)

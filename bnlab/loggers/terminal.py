@@ -13,8 +13,9 @@ REFRESHES_PER_S = 4
 class _State:
     """The latest of each figure, as text."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, with_saturation: bool) -> None:
         self.batch_size = batch_size
+        self.with_saturation = with_saturation
         self.loss = self.train = self.validation = self.saturation = self.speed = "-"
 
     def take(self, record: Record) -> None:
@@ -39,10 +40,11 @@ class LiveTerminal:
         title: The name of the run.
         num_steps: The step at which the run is planned to end.
         batch_size: Samples per step, to compute the speed in steps from that in samples.
+        with_saturation: Whether to show the most saturated layer.
     """
 
-    def __init__(self, console: Console, title: str, num_steps: int, batch_size: int) -> None:
-        self._state = _State(batch_size)
+    def __init__(self, console: Console, title: str, num_steps: int, batch_size: int, with_saturation: bool) -> None:
+        self._state = _State(batch_size, with_saturation)
         console.print(title, style="bold", markup=False, overflow="ellipsis", no_wrap=True)
         self._progress = Progress(
             BarColumn(bar_width=16),
@@ -64,7 +66,8 @@ class LiveTerminal:
         state = self._state
         figures = (
             f"loss [cyan]{state.loss}[/]  train [cyan]{state.train}[/]  validation [bold cyan]{state.validation}[/]  "
-            f"saturation [yellow]{state.saturation}[/]  [dim]{state.speed} steps/s[/]"
+            f"{f'saturation [yellow]{state.saturation}[/]  ' if state.with_saturation else ''}"
+            f"[dim]{state.speed} steps/s[/]"
         )
         self._progress.update(self._task, completed=record.step, figures=figures)
 
@@ -81,12 +84,13 @@ class PlainTerminal:
         title: The name of the run.
         num_steps: The step at which the run is planned to end.
         batch_size: Samples per step, to compute the speed in steps from that in samples.
+        with_saturation: Whether to show the most saturated layer.
     """
 
-    def __init__(self, console: Console, title: str, num_steps: int, batch_size: int) -> None:
+    def __init__(self, console: Console, title: str, num_steps: int, batch_size: int, with_saturation: bool) -> None:
         self._console = console
         self._num_steps = num_steps
-        self._state = _State(batch_size)
+        self._state = _State(batch_size, with_saturation)
         self._print(f"{title}: {num_steps} steps")
 
     def take(self, record: Record) -> None:
@@ -96,7 +100,8 @@ class PlainTerminal:
             state = self._state
             self._print(
                 f"step {record.step}/{self._num_steps}  loss {state.loss}  train {state.train}  "
-                f"validation {state.validation}  saturation {state.saturation}  {state.speed} steps/s"
+                f"validation {state.validation}  "
+                f"{f'saturation {state.saturation}  ' if state.with_saturation else ''}{state.speed} steps/s"
             )
 
     def close(self, summary: RunSummary | None) -> None:
@@ -108,7 +113,17 @@ class PlainTerminal:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def open_terminal(console: Console, title: str, num_steps: int, batch_size: int) -> LiveTerminal | PlainTerminal:
-    """Return a live view for a terminal, and a plain one for a file, a pipe or a terminal that cannot redraw lines."""
+def open_terminal(
+    console: Console, title: str, num_steps: int, batch_size: int, *, with_saturation: bool = True
+) -> LiveTerminal | PlainTerminal:
+    """Return a live view for a terminal, and a plain one for a file, a pipe or a terminal that cannot redraw lines.
+
+    Args:
+        console: The console that the text is printed on.
+        title: The name of the run.
+        num_steps: The step at which the run is planned to end.
+        batch_size: Samples per step, to compute the speed in steps from that in samples.
+        with_saturation: Whether to show the most saturated layer: of use where activations are bounded on both sides.
+    """
     kind = LiveTerminal if console.is_interactive else PlainTerminal
-    return kind(console, title, num_steps, batch_size)
+    return kind(console, title, num_steps, batch_size, with_saturation)

@@ -180,7 +180,16 @@ def sweep_markdown(page: SweepPage) -> str:
         lines += write.bullets(condition.stress.flips)
         lines += data_table(page.verdict.table)
     lines += [text(page.choice), "", *code(page.other_command)] if page.choice else []
-    lines += [f"## {t('sweep_best')}", "", *data_table(page.best), t("sweep_half"), "", *write.bullets(page.sentences)]
+    lines += [
+        f"## {t('sweep_best')}",
+        "",
+        *data_table(page.best),
+        t("sweep_interval"),
+        "",
+        *write.bullets(page.sentences),
+    ]
+    if page.instruments is not None:
+        lines += [f"## {t('measured_last')}", "", *data_table(page.instruments), t("measured_note"), ""]
     lines += [f"## {t('sweep_cells')}", "", t("sweep_cells_caption"), "", *data_table(page.cells)]
     for picture in page.pictures:
         lines += [f"## {text(picture.title)}", "", picture.note, "", *data_table(picture.table)]

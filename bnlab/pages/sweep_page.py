@@ -7,23 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import BnlabError, StudyError
-from bnlab.pages.amounts import number
+from bnlab.pages.arm_tables import best_table, cells_table, instruments_table
 from bnlab.pages.condition_view import Finding, view_condition
 from bnlab.pages.drawn.picture import Cell, DataTable, Picture
 from bnlab.pages.html_page import render
 from bnlab.pages.study_results import Condition, Texts
 from bnlab.pages.sweep_pictures import draw_sweep
 from bnlab.pages.words import Words
+from bnlab.report.instrument_rows import instrument_rows
 from bnlab.report.wording import is_without_training
 from bnlab.results.arms import LEARNING_RATE, Arm, SweepArms
-from bnlab.results.outcomes import Cell as SweepCell
+from bnlab.results.instruments import asked_instruments
 from bnlab.results.sweep import SweepRuns, read_sweep
-from bnlab.stats.estimate import Estimate
 from bnlab.studies.judging import find_arms, judge_sweep
 from bnlab.studies.quantity import read_quantity
-
-MOST_CELLS = 200
-"""Rows of the table of settings; the file of CSV has all."""
 
 MOST_NAMED = 8
 """Arms that are named as not compared; the table has all of them."""
@@ -122,41 +119,20 @@ class SweepPage:
     @property
     def best(self) -> DataTable:
         """Each arm at its best learning rate."""
-        t = self.words
-        rows = []
-        for arm in self.arms:
-            best = arm.best()
-            if best is None:
-                rows.append((Cell(arm.label), Cell("–"), Cell("0", 0), Cell("–"), Cell("–"), Cell(t("unknown"))))
-                continue
-            note = t("no_better") if best.lr is None else t("edge") if best.edge else ""
-            lr = Cell("–") if best.lr is None else rate_cell(best.lr, t)
-            n = len(best.cell.outcomes)
-            rows.append((Cell(arm.label), lr, Cell(str(n), n), *_figures(best.cell), Cell(note)))
-        headings = ("arm", "best_lr", "n", "test_accuracy", "validation_loss", "notes")
-        return _without_empty_end(DataTable(tuple(t(key) for key in headings), tuple(rows)))
+        return best_table(self.arms, self.words)
 
     @property
     def cells(self) -> DataTable:
         """All settings with their means."""
-        t = self.words
-        rows = []
-        for arm in self.arms:
-            for cell in arm.cells:
-                n = len(cell.outcomes)
-                accuracy = cell.mean("accuracy") if cell.outcomes else None
-                test, loss = _figures(cell)
-                row = (
-                    Cell(arm.label),
-                    rate_cell(cell.lr, t),
-                    Cell(str(n), n),
-                    test,
-                    share_cell(accuracy),
-                    loss,
-                )
-                rows.append((*row, Cell(_notes(cell, t))))
-        headings = ("arm", "lr", "n", "test_accuracy", "validation_accuracy", "validation_loss", "notes")
-        return _without_empty_end(DataTable(tuple(t(key) for key in headings), tuple(rows[:MOST_CELLS])))
+        return cells_table(self.arms, self.words)
+
+    @property
+    def instruments(self) -> DataTable | None:
+        """What was measured last, where the sweep's words ask for instruments; else None."""
+        asked = asked_instruments(self.sweep)
+        arms = [arm for arm in self.arms if arm.compared]
+        rows = instrument_rows(arms, asked) if asked and arms else []
+        return instruments_table(arms, rows, self.words) if rows else None
 
     @property
     def facts(self) -> DataTable:
@@ -202,7 +178,8 @@ def make_sweep_page(folder: Path, words: Words, chosen: Sequence[str] = ()) -> S
         except BnlabError as error:
             why = str(error)
     first = compared if chosen and compared is not None else ()  # figures show the first few arms
-    pictures = draw_sweep([*first, *(arm for arm in grid.arms if arm not in first)], "f", words)
+    arms = [*first, *(arm for arm in grid.arms if arm not in first)]
+    pictures = draw_sweep(arms, "f", words, with_loss=True, measured=asked_instruments(sweep))
     sentences = tuple(grid.sentences())
     return SweepPage(sweep, grid.arms, compared, bool(chosen), verdict, why, pictures, sentences, words)
 
@@ -227,51 +204,6 @@ def _judged(folder: Path, arms: tuple[Arm, Arm] | None, words: Words) -> Finding
     says = Texts(en=found["claim"])
     condition = Condition.model_validate({**found, "kind": "pair", "says": says, "bound": f"above {judged.sesoi:g}"})
     return view_condition(condition, "", "fv", words)
-
-
-def _without_empty_end(data: DataTable) -> DataTable:
-    """Return a table without its last column where that is empty."""
-    if any(row[-1].text for row in data.rows):
-        return data
-    return DataTable(data.headings[:-1], tuple(row[:-1] for row in data.rows))
-
-
-def _figures(cell: SweepCell) -> tuple[Cell, Cell]:
-    """Return the test accuracy and the validation loss of a cell."""
-    return share_cell(cell.mean_test_accuracy()), _loss_cell(cell)
-
-
-def share_cell(estimate: Estimate | None) -> Cell:
-    """Return a mean share in percent, with half the width of its interval where it has one."""
-    if estimate is None:
-        return Cell("–")
-    half = half_width(estimate)
-    return Cell(f"{100 * estimate.value:.2f}%" + ("" if half is None else f" ±{100 * half:.2f}"), estimate.value)
-
-
-def rate_cell(learning_rate: float, words: Words) -> Cell:
-    """Return a learning rate; of one at which nothing is learned, that there was no training."""
-    text = number(learning_rate)
-    return Cell(f"{text} ({words('not_trained')})" if is_without_training(learning_rate) else text, learning_rate)
-
-
-def _loss_cell(cell: SweepCell) -> Cell:
-    if not cell.outcomes:
-        return Cell("–")
-    estimate = cell.mean("loss")
-    half = half_width(estimate)
-    return Cell(number(estimate.value) + ("" if half is None else f" ±{number(half, 2)}"), estimate.value)
-
-
-def half_width(estimate: Estimate) -> float | None:
-    """Return half the width of an interval; None where there is none."""
-    return None if estimate.low is None or estimate.high is None else (estimate.high - estimate.low) / 2
-
-
-def _notes(cell: SweepCell, words: Words) -> str:
-    missing = sum(cell.num_missing.values())
-    notes = [words("diverged", number=cell.num_diverged)] if cell.num_diverged else []
-    return words("comma").join([*notes, *([words("missing", number=missing)] if missing else [])])
 
 
 def _setting(key: str, value: Any, words: Words) -> str:

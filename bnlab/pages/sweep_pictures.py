@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bnlab.diagnostics.cards import cards_by_record
 from bnlab.errors import BnlabError
 from bnlab.pages.drawn.arm_curves import draw_curves
+from bnlab.pages.drawn.layer_lines import draw_layer_lines
 from bnlab.pages.drawn.layer_maps import draw_layers, recorded_by_layer
 from bnlab.pages.drawn.picture import MOST_ARMS, Picture
 from bnlab.pages.drawn.quantile_fans import draw_fans, recorded_as_quantiles
@@ -15,6 +17,7 @@ from bnlab.pages.words import Words
 from bnlab.report.wording import is_without_training
 from bnlab.results.arms import Arm
 from bnlab.results.curves import read_best_curves
+from bnlab.results.instruments import last_values
 from bnlab.results.sweep import read_sweep
 
 FIRST = ("saturation", "gradient_norm", "dead_fraction")
@@ -22,6 +25,9 @@ FIRST = ("saturation", "gradient_norm", "dead_fraction")
 
 MOST_MAPS, MOST_FANS = 2, 1
 """Diagnostics of a sweep that have heat maps, and fans, at most."""
+
+MOST_MEASURED = 8
+"""Instruments whose last values are drawn, at most."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,14 @@ class SweepPictures:
 
 
 def draw_sweep(
-    arms: Sequence[Arm], name: str, words: Words, first: Sequence[str] = (), *, only_rates: bool = False
+    arms: Sequence[Arm],
+    name: str,
+    words: Words,
+    first: Sequence[str] = (),
+    *,
+    only_rates: bool = False,
+    with_loss: bool = False,
+    measured: Sequence[str] = (),
 ) -> tuple[Picture, ...]:
     """Return the figures of some arms of a sweep.
 
@@ -75,19 +88,45 @@ def draw_sweep(
         words: The fixed words of the page's language.
         first: Diagnostics that are drawn before others.
         only_rates: Whether to draw the curves over learning rates alone.
+        with_loss: Whether to draw the loss over the steps too, beside the accuracy.
+        measured: Instruments whose last values are drawn over the layers.
     """
     shown = [arm for arm in arms if arm.compared][:MOST_ARMS]
     curves = [] if only_rates else [(arm.label, read_best_curves(arm, every_diagnostic=True)) for arm in shown]
     pictures = [
         draw_rates(shown, "accuracy", f"{name}r", words),
         draw_rates(shown, "loss", f"{name}l", words),
-        draw_curves(curves, f"{name}c", words),
+        draw_curves(curves, "accuracy", f"{name}c", words),
+        draw_curves(curves, "loss", f"{name}d", words) if with_loss else None,
+        *_measured(shown, measured, f"{name}i", words),
     ]
     for number, diagnostic in enumerate(_in_order(recorded_by_layer(curves), first)[:MOST_MAPS]):
         pictures.append(draw_layers(curves, diagnostic, f"{name}m{number}", words))
     for number, diagnostic in enumerate(_in_order(recorded_as_quantiles(curves), first)[:MOST_FANS]):
         pictures.append(draw_fans(curves, diagnostic, f"{name}q{number}", words))
     return tuple(_at_start(picture, shown, words) for picture in pictures if picture is not None)
+
+
+def _measured(arms: Sequence[Arm], names: Sequence[str], name: str, words: Words) -> list[Picture | None]:
+    """Return a figure per instrument that has a value in two layers or more: the last values, arm by arm."""
+    if not names:
+        return []
+    values = [last_values(arm, names) for arm in arms]
+    found = list(dict.fromkeys(key.partition("/")[0] for of_arm in values for key in of_arm))
+    cards = cards_by_record(found, names)
+    pictures: list[Picture | None] = []
+    for number, instrument in enumerate(found[:MOST_MEASURED]):
+        own = [
+            {key.partition("/")[2]: seeds for key, seeds in of_arm.items() if key.partition("/")[0] == instrument}
+            for of_arm in values
+        ]
+        if any("/" in layer for of_arm in own for layer in of_arm):  # several values a layer: the table has one
+            continue
+        card = cards.get(instrument)
+        unit = "" if card is None else card.unit_of("", [""])
+        labeled = [(arm.label, of_arm) for arm, of_arm in zip(arms, own, strict=True)]
+        pictures.append(draw_layer_lines(labeled, instrument, unit, f"{name}{number}", words))
+    return pictures
 
 
 def _at_start(picture: Picture, arms: Sequence[Arm], words: Words) -> Picture:

@@ -14,6 +14,18 @@ from matplotlib.figure import Figure
 from bnlab.errors import RunError
 from bnlab.report.palette import DPI, KINDS, LINE, QUIET, SMALL
 
+ON_SCREEN = 90
+"""Dots per inch in a notebook: a figure of 11 inches is then as wide as a page of one."""
+
+
+class PaperFigure(Figure):
+    """A figure that a notebook shows as it stands there, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", dpi=ON_SCREEN)
+        return drawn.getvalue()
+
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
     """Return an empty figure on white: no pyplot, no window, no global state.
@@ -23,7 +35,7 @@ def new_figure(width: float, height: float, layout: Literal["constrained"] | Non
         height: Height of the figure, in inches.
         layout: What places the axes: ``constrained`` for matplotlib's constrained layout, None for the caller.
     """
-    figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
+    figure = PaperFigure(figsize=(width, height), facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

@@ -70,6 +70,28 @@ def read_best_curves(arm: Arm, *, every_diagnostic: bool = False) -> dict[str, C
     return {tag: curve for tag in tags if (curve := _curve(tag, runs)) is not None}
 
 
+def read_run_curves(folder: Path) -> dict[str, Curve]:
+    """Return the curves of one run by tag, as far as it has been trained: its loss and its accuracy.
+
+    Args:
+        folder: The folder of the run. If its records are damaged, those above the damage are read.
+    """
+    found: dict[str, dict[int, float]] = {}
+    try:
+        for record in RunFolder(folder).read_records():
+            group = _TAG_OF.get((record["kind"], record["split"]))
+            for key, value in record["values"].items() if group else ():
+                if key != "lr" and value is not None:
+                    found.setdefault(f"{group}/{key}", {})[record["step"]] = float(value)
+    except RunError as error:
+        _log.warning("%s", error)
+    curves = {}
+    for tag, points in found.items():
+        values = tuple(points.values())
+        curves[tag] = Curve(tuple(points), values, values, values)
+    return curves
+
+
 def _read(row: Row, outcome: Outcome, every_diagnostic: bool) -> _Records:
     """Return a run's records by tag; if its file is damaged, those above the damage.
 

@@ -26,8 +26,8 @@ The way of ``bnlab sweep norm=batch,none seed=0,1``, from its words to its resul
    for.
 9. The results are read from the runs' folders.
 
-Ctrl-C ends the workers at once; their runs resume from the last checkpoint, if they wrote any. SIGTERM, to the sweep or
-to a worker, lets training end with a checkpoint first.
+Ctrl-C, once steps are made, and SIGTERM, to the sweep or to a worker, let training end with a checkpoint first. Before
+that, and at a second Ctrl-C, the workers end at once; their runs resume from the last checkpoint, if they wrote any.
 
 A search (search_plan, search_execution) has the same dispatcher, backends and workers. It submits the run of each trial
 as a part of its own, as soon as Optuna has chosen it. sweeper_words and samplers say how trials are chosen,

@@ -234,6 +234,11 @@ class Dispatcher:
             if names.keys().isdisjoint(wanted):
                 halt_path(file).touch()
 
+    @property
+    def is_stepping(self) -> bool:
+        """Whether some run of this command has made a step."""
+        return self._num_begun > 0
+
     def watch(self) -> None:
         """Wait a moment for parts that end, and learn what became of their runs; some part must be in training."""
         assert self._backend is not None

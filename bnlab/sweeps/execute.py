@@ -231,6 +231,8 @@ class _Execution:
         self.dispatcher.submit(parts, self._backend_for(len(parts)))
         while self.dispatcher.is_training and not (self.interruption.is_asked and self.dispatcher.folder.halt()):
             self.dispatcher.watch()
+            if self.dispatcher.is_stepping:
+                self.interruption.begin()
 
     def _backend_for(self, num_parts: int) -> Backend:
         if self.backend is not None:

@@ -139,6 +139,8 @@ class _SearchExecution:
                 dispatcher.submit([[cohort] for cohort in begun], self.backend)
         if dispatcher.is_training:
             dispatcher.watch()
+            if dispatcher.is_stepping:
+                self.interruption.begin()
         else:
             time.sleep(BUSY_S)  # another process trains the runs that are wanted
 

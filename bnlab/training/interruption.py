@@ -2,14 +2,14 @@
 
 A shutdown, a scheduler and the end of a container send SIGTERM; a terminal that is closed sends SIGHUP, unless nohup
 was typed. Slurm announces a preemption or a time limit by a signal that the user chooses: SIGUSR1 and SIGUSR2 are
-usual, in submitit too. All four leave time for a checkpoint. Ctrl-C (SIGINT) is not handled here: a user who presses it
-wants to stop at once.
+usual, in submitit too. All four leave time for a checkpoint. So does Ctrl-C (SIGINT) while steps are being made: the
+first one asks, the second stops at once. Before the first step there is nothing to keep, and Ctrl-C stops at once.
 """
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -21,12 +21,18 @@ class Interruption:
 
     Attributes:
         is_asked: Whether the stop is requested. A signal handler or another thread may set it.
+        is_training: Whether steps are being made, so that Ctrl-C waits for a checkpoint.
         signals: The numbers of the signals that requested the stop, in the order of arrival, each once.
     """
 
     def __init__(self) -> None:
         self.is_asked = False
+        self.is_training = False
         self.signals: list[int] = []
+
+    def begin(self) -> None:
+        """Tell that steps are being made from now on."""
+        self.is_training = True
 
     @property
     def exit_status(self) -> int:
@@ -35,8 +41,10 @@ class Interruption:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Interruption]:
+def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Interruption]:
     """Turn SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 into a request to stop, as long as the context lasts.
+
+    Ctrl-C too, once `Interruption.begin` has been called; a second Ctrl-C reaches the handler of before.
 
     A second signal of the same kind changes nothing: `timeout`, systemd and Slurm send some twice. Ignored signals stay
     ignored. At the end of the context the previous handlers are restored. If a signal came and its previous handler is
@@ -44,6 +52,9 @@ def interruptible() -> Iterator[Interruption]:
     disk. If it had none, the caller must end the process with `exit_status`.
 
     Outside the main thread Python allows no handlers, and nothing is changed.
+
+    Args:
+        say: Told, once, that Ctrl-C was heard and what another one does.
 
     Example:
         >>> with interruptible() as interruption:
@@ -58,18 +69,30 @@ def interruptible() -> Iterator[Interruption]:
         if number not in interruption.signals:
             interruption.signals.append(number)
 
+    def press(number: int, frame: FrameType | None) -> None:
+        if not interruption.is_training or number in interruption.signals:
+            pressed_before(number, frame)  # type: ignore[operator, misc]
+            return
+        ask(number, frame)
+        say("stopping after this step, with a checkpoint. Ctrl-C again stops at once.")
+
     numbers = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
     # None: a handler that was not set from Python, which could not be restored
     before = {n: handler for n in numbers if (handler := signal.getsignal(n)) not in {signal.SIG_IGN, None}}
+    pressed_before = signal.getsignal(signal.SIGINT) if numbers else None
     try:
         for number in before:
             signal.signal(number, ask)
+        if callable(pressed_before):
+            signal.signal(signal.SIGINT, press)
         yield interruption
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if callable(pressed_before):
+            signal.signal(signal.SIGINT, pressed_before)
         for number in interruption.signals:
-            if callable(before[number]):
+            if callable(before.get(number)):  # not Ctrl-C's, which would raise KeyboardInterrupt after all is kept
                 signal.raise_signal(number)

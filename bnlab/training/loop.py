@@ -120,6 +120,7 @@ def _events(session: "_Session", plan: Plan, start: Checkpoint | None, interrupt
     first = 1 if start is None else start.step + 1
     session.keep_weights(first - 1)
     session.clock.start()
+    interruption.begin()
     for step, outcome in enumerate(session.cohort.steps(first - 1), first):
         session.curves.see(*outcome)
         if step not in plan.stops and not interruption.is_asked:

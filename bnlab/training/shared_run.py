@@ -42,6 +42,10 @@ class AgreedInterruption(Interruption):
         super().__init__()
         self.asked = asked
 
+    def begin(self) -> None:
+        """Tell the request of this process that steps are being made."""
+        self.asked.begin()
+
 
 class SharedRun(SingleRun):
     """A run of which this process computes a part.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_sweep import run_folder, sweep_of
 
 import bnlab
 
@@ -107,3 +108,55 @@ def test_wrong_input_gets_a_sentence_and_status_2(bnlab_says: Say, words: list[s
     assert (answer.status, answer.out) == (2, "")
     assert said in answer.err
     assert 1 <= len(answer.err.strip().splitlines()) <= 3
+
+
+def two_seeds(name: str, **settings: int) -> Path:
+    runs = [
+        run_folder(Path("runs") / name, norm, 0.1, seed, [2.3, 1.0, 0.5 + seed / 10], settings=settings)
+        for norm in ("batch", "none")
+        for seed in (0, 1, 2)
+    ]
+    return sweep_of(Path("runs") / name, runs)
+
+
+def test_arms_with_several_seeds_are_compared_over_them_and_by_run_if_asked(bnlab_says: Say) -> None:
+    two_seeds("wide")
+    by_arm = bnlab_says("compare", "wide", "--no-figures")
+    assert by_arm.status == 0
+    lines = [line.split() for line in by_arm.out.splitlines() if line.strip()]
+    assert [line[:2] for line in lines[2:4]] == [["batch", "3"], ["none", "3"]]
+    assert "95% interval of the mean over 3 seeds" in by_arm.out
+    by_run = bnlab_says("compare", "wide", "--no-figures", "--by", "run")
+    assert "seed=2" in by_run.out
+    found = json.loads(bnlab_says("compare", "wide", "--no-figures", "--json").out)
+    assert [arm["label"] for arm in found["arms"]] == ["batch", "none"]
+    assert found["arms"][1]["against_first"]["loss"]["value"] == pytest.approx(0.0)
+
+
+def test_two_sweeps_and_any_number_of_runs_are_compared(bnlab_says: Say) -> None:
+    two_seeds("shallow", depth=2)
+    two_seeds("deep", depth=9)
+    two_seeds("deeper", depth=30)
+    answer = bnlab_says("compare", "shallow", "deep", "deeper", "--no-figures")  # 18 runs
+    assert answer.status == 0
+    rows = [line.split()[:3] for line in answer.out.splitlines() if line.strip().startswith(("batch", "none"))]
+    assert sorted(rows[:6]) == sorted([norm, depth, "3"] for norm in ("batch", "none") for depth in ("2", "9", "30"))
+
+
+@pytest.mark.slow
+def test_arms_are_drawn_with_bands(bnlab_says: Say) -> None:
+    two_seeds("wide")
+    answer = bnlab_says("compare", "wide", "--out", "figures")
+    assert answer.status == 0
+    assert "curves.png" in answer.err
+    assert Path("figures/curves.svg").exists()
+
+
+def test_an_instrument_that_nobody_knows_or_has_recorded_is_said(bnlab_says: Say) -> None:
+    two_seeds("wide")
+    answer = bnlab_says("compare", "wide", "-d", "satration", "--no-figures")
+    assert answer.status == 2
+    assert "Did you mean saturation" in answer.err
+    answer = bnlab_says("compare", "wide", "-d", "sharpness", "--no-figures")
+    assert answer.status == 0
+    assert "sharpness: none of these runs has recorded it" in answer.err

@@ -146,14 +146,15 @@ def test_too_many_runs_are_narrowed_by_the_conditions_that_compare_proposes(bnla
             end = {"kind": "end", "step": 0, "split": None, "name": "finished", "values": {}}
             (folder / "metrics.jsonl").write_text(f"{json.dumps(record)}\n{json.dumps(end)}\n")
             (folder / "summary.json").write_text(json.dumps({"run_id": folder.name, "status": "finished"}))
-    answer = bnlab_says("compare", "many", "--no-figures")
+    side_by_side = ["compare", "many", "--no-figures", "--by", "run"]
+    answer = bnlab_says(*side_by_side)
     assert answer.status == 2
     words = shlex.split(answer.err.strip().partition("Choose some of them: ")[2])
     assert words == ["--where", "seed=0"]
-    assert bnlab_says("compare", "many", "--no-figures", *words).status == 0
-    answer = bnlab_says("compare", "many", "--no-figures", "--where", "lr>0")
+    assert bnlab_says(*side_by_side, *words).status == 0
+    answer = bnlab_says(*side_by_side, "--where", "lr>0")
     words = shlex.split(answer.err.strip().partition("Choose some of them: ")[2])
-    assert bnlab_says("compare", "many", "--no-figures", "--where", "lr>0", *words).status == 0
+    assert bnlab_says(*side_by_side, "--where", "lr>0", *words).status == 0
 
 
 @pytest.mark.slow

@@ -41,10 +41,11 @@ def _signals_are_handled() -> Iterator[None]:
 
 @pytest.fixture
 def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Raise a signal when a step is recorded."""
-    take = Recorder.take
+    """Raise a signal when a step is recorded; called twice, both."""
 
     def arrange(step: int, number: int) -> None:
+        take = Recorder.take
+
         def take_and_signal(recorder: Recorder, record: Record) -> None:
             take(recorder, record)
             if record.kind == "step" and record.step == step:
@@ -95,9 +96,24 @@ def test_a_signal_at_the_last_step_is_too_late_to_stop_anything(
     assert (answer.status, json.loads(answer.out)["status"]) == (0, "finished")
 
 
-def test_ctrl_c_stops_at_once_and_leaves_no_checkpoint_that_was_not_asked_for(
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(
     bnlab_says: Say, signal_at: Callable[[int, int], None], tmp_path: Path
 ) -> None:
+    bnlab_says("train", "-q", *QUICK, "--runs", str(tmp_path / "whole"))
+    signal_at(25, signal.SIGINT)
+    answer = bnlab_says("train", *QUICK)
+    assert (answer.status, answer.out) == (130, "")
+    assert "Ctrl-C again stops at once" in answer.err
+    assert "asked to stop at step 25; the same command resumes from there" in answer.err
+    answer = bnlab_says("train", "--json", *QUICK)
+    assert "resumes from its checkpoint at step 25" in answer.err
+    assert json.loads(answer.out)["status"] == "finished"
+    assert metrics(tmp_path / "runs") == metrics(tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_stops_at_once(bnlab_says: Say, signal_at: Callable[[int, int], None], tmp_path: Path) -> None:
+    signal_at(25, signal.SIGINT)
     signal_at(25, signal.SIGINT)
     assert bnlab_says("train", "-q", *QUICK).status == 130
     assert not list(tmp_path.rglob("checkpoint*.pt"))

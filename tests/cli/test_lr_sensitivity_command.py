@@ -8,6 +8,7 @@ import pytest
 from written_runs import write_planned
 
 from bnlab.cli.lr_sensitivity_command import words_of_sweep
+from bnlab.cli.sweep_figures import Pictures
 from bnlab.results.sweep import read_sweep
 from bnlab.sweeps.plan import plan_sweep
 
@@ -32,6 +33,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def swept(written: Path, tmp_path: Path) -> Path:
     """The runs of QUICK, all of which have ended."""
     return Path(shutil.copytree(written, tmp_path / "runs"))
+
+
+@pytest.fixture(autouse=True)
+def _without_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the other figures and the page: tests/cli/test_sweep_ending.py looks at those."""
+    monkeypatch.setattr("bnlab.cli.sweep_command.leave_pictures", lambda *_, **__: Pictures())
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from judged_runs import STEPS, rising, write_judged
 from rich.console import Console
 
+from bnlab.cli.next_command import as_text
 from bnlab.cli.race_view import LiveRaceView, RaceCurves, open_race_view
 from bnlab.cli.sweep_view import PlainSweepView, SweepProgress
 from bnlab.pages.words import Words
@@ -29,6 +30,12 @@ QUICK = ["data=digits", "data.limit=200", "train.steps=30", "diagnostics=none", 
 def _hasty_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimate how long a race takes by a step or two."""
     monkeypatch.setattr("bnlab.sweeps.time_estimate.TRIED_S", 0.01)
+
+
+def proposed(said: str) -> list[str]:
+    """Return the words of the command that is proposed at the end."""
+    (line,) = re.findall(r"^Next +bnlab (.*)$", said, re.MULTILINE)
+    return shlex.split(line)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +91,13 @@ def test_a_race_ends_with_curves_a_table_a_page_and_what_to_type_next(bnlab_says
         assert f"{100 * mean:.1f}% [" in row
     page = Path("runs/mine/race.html").read_text(encoding="utf-8")
     assert "<svg" in page
-    assert "Page  runs/mine/race.html" in answer.err
-    following = answer.err.partition("Next  bnlab ")[2].strip()
-    assert following == "judge mine --arms layer,none"
-    assert bnlab_says(*shlex.split(following)).status == 0
+    assert "runs/mine/race.html" in answer.err
+    assert Path("runs/mine/curves.png").exists()
+    following = proposed(answer.err)
+    assert following == ["race", *arms, *QUICK, "name=mine", "seed=range(5)"]
+    more = bnlab_says(*following, "--jobs", "1")
+    assert proposed(more.err) == ["judge", "mine", "--arms", "layer,none"]
+    assert bnlab_says(*proposed(more.err)).status == 0
 
 
 @pytest.mark.slow
@@ -99,10 +109,11 @@ def test_json_has_an_object_per_run_arm_by_arm_and_quiet_is_quiet(bnlab_says: Sa
     ]
     again = bnlab_says(*words, "--quiet")
     assert (again.status, again.out, again.err) == (0, "", "")
-    more = bnlab_says(*words)
-    proposed = re.sub(r"   \(.*", "", more.err.partition("Next  bnlab ")[2].splitlines()[0])
-    assert shlex.split(proposed) == [*words[:-3], "seed=range(5)"]
-    assert bnlab_says(*shlex.split(proposed), "--jobs", "1").status == 0
+    name = next(iter(Path("runs").iterdir())).name
+    following = proposed(bnlab_says(*words).err)
+    assert following == [*words[:-3], f"name={as_text(name)}", "seed=range(5)"]
+    assert bnlab_says(*following, "--jobs", "1").status == 0
+    assert [path.name for path in Path("runs").iterdir()] == [name]
 
 
 @pytest.mark.slow

@@ -112,13 +112,13 @@ def test_what_is_out_of_range_is_said_in_words(bnlab_says: Say, run: Path) -> No
 def test_of_a_run_without_diagnostics_the_final_figures_are_shown_and_how_to_get_some(
     bnlab_says: Say, bare: Path
 ) -> None:
-    answer = bnlab_says("show", bare.name)
+    answer = bnlab_says("show", bare.name, "--no-figures")
     assert answer.status == 0
     assert "batch, mlp, sigmoid, synthetic, test " in answer.out
     assert "This measures all of them: bnlab train" in answer.err
     path = bare / "metrics.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    answer = bnlab_says("show", bare.name)
+    answer = bnlab_says("show", bare.name, "--no-figures")
     assert answer.status == 0
     assert "without the end of the run" in answer.err
 

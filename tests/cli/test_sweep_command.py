@@ -40,7 +40,8 @@ def test_a_sweep_prints_its_cells_and_the_best_learning_rate_of_each_arm_and_a_d
     lines = [line.split() for line in answer.out.splitlines() if line.strip().startswith(("none", "layer"))]
     assert [line[:3] for line in lines[:6]] == [[a, lr, "2"] for a in ("none", "layer") for lr in ("0.01", "0.1", "1")]
     assert len(lines) == 8  # and one per arm, in the table of the best
-    assert answer.out.count("±") == 6 * 3 + 2 * 2
+    assert "95% interval of the mean over 2 seeds" in answer.out
+    assert answer.out.count("[") == 6 * 3 + 2 * 3  # of each mean; two pairs of seeds have no interval of a difference
     assert "12 runs" in answer.err
     shutil.rmtree(next(Path("runs/six").glob("none*")))
     again = bnlab_says("sweep", *SIX, "seed=0,1", "--dry-run")

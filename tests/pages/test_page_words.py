@@ -11,10 +11,10 @@ from seen_page import see
 import bnlab.pages.words
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.pages import study_results
+from bnlab.pages.arm_tables import rate_cell
 from bnlab.pages.condition_view import view_condition
 from bnlab.pages.engine_sentences import in_chinese
 from bnlab.pages.report_files import make_report
-from bnlab.pages.sweep_page import rate_cell
 from bnlab.pages.words import Words, article_statements
 from bnlab.studies.condition import Condition
 from bnlab.studies.condition_verdict import judge_condition

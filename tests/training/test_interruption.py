@@ -42,10 +42,20 @@ def test_the_exit_status_is_that_of_the_first_signal() -> None:
     assert interruption.exit_status == 128 + NUMBERS[-1]
 
 
-def test_ctrl_c_is_left_alone() -> None:
+def test_ctrl_c_is_left_alone_before_the_first_step() -> None:
     with pytest.raises(KeyboardInterrupt), interruptible() as interruption:
         signal.raise_signal(signal.SIGINT)
     assert not interruption.is_asked
+
+
+def test_ctrl_c_while_steps_are_made_asks_once_and_stops_at_the_second() -> None:
+    said: list[str] = []
+    with interruptible(said.append) as interruption:
+        interruption.begin()
+        signal.raise_signal(signal.SIGINT)
+        assert (interruption.is_asked, interruption.exit_status, len(said)) == (True, 130, 1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_previous_handler_is_called_once_at_the_end_and_restored() -> None:

@@ -1,9 +1,10 @@
-"""Validation accuracy over the steps of training: a line per arm, with its interval over seeds."""
+"""Validation accuracy and loss over the steps of training: a line per arm, with its interval over seeds."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 
 from bnlab.pages.amounts import number
 from bnlab.pages.drawn.inline_svg import to_inline
@@ -19,6 +20,7 @@ from bnlab.pages.drawn.picture import (
 )
 from bnlab.pages.words import Words
 from bnlab.results.curves import Curve
+from bnlab.stats.response import Metric
 
 HEIGHT = 2.5
 """Inches."""
@@ -26,38 +28,62 @@ HEIGHT = 2.5
 MOST_POINTS, MOST_ROWS, MARKS = 60, 9, 6
 """Points of a line and rows of the table, at most; marks on a line."""
 
-ACCURACY = "eval/accuracy"
-"""The tag of validation accuracy."""
+LOG_FROM = 8.0
+"""Largest over smallest loss from which on its axis is logarithmic."""
 
 
-def draw_curves(curves: Sequence[tuple[str, Mapping[str, Curve]]], name: str, words: Words) -> Picture | None:
-    """Return the figure of the arms' accuracy over steps; None where no arm has more than one step.
+def draw_curves(
+    curves: Sequence[tuple[str, Mapping[str, Curve]]], metric: Metric, name: str, words: Words
+) -> Picture | None:
+    """Return the figure of the arms' validation accuracy or loss over steps; None where no arm has three steps.
 
     Args:
         curves: Label of each arm, and its curves by tag.
+        metric: Validation accuracy or loss.
         name: A name that no other figure of the page has.
         words: The fixed words of the page's language.
     """
-    shown = [(label, of[ACCURACY]) for label, of in curves if ACCURACY in of and len(of[ACCURACY].steps) > 2]
+    tag = f"eval/{metric}"
+    shown = [(label, of[tag]) for label, of in curves if tag in of and len(of[tag].steps) > 2]
     shown = shown[:MOST_ARMS]
     if not shown:
         return None
     labels = labels_of([label for label, _ in shown])
-    page, axes = new_axes(HEIGHT, up=words("axis_accuracy"), across=words("axis_step"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    page, axes = new_axes(HEIGHT, up=words(f"axis_{metric}"), across=words("axis_step"))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     for place, (_, curve) in enumerate(shown):
         _line(axes, curve, place)
-    axes.set_ylim(0, 1.02)
+    _scale(axes, [curve for _, curve in shown], metric)
     axes.set_xlim(left=0)
-    ends = ", ".join(f"{label} {100 * curve.mean[-1]:.1f}%" for label, (_, curve) in zip(labels, shown, strict=True))
-    title = words("fig_curves")
-    drawing = Drawing(to_inline(page, name, title, words("alt_curves", ends=ends)))
+    ends = ", ".join(
+        f"{label} {_value(curve.mean[-1], metric)}" for label, (_, curve) in zip(labels, shown, strict=True)
+    )
+    title = words("fig_curves" if metric == "accuracy" else "fig_curves_loss")
+    told = words("alt_curves" if metric == "accuracy" else "alt_curves_loss", ends=ends)
+    drawing = Drawing(to_inline(page, name, title, told))
     legend = tuple((label, line_style(place)) for place, label in enumerate(labels))
     steps = sorted({step for _, curve in shown for step in curve.steps})
-    rows = [_row(steps[place], [curve for _, curve in shown]) for place in spread_out(len(steps), MOST_ROWS)]
+    rows = [_row(steps[place], [curve for _, curve in shown], metric) for place in spread_out(len(steps), MOST_ROWS)]
     return Picture(title, words("fig_curves_note"), (drawing,), text_table((words("step"), *labels), rows), legend)
+
+
+def _scale(axes: Axes, curves: Sequence[Curve], metric: Metric) -> None:
+    if metric == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_ylim(0, 1.02)
+        return
+    means = [mean for curve in curves for mean in curve.mean if math.isfinite(mean)]
+    least, most = min(means, default=0.0), max(means, default=1.0)
+    if least > 0 and LOG_FROM * least < most:
+        axes.set_yscale("log")
+        axes.set_ylim(least / 1.3, most * 1.2)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: number(loss)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(0, 1.08 * most or 1.0)
 
 
 def _line(axes: Axes, curve: Curve, place: int) -> None:
@@ -78,13 +104,17 @@ def _line(axes: Axes, curve: Curve, place: int) -> None:
     )
 
 
-def _row(step: int, curves: Sequence[Curve]) -> list[str]:
+def _row(step: int, curves: Sequence[Curve], metric: Metric) -> list[str]:
     row = [number(step, 6)]
     for curve in curves:
         if step not in curve.steps:
             row.append("–")
             continue
         place = curve.steps.index(step)
-        low, high = 100 * curve.low[place], 100 * curve.high[place]
-        row.append(f"{100 * curve.mean[place]:.1f}% [{low:.1f}, {high:.1f}]")
+        ends = [_value(end, metric).removesuffix("%") for end in (curve.low[place], curve.high[place])]
+        row.append(f"{_value(curve.mean[place], metric)} [{ends[0]}, {ends[1]}]")
     return row
+
+
+def _value(value: float, metric: Metric) -> str:
+    return f"{100 * value:.1f}%" if metric == "accuracy" else number(value)

@@ -23,7 +23,7 @@ from bnlab.runfolder.index import read_run_rows
 _log = logging.getLogger("bnlab")
 
 MOST_RUNS = 12
-"""Runs in one comparison, at most: more do not fit into a table and a figure."""
+"""Runs side by side, at most: more do not fit into a table and a figure, and are compared by their arms."""
 
 PLAIN_VALUES = (str, int, float)
 """Types of the values of a setting that a condition can name."""
@@ -84,8 +84,7 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
     Raises:
         ConfigError: They are fewer than two that can be read, or too many.
     """
-    folders = {folder.path: folder for name in given for folder in _runs_at(find_folder(name))}
-    chosen = _chosen(list(folders.values()), conditions)
+    chosen = choose_runs(given, conditions)
     if len(chosen) < 2:
         raise ConfigError(
             f"compare needs 2 or more runs, {' '.join(given)} {'gives' if chosen else 'holds'} {len(chosen)}. "
@@ -93,8 +92,8 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
         )
     if len(chosen) > MOST_RUNS:
         raise ConfigError(
-            f"compare shows at most {MOST_RUNS} runs, {' '.join(given)} gives {len(chosen)}. Choose some of them: "
-            + _conditions_for_few([row for folder in chosen for row in read_run_rows(folder.path)])
+            f"compare shows at most {MOST_RUNS} runs side by side, {' '.join(given)} gives {len(chosen)}. Choose "
+            "some of them: " + _conditions_for_few([row for folder in chosen for row in read_run_rows(folder.path)])
         )
     runs = []
     for folder in chosen:
@@ -105,6 +104,20 @@ def find_compared(given: Sequence[str], conditions: Sequence[str] = ()) -> list[
     if len(runs) < 2:
         raise ConfigError(f"compare needs 2 or more runs: {len(chosen) - len(runs)} of {len(chosen)} cannot be read.")
     return runs
+
+
+def choose_runs(given: Sequence[str], conditions: Sequence[str] = ()) -> list[RunFolder]:
+    """Return the runs that words name, each once.
+
+    Args:
+        given: Runs and sweeps, by name or folder.
+        conditions: Conditions that the runs must meet, as ``bnlab list runs --where`` takes them; none: all runs.
+
+    Raises:
+        ConfigError: There is no such folder, or a condition is none.
+    """
+    folders = {folder.path: folder for name in given for folder in _runs_at(find_folder(name))}
+    return _chosen(list(folders.values()), conditions)
 
 
 def _runs_at(place: Path) -> list[RunFolder]:
@@ -165,6 +178,18 @@ def folder_of_comparison(given: Sequence[str], runs: Sequence[LabeledRun]) -> Pa
         root = first.parent
     names = [Path(name).name for name in given] if len(given) == 1 else [each.label for each in runs]
     return comparison_folder(root, names, [each.run.run_id for each in runs])
+
+
+def folder_of_arms(given: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Return the folder for the figures of a comparison of arms, if none is named: beside the sweeps.
+
+    Args:
+        given: The names that the user typed.
+        rows: The runs that these names stand for.
+    """
+    place = Path(rows[0]["folder"])
+    root = runs_root() if runs_root() in place.parents else place.parent
+    return comparison_folder(root, [Path(name).name for name in given], [row["run_id"] for row in rows])
 
 
 def compared_figures(runs: Sequence[MeasuredRun]) -> list[ComparedRow]:

@@ -99,11 +99,11 @@ def test_what_cannot_be_compared_is_said(runs: Path) -> None:
         find_compared(["mine"], ["nrom=batch"])
     for seed in range(13):
         write_measured_run(runs / "bare" / f"s{seed}", {}, seed=seed)
-    with pytest.raises(ConfigError, match=r"at most 12 runs, bare gives 13\. .*: name each by its folder"):
+    with pytest.raises(ConfigError, match=r"at most 12 runs side by side, bare gives 13\. .*: name each by its folder"):
         find_compared(["bare"])  # of each seed there is one run, and one is not enough
     for seed in range(13):
         write_measured_run(runs / "bare" / f"none-s{seed}", {}, norm="none", seed=seed)
-    with pytest.raises(ConfigError, match=r"at most 12 runs, bare gives 26\. .*: --where seed=0$"):
+    with pytest.raises(ConfigError, match=r"at most 12 runs side by side, bare gives 26\. .*: --where seed=0$"):
         find_compared(["bare"])
     assert "diagnostics=full" in say_what_measures(find_compared(["bare"], ["seed<3"]))
 
