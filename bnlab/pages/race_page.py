@@ -55,7 +55,7 @@ def show_race(
         sentence: What came out.
     """
     curves = [(arm.label, read_best_curves(arm, every_diagnostic=True)) for arm in arms[:MOST_ARMS]]
-    drawn, maps = draw_curves(curves, f"{name}c", words), None
+    drawn, maps = draw_curves(curves, "accuracy", f"{name}c", words), None
     activations = {
         run.row.get("model.activation") for arm in arms for cell in arm.cells for run in cell.runs if run.row
     }
