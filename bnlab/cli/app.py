@@ -16,9 +16,11 @@ import typer
 import bnlab
 from bnlab.cli import list_command, runs_command
 from bnlab.cli.check_command import check
+from bnlab.cli.command_options import MARK
 from bnlab.cli.compare_command import compare
 from bnlab.cli.consoles import say_error
 from bnlab.cli.dashboard_command import dashboard
+from bnlab.cli.demo_command import demo
 from bnlab.cli.diff_command import diff
 from bnlab.cli.doctor_command import doctor
 from bnlab.cli.explain_command import explain
@@ -27,6 +29,7 @@ from bnlab.cli.judge_command import judge, power, tunability
 from bnlab.cli.list_commands import commands_of
 from bnlab.cli.lr_sensitivity_command import lr_sensitivity
 from bnlab.cli.propagate_command import propagate
+from bnlab.cli.race_command import race
 from bnlab.cli.report_command import report
 from bnlab.cli.rerun_command import rerun
 from bnlab.cli.show_command import show
@@ -45,9 +48,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Measure what normalization does: train, watch and compare networks with and without it.",
-    epilog="Start with [bold]bnlab train[/]. Every command explains itself: [bold]bnlab train --help[/].",
+    epilog="Start with [bold]bnlab demo[/]. Every command explains itself: [bold]bnlab train --help[/].",
 )
+app.command()(demo)
 app.command(context_settings={"ignore_unknown_options": False})(train)
+app.command(context_settings={"ignore_unknown_options": False})(race)
 app.command(context_settings={"ignore_unknown_options": False})(sweep)
 app.command(context_settings={"ignore_unknown_options": False})(lr_sensitivity)
 app.command(context_settings={"ignore_unknown_options": False})(study)
@@ -104,7 +109,7 @@ def main() -> None:
     look_rarely()
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
-    sys.argv[1:] = with_runs_from_the_end(sys.argv[1:])
+    sys.argv[1:] = with_shared_words_marked(with_runs_from_the_end(sys.argv[1:]))
     atexit.register(gc.freeze)  # else Python looks for garbage among torch's objects for half a second before it ends
     try:
         with hearing_interruptions():
@@ -157,6 +162,21 @@ def with_runs_from_the_end(words: Sequence[str]) -> list[str]:
     if not set(words[:1]) <= OF_RUNS:
         return list(words)
     return [f"{FROM_THE_END}{word}" if re.fullmatch(r"-[1-9]\d*", word) else word for word in words]
+
+
+def with_shared_words_marked(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line so that the place of ``--`` is known to `bnlab race`: typer drops it.
+
+    Args:
+        words: The words behind ``bnlab``.
+
+    Example:
+        >>> with_shared_words_marked(["race", "norm=batch", "norm=none", "--", "seed=1", "--quiet"])
+        ['race', 'norm=batch', 'norm=none', 'shared:', 'seed=1', '--quiet']
+        >>> with_shared_words_marked(["train", "--", "seed=1"])
+        ['train', '--', 'seed=1']
+    """
+    return [MARK if word == "--" else word for word in words] if words[:1] == ["race"] else list(words)
 
 
 def _run_app() -> int | None:

@@ -11,6 +11,9 @@ from bnlab.cli.complete import complete_override
 OnError = Literal["continue", "stop"]
 Only = Literal["failed", "interrupted"]
 
+MARK = "shared:"
+"""Stands where ``--`` was typed behind `bnlab race`: typer drops that."""
+
 Again = Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Print only; draw nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]

@@ -67,6 +67,19 @@ def is_narrow() -> bool:
     return OUT.is_terminal and OUT.width < NARROW
 
 
+def knows_braille(console: Console) -> bool:
+    """Return whether a console can write the characters of which lines are drawn.
+
+    Args:
+        console: The console that a chart is printed on.
+    """
+    try:
+        "\u28ff".encode(console.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def say_error(message: str) -> None:
     """Print an error."""
     _say("error", "bold red", message)

@@ -41,13 +41,13 @@ def next_command(sweep: SweepRuns, found: SweepArms, words: Sequence[str], optio
     """
     arms = [arm for arm in found.arms if arm.compared]
     if found.num_missing:
-        return NextCommand(_again(words, options), f"trains what is missing: {counted(found.num_missing, 'run')}")
+        return NextCommand(command_line(words, options), f"trains what is missing: {counted(found.num_missing, 'run')}")
     if not arms:
         return None
     num_seeds = min(len(best.cell.outcomes) for arm in arms if (best := arm.best()) is not None)
-    name = f"name={_as_text(sweep.folder.name)}"
+    name = f"name={as_text(sweep.folder.name)}"
     if num_seeds < ENOUGH_SEEDS:
-        line = _again([*_without(words, "seed", "name"), name, f"seed=range({ENOUGH_SEEDS})"], options)
+        line = command_line([*without(words, "seed", "name"), name, f"seed=range({ENOUGH_SEEDS})"], options)
         has = "1 seed has no interval" if num_seeds == 1 else f"{num_seeds} seeds leave it wide"
         return NextCommand(line, f"{ENOUGH_SEEDS} seeds; {has}, and runs that are there are kept")
     if len(arms) > 1:
@@ -56,7 +56,7 @@ def next_command(sweep: SweepRuns, found: SweepArms, words: Sequence[str], optio
     if any(word.startswith("norm.") for word in words):  # the other norm may not have this option
         return None
     other = "batch" if norm == "none" else "none"
-    line = _again([*_without(words, "norm", "name"), name, f"norm={norm},{other}"], options)
+    line = command_line([*without(words, "norm", "name"), name, f"norm={norm},{other}"], options)
     return NextCommand(line, "an arm to compare with")
 
 
@@ -83,15 +83,24 @@ def _metric(sweep: SweepRuns, arms: Sequence[Arm]) -> list[str]:
     return []
 
 
-def _again(words: Sequence[str], options: SweepOptions) -> str:
-    """Return the sweep's command with some words, and with the options that its runs depend on."""
+def command_line(words: Sequence[str], options: SweepOptions) -> str:
+    """Return the command that was typed with some words, and with the options that its runs depend on.
+
+    Args:
+        words: The words of the config; one with blanks is one argument.
+        options: The options of the command.
+    """
     places = [("--runs", options.runs), ("--config-dir", options.config_dir)]
     told = [part for name, value in places if value is not None for part in (name, str(value))]
     return shlex.join(["bnlab", options.command, *words, *told])
 
 
-def _as_text(name: str) -> str:
-    """Return the name of a sweep as Hydra reads it as text: eight digits would be a number, and so would 12e45678."""
+def as_text(name: str) -> str:
+    """Return the name of a sweep as Hydra reads it as text: eight digits would be a number, and so would 12e45678.
+
+    Args:
+        name: The name of its folder.
+    """
     try:
         float(name)
     except ValueError:
@@ -99,5 +108,11 @@ def _as_text(name: str) -> str:
     return f"'{name}'"
 
 
-def _without(words: Sequence[str], *keys: str) -> list[str]:
+def without(words: Sequence[str], *keys: str) -> list[str]:
+    """Return words without those that set some keys.
+
+    Args:
+        words: Words of the config.
+        *keys: Dotted keys.
+    """
     return [word for word in words if word.partition("=")[0] not in keys]

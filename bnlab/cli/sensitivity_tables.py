@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 
-from bnlab.cli.consoles import OUT, new_table, print_table
+from bnlab.cli.consoles import OUT, knows_braille, new_table, print_table
 from bnlab.cli.summary_text import share
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def print_sensitivity(found: "SweepSensitivity") -> None:
 
     _print_where(found)
     _print_how_much(found)
-    chart = draw_chart(found, found.by, OUT.width if OUT.is_terminal else PIPED, in_braille=_knows_braille())
+    chart = draw_chart(found, found.by, OUT.width if OUT.is_terminal else PIPED, in_braille=knows_braille(OUT))
     if chart is not None:
         with OUT.capture() as drawn:
             OUT.print(chart, soft_wrap=True)
@@ -130,11 +130,3 @@ def _bound(figure: "Bounded") -> str:
 def _interval(figure: "Estimate", write: Callable[[float | None], str]) -> str:
     text = write(figure.value)
     return text if figure.low is None else f"{text} \\[{write(figure.low)}, {write(figure.high)}]"
-
-
-def _knows_braille() -> bool:
-    try:
-        "\u28ff".encode(OUT.encoding)
-    except UnicodeEncodeError:
-        return False
-    return True

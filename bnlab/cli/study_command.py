@@ -98,7 +98,7 @@ def study(
 
     folder, given = runs_root(runs), {"--runs": runs, "--config-dir": config_dir}
     with interruptible(say_unless(quiet)) as interruption:
-        training = _training(tuple(words), config_dir, jobs, again, quiet, interruption)
+        training = new_training(tuple(words), config_dir, jobs, again, quiet, interruption)
         typed = " --until-decided" * until_decided
         typed += "".join(f" {name} {shlex.quote(str(path))}" for name, path in given.items() if path is not None)
         options = _Options(scale, until_decided, more_seeds, in_minutes, lang, quiet, as_json, folder, typed)
@@ -232,7 +232,7 @@ def _shown(path: Path) -> str:
     return str(path)
 
 
-def _training(
+def new_training(
     words: tuple[str, ...],
     config_dir: Path | None,
     jobs: int | None,
@@ -240,6 +240,16 @@ def _training(
     quiet: bool,
     interruption: "Interruption",
 ) -> "Training":
+    """Return how the runs of studies are trained, with a view on standard error.
+
+    Args:
+        words: Further words for each sweep, that change no result.
+        config_dir: A folder with the user's own options; None: there is none but ./conf.
+        jobs: Processes; None: one per physical core.
+        again: Train runs anew that have a result.
+        quiet: Show nothing.
+        interruption: Asked whether training should stop.
+    """
     from bnlab.cli.study_running import Training
 
     @contextlib.contextmanager

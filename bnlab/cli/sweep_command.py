@@ -27,6 +27,7 @@ from bnlab.records import ENDED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bnlab.cli.sweep_view import OpenView
     from bnlab.sweeps.execute import SweepResult
     from bnlab.sweeps.plan import Sweep
 
@@ -100,6 +101,8 @@ def run(
     options: SweepOptions,
     refuse: "Callable[[Sweep], None]" = lambda _: None,
     show_result: "Callable[[SweepResult], None] | None" = None,
+    plan: "Callable[[], Sweep] | None" = None,
+    open_view: "OpenView | None" = None,
 ) -> int:
     """Plan a sweep, say what it will do, train what is missing, print the outcome; return the exit status.
 
@@ -109,6 +112,8 @@ def run(
         refuse: Called with the plan of the sweep, before anything is trained. Another command that sweeps raises here
             what does not suit it.
         show_result: Prints the outcome for another command; None: the tables of a sweep are printed.
+        plan: Plans the sweep for another command; None: the words say all of it.
+        open_view: Opens what shows the progress; None: a bar for each arm.
     """
     quiet = options.quiet
     with own_prints_on_stderr(), Waiting("Checking every run", quiet):
@@ -117,7 +122,7 @@ def run(
         from bnlab.sweeps.execute import start_workers_early
         from bnlab.sweeps.plan import plan_sweep, prepared
 
-        sweep = plan_sweep(words, options.runs, options.config_dir)
+        sweep = plan() if plan else plan_sweep(words, options.runs, options.config_dir)
         refuse(sweep)
         if not sweep.launcher:  # else other machines train
             refuse_a_missing_device(sweep.configs.values())
@@ -134,7 +139,7 @@ def run(
     if options.dry_run:
         return 0
     with own_prints_on_stderr():
-        result = _execute(sweep, missing, options)
+        result = execute_shown(sweep, missing, options, open_view)
     if isinstance(result, int):
         return result
     if result.obstacle is not None:
@@ -161,13 +166,22 @@ def _end(folder: Path, words: list[str], options: SweepOptions, *, is_new: bool,
     say_ending(folder, pictures, next_command(sweep, sweep.read_arms(), words, options))
 
 
-def _execute(sweep: "Sweep", missing: list[str], options: SweepOptions) -> "SweepResult | int":
-    """Train what is missing, and show progress; return the outcome, or the exit status if the sweep was cut off."""
+def execute_shown(
+    sweep: "Sweep", missing: list[str], options: SweepOptions, open_view: "OpenView | None" = None
+) -> "SweepResult | int":
+    """Train what is missing, and show progress; return the outcome, or the exit status if the sweep was cut off.
+
+    Args:
+        sweep: The sweep, `prepared` if any run is missing.
+        missing: The ids of the runs to train.
+        options: The options of the command line.
+        open_view: Opens what shows the progress; None: a bar for each arm.
+    """
     from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.training.interruption import interruptible
 
-    view = None if options.quiet or not missing else open_sweep_view(ERR, sweep, missing)
+    view = None if options.quiet or not missing else (open_view or open_sweep_view)(ERR, sweep, missing)
     try:
         with (
             contextlib.closing(view) if view else contextlib.nullcontext(),

@@ -53,13 +53,19 @@ def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
     if is_grid and has_rates:
         for sentence in found.sentences():
             OUT.print(sentence, markup=False, soft_wrap=not OUT.is_terminal)
-    _print_troubles(result, set(result.reasons) if is_grid else set())
+    print_troubles(result, set(result.reasons) if is_grid else set())
     counts = Counter(_outcome(summary) for summary in result.summaries)
     told = ", ".join(_styled(f"{count} {outcome}", outcome) for outcome, count in counts.items())
     OUT.print(f"{counted(len(result.summaries), 'run')}: {told}")
 
 
-def _print_troubles(result: "SweepResult", failed_anew: set[str]) -> None:
+def print_troubles(result: "SweepResult", failed_anew: set[str]) -> None:
+    """Print the runs without a result, and why; nothing where each has one.
+
+    Args:
+        result: What `execute` returned.
+        failed_anew: Ids of runs with a result that could not be trained anew.
+    """
     troubles = [one for one in result.summaries if one.status not in ENDED or one.run_id in failed_anew]
     if not troubles:
         return

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,6 +17,9 @@ from bnlab.records import ENDED
 
 if TYPE_CHECKING:
     from bnlab.sweeps.plan import Sweep
+    from bnlab.sweeps.progress import ClosingView
+
+    OpenView = Callable[[Console, Sweep, Sequence[str]], ClosingView]
 
 REFRESHES_PER_S = 4
 BAR_WIDTH = 24

@@ -163,6 +163,7 @@ def _write_plan(sweep: Sweep, earlier: EarlierRuns) -> EarlierRuns:
         earlier,
         lambda: find_earlier(sweep.folder, sweep.configs),
         places,
+        sweep.others,
     )
 
 

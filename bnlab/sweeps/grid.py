@@ -34,6 +34,7 @@ class Grid:
         swept: The keys in which the runs differ: those that were given several values, and those that an option of the
             user's own changes.
         warnings: One sentence for each thing that the user should know before the sweep starts.
+        parts: For each command of which the sweep is made, the places of its configs.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Grid:
     configs: list[RunConfig]
     swept: list[str]
     warnings: list[str]
+    parts: list[list[int]]
 
 
 def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
@@ -55,28 +57,59 @@ def expand(overrides: list[str], config_dir: Path | None = None) -> Grid:
     Raises:
         ConfigError: The config of a run is wrong, a key is given twice, or the sweep has two names.
     """
-    parsed = parse_overrides(overrides)
-    refuse_a_key_given_twice(parsed)
-    axes = [sweep_values(one, config_dir) for one in {one.input_line: one for one in parsed}.values()]
+    return expand_all([overrides], config_dir)
+
+
+def expand_all(commands: Sequence[list[str]], config_dir: Path | None = None) -> Grid:
+    """Expand several commands into one sweep: the combinations of the first, then those of the next one.
+
+    Args:
+        commands: The overrides of each, as for `expand`; the words that all have in common are given in each.
+        config_dir: A folder with the user's own options, searched after bnlab's; None: there is none but ./conf.
+
+    Returns:
+        The runs of all of them; ``overrides`` has each word once.
+
+    Raises:
+        ConfigError: The config of a run is wrong, a command gives a key twice, or the sweep has two names.
+    """
+    axes_of = [_axes(overrides, config_dir) for overrides in commands]
+    axes = [values for of_one in axes_of for values in of_one]
     _refuse_several_names(axes)
-    num_combinations = math.prod(map(len, axes))
+    num_combinations = sum(math.prod(map(len, of_one)) for of_one in axes_of)
     if num_combinations > MOST_VALUES:
         raise ConfigError(f"a sweep has {MOST_VALUES:,} runs at most, got {num_combinations:,}. Give fewer values.")
-    combinations = list(itertools.product(*axes))
+    combinations = [combination for of_one in axes_of for combination in itertools.product(*of_one)]
     wanted = sorted({key for values in axes for text in values if (key := text.partition("=")[0]).startswith("norm.")})
     arms = {_arm(combination) for combination in combinations}
     options = {arm: arm_options(arm, config_dir) if wanted else None for arm in arms}
-    warnings = _find_repetitions(axes)
+    warnings = list(dict.fromkeys(_find_repetitions(axes)))
     warnings += [warning for key in wanted if (warning := _check_arms(key, options))]
     kept = [_without_what_it_lacks(combination, options[_arm(combination)]) for combination in combinations]
     # without an option that an arm lacks, two combinations are the same run
-    configs = list({config.model_dump_json(): config for config in compose_grid(kept, config_dir)}.values())
+    composed = [(config.model_dump_json(), config) for config in compose_grid(kept, config_dir)]
+    configs = list(dict(composed).values())
     if configs[0].name == SINGLE:
         raise ConfigError(f"name={SINGLE} is the folder of runs that belong to no sweep. Give the sweep another name.")
     settings = [by_name(flatten(config.as_dict())) for config in configs]
-    swept = swept_keys(settings, overrides)
+    words = list(dict.fromkeys(word for overrides in commands for word in overrides))
+    swept = swept_keys(settings, words)
     warnings += find_without_effect(settings, swept)
-    return Grid(configs[0].name or sweep_name(overrides), overrides, configs, swept, warnings)
+    place = {text: number for number, text in enumerate(dict(composed))}
+    places = iter([place[text] for text, _ in composed])
+    parts = [list(dict.fromkeys(itertools.islice(places, math.prod(map(len, of_one))))) for of_one in axes_of]
+    return Grid(configs[0].name or sweep_name(words), words, configs, swept, warnings, parts)
+
+
+def _axes(overrides: list[str], config_dir: Path | None) -> list[list[str]]:
+    """Return the values of each word of a command, as words with one value.
+
+    Raises:
+        ConfigError: A key is given twice, or a word cannot be read.
+    """
+    parsed = parse_overrides(overrides)
+    refuse_a_key_given_twice(parsed)
+    return [sweep_values(one, config_dir) for one in {one.input_line: one for one in parsed}.values()]
 
 
 def _find_repetitions(axes: Sequence[Sequence[str]]) -> list[str]:
@@ -91,7 +124,8 @@ def _find_repetitions(axes: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _refuse_several_names(axes: Sequence[Sequence[str]]) -> None:
-    names = [text.partition("=")[2] for values in axes for text in values if text.startswith("name=")]
+    found = [text.partition("=")[2] for values in axes for text in values if text.startswith("name=")]
+    names = list(dict.fromkeys(found))
     if len(names) > 1:
         raise ConfigError(f"name={','.join(names)}: a sweep has one name, its folder's. Give one: name={names[0]}.")
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.cohorts import PlannedCohort, plan_cohorts, program
 from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
-from bnlab.sweeps.grid import expand
+from bnlab.sweeps.grid import expand_all
 from bnlab.sweeps.launcher_words import checked_launcher, split_off_hydra_words
 from bnlab.sweeps.sweep_files import set_by_file, with_file
 from bnlab.world import refuse_to_share
@@ -50,6 +50,8 @@ class Sweep:
         cut_off: Cohorts of an earlier call that were cut off and can be resumed, without those that are planned now.
             They are resumed before a planned cohort that shares a run with them begins.
         checks: What was found for each program when the sweep was `prepared`; None before.
+        others: The words of the other commands of which it is made; empty where ``overrides`` gives all of its runs.
+        parts: The ids of the runs of each command, that of ``overrides`` last.
     """
 
     folder: Path
@@ -62,6 +64,8 @@ class Sweep:
     cohorts: list[PlannedCohort] = field(default_factory=list)
     cut_off: list[PlannedCohort] = field(default_factory=list)
     checks: "CheckedPrograms | None" = None
+    others: list[list[str]] = field(default_factory=list)
+    parts: list[list[str]] = field(default_factory=list)
 
     def run_folder(self, name: str) -> RunFolder:
         """Return the folder of a run."""
@@ -162,9 +166,44 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
     if is_search(of_hydra):
         raise ConfigError("hydra/sweeper=...: only the command bnlab sweep can search.")
     launcher = checked_launcher(of_hydra, config_dir)
-    grid = expand(words, config_dir)
+    return _plan([words], launcher, set_by_file(typed, with_those_of_file), runs, config_dir)
+
+
+def plan_arms(commands: Sequence[Sequence[str]], runs: Path | None = None, config_dir: Path | None = None) -> Sweep:
+    """Expand several commands into one sweep, whose arms need not be a grid; see `plan_sweep`.
+
+    Args:
+        commands: The words of each arm, with those that all arms share in each of them.
+        runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
+        config_dir: A folder with the user's own options; None: bnlab's conf/ and ./conf alone.
+
+    Raises:
+        ConfigError: As for `plan_sweep`; or a word names a sweep's file, or something of Hydra's.
+        DataError: The file that data.path names cannot be read.
+    """
+    refuse_to_share("a sweep")
+    for word in (word for words in commands for word in words):
+        if word.startswith(("hydra/", "hydra.", "sweep=")):
+            raise ConfigError(f"{word} is for bnlab sweep. Leave it out here.")
+    return _plan([list(words) for words in commands], [], {}, runs, config_dir)
+
+
+def _plan(
+    commands: list[list[str]],
+    launcher: list[str],
+    by_file: Mapping[str, str],
+    runs: Path | None,
+    config_dir: Path | None,
+) -> Sweep:
+    """Return a sweep that is made of one command or of several.
+
+    Raises:
+        ConfigError: A config is wrong, or the folder holds another sweep.
+    """
+    grid = expand_all(commands, config_dir)
     refuse_code_that_changed_here(grid.configs)
-    configs = {run_id(config): config for config in grid.configs}
+    ids = [run_id(config) for config in grid.configs]
+    configs = dict(zip(ids, grid.configs, strict=True))
     own = {config.norm.name: config for config in grid.configs}.values()
     warnings = list(dict.fromkeys([*grid.warnings, *(text for config in own for text in what_is_unread(config))]))
     if len(configs) < len(grid.configs):  # two paths to the same data
@@ -172,8 +211,10 @@ def plan_sweep(overrides: Sequence[str], runs: Path | None = None, config_dir: P
             f"{len(grid.configs)} combinations are {len(configs)} runs: some of them have the same data at two places."
         )
     folder = runs_root(runs) / grid.name
-    earlier = find_earlier(folder, configs, by_file=set_by_file(typed, with_those_of_file))
-    return Sweep(folder, words, configs, grid.swept, launcher, warnings, earlier)
+    earlier = find_earlier(folder, configs, by_file=by_file)
+    parts = [[ids[place] for place in part] for part in grid.parts]
+    *others, words = commands
+    return Sweep(folder, words, configs, grid.swept, launcher, warnings, earlier, others=others, parts=parts)
 
 
 def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:

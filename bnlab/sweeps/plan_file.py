@@ -23,6 +23,7 @@ def write_with_earlier(
     earlier: EarlierRuns,
     find_again: Callable[[], EarlierRuns],
     places: Mapping[str, Mapping[str, str | None]] | None = None,
+    others: Sequence[Sequence[str]] = (),
 ) -> EarlierRuns:
     """Write a sweep's sweep.json: the runs of earlier commands that stay, and those of this one.
 
@@ -35,6 +36,7 @@ def write_with_earlier(
         earlier: The runs of the commands before it, as they were found last.
         find_again: Finds them again; called if sweep.json has changed since.
         places: Where the data of its runs lie, if that is swept; see `Plan`.
+        others: The words of further commands, where ``overrides`` alone does not give all of its runs.
 
     Returns:
         The runs of the commands before it, for the next call.
@@ -44,12 +46,12 @@ def write_with_earlier(
         RunBusyError: Another process does not stop writing.
     """
     plan = read_plan(folder)
-    if plan == earlier.seen and _with_runs(plan, overrides, run_ids, earlier, places) == plan:
+    if plan == earlier.seen and _with_runs(plan, overrides, run_ids, earlier, places, others) == plan:
         return earlier
     with _alone_in(folder):
         if read_plan(folder) != earlier.seen:
             earlier = find_again()
-        new = _with_runs(earlier.seen, overrides, run_ids, earlier, places)
+        new = _with_runs(earlier.seen, overrides, run_ids, earlier, places, others)
         write_sweep(folder, list(new.overrides), list(new.runs), [list(words) for words in new.earlier], new.places)
         return dataclasses.replace(earlier, seen=read_plan(folder))
 
@@ -60,18 +62,19 @@ def _with_runs(
     run_ids: Sequence[str],
     earlier: EarlierRuns,
     places: Mapping[str, Mapping[str, str | None]] | None,
+    others: Sequence[Sequence[str]],
 ) -> Plan:
     """Return a plan with the runs of a command, and of the earlier runs those that stay."""
     kept, own = set(earlier.kept), set(run_ids)
     placed = {**plan.places, **(places or {})}
     before = [name for name in plan.runs if name in kept or name in own] or list(earlier.kept)
     if own.issuperset(before):  # this command names them all
-        return Plan(tuple(overrides), tuple(run_ids), places=places or {})
+        return Plan(tuple(overrides), tuple(run_ids), tuple(map(tuple, others)), places or {})
     if own.issubset(before) and before == list(plan.runs) and placed == plan.places:
         return plan
-    commands = dict.fromkeys([*plan.earlier, plan.overrides])
-    others = tuple(words for words in commands if words and words != tuple(overrides))
-    return Plan(tuple(overrides), tuple(dict.fromkeys([*before, *run_ids])), others, placed)
+    commands = dict.fromkeys([*plan.earlier, plan.overrides, *map(tuple, others)])
+    kept_commands = tuple(words for words in commands if words and words != tuple(overrides))
+    return Plan(tuple(overrides), tuple(dict.fromkeys([*before, *run_ids])), kept_commands, placed)
 
 
 @contextlib.contextmanager

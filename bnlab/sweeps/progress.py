@@ -40,6 +40,13 @@ class SweepView(Protocol):
         """Take one line of progress."""
 
 
+class ClosingView(SweepView, Protocol):
+    """A view that stands on a screen until it is closed."""
+
+    def close(self) -> None:
+        """Remove it, or say the last line."""
+
+
 class ProgressFile:
     """The file to which one worker appends its lines of progress.
 

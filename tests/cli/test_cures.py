@@ -35,7 +35,10 @@ TYPED = {
     "holds no runs that can be read. Sweep them: bnlab lr-sensitivity.": "tests/cli/test_readme.py types it",
     ": their code or data have changed. They stay there, and are left out of this sweep. "
     "All runs: bnlab list runs": "tests/cli/test_list_runs.py types it",
-    "Start with [bold]bnlab train[/]. Every command explains itself: [bold]bnlab train --help[/].": "test_readme.py",
+    "bnlab race norm=batch norm=layer norm=none": "tests/cli/test_readme.py types it",
+    "bnlab study all --in-minutes 10": "tests/cli/test_readme.py types it",
+    "bnlab sweep sweep=": "tests/cli/test_readme.py types it, as a comment of conf/",
+    "Start with [bold]bnlab demo[/]. Every command explains itself: [bold]bnlab train --help[/].": "test_readme.py",
 }
 """Texts in bnlab/cli and bnlab/report that propose a command, and where it is typed."""
 

@@ -65,7 +65,9 @@ def test_doctor_says_that_there_is_no_home_folder(bnlab_says: Say, monkeypatch: 
 
 def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
     for words in (
+        ["demo"],
         ["train"],
+        ["race"],
         ["dashboard"],
         ["doctor"],
         ["list", "norms"],
@@ -87,6 +89,7 @@ def test_help_shows_an_example_for_every_command(bnlab_says: Say) -> None:
 
 LISTS = [
     *(["--help"], ["report", "--help"], ["train", "--help"], ["show", "--help"], ["compare", "--help"]),
+    *(["demo", "--help"], ["race", "--help"]),
     *(["judge", "--help"], ["list", "norms"], ["list", "data"], ["list", "runs"], ["list", "diagnostics"]),
 ]
 

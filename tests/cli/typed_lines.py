@@ -61,7 +61,19 @@ ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm", "hydra/
 
 NOT_LINES = {
     f"bnlab {name}"
-    for name in ("sweep", "check", "compare", "explain", "show", "judge", "power", "report", "study", "study NAME")
+    for name in (
+        "sweep",
+        "check",
+        "compare",
+        "explain",
+        "show",
+        "judge",
+        "power",
+        "race",
+        "report",
+        "study",
+        "study NAME",
+    )
 }
 """Names of commands in a sentence, which nobody is to type."""
 

@@ -13,7 +13,10 @@ import pytest
 from example_studies import all_forms, study, write_studies
 from judged_runs import Place, Written, rising, write_judged
 
+from bnlab.pages.race_page import RacePage, make_race_page, show_race, write_race_page
 from bnlab.pages.report_files import make_report
+from bnlab.pages.words import Words
+from bnlab.results.race import read_race
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -26,7 +29,7 @@ pytestmark = [
 ]
 
 PHONE, SCREEN = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
-NAMES = ("studies-en", "studies-zh", "sweep-en", "sweep-zh")
+NAMES = ("studies-en", "studies-zh", "sweep-en", "sweep-zh", "race-en", "race-zh")
 
 
 def run(place: Place) -> Written | None:
@@ -45,7 +48,20 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for name, given in (("studies", runs / "studies"), ("sweep", runs / "study-1a2b3c4d")):
             found[f"{name}-{lang}"] = runs / f"{name}-{lang}.html"
             found[f"{name}-{lang}"].write_text(make_report(str(given), lang=lang).html, encoding="utf-8")
+        found[f"race-{lang}"] = runs / f"race-{lang}.html"
+        write_race_page(race_page(runs / "study-1a2b3c4d", Words(lang)), found[f"race-{lang}"])
     return found
+
+
+def race_page(folder: Path, words: Words) -> RacePage:
+    """Return a page of two races, as of `bnlab demo`, with the verdicts of studies."""
+    parts = {
+        norm: [f"{norm}-mlp-digits-lr1-s{seed}-00000000" for seed in range(3)]
+        for norm in ("batch", "none", "a_norm_with_a_long_name")
+    }
+    arms = read_race(folder, parts)
+    races = [show_race(arms, name, words, "bnlab demo", f"Race {name}", "Something came out.") for name in ("a", "b")]
+    return make_race_page(words("demo_title"), words("demo_lead"), races, list(all_forms().values()), words)
 
 
 @pytest.fixture(scope="module")

@@ -5,23 +5,17 @@ A letter per arm, since a pipe has no colors and not every eye tells them apart.
 
 import itertools
 import math
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rich.text import Text
 
+from bnlab.report.canvas import COLORS, DIVERGED, SEVERAL, Canvas, letters_of
 from bnlab.report.lr_sensitivity.summary import SweepSensitivity
 from bnlab.stats.estimate import FloatArray
 from bnlab.stats.response import Metric
 
-COLORS = ("bright_blue", "dark_orange", "green", "magenta", "yellow", "cyan", "red", "bright_black")
-
-DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-"""The bits of a braille character's dots, by row and column; U+2800 is the empty one."""
-
-DIVERGED, SEVERAL = "x", "*"
 AXIS = 9
 """Columns left of the plot, for the numbers of the vertical axis."""
 
@@ -42,45 +36,6 @@ class _Line:
     has_diverged: Sequence[bool]
 
 
-class _Canvas:
-    """A grid of characters, each of 2 x 4 dots."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self._dots = [[0] * width for _ in range(height)]
-        self._signs: dict[tuple[int, int], tuple[str, str]] = {}
-        self._colors: dict[tuple[int, int], str] = {}
-
-    def line(self, start: tuple[float, float], end: tuple[float, float], color: str) -> None:
-        """Draw from one point to another, both in shares of the width and the height from the top left."""
-        columns, rows = 2 * self.width - 1, 4 * self.height - 1
-        num = 1 + 2 * max(round(abs(end[0] - start[0]) * columns), round(abs(end[1] - start[1]) * rows))
-        for t in np.linspace(0, 1, num):
-            x = round((start[0] + t * (end[0] - start[0])) * columns)
-            y = round((start[1] + t * (end[1] - start[1])) * rows)
-            self._dots[y // 4][x // 2] |= DOTS[y % 4][x % 2]
-            self._colors[y // 4, x // 2] = color
-
-    def sign(self, point: tuple[float, float], sign: str, color: str) -> None:
-        """Put a sign at a point; where there is another arm's already, one that says several."""
-        place = round(point[1] * (4 * self.height - 1)) // 4, round(point[0] * (2 * self.width - 1)) // 2
-        before = self._signs.get(place)
-        self._signs[place] = (sign, color) if before is None or before[0] == sign else (SEVERAL, "")
-
-    def row(self, number: int, in_braille: bool) -> Text:
-        """Return one row of characters."""
-        text = Text()
-        for column, dots in enumerate(self._dots[number]):
-            place = (number, column)
-            if place in self._signs:
-                sign, color = self._signs[place]
-                text.append(sign, f"bold {color}".strip())
-            else:
-                filled = chr(0x2800 + dots) if in_braille else "."
-                text.append(filled if dots else " ", self._colors.get(place, ""))
-        return text
-
-
 def draw_chart(found: SweepSensitivity, metric: Metric, width: int = 80, in_braille: bool = True) -> Text | None:
     """Return the curves of all arms as lines of text; None where no arm has one.
 
@@ -95,7 +50,7 @@ def draw_chart(found: SweepSensitivity, metric: Metric, width: int = 80, in_brai
         return None
     low, high, is_log = _span(lines, metric)
     decades = np.log10(np.asarray(found.grid.lrs))
-    canvas = _Canvas(min(max(width, LEAST_WIDTH), MOST_WIDTH) - AXIS - 2, HEIGHT)
+    canvas = Canvas(min(max(width, LEAST_WIDTH), MOST_WIDTH) - AXIS - 2, HEIGHT)
     # half a character from the edges: so that the numbers below stand under their points
     margin = 1.5 / canvas.width
     x_L = margin + (1 - 2 * margin) * (decades - decades[0]) / (decades[-1] - decades[0])
@@ -115,7 +70,7 @@ def draw_chart(found: SweepSensitivity, metric: Metric, width: int = 80, in_brai
 
 
 def _lines(found: SweepSensitivity, metric: Metric) -> list[_Line]:
-    letters = _letters([each.arm.label for each in found.arms])
+    letters = letters_of([each.arm.label for each in found.arms])
     return [
         _Line(
             letter=letter,
@@ -127,21 +82,6 @@ def _lines(found: SweepSensitivity, metric: Metric) -> list[_Line]:
         for place, (each, letter) in enumerate(zip(found.arms, letters, strict=True))
         if each.curve is not None
     ]
-
-
-def _letters(labels: Sequence[str]) -> list[str]:
-    """Return a letter for each arm, its own first one if that is free; x is for runs that diverged.
-
-    Example:
-        >>> _letters(["batch", "none", "batch_torch"])
-        ['b', 'n', 'a']
-    """
-    taken: list[str] = []
-    for label in labels:
-        wanted = [*label.lower(), *string.ascii_lowercase, *string.ascii_uppercase, *string.digits]
-        free = [c for c in wanted if c in string.ascii_letters + string.digits and c not in {*taken, DIVERGED}]
-        taken.append(free[0] if free else "?")
-    return taken
 
 
 def _span(lines: Sequence[_Line], metric: Metric) -> tuple[float, float, bool]:

@@ -1,0 +1,141 @@
+"""The progress of a race, on standard error: the curves of all arms while they grow; plain lines elsewhere."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from bnlab.cli.consoles import knows_braille
+from bnlab.cli.sweep_view import REFRESHES_PER_S, PlainSweepView, SweepProgress
+from bnlab.pages.words import Words
+from bnlab.report.race_chart import RaceLine, draw_race
+from bnlab.runfolder.json_lines import read_new_lines
+
+if TYPE_CHECKING:
+    from bnlab.sweeps.plan import Sweep
+
+AROUND = 9
+"""Lines of the window that the plot does not take: what stands around it, and the two lines above it."""
+
+TALLEST = 14
+"""Lines of the plot, at most."""
+
+STARTING = "the processes that train are starting"
+
+
+@dataclass
+class _RunCurve:
+    """The validation accuracies of one run, read from its records while they are written."""
+
+    path: Path
+    points: dict[int, float] = field(default_factory=dict)
+    _read: int = 0
+
+    def read(self) -> None:
+        lines, self._read = read_new_lines(self.path, self._read)
+        for line in lines:
+            value = line["values"].get("accuracy")
+            if line["kind"] == "eval" and line["split"] == "validation" and value is not None:
+                self.points[line["step"]] = value
+
+
+class RaceCurves:
+    """The curves of all arms: at each step the mean of the runs that have been there.
+
+    Args:
+        folder: The folder with the runs.
+        parts: Label of each arm -> the ids of its runs.
+        words: The fixed words of the language, by which it is said what is drawn.
+    """
+
+    def __init__(self, folder: Path, parts: Mapping[str, Sequence[str]], words: Words) -> None:
+        self._words = words
+        self._runs = {
+            label: [_RunCurve(folder / name / "metrics.jsonl") for name in names] for label, names in parts.items()
+        }
+
+    def read(self) -> list[RaceLine]:
+        """Read what is new, and return a line per arm."""
+        lines = []
+        for label, runs in self._runs.items():
+            for run in runs:
+                run.read()
+            steps = sorted({step for run in runs for step in run.points})
+            values = {step: [run.points[step] for run in runs if step in run.points] for step in steps}
+            lines.append(RaceLine(label, {step: sum(of) / len(of) for step, of in values.items()}))
+        return lines
+
+    @property
+    def of(self) -> str:
+        """What is drawn, in words."""
+        num_seeds = max(map(len, self._runs.values()))
+        return self._words("axis_accuracy") if num_seeds == 1 else self._words("mean_accuracy", n=num_seeds)
+
+
+class LiveRaceView:
+    """A chart that grows: the arms of a race side by side.
+
+    Args:
+        console: The terminal to which the chart is drawn.
+        title: What stands above it.
+        curves: Read for each picture.
+        progress: The progress of all runs; this view hands it each line.
+    """
+
+    def __init__(self, console: Console, title: str, curves: RaceCurves, progress: SweepProgress) -> None:
+        self._console = console
+        self._title = title
+        self._curves = curves
+        self._progress = progress
+        self._num_steps = 0
+        self._lock = threading.Lock()
+        self._live = Live(
+            console=console, get_renderable=self._picture, refresh_per_second=REFRESHES_PER_S, transient=True
+        )
+        self._live.start()
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Take one line of progress; messages about failures are printed above the chart, and stay."""
+        with self._lock:
+            self._num_steps = max(self._num_steps, line.get("of", 0))
+            aloud = self._progress.take(line)
+        for text in aloud:
+            self._console.print(Text.assemble(("failed: ", "bold red"), text), soft_wrap=True)
+
+    def close(self) -> None:
+        """Remove the chart."""
+        self._live.stop()
+
+    def _picture(self) -> RenderableType:
+        with self._lock:
+            lines, headline = self._curves.read(), self._progress.headline()
+            height = min(TALLEST, self._console.height - AROUND)
+            width, in_braille = self._console.width, knows_braille(self._console)
+            chart = draw_race(lines, self._num_steps, self._curves.of, width, height, in_braille)
+            begun = any(line.points for line in lines)
+            return Group(
+                Text(self._title, "bold"), chart, Text(headline if begun else f"{headline}; {STARTING}", "dim")
+            )
+
+
+def open_race_view(
+    console: Console, title: str, sweep: "Sweep", missing: Sequence[str], curves: RaceCurves
+) -> LiveRaceView | PlainSweepView:
+    """Return a live view for a terminal, a plain one for a file, a pipe or a terminal that cannot redraw lines.
+
+    Args:
+        console: Where it is shown.
+        title: What stands above the chart.
+        sweep: The plan of the runs.
+        missing: The ids of the runs that will be trained.
+        curves: The curves of all arms.
+    """
+    progress = SweepProgress(sweep, missing)
+    if not console.is_interactive:
+        return PlainSweepView(console, progress)
+    return LiveRaceView(console, title, curves, progress)

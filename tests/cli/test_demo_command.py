@@ -1,0 +1,167 @@
+"""`bnlab demo`: pairs of networks side by side, sentences that follow from the runs, verdicts, a page."""
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from judged_runs import Written, rising, write_run
+from scipy import stats
+
+from bnlab.cli import demo_command
+from bnlab.results.sweep import write_sweep
+from bnlab.sweeps.plan import plan_sweep
+
+Say = Callable[..., Any]
+
+PLAIN = {"deep-sigmoid": 0.1, "wide-sigmoid": 0.8, "plain-relu": 0.9}
+"""Test accuracies of the plain networks that the quick tests write, seed by seed a point more."""
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs of the demo, as if they had been trained; no study is asked."""
+    monkeypatch.setattr(demo_command, "STUDIES", ())
+    write_pairs(PLAIN)
+
+
+def write_pairs(plain_of: dict[str, float]) -> None:
+    for name, plain in plain_of.items():
+        sweep = plan_sweep([f"sweep={name}"])
+        for run_id, config in sweep.configs.items():
+            end = (0.9 if config.norm.name == "batch" else plain) + 0.01 * config.seed
+            run: Written = rising(end, saturation=[0.002] * 5)
+            write_run(sweep.folder / run_id, config.as_dict(), run)
+        write_sweep(sweep.folder, sweep.overrides, list(sweep.configs))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("written")
+def test_the_demo_tells_what_the_runs_tell_and_writes_a_page(bnlab_says: Say) -> None:
+    answer = bnlab_says("demo")
+    assert answer.status == 0, answer.err
+    said = " ".join(answer.out.split())
+    assert "1. 5 sigmoid layers, usual initial weights: with batch normalization 91.0% [88.5, 93.5]" in said
+    assert (
+        "the plain network learned nothing, and saturation is not why: at no measured step were more than 0.2%" in said
+    )
+    assert "2. 5 sigmoid layers, initial weights of standard deviation 1: with batch normalization 91.0%" in said
+    assert "3. 3 relu layers" in said
+    assert "Page runs/demo.html" in said
+    html = Path("runs/demo.html").read_text(encoding="utf-8")
+    assert html.count('<svg class="plot"') >= 3
+    assert not re.search(r"(?:src|href)=\"(?!#|data:)", html)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("written")
+def test_in_chinese_as_json_and_quiet(bnlab_says: Say) -> None:
+    chinese = bnlab_says("demo", "--lang", "zh")
+    assert "不加标准化的网络什么也没有学到，原因却不是饱和" in re.sub(r"\s", "", chinese.out)
+    assert "三对网络" in chinese.err
+    assert Path("runs/demo.zh.html").exists()
+    *runs, last = [json.loads(line) for line in bnlab_says("demo", "--json").out.splitlines()]
+    assert [one["cached"] for one in runs] == [True] * 18
+    assert {one["status"] for one in runs} == {"finished"}
+    assert len(last["sentences"]) == 3
+    assert Path(last["page"]).exists()
+    quiet = bnlab_says("demo", "--quiet")
+    assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
+
+
+def test_a_demo_that_is_there_is_shown_and_nothing_is_trained(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_command, "STUDIES", ())
+    monkeypatch.setattr(demo_command, "PAIRS", ("deep-sigmoid",))  # planning each costs 0.2 s
+    write_pairs({"deep-sigmoid": 0.1})
+    drawn = mock.Mock(sentences=["What came out."])
+    monkeypatch.setattr(demo_command, "_page", lambda *_: drawn)  # figures wait for matplotlib
+    monkeypatch.setattr(demo_command, "_written", lambda _, path: path)
+    answer = bnlab_says("demo", "--json")
+    *runs, last = [json.loads(line) for line in answer.out.splitlines()]
+    assert (answer.status, len(runs), {one["cached"] for one in runs}) == (0, 6, {True})
+    assert last["sentences"] == ["What came out."]
+    assert last["page"].endswith("runs/demo.html")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("written")
+def test_a_page_that_cannot_be_written_is_a_warning_after_the_result(bnlab_says: Say) -> None:
+    Path("runs/demo.html").mkdir()
+    answer = bnlab_says("demo")
+    assert answer.status == 0
+    assert "demo.html cannot be written" in answer.err
+    assert "What happened, and what did not" in answer.out
+
+
+def test_the_first_script_ends_with_the_demo() -> None:
+    script = Path(__file__).resolve().parents[2] / "scripts" / "quickstart"
+    assert script.read_text(encoding="utf-8").splitlines()[-1] == "bnlab demo"
+
+
+def share(values: list[float]) -> str:
+    """Return a mean in percent with Student's interval, written apart from bnlab's own."""
+    mean, n = statistics.fmean(values), len(values)
+    half = stats.t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    low, high = max(0.0, mean - half), min(1.0, mean + half)
+    return f"{100 * mean:.1f}% [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def saturation_of(runs: list[Path]) -> tuple[float, float]:
+    """Return the mean share at the start, over runs and layers, and the largest one of a layer and a step."""
+    found: dict[tuple[int, str], list[float]] = {}
+    for run in runs:
+        for one in records(run):
+            if one["kind"] == "diagnostic" and one["name"] == "saturation":
+                for layer, value in one["values"].items():
+                    found.setdefault((one["step"], layer), []).append(value)
+    means = {place: statistics.fmean(values) for place, values in found.items()}
+    return statistics.fmean(mean for (step, _), mean in means.items() if step == 0), max(means.values())
+
+
+@pytest.mark.slow
+def test_the_whole_demo_says_what_its_runs_say_read_apart(bnlab_says: Say) -> None:
+    answer = bnlab_says("demo")
+    assert answer.status == 0, answer.err
+    said = " ".join(answer.out.split())
+    sentences = re.findall(r"\d\. (\d .*?\.)(?= \d\. \d | Verdicts)", said)
+    assert len(sentences) == 3
+    page = Path("runs/demo.html").read_text(encoding="utf-8")
+    for name, sentence in zip(("deep-sigmoid", "wide-sigmoid", "plain-relu"), sentences, strict=True):
+        runs = {norm: sorted(Path("runs", name).glob(f"{norm}-*")) for norm in ("batch", "none")}
+        tests = {
+            norm: [json.loads((run / "summary.json").read_text(encoding="utf-8"))["test_accuracy"] for run in of_norm]
+            for norm, of_norm in runs.items()
+        }
+        assert len(tests["batch"]) == len(tests["none"]) == 3
+        assert f"with batch normalization {share(tests['batch'])} of the test images" in sentence
+        assert f"without it {share(tests['none'])};" in sentence
+        if name == "plain-relu":
+            difference = statistics.fmean(a - b for a, b in zip(tests["batch"], tests["none"], strict=True))
+            written = f"{100 * difference:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
+            assert f"{written} [" in sentence
+        else:
+            start, most = saturation_of(runs["none"])
+            has_learned = statistics.fmean(tests["none"]) > 0.2
+            assert ("learned nothing" in sentence) == (not has_learned)
+            told = start if start >= 0.5 and has_learned else most
+            assert (f"{100 * told:.1f}%" if told < 0.1 else f"{100 * told:.0f}%") in sentence.partition(";")[2]
+        assert sentence.replace("'", "&#39;") in page
+    verdicts = {name: json.loads(Path(f"runs/studies/{name}-quick.json").read_text()) for name in demo_command.STUDIES}
+    for name, verdict in verdicts.items():
+        assert verdict["n"] == 10
+        assert f"verdict {verdict['verdict'].upper()}" in said
+        assert f"bnlab study {name}" in said
+    ended = {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/*/summary.json")}
+    assert bnlab_says("demo").status == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/*/summary.json")} == ended
+    alone = plan_sweep(["norm=none", "model.activation=sigmoid", "model.depth=5", "seed=0"])
+    assert Path("runs/deep-sigmoid", *alone.configs).exists()
