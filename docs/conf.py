@@ -31,6 +31,7 @@ html_css_files = ["style.css"]
 html_extra_path = ["site/index.html"]  # leads on to docs/index.html
 html_copy_source = False
 html_use_index = False
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_theme_options = {
     "header_links_before_dropdown": 7,
     "navbar_align": "left",
