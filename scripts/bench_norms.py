@@ -4,9 +4,9 @@
     python scripts/bench_norms.py --compiled     # torch.compile of both besides (needs a C++ compiler, takes minutes)
     python scripts/bench_norms.py --write        # keep the figures in scripts/bench_results/
 
-All contestants of one input take turns in one process on one thread; a figure is the median over rounds of the ratio
-within a round, with quartiles, so that the speed of a shared machine drops out. "read" is the layer as the article
-writes it, its backward left to autograd.
+All contestants of one input take turns in one process on one thread, and their CPU time counts; a figure is the median
+over rounds of the ratio within a round, with quartiles, so that the speed of a shared machine drops out. "read" is the
+layer as the article writes it, its backward left to autograd.
 
 Bytes: the least that any BatchNorm moves, if nothing but the input of a pass stays in the cache, is x in, y out
 forward and x, g in, dx out backward: 5 times the input. "bandwidth" is that, over the time, over what a plain
@@ -52,11 +52,11 @@ class ReadableBatchNorm(BatchNorm):
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Return the time of one piece of work, the mean of some in a row."""
-    began = time.perf_counter()
+    """Return the CPU time of one piece of work, the mean of some in a row."""
+    began = time.process_time()
     for _ in range(repeats):
         work()
-    return (time.perf_counter() - began) / repeats
+    return (time.process_time() - began) / repeats
 
 
 def training_step(layer: nn.Module, x: Tensor, g: Tensor) -> Callable[[], None]:

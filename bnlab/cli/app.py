@@ -34,6 +34,7 @@ from bnlab.cli.sweep_command import sweep
 from bnlab.cli.train_command import train
 from bnlab.errors import BnlabError, ConfigError
 from bnlab.failed_imports import why_imports_fail
+from bnlab.garbage import look_rarely
 from bnlab.runfolder.short_names import FROM_THE_END
 
 app = typer.Typer(
@@ -98,6 +99,7 @@ def main() -> None:
         BnlabError: With --debug, so that its traceback is seen.
         OSError: Standard output is not the cause, or with --debug.
     """
+    look_rarely()
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     sys.argv[1:] = with_runs_from_the_end(sys.argv[1:])

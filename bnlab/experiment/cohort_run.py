@@ -15,6 +15,7 @@ from bnlab.experiment.manifest import manifests_of
 from bnlab.experiment.observer import RunObserver
 from bnlab.experiment.recorder import FinishedMember, Member, Recorder
 from bnlab.experiment.resuming import find_start, origin_of
+from bnlab.garbage import look_as_usual
 from bnlab.loggers.logger import Logger
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 from bnlab.records import ENDED, Record, RunSummary, Status, as_record
@@ -175,6 +176,7 @@ def _train_and_record(
                 cohort = training.assemble()
                 for recorder in recorders.values():
                     recorder.loggers += _open_loggers(recorder.member, training, observer)
+                look_as_usual()
                 for event in train(cohort, checked.plan, start, interruption):
                     _record(event, {**others, **recorders})
             status = "interrupted"

@@ -67,14 +67,15 @@ class Cell(nn.Module):
         input_NTG = input_RG.view(num_samples, num_steps, input_RG.shape[1])
         states = [input_NTG.new_zeros(num_samples, self.width) for _ in range(self.num_states)]
         outputs = []
-        for step in range(num_steps):
+        # not input_NTG[:, step]: its backward fills a tensor of all steps with 0 at each step
+        for step, input_NG in enumerate(input_NTG.unbind(1)):
             place = Place(step, num_samples)
             if length_N is None:
-                states = self.step(input_NTG[:, step], states, place)
+                states = self.step(input_NG, states, place)
             else:
                 running_A = (length_N > step).nonzero()[:, 0]
                 if len(running_A):
-                    moved = self.step(input_NTG[running_A, step], [state[running_A] for state in states], place)
+                    moved = self.step(input_NG[running_A], [state[running_A] for state in states], place)
                     states = [
                         old.to(new.dtype).index_copy(0, running_A, new) for old, new in zip(states, moved, strict=True)
                     ]

@@ -173,7 +173,7 @@ def _normalize_piece(
     buffer = workspace.like(x_NCS, "x")
     x = widened(x_NCS, buffer)
     axes, num_values = axes_but_channel(x), x.numel() // x.shape[1]
-    mean_C = x.sum(axes) / num_values
+    mean_C = x.mean(axes)
     centered = torch.sub(x, per_channel(mean_C, x), out=buffer)
     var_C = sum_of_squares(centered, workspace.like(x_NCS, "squares")) / num_values
     scale_C = torch.rsqrt(var_C + eps)

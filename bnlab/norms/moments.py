@@ -15,6 +15,8 @@ CHUNK_ELEMENTS = 1 << 18
 
 Measured on 2 cores at (256, 32, 32, 32): 2^16 and 2^20 were both slower than 2^18, up to 2x."""
 
+_OLDER_VMAP = torch._C._dispatch_key_parse("VmapMode")  # once: parsing the name takes longer than a small operation
+
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the type that statistics are computed in: float32, or wider where the input is.
@@ -32,7 +34,7 @@ def is_transformed() -> bool:
         return True
     # torch has no public name for it: what its own autograd.Function asks, then the older vmap of is_grads_batched=True
     active: bool = torch._C._are_functorch_transforms_active()
-    return active or torch._C._dispatch_tls_is_dispatch_key_included("VmapMode")
+    return active or torch._C._dispatch_tls_is_dispatch_key_included(_OLDER_VMAP)
 
 
 def per_channel(value_C: Tensor, like: Tensor) -> Tensor:

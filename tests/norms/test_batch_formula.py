@@ -180,12 +180,15 @@ def test_narrow_inputs_are_within_one_rounding_of_float64(dtype, chunk_elements,
     np.testing.assert_allclose(dbias, expected_dbias, rtol=1e-4, atol=1e-4)
 
 
-def test_a_large_offset_costs_a_few_roundings_of_the_input_and_no_more():
+@pytest.mark.parametrize("function", [normalize_batch, normalize_batch_for_compilers])
+@pytest.mark.parametrize("first_samples_apart", [0, 100])
+def test_a_large_offset_costs_a_few_roundings_of_the_input_and_no_more(function, first_samples_apart):
     """At 1e4 float32 numbers are 1/1024 apart. E[x^2] - E[x]^2 would be off by several times the variance."""
     noise = draw(256, 3, 4, dtype=torch.float32, requires_grad=False)
+    noise[:16] += first_samples_apart  # a compiler's formula takes differences from the mean of these
     x = (noise + 1e4).requires_grad_()
     weight, bias = torch.ones(3), torch.zeros(3)
-    y, _, var = normalize_batch(x, weight, bias, 1e-5)
+    y, _, var = function(x, weight, bias, 1e-5)
     expected, _, expected_var, gradient = numpy_normalize(x, weight, bias, 1e-5)
     spacing = 2.0**-10
     np.testing.assert_allclose(y.detach(), expected, rtol=0, atol=6 * spacing)
@@ -224,6 +227,16 @@ def test_a_gradient_that_is_one_number_expanded_is_taken():
     y, _, _ = normalize_batch(x, *parameters(True, True), EPS)
     (dx,) = torch.autograd.grad(y.sum(), x)  # sum's gradient has strides of 0
     torch.testing.assert_close(dx, torch.zeros_like(dx), atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e4])
+def test_a_channel_of_one_value_has_variance_0_for_compilers_too(value):
+    x = torch.full((60, 1, 7), value)
+    y, mean, var = normalize_batch_for_compilers(x, None, None, 1e-5)
+    assert (var >= 0).all()
+    torch.testing.assert_close(var, torch.zeros(1), rtol=0, atol=1e-12 * value**2)
+    torch.testing.assert_close(mean, torch.tensor([value]), rtol=1e-6, atol=0)
+    torch.testing.assert_close(y, torch.zeros_like(y), rtol=0, atol=1e-3 * value)
 
 
 def test_backward_does_not_walk_through_the_readable_formula(monkeypatch):

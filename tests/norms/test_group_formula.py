@@ -27,7 +27,7 @@ def parameters(weight=True, bias=True, num_channels=4):
 
 @pytest.mark.parametrize(("shape", "num_groups"), [*itertools.product(SHAPES, [1, 2, 4])])
 @pytest.mark.parametrize("centered", [True, False])
-@pytest.mark.parametrize(("weight", "bias"), [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize(("weight", "bias"), [(True, True), (True, False), (False, True), (False, False)])
 def test_gradients_are_right_to_float64(shape, num_groups, centered, weight, bias):
     def call(x, w, b):
         return normalize_groups(x, w, b, num_groups, EPS, centered=centered)
@@ -38,7 +38,7 @@ def test_gradients_are_right_to_float64(shape, num_groups, centered, weight, bia
 SETTINGS = {
     "num_groups": [2, 1, 4],
     "shape": SHAPES,
-    "with_parameters": [(True, True), (True, False), (False, False)],
+    "with_parameters": [(True, True), (True, False), (False, True), (False, False)],
     "centered": [True, False],
 }
 

@@ -17,6 +17,7 @@ from typing import ClassVar
 from loky import BrokenProcessPool, ProcessPoolExecutor
 from loky.process_executor import ShutdownExecutorError
 
+from bnlab.garbage import look_rarely
 from bnlab.sweeps.backends.backend import PartEnded, in_one_line
 from bnlab.sweeps.worker import remember_parent, start_watch, train_part
 
@@ -165,6 +166,7 @@ def _start_resource_trackers() -> None:
 
 def _prepare(parent: int) -> None:
     """Prepare this process, a worker: leave Ctrl-C to the sweep, end when the sweep has gone, import what is needed."""
+    look_rarely()
     remember_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
