@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from reference_commands import facts_of
 from reference_settings import page as settings
 
 import bnlab.traps
 from bnlab import errors
 from bnlab.cli.app import app
-from bnlab.cli.command_facts import facts_of
 from bnlab.diagnostics.cards import Card, read_card
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 
@@ -26,9 +26,9 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 COMMANDS = """\
 # Commands
 
-What each command takes; with `--help` behind it a command says the same in the terminal, and `bnlab list commands
---json` says it to a program. Written by `scripts/write_reference.py`. Results go to standard output, all else to
-standard error. Exit status: 0 done; 1 a law does not hold, or a run failed or diverged; 2 wrong input; 130 Ctrl-C.
+What each command takes; with `--help` behind it a command says the same in the terminal. Written by
+`scripts/write_reference.py`. Results go to standard output, all else to standard error. Exit status: 0 done; 1 a law
+does not hold, or a run failed or diverged; 2 wrong input; 130 Ctrl-C.
 """
 
 CARDS = """\

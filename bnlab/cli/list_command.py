@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="List what there is: [bold]norms[/], [bold]models[/], [bold]data[/], [bold]optimizers[/], "
-    "[bold]recipes[/], [bold]diagnostics[/], [bold]studies[/], [bold]runs[/], [bold]commands[/].",
+    "[bold]recipes[/], [bold]diagnostics[/], [bold]studies[/], [bold]runs[/].",
 )
 
 ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
@@ -147,28 +147,6 @@ def studies(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDi
         else:
             table.add_row(*cells, about, minutes)
     print_table(table)
-
-
-@app.command()
-def commands(context: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
-    """List the commands, for programs: [bold]bnlab list commands --json[/] has all arguments, options and examples."""
-    from bnlab.cli.command_facts import facts_of
-
-    rows = facts_of(context.find_root().command)
-    if as_csv:
-        words = {"arguments": "name", "options": "names", "examples": "line"}
-        for row in rows:
-            row.update({key: "; ".join(str(_first(one[word])) for one in row[key]) for key, word in words.items()})
-    if print_rows(rows, as_json, as_csv):
-        return
-    table = new_table("command", "what it does")
-    for row in rows[1:]:
-        table.add_row(Text(row["command"], "bold"), Text(row["what"].replace("`", "")))
-    print_table(table)
-
-
-def _first(words: str | list[str]) -> str:
-    return words if isinstance(words, str) else words[0]
 
 
 def _rows_of_group(group: str, config_dir: Path | None) -> list[dict[str, Any]]:

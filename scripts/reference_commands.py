@@ -1,4 +1,7 @@
-"""What each command takes, read from typer's own objects: for `bnlab list commands` and for docs/commands.md."""
+"""What each command takes, read from typer's own objects, for docs/commands.md.
+
+python scripts/write_reference.py    # writes the page; this module has no other use
+"""
 
 import inspect
 import re
