@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def test_the_wheel_trains_in_a_folder_without_the_checkout(distributions: Path, 
     place, line = out.splitlines()
     assert place.startswith(site)
     assert json.loads(line)["test_accuracy"] > 0.8
+    assert "Measure what normalization does" in quietly(python.with_name("bnlab"), "--help", cwd=tmp_path)
+    assert "batch_renorm" in quietly(python.with_name("bnlab"), "list", "norms", cwd=tmp_path)
     shown = quietly(python, "-m", "bnlab.cli.app", "doctor", "--json", cwd=tmp_path)
     conf = next(row for row in json.loads(shown) if row["what"] == "conf")
     assert conf["found"].startswith(site)
@@ -59,6 +62,30 @@ def test_the_wheel_and_the_source_distribution_carry_all_of_conf(distributions: 
     assert expected
     assert {f"bnlab/{name}" for name in expected} <= in_wheel
     assert {f"{source.name.removesuffix('.tar.gz')}/{name}" for name in expected} <= in_source
+
+
+@pytest.mark.slow
+def test_the_wheel_says_that_it_is_typed_and_the_source_distribution_has_the_pages(distributions: Path) -> None:
+    (wheel,), (source,) = distributions.glob("*.whl"), distributions.glob("*.tar.gz")
+    assert "bnlab/py.typed" in quietly(sys.executable, "-m", "zipfile", "-l", wheel, cwd=ROOT).split()
+    in_source = set(quietly(sys.executable, "-m", "tarfile", "-l", source, cwd=ROOT).split())
+    for name in (
+        "docs/conf.py",
+        "docs/_toc.yml",
+        "docs/dashboard.png",
+        "AGENTS.md",
+        "README.zh.md",
+        "scripts/build_site",
+    ):
+        assert f"{source.name.removesuffix('.tar.gz')}/{name}" in in_source
+
+
+def test_the_extra_full_has_all_that_a_user_may_want() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    (full,) = extras["full"]
+    named = set(full.removeprefix("bnlab[").removesuffix("]").split(","))
+    assert named == set(extras) - {"full", "dev", "docs"}
+    assert "bnlab[docs]" in extras["dev"]
 
 
 @pytest.mark.slow
@@ -79,8 +106,6 @@ def test_a_checkout_finds_the_conf_that_people_edit() -> None:
 
 
 def test_the_version_is_the_same_in_both_places() -> None:
-    import tomllib  # noqa: PLC0415
-
     import bnlab  # noqa: PLC0415
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

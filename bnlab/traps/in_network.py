@@ -124,11 +124,11 @@ def one_value(seen: Pass) -> list[Trap]:
         Trap(
             "one_value",
             "error",
-            f"{_listed(same)} of one value per statistic, got {use.shape}: each value is its own mean, so "
+            f"{_listed(same)} of one value per statistic, got {same[0].shape}: each value is its own mean, so "
             f"the output is only the bias. {cures.get(kind, 'Remove the norm.')}",
         )
         for kind in dict.fromkeys(use.facts.kind for use in uses)
-        if (same := [use for use in uses if use.facts.kind == kind]) and (use := same[0])
+        for same in [[use for use in uses if use.facts.kind == kind]]
     ]
 
 

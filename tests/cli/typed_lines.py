@@ -36,11 +36,16 @@ from bnlab.sweeps import execute, search_execution, search_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
-    *[ROOT / "README.md", ROOT / "README.zh.md", ROOT / "CONTRIBUTING.md"],
-    *sorted(p for p in (ROOT / "docs").rglob("*.md") if p.name != "data.md" and not p.name.startswith("claims")),
+    *[ROOT / name for name in ("README.md", "README.zh.md", "CONTRIBUTING.md", "AGENTS.md")],
+    *sorted(
+        path
+        for path in (ROOT / "docs").rglob("*.md")
+        if path.name not in {"data.md", "commands.md"} and not path.name.startswith("claims")
+    ),
 ]
 """tests/data/test_data_docs.py types the lines of docs/data.md, after its Python has written the files. The pages of
-claims repeat the commands of conf/study/*.yaml, whose first lines are typed as comments of conf/."""
+claims repeat the commands of conf/study/*.yaml, whose first lines are typed as comments of conf/, and docs/commands.md
+those of the help texts."""
 
 LARGEST = {
     "train": {"steps": 5, "batch_size": 60},
