@@ -36,6 +36,8 @@ def dashboard(
 ) -> None:
     """Show runs in TensorBoard, on this machine only.
 
+    It opens on loss, accuracy and saturation: of each sweep, the arms; of more than 40 single runs, the 12 newest.
+
     [bold]bnlab dashboard my_sweep[/]: the arms of a sweep, also while it trains
 
     [bold]bnlab dashboard runs/single[/]: some runs
@@ -52,11 +54,21 @@ def dashboard(
             _show_sweep(root, port)
         else:
             typer.echo(serve(root, port))
-            ERR.print("Custom Scalars has the curves of a run together, HParams a table. Ctrl-C ends it.", style="dim")
+            _say_what_is_checked(root)
         while True:  # on Windows, a wait without a limit does not notice Ctrl-C
             threading.Event().wait(REFRESH_S)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _say_what_is_checked(folder: Path) -> None:
+    from bnlab.loggers.tensorboard.first_page import read_first_page
+
+    first = read_first_page(folder)
+    some = f"Checked: {len(first.runs)}, the newest; {first.num_others} more if its filter of runs is emptied. "
+    ERR.print(
+        f"{some if first.num_others else ''}Custom Scalars has curves, HParams a table. Ctrl-C ends it.", style="dim"
+    )
 
 
 def _show_sweep(folder: Path, port: int | None) -> None:

@@ -82,7 +82,7 @@ def test_a_sweep_is_shown_by_its_name_with_its_arms_and_the_pages_to_look_at(
     status, err = ended(process)
     assert status == 130
     assert f"{address}#hparams" in err
-    assert f"{address}#custom_scalars&regexInput=%5Earms/" in err
+    assert f"{address}#timeseries" in err
     assert "1 of 2 runs have ended. Runs that end from now on are added." in err
 
 
