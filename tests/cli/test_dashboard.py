@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -84,6 +85,17 @@ def test_a_sweep_is_shown_by_its_name_with_its_arms_and_the_pages_to_look_at(
     assert f"{address}#hparams" in err
     assert f"{address}#timeseries" in err
     assert "1 of 2 runs have ended. Runs that end from now on are added." in err
+
+
+def test_it_says_how_many_of_many_runs_are_checked(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, bnlab_says: Say
+) -> None:
+    monkeypatch.setattr(serving, "serve", lambda *_: "http://127.0.0.1:1/")
+    monkeypatch.setattr(dashboard_command, "threading", Mock(Event=Mock(side_effect=KeyboardInterrupt)))
+    assert "checked" not in bnlab_says("dashboard", str(sweep.parent)).err
+    for number in range(41):
+        shutil.copytree(next(sweep.glob("batch-*")), sweep.parent / "single" / f"batch-s{number}")
+    assert "12 newest of 42 runs and arms are checked" in bnlab_says("dashboard").err
 
 
 def test_what_ends_while_it_is_shown_joins_its_arm(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,9 @@ class FirstPage:
     @property
     def query(self) -> str:
         """The part of the address for the Time Series page: no smoothing, loss and accuracy first, these runs."""
-        return time_series_query(self.pattern)
+        pins = json.dumps([{"plugin": "scalars", "tag": tag} for tag in PINNED], separators=(",", ":"))
+        runs = f"&runFilter={quote(self.pattern)}" if self.pattern else ""
+        return f"smoothing=0&pinnedCards={quote(pins)}{runs}"
 
     @property
     def fragment(self) -> str:
@@ -61,16 +63,6 @@ class FirstPage:
             checked = json.dumps(dict.fromkeys(self.runs, True)).encode()
             words.append(f"runSelectionState={quote(base64.b64encode(checked).decode(), safe='')}")
         return "&".join(words)
-
-
-def time_series_query(pattern: str = "") -> str:
-    """Return the query of an address that tells TensorBoard's Time Series page not to smooth, and what comes first.
-
-    Args:
-        pattern: A regular expression for the names of the runs that are listed and drawn; empty: all.
-    """
-    pins = json.dumps([{"plugin": "scalars", "tag": tag} for tag in PINNED], separators=(",", ":"))
-    return f"smoothing=0&pinnedCards={quote(pins)}" + (f"&runFilter={quote(pattern)}" if pattern else "")
 
 
 def read_first_page(folder: Path) -> FirstPage:

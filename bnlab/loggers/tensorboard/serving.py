@@ -9,7 +9,7 @@ from urllib.parse import quote
 from tensorboard.program import TensorBoard, TensorBoardServerException, create_port_scanning_werkzeug_server
 
 from bnlab.errors import ConfigError
-from bnlab.loggers.tensorboard.first_page import read_first_page, time_series_query
+from bnlab.loggers.tensorboard.first_page import read_first_page
 from bnlab.loggers.tensorboard.joint_layout import plugins_with_a_joint_layout
 from bnlab.loggers.tensorboard.opening import opening_on
 from bnlab.runfolder.finding import is_sweep
@@ -57,10 +57,11 @@ def sweep_pages(address: str, by_norm: bool) -> dict[str, str]:
         'http://127.0.0.1:6006/#hparams'
     """
     page = quote("^[.]$")
+    curves = f"{address}?smoothing=0&tagFilter={quote('^(eval|train)/')}"
     color = f"&runColorGroup={quote('regex:^(?:arms/)?([^-/]+)')}" if by_norm else ""
     return {
         "arms: every curve": f"{address}#timeseries",
         "arms: the best of each": f"{address}#text&regexInput={page}",
         "every run, one row each": f"{address}#hparams",
-        "every run, colored by arm" if by_norm else "every run": f"{address}?{time_series_query()}{color}#timeseries",
+        "every run, colored by arm" if by_norm else "every run": f"{curves}{color}#timeseries",
     }
