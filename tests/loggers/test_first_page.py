@@ -13,8 +13,8 @@ from fake_sweep import run_folder, sweep_of
 from live_board import live_tensorboard
 from written_runs import SHOWN, write_runs
 
+from bnlab.loggers.tensorboard.bare_address import opening_on
 from bnlab.loggers.tensorboard.first_page import FEW, MOST, FirstPage, read_first_page
-from bnlab.loggers.tensorboard.opening import opening_on
 from bnlab.loggers.tensorboard.sweep_dashboard import write_sweep_dashboard
 
 

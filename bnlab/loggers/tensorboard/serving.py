@@ -9,9 +9,9 @@ from urllib.parse import quote
 from tensorboard.program import TensorBoard, TensorBoardServerException, create_port_scanning_werkzeug_server
 
 from bnlab.errors import ConfigError
+from bnlab.loggers.tensorboard.bare_address import opening_on
 from bnlab.loggers.tensorboard.first_page import read_first_page
 from bnlab.loggers.tensorboard.joint_layout import plugins_with_a_joint_layout
-from bnlab.loggers.tensorboard.opening import opening_on
 from bnlab.runfolder.finding import is_sweep
 
 
