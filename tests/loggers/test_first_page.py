@@ -36,6 +36,15 @@ def test_a_run_is_all_there_is(tmp_path: Path) -> None:
     assert read_first_page(tmp_path) == FirstPage((name,), "^single/")
 
 
+def test_what_tensorboard_does_not_show_is_not_waited_for(tmp_path: Path) -> None:
+    (name,) = write_runs(tmp_path, 1)
+    run_folder(tmp_path / "single", "batch", 0.1, 0, [2.0, 1.0])  # loggers=[]
+    assert read_first_page(tmp_path).runs == (name,)
+    assert read_first_page(tmp_path / "single" / "batch-mlp-fake-lr0.1-s0") == FirstPage(())
+    (tmp_path / "empty").mkdir()
+    assert read_first_page(tmp_path / "empty") == FirstPage(())
+
+
 def test_of_a_sweep_the_arms_are_checked(tmp_path: Path) -> None:
     arms = write_sweep(tmp_path / "s", 2)
     page = read_first_page(tmp_path / "s")

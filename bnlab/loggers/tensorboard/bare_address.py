@@ -18,9 +18,12 @@ _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ten
 <script>
 const first = FIRST;
 async function open_it() {
-  for (let tries = 0; tries < 100; tries++) {  // 20 seconds
+  let known = 0, same = 0;
+  for (let tries = 0; tries < 100 && same < 15; tries++) {  // at most 20 seconds, or 3 in which none is added
     const there = new Set(await fetch("data/runs").then(answer => answer.json()).catch(() => []));
     if (first.runs.every(run => there.has(run))) break;
+    same = there.size && there.size == known ? same + 1 : 0;
+    known = there.size;
     await new Promise(later => setTimeout(later, 200));
   }
   location.replace("?" + first.query + (location.hash.length > 1 ? location.hash : "#" + first.fragment));

@@ -27,6 +27,8 @@ FEW = 12
 PINNED = ("eval/loss", "eval/accuracy", "train/loss", "train/accuracy")
 """Tags that the Time Series page begins with; by itself it goes by the alphabet, and begins with dead_fraction."""
 
+_EVENTS = "events.out.tfevents.*"
+
 
 @dataclass(frozen=True)
 class FirstPage:
@@ -76,9 +78,10 @@ def read_first_page(folder: Path) -> FirstPage:
     """
     if is_sweep(folder):
         return _first_of([_of_sweep(folder, "")])
-    groups = [_of_sweep(path, f"{path.name}/") for path in sorted(folder.iterdir()) if is_sweep(path)]
-    of_sweeps = {folder / group.names[0].partition("/")[0] for group in groups if group.names}
-    single = [run for run in find_run_folders(folder) if run.path.parent not in of_sweeps]
+    sweeps = sorted(path.parent for path in folder.glob("*/sweep.json"))
+    groups = [_of_sweep(path, f"{path.name}/") for path in sweeps]
+    of_sweeps = frozenset(sweeps)
+    single = (run for run in find_run_folders(folder) if run.path.parent not in of_sweeps and _has_events(run.path))
     return _first_of([*groups, *(_of_run(run, folder) for run in single)])
 
 
@@ -112,7 +115,10 @@ def _first_of(groups: Sequence[_Group]) -> FirstPage:
 
 def _of_sweep(folder: Path, prefix: str) -> _Group:
     """Return a sweep's arms; its runs, as long as its arms have not been written."""
-    time = (folder / "sweep.json").stat().st_mtime_ns
+    try:
+        time = (folder / "sweep.json").stat().st_mtime_ns
+    except OSError:  # it was moved away since it was found
+        time = 0
     if arms := _with_events(folder / ARMS):
         return _Group(tuple(f"{prefix}{ARMS}/{name}" for name in arms), f"{'/' if prefix else '^'}{ARMS}/", time)
     runs = tuple(f"{prefix}{name}" for name in _with_events(folder))
@@ -125,9 +131,13 @@ def _of_run(run: RunFolder, folder: Path) -> _Group:
     return _Group((name,), f"^{_literal(beside)}/" if slash else "", run.manifest_stamp() or 0)
 
 
+def _has_events(folder: Path) -> bool:
+    return any(folder.glob(_EVENTS))
+
+
 def _with_events(folder: Path) -> list[str]:
     """Return the names of the folders with events in a folder."""
-    return sorted({path.parent.name for path in folder.glob("*/events.out.tfevents.*")})
+    return sorted({path.parent.name for path in folder.glob(f"*/{_EVENTS}")})
 
 
 def _literal(text: str) -> str:
