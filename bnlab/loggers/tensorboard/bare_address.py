@@ -19,7 +19,7 @@ _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ten
 const first = FIRST;
 async function open_it() {
   let known = 0, same = 0;
-  for (let tries = 0; tries < 100 && same < 15; tries++) {  // at most 20 seconds, or 3 in which none is added
+  for (let tries = 0; tries < 300 && same < 50; tries++) {  // at most a minute, or 10 seconds in which none is added
     const there = new Set(await fetch("data/runs").then(answer => answer.json()).catch(() => []));
     if (first.runs.every(run => there.has(run))) break;
     same = there.size && there.size == known ? same + 1 : 0;
