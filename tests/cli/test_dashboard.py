@@ -15,7 +15,7 @@ import pytest
 
 import bnlab
 from bnlab.cli import dashboard_command
-from bnlab.loggers.tensorboard import serving
+from bnlab.loggers.tensorboard import first_page, serving
 from bnlab.report import dashboard as dashboard_report
 from bnlab.results.sweep import write_sweep
 
@@ -92,10 +92,12 @@ def test_it_says_how_many_of_many_runs_are_checked(
 ) -> None:
     monkeypatch.setattr(serving, "serve", lambda *_: "http://127.0.0.1:1/")
     monkeypatch.setattr(dashboard_command, "threading", Mock(Event=Mock(side_effect=KeyboardInterrupt)))
+    monkeypatch.setattr(first_page, "MOST", 2)
+    monkeypatch.setattr(first_page, "FEW", 2)
     assert "checked" not in bnlab_says("dashboard", str(sweep.parent)).err
-    for number in range(41):
+    for number in range(3):
         shutil.copytree(next(sweep.glob("batch-*")), sweep.parent / "single" / f"batch-s{number}")
-    assert "12 newest of 42 runs and arms are checked" in bnlab_says("dashboard").err
+    assert "2 newest of 4 runs and arms are checked" in bnlab_says("dashboard").err
 
 
 def test_what_ends_while_it_is_shown_joins_its_arm(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
