@@ -64,7 +64,7 @@ QUOTES: list[tuple[str, Callable[[Found], Sequence[str]]]] = [
     ("TensorBoard: without a norm, {} of each layer is saturated", lambda f: [f["hero"]["saturation_none"]]),
     (
         "Blue: no norm, {} of every layer sits where the sigmoid is flat, test accuracy {}. "
-        "Orange: BatchNorm, below {}, {}. In brackets:",
+        "Red: BatchNorm, below {}, {}. In brackets:",
         lambda f: [
             f["hero"]["saturation_none"],
             _share(f["hero"]["none"]),

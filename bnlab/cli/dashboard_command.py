@@ -36,6 +36,8 @@ def dashboard(
 ) -> None:
     """Show runs in TensorBoard, on this machine only.
 
+    It opens on loss, accuracy and saturation: of each sweep, the arms; of more than 40 single runs, the 12 newest.
+
     [bold]bnlab dashboard my_sweep[/]: the arms of a sweep, also while it trains
 
     [bold]bnlab dashboard runs/single[/]: some runs
@@ -52,11 +54,24 @@ def dashboard(
             _show_sweep(root, port)
         else:
             typer.echo(serve(root, port))
-            ERR.print("Custom Scalars has the curves of a run together, HParams a table. Ctrl-C ends it.", style="dim")
+            checked = _what_is_checked(root)
+            ERR.print(f"{checked}It opens on Custom Scalars; HParams has a table. Ctrl-C ends it.", style="dim")
         while True:  # on Windows, a wait without a limit does not notice Ctrl-C
             threading.Event().wait(REFRESH_S)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _what_is_checked(folder: Path) -> str:
+    """Return a sentence, with a space behind it, about the runs that are not checked; nothing if there are none."""
+    from bnlab.loggers.tensorboard.first_page import read_first_page
+
+    first = read_first_page(folder)
+    if not first.num_others:
+        return ""
+    which, what = ("", "arms") if is_sweep(folder) else (" newest", "runs and arms")
+    number = len(first.runs)
+    return f"{number}{which} of {number + first.num_others} {what} are checked; empty the filter of runs to see all. "
 
 
 def _show_sweep(folder: Path, port: int | None) -> None:
@@ -71,7 +86,10 @@ def _show_sweep(folder: Path, port: int | None) -> None:
         ERR.print(f"[dim]{what:<28}[/]{page}", soft_wrap=True)
     if ended is not None:
         news = "" if len(ended) == len(sweep.planned) else " Runs that end from now on are added."
-        ERR.print(f"{len(ended)} of {len(sweep.planned)} runs have ended.{news} Ctrl-C ends this.", style="dim")
+        checked = _what_is_checked(folder)
+        ERR.print(
+            f"{checked}{len(ended)} of {len(sweep.planned)} runs have ended.{news} Ctrl-C ends this.", style="dim"
+        )
     while ended is not None and len(ended) < len(sweep.planned):
         threading.Event().wait(REFRESH_S)
         ended = _refreshed(folder, ended)

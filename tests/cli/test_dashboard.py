@@ -9,12 +9,13 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import bnlab
 from bnlab.cli import dashboard_command
-from bnlab.loggers.tensorboard import serving
+from bnlab.loggers.tensorboard import first_page, serving
 from bnlab.report import dashboard as dashboard_report
 from bnlab.results.sweep import write_sweep
 
@@ -82,8 +83,21 @@ def test_a_sweep_is_shown_by_its_name_with_its_arms_and_the_pages_to_look_at(
     status, err = ended(process)
     assert status == 130
     assert f"{address}#hparams" in err
-    assert f"{address}#custom_scalars&regexInput=%5Earms/" in err
+    assert f"{address}#timeseries" in err
     assert "1 of 2 runs have ended. Runs that end from now on are added." in err
+
+
+def test_it_says_how_many_of_many_runs_are_checked(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, bnlab_says: Say
+) -> None:
+    monkeypatch.setattr(serving, "serve", lambda *_: "http://127.0.0.1:1/")
+    monkeypatch.setattr(dashboard_command, "threading", Mock(Event=Mock(side_effect=KeyboardInterrupt)))
+    monkeypatch.setattr(first_page, "MOST", 2)
+    monkeypatch.setattr(first_page, "FEW", 2)
+    assert "checked" not in bnlab_says("dashboard", str(sweep.parent)).err
+    for number in range(3):
+        shutil.copytree(next(sweep.glob("batch-*")), sweep.parent / "single" / f"batch-s{number}")
+    assert "2 newest of 4 runs and arms are checked" in bnlab_says("dashboard").err
 
 
 def test_what_ends_while_it_is_shown_joins_its_arm(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

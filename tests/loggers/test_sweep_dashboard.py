@@ -87,26 +87,45 @@ def test_the_page_draws_bands_whose_three_curves_are_there_and_have_the_same_ste
     write_sweep_dashboard(sweep)
     (event,) = events_in(sweep).Tensors("custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
-    assert [category.title.split(",")[0] for category in layout.category] == [
-        *["Arms", "Learning-rate sensitivity", "Inside the network"]
+    assert [category.title for category in layout.category] == [
+        "Arms, each at its best learning rate: mean over seeds, 95% interval",
+        "Inside the network",
+        "Learning-rate sensitivity",
+        "On the training set",
     ]
-    assert [category.closed for category in layout.category] == [False, False, True]
-    series = [chart.margin.series[0] for category in layout.category[:2] for chart in category.chart]
+    charts = [chart for category in layout.category for chart in category.chart]
+    series = [chart.margin.series[0] for chart in charts if chart.HasField("margin")]
     assert len(series) == 6
     for one in series:
         for arm in ("batch", "none"):
             steps = [[s for s, _ in curve(sweep / "arms" / arm, tag)] for tag in (one.value, one.lower, one.upper)]
             assert steps[0] == steps[1] == steps[2]
-    (inside,) = layout.category[2].chart
+    (inside,) = layout.category[1].chart
     assert list(inside.multiline.tag) == ["^saturation/.+$"]
 
 
-def test_a_sweep_without_learning_rates_has_no_page_about_them(tmp_path: Path) -> None:
-    run_folder(tmp_path, "batch", 0.1, 0, [2.0, 1.0, 0.5])
+@pytest.mark.parametrize(
+    ("lrs", "seeds", "titles", "groups"),
+    [
+        ([0.1], [0], ["Arms", "Inside the network"], set()),
+        ([0.1], [0, 1], ["Arms: mean over seeds, 95% interval", "On the training set"], {"over_seeds"}),
+        ([0.1, 1], [0], ["Arms, each at its best learning rate", "Learning-rate sensitivity"], {"lr_sensitivity"}),
+    ],
+)
+def test_nothing_is_named_for_learning_rates_or_for_seeds_where_there_is_one(
+    tmp_path: Path, lrs: list[float], seeds: list[int], titles: list[str], groups: set[str]
+) -> None:
+    for lr in lrs:
+        for seed in seeds:
+            run_folder(tmp_path, "batch", lr, seed, [2.0, 1.0, 0.5])
     write_sweep_dashboard(tmp_path)
-    assert not [t for t in events_in(tmp_path / "arms" / "batch").Tags()["scalars"] if t.startswith("lr_sens")]
+    arm = events_in(tmp_path / "arms" / "batch")
+    assert {tag.partition("/")[0] for tag in arm.Tags()["scalars"]} == {"train", "eval", "saturation"} | groups
     (event,) = events_in(tmp_path).Tensors("custom_scalars__config__")
-    assert b"Learning-rate" not in event.tensor_proto.string_val[0]
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    assert [category.title for category in layout.category] == list(
+        dict.fromkeys([titles[0], "Inside the network", *titles[1:]])
+    )
 
 
 def test_the_text_names_the_best_of_each_arm_and_an_edge_of_the_grid(sweep: Path) -> None:
@@ -196,7 +215,7 @@ def check(board: Board, sweep: Path) -> None:
     described = tags["arms/batch"]["over_seeds/eval_loss_mean"]["description"]
     assert "Mean over 2 seeds at the best learning rate of this arm, 0.1. Band: 95%" in described
     layout = board.get("data/plugin/custom_scalars/layout")
-    for chart in layout["category"][0]["chart"] + layout["category"][1]["chart"]:
+    for chart in layout["category"][0]["chart"] + layout["category"][2]["chart"]:
         (series,) = chart["margin"]["series"]
         answer = board.get("data/plugin/custom_scalars/scalars", run="arms/batch", tag=f"({series['value']})")
         assert series["value"] in answer["tag_to_events"]
@@ -240,7 +259,7 @@ def test_every_run_of_a_sweep_is_once_in_hparams_with_the_swept_keys_alone(tmp_p
     swept = ["norm", "optim.lr", "norm.momentum"]
     for config, folder in zip(grid.configs, folders, strict=True):
         run_cohort([Member(config, folder, swept)], "sequential")
-    write_sweep_dashboard(tmp_path / "s")
+    write_sweep_dashboard(sweep_of(tmp_path / "s", [folder.path.name for folder in folders]))
     with live_tensorboard(tmp_path / "s") as board:
         board.wait_for("data/plugin/scalars/tags", lambda tags: len(tags) == 4 + 2)
         columns, rows = board.hparams()
@@ -255,5 +274,5 @@ def test_every_run_of_a_sweep_is_once_in_hparams_with_the_swept_keys_alone(tmp_p
             values = {value["name"]["tag"]: value["value"] for value in row["metricValues"]}
             assert values["test/accuracy"] == pytest.approx(runs.loc[row["name"], "test_accuracy"])
         layout = board.get("data/plugin/custom_scalars/layout")
-        assert layout["category"][0]["title"].startswith("Arms")
+        assert layout["category"][0]["title"] == "Arms, each at its best learning rate"
         assert "Learning" not in [category["title"] for category in layout["category"]]  # the runs' own page

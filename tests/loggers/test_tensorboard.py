@@ -91,7 +91,7 @@ def test_the_layout_draws_each_diagnostic_with_all_its_layers_in_one_chart(event
     charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
     assert charts["loss"] == ["^train/loss$", "^eval/loss$"]
     assert charts["saturation"] == ["^saturation/.+$"]
-    assert list(charts) == ["accuracy", "loss", "gradient norm", "dead fraction", "saturation"]
+    assert list(charts) == ["loss", "accuracy", "saturation", "dead fraction", "gradient norm"]
 
 
 @pytest.mark.slow

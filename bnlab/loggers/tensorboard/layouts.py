@@ -8,22 +8,33 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalar_metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
+INSIDE = "Inside the network"
+"""The title of the part with the diagnostics."""
+
 
 def run_layout(diagnostics: Iterable[str]) -> Summary.Value:
-    """Return the page of a run: both losses in one chart, and each diagnostic's layers and facets in one chart.
+    """Return the page of a run, as `run_layout_of` does, to be written among its events.
 
     Args:
         diagnostics: The names of those that the run shows in TensorBoard.
     """
-    curves = [
-        lines("loss", ["train/loss", "eval/loss"]),
-        lines("accuracy", ["train/accuracy", "eval/accuracy"]),
-    ]
+    return as_value(run_layout_of(diagnostics))
+
+
+def run_layout_of(diagnostics: Iterable[str]) -> Any:
+    """Return the page of runs: both losses in one chart, and each diagnostic's layers and facets in one chart.
+
+    Args:
+        diagnostics: The names of those that have curves.
+    """
     inside = inside_charts(diagnostics)
-    categories = [category("Learning", curves)]
-    if inside:
-        categories.append(category("Inside the network", inside))
-    return layout(categories)
+    parts = [category("Learning", learning_charts()), *([category(INSIDE, inside)] if inside else [])]
+    return layout_pb2.Layout(category=parts)
+
+
+def learning_charts() -> list[Any]:
+    """Return a chart of both losses, and one of both accuracies."""
+    return [lines("loss", ["train/loss", "eval/loss"]), lines("accuracy", ["train/accuracy", "eval/accuracy"])]
 
 
 def inside_charts(diagnostics: Iterable[str]) -> list[Any]:
@@ -60,16 +71,19 @@ def category(title: str, charts: Sequence[Any], closed: bool = False) -> Any:
 
     Args:
         title: The words above the part. TensorBoard joins the parts of several runs that have the same title.
-        charts: From left to right; TensorBoard 2.21 shows them from the last to the first.
+        charts: From left to right, those of plain curves before those of bands, as TensorBoard 2.21 shows them.
         closed: Until it is clicked on: a chart asks for the curves of every run that is chosen, one by one.
     """
-    return layout_pb2.Category(title=title, chart=list(reversed(charts)), closed=closed)
+    plain = [chart for chart in charts if chart.HasField("multiline")]
+    bands = [chart for chart in charts if chart.HasField("margin")]
+    # it shows bands from the last to the first: findings/custom-scalars-order.sh
+    return layout_pb2.Category(title=title, chart=[*plain, *reversed(bands)], closed=closed)
 
 
-def layout(categories: Sequence[Any]) -> Summary.Value:
-    """Return a whole page."""
+def as_value(layout: Any) -> Summary.Value:
+    """Return a whole page as what is written into an event file."""
     return Summary.Value(
         tag=custom_scalar_metadata.CONFIG_SUMMARY_TAG,
-        tensor=make_tensor_proto(layout_pb2.Layout(category=categories).SerializeToString()),
+        tensor=make_tensor_proto(layout.SerializeToString()),
         metadata=custom_scalar_metadata.create_summary_metadata(),
     )

@@ -3,15 +3,22 @@
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from tensorboard.program import TensorBoard, TensorBoardServerException
+from tensorboard.program import TensorBoard, TensorBoardServerException, create_port_scanning_werkzeug_server
 
 from bnlab.errors import ConfigError
+from bnlab.loggers.tensorboard.bare_address import opening_on
+from bnlab.loggers.tensorboard.first_page import read_first_page
+from bnlab.loggers.tensorboard.joint_layout import plugins_with_a_joint_layout
+from bnlab.runfolder.finding import is_sweep
 
 
 def serve(logdir: Path, port: int | None) -> str:
     """Start TensorBoard on the loopback address, in a thread of its own; return its address.
+
+    The address opens on Custom Scalars with the runs of `read_first_page`, and nothing is smoothed.
 
     Args:
         logdir: The folder whose event files it shows.
@@ -20,7 +27,12 @@ def serve(logdir: Path, port: int | None) -> str:
     Raises:
         ConfigError: The port is taken, or cannot be had.
     """
-    board = TensorBoard()
+
+    def server(app: Any, flags: Any) -> Any:
+        return create_port_scanning_werkzeug_server(opening_on(app, lambda: read_first_page(logdir)), flags)
+
+    plugins = None if is_sweep(logdir) else plugins_with_a_joint_layout(lambda: read_first_page(logdir).pattern)
+    board = TensorBoard(plugins=plugins, server_class=server)
     arguments = ["tensorboard", "--logdir", str(logdir), "--host", "127.0.0.1", "--reload_interval", "5"]
     board.configure(argv=arguments + ([] if port is None else ["--port", str(port)]))
     try:
@@ -34,9 +46,7 @@ def serve(logdir: Path, port: int | None) -> str:
 
 
 def sweep_pages(address: str, by_norm: bool) -> dict[str, str]:
-    """Return the pages of a sweep that TensorBoard shows, by what can be seen there.
-
-    The addresses choose the runs: of more than 40, TensorBoard's older pages show none until some are chosen.
+    """Return the other pages of a sweep that TensorBoard shows, by what can be seen there.
 
     Args:
         address: Of TensorBoard on the sweep's folder.
@@ -46,12 +56,11 @@ def sweep_pages(address: str, by_norm: bool) -> dict[str, str]:
         >>> sweep_pages("http://127.0.0.1:6006/", by_norm=True)["every run, one row each"]
         'http://127.0.0.1:6006/#hparams'
     """
-    arms, page = quote("^arms/"), quote("^[.]$")
-    curves = f"{address}?smoothing=0&tagFilter={quote('^(eval|train)/')}"  # else dead units come first, by the alphabet
+    page = quote("^[.]$")
+    curves = f"{address}?smoothing=0&tagFilter={quote('^(eval|train)/')}"
     color = f"&runColorGroup={quote('regex:^(?:arms/)?([^-/]+)')}" if by_norm else ""
     return {
-        "arms: bands, learning rates": f"{address}#custom_scalars&regexInput={arms}&_smoothingWeight=0",
-        "arms: every curve": f"{curves}&runFilter={arms}#timeseries",
+        "arms: every curve": f"{address}#timeseries",
         "arms: the best of each": f"{address}#text&regexInput={page}",
         "every run, one row each": f"{address}#hparams",
         "every run, colored by arm" if by_norm else "every run": f"{curves}{color}#timeseries",

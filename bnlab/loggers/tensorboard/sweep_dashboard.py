@@ -25,9 +25,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bnlab.loggers.tensorboard.layouts import band, category, inside_charts, layout
+from bnlab.loggers.tensorboard.first_page import ARMS
+from bnlab.loggers.tensorboard.layouts import INSIDE, as_value, band, category, inside_charts, learning_charts
 from bnlab.loggers.tensorboard.values import beginning, event, picture, scalar, text
 from bnlab.records import ENDED
 from bnlab.results.arms import Arm, BestRate, SweepArms
@@ -36,9 +38,11 @@ from bnlab.results.outcomes import Cell
 from bnlab.results.sweep import SweepRuns, read_sweep
 from bnlab.stats.response import RANGE, Metric
 
-ARMS = "arms"
-BANDS = {"train/loss": "training loss", "eval/loss": "validation loss", "eval/accuracy": "validation accuracy"}
+BANDS = {"eval/loss": "validation loss", "eval/accuracy": "validation accuracy", "train/loss": "training loss"}
 """Curves that get a band: three tags each, so not all."""
+
+FIRST = frozenset({"eval/loss", "eval/accuracy"})
+"""Those at the top of the page: below two charts, what is inside the networks can be seen without scrolling."""
 
 LR_STEPS_PER_DECADE = 100
 """TensorBoard's steps are whole numbers: a learning rate stands at 100 * log10(LR), so that 0.1 is -100, and 1 is 0."""
@@ -73,12 +77,13 @@ def write_sweep_dashboard(sweep_folder: Path, figures: Mapping[str, bytes] | Non
             sweep = read_sweep(sweep_folder)
             found = sweep.read_arms()
             bests = [(arm, best) for arm in found.arms if (best := arm.best()) is not None]
+            has_seeds = any(len(best.cell.runs) > 1 for _, best in bests)
             tags: dict[str, None] = {}
             for arm, best in bests:
                 curves = read_best_curves(arm)
                 tags |= dict.fromkeys(curves)
-                _write_events(sweep_folder / ARMS / arm.folder_name, _arm_events(arm, best, curves))
-            page = [layout(_categories([arm for arm, _ in bests], tags))]
+                _write_events(sweep_folder / ARMS / arm.folder_name, _arm_events(arm, best, curves, has_seeds))
+            page = [as_value(_layout([arm for arm, _ in bests], tags, has_seeds))]
             page.append(text("sweep", _summary(sweep, found), "The sweep so far."))
             page += [picture(name, png, "") for name, png in (figures or {}).items()]
             _write_events(sweep_folder, [event(0, page)])
@@ -87,12 +92,14 @@ def write_sweep_dashboard(sweep_folder: Path, figures: Mapping[str, bytes] | Non
         _log.warning("%s: another process writes its dashboard; this one leaves it alone", sweep_folder)
 
 
-def _arm_events(arm: Arm, best: BestRate, curves: Mapping[str, Curve]) -> list[Event]:
+def _arm_events(arm: Arm, best: BestRate, curves: Mapping[str, Curve], has_seeds: bool) -> list[Event]:
     values: dict[int, list[Summary.Value]] = {}
-    what = f"Mean over {len(best.cell.runs)} seeds at the best learning rate of this arm, {best.cell.lr:g}."
+    num_seeds = len(best.cell.runs)
+    mean = f"Mean over {num_seeds} seeds" if num_seeds > 1 else "One seed"
+    what = f"{mean} at the {'best ' if len(arm.compared) > 1 else ''}learning rate of this arm, {best.cell.lr:g}."
     for tag, curve in curves.items():
         _add(values, curve.steps, {tag: curve.mean}, what)
-        if tag in BANDS:
+        if has_seeds and tag in BANDS:
             _add(values, curve.steps, _band_of(band_tags(tag), curve), f"{what} Band: 95% interval of the mean.")
     events = [event(step, values[step]) for step in sorted(values)]
     if len(arm.compared) > 1:
@@ -148,19 +155,26 @@ def _values_at(cell: Cell) -> list[Summary.Value]:
     return values
 
 
-def _categories(arms: Sequence[Arm], tags: Iterable[str]) -> list[Any]:
-    """Return the parts of the Custom Scalars page, for arms whose curves have some tags."""
-    curves = [band(title, *band_tags(tag)) for tag, title in BANDS.items()]
-    parts = [category("Arms, each at its best learning rate: mean over seeds, 95% interval", curves)]
-    if any(len(arm.compared) > 1 for arm in arms):
+def _layout(arms: Sequence[Arm], tags: Iterable[str], has_seeds: bool) -> Any:
+    """Return the Custom Scalars page, for arms whose curves have some tags, with bands if there are several seeds."""
+    has_rates = any(len(arm.compared) > 1 for arm in arms)
+    title = f"Arms{', each at its best learning rate' if has_rates else ''}"
+    if has_seeds:
+        curves = [band(words, *band_tags(tag)) for tag, words in BANDS.items() if tag in FIRST]
+        parts = [category(f"{title}: mean over seeds, 95% interval", curves)]
+    else:
+        parts = [category(title, learning_charts())]
+    groups = dict.fromkeys(tag.partition("/")[0] for tag in tags if not tag.startswith(("train/", "eval/")))
+    if inside := inside_charts(sorted(groups, key=lambda name: name != "saturation")):
+        parts.append(category(INSIDE, inside))
+    if has_rates:
         charts = [band(f"validation {final} at the end, {LR_AXIS}", *lr_tags(final)) for final in FINALS]
-        charts.append(band(f"share of the seeds that diverged, {LR_AXIS}", DIVERGED))
+        charts.append(band(f"share of the runs that diverged, {LR_AXIS}", DIVERGED))
         parts.append(category("Learning-rate sensitivity", charts))
-    groups = dict.fromkeys(tag.partition("/")[0] for tag in tags)
-    inside = inside_charts(group for group in groups if group not in {"train", "eval"})
-    if inside:
-        parts.append(category("Inside the network", inside, closed=True))
-    return parts
+    if has_seeds:
+        curves = [band(words, *band_tags(tag)) for tag, words in BANDS.items() if tag not in FIRST]
+        parts.append(category("On the training set", curves))
+    return Layout(category=parts)
 
 
 def _summary(sweep: SweepRuns, found: SweepArms) -> str:

@@ -1,0 +1,52 @@
+"""Custom Scalars for a folder that is no sweep: one page for all that is checked in it.
+
+TensorBoard joins the pages of a sweep and of runs by the titles of their parts, and shows the charts of each, empty
+where nothing that is checked has such curves. And a run of a sweep has no page of its own.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tensorboard import default, plugin_util
+from tensorboard.data.provider import RunTagFilter
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.scalar import metadata as scalar_metadata
+
+from bnlab.loggers.tensorboard.layouts import run_layout_of
+
+_NO_DIAGNOSTICS = frozenset({"train", "eval", "test", "speed", "over_seeds", "lr_sensitivity"})
+"""First words of tags that are no diagnostic's."""
+
+
+def plugins_with_a_joint_layout(pattern: Callable[[], str]) -> list[Any]:
+    """Return TensorBoard's own plugins, with a Custom Scalars page of the curves that certain runs have.
+
+    Args:
+        pattern: Returns a regular expression for the names of these runs; it is asked each time the page is loaded.
+    """
+
+    class JointLayout(CustomScalarsPlugin):  # type: ignore[misc]  # tensorboard ships no types
+        """Custom Scalars, whose charts follow from the tags of the runs."""
+
+        def is_active(self) -> bool:
+            """Return that there is a page, although no run may have written one."""
+            return True
+
+        def layout_impl(self, ctx: Any, experiment: str) -> Any:
+            """Return the page as JSON."""
+            found = self._data_provider.list_scalars(
+                ctx, experiment_id=experiment, plugin_name=scalar_metadata.PLUGIN_NAME, run_tag_filter=RunTagFilter()
+            )
+            is_checked = re.compile(pattern()).search
+            runs = filter(is_checked, sorted(found))
+            return plugin_util.proto_to_json(_layout_for(tag for run in runs for tag in found[run]))
+
+    return [JointLayout if plugin is CustomScalarsPlugin else plugin for plugin in default.get_plugins()]
+
+
+def _layout_for(tags: Iterable[str]) -> Layout:
+    """Return a page with the losses, the accuracies, and the diagnostics that have curves; saturation comes first."""
+    groups = {tag.partition("/")[0] for tag in tags if "/" in tag} - _NO_DIAGNOSTICS
+    return run_layout_of(sorted(groups, key=lambda name: (name != "saturation", name)))
