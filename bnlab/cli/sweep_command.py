@@ -94,6 +94,7 @@ def run(
             what does not suit it.
         show_result: Prints the outcome for another command; None: the tables of a sweep are printed.
     """
+    from bnlab.experiment.earlier_loggers import about_other_loggers
     from bnlab.experiment.single import refuse_a_missing_device
     from bnlab.runfolder.writable import check_writable
     from bnlab.sweeps.execute import start_workers_early
@@ -107,7 +108,9 @@ def run(
         if not sweep.launcher:  # else other machines train
             refuse_a_missing_device(sweep.configs.values())
         missing = sweep.missing(only=options.only, again=options.again)
+        there = [] if options.again else [name for name in sweep.configs if name not in set(missing)]
         others = [] if options.again else sweep.of_other_versions()
+        others += about_other_loggers((sweep.run_folder(name), sweep.configs[name]) for name in there)
         if missing and not options.dry_run:
             check_writable(sweep.folder)
             start_workers_early(sweep, missing, options.jobs)

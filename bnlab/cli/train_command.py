@@ -67,9 +67,9 @@ def _train_and_print(
 ) -> int:
     """Train one run, print its result, and return the exit status."""
     from bnlab.config.compose import compose_typed
-    from bnlab.experiment.single import SINGLE, train_one
+    from bnlab.experiment.single import train_one
     from bnlab.identity.run_id import run_id
-    from bnlab.runfolder.finding import runs_root
+    from bnlab.runfolder.finding import SINGLE, runs_root
     from bnlab.runfolder.folder import RunFolder
     from bnlab.training.interruption import interruptible
     from bnlab.world import find_world, with_processes
@@ -117,6 +117,10 @@ class TerminalObserver(RunObserver):
 
     def on_warning(self, text: str) -> None:
         """Print a warning."""
+        say_warning(text)
+
+    def on_trouble(self, logger: str, text: str) -> None:  # noqa: ARG002
+        """Print it, above the line of progress."""
         say_warning(text)
 
     def on_resumed(self, step: int) -> None:

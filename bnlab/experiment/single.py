@@ -9,22 +9,20 @@ from typing import Any
 from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
+from bnlab.experiment.earlier_loggers import about_other_loggers
 from bnlab.experiment.given_parts import words_of_given
 from bnlab.experiment.observer import RunObserver
 from bnlab.failed_imports import saying_why_imports_fail
 from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
 from bnlab.identity.run_id import run_id
 from bnlab.records import ENDED, RunSummary
-from bnlab.runfolder.finding import runs_root
+from bnlab.runfolder.finding import SINGLE, runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.training.interruption import Interruption
 from bnlab.world import find_world, with_processes
 
 _log = logging.getLogger("bnlab")
-
-SINGLE = "single"
-"""The folder of runs that belong to no sweep."""
 
 
 class _WarningsToLog(RunObserver):
@@ -108,7 +106,7 @@ def train_one(
     finished = None if again else folder.read_finished()
     if finished is not None:
         refuse_a_missing_device([config])
-        for warning in what_is_unread(config):
+        for warning in [*what_is_unread(config), *about_other_loggers([(folder, config)])]:
             (observer or RunObserver()).on_warning(warning)
         return finished
     engine = "sequential" if again else _engine_of(folder)

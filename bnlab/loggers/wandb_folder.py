@@ -1,0 +1,56 @@
+"""A run in Weights & Biases: offline, in the run's own folder, until `wandb sync` sends it; online by WANDB_MODE."""
+
+import os
+import shutil
+
+import wandb
+
+from bnlab.loggers.logged_run import PROJECT, LoggedRun
+from bnlab.loggers.tags import tagged_finals
+from bnlab.records import Record, RunSummary
+from bnlab.runfolder.replacing import WANDB
+
+
+class WandbLogger:
+    """Writes a run as a run of W&B with the same name, in the group of its sweep.
+
+    W&B drops what comes for an earlier step than the last one: a resumed run is written again from its first record.
+
+    Args:
+        run: The run; what an earlier training left in its folder for W&B is removed.
+    """
+
+    def __init__(self, run: LoggedRun) -> None:
+        shutil.rmtree(run.folder / WANDB, ignore_errors=True)
+        self._run = run
+        self._wandb = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=run.name,
+            group=run.sweep,
+            dir=str(run.folder),
+            config=dict(run.settings),
+            notes=run.marks.note or None,
+            tags=run.marks.tags or None,
+            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]  (W&B checks the user's word)
+            reinit="create_new",  # several runs of a cohort are open at once
+            settings=wandb.Settings(
+                silent=True,
+                console="off",  # log.txt has what was said
+                disable_git=True,  # the manifest names the commit, and W&B would look in the user's folder
+                disable_code=True,
+                x_disable_stats=True,  # a thread that looks at the machine's load every few seconds
+            ),
+        )
+
+    def take(self, record: Record) -> None:
+        """Take one record."""
+        values = self._run.tagged(record)
+        if values:
+            self._wandb.log(values, step=record.step)
+
+    def close(self, summary: RunSummary | None) -> None:
+        """Write the figures of the test set, and how the run ended."""
+        if summary is not None:
+            self._wandb.log(tagged_finals(summary), step=summary.steps or 0)
+            self._wandb.summary.update({"status": summary.status, "diverged_at_step": summary.diverged_at_step})
+        self._wandb.finish(exit_code=0 if summary is not None and summary.status == "finished" else 1)
