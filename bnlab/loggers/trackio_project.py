@@ -8,11 +8,13 @@ import contextlib
 import datetime
 import io
 import os
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import trackio
 from trackio.sqlite_storage import SQLiteStorage
 from trackio.utils import TRACKIO_DIR
 
@@ -99,9 +101,19 @@ def write(
         )
 
 
+def runs_of(project: str) -> list[dict[str, Any]]:
+    """Return the runs of a project, each with its ``name`` and its ``id``."""
+    return list(SQLiteStorage.get_run_records(project))
+
+
+def page(markdown: str) -> Any:
+    """Return a text as a value of a run, which Trackio shows on its page of reports."""
+    return trackio.Markdown(markdown)._to_dict()  # as Trackio's own `Run.log` does
+
+
 def forget_runs(project: str, run: str) -> None:
     """Delete the runs of a name from a project."""
-    for record in SQLiteStorage.get_run_records(project):
+    for record in runs_of(project):
         if record["name"] == run:
             SQLiteStorage.delete_run(project, run, run_id=record["id"])
 
@@ -115,6 +127,13 @@ def has_run(run: LoggedRun) -> bool:
 def place() -> Path:
     """Return the folder of all projects."""
     return Path(TRACKIO_DIR)
+
+
+def command(projects: Sequence[str]) -> str:
+    """Return what to type to look at projects."""
+    given = os.environ.get("TRACKIO_DIR")
+    where = f"TRACKIO_DIR={shlex.quote(given)} " if given else ""
+    return f"{where}trackio show{f' --project {projects[0]}' if len(projects) == 1 else ''}"
 
 
 def _config(run: LoggedRun) -> dict[str, Any]:

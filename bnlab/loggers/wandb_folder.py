@@ -10,6 +10,9 @@ from bnlab.loggers.tags import tagged_finals
 from bnlab.records import Record, RunSummary
 from bnlab.runfolder.replacing import WANDB
 
+STAMP = "bnlab.stamp"
+"""The file that says which records W&B's folder holds."""
+
 
 class WandbLogger:
     """Writes a run as a run of W&B with the same name, in the group of its sweep.
@@ -53,4 +56,13 @@ class WandbLogger:
         if summary is not None:
             self._wandb.log(tagged_finals(summary), step=summary.steps or 0)
             self._wandb.summary.update({"status": summary.status, "diverged_at_step": summary.diverged_at_step})
+        stamp = self._run.stamp()
         self._wandb.finish(exit_code=0 if summary is not None and summary.status == "finished" else 1)
+        if (self._run.folder / WANDB).is_dir():  # W&B makes none where WANDB_MODE=disabled
+            (self._run.folder / WANDB / STAMP).write_text(stamp, encoding="utf-8")
+
+
+def has_run(run: LoggedRun) -> bool:
+    """Return whether the run's folder has it for W&B, whole and as it is now."""
+    path = run.folder / WANDB / STAMP
+    return path.exists() and path.read_text(encoding="utf-8") == run.stamp()
