@@ -6,6 +6,7 @@ import math
 import os
 import sqlite3
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,24 @@ def of_wandb(folder: Path) -> Curves:
     return curves
 
 
-def wandb_records(folder: Path) -> Iterator[Any]:
-    """The records of the one file that W&B has in a run's folder: blocks of 32 KiB, each record in one or more pieces."""
+def wandb_records(folder: Path) -> list[Any]:
+    """The records of the one file that W&B has in a run's folder, whose writer may need a moment after the run's end.
+
+    See findings/wandb-finish-does-not-wait.sh.
+    """
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    deadline = time.monotonic() + 30
+    while True:
+        records = list(_records_in(path))
+        if any(one.WhichOneof("record_type") == "exit" for one in records) or time.monotonic() > deadline:
+            return records
+        time.sleep(0.1)
+
+
+def _records_in(path: Path) -> Iterator[Any]:
+    """The records of a file of W&B's: blocks of 32 KiB, each record in one or more pieces."""
     from wandb.proto import wandb_internal_pb2  # noqa: PLC0415  (an extra)
 
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     content, place, record = path.read_bytes(), 7, b""
     while place + 7 <= len(content):
         left = 32768 - place % 32768

@@ -218,7 +218,7 @@ def test_mlflow_has_settings_status_note_and_sweep() -> None:
 @pytest.mark.slow
 def test_wandb_has_settings_and_group_and_stays_offline() -> None:
     folder = train("wandb", "name=my_sweep")
-    records = list(wandb_records(folder))
+    records = wandb_records(folder)
     (run,) = [one.run for one in records if one.WhichOneof("record_type") == "run"][:1]
     assert (run.run_group, run.display_name, run.project) == ("my_sweep", folder.name, "bnlab")
     assert (folder / "wandb").is_dir()
