@@ -1,5 +1,5 @@
-"""Views of records: the terminal, TensorBoard, CSV, MLflow, W&B, Trackio. They may be deleted and made again from metrics.jsonl,
-which is the truth.
+"""Views of records: the terminal, TensorBoard, CSV, MLflow, W&B, Trackio.
 
-The last three are extras: each module that imports one of them is imported by `opening` alone.
+They may be deleted and made again from metrics.jsonl, which is the truth. The last three are extras: `opening` alone
+imports the modules that need them.
 """

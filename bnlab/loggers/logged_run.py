@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.later_settings import with_later_settings
+from bnlab.loggers.tags import tagged
 from bnlab.records import Record
 from bnlab.runfolder.finding import SINGLE
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.runfolder.keeping import Marks, read_marks
-from bnlab.loggers.tags import tagged
 
 PROJECT = "bnlab"
 """The project of runs that belong to no sweep, and of all runs where the library groups them within a project."""

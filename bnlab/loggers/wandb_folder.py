@@ -66,3 +66,8 @@ def has_run(run: LoggedRun) -> bool:
     """Return whether the run's folder has it for W&B, whole and as it is now."""
     path = run.folder / WANDB / STAMP
     return path.exists() and path.read_text(encoding="utf-8") == run.stamp()
+
+
+def wait_for_files() -> None:
+    """Wait until all that was logged is on disk: W&B's `finish` returns before that."""
+    wandb.teardown()

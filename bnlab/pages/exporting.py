@@ -22,6 +22,7 @@ def export(given: str, target: str, output: Path | None = None, runs: Path | Non
 
     Raises:
         BnlabError: It means nothing of that kind, or the target takes nothing.
+        ConfigError: ``output`` is a file, or studies are to go elsewhere than to Trackio.
     """
     if output is not None and output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output} should be a folder, it is a file. Choose another name.")

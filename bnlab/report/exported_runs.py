@@ -145,6 +145,7 @@ class _Wandb:
         return self._module.WandbLogger(run)
 
     def tell(self, done: Exported, folder: Path, folders: list[RunFolder]) -> None:
+        self._module.wait_for_files()
         levels = "*/" * (len(folders[0].path.parts) - len(folder.parts))
         done.address = f"{folder}/{levels}wandb"
         done.command = f"wandb sync {done.address}/offline-run-*"

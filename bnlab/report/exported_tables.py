@@ -85,4 +85,3 @@ def _json(value: Any) -> str:
 
 def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
-

@@ -33,7 +33,9 @@ QUICK = [
 DIVERGES = ["norm=none", "optim.lr=1e20", "train.log_every=1"]
 Say = Callable[..., Any]
 
-each_logger = pytest.mark.parametrize("name", ["csv", *(pytest.param(n, marks=pytest.mark.slow) for n in list(KINDS)[1:])])
+each_logger = pytest.mark.parametrize(
+    "name", ["csv", *(pytest.param(n, marks=pytest.mark.slow) for n in list(KINDS)[1:])]
+)
 
 
 @functools.cache
@@ -129,7 +131,7 @@ class FailsAt:
         if record.step >= self.step:
             raise OSError("no route to the server")
 
-    def close(self, summary: object) -> None:
+    def close(self, summary: object) -> None:  # noqa: ARG002
         if self.step == 10**6:
             raise RuntimeError("cannot close")
 
@@ -229,7 +231,14 @@ def test_wandb_has_settings_and_group_and_stays_offline() -> None:
 def test_workers_write_to_one_store_at_the_same_time(bnlab_says: Say) -> None:
     pytest.importorskip("mlflow")  # the workers make the database
     pytest.importorskip("trackio")
-    words = [*QUICK, "loggers=[mlflow,trackio]", "norm=batch,none", "seed=range(3)", "name=many", "sweep.engine=sequential"]
+    words = [
+        *QUICK,
+        "loggers=[mlflow,trackio]",
+        "norm=batch,none",
+        "seed=range(3)",
+        "name=many",
+        "sweep.engine=sequential",
+    ]
     answer = bnlab_says("sweep", *words, "--jobs", "2", "--json", "--runs", "runs")
     assert answer.status == 0
     assert "warning" not in answer.err

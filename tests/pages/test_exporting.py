@@ -54,7 +54,9 @@ def test_parquet_takes_a_setting_that_is_a_number_in_one_run_and_a_word_in_anoth
         path = folder / name
         text = path.read_text()
         assert old in text
-        path.write_text(text.replace(old, old.partition(":")[0] + ": auto" if name == "config.yaml" else '"eps": "auto"'))
+        path.write_text(
+            text.replace(old, old.partition(":")[0] + ": auto" if name == "config.yaml" else '"eps": "auto"')
+        )
     answer = bnlab_says("export", "mixed", "--to", "parquet", "--output", "here")
     assert (answer.status, answer.out) == (0, "here\n"), answer.err
     runs = pd.read_parquet("here/runs.parquet")

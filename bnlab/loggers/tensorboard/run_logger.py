@@ -8,11 +8,11 @@ from pathlib import Path
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from bnlab.loggers.tags import tagged, tagged_finals
 from bnlab.loggers.tensorboard.event_file import EventFile
 from bnlab.loggers.tensorboard.hparams import session_end, session_start
 from bnlab.loggers.tensorboard.layouts import run_layout
 from bnlab.loggers.tensorboard.values import beginning, event, scalar, text
-from bnlab.loggers.tags import tagged, tagged_finals
 from bnlab.records import Record, RunSummary
 from bnlab.schema import RunConfig
 
