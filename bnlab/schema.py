@@ -20,7 +20,7 @@ MAX_NAME = 100
 """Letters of a name: file systems allow 255 for a folder, and Windows 260 for a whole path."""
 
 LoggerName = Literal["tensorboard", "csv", "mlflow", "wandb", "trackio"]
-"""What shows or keeps a run's curves besides its folder; `bnlab.loggers.opening` opens them."""
+"""What shows or keeps a run's curves besides its folder; `bnlab.loggers.guarded` opens them."""
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 """Names that Windows reserves for devices, with any text after their first dot."""

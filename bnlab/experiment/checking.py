@@ -18,7 +18,7 @@ from bnlab.errors import ConfigError
 from bnlab.experiment.trying_instruments import try_instruments
 from bnlab.identity.changes import refuse_code_found_by_importing, what_is_unread
 from bnlab.identity.own_parts import own_code
-from bnlab.loggers.opening import refuse_missing_libraries
+from bnlab.loggers.guarded import refuse_missing_libraries
 from bnlab.norms.catalog import find_norm_class
 from bnlab.norms.names import NORMS
 from bnlab.schema import RunConfig

@@ -14,9 +14,9 @@ from bnlab.experiment.manifest import manifests_of
 from bnlab.experiment.observer import RunObserver
 from bnlab.experiment.recorder import FinishedMember, Member, Recorder
 from bnlab.experiment.resuming import find_start, origin_of
+from bnlab.loggers.guarded import KINDS, GuardedLogger, past_records
 from bnlab.loggers.logged_run import logged_run
 from bnlab.loggers.logger import Logger
-from bnlab.loggers.opening import KINDS, GuardedLogger, past_records
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
 from bnlab.records import ENDED, Record, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder

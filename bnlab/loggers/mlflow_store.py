@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -133,7 +134,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     return str(found.experiment_id)
 
 
-def find_runs(client: MlflowClient, experiment: str, run_id: str) -> list[object]:
+def find_runs(client: MlflowClient, experiment: str, run_id: str) -> list[Any]:
     """Return MLflow's runs of one of bnlab's runs in an experiment."""
     return list(client.search_runs([experiment], f"tags.`{RUN_ID}` = '{run_id}'"))
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from typing import Any
 
 import wandb
 
@@ -26,6 +27,7 @@ class WandbLogger:
     def __init__(self, run: LoggedRun) -> None:
         shutil.rmtree(run.folder / WANDB, ignore_errors=True)
         self._run = run
+        mode: Any = os.environ.get("WANDB_MODE", "offline")  # W&B checks the user's word
         self._wandb = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=run.name,
@@ -34,7 +36,7 @@ class WandbLogger:
             config=dict(run.settings),
             notes=run.marks.note or None,
             tags=run.marks.tags or None,
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]  (W&B checks the user's word)
+            mode=mode,
             reinit="create_new",  # several runs of a cohort are open at once
             settings=wandb.Settings(
                 silent=True,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bnlab.loggers.opening import import_kind, refuse_missing_libraries
+from bnlab.loggers.guarded import import_kind, refuse_missing_libraries
 from bnlab.pages.study_results import Condition, StudyResult, read_study
 from bnlab.report.exported_runs import Exported, use_place
 

@@ -6,7 +6,7 @@ from bnlab.errors import ConfigError
 from bnlab.pages.exported_claims import export_claims
 from bnlab.pages.study_results import is_study_file, study_files
 from bnlab.report.exported_runs import Exported, export_runs
-from bnlab.report.exported_tables import write_tables
+from bnlab.report.exported_tables import TableKind, write_tables
 from bnlab.runfolder.finding import at_home, find_folder, runs_root
 from bnlab.studies.study_history import FOLDER
 
@@ -35,7 +35,7 @@ def export(given: str, target: str, output: Path | None = None, runs: Path | Non
         return export_claims(studies, output)
     folder = find_folder(at_home(given), runs) if at_home(given).is_dir() else find_folder(given, runs)
     if target in {"csv", "parquet"}:
-        kind = "csv" if target == "csv" else "parquet"
+        kind: TableKind = "csv" if target == "csv" else "parquet"
         place = output or Path(f"{folder.name}-{kind}")
         paths, num_runs = write_tables(folder, kind, place)
         reader = f"python -c \"import pandas; print(pandas.read_{kind}('{paths[0]}'))\""

@@ -4,11 +4,11 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bnlab.errors import ConfigError, RunError
+from bnlab.loggers.guarded import import_kind, past_records, refuse_missing_libraries
 from bnlab.loggers.logged_run import LoggedRun, logged_run
-from bnlab.loggers.opening import import_kind, past_records, refuse_missing_libraries
 from bnlab.records import RunSummary
 from bnlab.runfolder.finding import find_run_folders
 from bnlab.runfolder.folder import RunFolder
@@ -55,8 +55,7 @@ def export_runs(folder: Path, target: str, output: Path | None) -> Exported:
     if not folders:
         raise ConfigError(f"there are no runs in {folder}. Those there are: bnlab list runs")
     done = Exported()
-    targets = {"mlflow": _Mlflow, "wandb": _Wandb, "trackio": _Trackio}
-    keeper = targets[target](output)
+    keeper: _Target = {"mlflow": _Mlflow, "wandb": _Wandb, "trackio": _Trackio}[target](output)
     for each in folders:
         _export(each, keeper, done, target)
     keeper.tell(done, folder, folders)
@@ -79,7 +78,20 @@ def use_place(target: str, output: Path | None) -> None:
             raise ConfigError(f"--output {output}: Trackio is in use with another folder. Start a new process.")
 
 
-def _export(folder: RunFolder, keeper: Any, done: Exported, target: str) -> None:
+class _Target(Protocol):
+    """What takes runs."""
+
+    def has(self, run: LoggedRun) -> bool:
+        """Return whether it has a run as it is in its folder now."""
+
+    def logger(self, run: LoggedRun) -> Any:
+        """Return a logger that writes a run anew."""
+
+    def tell(self, done: Exported, folder: Path, folders: list[RunFolder]) -> None:
+        """Write its address, and how it is looked at, into what the export has done."""
+
+
+def _export(folder: RunFolder, keeper: _Target, done: Exported, target: str) -> None:
     name = folder.path.name
     try:
         facts = folder.read_facts()

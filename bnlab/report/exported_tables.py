@@ -64,7 +64,10 @@ def in_plain_columns(table: pd.DataFrame) -> pd.DataFrame:
 
     A setting can be a number in one run and a word in another: there all are text.
     """
-    return table.assign(**{column: _plain(table[column]) for column in table.select_dtypes("object")})
+    plain = table.copy()
+    for column in table.select_dtypes("object"):
+        plain[column] = _plain(table[column])
+    return plain
 
 
 def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -18,8 +18,8 @@ from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
 from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member
-from bnlab.loggers import opening
-from bnlab.loggers.opening import KINDS
+from bnlab.loggers import guarded
+from bnlab.loggers.guarded import KINDS
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import LoggerName
 from bnlab.sweeps.grid import expand
@@ -87,7 +87,8 @@ def test_a_resumed_run_is_whole_and_stands_there_once(name: str, tmp_path: Path)
     assert_same(READERS[name](folder.path), expected(folder.path))
 
 
-@each_logger
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
 def test_the_runs_of_a_cohort_are_kept_apart(name: str, tmp_path: Path) -> None:
     needs(name)
     configs = [compose_run([*QUICK, f"loggers=[{name}]", f"seed={seed}"]) for seed in (0, 1)]
@@ -98,7 +99,8 @@ def test_the_runs_of_a_cohort_are_kept_apart(name: str, tmp_path: Path) -> None:
     assert READERS[name](folders[0].path)["train/loss"] != READERS[name](folders[1].path)["train/loss"]
 
 
-@each_logger
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
 def test_again_takes_the_place_of_the_run(name: str) -> None:
     train(name)
     folder = train(name, "train.steps=26")
@@ -107,7 +109,8 @@ def test_again_takes_the_place_of_the_run(name: str) -> None:
     assert_same(READERS[name](again), expected(again))
 
 
-@each_logger
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
 def test_records_have_the_same_bytes_with_a_logger_and_without(name: str) -> None:
     without, folder = train("csv", "loggers=[]", runs="without"), train(name)
     assert (folder / "metrics.jsonl").read_bytes() == (without / "metrics.jsonl").read_bytes()
@@ -150,7 +153,7 @@ def test_a_logger_that_fails_costs_no_record_and_is_told_of_once(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = FailsAt(at)
-    monkeypatch.setattr(opening, "import_kind", lambda _: type("module", (), {"CsvLogger": broken}))
+    monkeypatch.setattr(guarded, "import_kind", lambda _: type("module", (), {"CsvLogger": broken}))
     configs = [compose_run([*QUICK, "loggers=[csv]", "diagnostics=none", f"seed={seed}"]) for seed in (0, 1)]
     folders = [RunFolder(tmp_path / f"{config.seed}") for config in configs]
     told = Told()
@@ -171,13 +174,13 @@ def test_a_logger_that_fails_costs_no_record_and_is_told_of_once(
 def test_bnlab_train_in_python_warns_of_a_logger_that_failed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(opening, "import_kind", lambda _: type("module", (), {"CsvLogger": FailsAt(9)}))
+    monkeypatch.setattr(guarded, "import_kind", lambda _: type("module", (), {"CsvLogger": FailsAt(9)}))
     assert bnlab.train([*QUICK, "loggers=[csv]", "diagnostics=none"]).status == "finished"
     assert "csv failed at step 9 and is left out" in caplog.text
 
 
 def test_a_missing_library_is_said_before_any_folder_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "find_spec", lambda _: None)
+    monkeypatch.setattr(guarded, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"loggers=mlflow needs the package mlflow.*: pip install 'bnlab\[mlflow\]'"):
         bnlab.train([*QUICK, "loggers=[tensorboard,mlflow]"])
     assert not Path("runs").exists()
@@ -186,10 +189,11 @@ def test_a_missing_library_is_said_before_any_folder_is_made(monkeypatch: pytest
 def test_a_folder_with_a_librarys_name_is_not_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("no_such_library").mkdir()
     monkeypatch.syspath_prepend(Path.cwd())
-    assert not opening._is_installed("no_such_library")
-    assert opening._is_installed("yaml")
+    assert not guarded._is_installed("no_such_library")
+    assert guarded._is_installed("yaml")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again_for_a_logger_and_export_is_named(bnlab_says: Say) -> None:
     words = ["train", *QUICK, "diagnostics=none", "--json"]
     first = json.loads(bnlab_says(*words).out)
@@ -200,6 +204,7 @@ def test_a_finished_run_is_not_trained_again_for_a_logger_and_export_is_named(bn
     assert bnlab_says("export", first["folder"], "--to", "csv").status == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_has_the_same_folder_with_a_new_logger() -> None:
     words = ["norm=batch,none", "seed=0"]
     assert expand(words).name == expand([*words, "loggers=[mlflow,csv]"]).name
