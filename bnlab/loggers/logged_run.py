@@ -57,8 +57,8 @@ class LoggedRun:
     def stamp(self) -> str:
         """Return a mark that tells these records, this note and these tags from any others of the run."""
         content = hashlib.sha256(repr(self.marks).encode())
-        path = self.folder / "metrics.jsonl"
-        content.update(path.read_bytes() if path.exists() else b"")
+        for path in (self.folder / "metrics.jsonl", self.folder / "timings.jsonl"):
+            content.update(path.read_bytes() if path.exists() else b"")
         return content.hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,7 +56,8 @@ def export_runs(folder: Path, target: str, output: Path | None) -> Exported:
     if not folders:
         raise ConfigError(f"there are no runs in {folder}. Those there are: bnlab list runs")
     done = Exported()
-    keeper: _Target = {"mlflow": _Mlflow, "wandb": _Wandb, "trackio": _Trackio}[target](output)
+    targets: dict[str, Callable[[Path | None], _Target]] = {"mlflow": _Mlflow, "wandb": _Wandb, "trackio": _Trackio}
+    keeper = targets[target](output)
     for each in folders:
         _export(each, keeper, done, target)
     keeper.tell(done, folder, folders)

@@ -45,11 +45,11 @@ def write_tables(folder: Path, kind: TableKind, output: Path) -> tuple[list[Path
 
 def _write(table: pd.DataFrame, kind: TableKind, path: Path) -> None:
     if kind == "csv":
-        finite = table.copy()
-        for column in finite.select_dtypes("object"):
-            finite[column] = finite[column].fillna("")
-        # a value that is missing in a table of runs is empty, one of a curve that was not a number says so
-        finite.to_csv(path, index=False, na_rep="nan" if "value" in table else "", lineterminator="\n")
+        written = table.copy()
+        for column in _columns_of_words(written):
+            written[column] = written[column].fillna("")
+        # a figure that a run does not have is empty, one of a curve that was not a number says so
+        written.to_csv(path, index=False, na_rep="nan" if "value" in table else "", lineterminator="\n")
         return
     try:
         table.to_parquet(path, index=False, engine="pyarrow")
@@ -65,9 +65,13 @@ def in_plain_columns(table: pd.DataFrame) -> pd.DataFrame:
     A setting can be a number in one run and a word in another: there all are text.
     """
     plain = table.copy()
-    for column in table.select_dtypes("object"):
+    for column in _columns_of_words(table):
         plain[column] = _plain(table[column])
     return plain
+
+
+def _columns_of_words(table: pd.DataFrame) -> list[str]:
+    return [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
 
 
 def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":

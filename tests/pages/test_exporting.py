@@ -15,8 +15,6 @@ from read_back import READERS, assert_same, expected, mlflow_runs
 import bnlab
 from bnlab.runfolder.keeping import Marks, write_marks
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries, which are not ours to mend
-
 QUICK = ["data=synthetic", "train.steps=6", "train.log_every=2", "model.width=8", "accept=[statistics_not_settled]"]
 Say = Callable[..., Any]
 
