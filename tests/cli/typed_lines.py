@@ -69,7 +69,19 @@ OF_EXTRAS = {
 
 NOT_LINES = {
     f"bnlab {name}"
-    for name in ("sweep", "check", "compare", "explain", "show", "judge", "power", "report", "study", "study NAME")
+    for name in (
+        "sweep",
+        "check",
+        "compare",
+        "explain",
+        "show",
+        "judge",
+        "power",
+        "report",
+        "study",
+        "study NAME",
+        "export",
+    )
 }
 """Names of commands in a sentence, which nobody is to type."""
 
