@@ -32,6 +32,7 @@ def said(notebook: Any) -> str:
 def check_student(text: str) -> None:
     none, batch = (float(re.search(rf"{norm}: test accuracy ([\d.]+)%", text)[1]) for norm in ("none", "batch"))
     assert none < 20
+    assert re.search(r"^none-mlp-\S+  finished at step 100  validation [\d.]+%$", text, re.MULTILINE)  # progress=True
     assert batch > 85
     first, last = (
         float(re.search(rf"^{layer} .*?([\d.]+)$", text, re.MULTILINE)[1]) for layer in ("hidden1", "output")

@@ -252,3 +252,13 @@ def test_workers_write_to_one_store_at_the_same_time(bnlab_says: Say) -> None:
     for folder in folders:
         for name in ("mlflow", "trackio"):
             assert_same(READERS[name](folder), expected(folder))
+
+
+def test_progress_is_shown_on_standard_error_when_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    words = [*QUICK, "loggers=[]", "diagnostics=none"]
+    bnlab.train(words)
+    assert capfd.readouterr().err == ""
+    bnlab.train(words, again=True, progress=True)
+    captured = capfd.readouterr()
+    assert "step 26/26" in captured.err
+    assert captured.out == ""
