@@ -37,9 +37,18 @@ class _Kind:
     exports: bool = True
 
 
+MOST_SAID = 160
+"""Letters of a library's error in a warning; log.txt has all of it."""
+
+_OF_MLFLOW = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own 7 hold a run back for more than three minutes, by a dead server
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
 KINDS = {
     "csv": _Kind("bnlab.loggers.csv_file:CsvLogger"),
-    "mlflow": _Kind("bnlab.loggers.mlflow_store:MlflowLogger", "mlflow", {"MLFLOW_DISABLE_TELEMETRY": "true"}),
+    "mlflow": _Kind("bnlab.loggers.mlflow_store:MlflowLogger", "mlflow", _OF_MLFLOW),
     "wandb": _Kind("bnlab.loggers.wandb_folder:WandbLogger", "wandb", {"WANDB_ERROR_REPORTING": "false"}),
     "trackio": _Kind("bnlab.loggers.trackio_project:TrackioLogger", "trackio", {"HF_HUB_DISABLE_TELEMETRY": "1"}),
 }
@@ -118,7 +127,7 @@ class GuardedLogger:
 
     def _give_up(self, error: Exception) -> None:
         self._logger = None
-        said = (str(error).strip().splitlines() or [""])[0]
+        said = (str(error).strip().splitlines() or [""])[0][:MOST_SAID]
         text = (
             f"loggers: {self._name} failed at step {self._step} and is left out of {self._run.name} "
             f"({type(error).__name__}: {said}). Training goes on, nothing is lost: bnlab export {self._run.name} "
