@@ -14,8 +14,8 @@ def tagged(record: Record, diagnostics: Collection[str]) -> dict[str, float]:
 
     Example:
         >>> from bnlab.records import EvalRecord
-        >>> tagged(EvalRecord(7, "validation", {"loss": 0.5}), [])
-        {'eval/loss': 0.5}
+        >>> tagged(EvalRecord(7, "validation", {"loss": 0.5, "accuracy": 0.9}), [])
+        {'eval/loss': 0.5, 'eval/accuracy': 0.9}
     """
     tags = {
         "step": {"loss": "train/loss", "accuracy": "train/accuracy"},
