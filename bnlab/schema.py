@@ -19,6 +19,9 @@ _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes 1 ms,
 MAX_NAME = 100
 """Letters of a name: file systems allow 255 for a folder, and Windows 260 for a whole path."""
 
+LoggerName = Literal["tensorboard", "csv", "mlflow", "wandb", "trackio"]
+"""What shows or keeps a run's curves besides its folder; `bnlab.loggers.guarded` opens them."""
+
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 """Names that Windows reserves for devices, with any text after their first dot."""
 
@@ -228,7 +231,7 @@ class RunConfig(Settings):
     placement: Literal["before", "after", "input"]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")]
     threads: Annotated[int, Field(ge=1, le=1024)] | None  # where there are too many, the system ends the process
-    loggers: list[Literal["tensorboard"]]
+    loggers: list[LoggerName]
     accept: list[TrapName]
     data: DataConfig
     model: ModelConfig

@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,14 @@ OF_THE_SCREEN = (
 """
 
 
+_TRACKIO = tempfile.TemporaryDirectory(prefix="bnlab-trackio-", ignore_cleanup_errors=True)
+
+
 @pytest.hookimpl(trylast=True)  # pytest's own colors, which the variables are for as well, have been chosen by then
 def pytest_configure() -> None:
     """Compute on one thread, as with xdist there is one process per core; take signals, however the run was started."""
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+    os.environ["TRACKIO_DIR"] = _TRACKIO.name  # Trackio reads it once, when it is imported
     for name in OF_THE_SCREEN:  # before a console is made
         os.environ.pop(name, None)
     take_signals()
@@ -46,7 +51,7 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Give each test a folder of its own to stand in, and none of the caller's settings."""
-    for name in ("BNLAB_RUNS", "BNLAB_DATA"):
+    for name in ("BNLAB_RUNS", "BNLAB_DATA", "MLFLOW_TRACKING_URI", "WANDB_MODE", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

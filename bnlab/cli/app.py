@@ -24,6 +24,7 @@ from bnlab.cli.demo_command import demo
 from bnlab.cli.diff_command import diff
 from bnlab.cli.doctor_command import doctor
 from bnlab.cli.explain_command import explain
+from bnlab.cli.export_command import export
 from bnlab.cli.interrupts import hearing_interruptions
 from bnlab.cli.judge_command import judge, power, tunability
 from bnlab.cli.list_commands import commands_of
@@ -65,6 +66,7 @@ app.command()(show)
 app.command()(compare)
 app.command()(diff)
 app.command()(dashboard)
+app.command()(export)
 list_command.app.command()(commands_of(app))
 app.add_typer(list_command.app, name="list")
 app.add_typer(runs_command.app, name="runs")
@@ -74,7 +76,7 @@ app.command()(explain)
 app.command(context_settings={"ignore_unknown_options": False})(propagate)
 
 
-OF_RUNS = {"compare", "diff", "rerun", "runs", "show"}
+OF_RUNS = {"compare", "diff", "export", "rerun", "runs", "show"}
 """Commands whose arguments are runs."""
 
 _USAGE_ERROR: Any = typer.BadParameter.__base__

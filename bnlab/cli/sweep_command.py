@@ -117,6 +117,7 @@ def run(
     """
     quiet = options.quiet
     with own_prints_on_stderr(), Waiting("Checking every run", quiet):
+        from bnlab.experiment.earlier_loggers import about_other_loggers
         from bnlab.experiment.single import refuse_a_missing_device
         from bnlab.runfolder.writable import check_writable
         from bnlab.sweeps.execute import start_workers_early
@@ -127,7 +128,9 @@ def run(
         if not sweep.launcher:  # else other machines train
             refuse_a_missing_device(sweep.configs.values())
         missing = sweep.missing(only=options.only, again=options.again)
+        there = [] if options.again else [name for name in sweep.configs if name not in set(missing)]
         others = [] if options.again else sweep.of_other_versions()
+        others += about_other_loggers((sweep.run_folder(name), sweep.configs[name]) for name in there)
         if missing and not options.dry_run:
             check_writable(sweep.folder)
             start_workers_early(sweep, missing, options.jobs)

@@ -68,12 +68,16 @@ class SweepProgress:
         self.num_runs = len(missing)
         self.began = time.monotonic()
         self._has_no_room = False
+        self._in_trouble: set[str] = set()
         self.moves_since: float | None = (
             None  # until then workers import torch, which would spoil the estimate of the time left
         )
 
     def take(self, line: Mapping[str, Any]) -> list[str]:
-        """Take one line of progress; return the messages that should be printed at once."""
+        """Take one line of progress; return the messages that should be printed at once.
+
+        A logger's trouble is told once: what stops it in one run stops it in the others.
+        """
         if "steps" in line and self.moves_since is None:
             self.moves_since = time.monotonic()
         for name, step in line.get("steps", {}).items():
@@ -82,10 +86,13 @@ class SweepProgress:
         ended = line.get("ended")
         if ended and ended["run_id"] in self.arm_of:
             self._end(ended)
+        if line.get("trouble") and line["trouble"] not in self._in_trouble:
+            self._in_trouble.add(line["trouble"])
+            return [f"warning: {line['reason']}"]
         if "failed" not in line or (line.get("no_room") and self._has_no_room):  # told at the end, once for all runs
             return []
         self._has_no_room |= line.get("no_room", False)
-        return [f"{', '.join(line['failed'][:3])}: {line['reason']}"]
+        return [f"failed: {', '.join(line['failed'][:3])}: {line['reason']}"]
 
     def _end(self, ended: Mapping[str, Any]) -> None:
         name = ended["run_id"]
@@ -134,7 +141,9 @@ class LiveSweepView:
         with self._lock:
             aloud = self._progress.take(line)
         for text in aloud:
-            self._console.print(Text.assemble(("failed: ", "bold red"), text), soft_wrap=True)
+            kind, _, rest = text.partition(": ")
+            style = "bold red" if kind == "failed" else "yellow"
+            self._console.print(Text.assemble((f"{kind}: ", style), rest), soft_wrap=True)
 
     def close(self) -> None:
         """Remove the table."""
@@ -176,7 +185,7 @@ class PlainSweepView:
     def take(self, line: Mapping[str, Any]) -> None:
         """Take one line of progress."""
         for text in self._progress.take(line):
-            self._print(f"failed: {text}")
+            self._print(text)
         if time.monotonic() - self._said > PLAIN_EVERY_S:
             self._said = time.monotonic()
             self._print(self._progress.headline())

@@ -83,9 +83,9 @@ def _train(
 ) -> int:
     """Do what `_train_and_print` says, and take the word away that is shown while torch is imported."""
     from bnlab.config.compose import compose_typed
-    from bnlab.experiment.single import SINGLE, train_one
+    from bnlab.experiment.single import train_one
     from bnlab.identity.run_id import run_id
-    from bnlab.runfolder.finding import runs_root
+    from bnlab.runfolder.finding import SINGLE, runs_root
     from bnlab.runfolder.folder import RunFolder
     from bnlab.training.interruption import interruptible
     from bnlab.world import find_world, with_processes
@@ -142,6 +142,10 @@ class TerminalObserver(RunObserver):
 
     def on_warning(self, text: str) -> None:
         """Print a warning."""
+        say_warning(text)
+
+    def on_trouble(self, logger: str, text: str) -> None:  # noqa: ARG002
+        """Print it, above the line of progress."""
         say_warning(text)
 
     def on_resumed(self, step: int) -> None:

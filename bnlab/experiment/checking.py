@@ -18,6 +18,7 @@ from bnlab.errors import ConfigError
 from bnlab.experiment.trying_instruments import try_instruments
 from bnlab.identity.changes import refuse_code_found_by_importing, what_is_unread
 from bnlab.identity.own_parts import own_code
+from bnlab.loggers.guarded import refuse_missing_libraries
 from bnlab.norms.catalog import find_norm_class
 from bnlab.norms.names import NORMS
 from bnlab.schema import RunConfig
@@ -66,6 +67,7 @@ def check(config: RunConfig) -> Checked:
             f"Start them by: torchrun --nproc-per-node {config.train.processes} --no-python bnlab train ..."
         )
     device = find_device(config.device, world)
+    refuse_missing_libraries(config.loggers)
     code = own_code(config)
     diagnostics = build_diagnostics(config.diagnostics.names)
     data = open_data(config.data)

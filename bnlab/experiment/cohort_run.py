@@ -1,7 +1,6 @@
 """A cohort, trained and recorded. Read `run_cohort` from top to bottom: that is the order of events."""
 
 import contextlib
-import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,11 @@ from bnlab.experiment.observer import RunObserver
 from bnlab.experiment.recorder import FinishedMember, Member, Recorder
 from bnlab.experiment.resuming import find_start, origin_of
 from bnlab.garbage import look_as_usual
+from bnlab.loggers.guarded import KINDS, GuardedLogger, past_records
+from bnlab.loggers.logged_run import logged_run
 from bnlab.loggers.logger import Logger
 from bnlab.loggers.tensorboard.run_logger import TensorBoardLogger
-from bnlab.records import ENDED, Record, RunSummary, Status, as_record
+from bnlab.records import ENDED, Record, RunSummary, Status
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.messages import collecting_messages
 from bnlab.runfolder.writable import saying_where_it_cannot_write
@@ -174,8 +175,9 @@ def _train_and_record(
             _log_beginning(training)
             with computing_with(checked.num_threads, stream_seed(members[0].config.seed, "noise"), checked.device):
                 cohort = training.assemble()
-                for recorder in recorders.values():
-                    recorder.loggers += _open_loggers(recorder.member, training, observer)
+                in_trouble: set[str] = set()
+                for i, recorder in recorders.items():
+                    recorder.loggers += _open_loggers(recorder.member, training, manifests[i], observer, in_trouble)
                 look_as_usual()
                 for event in train(cohort, checked.plan, start, interruption):
                     _record(event, {**others, **recorders})
@@ -244,15 +246,34 @@ def _log_beginning(training: _Training) -> None:
         _log.warning("%s", warning)
 
 
-def _open_loggers(member: Member, training: _Training, observer: RunObserver) -> list[Logger]:
-    loggers: list[Logger] = []
+def _open_loggers(
+    member: Member, training: _Training, manifest: Mapping[str, Any], observer: RunObserver, in_trouble: set[str]
+) -> list[Logger]:
+    """Return the loggers of a run, with all that it has recorded before it was interrupted.
+
+    Args:
+        member: The run.
+        training: The cohort that it is trained with.
+        manifest: The manifest of the run.
+        observer: Told of the first trouble with each logger, and opens one of its own.
+        in_trouble: The names of loggers that failed in this cohort.
+    """
+
+    def tell_once(logger: str, text: str) -> None:
+        if logger not in in_trouble:
+            in_trouble.add(logger)
+            observer.on_trouble(logger, text)
+
     folder, config, is_resumed = member.folder, member.config, training.start is not None
+    loggers: list[Logger] = []
     if "tensorboard" in config.loggers:
-        board = TensorBoardLogger(folder.path, config, member.swept, purge_step=0 if is_resumed else None)
-        if is_resumed:  # write all events again: a kill loses the last seconds of them, before a checkpoint too
-            for facts in itertools.chain(folder.read_records(), folder.read_timings()):
-                board.take(as_record(facts))
-        loggers.append(board)
+        loggers.append(TensorBoardLogger(folder.path, config, member.swept, purge_step=0 if is_resumed else None))
+    run = logged_run(folder.path, config.as_dict(), manifest["started"])
+    loggers += [GuardedLogger(name, run, tell_once) for name in KINDS if name in config.loggers]
+    if is_resumed and loggers:  # a kill loses the last seconds of them, before a checkpoint too
+        for record in past_records(folder):
+            for each in loggers:
+                each.take(record)
     logger = observer.open_logger(config, folder.path.name, training.checked.plan)
     return loggers if logger is None else [*loggers, logger]
 

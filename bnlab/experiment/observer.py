@@ -25,6 +25,14 @@ class RunObserver:
             step: Optimizer steps made before the checkpoint was written.
         """
 
+    def on_trouble(self, logger: str, text: str) -> None:
+        """Receive what became of a logger that failed while a run is in training; the run goes on without it.
+
+        Args:
+            logger: The name of the logger, as in the setting ``loggers``.
+            text: One to three lines. The run's log.txt gets them too.
+        """
+
     def open_logger(self, config: "RunConfig", run_id: str, plan: "Plan") -> "Logger | None":  # noqa: ARG002
         """Return a logger for a run that is about to be trained, or None for no logger. It is closed when the run ends.
 

@@ -4,34 +4,52 @@ import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
+from bnlab.experiment.earlier_loggers import about_other_loggers
 from bnlab.experiment.given_parts import words_of_given
 from bnlab.experiment.observer import RunObserver
 from bnlab.failed_imports import saying_why_imports_fail
 from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
 from bnlab.identity.run_id import run_id
 from bnlab.records import ENDED, RunSummary
-from bnlab.runfolder.finding import runs_root
+from bnlab.runfolder.finding import SINGLE, runs_root
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.training.interruption import Interruption
 from bnlab.world import find_world, with_processes
 
+if TYPE_CHECKING:
+    from bnlab.loggers.logger import Logger
+    from bnlab.training.loop import Plan
+
 _log = logging.getLogger("bnlab")
 
-SINGLE = "single"
-"""The folder of runs that belong to no sweep."""
 
+class _ToLog(RunObserver):
+    """Logs warnings by the logger ``bnlab``; shows the progress of the run if that is asked for."""
 
-class _WarningsToLog(RunObserver):
-    """Logs warnings by the logger ``bnlab``."""
+    def __init__(self, progress: bool) -> None:
+        self._progress = progress
+        self.troubles: list[str] = []
 
     def on_warning(self, text: str) -> None:
         _log.warning("%s", text)
+
+    def on_trouble(self, logger: str, text: str) -> None:  # noqa: ARG002
+        self.troubles.append(text)  # while a run is in training, its log.txt takes what is logged
+
+    def open_logger(self, config: RunConfig, run_id: str, plan: "Plan") -> "Logger | None":
+        if not self._progress:
+            return None
+        from rich.console import Console  # noqa: PLC0415
+
+        from bnlab.loggers.terminal import open_terminal  # noqa: PLC0415  (nobody waits for it who does not ask for it)
+
+        return open_terminal(Console(stderr=True), run_id, plan.num_steps, config.train.batch_size)
 
 
 def train(
@@ -42,6 +60,7 @@ def train(
     runs: str | Path | None = None,
     config_dir: str | Path | None = None,
     again: bool = False,
+    progress: bool = False,
 ) -> RunSummary:
     """Train one run, as ``bnlab train`` does, and return its result; a finished run is not trained again.
 
@@ -56,6 +75,8 @@ def train(
         runs: The folder for all runs; None: BNLAB_RUNS, else ./runs.
         config_dir: A folder of your own options, laid out as conf/; None: only ./conf, if it exists.
         again: Train the run from the beginning even if it is finished.
+        progress: Show the steps, the loss and the accuracies while it trains: one line that moves in a notebook and in
+            a terminal, a line per validation elsewhere, on standard error.
 
     Raises:
         BnlabError: A setting or a file is wrong, or the run failed; the message says what to do.
@@ -70,7 +91,12 @@ def train(
         words = with_processes(words_of_given(as_words(overrides), model, data))
         config = compose_run(words, Path(config_dir) if config_dir else None)
         folder = runs_root(Path(runs) if runs else None) / (config.name or SINGLE)
-        return train_one(config, folder, again=again, observer=_WarningsToLog())
+        observer = _ToLog(progress)
+        try:
+            return train_one(config, folder, again=again, observer=observer)
+        finally:
+            for text in observer.troubles:
+                _log.warning("%s", text)
 
 
 def train_one(
@@ -108,7 +134,7 @@ def train_one(
     finished = None if again else folder.read_finished()
     if finished is not None:
         refuse_a_missing_device([config])
-        for warning in what_is_unread(config):
+        for warning in [*what_is_unread(config), *about_other_loggers([(folder, config)])]:
             (observer or RunObserver()).on_warning(warning)
         return finished
     engine = "sequential" if again else _engine_of(folder)

@@ -1,5 +1,7 @@
 """The progress of a run for a reader: a live line in a terminal, plain lines elsewhere. On standard error."""
 
+import time
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
@@ -113,10 +115,63 @@ class PlainTerminal:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+class NotebookLine:
+    """One line under the cell of a notebook, which is written over: of a saved notebook, its last state is left.
+
+    Rich's own progress there needs ipywidgets, and stays empty without it.
+
+    Args:
+        console: Only to be called like the others.
+        title: The name of the run.
+        num_steps: The step at which the run is planned to end.
+        batch_size: Samples per step, to compute the speed in steps from that in samples.
+        with_saturation: Only to be called like the others.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        title: str,
+        num_steps: int,
+        batch_size: int,
+        with_saturation: bool = False,  # noqa: ARG002
+    ) -> None:
+        from IPython.display import display  # noqa: PLC0415  (who has a notebook has it)
+
+        self._title = title
+        self._num_steps = num_steps
+        self._state = _State(batch_size, with_saturation)
+        self._drawn = time.monotonic()
+        self._handle = display({"text/plain": self._line(0)}, raw=True, display_id=True)
+
+    def take(self, record: Record) -> None:
+        """Take one record."""
+        self._state.take(record)
+        if time.monotonic() - self._drawn > 1 / REFRESHES_PER_S:
+            self._drawn = time.monotonic()
+            self._draw(self._line(record.step))
+
+    def close(self, summary: RunSummary | None) -> None:
+        """Say how it ended."""
+        ending = "stopped" if summary is None else f"{summary.status} at step {summary.steps}"
+        accuracy = None if summary is None else summary.validation_accuracy
+        self._draw(f"{self._title}  {ending}" + ("" if accuracy is None else f"  validation {accuracy:.1%}"))
+
+    def _line(self, step: int) -> str:
+        state = self._state
+        share = step / self._num_steps if self._num_steps else 0.0
+        figures = f"loss {state.loss}  train {state.train}  validation {state.validation}"
+        return f"{self._title}  {share:4.0%} of {self._num_steps} steps  {figures}  {state.speed} steps/s"
+
+    def _draw(self, line: str) -> None:
+        if self._handle is not None:
+            self._handle.update({"text/plain": line}, raw=True)
+
+
 def open_terminal(
     console: Console, title: str, num_steps: int, batch_size: int, *, with_saturation: bool = True
-) -> LiveTerminal | PlainTerminal:
-    """Return a live view for a terminal, and a plain one for a file, a pipe or a terminal that cannot redraw lines.
+) -> LiveTerminal | PlainTerminal | NotebookLine:
+    """Return a live view for a terminal or a notebook, and a plain one for what cannot redraw lines, such as a file.
 
     Args:
         console: The console that the text is printed on.
@@ -125,5 +180,5 @@ def open_terminal(
         batch_size: Samples per step, to compute the speed in steps from that in samples.
         with_saturation: Whether to show the most saturated layer: of use where activations are bounded on both sides.
     """
-    kind = LiveTerminal if console.is_interactive else PlainTerminal
+    kind = NotebookLine if console.is_jupyter else LiveTerminal if console.is_interactive else PlainTerminal
     return kind(console, title, num_steps, batch_size, with_saturation)

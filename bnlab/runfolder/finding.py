@@ -9,6 +9,9 @@ from bnlab.runfolder.figure_paths import COMPARISONS
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.short_names import find_short_name
 
+SINGLE = "single"
+"""The folder of runs that belong to no sweep."""
+
 
 def runs_root(given: Path | None = None) -> Path:
     """Return the folder of all runs: the given one, else BNLAB_RUNS, else ./runs.

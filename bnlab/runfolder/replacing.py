@@ -11,8 +11,11 @@ from bnlab.records import ENDED
 from bnlab.runfolder.figure_paths import FIGURES, figures_of, forget_figures
 from bnlab.runfolder.run_facts import RunFacts
 
+CSV, WANDB = "metrics.csv", "wandb"
+"""What the loggers of these names leave in a run's folder: a file, and a folder."""
+
 _WRITTEN_BY_BNLAB = re.compile(
-    r"(config\.yaml|(manifest|summary)\.json|(metrics|timings)\.jsonl|log\.txt|events\.out\.tfevents\..*"
+    r"(config\.yaml|(manifest|summary)\.json|(metrics|timings)\.jsonl|metrics\.csv|log\.txt|events\.out\.tfevents\..*"
     r"|(checkpoint|cohort_state|company)(\.previous)?\.pt|\..*\.tmp|.*\.damaged)$"
 )
 """Files of a run's folder that may be removed when the run is trained again."""
@@ -51,6 +54,7 @@ def make_empty(run: Path, own: str, facts: RunFacts | None, set_aside: Path) -> 
                     path.replace(path.with_name(f"{path.name}.damaged"))
     run.mkdir(parents=True, exist_ok=True)
     forget_figures(run)
+    shutil.rmtree(run / WANDB, ignore_errors=True)
     for file in run.iterdir():
         if file.suffix != ".damaged":  # what a user may want to look at
             file.unlink()
@@ -60,8 +64,11 @@ def _foreign_entries(run: Path) -> list[str]:
     """Return the names of files and folders that bnlab did not write."""
     figures = run / FIGURES
     in_figures = set(figures.iterdir()) - set(figures_of(run)) if figures.is_dir() else set()
+    folders = {figures, run / WANDB}
     beside = {
-        path for path in run.iterdir() if path != figures and (not _WRITTEN_BY_BNLAB.match(path.name) or path.is_dir())
+        path
+        for path in run.iterdir()
+        if path not in folders and (not _WRITTEN_BY_BNLAB.match(path.name) or path.is_dir())
     }
     return sorted(str(path.relative_to(run)) for path in in_figures | beside)
 

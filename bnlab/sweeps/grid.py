@@ -13,8 +13,8 @@ from bnlab.config.compose import arm_options, compose_grid
 from bnlab.config.grammar import MOST_VALUES, parse_overrides
 from bnlab.config.swept_values import refuse_a_key_given_twice, sweep_values
 from bnlab.errors import ConfigError, did_you_mean
-from bnlab.experiment.single import SINGLE
 from bnlab.results.sweep import swept_keys
+from bnlab.runfolder.finding import SINGLE
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig
 from bnlab.sweeps.without_effect import find_without_effect
@@ -155,8 +155,16 @@ def sweep_name(overrides: list[str]) -> str:
         >>> sweep_name(["norm=batch,none"]) == sweep_name(["norm=batch,none", "device=cpu"])
         True
     """
-    telling = [text for text in overrides if not text.startswith(_NOT_IN_THE_NAME)]
+    telling = [text for text in overrides if not (text.startswith(_NOT_IN_THE_NAME) or _names_logger(text))]
     return hashlib.sha256(json.dumps(telling).encode()).hexdigest()[:8]
+
+
+def _names_logger(text: str) -> bool:
+    """Whether a word names a logger that came with `bnlab export`: to add one must not train a sweep anew.
+
+    Other words about loggers stay in the name: sweeps of earlier versions have them there.
+    """
+    return text.startswith("loggers=") and any(name in text for name in ("csv", "mlflow", "wandb", "trackio"))
 
 
 def _arm(combination: Sequence[str]) -> str:

@@ -24,7 +24,8 @@ Say = Callable[[dict[str, Any]], None]
 - ``{"steps": {run id: step}, "of": number of steps}``,
 - ``{"ended": a RunSummary as a dict}``,
 - ``{"failed": [run id], "reason": one sentence}``, and ``"no_room": True`` where the disk is full,
-- ``{"busy": [run id]}`` for runs that another process trains.
+- ``{"busy": [run id]}`` for runs that another process trains,
+- ``{"trouble": name of a logger, "reason": one sentence}`` for a logger that failed; the run goes on without it.
 
 A search adds, for its view alone,
 

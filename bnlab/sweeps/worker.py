@@ -246,5 +246,8 @@ class _ProgressObserver(RunObserver):
     def __init__(self, say: Say) -> None:
         self._say = say
 
+    def on_trouble(self, logger: str, text: str) -> None:
+        self._say({"trouble": logger, "reason": text})
+
     def open_logger(self, config: RunConfig, run_id: str, plan: "Plan") -> StepsView:  # noqa: ARG002
         return StepsView(run_id, plan.num_steps, self._say)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -64,6 +65,13 @@ tests/cli/test_every_instrument_is_shown.py draws all.
 ON_A_CLUSTER = ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm", "hydra/launcher=ray")
 """Beginnings of the words of commands that tests/cluster types."""
 
+OF_EXTRAS = {
+    **{f"--to {name}": name for name in ("mlflow", "wandb", "trackio")},
+    **{f"loggers=[tensorboard,{name}]": name for name in ("mlflow", "wandb", "trackio")},
+    "--to parquet": "pyarrow",
+}
+"""Words of commands that need a package of an extra; where it is not installed, they are not typed."""
+
 NOT_LINES = {
     f"bnlab {name}"
     for name in (
@@ -74,6 +82,7 @@ NOT_LINES = {
         "show",
         "judge",
         "power",
+        "export",
         "race",
         "report",
         "study",
@@ -284,6 +293,8 @@ def type_all(
     wrong, costs, is_served = [], [], False
     for command in commands:
         if any(word in command for word in ON_A_CLUSTER) or command == "bnlab --install-completion":
+            continue
+        if any(word in command and not find_spec(package) for word, package in OF_EXTRAS.items()):
             continue
         typed, began = command.partition(" '>' ")[0], cpu_seconds()
         for manifest in sorted(Path("runs").glob(f"{runs_of(typed)}/*/manifest.json")):

@@ -8,6 +8,7 @@ from pathlib import Path
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from bnlab.loggers.tags import tagged, tagged_finals
 from bnlab.loggers.tensorboard.event_file import EventFile
 from bnlab.loggers.tensorboard.hparams import session_end, session_start
 from bnlab.loggers.tensorboard.layouts import run_layout
@@ -60,22 +61,12 @@ class TensorBoardLogger:
 
     def take(self, record: Record) -> None:
         """Write one record as one event; the test set's figures stand in the HParams alone."""
-        tags = {
-            "step": {"loss": "train/loss", "accuracy": "train/accuracy"},
-            "eval": {"loss": "eval/loss", "accuracy": "eval/accuracy"},
-            "diagnostic": {layer: f"{record.name}/{layer}" for layer in record.values},
-            "timing": {"samples_per_s": "speed/samples_per_s"},
-            "end": {},
-        }[record.kind]
-        if record.split == "test" or (record.kind == "diagnostic" and record.name not in self._diagnostics):
-            return
-        self._write(record.step, [scalar(tag, record.values[key]) for key, tag in tags.items()])
+        self._write(record.step, [scalar(tag, value) for tag, value in tagged(record, self._diagnostics).items()])
 
     def close(self, summary: RunSummary | None) -> None:
         """Write the final figures and the run's ending, and close the file."""
         if summary is not None:
-            figures = {"test/accuracy": summary.test_accuracy, "test/loss": summary.test_loss}
-            self._write(summary.steps or 0, [scalar(n, v) for n, v in figures.items() if v is not None])
+            self._write(summary.steps or 0, [scalar(tag, value) for tag, value in tagged_finals(summary).items()])
             self._write(0, session_end(summary.status))
         self._write_out()
         if self._file is not None:
