@@ -130,11 +130,11 @@ class NotebookLine:
 
     def __init__(
         self,
-        console: Console,
+        console: Console,  # noqa: ARG002
         title: str,
         num_steps: int,
         batch_size: int,
-        with_saturation: bool = False,  # noqa: ARG002
+        with_saturation: bool = False,
     ) -> None:
         from IPython.display import display  # noqa: PLC0415  (who has a notebook has it)
 
