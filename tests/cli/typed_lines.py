@@ -87,6 +87,7 @@ NOT_LINES = {
         "report",
         "study",
         "study NAME",
+        "sweep sweep=NAME",
     )
 }
 """Names of commands in a sentence, which nobody is to type."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fake_sweep import run_folder, sweep_of
 from live_board import live_tensorboard
-from written_runs import write_runs
+from written_events import write_runs
 
 from bnlab.loggers.tensorboard.first_page import FEW
 from bnlab.loggers.tensorboard.sweep_dashboard import write_sweep_dashboard

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote
 import pytest
 from fake_sweep import run_folder, sweep_of
 from live_board import live_tensorboard
-from written_runs import SHOWN, write_runs
+from written_events import SHOWN, write_runs
 
 from bnlab.loggers.tensorboard.bare_address import opening_on
 from bnlab.loggers.tensorboard.first_page import FEW, MOST, FirstPage, read_first_page
