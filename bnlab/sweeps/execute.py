@@ -9,7 +9,6 @@ from typing import Literal
 
 from bnlab import provenance
 from bnlab.errors import ConfigError, RunBusyError
-from bnlab.garbage import look_as_usual
 from bnlab.records import RunSummary
 from bnlab.results.sweep import PLACES
 from bnlab.sweeps.backends.backend import Backend
@@ -120,7 +119,6 @@ def execute(
         KeyboardInterrupt: It was interrupted; the records up to then are kept.
         ConfigError: The sweep's folder cannot be written to, or holds another sweep; nothing has been trained.
     """
-    look_as_usual()
     earlier = _write_plan(sweep, sweep.earlier)
     stops_on_error = on_error == "stop"
     dispatcher = Dispatcher(
