@@ -125,9 +125,11 @@ def execute(
         sweep.folder, sweep.swept, again=again, retries=retries, stops_on_error=stops_on_error, view=view
     )
     if wanted:  # a finished sweep may lie where nobody can write
+        interruption = interruption or Interruption()
         with dispatcher:
             resumed = [] if again else sweep.cut_off
-            _Execution(sweep, resumed, dispatcher, interruption or Interruption(), jobs, backend).train(wanted)
+            _Execution(sweep, resumed, dispatcher, interruption, jobs, backend).train(wanted)
+        interruption.end()
         # another command may have continued this sweep meanwhile, and left out the runs that had not begun
         with contextlib.suppress(
             ConfigError, RunBusyError
