@@ -18,7 +18,10 @@ def look_rarely() -> None:
 
 
 def look_as_usual() -> None:
-    """Let Python look for garbage as usual, but not again at what is there now; nothing without `look_rarely`."""
+    """Let Python look for garbage as usual, but not again at what is there now; nothing without `look_rarely`.
+
+    What is there now is kept as long as the process lasts, if parts of it refer to each other: no network should be.
+    """
     global _postponed
     if _postponed:
         gc.freeze()

@@ -2,11 +2,17 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from bnlab import garbage
+from bnlab.config.compose import compose_run
+from bnlab.experiment.cohort_run import run_cohort
+from bnlab.experiment.recorder import Member
+from bnlab.runfolder.folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +39,27 @@ def test_a_process_that_did_not_begin_with_a_command_stays_as_it_is() -> None:
     garbage.look_as_usual()
     assert gc.get_threshold()[0] == 1234
     assert gc.get_freeze_count() == 0
+
+
+def num_modules() -> int:
+    return sum(issubclass(type(one), nn.Module) for one in gc.get_objects())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["sequential", "vectorized"])
+def test_no_network_of_the_first_cohort_is_kept_as_garbage(engine: str, tmp_path: Path) -> None:
+    """Its weights would fill the memory of a worker, or of a GPU, until the sweep ends."""
+    configs = [compose_run(["data=digits", "train.steps=2", "model.width=3", f"seed={seed}"]) for seed in (0, 1)]
+    num_runs = 1 if engine == "sequential" else 2
+    gc.collect()
+    garbage.look_rarely()
+    run_cohort([Member(one, RunFolder(tmp_path / f"{one.seed}")) for one in configs[:num_runs]], engine)
+    assert gc.get_freeze_count() > 0
+    gc.collect()  # all but what was there when training began
+    gc.unfreeze()
+    kept = num_modules()
+    gc.collect()
+    assert num_modules() == kept
 
 
 @pytest.mark.slow

@@ -25,6 +25,8 @@ CUT_OFF = {143: "interrupted by SIGTERM; the same command goes on from a checkpo
 
 OWN_EXIT_CODES: Mapping[str, Mapping[int, str]] = {
     "train": {1: "the run failed or diverged; with -m: a run failed", **CUT_OFF},
+    "demo": CUT_OFF,
+    "race": {1: "a run failed; a run that diverged is a result", **CUT_OFF},
     "sweep": {1: "a run failed; a run that diverged is a result", **CUT_OFF},
     "lr-sensitivity": {1: "a run failed; a run that diverged is a result", **CUT_OFF},
     "study": {1: "a run failed", **CUT_OFF},

@@ -37,7 +37,10 @@ class _RunCurve:
     _read: int = 0
 
     def read(self) -> None:
-        lines, self._read = read_new_lines(self.path, self._read)
+        before = self._read
+        lines, self._read = read_new_lines(self.path, before)
+        if self._read < before:  # the run was begun anew, or resumed from a step before its last record
+            self.points.clear()
         for line in lines:
             value = line["values"].get("accuracy")
             if line["kind"] == "eval" and line["split"] == "validation" and value is not None:

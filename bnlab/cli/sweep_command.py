@@ -145,8 +145,6 @@ def run(
         result = execute_shown(sweep, missing, options, open_view)
     if isinstance(result, int):
         return result
-    if result.obstacle is not None:
-        say_error(result.obstacle)
     if show_result is not None:
         show_result(result)
     else:
@@ -208,6 +206,8 @@ def execute_shown(
         if not options.quiet:
             _say_interrupted(sweep, missing)
         return interruption.exit_status
+    if result.obstacle is not None:
+        say_error(result.obstacle)
     return result
 
 

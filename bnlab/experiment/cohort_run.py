@@ -173,12 +173,12 @@ def _train_and_record(
         status: Status = "failed"
         try:
             _log_beginning(training)
+            look_as_usual()  # before there is a network: it would be kept for ever
             with computing_with(checked.num_threads, stream_seed(members[0].config.seed, "noise"), checked.device):
                 cohort = training.assemble()
                 in_trouble: set[str] = set()
                 for i, recorder in recorders.items():
                     recorder.loggers += _open_loggers(recorder.member, training, manifests[i], observer, in_trouble)
-                look_as_usual()
                 for event in train(cohort, checked.plan, start, interruption):
                     _record(event, {**others, **recorders})
             status = "interrupted"

@@ -114,11 +114,11 @@ def _difference(pair: Pair, words: Words) -> str:
     if found is None:
         return words("no_difference_known")
     estimate = found.difference
-    if estimate.low is None or estimate.high is None:
-        return words("few_seeds", n=estimate.n, points=points(estimate))
-    if estimate.low <= 0 <= estimate.high:
-        return words("no_gain", n=estimate.n, points=points(estimate))
-    return words("gained" if estimate.value > 0 else "lost", points=points(estimate))
+    if found.is_apart:
+        return words("gained" if estimate.value > 0 else "lost", points=points(estimate))
+    if estimate.low is None or estimate.high is None or not estimate.low <= 0 <= estimate.high:
+        return words("few_seeds", n=estimate.n, points=points(estimate))  # none, or they agree: an interval of no width
+    return words("no_gain", n=estimate.n, points=points(estimate))
 
 
 def _accuracy(arm: Arm, words: Words) -> str:

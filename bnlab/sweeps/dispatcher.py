@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from bnlab.garbage import look_as_usual
 from bnlab.records import RunSummary
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.writable import finds_no_room, has_no_room
@@ -77,6 +78,7 @@ class Dispatcher:
         """Run id -> for each submission after which it did not begin, `_num_begun` at the end of its part."""
 
     def __enter__(self) -> Self:
+        look_as_usual()  # all is imported and planned
         self.folder.__enter__()
         return self
 

@@ -9,7 +9,6 @@ from typing import Literal
 
 from bnlab import provenance
 from bnlab.errors import ConfigError, RunBusyError
-from bnlab.garbage import look_as_usual
 from bnlab.records import RunSummary
 from bnlab.results.sweep import PLACES
 from bnlab.sweeps.backends.backend import Backend
@@ -120,16 +119,17 @@ def execute(
         KeyboardInterrupt: It was interrupted; the records up to then are kept.
         ConfigError: The sweep's folder cannot be written to, or holds another sweep; nothing has been trained.
     """
-    look_as_usual()
     earlier = _write_plan(sweep, sweep.earlier)
     stops_on_error = on_error == "stop"
     dispatcher = Dispatcher(
         sweep.folder, sweep.swept, again=again, retries=retries, stops_on_error=stops_on_error, view=view
     )
     if wanted:  # a finished sweep may lie where nobody can write
+        interruption = interruption or Interruption()
         with dispatcher:
             resumed = [] if again else sweep.cut_off
-            _Execution(sweep, resumed, dispatcher, interruption or Interruption(), jobs, backend).train(wanted)
+            _Execution(sweep, resumed, dispatcher, interruption, jobs, backend).train(wanted)
+        interruption.end()
         # another command may have continued this sweep meanwhile, and left out the runs that had not begun
         with contextlib.suppress(
             ConfigError, RunBusyError

@@ -34,6 +34,10 @@ class Interruption:
         """Tell that steps are being made from now on."""
         self.is_training = True
 
+    def end(self) -> None:
+        """Tell that no steps are made for now: Ctrl-C stops at once again, as between two sweeps of a command."""
+        self.is_training = False
+
     @property
     def exit_status(self) -> int:
         """The exit status of a process that stops on request: 128 plus the signal's number; 143 for SIGTERM."""
@@ -44,7 +48,7 @@ class Interruption:
 def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Interruption]:
     """Turn SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 into a request to stop, as long as the context lasts.
 
-    Ctrl-C too, once `Interruption.begin` has been called; a second Ctrl-C reaches the handler of before.
+    Ctrl-C too, between `Interruption.begin` and `Interruption.end`; a second Ctrl-C reaches the handler of before.
 
     A second signal of the same kind changes nothing: `timeout`, systemd and Slurm send some twice. Ignored signals stay
     ignored. At the end of the context the previous handlers are restored. If a signal came and its previous handler is

@@ -14,8 +14,10 @@ from judged_runs import Written, rising, write_run
 from scipy import stats
 
 from bnlab.cli import demo_command
+from bnlab.records import RunSummary
 from bnlab.results.sweep import write_sweep
-from bnlab.sweeps.plan import plan_sweep
+from bnlab.sweeps.execute import SweepResult
+from bnlab.sweeps.plan import Sweep, plan_sweep
 
 Say = Callable[..., Any]
 
@@ -86,6 +88,21 @@ def test_a_demo_that_is_there_is_shown_and_nothing_is_trained(bnlab_says: Say, m
     assert (answer.status, len(runs), {one["cached"] for one in runs}) == (0, 6, {True})
     assert last["sentences"] == ["What came out."]
     assert last["page"].endswith("runs/demo.html")
+
+
+def test_what_keeps_runs_from_beginning_is_told(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(sweep: Sweep, *_: object, **__: object) -> SweepResult:
+        return SweepResult(sweep.folder, [RunSummary("a", "interrupted", "a", 0)], {}, "there is no room")
+
+    monkeypatch.setattr(demo_command, "STUDIES", ())
+    monkeypatch.setattr(demo_command, "PAIRS", ("deep-sigmoid",))
+    monkeypatch.setattr("bnlab.sweeps.execute.execute", execute)
+    monkeypatch.setattr("bnlab.sweeps.execute.start_workers_early", lambda *_: None)
+    monkeypatch.setattr("bnlab.sweeps.plan.prepared", lambda sweep, **_: sweep)
+    monkeypatch.setattr(demo_command, "_page", lambda *_: mock.Mock(sentences=[]))
+    monkeypatch.setattr(demo_command, "_written", lambda *_: None)
+    answer = bnlab_says("demo", "--quiet")
+    assert (answer.status, answer.out, answer.err) == (1, "", "error: there is no room\n")
 
 
 @pytest.mark.slow

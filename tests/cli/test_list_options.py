@@ -76,6 +76,8 @@ def test_commands_are_listed_for_a_program_with_arguments_options_and_exit_codes
     (runs,) = commands["compare"]["arguments"]
     assert (runs["required"], runs["multiple"]) == (True, True)
     assert "law" in commands["check"]["exit_codes"]["1"]
+    trains = {"train", "demo", "race", "sweep", "lr-sensitivity", "study"}
+    assert {name for name, each in commands.items() if "143" in each["exit_codes"]} == trains
     assert "bnlab judge" in bnlab_says("list", "commands").out
 
 

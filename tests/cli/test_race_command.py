@@ -138,6 +138,16 @@ def test_curves_are_means_of_the_runs_that_have_been_there_and_grow(tmp_path: Pa
     assert curves.of == "validation accuracy, mean of 2 seeds"
 
 
+def test_the_curve_of_a_run_that_is_begun_anew_begins_anew(tmp_path: Path) -> None:
+    folder = write_judged(tmp_path / "mine", lambda _: rising(0.9), seeds=range(1))
+    name = "batch-mlp-digits-lr0.1-s0-00000000"
+    curves = RaceCurves(folder, {"batch": [name]}, Words("en"))
+    assert len(curves.read()[0].points) == len(STEPS)
+    first = record_line(EvalRecord(0, "validation", {"loss": 2.3, "accuracy": 0.1}))
+    (folder / name / "metrics.jsonl").write_text(first + "\n", encoding="utf-8")
+    assert curves.read()[0].points == {0: 0.1}
+
+
 def test_the_live_view_fits_a_narrow_window_and_a_pipe_gets_plain_lines() -> None:
     sweep = plan_sweep([*QUICK, "norm=none,layer", "seed=0,1"])
     parts = {"none": list(sweep.configs)[:2], "layer": list(sweep.configs)[2:]}

@@ -23,11 +23,15 @@ def pair_of(
     *,
     activation: str = "sigmoid",
     seeds: int = 3,
+    wider: float = 0.0,
 ) -> Pair:
-    """Return a pair whose test accuracies are `batch` and `none`, and 1 point more with each seed."""
+    """Return a pair whose test accuracies are `batch` and `none`, and 1 point more with each seed.
+
+    `wider`: by how much their difference grows with each seed.
+    """
 
     def run(place: Place) -> Written:
-        end = (batch if place.norm == "batch" else none) + 0.01 * place.seed
+        end = (batch + wider * place.seed if place.norm == "batch" else none) + 0.01 * place.seed
         return rising(end, saturation=saturation or (), settings={})
 
     write_judged(folder, run, seeds=range(seeds))
@@ -81,19 +85,21 @@ def test_the_accuracies_are_means_over_seeds_with_their_interval(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("batch", "none", "seeds", "said"),
+    ("batch", "none", "seeds", "wider", "said"),
     [
-        (0.9, 0.9, 3, "the difference of 0.0 [0.0, 0.0] points over 3 seeds is none that can be told from chance"),
-        (0.9, 0.8, 3, "batch normalization changed the accuracy by +10.0 [+10.0, +10.0] points: a gain"),
-        (0.8, 0.9, 3, "batch normalization changed the accuracy by -10.0 [-10.0, -10.0] points: a loss"),
-        (0.8, 0.9, 2, "the difference is -10.0 points, which so few seeds (2) cannot tell from chance"),
-        (0.1, 0.9, 3, "with it the network learned nothing; "),
+        (0.9, 0.9, 3, 0, "the difference of 0.0 [0.0, 0.0] points over 3 seeds is none that can be told from chance"),
+        (0.9, 0.8, 3, 0.001, "batch normalization changed the accuracy by +10.1 [+9.7, +10.5] points: a gain"),
+        (0.8, 0.9, 3, 0.001, "batch normalization changed the accuracy by -9.9 [-10.3, -9.5] points: a loss"),
+        (0.9, 0.8, 3, 0, "the difference is +10.0 [+10.0, +10.0] points, which so few seeds (3) cannot tell"),
+        (0.8, 0.9, 2, 0, "the difference is -10.0 points, which so few seeds (2) cannot tell from chance"),
+        (0.1, 0.9, 3, 0, "with it the network learned nothing; "),
     ],
 )
 def test_without_saturation_the_difference_decides(
-    tmp_path: Path, batch: float, none: float, seeds: int, said: str
+    tmp_path: Path, batch: float, none: float, seeds: int, wider: float, said: str
 ) -> None:
-    sentence = say_pair(pair_of(tmp_path / "mine", batch, none, activation="relu", seeds=seeds), Words("en"))
+    pair = pair_of(tmp_path / "mine", batch, none, activation="relu", seeds=seeds, wider=wider)
+    sentence = say_pair(pair, Words("en"))
     assert said in sentence
     assert "saturat" not in sentence
 

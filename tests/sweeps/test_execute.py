@@ -344,6 +344,19 @@ def test_a_run_that_another_process_trains_is_waited_for() -> None:
 
 
 @pytest.mark.slow
+def test_ctrl_c_asks_for_a_checkpoint_while_a_sweep_is_trained_and_not_behind_it() -> None:
+    interruption, seen = Interruption(), []
+
+    class View:
+        def take(self, line: dict[str, object]) -> None:  # noqa: ARG002
+            seen.append(interruption.is_training)
+
+    sweep("seed=0", jobs=1, view=View(), interruption=interruption)
+    assert any(seen)
+    assert not interruption.is_training  # a study that is judged makes no steps: nobody would see the request
+
+
+@pytest.mark.slow
 def test_a_cohort_that_was_cut_off_goes_on_as_it_was_when_the_sweep_has_grown() -> None:
     words = ["model.width=8", "train.checkpoint_every=5", "sweep.engine=vectorized"]
     sweep(*words, "seed=0,1,2", jobs=1)
