@@ -107,7 +107,7 @@ def _against(
     if not is_log:
         within = (-1.0, 1.0) if is_share else (-math.inf, math.inf)
         return versus([own[seed] - first[seed] for seed in seeds], within, level)
-    found = versus([math.log(own[seed] / first[seed]) for seed in seeds], (-math.inf, math.inf), level)
+    found = versus([math.log(own[seed]) - math.log(first[seed]) for seed in seeds], (-math.inf, math.inf), level)
     value, low, high = (_power(end) for end in (found.difference.value, found.difference.low, found.difference.high))
     return Versus(Estimate(value if value is not None else math.inf, low, high, len(seeds)), found.is_apart)
 

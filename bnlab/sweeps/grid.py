@@ -22,6 +22,9 @@ from bnlab.sweeps.without_effect import find_without_effect
 _NOT_IN_THE_NAME = ("device=", "sweep.engine=", "name=")
 """Words of the config that do not change the name of a sweep: where and how it runs, and the name itself."""
 
+BETWEEN = "--"
+"""Stands between two commands in what the name of a sweep is made from: the same words may be cut otherwise."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -98,7 +101,8 @@ def expand_all(commands: Sequence[list[str]], config_dir: Path | None = None) ->
     place = {text: number for number, text in enumerate(dict(composed))}
     places = iter([place[text] for text, _ in composed])
     parts = [list(dict.fromkeys(itertools.islice(places, math.prod(map(len, of_one))))) for of_one in axes_of]
-    return Grid(configs[0].name or sweep_name(words), words, configs, swept, warnings, parts)
+    told = list(commands[0]) + [word for overrides in commands[1:] for word in (BETWEEN, *overrides)]
+    return Grid(configs[0].name or sweep_name(told), words, configs, swept, warnings, parts)
 
 
 def _axes(overrides: list[str], config_dir: Path | None) -> list[list[str]]:

@@ -73,6 +73,13 @@ def test_the_arms_of_a_race_are_parts_of_one_sweep_with_the_ids_that_each_has_al
     assert (sweep.folder / "sweep.json").read_bytes() == written
 
 
+def test_races_whose_words_are_cut_into_other_arms_have_folders_of_their_own() -> None:
+    one = plan_arms([["norm=batch", "optim.lr=1"], ["norm=none"]])
+    other = plan_arms([["norm=batch"], ["optim.lr=1", "norm=none"]])
+    assert one.folder != other.folder
+    assert plan_arms([["norm=batch"], ["optim.lr=1", "norm=none", "device=cpu"]]).folder == other.folder
+
+
 def test_an_option_that_one_arm_lacks_is_told_of_and_left_out() -> None:
     sweep = plan_arms([["norm=group", "norm.num_groups=4", *QUICK], ["norm=batch", "norm.num_groups=4", *QUICK]])
     assert any("norm.num_groups does not apply to norm=batch" in warning for warning in sweep.warnings)

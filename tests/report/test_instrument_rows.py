@@ -13,7 +13,7 @@ from scipy import stats
 from bnlab.cli.instrument_table import print_instruments
 from bnlab.records import DiagnosticRecord
 from bnlab.report.instrument_figure import draw_instruments
-from bnlab.report.instrument_rows import instrument_rows
+from bnlab.report.instrument_rows import _against, instrument_rows
 from bnlab.results.arms import Arm
 from bnlab.results.instruments import asked_instruments, last_values
 from bnlab.results.sweep import read_sweep
@@ -82,6 +82,12 @@ def test_ratios_have_geometric_means_and_shares_plain_ones_in_the_layer_that_dif
     ends = [end for mean in dead.means if mean is not None for end in (mean.low, mean.high) if end is not None]
     assert len(ends) == 4
     assert all(0 <= end <= 1 for end in ends)
+
+
+def test_values_whose_ratio_is_no_float_are_compared_all_the_same() -> None:
+    found = _against({0: 1e-320, 1: 1e-310}, {0: 1e10, 1: 1e12}, is_log=True, is_share=False, level=0.95)
+    assert found is not None
+    assert found.difference.value == pytest.approx(0.0, abs=1e-300)
 
 
 def test_the_table_names_each_arm_once_per_instrument(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
