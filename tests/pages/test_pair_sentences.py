@@ -51,8 +51,8 @@ CASES = [
         "the plain network learned nothing, and saturation is not why: at no measured step were more than",
     ),
     (0.9, 0.1, FULL, "the plain network learned nothing, and up to 90% of a layer's units were saturated"),
-    (0.9, 0.8, FREE, "the plain network learned as well, and at no measured step were more than 0.4%"),
-    (0.9, 0.8, SOME, "the plain network learned as well, with up to 10% of a layer's units saturated"),
+    (0.9, 0.8, FREE, "the plain network learned too, and at no measured step were more than 0.4%"),
+    (0.9, 0.8, SOME, "the plain network learned too, with up to 10% of a layer's units saturated"),
 ]
 
 
