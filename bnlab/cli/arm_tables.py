@@ -155,7 +155,8 @@ def _about_pairs(against: Sequence[Mapping[Figure, Versus]], arms: Sequence[Arm]
         return ""
     num = len(arms) - 1
     shared = "" if num == 1 else f", also where all {num} comparisons share the 5%"
-    return f"Against {arms[0].label}: seed by seed; bold where 0 lies outside the interval{shared}."
+    meaning = "seed by seed, with the wider interval by which verdicts are reached"
+    return f"Against {arms[0].label}: {meaning}; bold where 0 lies outside{shared}."
 
 
 def _say(*sentences: str) -> None:

@@ -3,7 +3,7 @@
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from bnlab.sweeps.progress import ClosingView
     from bnlab.sweeps.race_words import RaceWords
 
-PAGE = "race.html"
-"""The name of the page in the folder of the runs."""
+PAGES = {"en": "race.html", "zh": "race.zh.html"}
+"""The name of the page in the folder of the runs, by language."""
 
 Arms = Annotated[
     list[str] | None,
@@ -35,6 +35,7 @@ Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per physical core).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per run, arm by arm.")]
+Lang = Annotated[Literal["en", "zh"], typer.Option("--lang", help="The page in English or Chinese.")]
 
 
 def race(
@@ -45,6 +46,7 @@ def race(
     as_json: AsJson = False,
     runs: Runs = None,
     config_dir: ConfigDir = None,
+    lang: Lang = "en",
 ) -> None:
     """Train arms of your own side by side, and watch their curves grow.
 
@@ -67,10 +69,10 @@ def race(
     options = SweepOptions(  # the page of a race is another one than that of a sweep
         runs, config_dir, jobs, again=again, quiet=quiet, as_json=as_json, figures=False, command="race"
     )
-    raise typer.Exit(_run(words, options))
+    raise typer.Exit(_run(words, options, lang))
 
 
-def _run(words: "RaceWords", options: SweepOptions) -> int:
+def _run(words: "RaceWords", options: SweepOptions, lang: Literal["en", "zh"]) -> int:
     """Plan the race, train what is missing, print its end; return the exit status."""
     from bnlab.cli.sweep_command import run
     from bnlab.sweeps.plan import plan_arms
@@ -91,7 +93,7 @@ def _run(words: "RaceWords", options: SweepOptions) -> int:
         return open_race_view(console, sweep.folder.name, sweep, missing, curves)
 
     def show(result: "SweepResult") -> None:
-        _show(result, parts, words, options)
+        _show(result, parts, words, options, lang)
 
     return run([], options, show_result=show, plan=plan, open_view=open_view)
 
@@ -114,7 +116,11 @@ def _refuse_equal_arms(parts: "Mapping[str, Sequence[str]]") -> None:
 
 
 def _show(
-    result: "SweepResult", parts: "Mapping[str, Sequence[str]]", words: "RaceWords", options: SweepOptions
+    result: "SweepResult",
+    parts: "Mapping[str, Sequence[str]]",
+    words: "RaceWords",
+    options: SweepOptions,
+    lang: Literal["en", "zh"],
 ) -> None:
     """Print the curves and a table, write the page, and say what to type next; or one JSON object per run."""
     if options.as_json:
@@ -135,7 +141,7 @@ def _show(
     print_curves(RaceCurves(result.folder, parts, Words("en")), result.folder.name)
     print_arms(arms)
     print_troubles(result, set(result.reasons))
-    pictures = _leave_pictures(arms, result.folder, command_line(typed_words(words), options))
+    pictures = _leave_pictures(arms, result.folder, command_line(typed_words(words), options), lang)
     say_ending(result.folder, pictures, _following(arms, result.folder, words, options))
 
 
@@ -152,7 +158,7 @@ def typed_words(words: "RaceWords", *more: str) -> list[str]:
     return [*(" ".join(arm) for arm in words.arms.values()), *(["--"] if words.has_mark else []), *others, *more]
 
 
-def _leave_pictures(arms: "Sequence[Arm]", folder: Path, command: str) -> Pictures:
+def _leave_pictures(arms: "Sequence[Arm]", folder: Path, command: str, lang: Literal["en", "zh"]) -> Pictures:
     """Draw the figure of the race and write its page beside its runs; a failure is only a warning."""
     try:
         with Waiting("Drawing"):
@@ -164,14 +170,14 @@ def _leave_pictures(arms: "Sequence[Arm]", folder: Path, command: str) -> Pictur
 
             owner = shared(read_sweep(folder))
             paths = write_training_curves(read_arm_curves(arms), owner, lambda kind: figure_path(folder, NAME, kind))
-            words = Words("en")
+            words = Words(lang)
             title, lead = words("race_title", name=folder.name), words("race_lead", arms=len(arms))
             page = make_race_page(title, lead, [show_race(arms, "r", words, command)], [], words)
-            write_race_page(page, folder / PAGE)
+            write_race_page(page, folder / PAGES[lang])
     except (BnlabError, OSError) as error:  # a full disk: what was computed has been shown
         say_warning(f"the figures of the race could not be written: {error}")
         return Pictures()
-    return Pictures(tuple(path for path in paths if path.suffix == ".png"), folder / PAGE)
+    return Pictures(tuple(path for path in paths if path.suffix == ".png"), folder / PAGES[lang])
 
 
 def _following(arms: "Sequence[Arm]", folder: Path, words: "RaceWords", options: SweepOptions) -> "NextCommand | None":

@@ -13,6 +13,17 @@ from bnlab.errors import ConfigError, did_you_mean
 _SETTING = re.compile(r"\w+(\.\w+)+")
 """A setting at the beginning of a sentence: optim.lr."""
 
+MOST_NAMED = 3
+"""Options that a sentence names; the others are counted."""
+
+ELSEWHERE = {
+    "learning_rate": "optim.lr",
+    "num_epochs": "train.epochs",
+    "num_layers": "model.depth",
+    "hidden_size": "model.width",
+}
+"""Names that other frameworks have for settings, and ours."""
+
 
 def where_it_is_one(key: str, known: list[str], overrides: list[str], folders: list[Path]) -> str:
     """Return the end of a sentence about a key that is no setting: with which option it is one, or a similar key.
@@ -27,8 +38,12 @@ def where_it_is_one(key: str, known: list[str], overrides: list[str], folders: l
     options = config_groups(folders).get(group, [])
     having = [f"{group}={option}" for option in options if name in _keys(folders, group, option)]
     if having:
+        if len(having) > MOST_NAMED + 1:
+            having = [*having[:MOST_NAMED], f"{len(having) - MOST_NAMED} others"]
         chosen = [text for text in overrides if text.startswith(f"{group}=")] or [f"{group}={default_options()[group]}"]
         return f" with {chosen[-1]}; {' and '.join(having)} {'have' if having[1:] else 'has'} it."
+    if ELSEWHERE.get(key.rpartition(".")[2]) in known:
+        return f". Did you mean {ELSEWHERE[key.rpartition('.')[2]]}?"
     namesakes = [setting for setting in known if setting.endswith(f".{key}")]
     if namesakes:
         return f". Did you mean {' or '.join(namesakes[:3])}?"

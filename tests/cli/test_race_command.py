@@ -105,6 +105,8 @@ def test_a_race_ends_with_curves_a_table_a_page_and_what_to_type_next(bnlab_says
     more = bnlab_says(*following, "--jobs", "1")
     assert proposed(more.err) == ["judge", "mine", "--arms", "layer,none"]
     assert bnlab_says(*proposed(more.err)).status == 0
+    assert bnlab_says("race", *arms, *QUICK, "seed=range(3)", "name=mine", "--lang", "zh").status == 0
+    assert 'lang="zh' in Path("runs/mine/race.zh.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -68,6 +68,16 @@ def test_a_file_that_is_none_is_no_option(tmp_path: Path) -> None:
     assert compose_run(["optim=adam"], tmp_path).optim.name == "adam"
 
 
+def test_a_name_that_other_frameworks_have_is_told_by_ours() -> None:
+    with pytest.raises(ConfigError, match=r"optim\.learning_rate is not a setting\. Did you mean optim\.lr\?"):
+        compose_run(["optim.learning_rate=0.1"])
+
+
+def test_of_many_options_with_a_setting_three_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"norm=\w+ and norm=\w+ and norm=\w+ and \d+ others have it\.$"):
+        compose_run(["norm=none", "norm.eps=1e-3"])
+
+
 @pytest.mark.slow
 def test_a_damaged_file_that_no_run_uses_is_in_nobodys_way(tmp_path: Path) -> None:
     own(tmp_path, "optim/x", "- a\n")
