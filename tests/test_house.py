@@ -20,7 +20,7 @@ def test_contributing_shows_the_layers_that_pyproject_lists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = next(one["layers"] for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```\n(cli .*?)```", text, re.DOTALL)
+    (block,) = re.findall(r"```\n(__main__ .*?)```", text, re.DOTALL)
     shown = [re.split(r"\s{2,}", line)[0] for line in block.splitlines()]
     assert shown == listed
 
