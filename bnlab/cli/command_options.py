@@ -15,6 +15,9 @@ MARK = "shared:"
 """Stands where ``--`` was typed behind `bnlab race`: typer drops that."""
 
 Again = Annotated[bool, typer.Option("--again", help="Train anew what is finished already.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per physical core).")
+]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Print only; draw nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bnlab.cli.command_options import Again, Quiet, Runs, SweepOptions
+from bnlab.cli.command_options import Again, Jobs, Quiet, Runs, SweepOptions
 from bnlab.cli.consoles import ERR, Waiting, say_error, say_unless, say_warning
 from bnlab.errors import RunError
 from bnlab.records import ENDED
@@ -34,9 +34,6 @@ PAGE = "demo.html"
 HEIGHT = 9
 """Lines of the curves that stay on the screen."""
 
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per physical core).")
-]
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON object per run, then one per study, then the sentences and the page.")
 ]

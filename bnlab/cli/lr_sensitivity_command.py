@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
+from bnlab.cli.command_options import Again, ConfigDir, Jobs, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.sweep_command import run
 from bnlab.errors import ConfigError, RunError
 
@@ -30,9 +30,6 @@ By = Annotated[
 ]
 RangeTest = Annotated[
     bool, typer.Option("--range-test", help="A quick screen instead: one run per arm and seed, with a rising LR.")
-]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per physical core).")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")]

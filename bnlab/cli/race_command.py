@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bnlab.cli.command_options import MARK, Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
+from bnlab.cli.command_options import MARK, Again, ConfigDir, Jobs, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.consoles import Waiting, say_warning
 from bnlab.cli.sweep_figures import Pictures, say_ending, shared
 from bnlab.errors import BnlabError, ConfigError
@@ -30,9 +30,6 @@ PAGES = {"en": "race.html", "zh": "race.zh.html"}
 Arms = Annotated[
     list[str] | None,
     overrides_argument("Arms: words of the config whose key another argument has too. All else is shared by all arms."),
-]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per physical core).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per run, arm by arm.")]
 Lang = Annotated[Literal["en", "zh"], typer.Option("--lang", help="The page in English or Chinese.")]

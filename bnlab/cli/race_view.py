@@ -1,17 +1,15 @@
 """The progress of a race, on standard error: the curves of all arms while they grow; plain lines elsewhere."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from bnlab.cli.consoles import knows_braille
-from bnlab.cli.sweep_view import REFRESHES_PER_S, PlainSweepView, SweepProgress
+from bnlab.cli.sweep_view import LiveView, PlainSweepView, SweepProgress
 from bnlab.pages.words import Words
 from bnlab.report.race_chart import RaceLine, draw_race
 from bnlab.runfolder.json_lines import read_new_lines
@@ -80,7 +78,7 @@ class RaceCurves:
         return self._words("axis_accuracy") if num_seeds == 1 else self._words("mean_accuracy", n=num_seeds)
 
 
-class LiveRaceView:
+class LiveRaceView(LiveView):
     """A chart that grows: the arms of a race side by side.
 
     Args:
@@ -91,39 +89,23 @@ class LiveRaceView:
     """
 
     def __init__(self, console: Console, title: str, curves: RaceCurves, progress: SweepProgress) -> None:
-        self._console = console
         self._title = title
         self._curves = curves
-        self._progress = progress
         self._num_steps = 0
-        self._lock = threading.Lock()
-        self._live = Live(
-            console=console, get_renderable=self._picture, refresh_per_second=REFRESHES_PER_S, transient=True
-        )
-        self._live.start()
+        super().__init__(console, progress)
 
     def take(self, line: Mapping[str, Any]) -> None:
-        """Take one line of progress; messages about failures are printed above the chart, and stay."""
-        with self._lock:
-            self._num_steps = max(self._num_steps, line.get("of", 0))
-            aloud = self._progress.take(line)
-        for text in aloud:
-            self._console.print(Text.assemble(("failed: ", "bold red"), text), soft_wrap=True)
-
-    def close(self) -> None:
-        """Remove the chart."""
-        self._live.stop()
+        """Take one line of progress, which tells how many steps a run has."""
+        self._num_steps = max(self._num_steps, line.get("of", 0))
+        super().take(line)
 
     def _picture(self) -> RenderableType:
-        with self._lock:
-            lines, headline = self._curves.read(), self._progress.headline()
-            height = min(TALLEST, self._console.height - AROUND)
-            width, in_braille = self._console.width, knows_braille(self._console)
-            chart = draw_race(lines, self._num_steps, self._curves.of, width, height, in_braille)
-            begun = any(line.points for line in lines)
-            return Group(
-                Text(self._title, "bold"), chart, Text(headline if begun else f"{headline}; {STARTING}", "dim")
-            )
+        lines, headline = self._curves.read(), self._progress.headline()
+        height = min(TALLEST, self._console.height - AROUND)
+        width, in_braille = self._console.width, knows_braille(self._console)
+        chart = draw_race(lines, self._num_steps, self._curves.of, width, height, in_braille)
+        begun = any(line.points for line in lines)
+        return Group(Text(self._title, "bold"), chart, Text(headline if begun else f"{headline}; {STARTING}", "dim"))
 
 
 def open_race_view(

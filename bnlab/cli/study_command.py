@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs
+from bnlab.cli.command_options import Again, ConfigDir, Jobs, Quiet, Runs
 from bnlab.cli.consoles import ERR, counted, duration, say_error, say_unless, say_warning
 from bnlab.errors import BnlabError, ConfigError
 
@@ -44,9 +44,6 @@ UntilDecided = Annotated[
 MoreSeeds = Annotated[int, typer.Option("--more-seeds", min=0, metavar="N", help="Train N seeds more than planned.")]
 InMinutes = Annotated[
     float | None, typer.Option("--in-minutes", min=0.0, metavar="M", help="Only what fits into M minutes.")
-]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per core).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per study.")]
 Lang = Annotated[Literal["en", "zh"], typer.Option("--lang", help="The card and the table in English or Chinese.")]

@@ -1,7 +1,7 @@
 """The card of a study and the table of claims, in the terminal, in English or Chinese."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len
@@ -47,15 +47,7 @@ def print_study(verdict: Mapping[str, Any], words: Words) -> None:
     """
     say = SpokenVerdict(verdict, words)
     width = min(OUT.width, MOST_WIDTH)
-    room = width - max(cell_len(say.label(label)) for label in LABELS) - 2
-    card = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, width=width)
-    card.add_column(style="dim", no_wrap=True)
-    card.add_column(overflow="fold")
-
-    def add(label: str, text: str | Text) -> None:
-        shown = Text(text) if isinstance(text, str) else text
-        card.add_row(say.label(label) if label else "", filled(shown, room) if say.is_chinese else shown)
-
+    card, add = _new_card(say, width, LABELS)
     add("claim", say.claim())
     word = Text(say.word(verdict["verdict"]).upper(), COLORS[verdict["verdict"]])
     add("verdict", Text.assemble(word, f"  {say.reason()}" if verdict["reason"] else ""))
@@ -90,17 +82,8 @@ def print_brief(verdict: Mapping[str, Any], words: Words) -> None:
         words: The fixed words of the language.
     """
     say = SpokenVerdict(verdict, words)
-    width = min(OUT.width, MOST_WIDTH)
-    labels = {label: say.label(label) for label in ("claim", "verdict", "because", "again")}
-    room = width - max(map(cell_len, labels.values())) - 2
-    card = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, width=width)
-    card.add_column(style="dim", no_wrap=True)
-    card.add_column(overflow="fold")
-
-    def add(label: str, shown: Text) -> None:
-        card.add_row(labels.get(label, ""), filled(shown, room) if say.is_chinese else shown)
-
-    add("claim", Text(say.claim()))
+    card, add = _new_card(say, min(OUT.width, MOST_WIDTH), ("claim", "verdict", "because", "again"))
+    add("claim", say.claim())
     conditions = verdict["conditions"]
     are_named = len(conditions) <= MOST_BRIEF
     word = Text(say.word(verdict["verdict"]).upper(), COLORS[verdict["verdict"]])
@@ -110,9 +93,23 @@ def print_brief(verdict: Mapping[str, Any], words: Words) -> None:
     if not are_named:
         agree = sum(condition["verdict"] == verdict["verdict"] for condition in conditions)
         held = words("of", agree=agree, of=len(conditions))
-        add("because", Text(f"{held} {say.word(verdict['verdict'])}"))
-    add("again", Text(verdict["command"]))
+        add("because", f"{held} {say.word(verdict['verdict'])}")
+    add("again", verdict["command"])
     OUT.print(card)
+
+
+def _new_card(say: SpokenVerdict, width: int, labels: Iterable[str]) -> tuple[Table, Callable[[str, str | Text], None]]:
+    """Return an empty card as wide as its labels need, and what adds a line to it: a label, or none, and a text."""
+    card = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, width=width)
+    card.add_column(style="dim", no_wrap=True)
+    card.add_column(overflow="fold")
+    room = width - max(cell_len(say.label(label)) for label in labels) - 2
+
+    def add(label: str, text: str | Text) -> None:
+        shown = Text(text) if isinstance(text, str) else text
+        card.add_row(say.label(label) if label else "", filled(shown, room) if say.is_chinese else shown)
+
+    return card, add
 
 
 def filled(text: Text, width: int) -> Text:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -119,11 +120,11 @@ class SweepProgress:
         return f"{ended} of {self.num_runs} runs{notes}; {duration(elapsed)} so far{left}"
 
 
-class LiveSweepView:
-    """A live table: all runs on top, then each arm with its best run so far.
+class LiveView(ABC):
+    """A picture in a terminal, drawn anew while runs train. A subclass says how it looks.
 
     Args:
-        console: The terminal to which the table is drawn.
+        console: The terminal to which it is drawn.
         progress: The progress that is shown; this view hands it each line.
     """
 
@@ -132,12 +133,12 @@ class LiveSweepView:
         self._progress = progress
         self._lock = threading.Lock()
         self._live = Live(
-            console=console, get_renderable=self._picture, refresh_per_second=REFRESHES_PER_S, transient=True
+            console=console, get_renderable=self._draw, refresh_per_second=REFRESHES_PER_S, transient=True
         )
         self._live.start()
 
     def take(self, line: Mapping[str, Any]) -> None:
-        """Take one line of progress; messages about failures are printed above the table, and stay."""
+        """Take one line of progress; messages about failures are printed above the picture, and stay."""
         with self._lock:
             aloud = self._progress.take(line)
         for text in aloud:
@@ -146,27 +147,36 @@ class LiveSweepView:
             self._console.print(Text.assemble((f"{kind}: ", style), rest), soft_wrap=True)
 
     def close(self) -> None:
-        """Remove the table."""
+        """Remove the picture."""
         self._live.stop()
 
-    def _picture(self) -> RenderableType:
+    def _draw(self) -> RenderableType:
         with self._lock:
-            progress = self._progress
-            table = Table.grid(padding=(0, 2))
-            table.add_column(no_wrap=True, max_width=24, overflow="ellipsis")
-            table.add_column(width=BAR_WIDTH)
-            table.add_column(justify="right", no_wrap=True)
-            table.add_column(no_wrap=True, overflow="ellipsis")
-            ended = sum(arm.num_ended for arm in progress.arms.values())
-            table.add_row("[bold]all[/]", _bar(progress.done, 1.0), f"[bold]{ended}/{progress.num_runs}[/]", "")
-            arms = [
-                arm for arm in progress.arms.values() if arm.num_ended < arm.num_runs or len(progress.arms) <= MOST_ARMS
-            ]
-            for arm in arms[:MOST_ARMS]:
-                table.add_row(
-                    Text(arm.name), _bar(arm.done, arm.num_runs), f"{arm.num_ended}/{arm.num_runs}", _notes(arm)
-                )
-            return Group(Text(progress.headline(), style="bold"), table)
+            return self._picture()
+
+    @abstractmethod
+    def _picture(self) -> RenderableType:
+        """Return what is drawn now; no line of progress comes meanwhile."""
+
+
+class LiveSweepView(LiveView):
+    """A live table: all runs on top, then each arm with its best run so far."""
+
+    def _picture(self) -> RenderableType:
+        progress = self._progress
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True, max_width=24, overflow="ellipsis")
+        table.add_column(width=BAR_WIDTH)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        ended = sum(arm.num_ended for arm in progress.arms.values())
+        table.add_row("[bold]all[/]", _bar(progress.done, 1.0), f"[bold]{ended}/{progress.num_runs}[/]", "")
+        arms = [
+            arm for arm in progress.arms.values() if arm.num_ended < arm.num_runs or len(progress.arms) <= MOST_ARMS
+        ]
+        for arm in arms[:MOST_ARMS]:
+            table.add_row(Text(arm.name), _bar(arm.done, arm.num_runs), f"{arm.num_ended}/{arm.num_runs}", _notes(arm))
+        return Group(Text(progress.headline(), style="bold"), table)
 
 
 class PlainSweepView:

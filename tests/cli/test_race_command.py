@@ -1,5 +1,6 @@
 """`bnlab race`: arms side by side, a table, a page, what to type next."""
 
+import io
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from judged_runs import STEPS, rising, write_judged
 from rich.console import Console
+from rich.text import Text
 
 from bnlab.cli.next_command import as_text
 from bnlab.cli.race_view import LiveRaceView, RaceCurves, open_race_view
@@ -172,5 +174,15 @@ def test_the_live_view_fits_a_narrow_window_and_a_pipe_gets_plain_lines() -> Non
     assert any("30 steps" in line for line in lines)
     assert all(len(line) <= 60 for line in lines)
     assert len(lines) <= 20
+    written = io.StringIO()
+    told = Console(force_terminal=True, width=60, height=20, file=written)
+    view = LiveRaceView(told, "mine", curves, SweepProgress(sweep, list(sweep.configs)))
+    view.take({"failed": ["a-run"], "reason": "no memory"})
+    view.take({"trouble": "csv", "reason": "a logger stopped"})
+    view.close()
+    said = Text.from_ansi(written.getvalue()).plain
+    assert "failed: a-run: no memory" in said
+    assert "warning: a logger stopped" in said
+    assert not re.search(r"failed: (failed|warning)", said)
     plain = open_race_view(Console(force_terminal=False), "mine", sweep, list(sweep.configs), curves)
     assert isinstance(plain, PlainSweepView)
