@@ -31,16 +31,17 @@ from bnlab.cli.app import main
 from bnlab.config import compose
 from bnlab.sweeps import plan
 
-checked, expand = compose._checked, plan.expand
+checked, expand_all = compose._checked, plan.expand_all
 
 def with_few_steps(tree):
     return checked({**tree, "train": {**tree["train"], "steps": 10}, "threads": 1})
 
 def with_few_seeds(*arguments):
-    grid = expand(*arguments)
-    return dataclasses.replace(grid, configs=[config for config in grid.configs if config.seed < 8])
+    grid = expand_all(*arguments)
+    configs = [config for config in grid.configs if config.seed < 8]
+    return dataclasses.replace(grid, configs=configs, parts=[list(range(len(configs)))])
 
-compose._checked, plan.expand = with_few_steps, with_few_seeds
+compose._checked, plan.expand_all = with_few_steps, with_few_seeds
 main()
 """
 """`bnlab` with runs of ten steps, and eight seeds at most: a command's words are what is tested."""
