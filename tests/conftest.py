@@ -73,16 +73,6 @@ def _same_random_numbers() -> None:
     torch.default_generator.manual_seed(0)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_look_at_git() -> Iterator[None]:
-    """Ask git once for the state of the checkout, which does not change meanwhile; each run would start it twice."""
-    from bnlab import provenance  # noqa: PLC0415  (after the variable is set)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(provenance, "git_state", functools.cache(provenance.git_state))
-        yield
-
-
 @pytest.fixture
 def started() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Start a process by the words of its command; it ends with the test, and all that it has started with it."""

@@ -228,7 +228,7 @@ def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
     parts = [f"{there} there already"] if there else []
     if together:
         parts.append(f"{sum(map(len, together))} trained together in {counted(len(together), 'cohort')}")
-    if missing:
+    if missing and (options.dry_run or not sweep.is_short(missing)):
         from bnlab.sweeps.time_estimate import (
             PATIENCE_S,
             estimate_s,
