@@ -128,7 +128,8 @@ def run(
         if not sweep.launcher:  # else other machines train
             refuse_a_missing_device(sweep.configs.values())
         missing = sweep.missing(only=options.only, again=options.again)
-        there = [] if options.again else [name for name in sweep.configs if name not in set(missing)]
+        absent = set(missing)
+        there = [] if options.again else [name for name in sweep.configs if name not in absent]
         others = [] if options.again else sweep.of_other_versions()
         others += about_other_loggers((sweep.run_folder(name), sweep.configs[name]) for name in there)
         if missing and not options.dry_run:
