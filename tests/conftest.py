@@ -1,6 +1,5 @@
 """What all tests share: one thread, none of the developer's own settings, signals, processes, real data."""
 
-import functools
 import os
 import sys
 import tempfile

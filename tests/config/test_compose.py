@@ -109,7 +109,7 @@ def test_every_file_of_conf_says_what_it_is_in_its_first_line() -> None:
 def test_the_keys_of_the_contract_exist() -> None:
     promised = """optim.lr optim.momentum optim.weight_decay train.epochs train.steps train.batch_size train.precision
         norm.momentum norm.eps norm.num_groups model.activation model.depth model.width model.init_std placement seed
-        name data.root data.path data.limit data.split_seed train.checkpoint_every train.keep_weights device sweep.engine"""
+        name data.root data.path data.limit data.split_seed train.checkpoint_every device sweep.engine"""
     assert set(promised.split()) <= set(config_keys([conf_folder()]))
     assert config_groups([conf_folder()])["diagnostics"] == ["cheap", "full", "none"]
 

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -52,11 +52,10 @@ def replayed(key: object, function: Callable[..., Result], *values: Any) -> Resu
     if known == "called once":
         _kept[whole] = "to be called"
         with contextlib.suppress(ForeignTensorError):
-            _kept[whole], results = _recorded(function, tensors, arrangement)
-            return results
+            _kept[whole], found = _recorded(function, tensors, arrangement)
+            return cast("Result", found)
     if isinstance(known, _Kept):
-        results = tree_unflatten(known.operations(*tensors), known.arrangement)
-        return results
+        return cast("Result", tree_unflatten(known.operations(*tensors), known.arrangement))
     return function(*values)
 
 

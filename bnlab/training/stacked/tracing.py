@@ -72,11 +72,11 @@ def trace(function: Callable[..., Any], *inputs: Tensor, with_constants: bool = 
     return GraphModule(recording.constants, recording.graph)
 
 
-class _Recording(TorchDispatchMode):
+class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it
     """Writes each operation into a graph, and makes it."""
 
     def __init__(self, inputs: Sequence[Tensor], with_constants: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._with_constants = with_constants
         self.graph = Graph()
         self.constants = nn.Module()
@@ -92,7 +92,12 @@ class _Recording(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Make an operation, and write it down."""
+        """Make an operation, and write it down.
+
+        Raises:
+            RuntimeError: It asks for a number that depends on the arguments.
+            ForeignTensorError: It is on a tensor that the function must not use.
+        """
         options = dict(kwargs or {})
         if func is torch.ops.aten._local_scalar_dense.default:
             if self._node_of(args[0]).meta["varies"]:
