@@ -153,8 +153,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         table.add_row(title, *cells)
     Console().print(table)
     for num_runs in (100, 400) if arguments.beside else ():
-        pairs = zip(costs["this", num_runs], costs["beside", num_runs], strict=True)
-        ratios = [(a.seconds / b.seconds, a.cpu_s / b.cpu_s) for a, b in pairs]
+        both = zip(costs["this", num_runs], costs["beside", num_runs], strict=True)
+        ratios = [(a.seconds / b.seconds, a.cpu_s / b.cpu_s) for a, b in both]
         by_clock, of_cpu = (statistics.median(values) for values in zip(*ratios, strict=True))
         print(f"{num_runs} runs, this build to the other: {by_clock:.2f} by the clock, {of_cpu:.2f} in CPU-seconds")
 
