@@ -72,6 +72,20 @@ def _same_random_numbers() -> None:
     torch.default_generator.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _each_run_is_trained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take no run over from another folder: a test that trains the same run twice compares the two."""
+    from bnlab.experiment import elsewhere  # noqa: PLC0415  (after the variable is set)
+
+    if "taken_over" not in request.fixturenames:
+        monkeypatch.setattr(elsewhere, "_beside", lambda sweep: [])  # noqa: ARG005
+
+
+@pytest.fixture
+def taken_over() -> None:
+    """Take runs over from other folders, as a user's commands do."""
+
+
 @pytest.fixture
 def started() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Start a process by the words of its command; it ends with the test, and all that it has started with it."""
