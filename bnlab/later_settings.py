@@ -13,6 +13,7 @@ LATER_SETTINGS = {
     "train.processes": 1,
     "train.label_smoothing": 0.0,
     "train.mirrored_evaluation": False,
+    "train.keep_weights": True,
     "data.size": None,
     "data.padding_value": None,
 }

@@ -89,8 +89,12 @@ def num_physical_cores() -> int:
     return max(1, min(psutil.cpu_count(logical=False) or 1, num_usable_cores()))
 
 
+@functools.cache
 def git_state(folder: Path) -> dict[str, Any]:
-    """Return commit and dirty flag of the git checkout that contains a folder; both None without a checkout."""
+    """Return commit and dirty flag of the git checkout that contains a folder; both None without a checkout.
+
+    They are those of the first call: what changes later is not what this process has imported.
+    """
 
     def git(*arguments: str) -> str | None:
         try:

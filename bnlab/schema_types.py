@@ -1,5 +1,6 @@
 """The types and ranges that the config's settings share."""
 
+import functools
 import typing
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+@functools.cache
 def names_of(union: Any) -> tuple[str, ...]:
     """Return the names of all sections in a union: the values that their ``name`` may have.
 

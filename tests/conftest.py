@@ -1,6 +1,5 @@
 """What all tests share: one thread, none of the developer's own settings, signals, processes, real data."""
 
-import functools
 import os
 import sys
 import tempfile
@@ -73,14 +72,18 @@ def _same_random_numbers() -> None:
     torch.default_generator.manual_seed(0)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_look_at_git() -> Iterator[None]:
-    """Ask git once for the state of the checkout, which does not change meanwhile; each run would start it twice."""
-    from bnlab import provenance  # noqa: PLC0415  (after the variable is set)
+@pytest.fixture(autouse=True)
+def _each_run_is_trained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take no run over from another folder: a test that trains the same run twice compares the two."""
+    from bnlab.experiment import elsewhere  # noqa: PLC0415  (after the variable is set)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(provenance, "git_state", functools.cache(provenance.git_state))
-        yield
+    if "taken_over" not in request.fixturenames:
+        monkeypatch.setattr(elsewhere, "_beside", lambda sweep: [])  # noqa: ARG005
+
+
+@pytest.fixture
+def taken_over() -> None:
+    """Take runs over from other folders, as a user's commands do."""
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
 from bnlab.records import ENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from bnlab.cli.sweep_view import OpenView
     from bnlab.sweeps.execute import SweepResult
@@ -120,6 +120,7 @@ def run(
         from bnlab.experiment.earlier_loggers import about_other_loggers
         from bnlab.experiment.single import refuse_a_missing_device
         from bnlab.runfolder.writable import check_writable
+        from bnlab.sweeps.elsewhere import take_over_runs
         from bnlab.sweeps.execute import start_workers_early
         from bnlab.sweeps.plan import plan_sweep, prepared
 
@@ -128,17 +129,22 @@ def run(
         if not sweep.launcher:  # else other machines train
             refuse_a_missing_device(sweep.configs.values())
         missing = sweep.missing(only=options.only, again=options.again)
-        there = [] if options.again else [name for name in sweep.configs if name not in set(missing)]
+        absent = set(missing)
+        there = [] if options.again else [name for name in sweep.configs if name not in absent]
         others = [] if options.again else sweep.of_other_versions()
         others += about_other_loggers((sweep.run_folder(name), sweep.configs[name]) for name in there)
         if missing and not options.dry_run:
             check_writable(sweep.folder)
             start_workers_early(sweep, missing, options.jobs)
         sweep = prepared(sweep, again=options.again) if missing else sweep
+        taken = {}
+        if missing and not (options.dry_run or options.again or options.only):
+            taken = take_over_runs(sweep, missing)
+            missing = sweep.missing() if taken else missing
     for warning in () if quiet else [*sweep.warnings, *others, *_about_what_is_there(sweep, missing)]:
         say_warning(warning)
     if not quiet:
-        announce(sweep, missing, options)
+        announce(sweep, missing, options, taken)
     if options.dry_run:
         return 0
     with own_prints_on_stderr():
@@ -219,7 +225,7 @@ def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
     )
 
 
-def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
+def announce(sweep: "Sweep", missing: list[str], options: SweepOptions, taken: "Mapping[Path, int]") -> None:
     """Say what a sweep will do: how many runs it has, how many have a result, how the others are trained, how long."""
     num_runs = len(sweep.configs)
     together = [brought for cohort, brought in sweep.to_train(missing) if cohort.engine == "vectorized"]
@@ -228,7 +234,7 @@ def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
     parts = [f"{there} there already"] if there else []
     if together:
         parts.append(f"{sum(map(len, together))} trained together in {counted(len(together), 'cohort')}")
-    if missing:
+    if missing and (options.dry_run or not sweep.is_short(missing)):
         from bnlab.sweeps.time_estimate import (
             PATIENCE_S,
             estimate_s,
@@ -239,6 +245,9 @@ def announce(sweep: "Sweep", missing: list[str], options: SweepOptions) -> None:
         parts += [] if seconds is None else [f"about {duration(seconds)}"]
     if parts:
         ERR.print("  " + "; ".join(parts), style="dim")
+    for folder, number in taken.items():
+        text = f"  {counted(number, 'run')} copied from {folder}: trained there as they would be here"
+        ERR.print(text, style="dim", markup=False, soft_wrap=True)
     if num_kept := len(sweep.earlier.kept):
         new = f"; new in it: {sweep.earlier.added}" if sweep.earlier.added else ""
         text = f"  {counted(num_kept, 'other run')} of earlier commands in this sweep{new}"

@@ -5,6 +5,7 @@ import copy
 import functools
 import glob
 import operator
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,9 @@ class _Composed:
 _composed: dict[tuple[Any, ...], _Composed] = {}
 """What has been composed in this process, by the state of the files, the chosen options and the keys with a value."""
 
+_SEED = re.compile(r"seed=(0|[1-9]\d{0,17})$")
+"""A word that gives a seed that is in order: 10^18 is below the largest one. Nothing else of a config depends on it."""
+
 PLACES = ("*.yaml", "*/*.yaml", "*/*/*.yaml", "hydra/*/*/*.yaml")
 """Where options lie in a folder. Not at any depth: a user's --config-dir may be a home folder, or that of all data. A
 path's own glob would enter no links."""
@@ -142,9 +146,17 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
     """
     options = _Options(config_dir)
     configs = []
+    of_first_seed: dict[tuple[str, ...], RunConfig] = {}
     for overrides in combinations:
+        but_for_seed = tuple("seed" if _SEED.match(text) else text for text in overrides)
+        known = of_first_seed.get(but_for_seed)
+        if known is not None and but_for_seed.count("seed") == 1:
+            seed = int(overrides[but_for_seed.index("seed")].partition("=")[2])
+            configs.append(known.model_copy(update={"seed": seed}))
+            continue
         with naming_own_files(overrides, options.folders):
             configs.append(_compose_one(overrides, options, config_dir))
+        of_first_seed[but_for_seed] = configs[-1]
     return configs
 
 

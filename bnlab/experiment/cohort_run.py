@@ -165,7 +165,7 @@ def _train_and_record(
     """
     members, checked, start = training.members, training.checked, training.start
     manifests = _manifests(training)
-    origin = origin_of(members, training.engine)
+    origin = origin_of([manifest["run_id"] for manifest in manifests], training.engine)
     summaries: dict[int, RunSummary] = {}
     with _open_folders(training, manifests):
         recorders = {i: Recorder(members[i], manifests[i], origin, training.elapsed_s(i)) for i in training.missing}

@@ -45,6 +45,11 @@ def load_model(run: str | Path) -> nn.Module:
     try:
         checkpoint = read_checkpoint(folder.checkpoint_path)
     except RunError as error:
+        if not config.train.keep_weights:
+            raise RunError(
+                f"{folder.path.name} was trained with train.keep_weights=false, and has no weights. Train it again "
+                "with train.keep_weights=true and --again."
+            ) from error
         raise RunError(f"{str(error).removesuffix(' Train the run again.')} {how_to_train_again(folder)}") from error
     try:
         shape = folder.read_manifest()["data"]

@@ -130,14 +130,17 @@ class Recorder:
         self.tally.steps = max(self.tally.steps, step)  # nothing may have been recorded since
 
     def keep_weights(self, step: int, weights: dict[str, Tensor]) -> None:
-        """Write the final weights; the checkpoint before them is kept until the whole cohort has ended.
+        """Write the final weights, if they are kept; the checkpoint before them stays until the whole cohort has ended.
 
         Raises:
             RunError: The folder cannot be written to.
         """
         folder = self.member.folder
         with _writing_to(folder):
-            write_checkpoint(folder.checkpoint_path, step, weights, None, folder.previous_checkpoint_path)
+            if self.member.config.train.keep_weights:
+                write_checkpoint(folder.checkpoint_path, step, weights, None, folder.previous_checkpoint_path)
+            elif folder.checkpoint_path.exists():
+                folder.checkpoint_path.replace(folder.previous_checkpoint_path)
 
     def close(self, unfinished_status: Status) -> RunSummary:
         """Write how the run ended, and close its loggers; a second call changes nothing.

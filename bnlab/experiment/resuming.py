@@ -17,14 +17,14 @@ from bnlab.training.loop import Checkpoint, train
 from bnlab.training.precision import computing_with
 
 
-def origin_of(members: Sequence[Member], engine: str) -> dict[str, Any]:
+def origin_of(run_ids: Sequence[str], engine: str) -> dict[str, Any]:
     """Return what must be equal for a checkpoint to be usable: another program computes other bits.
 
     Threads, device and processor may differ: a user who changes those may want to resume all the same, and finds in
     the manifest where that happened.
 
     Args:
-        members: The whole cohort, in order.
+        run_ids: The ids of the whole cohort's runs, in order.
         engine: ``sequential`` for one run alone, ``vectorized`` for stacked runs.
     """
     versions = provenance.versions()
@@ -33,7 +33,7 @@ def origin_of(members: Sequence[Member], engine: str) -> dict[str, Any]:
         "bnlab": versions["bnlab"],
         "torch": versions["torch"],
         "engine": engine,
-        "runs": [run_id(member.config) for member in members],
+        "runs": list(run_ids),
     }
 
 
@@ -71,7 +71,9 @@ def _find_usable(
     checked: Checked,
     on_fault: Callable[[str], object],
 ) -> Checkpoint | None:
-    origin = origin_of(members, engine)
+    if not any(path.exists() for i, member in enumerate(members) for path in _state_paths(member, i in missing)):
+        return None
+    origin = origin_of([run_id(member.config) for member in members], engine)
     kept = [dict(_readable_states(member, i in missing, origin, on_fault)) for i, member in enumerate(members)]
     for step in sorted(set.intersection(*(set(kept[i]) for i in missing)), reverse=True):
         if not all(step in kept[i] or _had_ended(member, step) for i, member in enumerate(members)):
@@ -112,13 +114,7 @@ def _readable_states(
     member: Member, is_missing: bool, origin: dict[str, Any], on_fault: Callable[[str], object]
 ) -> Iterator[tuple[int, _KeptState]]:
     """Yield step and state of each checkpoint of a run that is intact and was written by this program."""
-    folder = member.folder
-    if is_missing:
-        newest = folder.checkpoint_path
-        paths = [folder.previous_checkpoint_path, newest]
-    else:  # checkpoint_path holds the final weights; previous_checkpoint_path is from before the run had its result
-        newest = folder.cohort_state_path
-        paths = [folder.previous_checkpoint_path, *folder.cohort_state_paths]
+    paths = _state_paths(member, is_missing)
     for path in paths:
         if not path.exists():
             continue
@@ -130,11 +126,20 @@ def _readable_states(
             if differences := _differences(training["made_by"], origin):
                 on_fault(f"{path} was written by another program ({differences}); not used.")
             elif _has_records(member, checkpoint["step"], training["num_records"]):
-                yield checkpoint["step"], _KeptState(path, newest, training["state"])
+                yield checkpoint["step"], _KeptState(path, paths[-1], training["state"])
             else:
                 on_fault(f"{path} is not used: metrics.jsonl lacks records from before it.")
         except (RunError, LookupError, TypeError, AttributeError) as error:
             _set_aside(path, error, on_fault)
+
+
+def _state_paths(member: Member, is_missing: bool) -> list[Path]:
+    """Return the files that may hold a training state of a run, the newest last."""
+    folder = member.folder
+    if is_missing:
+        return [folder.previous_checkpoint_path, folder.checkpoint_path]
+    # checkpoint_path holds the final weights; previous_checkpoint_path is from before the run had its result
+    return [folder.previous_checkpoint_path, *folder.cohort_state_paths]
 
 
 def _has_records(member: Member, step: int, num_records: int | None) -> bool:

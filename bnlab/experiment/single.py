@@ -10,6 +10,7 @@ from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
 from bnlab.experiment.earlier_loggers import about_other_loggers
+from bnlab.experiment.elsewhere import find_elsewhere, take_over
 from bnlab.experiment.given_parts import words_of_given
 from bnlab.experiment.observer import RunObserver
 from bnlab.failed_imports import saying_why_imports_fail
@@ -138,6 +139,13 @@ def train_one(
             (observer or RunObserver()).on_warning(warning)
         return finished
     engine = "sequential" if again else _engine_of(folder)
+    source = None if again else find_elsewhere(folder.path, config, [folder.path.name], "sequential")
+    if source is not None and take_over(folder, source, config, None):
+        (observer or RunObserver()).on_warning(
+            f"{folder.path.name} is copied from {source.path.parent}, where it was trained as it would be here. "
+            "--again trains it anew."
+        )
+        return train_one(config, sweep_folder, observer=observer)
     from bnlab.experiment.cohort_run import run_cohort  # noqa: PLC0415
     from bnlab.experiment.recorder import Member  # noqa: PLC0415  (they wait for torch; a finished run need not)
 

@@ -26,7 +26,7 @@ def run_id(config: RunConfig) -> str:
     facts = without_later_settings(config.as_dict())
     for key in IMMATERIAL:
         section, _, name = key.rpartition(".")
-        del (facts[section] if section else facts)[name]
+        (facts[section] if section else facts).pop(name, None)
         if section and not facts[section]:
             del facts[section]
     facts["schema_version"] = SCHEMA_VERSION

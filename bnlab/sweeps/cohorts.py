@@ -54,7 +54,7 @@ class PlannedCohort:
     Attributes:
         engine: ``vectorized``: all runs in one program; ``sequential``: one run alone.
         configs: The configs of its runs, in the order of the sweep.
-        planned_ids: The ids that its runs had where the cohort was planned; None: this is where.
+        planned_ids: The ids that its runs had where the sweep was planned; None: those that they have here.
     """
 
     engine: Engine
@@ -64,11 +64,7 @@ class PlannedCohort:
     @functools.cached_property
     def run_ids(self) -> tuple[str, ...]:
         """The ids of its runs, in their order."""
-        return self.planned_ids or self.ids_now()
-
-    def ids_now(self) -> tuple[str, ...]:
-        """Return the ids that its runs have by the code and the data of this process."""
-        return tuple(map(run_id, self.configs))
+        return self.planned_ids or tuple(map(run_id, self.configs))
 
 
 def plan_cohorts(configs: Sequence[RunConfig], vectorizable: Callable[[str], bool]) -> list[PlannedCohort]:

@@ -67,7 +67,13 @@ def run_sweep(
     sweep = plan_sweep(overrides, runs, config_dir)
     missing = sweep.missing()
     start_workers_early(sweep, missing, jobs)
-    return execute(prepared(sweep) if missing else sweep, missing, jobs=jobs, view=view)
+    if missing:
+        from bnlab.sweeps.elsewhere import take_over_runs  # noqa: PLC0415  (torch; a finished sweep need not wait)
+
+        sweep = prepared(sweep)
+        take_over_runs(sweep, missing)
+        missing = sweep.missing()
+    return execute(sweep, missing, jobs=jobs, view=view)
 
 
 def start_workers_early(sweep: Sweep, wanted: Sequence[str], jobs: int | None = None) -> None:

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from bnlab.sweeps.checked_programs import CheckedPrograms
 
 
+SHORT = 5_000
+"""Steps of all runs of a sweep, below which nobody is told how long it takes: to train a little of it takes a second,
+and so do 1,000 to 5,000 steps of runs that are trained together."""
+
+
 @dataclass(frozen=True)
 class Sweep:
     """A sweep, every config of which is in order.
@@ -96,6 +101,16 @@ class Sweep:
                 left -= brought
                 found.append((cohort, brought))
         return found
+
+    def is_short(self, names: Sequence[str]) -> bool:
+        """Return whether some runs take so few steps of small networks that an estimate would take as long.
+
+        Args:
+            names: The ids of the runs, such as those of `missing`.
+        """
+        cohorts = [cohort for cohort, _ in self.to_train(names)]
+        num_steps = sum(len(cohort.configs) * (cohort.configs[0].train.steps or SHORT) for cohort in cohorts)
+        return num_steps < SHORT and all(cohort.engine == "vectorized" for cohort in cohorts)
 
     def missing(self, *, only: str | None = None, again: bool = False) -> list[str]:
         """Return the runs that have no result, in the order of the sweep.
@@ -237,6 +252,8 @@ def prepared(sweep: Sweep, *, again: bool = False) -> Sweep:
     of_each = {(c.norm.name, c.model.name, c.data.name): c for c in sweep.configs.values()}
     before = [(own_code(config), config) for config in of_each.values()]
     cohorts = plan_cohorts(list(sweep.configs.values()), _is_vectorizable)
+    names = {id(config): name for name, config in sweep.configs.items()}
+    cohorts = [dataclasses.replace(one, planned_ids=tuple(names[id(c)] for c in one.configs)) for one in cohorts]
     for code, config in before:  # own classes have just been imported
         refuse_code_found_by_importing(code, config)
     cut_off = [] if again else _cut_off(sweep, cohorts)

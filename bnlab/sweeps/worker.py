@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bnlab.errors import BnlabError, RunBusyError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.identity.own_parts import forget_own_code, import_own_code
+from bnlab.identity.run_id import run_id
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.writable import finds_no_room
 from bnlab.schema import RunConfig
@@ -235,10 +236,11 @@ def _refuse_what_changed(cohort: PlannedCohort) -> None:
         RunError: They are not: a result would stand under the name of another run.
     """
     import_own_code(cohort.configs)
-    if cohort.ids_now() != cohort.run_ids:  # a worker that stays from an earlier sweep has the code of that time
+    first, planned = cohort.configs[0], cohort.run_ids[0]  # all of a cohort have the same code and data
+    if run_id(first) != planned:  # a worker that stays from an earlier sweep has the code of that time
         forget_own_code(cohort.configs)
         import_own_code(cohort.configs)
-    if cohort.ids_now() != cohort.run_ids:
+    if run_id(first) != planned:
         raise RunError("the code or the data of the run changed after the sweep had been planned. Sweep again.")
 
 

@@ -71,3 +71,34 @@ def test_a_norm_whose_module_has_gone_is_named(monkeypatch: pytest.MonkeyPatch) 
     Path("gone_layers.py").unlink()
     with pytest.raises(bnlab.ConfigError, match="there is no module gone_layers"):
         bnlab.load_model(folder)
+
+
+def test_weights_that_are_not_kept_are_missed_by_nothing_else() -> None:
+    words = [*QUICK, "train.keep_weights=false"]
+    folder = Path(bnlab.train(QUICK).folder)
+    records = (folder / "metrics.jsonl").read_bytes()
+    shutil.rmtree(folder)
+    summary = bnlab.train(words)
+    assert Path(summary.folder) == folder  # the numbers are the same, and so is the id
+    assert (folder / "metrics.jsonl").read_bytes() == records
+    assert not list(folder.glob("*.pt"))
+    assert bnlab.train(words).cached
+    with pytest.raises(bnlab.RunError) as raised:
+        bnlab.load_model(folder)
+    assert str(raised.value) == (
+        f"{folder.name} was trained with train.keep_weights=false, and has no weights. Train it again with "
+        "train.keep_weights=true and --again."
+    )
+    bnlab.train([*QUICK, "train.keep_weights=true"], again=True)
+    assert (folder / "metrics.jsonl").read_bytes() == records
+    assert not bnlab.load_model(folder).training
+
+
+@pytest.mark.slow
+def test_a_sweep_that_keeps_no_weights_leaves_no_training_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*QUICK, "train.keep_weights=false", "train.checkpoint_every=5", "seed=0,1", "name=s"]
+    monkeypatch.setattr(sys, "argv", ["bnlab", "sweep", *words, "-q", "-j", "1"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main()
+    assert len(list(Path("runs/s").glob("*-s?-*/summary.json"))) == 2
+    assert not list(Path("runs/s").rglob("*.pt"))

@@ -25,7 +25,7 @@ def test_an_id_says_what_matters_first() -> None:
     [
         *["device=cpu", "threads=3", "sweep.engine=sequential", "loggers=[]", "name=mine", "data.root=/x"],
         *["train.checkpoint_every=10", "optim.lr=1e-1", "optim.lr=0.10", "diagnostics.tensorboard=[]"],
-        "train.parameters=all",
+        *["train.parameters=all", "train.keep_weights=false"],
     ],
 )
 def test_what_cannot_change_the_numbers_does_not_change_the_id(override: str) -> None:
@@ -40,7 +40,7 @@ def test_an_id_ends_in_the_hash_of_all_other_settings() -> None:
     del facts["data"]["root"], facts["train"]["checkpoint_every"], facts["diagnostics"]["tensorboard"]
     # added later: with these values they are no part of an id
     del facts["train"]["parameters"], facts["train"]["processes"], facts["data"]["size"], facts["data"]["padding_value"]
-    del facts["train"]["label_smoothing"], facts["train"]["mirrored_evaluation"]
+    del facts["train"]["label_smoothing"], facts["train"]["mirrored_evaluation"], facts["train"]["keep_weights"]
     facts |= {"schema_version": SCHEMA_VERSION}
     written = json.dumps(facts, sort_keys=True).encode()
     assert run_id(config).endswith(f"-{hashlib.sha256(written).hexdigest()[:8]}")

@@ -49,7 +49,7 @@ def shorten(module: GraphModule) -> Callable[..., Any]:
     """Return a function that computes the same as a graph, with fewer and faster calls.
 
     Args:
-        module: The graph, as `torch.fx.experimental.proxy_tensor.make_fx` returns it; it is changed.
+        module: The graph, as `tracing.trace` returns it; it is changed.
 
     Returns:
         A function of the graph's input tensors, one argument each, that returns a flat list of its results.

@@ -5,7 +5,7 @@ Shape letters: R runs, B images, K classes.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,15 +17,16 @@ from bnlab import noise
 from bnlab.data.splits import Split
 from bnlab.diagnostics.diagnostic import Batch, Diagnostic, Moment, ProbeBatch
 from bnlab.diagnostics.measuring import looking_at, measure_with
-from bnlab.diagnostics.own_instruments import refusing_changes
+from bnlab.diagnostics.own_instruments import is_own, refusing_changes
 from bnlab.diagnostics.passes import FunctionalCalculus, Named, Passes, in_mode
 from bnlab.models.network import Network
 from bnlab.training.evaluate import EVAL_BATCH, logits_of
+from bnlab.training.stacked.replaying import replayed
 
 
 @torch.no_grad()
 def evaluate_stacked(
-    network: Network, parameters: Named, buffers: Named, split: Split, mirrored: bool
+    network: Network, parameters: Named, buffers: Named, split: Split, mirrored: bool, kind: object
 ) -> dict[str, Tensor]:
     """Return mean loss and accuracy over a split for each run, in eval mode; as `evaluate` does for one.
 
@@ -35,6 +36,7 @@ def evaluate_stacked(
         buffers: Name -> the runs' buffers, (R, *shape).
         split: The images and labels to evaluate on.
         mirrored: As in `evaluate`.
+        kind: All that decides the operations of the network's passes, but for the tensors' shapes.
 
     Returns:
         ``loss`` and ``accuracy``, (R,) each, on the CPU.
@@ -44,12 +46,13 @@ def evaluate_stacked(
         logits = logits_of(lambda x: functional_call(network, (own_parameters, own_buffers), (x,)), images, mirrored)
         return F.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()
 
+    outcome = vmap(outcome_of_one, in_dims=(0, 0, None, None))
     outcomes = []
     with in_mode(network, training=False):
         for images, labels in zip(
             torch.split(split.images, EVAL_BATCH), torch.split(split.labels, EVAL_BATCH), strict=True
         ):
-            outcomes.append(vmap(outcome_of_one, in_dims=(0, 0, None, None))(parameters, buffers, images, labels))
+            outcomes.append(replayed((kind, mirrored), outcome, parameters, buffers, images, labels))
     loss_R, num_right_R = (sum(part.cpu().double() for part in parts) for parts in zip(*outcomes, strict=True))
     return {"loss": loss_R / len(split), "accuracy": num_right_R / len(split)}
 
@@ -65,6 +68,8 @@ class StackedState:
         noises: Number of samples -> the noise that the runs draw in a forward pass over so many samples, (R, *shape).
         moment: The step that the runs have just made; its tensors are stacked.
         memories: For each run, diagnostic -> the tensors that it keeps between two measurements.
+        kind: All that decides the operations of the network's passes, but for the tensors' shapes.
+            By default no other state is of its kind.
     """
 
     network: Network
@@ -73,6 +78,7 @@ class StackedState:
     noises: Mapping[int, Sequence[Tensor]]
     moment: Moment
     memories: Sequence[Mapping[str, Named]]
+    kind: object = field(default_factory=object)
 
     def row(self, row: int) -> "StackedState":
         """Return the state of one run, with tensors that are not stacked."""
@@ -112,9 +118,7 @@ def measure_stacked(
     with torch.no_grad():
         if at_once:
             values, remembered = _measure_at_once(at_once, state, probe)
-            for row, (of_row, kept_by_row) in enumerate(found):
-                of_row |= _row_of(values, row)
-                kept_by_row |= _row_of(remembered, row)
+            found = list(zip(_by_row(values, num_runs), _by_row(remembered, num_runs), strict=True))
         for row in range(num_runs) if one_by_one else ():
             of_row, kept_by_row = _measure_one(one_by_one, state.row(row), probe)
             found[row][0].update(of_row)
@@ -123,8 +127,13 @@ def measure_stacked(
     return [({name: values[name] for name in order if name in values}, kept) for values, kept in found]
 
 
-def _row_of(stacked: Mapping[str, Named], row: int) -> dict[str, Named]:
-    return {name: {role: value[row] for role, value in values.items()} for name, values in stacked.items()}
+def _by_row(stacked: Mapping[str, Named], num_runs: int) -> list[dict[str, Named]]:
+    rows: list[dict[str, Named]] = [{name: {} for name in stacked} for _ in range(num_runs)]
+    for name, values in stacked.items():
+        for role, value in values.items():
+            for row, own in zip(rows, value.unbind(), strict=True):
+                row[name][role] = own
+    return rows
 
 
 def _noise_for(num_samples: int, noises: Mapping[int, Sequence[Tensor]]) -> AbstractContextManager[object]:
@@ -148,14 +157,21 @@ def _measure_at_once(
         if name in names
     }
 
-    def of_one(own: dict[str, Any]) -> tuple[dict[str, Named], dict[str, Named]]:
+    def of_one(own: dict[str, Any], seen: Mapping[str, Any]) -> tuple[dict[str, Named], dict[str, Named]]:
         def same_noise(num_samples: int) -> AbstractContextManager[object]:
             return _noise_for(num_samples, own["noises"])
 
         passes = Passes(network, own["parameters"], own["buffers"], FunctionalCalculus(), same_noise)
         now = Moment(own["previous"] or None, Batch(*own["batch"]) if own["batch"] else None, own.get("lr"))
-        return measure_with(passes, diagnostics, network, probe, now, own["memories"])
+        batches = tuple(Batch(*batch) for batch in seen["training_batches"])
+        same_probe = replace(probe, inputs=seen["inputs"], labels=seen["labels"], training_batches=batches)
+        return measure_with(passes, diagnostics, network, same_probe, now, own["memories"])
 
+    shared = {
+        "inputs": probe.inputs,
+        "labels": probe.labels,
+        "training_batches": [list(batch) for batch in probe.training_batches],
+    }
     stacked = {
         "parameters": state.parameters,
         "buffers": state.buffers,
@@ -172,9 +188,14 @@ def _measure_at_once(
         buffers = {f"the buffer {name}": values for name, values in state.buffers.items()}
         return {**weights, **buffers, "seen.probe.inputs": probe.inputs}
 
-    with refusing_changes(diagnostics, reach):
-        measured: tuple[dict[str, Named], dict[str, Named]] = vmap(of_one)(stacked)
-    return measured
+    measure = vmap(of_one, in_dims=(0, None))
+    if any(map(is_own, diagnostics)):  # its Python may do more than operations on tensors
+        with refusing_changes(diagnostics, reach):
+            return measure(stacked, shared)
+    if any(one.cost == "heavy" for one in diagnostics):  # thousands of operations: recording them takes seconds
+        return measure(stacked, shared)
+    what = tuple((type(one), one.name, repr(vars(one))) for one in diagnostics)
+    return replayed((state.kind, what, probe.activation, probe.step_size), measure, stacked, shared)
 
 
 def _measure_one(

@@ -108,18 +108,22 @@ class StackedRuns(Cohort):
         self._generators = [
             torch.Generator(self._device).manual_seed(stream_seed(config.seed, "noise")) for config in configs
         ]
+        self._kind = self._what_decides_passes()
         self._program = self._find_program()
+
+    def _what_decides_passes(self) -> tuple[object, ...]:
+        """Return all that decides the operations of the network's passes, but for the shapes of its tensors."""
+        config = self._configs[0]
+        layers = tuple(map(type, self.network.modules()))  # not names: a class edited in a notebook keeps its name
+        model = config.model.model_copy(update={"init": "auto", "init_std": None})
+        return json.dumps([model.model_dump(), config.norm.model_dump(), config.placement], default=str), layers
 
     def _find_program(self) -> Program:
         """Return the program for these shapes, from an earlier cohort of this process if there is one."""
-        config, network, train = self._configs[0], self.network, self._configs[0].train
-        # not names: a class edited in a notebook keeps its name
-        layers = tuple(type(layer) for layer in network.modules())
-        model = config.model.model_copy(update={"init": "auto", "init_std": None})
-        text = json.dumps([model.model_dump(), config.norm.model_dump(), config.placement], default=str)
+        network, train = self.network, self._configs[0].train
         shape = (*self._values_RP.shape, train.part_size, *self._data.input_shape, self._data.num_classes)
         computed = (self._values_RP.dtype, str(self._device), train.label_smoothing)
-        key = (text, layers, shape, tuple(self._layout.shapes), *computed)
+        key = (self._kind, shape, tuple(self._layout.shapes), *computed)
 
         def trace() -> Program:
             size = (len(self._values_RP), train.part_size)
@@ -205,7 +209,8 @@ class StackedRuns(Cohort):
     def evaluate(self, split: SplitName) -> list[dict[str, float]]:
         """Return loss and accuracy over a split for each run."""
         mirrored = self._configs[0].train.mirrored_evaluation
-        values = evaluate_stacked(self.network, *self._values_of_runs(), getattr(self._data, split), mirrored)
+        state = (*self._values_of_runs(), getattr(self._data, split))
+        values = evaluate_stacked(self.network, *state, mirrored, self._kind)
         columns = {name: values_R.tolist() for name, values_R in values.items()}
         return [{name: column[row] for name, column in columns.items()} for row in range(self.num_runs)]
 
@@ -219,7 +224,7 @@ class StackedRuns(Cohort):
         if not due:
             return [{} for _ in range(self.num_runs)]
         state = StackedState(
-            self.network, *self._values_of_runs(), self._next_noises(), self._moment(step), self._memories
+            self.network, *self._values_of_runs(), self._next_noises(), self._moment(step), self._memories, self._kind
         )
         self._kept_RP = None
         measured = []

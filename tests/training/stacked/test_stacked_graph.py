@@ -8,12 +8,16 @@ import torch
 from stacking import compose, history, together
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from bnlab.training.stacked import program
 from bnlab.training.stacked.graph import shorten
+from bnlab.training.stacked.tracing import trace
 
 THREE = (["optim.lr=0.1", "seed=0"], ["optim.lr=0.1", "seed=1"], ["optim.lr=0.01", "seed=0"])
+
+
+VIEWS = ("alias", "detach", "view", "getitem", "expand")
+"""Operations of which another number changes no value."""
 
 
 def unchanged(graph: GraphModule) -> Callable[..., Any]:
@@ -52,7 +56,36 @@ def test_training_is_the_same_to_the_bit(words: list[str], monkeypatch: pytest.M
 
 def traced(function: Callable[..., Any], *tensors: Tensor) -> GraphModule:
     with torch.no_grad():
-        return make_fx(function)(*tensors)
+        return trace(function, *tensors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["norm=batch", "model.dropout=0.2"],
+        ["norm=layer", "model.activation=gelu"],
+        ["norm=batch_noisy", "model=cnn", "model.width=4", "model.num_stages=2"],
+        ["norm=layer", "model=lstm", "model.width=4"],
+    ],
+)
+def test_the_operations_are_those_that_torchs_own_tracer_records(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx  # noqa: PLC0415  (it imports torch's compiler)
+
+    found: dict[str, list[Any]] = {}
+
+    def compared(function: Callable[..., Any], *tensors: Tensor) -> GraphModule:
+        for name, graph in (("theirs", make_fx(function)(*tensors)), ("ours", trace(function, *tensors))):
+            found[name] = [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+        return graph
+
+    monkeypatch.setattr(program, "_programs", {})
+    monkeypatch.setattr(program, "trace", compared)
+    together(compose([*words, "diagnostics=none"], *THREE))
+    ours, theirs = ([name for name in names if not any(one in name for one in VIEWS)] for names in found.values())
+    assert ours == theirs
 
 
 def num_calls(graph: GraphModule) -> int:
