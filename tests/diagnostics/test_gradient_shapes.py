@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from folded import folded
 from torch import nn
 from watched import images, in_float64, measured, network, probe
 
@@ -103,8 +104,8 @@ def test_a_gradient_that_is_broken_or_missing_does_not_look_healthy():
     assert relative["y"].item() == math.inf
 
 
-@pytest.mark.parametrize("exponent", range(-30, 18, 4))
-@pytest.mark.parametrize("shape", [(7,), (1, 1), (50, 40), (6, 5, 3, 3)])
+@folded("exponent", range(-30, 18, 4))
+@folded("shape", [(7,), (1, 1), (50, 40), (6, 5, 3, 3)])
 def test_a_length_is_exact_where_squares_are_not(shape, exponent):
     g = 10.0**exponent * torch.randn(shape, generator=torch.Generator().manual_seed(0))
     assert length(g).item() == pytest.approx(np.linalg.norm(g.double().numpy().ravel()), rel=1e-6)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from built_networks import built, images
+from folded import folded
 
 from bnlab.models.catalog import MODELS
 from bnlab.norms.names import NORMS
@@ -99,7 +100,7 @@ def test_no_layer_runs_twice_or_never(variant: str) -> None:
     assert sorted(ran) == sorted(leaves)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@folded("variant", VARIANTS)
 def test_an_input_norm_stands_alone(variant: str) -> None:
     model = of(variant, "batch", "input")
     assert [role for role, norm in model.norms.items() if norm.keeps_running_statistics] == ["input"]
