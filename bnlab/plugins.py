@@ -96,6 +96,8 @@ def load_object(place: str, what: str, cure: str) -> Any:
     is_own = module_name.partition(".")[0] != "bnlab"
     if is_own:
         find_current_folder()
+    elif module_name in sys.modules and hasattr(sys.modules[module_name], class_name):  # most calls: each layer's norm
+        return getattr(sys.modules[module_name], class_name)
     before, said = set(sys.modules), io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
