@@ -16,7 +16,7 @@ from bnlab.errors import ConfigError
 from bnlab.schema import RunConfig
 
 
-@pytest.mark.slow_but(8)
+@pytest.mark.slow_but(10)
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from folded import folded
+from pairs import every_pair
 from torch import nn
 from watched import images, in_float64, measured, network, probe
 
@@ -19,13 +20,12 @@ from bnlab.models.network import Network
 from bnlab.norms.catalog import build_norm
 from bnlab.schema_models import MLPConfig
 
-CASES = [
-    (m, a, n, p)
-    for m in ("mlp", "cnn")
-    for a in ACTIVATIONS
-    for n in ("batch", "layer", "none")
-    for p in ("before", "after")
-]
+SETTINGS = {
+    "model": ["mlp", "cnn"],
+    "activation": list(ACTIVATIONS),
+    "norm": ["batch", "layer", "none"],
+    "placement": ["before", "after"],
+}
 
 
 def float64_gradients(net, batch):
@@ -50,7 +50,7 @@ def float64_gradients(net, batch):
     return to_z, to_w, sizes
 
 
-@pytest.mark.parametrize(("model", "activation", "norm", "placement"), CASES)
+@pytest.mark.parametrize(list(SETTINGS), [tuple(case.values()) for case in every_pair(SETTINGS)])
 def test_all_are_those_of_a_float64_backward_pass(model, activation, norm, placement):
     net, batch = network(model, activation, norm, placement), probe(activation)
     names = ("preactivation_gradient_norm", "relative_gradient_norm", "gradient_ratio", "gradient_growth")

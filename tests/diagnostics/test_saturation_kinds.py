@@ -47,6 +47,7 @@ def test_the_largest_slope_is_autograds(activation):
     assert SLOPES[activation][1] == pytest.approx(largest_slope(activation), rel=1e-6)
 
 
+@pytest.mark.slow_but(8)
 @pytest.mark.parametrize(("model", "activation", "placement"), CASES)
 def test_shares_are_those_counted_by_hand(model, activation, placement):
     net, batch = network(model, activation, "none", placement, init_std=0.5), probe(activation)

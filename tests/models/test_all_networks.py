@@ -123,6 +123,7 @@ def test_a_whole_network_under_vmap_is_the_separate_networks(variant: str) -> No
             torch.testing.assert_close(buffers[name][i], buffer, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow_but(12)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("norm", ["batch", "layer", "rms", "weight_standardization"])
 def test_the_loss_ignores_the_scales_that_are_declared_free(variant: str, norm: str) -> None:

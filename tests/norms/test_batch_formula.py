@@ -25,6 +25,7 @@ def parameters(affine, bias, num_channels=3):
     return weight, draw(num_channels) if affine and bias else None
 
 
+@pytest.mark.slow_but(10)
 @pytest.mark.parametrize("shape", [(4, 3), (2, 3, 2, 2)])
 @pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
@@ -34,6 +35,7 @@ def test_gradients_of_output_mean_and_variance_are_right_to_float64(shape, affin
     assert check(lambda x, w, b: function(x, w, b, EPS), (draw(*shape), *parameters(affine, bias)))
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
 @pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
 def test_gradients_are_right_when_the_samples_are_cut_unevenly(check, affine, bias, monkeypatch):
@@ -44,6 +46,7 @@ def test_gradients_are_right_when_the_samples_are_cut_unevenly(check, affine, bi
     assert check(lambda x, w, b: normalize_batch(x, w, b, EPS), (x, *parameters(affine, bias)))
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
 @pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
 def test_gradients_are_right_when_the_channels_are_cut_unevenly(check, affine, bias, monkeypatch):

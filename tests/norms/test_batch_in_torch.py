@@ -57,6 +57,7 @@ def test_compiled_by_inductor_it_gives_the_same_numbers():
     torch._dynamo.reset()
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 def test_exports_to_a_program_that_gives_the_same_numbers(training):

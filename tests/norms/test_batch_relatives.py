@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from folded import folded
+from pairs import every_pair
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from bnlab.errors import ConfigError
@@ -53,10 +54,18 @@ def seeded(norm, x):
     return norm(x)
 
 
-@folded("name", NORMS)
-@pytest.mark.parametrize("shape", [(9, 3), (9, 3, 5), (9, 3, 4, 5), (9, 3, 2, 3, 2)])
-@folded("training", [True, False])
-@pytest.mark.parametrize("dtype", TYPES)
+MODES_SHAPES_AND_TYPES = {
+    "shape": [(9, 3), (9, 3, 5), (9, 3, 4, 5), (9, 3, 2, 3, 2)],
+    "dtype": TYPES,
+    "training": [True, False],
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+@folded(
+    ("training", "shape", "dtype"),
+    [(case["training"], case["shape"], case["dtype"]) for case in every_pair(MODES_SHAPES_AND_TYPES)],
+)
 def test_any_shape_and_type_gives_the_float64_result_in_the_inputs_type(name, shape, training, dtype):
     x = (2 * draw(*shape) + 1).to(dtype)
     norm = shuffled(build(name)).train(training)

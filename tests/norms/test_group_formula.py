@@ -26,22 +26,20 @@ def parameters(weight=True, bias=True, num_channels=4):
     return weight_C, draw(num_channels, seed=1) if bias else None
 
 
-@pytest.mark.parametrize(("shape", "num_groups"), [*itertools.product(SHAPES, [1, 2, 4])])
-@pytest.mark.parametrize("centered", [True, False])
-@pytest.mark.parametrize(("weight", "bias"), [(True, True), (True, False), (False, True), (False, False)])
-def test_gradients_are_right_to_float64(shape, num_groups, centered, weight, bias):
-    def call(x, w, b):
-        return normalize_groups(x, w, b, num_groups, EPS, centered=centered)
-
-    assert torch.autograd.gradcheck(call, (draw(*shape), *parameters(weight, bias)))
-
-
 SETTINGS = {
     "num_groups": [2, 1, 4],
     "shape": SHAPES,
     "with_parameters": [(True, True), (True, False), (False, True), (False, False)],
     "centered": [True, False],
 }
+
+
+@pytest.mark.parametrize("setting", every_pair(SETTINGS), ids=lambda setting: "-".join(map(str, setting.values())))
+def test_gradients_are_right_to_float64(setting):
+    def call(x, w, b):
+        return normalize_groups(x, w, b, setting["num_groups"], EPS, centered=setting["centered"])
+
+    assert torch.autograd.gradcheck(call, (draw(*setting["shape"]), *parameters(*setting["with_parameters"])))
 
 
 @pytest.mark.slow_but(4)

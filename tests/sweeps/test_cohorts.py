@@ -113,6 +113,7 @@ def test_every_run_is_trained_once() -> None:
     assert sorted(map(repr, planned)) == sorted(map(repr, configs))
 
 
+@pytest.mark.slow_but(5)
 @pytest.mark.parametrize(
     "words",
     [
