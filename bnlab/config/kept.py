@@ -60,9 +60,10 @@ class Options:
         """
         keys = [text.partition("=")[0] for text in overrides]
         options = [text for key, text in zip(keys, overrides, strict=True) if key in self.groups]
-        composed = self._of_options(options)
-        if composed and all(key in self.groups or _is_a_value(composed.tree, key) for key in keys):
-            return composed
+        if len(options) < len(keys):
+            composed = self._of_options(options)
+            if composed and all(key in self.groups or _is_a_value(composed.tree, key) for key in keys):
+                return composed
         kind = self._kind(
             overrides, [text if key in self.groups else key for key, text in zip(keys, overrides, strict=True)]
         )

@@ -191,6 +191,7 @@ def test_settings_that_exclude_each_other_are_refused(overrides: list[str], mess
         compose_run(overrides)
 
 
+@pytest.mark.slow
 def test_hydra_composes_once_for_each_choice_of_options(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
 
