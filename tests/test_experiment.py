@@ -180,7 +180,6 @@ def test_a_failure_keeps_its_traceback_and_names_its_log(monkeypatch: pytest.Mon
     assert RunFolder(folder).read_manifest()["status"] == "failed"
 
 
-@pytest.mark.slow_but(5)
 @pytest.mark.parametrize(
     "words",
     [

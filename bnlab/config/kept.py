@@ -62,7 +62,7 @@ class Options:
         options = [text for key, text in zip(keys, overrides, strict=True) if key in self.groups]
         if len(options) < len(keys):
             composed = self._of_options(options)
-            if composed and all(key in self.groups or _is_a_value(composed.tree, key) for key in keys):
+            if composed and all(key in self.groups or _has(composed.tree, key) for key in keys):
                 return composed
         kind = self._kind(
             overrides, [text if key in self.groups else key for key, text in zip(keys, overrides, strict=True)]
@@ -95,14 +95,14 @@ def _keep(kind: tuple[Any, ...], found: _Found) -> _Found:
     return found
 
 
-def _is_a_value(tree: dict[str, Any], key: str) -> bool:
-    """Return whether a composed config has a value at this place: not a section, and no key that it does not know."""
+def _has(tree: dict[str, Any], key: str) -> bool:
+    """Return whether a composed config has a value or a section at this place."""
     found: Any = tree
     for name in key.split("."):
         if not (isinstance(found, dict) and name in found):
             return False
         found = found[name]
-    return not isinstance(found, dict)
+    return True
 
 
 def _marks_of_files(folder: Path) -> Iterator[tuple[Any, ...]]:

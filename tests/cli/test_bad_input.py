@@ -66,7 +66,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-@pytest.mark.slow_but(12)
 @pytest.mark.parametrize("line", FEW[:36], ids=lambda line: line.kind)
 def test_an_odd_line_is_answered_in_three_lines_and_leaves_nothing(
     line: "fuzz.Line", bnlab_says: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -212,7 +211,6 @@ def test_the_cure_for_an_odd_path_works_when_typed(here: Path, bnlab_says: Say, 
     assert answer.status == 0, answer.err
 
 
-@pytest.mark.slow_but(5)
 @pytest.mark.parametrize(
     ("typed", "cure"),
     [

@@ -16,7 +16,6 @@ from bnlab.errors import ConfigError
 from bnlab.schema import RunConfig
 
 
-@pytest.mark.slow_but(10)
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -233,6 +232,8 @@ def test_what_was_composed_before_is_composed_anew_when_a_file_has_changed(tmp_p
         ("optim.lr=fast", "optim.lr"),
         ("optim.lr=???", "optim.lr has no value yet"),
         ("optim.lr=[1", "not closed"),
+        ("train=5", "train=5: train is a section"),
+        ("diagnostics.schedule=null", "diagnostics.schedule is a section"),
     ],
 )
 def test_a_wrong_value_is_refused_as_well_where_a_right_one_was_composed_before(wrong: str, message: str) -> None:

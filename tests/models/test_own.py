@@ -126,7 +126,6 @@ def test_a_norm_of_the_input_replaces_all_others():
     assert {type(module).__name__ for role, module in model.norms.items() if role != "input"} == {"NoNorm"}
 
 
-@pytest.mark.slow_but(4)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
