@@ -60,7 +60,9 @@ class Options:
         """
         keys = [text.partition("=")[0] for text in overrides]
         options = [text for key, text in zip(keys, overrides, strict=True) if key in self.groups]
-        if len(options) < len(keys):
+        chosen = (text.partition("=") for text in options)
+        if len(options) < len(keys) and not any(self._is_own(key, option) for key, _, option in chosen):
+            # with a class of the user's, Hydra says which keys are bnlab's own, and cannot be set
             composed = self._of_options(options)
             if composed and all(key in self.groups or _has(composed.tree, key) for key in keys):
                 return composed
