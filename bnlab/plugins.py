@@ -96,7 +96,7 @@ def load_object(place: str, what: str, cure: str) -> Any:
     is_own = module_name.partition(".")[0] != "bnlab"
     if is_own:
         find_current_folder()
-    if not is_own and class_name in vars(sys.modules.get(module_name, object)):
+    elif module_name in sys.modules and hasattr(sys.modules[module_name], class_name):  # most calls: each layer's norm
         return getattr(sys.modules[module_name], class_name)
     before, said = set(sys.modules), io.StringIO()
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from folded import folded
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 COHORTS = json.loads((SCRIPTS / "bench_results" / "cohorts.json").read_text(encoding="utf-8"))
@@ -27,14 +28,14 @@ def test_the_page_has_the_figures_of_the_results(script: Any) -> None:
     assert script.PAGE.read_text(encoding="utf-8") == script.page()
 
 
-@pytest.mark.parametrize("name", COHORTS["rows"])
+@folded("name", COHORTS["rows"])
 def test_runs_together_were_as_alone_in_float64(name: str) -> None:
     """test_stacked_runs.py and test_stacked_sequences.py train small ones of them again."""
     assert max(COHORTS["rows"][name]["difference"]["float64"].values()) <= 1e-8
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
-@pytest.mark.parametrize("network", ["resnet post", "resnet pre", "resnet skipinit", "resnet nf", "residual_mlp"])
+@folded("optimizer", ["sgd", "muon"])
+@folded("network", ["resnet post", "resnet pre", "resnet skipinit", "resnet nf", "residual_mlp"])
 def test_residual_nets_are_among_them(network: str, optimizer: str) -> None:
     assert [name for name in COHORTS["rows"] if name.startswith(network) and name.endswith(f", {optimizer}")]
 

@@ -1,22 +1,21 @@
 """Overrides -> RunConfig: Hydra composes plain YAML, pydantic checks it, and errors become one sentence."""
 
-import contextlib
 import copy
 import functools
-import glob
 import operator
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from bnlab.config.complaints import say_what_is_wrong
 from bnlab.config.composition import compose_by_hydra, is_own, plain_values, refuse_sweeps_and_new_keys
-from bnlab.config.folders import config_groups, search_folders
+from bnlab.config.folders import search_folders
 from bnlab.config.grammar import parse_overrides, setting
+from bnlab.config.kept import Composed, Options
 from bnlab.config.places import naming_own_files
 from bnlab.config.swept_values import refuse_a_key_given_twice
 from bnlab.errors import ConfigError, did_you_mean
@@ -68,70 +67,8 @@ def _checked(tree: dict[str, Any]) -> RunConfig:
         raise ConfigError(say_what_is_wrong(error)) from None
 
 
-class _Composed:
-    """The config of one combination of groups, as Hydra returns it and as plain values."""
-
-    def __init__(self, config: DictConfig) -> None:
-        self.config = config
-        self.refers = "${" in OmegaConf.to_yaml(config)
-        self.tree = plain_values(config)
-
-
-_composed: dict[tuple[Any, ...], _Composed] = {}
-"""What has been composed in this process, by the state of the files, the chosen options and the keys with a value."""
-
 _SEED = re.compile(r"seed=(0|[1-9]\d{0,17})$")
 """A word that gives a seed that is in order: 10^18 is below the largest one. Nothing else of a config depends on it."""
-
-PLACES = ("*.yaml", "*/*.yaml", "*/*/*.yaml", "hydra/*/*/*.yaml")
-"""Where options lie in a folder. Not at any depth: a user's --config-dir may be a home folder, or that of all data. A
-path's own glob would enter no links."""
-
-MOST_KEPT = 500
-"""Compositions that are kept; each takes about 50 kB."""
-
-
-class _Options:
-    """The config options that exist now, and what has been composed of them.
-
-    Args:
-        config_dir: A folder of the user's own options; None: only ./conf, if it exists.
-    """
-
-    def __init__(self, config_dir: Path | None) -> None:
-        self.folders = search_folders(config_dir)
-        self._files = [mark for folder in self.folders for mark in _marks_of_files(folder)]
-        self._config_dir = config_dir
-        self._is_own = functools.cache(functools.partial(is_own, folders=self.folders))
-        self.groups = config_groups(self.folders)
-
-    def compose(self, overrides: Sequence[str]) -> _Composed:
-        """Compose, which takes 60 ms, or return what was composed of the same files, options and keys before.
-
-        Args:
-            overrides: The words of one run. Values of single keys do not matter here; the caller puts them in.
-
-        Raises:
-            ConfigError: As in `compose_run`.
-        """
-        pairs = [text.partition("=") for text in overrides]
-        chosen = [text if pair[0] in self.groups else pair[0] for text, pair in zip(overrides, pairs, strict=True)]
-        are_own = [self._is_own(key, option) for key, _, option in pairs]
-        kind = (*self._files, *chosen, *are_own)
-        if kind not in _composed:
-            if len(_composed) >= MOST_KEPT:
-                _composed.clear()
-            _composed[kind] = _Composed(compose_by_hydra(list(overrides), self._config_dir))
-        return _composed[kind]
-
-
-def _marks_of_files(folder: Path) -> Iterator[tuple[Any, ...]]:
-    """Yield, for each file of options, a mark that changes when the file does."""
-    names = [name for pattern in PLACES for name in glob.glob(pattern, root_dir=folder)]  # noqa: PTH207  (see PLACES)
-    for name in sorted(names):
-        with contextlib.suppress(OSError):  # it has just gone, or is a link that leads nowhere
-            facts = (folder / name).stat()
-            yield str(folder / name), facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
 
 
 def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None = None) -> list[RunConfig]:
@@ -144,7 +81,7 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
     Raises:
         ConfigError: As in `compose_run`, for the first run with an error.
     """
-    options = _Options(config_dir)
+    options = Options(config_dir)
     configs = []
     of_first_seed: dict[tuple[str, ...], RunConfig] = {}
     for overrides in combinations:
@@ -160,7 +97,7 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
     return configs
 
 
-def _compose_one(overrides: Sequence[str], options: _Options, config_dir: Path | None) -> RunConfig:
+def _compose_one(overrides: Sequence[str], options: Options, config_dir: Path | None) -> RunConfig:
     own = [setting(text) for text in overrides if text.partition("=")[0] not in options.groups]
     keys = [f"{key}." for key, _ in own]
     is_in_another = any(other != key and other.startswith(key) for key in keys for other in keys)
@@ -210,7 +147,7 @@ def _can_be_put_in(key: str, value: Any) -> bool:
     return not (in_a_list or isinstance(value, dict) or "${" in str(value) or value == "???")
 
 
-def _with_settings(composed: _Composed, settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _with_settings(composed: Composed, settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return a composed config with some of its values replaced."""
     if composed.refers:  # to values that may be replaced
         config = copy.deepcopy(composed.config)
@@ -281,5 +218,5 @@ def arm_options(arm: str, config_dir: Path | None) -> set[str] | None:
     """
     if is_own("norm", arm, search_folders(config_dir)):
         return None
-    composed = _Options(config_dir).compose([f"norm={arm}"] if arm else [])
+    composed = Options(config_dir).compose([f"norm={arm}"] if arm else [])
     return {f"norm.{key}" for key in composed.tree["norm"] if key != "name"}

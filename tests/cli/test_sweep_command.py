@@ -89,6 +89,7 @@ def test_json_prints_every_run_in_the_order_swept(bnlab_says: Say) -> None:
     assert all(json.loads(line)["cached"] for line in again.out.splitlines())
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize(
     ("words", "law"),
     [

@@ -8,11 +8,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from bnlab.config import compose as composing
+from bnlab.config import kept
 from bnlab.config.compose import compose_grid, compose_run, compose_tree, render_config
-from bnlab.config.composition import INITIALIZE_OPTIONS
+from bnlab.config.composition import INITIALIZE_OPTIONS, compose_by_hydra
 from bnlab.config.folders import conf_folder, config_groups, config_keys, read_option
 from bnlab.errors import ConfigError
+from bnlab.schema import RunConfig
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,27 @@ def test_settings_that_exclude_each_other_are_refused(overrides: list[str], mess
 
 
 @pytest.mark.slow
+def test_hydra_composes_once_for_each_choice_of_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+
+    def counted(overrides: list[str], config_dir: Path | None) -> Any:
+        calls.append(overrides)
+        return compose_by_hydra(overrides, config_dir)
+
+    monkeypatch.setattr(kept, "compose_by_hydra", counted)
+    monkeypatch.setattr(kept, "_composed", {})
+    for words in (["norm=group"], ["optim.lr=0.3", "norm=group"], ["norm=group", "model.init_std=1", "train.steps=7"]):
+        assert compose_run(words) == RunConfig.model_validate(compose_tree(words))
+    assert calls == [["norm=group"]]
+    for words in (["data=npz", "data.path=a"], ["seed=1", "data=npz", "data.path=b"], ["data=npz", "data.path=c"]):
+        assert compose_run(words).data.path == words[-1][-1]  # without a path there is no config
+    assert calls[1:] == [["data=npz"], ["data=npz", "data.path=a"], ["seed=1", "data=npz", "data.path=b"]]
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"Did you mean optim\.lr"):
+            compose_run(["norm=group", "optim.lrr=1"])
+
+
+@pytest.mark.slow
 def test_what_was_composed_before_is_composed_anew_when_a_file_has_changed(tmp_path: Path) -> None:
     (tmp_path / "norm").mkdir()
     file = tmp_path / "norm" / "mine.yaml"
@@ -210,6 +232,8 @@ def test_what_was_composed_before_is_composed_anew_when_a_file_has_changed(tmp_p
         ("optim.lr=fast", "optim.lr"),
         ("optim.lr=???", "optim.lr has no value yet"),
         ("optim.lr=[1", "not closed"),
+        ("train=5", "train=5: train is a section"),
+        ("diagnostics.schedule=null", "diagnostics.schedule is a section"),
     ],
 )
 def test_a_wrong_value_is_refused_as_well_where_a_right_one_was_composed_before(wrong: str, message: str) -> None:
@@ -278,6 +302,6 @@ def test_a_folder_of_options_is_not_searched_at_any_depth(tmp_path: Path) -> Non
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "scandir", noting)
-        marks = list(composing._marks_of_files(tmp_path / "own"))
+        marks = list(kept._marks_of_files(tmp_path / "own"))
     assert [Path(mark[0]).name for mark in marks] == ["mine.yaml"]
     assert not [path for path in entered if "/b/c" in path]

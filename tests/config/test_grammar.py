@@ -1,6 +1,7 @@
 """What is said of words that are no overrides."""
 
 import pytest
+from folded import folded
 
 import bnlab
 from bnlab.config.compose import compose_run
@@ -11,7 +12,7 @@ from bnlab.sweeps.execute import run_sweep
 from bnlab.sweeps.grid import expand
 
 
-@pytest.mark.parametrize(
+@folded(
     ("word", "said"),
     [
         ("optim.lr=logspce(1,2,3)", ": logspce is no function. Did you mean logspace?"),

@@ -88,7 +88,7 @@ def test_a_damaged_file_that_no_run_uses_is_in_nobodys_way(tmp_path: Path) -> No
     assert cure.startswith(". Did you mean optim.beta1")
 
 
-@pytest.mark.slow_but(4)
+@pytest.mark.slow_but(2)
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from folded import folded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,7 +103,7 @@ OF_BATCH = [
 """All faults except those that need running statistics or groups, or change nothing in this family."""
 
 
-@pytest.mark.parametrize("fault", OF_BATCH, ids=lambda fault: fault.cause[-40:])
+@folded("fault", OF_BATCH)
 def test_a_known_fault_explains_its_own_output(fault):
     variant = replace(CORRECT["batch"], **fault.changes)
     inputs = [scale * random_input(shape) for shape in ((4, 4, 4), (4, 4, 4, 4)) for scale in (1.0, 0.01)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from fake_files import data_config, said
+from folded import folded
 from torch import Tensor
 
 from bnlab.data.loader import Batches, augmented
@@ -156,9 +157,9 @@ def one_by_one(images: np.ndarray, flip: bool, crop_padding: int, generator: tor
     return result
 
 
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("crop_padding", [0, 1, 3])
-@pytest.mark.parametrize("num_channels", [1, 3])
+@folded("flip", [False, True])
+@folded("crop_padding", [0, 1, 3])
+@folded("num_channels", [1, 3])
 def test_augmentation_is_that_of_an_oracle_that_takes_one_image_at_a_time(
     flip: bool, crop_padding: int, num_channels: int
 ) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from fake_files import data_config, said
+from folded import folded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -165,8 +166,8 @@ def test_a_stratified_choice_takes_each_image_of_a_class_equally_often() -> None
 # --- normalization
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1), (5, 4, 3), (20,)])
-@pytest.mark.parametrize("kind", ["uint8", "float32", "float64", ">f4", "int16"])
+@folded("shape", [(5, 4), (5, 4, 1), (5, 4, 3), (20,)])
+@folded("kind", ["uint8", "float32", "float64", ">f4", "int16"])
 def test_the_training_split_has_mean_0_and_deviation_1_and_all_splits_its_constants(
     shape: tuple[int, ...], kind: str
 ) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from folded import folded
 from sklearn.datasets import load_digits
 
 from bnlab.config.compose import compose_run
@@ -35,7 +36,7 @@ def test_one_column_in_other_units_is_named_with_a_cure_that_cures() -> None:
     assert not cured["images"][:, ~varying].any()  # constant columns
 
 
-@pytest.mark.parametrize(
+@folded(
     ("name", "images"),
     [
         ("pixels", DIGITS.data),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from watched import by_unit, seen
@@ -56,8 +57,8 @@ def test_what_is_small_is_looked_at_in_full_however_it_lies_in_memory():
     np.testing.assert_array_equal(bounded(x.to(memory_format=torch.channels_last)).numpy(), by_unit(x.numpy()))
 
 
-@pytest.mark.parametrize("shape", [(7, 3), (7, 3, 4), (7, 3, 4, 5), (1, 1)])
-@pytest.mark.parametrize("part", [1, 50, 10**6])
+@folded("shape", [(7, 3), (7, 3, 4), (7, 3, 4, 5), (1, 1)])
+@folded("part", [1, 50, 10**6])
 def test_means_by_unit_are_numpys_whatever_the_parts(shape, part, monkeypatch):
     monkeypatch.setattr(module, "PART", part)
     x, y = drawn(*shape), drawn(*shape, seed=1)

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from folded import folded
 
 from bnlab.diagnostics.building import find_diagnostic_class
 from bnlab.diagnostics.cards import SECTIONS, Card, cards_by_record, read_card
@@ -54,7 +55,7 @@ def own(tmp_path: Path) -> str:
     return "my_lab.instruments:Mine"
 
 
-@pytest.mark.parametrize("name", DIAGNOSTICS)
+@folded("name", DIAGNOSTICS)
 def test_a_card_says_what_the_class_says(name: str) -> None:
     card, cls = read_card(name), find_diagnostic_class(name)
     assert (card.name, card.unit, card.cost) == (cls.name, cls.unit, cls.cost)

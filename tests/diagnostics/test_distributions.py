@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from watched import by_unit, measured, network, probe, seen, stored
 
 from bnlab.diagnostics.by_unit import MOST_PER_UNIT
@@ -65,9 +66,9 @@ def test_units_are_sorted_once_for_all():
     np.testing.assert_array_equal(first["x"].numpy(), np.sort(z.numpy(), axis=0).T)
 
 
-@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("kind", [PreactivationQuantiles, ActivationQuantiles, ActivationMean, ActivationVariance])
-@pytest.mark.parametrize("shape", [(40, 3), (300, 3, 8, 8)])
+@folded("odd", [math.nan, math.inf, -math.inf])
+@folded("kind", [PreactivationQuantiles, ActivationQuantiles, ActivationMean, ActivationVariance])
+@folded("shape", [(40, 3), (300, 3, 8, 8)])
 def test_one_value_that_is_not_finite_shows_wherever_it_stands(shape, kind, odd):
     z = torch.zeros(shape)
     z[(1,) * len(shape)] = odd  # in the larger one, between those that quantiles are taken of

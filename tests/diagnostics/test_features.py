@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from watched import by_unit, measured, network, probe, seen, stored
 
 from bnlab.diagnostics import features
@@ -75,17 +76,17 @@ def test_orthogonal_features_have_cosine_0_and_those_that_are_zero_too():
     assert at(MeanCosine, half_dark) == pytest.approx(2 / 12)
 
 
-@pytest.mark.parametrize("kind", [EffectiveRank, StableRank, IntrinsicDimRatio, MeanCosine])
-@pytest.mark.parametrize("odd", [math.nan, math.inf])
-@pytest.mark.parametrize("shape", [(6, 4), (200, 3, 8, 8)])
+@folded("kind", [EffectiveRank, StableRank, IntrinsicDimRatio, MeanCosine])
+@folded("odd", [math.nan, math.inf])
+@folded("shape", [(6, 4), (200, 3, 8, 8)])
 def test_what_is_not_finite_shows_and_does_not_raise(kind, odd, shape):
     a = torch.rand(shape)
     a[(1,) * len(shape)] = odd  # in the larger one, between those that a rank is taken of
     assert math.isnan(at(kind, a))
 
 
-@pytest.mark.parametrize("kind", [EffectiveRank, StableRank, IntrinsicDimRatio, MeanCosine])
-@pytest.mark.parametrize("shape", [(6, 4), (3, 8), (6, 4, 2, 2)])
+@folded("kind", [EffectiveRank, StableRank, IntrinsicDimRatio, MeanCosine])
+@folded("shape", [(6, 4), (3, 8), (6, 4, 2, 2)])
 def test_a_layer_that_is_dark_has_no_direction(kind, shape):
     assert at(kind, torch.zeros(shape)) == 0
 

@@ -145,6 +145,7 @@ def test_it_is_left_out_where_a_sample_has_no_gradient_of_its_own(norm, placemen
     assert scale == ratios == {}
 
 
+@pytest.mark.slow_but(9)
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_batchs_gradient_is_the_mean_of_its_parts_wherever_it_is_measured(norm):
     """That is what the estimates rest on: a norm that mixes samples breaks it, and must say so."""

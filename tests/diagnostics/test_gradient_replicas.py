@@ -22,6 +22,7 @@ def stacked(values):
     return {name: torch.stack([own[name] for own in values]) for name in values[0]}
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "weight_standardization"])
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_three_at_once_are_as_one_by_one(model, norm):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from folded import folded
+from pairs import every_pair
 from torch import nn
 from watched import images, in_float64, measured, network, probe
 
@@ -18,13 +20,12 @@ from bnlab.models.network import Network
 from bnlab.norms.catalog import build_norm
 from bnlab.schema_models import MLPConfig
 
-CASES = [
-    (m, a, n, p)
-    for m in ("mlp", "cnn")
-    for a in ACTIVATIONS
-    for n in ("batch", "layer", "none")
-    for p in ("before", "after")
-]
+SETTINGS = {
+    "model": ["mlp", "cnn"],
+    "activation": list(ACTIVATIONS),
+    "norm": ["batch", "layer", "none"],
+    "placement": ["before", "after"],
+}
 
 
 def float64_gradients(net, batch):
@@ -49,7 +50,7 @@ def float64_gradients(net, batch):
     return to_z, to_w, sizes
 
 
-@pytest.mark.parametrize(("model", "activation", "norm", "placement"), CASES)
+@pytest.mark.parametrize(list(SETTINGS), [tuple(case.values()) for case in every_pair(SETTINGS)])
 def test_all_are_those_of_a_float64_backward_pass(model, activation, norm, placement):
     net, batch = network(model, activation, norm, placement), probe(activation)
     names = ("preactivation_gradient_norm", "relative_gradient_norm", "gradient_ratio", "gradient_growth")
@@ -103,8 +104,8 @@ def test_a_gradient_that_is_broken_or_missing_does_not_look_healthy():
     assert relative["y"].item() == math.inf
 
 
-@pytest.mark.parametrize("exponent", range(-30, 18, 4))
-@pytest.mark.parametrize("shape", [(7,), (1, 1), (50, 40), (6, 5, 3, 3)])
+@folded("exponent", range(-30, 18, 4))
+@folded("shape", [(7,), (1, 1), (50, 40), (6, 5, 3, 3)])
 def test_a_length_is_exact_where_squares_are_not(shape, exponent):
     g = 10.0**exponent * torch.randn(shape, generator=torch.Generator().manual_seed(0))
     assert length(g).item() == pytest.approx(np.linalg.norm(g.double().numpy().ravel()), rel=1e-6)

@@ -88,7 +88,7 @@ def figures(old, new):
     return norm, norm / np.linalg.norm(old), old @ new / np.linalg.norm(old) / np.linalg.norm(new)
 
 
-@pytest.mark.slow_but(20)
+@pytest.mark.slow_but(6)
 @pytest.mark.parametrize(("model", "norm", "placement"), CASES)
 def test_it_is_that_of_networks_put_together_by_hand(model, norm, placement):
     with in_float64():

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pairs import every_pair
 
 from bnlab.diagnostics.dead_units import DeadFraction
 from bnlab.diagnostics.diagnostic import Observation, ProbeBatch
@@ -17,6 +18,12 @@ from bnlab.norms.catalog import build_norm
 from bnlab.schema_models import CNNConfig, MLPConfig
 
 NUM_IMAGES = 40
+SETTINGS = {
+    "model": ["mlp", "cnn"],
+    "activation": list(ACTIVATIONS),
+    "norm": ["batch", "none"],
+    "placement": ["before", "after"],
+}
 
 
 def config_of(model, activation, init_std=None):
@@ -91,10 +98,7 @@ def dead_at(activation, z):
     return DeadFraction().measure(seen(activation, z))["x"].item()
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("norm", ["batch", "none"])
-@pytest.mark.parametrize("placement", ["before", "after"])
+@pytest.mark.parametrize(list(SETTINGS), [tuple(case.values()) for case in every_pair(SETTINGS)])
 def test_both_shares_are_those_counted_by_hand(model, activation, norm, placement):
     net, batch = network(model, activation, norm, placement, init_std=1.0), probe(activation)
     with torch.no_grad():  # or a norm would keep a sigmoid's inputs out of its flat regions

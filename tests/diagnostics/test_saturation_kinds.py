@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from watched import by_unit, measured, network, probe, seen, stored
 
 from bnlab.diagnostics.dead_units import DeadFraction, DeadFractionEval, SaturatedUnits
@@ -46,6 +47,7 @@ def test_the_largest_slope_is_autograds(activation):
     assert SLOPES[activation][1] == pytest.approx(largest_slope(activation), rel=1e-6)
 
 
+@pytest.mark.slow_but(8)
 @pytest.mark.parametrize(("model", "activation", "placement"), CASES)
 def test_shares_are_those_counted_by_hand(model, activation, placement):
     net, batch = network(model, activation, "none", placement, init_std=0.5), probe(activation)
@@ -119,8 +121,8 @@ def test_a_unit_that_swings_between_its_bounds_is_saturated_and_one_that_comes_b
     assert SaturatedUnits().measure(seen("sigmoid", z))["x"].item() == 0.5
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("odd", [math.nan, math.inf])
+@folded("activation", ACTIVATIONS)
+@folded("odd", [math.nan, math.inf])
 def test_one_activation_that_is_not_finite_shows(activation, odd):
     look = seen(activation, torch.zeros(4, 3))
     look.activations["x"][1, 1] = odd

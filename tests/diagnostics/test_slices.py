@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from folded import folded
 from watched import images, network
 
 from bnlab.diagnostics.diagnostic import Batch
@@ -59,8 +60,8 @@ def test_losses_are_those_of_networks_moved_by_hand(model, norm):
     np.testing.assert_allclose(plane.train_loss[:, 1], slice_1d(net, cut, span=0.5, num_points=3).train_loss[:, 0])
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-@pytest.mark.parametrize("norm", NORMS)
+@folded("model", ["mlp", "cnn"])
+@folded("norm", NORMS)
 def test_every_filter_of_a_direction_is_as_long_as_the_weights_and_vectors_stand_still(model, norm):
     """Also where beta is 0 and gamma 1, as they are at the start, which other tools divide by."""
     net = build(model, norm)

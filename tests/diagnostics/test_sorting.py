@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from torch.func import vmap
 
 from bnlab.diagnostics.by_unit import MOST_PER_UNIT, bounded
@@ -15,8 +16,8 @@ def random(*shape, dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(5, 100), (1, 1), (3, 0), (2, 3, 7)])
+@folded("dtype", [torch.float16, torch.float32, torch.float64])
+@folded("shape", [(5, 100), (1, 1), (3, 0), (2, 3, 7)])
 def test_rows_are_sorted_and_the_input_is_left_alone(shape, dtype):
     x = random(*shape, dtype=dtype)
     before = x.clone()
@@ -47,8 +48,8 @@ def test_what_is_sorted_has_no_gradient_and_needs_none():
     assert not sorted_rows(random(3, 4).requires_grad_()).requires_grad
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("shape", [(300, 2, 8, 8), (7, 3, 5, 5), (4100, 3), (30, 4), (700, 2, 12)])
+@folded("channels_last", [False, True])
+@folded("shape", [(300, 2, 8, 8), (7, 3, 5, 5), (4100, 3), (30, 4), (700, 2, 12)])
 def test_what_is_looked_at_is_every_so_manyth_value_of_a_unit(shape, channels_last):
     x = random(*shape)
     if channels_last and x.dim() == 4:

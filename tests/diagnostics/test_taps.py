@@ -8,6 +8,7 @@ import itertools
 import pytest
 import torch
 from composed import compose_parts
+from folded import folded
 from torch import nn
 
 from bnlab.diagnostics import curvature
@@ -269,7 +270,7 @@ def test_unknown_diagnostic_gets_a_cure():
         build_diagnostics(["saturatoin"])
 
 
-@pytest.mark.parametrize("name", DIAGNOSTICS)
+@folded("name", DIAGNOSTICS)
 def test_every_diagnostic_says_its_name_and_unit(name):
     (diagnostic,) = build_diagnostics([name])
     assert diagnostic.name == name

@@ -180,7 +180,8 @@ def interrupt_after_endings(cohort: list[Member], num_endings: int, status: str)
             train(cohort)
 
 
-@pytest.mark.parametrize("num_endings", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_endings", [1, 3])
 def test_a_cohort_that_is_interrupted_between_the_ends_of_its_runs_resumes_from_the_last_checkpoint(
     num_endings: int,
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from torch import nn
 
 from bnlab.errors import ConfigError
@@ -309,7 +310,7 @@ def test_a_small_batch_is_shown_whole_before_and_after() -> None:
     assert explain("batch", (4, 8)).small is None
 
 
-@pytest.mark.parametrize("text", ["4", "", "4,x", "4,-3", "0,3", "4,,3", "4x3", "1,2,3,4,5,6", "4.0,3", "٤,3"])
+@folded("text", ["4", "", "4,x", "4,-3", "0,3", "4,,3", "4x3", "1,2,3,4,5,6", "4.0,3", "٤,3"])
 def test_a_shape_that_is_none_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--shape takes 2 to 5 whole numbers above 0.*Examples: --shape 4,3"):
         parse_shape(text)

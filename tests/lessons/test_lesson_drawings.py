@@ -38,6 +38,7 @@ def numbers_of(value: Value, story: bool) -> list[str]:
     return [cell(number) for number in (value.xhat, value.y, *value.terms, value.dx)]
 
 
+@pytest.mark.slow_but(9)
 @pytest.mark.parametrize("name", NORMS)
 def test_a_page_shows_every_number_whole_in_80_columns(name: str) -> None:
     assert_page_is_whole(name, None)

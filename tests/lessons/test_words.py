@@ -1,4 +1,4 @@
-import pytest
+from folded import folded
 from torch import nn
 
 from bnlab.lessons.explanation import read_words
@@ -15,7 +15,7 @@ def test_a_card_is_taken_apart() -> None:
     assert words.sections["Source"] == "Ioffe & Szegedy 2015, arXiv:1502.03167, Algorithms 1 and 2."
 
 
-@pytest.mark.parametrize("name", NORMS)
+@folded("name", NORMS)
 def test_every_card_has_a_sentence_and_no_line_breaks(name: str) -> None:
     words = read_words(find_norm_class(name))
     assert words.summary.endswith(".")

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from built_networks import built, images
+from folded import folded
 
 from bnlab.models.catalog import MODELS
 from bnlab.norms.names import NORMS
@@ -99,7 +100,7 @@ def test_no_layer_runs_twice_or_never(variant: str) -> None:
     assert sorted(ran) == sorted(leaves)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@folded("variant", VARIANTS)
 def test_an_input_norm_stands_alone(variant: str) -> None:
     model = of(variant, "batch", "input")
     assert [role for role, norm in model.norms.items() if norm.keeps_running_statistics] == ["input"]
@@ -122,6 +123,7 @@ def test_a_whole_network_under_vmap_is_the_separate_networks(variant: str) -> No
             torch.testing.assert_close(buffers[name][i], buffer, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow_but(12)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("norm", ["batch", "layer", "rms", "weight_standardization"])
 def test_the_loss_ignores_the_scales_that_are_declared_free(variant: str, norm: str) -> None:

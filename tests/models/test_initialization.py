@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from folded import folded
 
 from bnlab.models.catalog import build_model, seed_weights
 from bnlab.norms.catalog import build_norm
@@ -99,9 +100,9 @@ def has_std(weight, std):
     ) < 5 * std / math.sqrt(n)
 
 
-@pytest.mark.parametrize("build_config", [mlp, cnn])
-@pytest.mark.parametrize("scheme", ["auto", *SCHEMES])
-@pytest.mark.parametrize("activation", AUTO)
+@folded("build_config", [mlp, cnn])
+@folded("scheme", ["auto", *SCHEMES])
+@folded("activation", AUTO)
 def test_standard_deviation_is_the_schemes(build_config, scheme, activation):
     model = build(build_config(init=scheme, activation=activation))
     for role, weight in weights_of(model).items():

@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from folded import folded
 from torch import nn
 
 from bnlab.errors import ConfigError
@@ -104,8 +105,8 @@ def test_input_norm_has_a_role_of_its_own():
     assert list(build(mlp(), (1, 4, 4), "batch", "before").norms) == ["hidden1", "hidden2"]
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("placement", PLACEMENTS)
+@folded("norm", NORMS)
+@folded("placement", PLACEMENTS)
 def test_every_norm_that_a_model_hands_out_says_what_it_does(norm, placement):
     options = {"num_groups": 2} if norm in IN_GROUPS else {}
     model = build(cnn(), (2, 8, 8), norm, placement, **options)
@@ -194,9 +195,9 @@ def test_pooling_halves_an_image_and_leaves_one_pixel_alone():
 # --- bias -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@folded("norm", NORMS)
 @pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("config", [mlp(), cnn()], ids=["mlp", "cnn"])
+@folded("config", [mlp(), cnn()])
 def test_bias_is_dropped_only_right_before_a_norm_that_subtracts_the_mean(norm, placement, config):
     options = {"num_groups": 2} if norm in IN_GROUPS else {}
     model = build(config, (2, 8, 8), norm, placement, **options)

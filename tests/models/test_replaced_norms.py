@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from folded import folded
 from torch import nn
 from torchvision.models import convnext, mobilenet_v3_small, resnet18
 from torchvision.models.vision_transformer import VisionTransformer
@@ -45,7 +46,7 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize(("layer", "name", "options", "shape"), SAME, ids=lambda one: str(one)[:40])
+@folded(("layer", "name", "options", "shape"), SAME)
 def test_a_layer_replaced_by_its_own_formula_computes_the_same(layer, name, options, shape):
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Identity(), layer).double(), torch.randn(shape, dtype=torch.float64)

@@ -7,6 +7,7 @@ from collections import OrderedDict
 import pytest
 import torch
 import torch.nn.functional as F
+from folded import folded
 from torch import nn
 
 from bnlab.models.blocks import Block
@@ -111,7 +112,7 @@ def test_the_loss_ignores_the_scales_that_are_declared_free_and_no_others(model,
             assert by_one > 1e-5, role
 
 
-@pytest.mark.parametrize(("model", "norm", "placement"), CASES)
+@folded(("model", "norm", "placement"), CASES)
 def test_what_is_declared_is_what_we_know(model, norm, placement):
     net = network(model, norm, placement)
     expected = None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from folded import folded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -96,9 +97,9 @@ def test_images_are_normalized_as_their_pixels_in_rows():
     torch.testing.assert_close(norm.running_var, by_rows.running_var, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("unbiased", [False, True])
-@pytest.mark.parametrize("momentum", [0.9, 0.99, 0.0, 1.0])
+@folded("shape", SHAPES)
+@folded("unbiased", [False, True])
+@folded("momentum", [0.9, 0.99, 0.0, 1.0])
 def test_running_statistics_keep_the_articles_share_of_the_old_value(shape, unbiased, momentum):
     """Momentum is the share of the old value, and the stored variance is the biased one by default."""
     norm = BatchNorm(3, momentum=momentum, unbiased_running_var=unbiased).double()
@@ -257,10 +258,10 @@ def torch_twin(norm, shape, momentum):
     return twin
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("momentum", [0.9, None])
-@pytest.mark.parametrize("affine", [True, False])
+@folded("shape", SHAPES)
+@folded("dtype", [torch.float32, torch.float64])
+@folded("momentum", [0.9, None])
+@folded("affine", [True, False])
 def test_does_what_torchs_layer_does_over_several_steps_in_both_modes(shape, dtype, momentum, affine):
     ours = BatchNorm(3, momentum=momentum, affine=affine, unbiased_running_var=True).to(dtype)
     theirs = torch_twin(shuffled(ours), shape, momentum)
@@ -284,8 +285,8 @@ def test_does_what_torchs_layer_does_over_several_steps_in_both_modes(shape, dty
     assert ours.num_batches_tracked == 4
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("momentum", [0.9, 0.25, None])
+@folded("shape", SHAPES)
+@folded("momentum", [0.9, 0.25, None])
 def test_reference_arm_is_torchs_layer_with_momentum_turned_round(shape, momentum):
     ours = TorchBatchNorm(3, momentum=momentum, eps=1e-3)
     theirs = TORCH_LAYERS[len(shape)](3, momentum=None if momentum is None else 1 - momentum, eps=1e-3)
@@ -480,9 +481,9 @@ def test_exactly_one_value_per_channel_is_refused_in_training(norm_class, shape)
     assert isinstance(caught.value, BnlabError)
 
 
-@pytest.mark.parametrize("norm_class", [BatchNorm, TorchBatchNorm])
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shape", [(3,), (4, 2), (4, 5, 3), (4, 1, 3, 3)])
+@folded("norm_class", [BatchNorm, TorchBatchNorm])
+@folded("training", [True, False])
+@folded("shape", [(3,), (4, 2), (4, 5, 3), (4, 1, 3, 3)])
 def test_a_wrong_shape_is_refused_and_moves_nothing(norm_class, training, shape):
     norm = norm_class(3).train(training)
     with pytest.raises(ConfigError, match="3 channels"):
@@ -496,8 +497,8 @@ def test_whole_numbers_are_refused():
         BatchNorm(3)(torch.ones(4, 3, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("norm_class", [BatchNorm, TorchBatchNorm])
-@pytest.mark.parametrize(
+@folded("norm_class", [BatchNorm, TorchBatchNorm])
+@folded(
     ("options", "law"),
     [
         ({"momentum": 1.5}, r"norm\.momentum must be in \[0, 1\], got 1\.5"),
@@ -601,8 +602,8 @@ def test_print_shows_its_options():
     assert repr(BatchNorm(3, momentum=0.99)) == "BatchNorm(3, eps=1e-05, momentum=0.99)"
 
 
-@pytest.mark.parametrize("momentum", [0.1, 0.25, None])
-@pytest.mark.parametrize("options", [{}, {"affine": False}, {"bias": False}, {"track_running_stats": False}])
+@folded("momentum", [0.1, 0.25, None])
+@folded("options", [{}, {"affine": False}, {"bias": False}, {"track_running_stats": False}])
 def test_a_layer_made_from_torchs_stays_its_equal_and_goes_back(momentum, options):
     theirs = nn.BatchNorm2d(3, eps=1e-3, momentum=momentum, dtype=torch.float64, **options)
     theirs(torch.randn(4, 3, 2, 2, dtype=torch.float64) + 5)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from folded import folded
 
 from bnlab.errors import ConfigError
 from bnlab.norms.batch import BatchNorm
@@ -52,9 +53,9 @@ def build(norm_class, eps):
     return norm_class(3) if norm_class is BatchCenterOnly else norm_class(3, eps=eps)
 
 
-@pytest.mark.parametrize("norm_class", NORMS)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("eps", [1e-5, 0.3])
+@folded("norm_class", NORMS)
+@folded("shape", SHAPES)
+@folded("eps", [1e-5, 0.3])
 def test_training_output_is_the_formula_and_statistics_move_by_their_share(norm_class, shape, eps):
     norm = shuffled(build(norm_class, eps).double())
     running = {"running_mean": np.zeros(3), "running_var": np.ones(3), "running_deviation": np.ones(3)}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from folded import folded
 
 from bnlab.norms import batch_backward, batch_formula, moments
 from bnlab.norms.batch_formula import (
@@ -24,6 +25,7 @@ def parameters(affine, bias, num_channels=3):
     return weight, draw(num_channels) if affine and bias else None
 
 
+@pytest.mark.slow_but(10)
 @pytest.mark.parametrize("shape", [(4, 3), (2, 3, 2, 2)])
 @pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
@@ -33,6 +35,7 @@ def test_gradients_of_output_mean_and_variance_are_right_to_float64(shape, affin
     assert check(lambda x, w, b: function(x, w, b, EPS), (draw(*shape), *parameters(affine, bias)))
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
 @pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
 def test_gradients_are_right_when_the_samples_are_cut_unevenly(check, affine, bias, monkeypatch):
@@ -43,6 +46,7 @@ def test_gradients_are_right_when_the_samples_are_cut_unevenly(check, affine, bi
     assert check(lambda x, w, b: normalize_batch(x, w, b, EPS), (x, *parameters(affine, bias)))
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
 @pytest.mark.parametrize(("affine", "bias"), [(True, True), (True, False), (False, False)])
 def test_gradients_are_right_when_the_channels_are_cut_unevenly(check, affine, bias, monkeypatch):
@@ -53,9 +57,9 @@ def test_gradients_are_right_when_the_channels_are_cut_unevenly(check, affine, b
     assert check(lambda x, w, b: normalize_batch(x, w, b, EPS), (x, *parameters(affine, bias)))
 
 
-@pytest.mark.parametrize("chunk_elements", [1 << 18, 20])
-@pytest.mark.parametrize("innermost", [True, False])
-@pytest.mark.parametrize("changed", [("x", "weight", "bias"), ("x",), ("weight",), ("bias",)])
+@folded("chunk_elements", [1 << 18, 20])
+@folded("innermost", [True, False])
+@folded("changed", [("x", "weight", "bias"), ("x",), ("weight",), ("bias",)])
 def test_forward_mode_differentiation_is_that_of_the_readable_formula(chunk_elements, innermost, changed, monkeypatch):
     monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
     x = draw(5, 2, 3).detach().movedim(2, 1) if innermost else draw(5, 3, 2).detach()

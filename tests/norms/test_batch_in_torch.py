@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from folded import folded
 from torch import nn
 from torch.autograd import forward_ad
 
@@ -56,6 +57,7 @@ def test_compiled_by_inductor_it_gives_the_same_numbers():
     torch._dynamo.reset()
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 def test_exports_to_a_program_that_gives_the_same_numbers(training):
@@ -91,9 +93,9 @@ def test_switched_on_tracking_starts_with_mean_0_and_variance_1_in_the_parameter
     assert norm.num_batches_tracked == 1
 
 
-@pytest.mark.parametrize("name", ["running_mean", "running_var", "weight", "bias"])
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("size", [1, 4])
+@folded("name", ["running_mean", "running_var", "weight", "bias"])
+@folded("training", [True, False])
+@folded("size", [1, 4])
 def test_a_statistic_or_parameter_of_the_wrong_size_is_refused(name, training, size):
     """One value would broadcast, and give wrong results without an error."""
     norm = BatchNorm(3).train(training)

@@ -9,6 +9,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from folded import folded
+from pairs import every_pair
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from bnlab.errors import ConfigError
@@ -52,10 +54,18 @@ def seeded(norm, x):
     return norm(x)
 
 
+MODES_SHAPES_AND_TYPES = {
+    "shape": [(9, 3), (9, 3, 5), (9, 3, 4, 5), (9, 3, 2, 3, 2)],
+    "dtype": TYPES,
+    "training": [True, False],
+}
+
+
 @pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("shape", [(9, 3), (9, 3, 5), (9, 3, 4, 5), (9, 3, 2, 3, 2)])
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("dtype", TYPES)
+@folded(
+    ("training", "shape", "dtype"),
+    [(case["training"], case["shape"], case["dtype"]) for case in every_pair(MODES_SHAPES_AND_TYPES)],
+)
 def test_any_shape_and_type_gives_the_float64_result_in_the_inputs_type(name, shape, training, dtype):
     x = (2 * draw(*shape) + 1).to(dtype)
     norm = shuffled(build(name)).train(training)
@@ -180,9 +190,9 @@ def test_stacked_layers_under_vmap_are_the_separate_layers(name, shape, momentum
     assert buffers["num_batches_tracked"].tolist() == [3, 3, 3]
 
 
-@pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shape", [(9, 3), (9, 3, 4, 4)])
+@folded("name", NORMS)
+@folded("training", [True, False])
+@folded("shape", [(9, 3), (9, 3, 4, 4)])
 def test_runs_where_there_are_no_numbers(name, training, shape):
     with torch.device("meta"):
         norm = build(name).train(training)
@@ -227,8 +237,8 @@ def test_compiled_it_gives_the_same_values_gradients_and_statistics(name, traini
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda norm: pickle.loads(pickle.dumps(norm))])
+@folded("name", NORMS)
+@folded("duplicate", [copy.deepcopy, lambda norm: pickle.loads(pickle.dumps(norm))])
 def test_a_copy_goes_on_alike_and_apart(name, duplicate):
     norm, x = shuffled(build(name)), draw(9, 3, dtype=torch.float32)
     norm(x)
@@ -261,9 +271,9 @@ def test_tracking_can_be_paused_as_batch_norms_can(name):
     assert not torch.equal(norm.running_mean, before["running_mean"])
 
 
-@pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4, 4), (20, 3, 0)])
+@folded("name", NORMS)
+@folded("training", [True, False])
+@folded("shape", [(0, 3), (0, 3, 4, 4), (20, 3, 0)])
 def test_an_empty_batch_passes_with_zero_gradients(name, training, shape):
     norm = shuffled(build(name)).train(training)
     before = copy.deepcopy(norm.state_dict())
@@ -274,8 +284,8 @@ def test_an_empty_batch_passes_with_zero_gradients(name, training, shape):
     assert all(torch.equal(before[key], value) for key, value in norm.state_dict().items() if key.startswith("running"))
 
 
-@pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1)])
+@folded("name", NORMS)
+@folded("shape", [(1, 3), (1, 3, 1, 1)])
 def test_exactly_one_value_per_channel_is_refused_in_training(name, shape):
     norm = build(name)
     with pytest.raises(ConfigError, match="more than one value per channel"):
@@ -284,9 +294,9 @@ def test_exactly_one_value_per_channel_is_refused_in_training(name, shape):
     assert norm.eval()(torch.ones(shape)).shape == shape
 
 
-@pytest.mark.parametrize("name", NORMS)
+@folded("name", NORMS)
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shape", [(3,), (9, 2), (9, 5, 3), (), (9, 1, 3, 3)])
+@folded("shape", [(3,), (9, 2), (9, 5, 3), (), (9, 1, 3, 3)])
 def test_a_wrong_shape_is_refused_and_moves_nothing(name, training, shape):
     norm = build(name).train(training)
     with pytest.raises(ConfigError, match="3 channels"):
@@ -300,8 +310,8 @@ def test_whole_numbers_are_refused(name):
         build(name)(torch.ones(9, 3, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize(
+@folded("name", NORMS)
+@folded(
     ("option", "value", "law"),
     [
         ("momentum", 1.5, r"norm\.momentum must be in \[0, 1\], got 1\.5"),

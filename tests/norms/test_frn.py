@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from torch.func import functional_call
 
 from bnlab.errors import ConfigError
@@ -31,10 +32,10 @@ def numpy_frn(norm, x, eps):
     return y if norm.tau is None else np.maximum(y, norm.tau.detach().numpy().reshape(wide))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("tlu", [True, False])
-@pytest.mark.parametrize("eps", [1e-6, 0.3])
-@pytest.mark.parametrize("learnable_eps", [True, False])
+@folded("shape", SHAPES)
+@folded("tlu", [True, False])
+@folded("eps", [1e-6, 0.3])
+@folded("learnable_eps", [True, False])
 def test_output_is_the_formula_in_float64(shape, tlu, eps, learnable_eps):
     norm, x = FilterResponseNorm(4, eps=eps, learnable_eps=learnable_eps, tlu=tlu), 2 * draw(*shape) + 1
     norm = shuffled(norm)

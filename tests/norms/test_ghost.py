@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from folded import folded
 
 from bnlab.errors import ConfigError
 from bnlab.norms import ghost
@@ -30,10 +31,8 @@ def way(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("shape", [(12, 3), (12, 3, 5), (12, 3, 2, 4)])
-@pytest.mark.parametrize(
-    ("size", "sizes"), [(4, [4, 4, 4]), (5, [5, 5, 2]), (7, [7, 5]), (3, [3] * 4), (11, None), (2, [2] * 6)]
-)
+@folded("shape", [(12, 3), (12, 3, 5), (12, 3, 2, 4)])
+@folded(("size", "sizes"), [(4, [4, 4, 4]), (5, [5, 5, 2]), (7, [7, 5]), (3, [3] * 4), (11, None), (2, [2] * 6)])
 @pytest.mark.parametrize("affine", [True, False])
 def test_each_ghost_is_normalized_as_batch_norm_would_alone(shape, size, sizes, affine):
     """Outputs, gradients, and running statistics: the average of the ghosts' moments, once per batch."""
@@ -78,8 +77,8 @@ def test_one_sample_per_ghost_is_instance_norm_on_images_and_refused_without_spa
     assert norm.num_batches_tracked == 1
 
 
-@pytest.mark.parametrize("num_samples", range(2, 40))
-@pytest.mark.parametrize("ghost_size", [2, 3, 7, 16])
+@folded("num_samples", range(2, 40))
+@folded("ghost_size", [2, 3, 7, 16])
 @pytest.mark.parametrize("num_positions", [1, 4])
 def test_ghosts_share_out_every_sample_and_none_has_one_value(num_samples, ghost_size, num_positions):
     if num_samples <= ghost_size:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from folded import folded
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
@@ -49,9 +50,9 @@ def numpy_norm(name, norm, x):
     return np.stack(samples)
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES)
+@folded(("name", "shape"), CASES)
 @pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("eps", [1e-5, 0.3])
+@folded("eps", [1e-5, 0.3])
 def test_output_is_the_formula_in_float64(name, shape, affine, eps):
     norm, x = shuffled(NORMS[name](affine=affine, eps=eps).double()), 2 * draw(*shape) + 1
     y = norm(x)
@@ -61,8 +62,8 @@ def test_output_is_the_formula_in_float64(name, shape, affine, eps):
     assert list(norm.buffers()) == []
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@folded(("name", "shape"), CASES)
+@folded("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_output_has_the_inputs_type_and_is_close_to_float64(name, shape, dtype):
     norm, x = shuffled(NORMS[name]()), (2 * draw(*shape) + 1).to(dtype)
     y = norm(x)
@@ -172,8 +173,8 @@ def test_number_of_groups_must_be_a_whole_number(num_groups):
         GroupNorm(10, num_groups=num_groups)
 
 
-@pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("eps", [0, -1e-5, float("nan"), "small", True])
+@folded("name", NORMS)
+@folded("eps", [0, -1e-5, float("nan"), "small", True])
 def test_eps_that_is_not_above_0_is_refused(name, eps):
     with pytest.raises(ConfigError, match=r"norm\.eps must be a number above 0"):
         NORMS[name](eps=eps)
@@ -185,8 +186,8 @@ def test_affine_must_be_a_switch(name):
         NORMS[name](affine="off")
 
 
-@pytest.mark.parametrize("name", NORMS)
-@pytest.mark.parametrize("shape", [(4,), (5, 3), (5, 3, 4), (5, 1, 4, 4)])
+@folded("name", NORMS)
+@folded("shape", [(4,), (5, 3), (5, 3, 4), (5, 1, 4, 4)])
 def test_a_wrong_shape_is_refused(name, shape):
     with pytest.raises(ConfigError, match="a norm of 4 channels takes"):
         NORMS[name]()(torch.ones(shape))

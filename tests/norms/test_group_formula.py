@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from pairs import every_pair
 from torch.func import grad, vmap
 
@@ -25,22 +26,20 @@ def parameters(weight=True, bias=True, num_channels=4):
     return weight_C, draw(num_channels, seed=1) if bias else None
 
 
-@pytest.mark.parametrize(("shape", "num_groups"), [*itertools.product(SHAPES, [1, 2, 4])])
-@pytest.mark.parametrize("centered", [True, False])
-@pytest.mark.parametrize(("weight", "bias"), [(True, True), (True, False), (False, True), (False, False)])
-def test_gradients_are_right_to_float64(shape, num_groups, centered, weight, bias):
-    def call(x, w, b):
-        return normalize_groups(x, w, b, num_groups, EPS, centered=centered)
-
-    assert torch.autograd.gradcheck(call, (draw(*shape), *parameters(weight, bias)))
-
-
 SETTINGS = {
     "num_groups": [2, 1, 4],
     "shape": SHAPES,
     "with_parameters": [(True, True), (True, False), (False, True), (False, False)],
     "centered": [True, False],
 }
+
+
+@pytest.mark.parametrize("setting", every_pair(SETTINGS), ids=lambda setting: "-".join(map(str, setting.values())))
+def test_gradients_are_right_to_float64(setting):
+    def call(x, w, b):
+        return normalize_groups(x, w, b, setting["num_groups"], EPS, centered=setting["centered"])
+
+    assert torch.autograd.gradcheck(call, (draw(*setting["shape"]), *parameters(*setting["with_parameters"])))
 
 
 @pytest.mark.slow_but(4)
@@ -59,12 +58,10 @@ def values_and_gradients(function, x, weight, bias, num_groups, centered):
     return [y.detach(), *torch.autograd.grad(y, inputs, cotangent)]
 
 
-@pytest.mark.parametrize("num_groups", [1, 3, 6])
-@pytest.mark.parametrize("centered", [True, False])
-@pytest.mark.parametrize(
-    ("shape", "chunk_elements"), [((7, 6), 1 << 18), ((7, 6, 5, 4), 1 << 18), ((7, 6, 5, 4), 250), ((5, 6, 3), 1)]
-)
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@folded("num_groups", [1, 3, 6])
+@folded("centered", [True, False])
+@folded(("shape", "chunk_elements"), [((7, 6), 1 << 18), ((7, 6, 5, 4), 1 << 18), ((7, 6, 5, 4), 250), ((5, 6, 3), 1)])
+@folded("layout", [torch.contiguous_format, torch.channels_last])
 def test_fast_formula_is_the_readable_one_in_value_and_gradient(
     num_groups, centered, shape, chunk_elements, layout, monkeypatch
 ):
@@ -99,9 +96,9 @@ def numpy_normalize(x, weight, bias, num_groups, g):
     return y, dx, dweight, dbias
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("num_groups", [1, 2, 4])
-@pytest.mark.parametrize("chunk_elements", [1 << 18, 300])
+@folded("dtype", [torch.bfloat16, torch.float16])
+@folded("num_groups", [1, 2, 4])
+@folded("chunk_elements", [1 << 18, 300])
 def test_narrow_inputs_are_within_one_rounding_of_float64(dtype, num_groups, chunk_elements, monkeypatch):
     monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
     x = (3 * draw(5, 4, 5, 5).detach() + 2).to(dtype).requires_grad_()
@@ -131,10 +128,10 @@ def test_a_large_offset_costs_no_more_than_the_inputs_own_spacing(num_groups):
     np.testing.assert_allclose(dx, expected_dx, rtol=0, atol=3 * 2.0**-10)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("num_groups", [1, 2, 4])
-@pytest.mark.parametrize("chunk_elements", [1 << 18, 100])
-@pytest.mark.parametrize("dims", [4, 5])
+@folded("dtype", [torch.float32, torch.bfloat16])
+@folded("num_groups", [1, 2, 4])
+@folded("chunk_elements", [1 << 18, 100])
+@folded("dims", [4, 5])
 def test_layout_of_the_input_is_kept_and_changes_no_value(dtype, num_groups, chunk_elements, dims, monkeypatch):
     monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
     x = draw(6, 4, *(3,) * (dims - 2)).detach().to(dtype)
@@ -189,9 +186,9 @@ def test_a_stack_of_any_of_its_inputs_under_vmap_is_the_separate_calls(of, cente
             torch.testing.assert_close(a[i], b)
 
 
-@pytest.mark.parametrize("changed", [("x", "weight", "bias"), ("x",), ("weight",), ("bias",)])
-@pytest.mark.parametrize(("shape", "num_groups"), [((5, 4), 2), ((3, 4, 2, 3), 1), ((3, 4, 2, 3), 2), ((3, 4, 5), 4)])
-@pytest.mark.parametrize("centered", [True, False])
+@folded("changed", [("x", "weight", "bias"), ("x",), ("weight",), ("bias",)])
+@folded(("shape", "num_groups"), [((5, 4), 2), ((3, 4, 2, 3), 1), ((3, 4, 2, 3), 2), ((3, 4, 5), 4)])
+@folded("centered", [True, False])
 def test_forward_mode_differentiation_is_that_of_the_readable_formula(changed, shape, num_groups, centered):
     at = {"x": draw(*shape).detach(), **dict(zip(("weight", "bias"), parameters(), strict=True))}
     at = {name: value.detach() for name, value in at.items()}

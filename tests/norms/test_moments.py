@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from folded import folded
 
 from bnlab.errors import ConfigError
 from bnlab.norms import moments
@@ -30,8 +31,8 @@ def numpy_moments(x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return rows.mean(0), rows.var(0)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("chunk_elements", [1 << 18, 10])
+@folded("shape", SHAPES)
+@folded("chunk_elements", [1 << 18, 10])
 def test_moments_are_numpys_whether_or_not_the_input_is_cut(shape, chunk_elements, monkeypatch):
     monkeypatch.setattr(moments, "CHUNK_ELEMENTS", chunk_elements)
     x = torch.randn(shape, dtype=torch.float64) * 3 + 5

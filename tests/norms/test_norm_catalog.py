@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from folded import folded
 from torch import nn
 
 import bnlab.norms
@@ -77,7 +78,7 @@ def own_module(tmp_path, monkeypatch):
     sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", NORMS)
+@folded("name", NORMS)
 def test_every_name_builds_a_layer_that_runs_and_says_what_it_does(name):
     norm = build_norm(name, 8)
     x = torch.randn(4, 8, 3, 3)
@@ -108,7 +109,7 @@ def test_no_norm_changes_nothing():
     assert list(NoNorm(4).parameters()) == []
 
 
-@pytest.mark.parametrize("name", NORMS)
+@folded("name", NORMS)
 def test_defaults_of_the_constructor_are_those_of_conf(name):
     parameters = inspect.signature(find_norm_class(name)).parameters
     defaults = {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}

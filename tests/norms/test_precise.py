@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from folded import folded
 from torch import nn
 
 from bnlab.errors import ConfigError
@@ -60,8 +61,8 @@ def rows_of(batches):
     return np.concatenate([np.moveaxis(x.detach().numpy(), 1, -1).reshape(-1, x.shape[1]) for x in batches])
 
 
-@pytest.mark.parametrize("name", KEEPING_MOMENTS)
-@pytest.mark.parametrize("space", [(), (5,)])
+@folded("name", KEEPING_MOMENTS)
+@folded("space", [(), (5,)])
 def test_one_layer_gets_the_exact_moments_of_all_values(name, space, monkeypatch):
     monkeypatch.setattr(nn.SyncBatchNorm, "forward", nn.BatchNorm1d.forward)  # torch's refuses the CPU
     monkeypatch.setattr(nn.SyncBatchNorm, "_check_input_dim", nn.BatchNorm1d._check_input_dim)
@@ -320,7 +321,7 @@ def test_a_norm_that_is_called_by_keyword_is_heard():
     torch.testing.assert_close(model.norm.running_mean, x.mean(0))
 
 
-@pytest.mark.parametrize("name", NORMS)
+@folded("name", NORMS)
 def test_every_norm_of_the_catalog_that_keeps_statistics_can_be_made_precise(name):
     norm = build_norm(name, 8)
     if not norm.keeps_running_statistics:

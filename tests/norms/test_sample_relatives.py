@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from folded import folded
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from bnlab.errors import ConfigError
@@ -48,7 +49,7 @@ def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize(("arm", "shape"), CASES)
+@folded(("arm", "shape"), CASES)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_output_has_the_inputs_type_and_is_one_rounding_from_float64(arm, shape, training, dtype):
@@ -64,7 +65,7 @@ def test_output_has_the_inputs_type_and_is_one_rounding_from_float64(arm, shape,
         assert gradient.dtype is dtype
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@folded("arm", ARMS)
 def test_large_values_in_half_precision_do_not_overflow(arm):
     """Their squares would: 300^2 is above float16's largest number."""
     y = build(arm)((300 * draw(5, 8, 3, 3)).half())
@@ -73,15 +74,15 @@ def test_large_values_in_half_precision_do_not_overflow(arm):
 
 
 @pytest.mark.parametrize(("arm", "shape"), CASES)
-@pytest.mark.parametrize("training", [True, False])
+@folded("training", [True, False])
 def test_it_needs_no_numbers(arm, shape, training):
     with torch.device("meta"):
         y = build(arm).train(training)(torch.empty(shape))
     assert (y.device.type, y.shape) == ("meta", shape)
 
 
-@pytest.mark.parametrize("arm", OURS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@folded("arm", OURS)
+@folded("dtype", [torch.float32, torch.bfloat16])
 def test_an_image_with_its_channels_last_keeps_them_there(arm, dtype):
     norm, x = build(arm, seed=1), draw(5, 8, 4, 4).to(dtype)
     last = x.to(memory_format=torch.channels_last).requires_grad_()
@@ -92,8 +93,8 @@ def test_an_image_with_its_channels_last_keeps_them_there(arm, dtype):
     assert gradient.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("arm", ARMS)
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda norm: pickle.loads(pickle.dumps(norm))])
+@folded("arm", ARMS)
+@folded("copied", [copy.deepcopy, lambda norm: pickle.loads(pickle.dumps(norm))])
 def test_a_copy_does_the_same_and_is_its_own(arm, copied):
     norm, x = build(arm, seed=1), draw(5, 8, 3, 3)
     norm(x)
@@ -139,8 +140,8 @@ def test_stacked_layers_under_vmap_are_the_separate_layers_buffers_included(arm,
             torch.testing.assert_close(buffers[name][i], buffer)
 
 
-@pytest.mark.parametrize("arm", ARMS)
-@pytest.mark.parametrize("training", [True, False])
+@folded("arm", ARMS)
+@folded("training", [True, False])
 def test_an_empty_batch_passes_and_leaves_statistics_alone(arm, training):
     norm = build(arm).train(training)
     assert norm(torch.empty(0, 8, 3, 3)).shape == (0, 8, 3, 3)
@@ -149,14 +150,14 @@ def test_an_empty_batch_passes_and_leaves_statistics_alone(arm, training):
             assert torch.equal(buffer, build(arm).state_dict()[name])
 
 
-@pytest.mark.parametrize("arm", ARMS)
-@pytest.mark.parametrize("x", [torch.ones(8), torch.ones(5, 3, 3, 3), torch.ones(5, 8, 3, dtype=torch.int64)])
+@folded("arm", ARMS)
+@folded("x", [torch.ones(8), torch.ones(5, 3, 3, 3), torch.ones(5, 8, 3, dtype=torch.int64)])
 def test_what_is_no_batch_of_8_channels_is_refused(arm, x):
     with pytest.raises(ConfigError, match="a norm"):
         build(arm)(x)
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@folded("arm", ARMS)
 def test_a_sample_mixes_with_its_neighbors_only_where_that_is_declared(arm):
     norm, x = build(arm), draw(5, 8, 3, 3)
     moved = torch.cat([x[:1], 3 * x[1:] + 1])
@@ -165,7 +166,7 @@ def test_a_sample_mixes_with_its_neighbors_only_where_that_is_declared(arm):
     assert torch.allclose(norm(x)[0], norm(moved)[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@folded("arm", ARMS)
 def test_declared_invariances_are_the_ones_that_hold(arm):
     norm, x = build(arm), draw(5, 8, 4, 4) + 0.5
     if arm == "frn learned":
@@ -180,7 +181,7 @@ def test_declared_invariances_are_the_ones_that_hold(arm):
     assert holding == norm.invariances
 
 
-@pytest.mark.parametrize("arm", OURS)
+@folded("arm", OURS)
 def test_forward_mode_differentiation_agrees_with_reverse_mode(arm):
     norm, x = build(arm, seed=1).double(), draw(5, 8, 3).double()
     parameters = {name: p.detach() for name, p in norm.named_parameters()}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from torch.func import functional_call
 
 from bnlab.errors import ConfigError
@@ -69,8 +70,8 @@ def test_with_all_weight_on_one_kind_it_is_that_norm(kind, alone):
     torch.testing.assert_close(norm.eval()(x), theirs.eval()(x))
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3, 2)])
-@pytest.mark.parametrize("momentum", [0.9, 0.25, 0.0, 1.0, None])
+@folded("shape", [(5, 4), (5, 4, 3, 2)])
+@folded("momentum", [0.9, 0.25, 0.0, 1.0, None])
 def test_running_statistics_move_as_batch_norms_do(shape, momentum):
     """Momentum is the share of the old value, and the stored variance is the biased one, as for BatchNorm."""
     norm, theirs = build(momentum=momentum), BatchNorm(4, momentum=momentum).double()

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from folded import folded
 
 from bnlab.errors import ConfigError
 from bnlab.norms.catalog import build_norm
@@ -33,9 +34,9 @@ def values_and_gradients(norm, x):
     return [y.detach(), *gradients]
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES)
-@pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize("eps", [1e-5, 0.3])
+@folded(("name", "shape"), CASES)
+@folded("affine", [True, False])
+@folded("eps", [1e-5, 0.3])
 def test_torchs_kernel_and_ours_agree_in_value_and_gradient(name, shape, affine, eps):
     ours, theirs = pair(name, affine=affine, eps=eps)
     x = (2 * draw(*shape) + 1).double()
@@ -44,8 +45,8 @@ def test_torchs_kernel_and_ours_agree_in_value_and_gradient(name, shape, affine,
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@folded(("name", "shape"), CASES)
+@folded("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_they_agree_in_narrow_types_to_two_roundings(name, shape, dtype):
     ours, theirs = pair(name)
     x = (2 * draw(*shape) + 1).to(dtype)
@@ -73,8 +74,8 @@ def test_what_they_declare_and_learn_is_the_same(name):
     assert repr(theirs).startswith("Torch")
 
 
-@pytest.mark.parametrize("name", ARMS)
-@pytest.mark.parametrize("shape", [(4,), (5, 3), (5, 3, 4)])
+@folded("name", ARMS)
+@folded("shape", [(4,), (5, 3), (5, 3, 4)])
 def test_a_wrong_shape_is_refused_by_both(name, shape):
     for norm in pair(name):
         with pytest.raises(ConfigError, match="a norm of 6 channels takes"):
@@ -89,9 +90,9 @@ def test_one_value_per_statistic_is_refused_by_torchs_arms_too():
         build_norm("instance_torch", 6)(torch.ones(5, 6, 1, 1))
 
 
-@pytest.mark.parametrize("mean", [30, 1000, 10000])
-@pytest.mark.parametrize("shape", [(5, 6, 4, 4), (2, 6, 2, 3, 2)])
-@pytest.mark.parametrize("name", ["layer", "group", "instance"])
+@folded("mean", [30, 1000, 10000])
+@folded("shape", [(5, 6, 4, 4), (2, 6, 2, 3, 2)])
+@folded("name", ["layer", "group", "instance"])
 def test_with_means_far_from_0_neither_layout_costs_digits(name, shape, mean):
     _, theirs = pair(name)
     x = draw(*shape) + mean

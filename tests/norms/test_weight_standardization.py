@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from folded import folded
 from scipy import integrate, special
 
 from bnlab.errors import ConfigError
@@ -46,8 +47,8 @@ def test_standardized_weights_are_the_formula_in_float64(shape, eps):
     np.testing.assert_allclose(rows(standardized), expected, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", WEIGHTS)
-@pytest.mark.parametrize("activation", FUNCTIONS)
+@folded("shape", WEIGHTS)
+@folded("activation", FUNCTIONS)
 def test_scaled_weights_are_the_formula_in_float64(shape, activation):
     standardize = ScaledWeightStandardization(6, activation=activation).weight_parametrization().double()
     with torch.no_grad():

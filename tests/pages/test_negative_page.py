@@ -4,7 +4,7 @@ import csv
 import re
 from pathlib import Path
 
-import pytest
+from folded import folded
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "negative.md").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ def test_each_study_that_is_not_supported_stands_there_with_its_verdict() -> Non
     assert f"{words[len(expected)]} of {len(STUDIES)} studies are not" in PAGE
 
 
-@pytest.mark.parametrize("name", ROWS)
+@folded("name", ROWS)
 def test_a_row_shows_the_effect_and_the_interval_of_its_study(name: str) -> None:
     figures = [float(STUDIES[name][key]) for key in ("effect", "low", "high")]
     shown = re.findall(r"(-?[\d.]+)[^\[\d]*\[(-?[\d.]+), (-?[\d.]+)\]", ROWS[name][3])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from folded import folded
 from judged_runs import Place, Written, rising, write_judged
 from seen_page import see
 
@@ -103,7 +104,7 @@ CLAIMS = [
 ]
 
 
-@pytest.mark.parametrize(("metric", "less", "by_ratio"), CLAIMS)
+@folded(("metric", "less", "by_ratio"), CLAIMS)
 def test_each_claim_that_is_made_is_made_in_chinese(metric: str, less: bool, by_ratio: bool) -> None:
     quantity = read_quantity(metric, less, by_ratio)
     claim = quantity.claim("batch", "none", 0.01 if quantity.is_share else 2.0)
@@ -113,7 +114,7 @@ def test_each_claim_that_is_made_is_made_in_chinese(metric: str, less: bool, by_
     assert {"batch", "none"} <= set(re.findall("[a-z]+", chinese))
 
 
-@pytest.mark.parametrize(
+@folded(
     "english",
     [
         "The test_accuracy of batch and none differs by less than 1 point.",

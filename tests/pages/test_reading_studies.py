@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from example_studies import condition, of_points, study, write_studies
+from folded import folded
 
 from bnlab.errors import StudyError
 from bnlab.pages.amounts import number, unit_of
@@ -22,7 +23,7 @@ from bnlab.studies.bounds import Region, in_unit, read_region
 from bnlab.studies.study_history import FOLDER
 
 
-@pytest.mark.parametrize("draw", range(12))
+@folded("draw", range(12))
 def test_holm_is_the_closure_of_bonferronis_test(draw: int) -> None:
     random = Random(draw)
     shares = [random.choice([random.random(), random.random() / 50, 0.01, 0.0, 1.0]) for _ in range(1 + draw % 6)]

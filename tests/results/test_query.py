@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+from folded import folded
 
 from bnlab.errors import ConfigError
 from bnlab.results.query import describe_column, pick_columns, read_condition, sort_rows
@@ -24,7 +25,7 @@ def which(text: str) -> str:
     return "".join(row["run_id"][0] for row in ROWS if condition.holds(row))
 
 
-@pytest.mark.parametrize(
+@folded(
     ("text", "expected"),
     [
         *[("norm=batch", "a"), ("norm=batch,none", "ab"), ("norm=batch*", "ac"), ("norm!=batch", "bc")],

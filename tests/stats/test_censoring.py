@@ -1,4 +1,5 @@
 import pytest
+from folded import folded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,8 +46,8 @@ def test_a_lower_bound_holds_for_whatever_lies_beyond_the_edge(pairs: list[tuple
     assert found.high is None or "at_least" not in sides
 
 
-@pytest.mark.parametrize("first", SIDES)
-@pytest.mark.parametrize("second", SIDES)
+@folded("first", SIDES)
+@folded("second", SIDES)
 def test_a_difference_is_bounded_as_its_parts_are(first: str, second: str) -> None:
     # -1, 0, 1: which ways the truth can lie from what was seen
     ways = {"exact": {0}, "at_least": {0, 1}, "at_most": {0, -1}, "unknown": {-1, 0, 1}}

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from folded import folded
 from scipy import stats
 
 from bnlab.stats.median_interval import interval_of_median, least_seeds_for_median
@@ -12,7 +13,7 @@ def test_its_ends_are_those_of_the_sign_test(n: int, rank: int):
     assert interval_of_median(list(range(1, n + 1)))[1:] == (rank, n + 1 - rank)
 
 
-@pytest.mark.parametrize("n", range(6, 21))
+@folded("n", range(6, 21))
 def test_it_holds_the_median_as_often_as_it_says(n: int):
     _, low, high = interval_of_median(list(range(n)))
     assert low is not None
@@ -29,7 +30,7 @@ def test_of_few_values_there_is_no_interval():
     assert least_seeds_for_median(0.95) == 6
 
 
-@pytest.mark.parametrize("looks", range(1, 20))
+@folded("looks", range(1, 20))
 def test_the_least_seeds_are_those_from_which_on_it_has_one(looks: int):
     level = level_of_look(looks)
     least = least_seeds_for_median(level)

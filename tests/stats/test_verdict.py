@@ -3,6 +3,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from folded import folded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,7 +122,7 @@ def exact_but_the_last(differences: list[float], least: float, greatest: float) 
     return [*((each, each) for each in differences[:-1]), (least, greatest)]
 
 
-@pytest.mark.parametrize(
+@folded(
     ("differences", "least", "greatest", "word"),
     [
         (LARGE, 2.1, INF, "supported"),
@@ -132,7 +133,7 @@ def exact_but_the_last(differences: list[float], least: float, greatest: float) 
         (SMALL, -INF, INF, "inconclusive"),
     ],
 )
-@pytest.mark.parametrize("center", ["mean", "median"])
+@folded("center", ["mean", "median"])
 def test_a_bound_counts_at_its_unfavorable_end(
     differences: list[float], least: float, greatest: float, word: str, center: Literal["mean", "median"]
 ):
@@ -199,7 +200,7 @@ def test_more_looks_make_an_interval_wider():
     assert len(set(spans)) == 3
 
 
-@pytest.mark.parametrize(
+@folded(
     ("wrong", "words"),
     [
         ({"sesoi": -0.1}, "sesoi must be a finite number, at least 0, got -0.1"),

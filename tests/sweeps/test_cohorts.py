@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
+from folded import folded
 
 from bnlab.config.compose import compose_run
 from bnlab.errors import ConfigError
@@ -40,7 +41,7 @@ def test_runs_that_differ_in_numbers_are_cut_into_equal_cohorts_in_order() -> No
     assert [config for cohort in cohorts for config in cohort.configs] == configs
 
 
-@pytest.mark.parametrize("num_runs", range(2, 40))
+@folded("num_runs", range(2, 40))
 def test_no_cohort_is_too_large_and_no_two_differ_by_more_than_one(num_runs: int) -> None:
     sizes = [len(cohort.configs) for cohort in plan_cohorts(grid(BASE, 1, num_runs), is_vectorizable)]
     assert sum(sizes) == num_runs
@@ -63,7 +64,7 @@ def test_a_number_does_not_make_another_program(numbers: dict[str, object]) -> N
     assert shapes(plan_cohorts([BASE, changed(BASE, **numbers)], is_vectorizable)) == [("vectorized", 2)]
 
 
-@pytest.mark.parametrize(
+@folded(
     "parts",
     [
         {"norm": {"eps": 1e-3}},
@@ -112,6 +113,7 @@ def test_every_run_is_trained_once() -> None:
     assert sorted(map(repr, planned)) == sorted(map(repr, configs))
 
 
+@pytest.mark.slow_but(5)
 @pytest.mark.parametrize(
     "words",
     [

@@ -168,6 +168,7 @@ def test_the_group_is_not_what_is_compared_but_what_it_changes(tmp_path: Path) -
     assert [sweep.arm(name) for name in sweep.configs] == ["width=8", "width=8", "width=16", "width=16"]
 
 
+@pytest.mark.slow_but(3)
 @pytest.mark.parametrize(
     ("words", "warning"),
     [

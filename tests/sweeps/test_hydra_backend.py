@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from folded import folded
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -52,7 +53,7 @@ def test_what_a_launcher_raises_is_the_reason(monkeypatch: pytest.MonkeyPatch) -
     assert len(result.reasons) == 2
 
 
-@pytest.mark.parametrize(
+@folded(
     "text",
     ["a b", "it's", "${x}", "a$b", "\\${x}", "\\\\${x}", "a\\b", "a\\'b", "end\\", "${x}'${y}\\\\", "a,b=c"],
 )

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from folded import folded
 
 from bnlab.config.composition import search_path_words
 from bnlab.config.folders import conf_folder
@@ -103,7 +104,7 @@ def test_a_launcher_that_is_not_installed_gives_the_extra_that_brings_it(
 
 
 @pytest.mark.usefixtures("_all_installed")
-@pytest.mark.parametrize(
+@folded(
     ("words", "said"),
     [
         (["hydra/launcher=jobilb"], r"hydra/launcher=jobilb is not known. Did you mean joblib\?"),

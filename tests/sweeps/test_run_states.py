@@ -1,6 +1,6 @@
 """The table of run states: what moves a run where, and what does not."""
 
-import pytest
+from folded import folded
 
 from bnlab.sweeps.run_states import (
     _MOVES,
@@ -38,7 +38,7 @@ def after(*happened: str) -> RunState:
     return state_of(states)
 
 
-@pytest.mark.parametrize(
+@folded(
     ("happened", "state"),
     [
         ([], WAITING),

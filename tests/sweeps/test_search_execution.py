@@ -158,6 +158,7 @@ def test_a_search_that_is_killed_ends_as_one_that_was_not(killed_after: int) -> 
     assert continued.best == whole.best
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize("evaluations", [1, 8])
 def test_a_search_that_is_interrupted_chooses_nothing_more_and_ends_as_one_that_was_not(evaluations: int) -> None:
     whole = run_search(started_anew("whole"), backend=PretendedRuns())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from folded import folded
 from torch import Tensor
 
 from bnlab.records import DiagnosticRecord, EndRecord, EvalRecord, Record, SplitName, StepRecord, TimingRecord
@@ -206,7 +207,7 @@ class AskedWhileLookingOn(Interruption):
         return self.looks_left < 0
 
 
-@pytest.mark.parametrize("at_look", range(12))
+@folded("at_look", range(12))
 def test_there_is_a_checkpoint_between_whichever_two_lines_a_stop_is_asked_for(at_look: int) -> None:
     events = list(train(Scripted(*CURVES), plan(7), interruption=AskedWhileLookingOn(at_look)))
     assert isinstance(events[-1], Checkpoint | EndRecord)

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from folded import folded
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -57,8 +58,8 @@ def test_warmup_rises_linearly_and_then_leaves_the_schedule_alone(name: str) -> 
     assert [warm(step) / plain(step) for step in range(12)] == pytest.approx([(i + 1) / 10 for i in range(10)] + [1, 1])
 
 
-@pytest.mark.parametrize("name", ["constant", "cosine", "step", "one_cycle"])
-@pytest.mark.parametrize("num_steps", [1, 2, 3])
+@folded("name", ["constant", "cosine", "step", "one_cycle"])
+@folded("num_steps", [1, 2, 3])
 def test_very_short_runs_have_a_rate_too(name: str, num_steps: int) -> None:
     share = build_schedule(schedule(name), num_steps)
     assert all(math.isfinite(share(step)) and 0 <= share(step) <= 1 for step in range(num_steps))

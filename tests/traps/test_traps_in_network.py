@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from folded import folded
 from torch import Tensor, nn
 
 from bnlab.errors import ConfigError
@@ -203,7 +204,7 @@ def test_the_silent_zeros_of_torch_are_real() -> None:
     torch.testing.assert_close(nn.GroupNorm(6, 6)(torch.randn(8, 6)), torch.zeros(8, 6), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(
+@folded(
     ("norm", "shape", "expected"),
     [
         (nn.BatchNorm1d(6), (2, 6), {"few_values"}),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchvision
+from folded import folded
 from torch import Tensor, nn
 
 from bnlab.config.compose import compose_run
@@ -117,7 +118,7 @@ def test_buffers_that_only_eval_mode_reads_are_found(layer: nn.Module, found: li
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
-@pytest.mark.parametrize(
+@folded(
     "layer",
     [
         UpdatesBoth(3),
@@ -132,7 +133,6 @@ def test_buffers_that_only_eval_mode_reads_are_found(layer: nn.Module, found: li
         nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 3, 1)),
         torchvision.ops.FrozenBatchNorm2d(3),
     ],
-    ids=lambda layer: type(layer).__name__,
 )
 def test_what_moves_or_is_read_by_training_is_not(layer: nn.Module) -> None:
     assert find_unmoved_state(layer, images(8, 3, 4, 4)) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from folded import folded
 
 from bnlab.config.compose import compose_run
 from bnlab.data.opening import open_data
@@ -156,7 +157,7 @@ def test_equal_figures_are_no_gap():
     assert told(figures(), figures()).cause == "no gap"
 
 
-@pytest.mark.parametrize(
+@folded(
     ("updates", "momentum", "cause"),
     [
         (5, 0.9, FEW),

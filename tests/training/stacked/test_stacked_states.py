@@ -104,6 +104,7 @@ def test_a_cohort_interrupted_after_a_drop_resumes_with_the_same_bits(tmp_path: 
     assert is_same(expected, found)
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize("num_runs", [5, 7, 9])
 def test_padding_rows_are_never_returned(num_runs: int) -> None:
     assert padded_size(num_runs) > num_runs
