@@ -1,6 +1,7 @@
 """The command line: the app, its commands, and what is printed on an error."""
 
 import atexit
+import contextlib
 import errno
 import gc
 import os
@@ -146,7 +147,8 @@ def main() -> None:
         sys.exit(130)
     finally:
         if "bnlab.sweeps.backends.local" in sys.modules:
-            sys.modules["bnlab.sweeps.backends.local"].end_workers()
+            with contextlib.suppress(KeyboardInterrupt):  # once more, while the program ends by an earlier one
+                sys.modules["bnlab.sweeps.backends.local"].end_workers()
 
 
 def with_runs_from_the_end(words: Sequence[str]) -> list[str]:
