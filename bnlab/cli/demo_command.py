@@ -9,6 +9,7 @@ import typer
 
 from bnlab.cli.command_options import Again, Jobs, Quiet, Runs, SweepOptions
 from bnlab.cli.consoles import ERR, Waiting, say_error, say_unless, say_warning
+from bnlab.cli.interrupts import say_interrupted
 from bnlab.errors import RunError
 from bnlab.records import ENDED
 
@@ -65,12 +66,9 @@ def demo(
         from bnlab.runfolder.finding import runs_root
 
         if not quiet:
-            say_warning(f"interrupted; what was recorded is in {runs_root(runs)}; {CONTINUES}")
+            say_interrupted(runs_root(runs))
         status = 130
     raise typer.Exit(status)
-
-
-CONTINUES = "the same command continues from there"
 
 
 def _run(options: SweepOptions, lang: Literal["en", "zh"]) -> int:
@@ -160,6 +158,7 @@ def _train(name: str, sweep: "Sweep", missing: list[str], options: SweepOptions,
         missing,
         options,
         lambda console, sweep, missing: open_race_view(console, title, sweep, missing, curves),
+        is_all=False,
     )
     if isinstance(result, int):
         return result
@@ -189,7 +188,7 @@ def _ask(options: SweepOptions, runs: Path) -> list[dict[str, Any]] | int:
                 verdicts.append(run_study(replace(asked, seeds=max(asked.seeds, seeds_judged(asked))), training))
             except StoppedError:
                 if not options.quiet:
-                    say_warning(f"interrupted; what was recorded is in {runs}; {CONTINUES}")
+                    say_interrupted(runs)
                 return interruption.exit_status
     return verdicts
 
