@@ -18,6 +18,7 @@ from bnlab.results.arms import Arm
 from bnlab.results.curves import read_best_curves
 from bnlab.results.race import SATURATION, cell_of
 from bnlab.results.versus import cells_against_first
+from bnlab.runfolder.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,6 @@ def write_race_page(page: RacePage, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page.html(), encoding="utf-8", newline="\n")
+        write_whole(path, page.html())
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}. Make room there, then type it again.") from error

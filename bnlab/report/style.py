@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from bnlab.errors import RunError
 from bnlab.report.palette import DPI, KINDS, LINE, QUIET, SMALL
+from bnlab.runfolder.whole_files import write_whole
 
 ON_SCREEN = 90
 """Dots per inch in a notebook: a figure of 11 inches is then as wide as a page of one."""
@@ -75,9 +76,8 @@ def save(figure: Figure, path_of: Callable[[str], Path], cure: str) -> list[Path
         drawn = io.BytesIO()
         figure.savefig(drawn, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else {})
         try:
-            if not path.parent.exists():
-                path.parent.mkdir(parents=True)
-            path.write_bytes(drawn.getvalue())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, drawn.getvalue())
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}. {cure}") from error
         paths.append(path)
