@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bnlab.diagnostics.cards import cards_by_record
-from bnlab.report.instrument_rows import InstrumentRow
+from bnlab.report.instrument_rows import InstrumentRow, layer_means
 from bnlab.report.network.axes import grid_lines, scale_steps, scale_values
 from bnlab.report.network.layout import Heading, label_vertical, new_page, panel_title
 from bnlab.report.palette import COLORS, DASHES, LINE
@@ -59,11 +59,14 @@ def draw_instruments(arms: Sequence[Arm], names: Sequence[str], owner: str = "")
         card = cards.get(name)
         facets = list(dict.fromkeys(key.partition("/")[2] for of_arm in own for key in of_arm))
         unit = "" if card is None else card.unit_of(facets[0], facets)
-        _draw(axes, [_main(of_arm, facets[0]) for of_arm in own], styles, list(legend))
-        _scale(axes, own, facets[0], unit)
+        main = [_main(of_arm, facets[0]) for of_arm in own]
+        _draw(axes, main, unit, styles, list(legend))
+        _scale(axes, main, unit)
         panel_title(axes, f"{name.replace('_', ' ')} {facets[0]}".strip())
         label_vertical(axes, unit)
-    page.note("Line and dot: mean over seeds. Band and whisker: from the least to the greatest seed.")
+    page.note(
+        "Line and dot: mean over seeds, of sizes the geometric one. Band and whisker: from least to greatest seed."
+    )
     return page.figure
 
 
@@ -131,36 +134,39 @@ def _main(own: Values, facet: str) -> Values:
 
 
 def _draw(
-    axes: Axes, of_arms: Sequence[Values], styles: Sequence[tuple[str, tuple[float, ...]]], labels: Sequence[str]
+    axes: Axes,
+    of_arms: Sequence[Values],
+    unit: str,
+    styles: Sequence[tuple[str, tuple[float, ...]]],
+    labels: Sequence[str],
 ) -> None:
+    means_of = layer_means(of_arms, unit)
     layers = list(dict.fromkeys(layer for own in of_arms for layer in own))
     if len(layers) == 1:
-        for place, (own, (color, _)) in enumerate(zip(of_arms, styles, strict=True)):
+        for place, (own, means, (color, _)) in enumerate(zip(of_arms, means_of, styles, strict=True)):
             seeds = list(own.get(layers[0], {}).values())
             if seeds:
                 axes.plot([place, place], [min(seeds), max(seeds)], color=color, linewidth=1.4, zorder=3)
-                axes.plot([place], [float(np.mean(seeds))], color=color, marker="o", markersize=6, zorder=4)
+                axes.plot([place], [means[layers[0]]], color=color, marker="o", markersize=6, zorder=4)
         axes.set_xlim(-0.7, len(of_arms) - 0.3)
         axes.set_xticks(range(len(of_arms)), labels if len(labels) <= MOST_NAMES else [""] * len(labels))
         return
-    for own, (color, dashes) in zip(of_arms, styles, strict=True):
+    for own, means, (color, dashes) in zip(of_arms, means_of, styles, strict=True):
         places = [place for place, layer in enumerate(layers) if layer in own]
         seeds_of = [list(own[layers[place]].values()) for place in places]
         axes.fill_between(
             places, [min(of) for of in seeds_of], [max(of) for of in seeds_of], color=color, alpha=BAND, linewidth=0
         )
-        means = [float(np.mean(of)) for of in seeds_of]
-        axes.plot(
-            places, means, color=color, linewidth=1.6, dashes=dashes or (None, None), marker="o", markersize=3, zorder=3
-        )
+        heights, dashed = [means[layers[place]] for place in places], dashes or (None, None)
+        axes.plot(places, heights, color=color, linewidth=1.6, dashes=dashed, marker="o", markersize=3, zorder=3)
     every = -(-len(layers) // MOST_NAMES)
     axes.set_xticks(range(0, len(layers), every), layers[::every])
 
 
-def _scale(axes: Axes, of_arms: Sequence[Values], facet: str, unit: str) -> None:
+def _scale(axes: Axes, of_arms: Sequence[Values], unit: str) -> None:
     axes.grid(axis="y", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
-    values = np.array([v for own in of_arms for seeds in _main(own, facet).values() for v in seeds.values()])
+    values = np.array([v for own in of_arms for seeds in own.values() for v in seeds.values()])
     low, high = float(values.min()), float(values.max())
     if is_counted_share(unit):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
