@@ -32,8 +32,6 @@ STUDIES = ("vanishing-gradients", "definitions")
 PAGE = "demo.html"
 """The name of the page in the folder of all runs; that in Chinese is demo.zh.html."""
 
-HEIGHT = 9
-"""Lines of the curves that stay on the screen."""
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON object per run, then one per study, then the sentences and the page.")
@@ -152,12 +150,12 @@ def _train(name: str, sweep: "Sweep", missing: list[str], options: SweepOptions,
     title = name_network(by_name(flatten(next(iter(sweep.configs.values())).as_dict())), words)
     if missing and not options.quiet and not ERR.is_interactive:
         ERR.print(title, markup=False, soft_wrap=True)
-    curves = RaceCurves(sweep.folder, parts, words)
+    growing = RaceCurves(sweep.folder, parts, words, again=missing if options.again else ())
     result = execute_shown(
         sweep,
         missing,
         options,
-        lambda console, sweep, missing: open_race_view(console, title, sweep, missing, curves),
+        lambda console, sweep, missing: open_race_view(console, title, sweep, missing, growing),
         is_all=False,
     )
     if isinstance(result, int):
@@ -167,7 +165,7 @@ def _train(name: str, sweep: "Sweep", missing: list[str], options: SweepOptions,
     if not options.quiet and not options.as_json:
         from bnlab.cli.race_text import print_curves
 
-        print_curves(curves, title, HEIGHT)
+        print_curves(RaceCurves(sweep.folder, parts, words), title)
     return TrainedPair(name, sweep.folder, parts, result.summaries)
 
 
