@@ -19,6 +19,7 @@ from bnlab.pages.drawn.picture import (
     text_table,
 )
 from bnlab.pages.words import Words
+from bnlab.report.training_curves import LOG_FROM
 from bnlab.results.curves import Curve
 from bnlab.stats.response import Metric
 
@@ -27,9 +28,6 @@ HEIGHT = 2.5
 
 MOST_POINTS, MOST_ROWS, MARKS = 60, 9, 6
 """Points of a line and rows of the table, at most; marks on a line."""
-
-LOG_FROM = 8.0
-"""Largest over smallest loss from which on its axis is logarithmic."""
 
 
 def draw_curves(

@@ -18,6 +18,7 @@ from bnlab.pages.drawn.picture import (
     text_table,
 )
 from bnlab.pages.words import Words
+from bnlab.report.instrument_figure import LOG_FROM
 from bnlab.report.instrument_rows import layer_means
 from bnlab.report.wording import is_counted_share
 
@@ -26,9 +27,6 @@ HEIGHT = 2.3
 
 MOST_NAMES, MOST_ROWS = 5, 16
 """Layers that are named below the axis, and layers in the table, at most."""
-
-LOG_FROM = 30.0
-"""Largest over smallest value from which on the axis is logarithmic."""
 
 Layers = Mapping[str, Mapping[int, float]]
 """Layer -> seed -> value, in the order of the network."""
