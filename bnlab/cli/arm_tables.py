@@ -7,7 +7,8 @@ from rich.markup import escape
 
 from bnlab.cli.consoles import OUT, print_table
 from bnlab.cli.fitting_table import table_that_fits
-from bnlab.cli.interval_text import (
+from bnlab.cli.summary_text import STYLE_OF
+from bnlab.report.interval_text import (
     label_of_interval,
     points_with_interval,
     share_with_interval,
@@ -15,7 +16,6 @@ from bnlab.cli.interval_text import (
     three_digits,
     with_interval,
 )
-from bnlab.cli.summary_text import STYLE_OF
 from bnlab.results.arms import LEARNING_RATE, SEED, Arm
 from bnlab.results.outcomes import Cell
 from bnlab.results.versus import Figure, Versus, against_first

@@ -10,10 +10,12 @@ from bnlab.pages.drawn.arm_curves import draw_curves
 from bnlab.pages.drawn.layer_maps import draw_layers, recorded_by_layer
 from bnlab.pages.drawn.picture import MOST_ARMS, Cell, DataTable, Picture
 from bnlab.pages.html_page import render
-from bnlab.pages.pair_sentences import BOUNDED, points, share_in_words
+from bnlab.pages.pair_sentences import share_in_words
 from bnlab.pages.study_results import StudyResult
 from bnlab.pages.study_view import StudyView, view_studies
 from bnlab.pages.words import Words
+from bnlab.report.interval_text import points_with_interval
+from bnlab.report.wording import BOUNDED
 from bnlab.results.arms import Arm
 from bnlab.results.curves import read_best_curves
 from bnlab.results.race import SATURATION, cell_of
@@ -85,7 +87,7 @@ def arms_table(arms: Sequence[Arm], words: Words) -> DataTable:
             Cell(arm.label),
             Cell(str(n), n),
             Cell(share_in_words(test, words), None if test is None else test.value),
-            Cell(points(versus.difference), versus.difference.value) if versus else Cell("–"),
+            Cell(points_with_interval(versus.difference), versus.difference.value) if versus else Cell("–"),
             Cell(share_in_words(validation, words), None if validation is None else validation.value),
         ]
         rows.append(tuple(row))

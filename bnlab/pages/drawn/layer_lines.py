@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bnlab.pages.amounts import number
 from bnlab.pages.drawn.inline_svg import to_inline
@@ -18,7 +17,7 @@ from bnlab.pages.drawn.picture import (
     text_table,
 )
 from bnlab.pages.words import Words
-from bnlab.report.instrument_figure import LOG_FROM
+from bnlab.report.instrument_figure import scale_layers
 from bnlab.report.instrument_rows import layer_means
 from bnlab.report.wording import is_counted_share
 
@@ -54,7 +53,7 @@ def draw_layer_lines(
     means = layer_means([of for _, of in shown], unit)
     for place, (_, of) in enumerate(shown):
         _line(axes, of, means[place], layers, place)
-    _scale(axes, [value for _, of in shown for seeds in of.values() for value in seeds.values()], unit)
+    scale_layers(axes, [value for _, of in shown for seeds in of.values() for value in seeds.values()], unit, number)
     places = spread_out(len(layers), MOST_NAMES)
     margin = 0.06 * (len(layers) - 1)  # of the browser's fonts the names at the ends need more room than the axes have
     axes.set_xlim(-margin, len(layers) - 1 + margin)
@@ -78,22 +77,6 @@ def _line(axes: Axes, of: Layers, means: Mapping[str, float], layers: Sequence[s
     axes.fill_between(places, low, high, color=style.color, alpha=0.15, linewidth=0, zorder=2)
     heights, dashes = [means[layers[place]] for place in places], style.dashes or (None, None)
     axes.plot(places, heights, color=style.color, linewidth=1.5, dashes=dashes, marker=style.marker, markersize=4)
-
-
-def _scale(axes: Axes, values: Sequence[float], unit: str) -> None:
-    low, high = min(values), max(values)
-    if is_counted_share(unit):
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
-        axes.set_ylim(0, 1.08 * (high or 0.1))
-    elif low > 0 and high > LOG_FROM * low:
-        axes.set_yscale("log")
-        axes.set_ylim(low / 1.5, high * 1.5)
-        axes.yaxis.set_major_locator(LogLocator(numticks=6))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_minor_locator(NullLocator())
-    elif low >= 0:
-        axes.set_ylim(0, 1.08 * (high or 1.0))
 
 
 def _mean(of: Mapping[str, float], layer: str, unit: str) -> str:
