@@ -67,7 +67,7 @@ def draw_instruments(arms: Sequence[Arm], names: Sequence[str], owner: str = "")
         panel_title(axes, f"{name.replace('_', ' ')} {facets[0]}".strip())
         label_vertical(axes, unit)
     page.note(
-        "Line and dot: mean over seeds, of sizes the geometric one. Band and whisker: from least to greatest seed."
+        "Line and dot: mean over seeds, geometric for sizes above 0. Band, whisker: from least to greatest seed."
     )
     return page.figure
 

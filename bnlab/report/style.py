@@ -76,7 +76,8 @@ def save(figure: Figure, path_of: Callable[[str], Path], cure: str) -> list[Path
         drawn = io.BytesIO()
         figure.savefig(drawn, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else {})
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True)
             write_whole(path, drawn.getvalue())
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}. {cure}") from error
