@@ -66,9 +66,7 @@ def draw_instruments(arms: Sequence[Arm], names: Sequence[str], owner: str = "")
         scale_layers(axes, [v for of_arm in main for seeds in of_arm.values() for v in seeds.values()], unit)
         panel_title(axes, f"{name.replace('_', ' ')} {facets[0]}".strip())
         label_vertical(axes, unit)
-    page.note(
-        "Line and dot: mean over seeds, geometric for sizes above 0. Band, whisker: from least to greatest seed."
-    )
+    page.note("Line and dot: mean over seeds, geometric for sizes above 0. Band, whisker: from least to greatest seed.")
     return page.figure
 
 
