@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import sync_playwright
-from write_readme_numbers import COMMANDS, HERO, ROOT, run
+from readme_measurements import COMMANDS, HERO, ROOT, run
 
 from bnlab.loggers.tensorboard.serving import serve
 from bnlab.report.dashboard import refresh_dashboard

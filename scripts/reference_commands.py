@@ -1,54 +1,48 @@
-"""What each command takes, read from typer's own objects, for docs/commands.md.
+"""What each command takes, as `bnlab list commands` reads it, for docs/commands.md.
 
 python scripts/write_reference.py    # writes the page; this module has no other use
 """
 
-import inspect
 import re
-import typing
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
+import typer
 from rich.text import Text
+
+from bnlab.cli.list_commands import read_commands, read_parameters
 
 _EXAMPLE = re.compile(r"\[bold\](?P<line>bnlab (?:(?!\[/\]).)*)\[/\](?:: *(?P<what>.*))?")
 """A paragraph of a help text that shows a command and says what it does."""
 
-BUILT_IN = {"install_completion", "show_completion", "help"}
-"""Options that typer adds by itself; their texts are typer's, and differ from version to version."""
 
-
-def facts_of(command: Any, name: str = "bnlab") -> list[dict[str, Any]]:
-    """Return what a command and all commands below it take, each as plain values.
+def facts_of(app: typer.Typer) -> list[dict[str, Any]]:
+    """Return what `bnlab` itself and all its commands take, each as plain values.
 
     Args:
-        command: A command as typer builds it; that of the root is `bnlab` itself, with the options before any command.
-        name: The words that call it.
+        app: The whole app.
 
     Returns:
         Rows with ``command`` (the words), ``what`` (one sentence), ``arguments`` and ``options`` (see `_argument` and
-        `_option`), ``examples`` (``line`` and ``what``) and ``about`` (further sentences, commands in backticks).
-        Groups without anything of their own, such as ``list``, have no row.
+        `_option`), ``examples`` (``line`` and ``what``) and ``about`` (further sentences, commands in backticks). The
+        first one is `bnlab` itself, with the options before any command.
     """
-    return list(_rows(command, name))
+    assert app.registered_callback is not None
+    root = {"name": "", "help": app.info.help, **read_parameters(app.registered_callback.callback)}
+    return list(map(_row, [root, *read_commands(app)]))
 
 
-def _rows(command: Any, name: str) -> Iterator[dict[str, Any]]:
-    below = getattr(command, "commands", {})
-    shown = [one for one in command.params if one.name not in BUILT_IN and not getattr(one, "hidden", False)]
-    if shown or not below:
-        what, *paragraphs = [" ".join(part.split()) for part in (command.help or "").split("\n\n")]
-        examples = [found for part in paragraphs if (found := _EXAMPLE.fullmatch(part))]
-        yield {
-            "command": name,
-            "what": plain(what),
-            "arguments": [_argument(one) for one in shown if one.param_type_name == "argument"],
-            "options": [_option(one, command) for one in shown if one.param_type_name == "option"],
-            "examples": [{"line": plain(one["line"]), "what": plain(one["what"] or "")} for one in examples],
-            "about": "\n\n".join(plain(part) for part in paragraphs if not _EXAMPLE.fullmatch(part)),
-        }
-    for word, one in below.items():
-        yield from _rows(one, f"{name} {word}")
+def _row(command: Mapping[str, Any]) -> dict[str, Any]:
+    what, *paragraphs = [" ".join(part.split()) for part in command["help"].split("\n\n")]
+    examples = [found for part in paragraphs if (found := _EXAMPLE.fullmatch(part))]
+    return {
+        "command": f"bnlab {command['name']}".strip(),
+        "what": plain(what),
+        "arguments": [_argument(one) for one in command["arguments"]],
+        "options": [_option(one) for one in command["options"]],
+        "examples": [{"line": plain(one["line"]), "what": plain(one["what"] or "")} for one in examples],
+        "about": "\n\n".join(plain(part) for part in paragraphs if not _EXAMPLE.fullmatch(part)),
+    }
 
 
 def plain(text: str) -> str:
@@ -64,37 +58,24 @@ def plain(text: str) -> str:
     return Text.from_markup(re.sub(r"\[bold\](.*?)\[/\]", r"`\1`", text), emoji=False).plain
 
 
-def _argument(one: Any) -> dict[str, Any]:
+def _argument(one: Mapping[str, Any]) -> dict[str, Any]:
     """Return an argument: its name, whether it must be given, whether there may be several, and what it is."""
+    (name,) = one["names"]
     return {
-        "name": (one.metavar or one.name.upper()).removesuffix("..."),
-        "required": bool(one.required),
-        "several": one.nargs == -1,
-        "what": plain(one.help or ""),
+        "name": (one["metavar"] or name.upper()).removesuffix("..."),
+        "required": one["required"],
+        "several": one["multiple"],
+        "what": plain(one["help"] or ""),
     }
 
 
-def _option(one: Any, command: Any) -> dict[str, Any]:
+def _option(one: Mapping[str, Any]) -> dict[str, Any]:
     """Return an option: its names, the value that it takes (None: none), its choices, its default, and what it does."""
-    is_flag = bool(one.is_flag)
+    is_flag = one["type"] == "flag"
     return {
-        "names": [*one.opts],
-        "value": None if is_flag else one.metavar or one.name.upper(),
-        "choices": _choices(one, command),
-        "default": None if is_flag or callable(one.default) else one.default,
-        "what": plain(one.help or ""),
+        "names": one["names"],
+        "value": None if is_flag else one["metavar"] or one["names"][0].removeprefix("--").replace("-", "_").upper(),
+        "choices": one["choices"] or [],
+        "default": None if is_flag else one["default"],
+        "what": plain(one["help"] or ""),
     }
-
-
-def _choices(one: Any, command: Any) -> list[str]:
-    """Return the words that an option takes; empty: any word."""
-    parameter = inspect.signature(command.callback).parameters.get(one.name)
-    kinds = [parameter.annotation] if parameter else []
-    found: list[str] = []
-    while kinds:  # Annotated[Literal["a", "b"] | None, ...]
-        kind = kinds.pop()
-        if typing.get_origin(kind) is typing.Literal:
-            found += typing.get_args(kind)
-        else:
-            kinds += [inner for inner in typing.get_args(kind) if typing.get_args(inner)]
-    return found

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
 from reference_commands import facts_of
 from reference_settings import page as settings
 
@@ -56,7 +55,7 @@ From Python, errors are these classes:
 
 def commands() -> str:
     """Return the page of the commands."""
-    rows = facts_of(typer.main.get_command(app))
+    rows = facts_of(app)
     index = [f"[{row['command'].removeprefix('bnlab ')}](#{row['command'].replace(' ', '-')})" for row in rows[1:]]
     return "\n".join([COMMANDS, " · ".join(index), "", *(_command(row) for row in rows)])
 

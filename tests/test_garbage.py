@@ -1,4 +1,4 @@
-"""Python looks for garbage rarely until training begins."""
+"""Python looks for garbage rarely until training begins, or until its first look."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -17,8 +17,10 @@ from bnlab.runfolder.folder import RunFolder
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
+    garbage.look_as_usual()  # an earlier test may have run a command
     before = gc.get_threshold()
     yield
+    garbage.look_as_usual()
     gc.set_threshold(*before)
     gc.unfreeze()
 
@@ -30,6 +32,18 @@ def test_it_looks_rarely_and_then_as_usual() -> None:
     garbage.look_as_usual()
     assert gc.get_threshold() == usual
     assert gc.get_freeze_count() > 0
+
+
+def test_from_its_first_look_on_it_looks_as_usual_and_keeps_nothing_for_ever() -> None:
+    """A command that trains nothing, such as `bnlab check`, need not say when it has begun."""
+    usual = gc.get_threshold()
+    garbage.look_rarely()
+    gc.collect()  # of a library that is imported: no look of Python's own
+    assert gc.get_threshold() != usual
+    made = [[] for _ in range(gc.get_threshold()[0])]
+    made += [[] for _ in range(10)]
+    assert gc.get_threshold() == usual
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_process_that_did_not_begin_with_a_command_stays_as_it_is() -> None:

@@ -1,6 +1,7 @@
 """The command line: the app, its commands, and what is printed on an error."""
 
 import atexit
+import contextlib
 import errno
 import gc
 import os
@@ -9,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -95,8 +96,10 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: bool = typer.Option(False, "--debug", help="On an error, show where in the code it arose."),
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
+    debug: Annotated[bool, typer.Option("--debug", help="On an error, show where in the code it arose.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Declare the options that every command has; main() takes --debug off before typer looks."""
 
@@ -146,7 +149,8 @@ def main() -> None:
         sys.exit(130)
     finally:
         if "bnlab.sweeps.backends.local" in sys.modules:
-            sys.modules["bnlab.sweeps.backends.local"].end_workers()
+            with contextlib.suppress(KeyboardInterrupt):  # once more, while the program ends by an earlier one
+                sys.modules["bnlab.sweeps.backends.local"].end_workers()
 
 
 def with_runs_from_the_end(words: Sequence[str]) -> list[str]:

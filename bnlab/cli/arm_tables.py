@@ -7,7 +7,8 @@ from rich.markup import escape
 
 from bnlab.cli.consoles import OUT, print_table
 from bnlab.cli.fitting_table import table_that_fits
-from bnlab.cli.interval_text import (
+from bnlab.cli.summary_text import STYLE_OF
+from bnlab.report.interval_text import (
     label_of_interval,
     points_with_interval,
     share_with_interval,
@@ -15,11 +16,9 @@ from bnlab.cli.interval_text import (
     three_digits,
     with_interval,
 )
-from bnlab.cli.summary_text import STYLE_OF
 from bnlab.results.arms import LEARNING_RATE, SEED, Arm
 from bnlab.results.outcomes import Cell
 from bnlab.results.versus import Figure, Versus, against_first
-from bnlab.stats.estimate import Estimate
 
 TEST, VALIDATION, LOSS = "test", "validation", "validation loss"
 MOST_ROWS = 40
@@ -144,8 +143,8 @@ def _notes(cell: Cell, *, is_best: bool) -> str:
 
 def _label(cells: Sequence[Cell]) -> str:
     known = [cell for cell in cells if cell.outcomes]
-    estimates: list[Estimate | None] = [cell.mean("loss") for cell in known]
-    return label_of_interval(estimates)
+    of_cells = [(cell.mean_test_accuracy(), cell.mean("loss"), cell.mean("accuracy")) for cell in known]
+    return label_of_interval(estimate for each in of_cells for estimate in each)
 
 
 def _about_pairs(against: Sequence[Mapping[Figure, Versus]], arms: Sequence[Arm]) -> str:

@@ -40,6 +40,16 @@ ConfigDir = Annotated[
 ]
 
 
+def output_option(metavar: str, text: str) -> Any:
+    """Return the option that says where files are written to.
+
+    Args:
+        metavar: What it takes: ``FOLDER``, or ``PLACE`` for a folder or a file.
+        text: The help text of the option.
+    """
+    return typer.Option("--output", "-o", metavar=metavar, help=text, show_default=False, callback=at_home)
+
+
 def overrides_argument(text: str) -> Any:
     """Return the argument that takes words of the config, and completes them.
 

@@ -10,7 +10,7 @@ import typer
 
 from bnlab.cli.arm_tables import print_arms
 from bnlab.cli.consoles import ERR, OUT, counted, say_warning
-from bnlab.cli.instrument_table import print_instruments
+from bnlab.cli.instrument_table import MOST_INSTRUMENTS, print_instruments
 from bnlab.diagnostics.cards import near_or_few
 from bnlab.diagnostics.catalog import DIAGNOSTICS
 from bnlab.errors import ConfigError
@@ -20,9 +20,6 @@ from bnlab.results.arms import Arm
 from bnlab.results.compared_arms import ComparedArms
 from bnlab.results.versus import Versus, against_first
 from bnlab.stats.estimate import Estimate
-
-MOST_INSTRUMENTS = 12
-"""Instruments in the table where none was asked for; `-d` shows each."""
 
 
 def compare_arms(compared: ComparedArms, names: Sequence[str] | None, folder: Path | None, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.text import Text
 
-from bnlab.cli.command_options import NoFigures
+from bnlab.cli.command_options import NoFigures, at_home
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, Waiting, new_table, print_table, say_warning
 from bnlab.cli.show_command import SLICES, draw_all, draw_curves
@@ -52,7 +52,13 @@ def compare(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where figures go (runs/comparisons/...).", show_default=False),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where figures go (runs/comparisons/...).",
+            show_default=False,
+            callback=at_home,
+        ),
     ] = None,
     no_figures: NoFigures = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all last values as one JSON object.")] = False,

@@ -9,6 +9,7 @@ import typer
 
 from bnlab.cli.command_options import Again, Jobs, Quiet, Runs, SweepOptions
 from bnlab.cli.consoles import ERR, Waiting, say_error, say_unless, say_warning
+from bnlab.cli.interrupts import say_interrupted
 from bnlab.errors import RunError
 from bnlab.records import ENDED
 
@@ -31,8 +32,6 @@ STUDIES = ("vanishing-gradients", "definitions")
 PAGE = "demo.html"
 """The name of the page in the folder of all runs; that in Chinese is demo.zh.html."""
 
-HEIGHT = 9
-"""Lines of the curves that stay on the screen."""
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON object per run, then one per study, then the sentences and the page.")
@@ -65,12 +64,9 @@ def demo(
         from bnlab.runfolder.finding import runs_root
 
         if not quiet:
-            say_warning(f"interrupted; what was recorded is in {runs_root(runs)}; {CONTINUES}")
+            say_interrupted(runs_root(runs))
         status = 130
     raise typer.Exit(status)
-
-
-CONTINUES = "the same command continues from there"
 
 
 def _run(options: SweepOptions, lang: Literal["en", "zh"]) -> int:
@@ -154,12 +150,13 @@ def _train(name: str, sweep: "Sweep", missing: list[str], options: SweepOptions,
     title = name_network(by_name(flatten(next(iter(sweep.configs.values())).as_dict())), words)
     if missing and not options.quiet and not ERR.is_interactive:
         ERR.print(title, markup=False, soft_wrap=True)
-    curves = RaceCurves(sweep.folder, parts, words)
+    growing = RaceCurves(sweep.folder, parts, words, again=missing if options.again else ())
     result = execute_shown(
         sweep,
         missing,
         options,
-        lambda console, sweep, missing: open_race_view(console, title, sweep, missing, curves),
+        lambda console, sweep, missing: open_race_view(console, title, sweep, missing, growing),
+        is_all=False,
     )
     if isinstance(result, int):
         return result
@@ -168,7 +165,7 @@ def _train(name: str, sweep: "Sweep", missing: list[str], options: SweepOptions,
     if not options.quiet and not options.as_json:
         from bnlab.cli.race_text import print_curves
 
-        print_curves(curves, title, HEIGHT)
+        print_curves(RaceCurves(sweep.folder, parts, words), title)
     return TrainedPair(name, sweep.folder, parts, result.summaries)
 
 
@@ -189,7 +186,7 @@ def _ask(options: SweepOptions, runs: Path) -> list[dict[str, Any]] | int:
                 verdicts.append(run_study(replace(asked, seeds=max(asked.seeds, seeds_judged(asked))), training))
             except StoppedError:
                 if not options.quiet:
-                    say_warning(f"interrupted; what was recorded is in {runs}; {CONTINUES}")
+                    say_interrupted(runs)
                 return interruption.exit_status
     return verdicts
 

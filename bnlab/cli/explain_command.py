@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnlab.cli.check_command import complete_norm, read_options
+from bnlab.cli.command_options import at_home
 from bnlab.cli.consoles import ERR, OUT, Waiting
 from bnlab.cli.own_prints import own_prints_on_stderr
 
@@ -38,7 +39,12 @@ def explain(
     ] = None,
     svg: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the lesson as a figure too: .svg, .png or .pdf.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Draw the lesson as a figure too: .svg, .png or .pdf.",
+            show_default=False,
+            callback=at_home,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")] = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bnlab.cli.command_options import Quiet, Runs, at_home
+from bnlab.cli.command_options import Quiet, Runs, output_option
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, counted, say_warning
 from bnlab.cli.own_prints import own_prints_on_stderr
@@ -28,14 +28,7 @@ def export(
     to: Annotated[Target, typer.Option("--to", help="Where to, or in which form.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="The folder of the tables, of MLflow's database, of Trackio's projects.",
-            show_default=False,
-            callback=at_home,
-        ),
+        output_option("FOLDER", "The folder of the tables, of MLflow's database, of Trackio's projects."),
     ] = None,
     quiet: Quiet = False,
     runs: Runs = None,

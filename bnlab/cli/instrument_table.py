@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from bnlab.cli.consoles import OUT, new_table, print_table
-from bnlab.cli.interval_text import label_of_interval, points_with_interval, three_digits, with_interval
 from bnlab.report.instrument_rows import InstrumentRow
+from bnlab.report.interval_text import label_of_interval, points_with_interval, three_digits, with_interval
 from bnlab.report.wording import write_value
 from bnlab.results.arms import Arm
 from bnlab.results.versus import Versus
 from bnlab.stats.estimate import Estimate
+
+MOST_INSTRUMENTS = 12
+"""Instruments in the table where none was asked for by name; `bnlab compare -d NAME` shows each."""
 
 
 def print_instruments(arms: Sequence[Arm], rows: Sequence[InstrumentRow], *, beside: str = "") -> None:

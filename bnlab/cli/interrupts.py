@@ -1,4 +1,4 @@
-"""Ctrl-C at an unlucky moment."""
+"""Ctrl-C at an unlucky moment, and what is said when it or a signal has cut a command off."""
 
 import _thread
 import contextlib
@@ -6,10 +6,24 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
+
+from bnlab.cli.consoles import say_warning
 
 LOOK_EVERY_S = 0.05
 """Seconds between two looks whether an import has ended."""
+
+
+def say_interrupted(folder: Path, what: str = "") -> None:
+    """Say that a command was cut off, where its records are, and that it can be typed again.
+
+    Args:
+        folder: Where what was recorded is.
+        what: What is missing; empty: nothing is said of it.
+    """
+    missing = f"{what} " if what else ""
+    say_warning(f"interrupted; {missing}what was recorded is in {folder}; the same command continues from there")
 
 
 @contextlib.contextmanager

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from bnlab.cli.command_options import ConfigDir
 from bnlab.cli.consoles import is_narrow, new_table, print_rows, print_table, say_warning
 from bnlab.cli.list_diagnostics import diagnostics
 from bnlab.cli.list_runs import AsCsv, AsJson, runs
-from bnlab.cli.list_sweeps import schedules, sweeps
+from bnlab.cli.list_sweeps import as_word, schedules, sweeps
 from bnlab.config.folders import conf_folder, config_groups, read_option, search_folders
 from bnlab.errors import ConfigError
 from bnlab.plugins import MODEL_PLUGINS, NORM_PLUGINS
@@ -23,7 +24,6 @@ app = typer.Typer(
     "[bold]commands[/].",
 )
 
-ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
 
 app.command()(runs)
 app.command()(diagnostics)
@@ -99,7 +99,7 @@ def recipes(as_json: AsJson = False, as_csv: AsCsv = False, config_dir: ConfigDi
     for row in rows:
         chosen = row["options"].pop("defaults", [])
         words = [f"{key.removeprefix('override /')}={option}" for entry in chosen for key, option in entry.items()]
-        values = [f"{key}={_as_word(value)}" for key, value in flatten(row.pop("options")).items()]
+        values = [f"{key}={as_word(value)}" for key, value in flatten(row.pop("options")).items()]
         row["settings"] = " ".join([*words, *values])
     if print_rows(rows, as_json, as_csv):
         return
@@ -203,9 +203,4 @@ def _print_group(group: str, config_dir: Path | None, as_json: bool, as_csv: boo
 
 def _written(group: str, options: dict[str, Any]) -> str:
     """Return options as one would type them."""
-    return " ".join(f"{group}.{key}={_as_word(value)}" for key, value in options.items())
-
-
-def _as_word(value: Any) -> str:
-    words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
+    return " ".join(f"{group}.{key}={as_word(value)}" for key, value in options.items())

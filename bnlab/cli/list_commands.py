@@ -53,7 +53,7 @@ def commands_of(app: typer.Typer) -> Callable[[bool], None]:
 
         [bold]bnlab list commands[/]: a line per command
         """
-        _print(list(_commands(app, "")), as_json=as_json)
+        _print([_plain(each) for each in read_commands(app)], as_json=as_json)
 
     return commands
 
@@ -70,25 +70,39 @@ def _print(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     print_table(table)
 
 
-def _commands(app: typer.Typer, prefix: str) -> Iterator[dict[str, Any]]:
-    """Yield each command of an app, and of its groups."""
+def _plain(command: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a command whose texts have no markup, with its first sentence and its exit codes."""
+    text = Text.from_markup(command["help"]).plain
+    parts = {kind: [_plain_part(one) for one in command[kind]] for kind in ("arguments", "options")}
+    summary = " ".join(text.partition("\n\n")[0].split())
+    return {"name": command["name"], "summary": summary, "help": text, **parts, "exit_codes": _codes(command["name"])}
+
+
+def _plain_part(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {**part, "help": None if part["help"] is None else Text.from_markup(part["help"]).plain}
+
+
+def read_commands(app: typer.Typer, prefix: str = "") -> Iterator[dict[str, Any]]:
+    """Yield each command of an app, and of its groups: its name, its help with rich's markup, arguments and options.
+
+    Args:
+        app: The app, or a group of it.
+        prefix: The words before the name of a command, with a space behind them.
+    """
     for info in app.registered_commands:
-        callback = info.callback
-        assert callback is not None
-        name = f"{prefix}{info.name or callback.__name__.replace('_', '-')}"
-        text = Text.from_markup(inspect.getdoc(callback) or "").plain
-        parameters = list(_parameters(callback))
-        yield {
-            "name": name,
-            "summary": " ".join(text.partition("\n\n")[0].split()),
-            "help": text,
-            "arguments": [each for each in parameters if not each["names"][0].startswith("-")],
-            "options": [each for each in parameters if each["names"][0].startswith("-")],
-            "exit_codes": _codes(name),
-        }
+        assert info.callback is not None
+        name = f"{prefix}{info.name or info.callback.__name__.replace('_', '-')}"
+        yield {"name": name, "help": inspect.getdoc(info.callback) or "", **read_parameters(info.callback)}
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            yield from _commands(group.typer_instance, f"{prefix}{group.name} ")
+            yield from read_commands(group.typer_instance, f"{prefix}{group.name} ")
+
+
+def read_parameters(callback: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return the arguments and the options that are given to the function of a command, as plain values."""
+    found = list(_parameters(callback))
+    arguments = [each for each in found if not each["names"][0].startswith("-")]
+    return {"arguments": arguments, "options": [each for each in found if each not in arguments]}
 
 
 def _parameters(callback: Any) -> Iterator[dict[str, Any]]:
@@ -106,7 +120,7 @@ def _parameters(callback: Any) -> Iterator[dict[str, Any]]:
         yield {
             "names": _names_of(name, info),
             "metavar": info.metavar,
-            "help": None if info.help is None else Text.from_markup(info.help).plain,
+            "help": info.help,
             **facts,
             "required": is_required,
             "default": None if is_required else default,

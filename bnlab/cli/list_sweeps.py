@@ -3,17 +3,16 @@
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.text import Text
 
-from bnlab.cli.command_options import Runs
+from bnlab.cli.command_options import ConfigDir, Runs
 from bnlab.cli.consoles import OUT, new_table, print_rows, print_table, say_warning
 from bnlab.cli.list_runs import AsCsv, AsJson
 from bnlab.errors import ConfigError
 
-ConfigDir = Annotated[Path | None, typer.Option("--config-dir", metavar="DIR", help="Own options, beside bnlab's.")]
+_WORDS = {None: "null", True: "true", False: "false"}
 
 MOST_LETTERS = 90
 """Letters of a sweep's words in the table; --json has all of them."""
@@ -72,7 +71,7 @@ def schedules(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
         return
     shown = new_table("schedule.name", "what the learning rate does", "options and their defaults")
     for row in rows:
-        options = " ".join(f"schedule.{key}={_as_word(value)}" for key, value in row["options"].items())
+        options = " ".join(f"schedule.{key}={as_word(value)}" for key, value in row["options"].items())
         usual = "  (the default)" if row["name"] == defaults["name"] else ""
         shown.add_row(Text(row["name"], "bold"), Text(f"{row['description']}{usual}"), Text(options, "dim"))
     print_table(shown)
@@ -80,7 +79,8 @@ def schedules(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
 
 def _of_files(config_dir: Path | None) -> list[dict[str, Any]]:
     from bnlab.config.folders import read_option, search_folders
-    from bnlab.sweeps.sweep_files import as_word, known_sweeps
+    from bnlab.sweeps.sweep_files import as_word as as_words
+    from bnlab.sweeps.sweep_files import known_sweeps
 
     folders = search_folders(config_dir)
     rows = []
@@ -90,7 +90,7 @@ def _of_files(config_dir: Path | None) -> list[dict[str, Any]]:
         except ConfigError as error:  # a damaged file of the user's: all others are listed
             say_warning(str(error))
             continue
-        words = " ".join(f"{key}={as_word(value)}" for key, value in keys.items())
+        words = " ".join(f"{key}={as_words(value)}" for key, value in keys.items())
         row = {"kind": "file", "name": name, "description": description.partition("   bnlab ")[0], "words": words}
         rows.append(row | {"runs": None, "with_result": None, "folder": None})
     return rows
@@ -115,5 +115,13 @@ def _kept(root: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _as_word(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
+def as_word(value: Any) -> str:
+    """Return a value as it is typed behind one key.
+
+    Example:
+        >>> as_word([0.5, 0.75]), as_word(None), as_word(0.1)
+        ('[0.5,0.75]', 'null', '0.1')
+    """
+    if isinstance(value, list):
+        return f"[{','.join(map(as_word, value))}]"
+    return _WORDS[value] if value is None or isinstance(value, bool) else str(value)

@@ -1,7 +1,7 @@
 """What to type next, once a sweep has ended."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bnlab.cli.command_options import SweepOptions
@@ -47,9 +47,10 @@ def next_command(sweep: SweepRuns, found: SweepArms, words: Sequence[str], optio
     num_seeds = min(len(best.cell.outcomes) for arm in arms if (best := arm.best()) is not None)
     name = f"name={as_text(sweep.folder.name)}"
     if num_seeds < ENOUGH_SEEDS:
-        line = command_line([*without(words, "seed", "name"), name, f"seed=range({ENOUGH_SEEDS})"], options)
+        seeds = enough_seeds(run.seed for arm in arms for cell in arm.cells for run in cell.runs)
+        line = command_line([*without(words, "seed", "name"), name, f"seed={as_word(seeds)}"], options)
         has = "1 seed has no interval" if num_seeds == 1 else f"{num_seeds} seeds leave it wide"
-        return NextCommand(line, f"{ENOUGH_SEEDS} seeds; {has}, and runs that are there are kept")
+        return NextCommand(line, f"{len(seeds)} seeds; {has}, and runs that are there are kept")
     if len(arms) > 1:
         return _verdict(sweep, arms, options)
     norm = sweep.rows[0].get("norm") or "batch"
@@ -58,6 +59,33 @@ def next_command(sweep: SweepRuns, found: SweepArms, words: Sequence[str], optio
     other = "batch" if norm == "none" else "none"
     line = command_line([*without(words, "norm", "name"), name, f"norm={norm},{other}"], options)
     return NextCommand(line, "an arm to compare with")
+
+
+def enough_seeds(trained: Iterable[int]) -> list[int]:
+    """Return the seeds that were trained, and others, so that there are enough.
+
+    Example:
+        >>> enough_seeds([0, 3]), enough_seeds([5, 6, 7]), enough_seeds([0, 7])
+        ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [0, 7, 8, 9, 10])
+    """
+    seeds = set(trained)
+    if seeds <= set(range(ENOUGH_SEEDS)):
+        return list(range(ENOUGH_SEEDS))
+    behind = max(seeds) + 1
+    return sorted(seeds.union(range(behind, behind + ENOUGH_SEEDS - len(seeds))))
+
+
+def as_word(seeds: Sequence[int]) -> str:
+    """Return seeds as Hydra reads several values.
+
+    Example:
+        >>> as_word([0, 1, 2]), as_word([5, 6]), as_word([0, 7])
+        ('range(3)', 'range(5,7)', '0,7')
+    """
+    first, behind = seeds[0], seeds[-1] + 1
+    if len(seeds) < behind - first:
+        return ",".join(map(str, seeds))
+    return f"range({first},{behind})" if first else f"range({behind})"
 
 
 def _verdict(sweep: SweepRuns, arms: Sequence[Arm], options: SweepOptions) -> NextCommand:

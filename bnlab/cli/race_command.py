@@ -86,7 +86,7 @@ def _run(words: "RaceWords", options: SweepOptions, lang: Literal["en", "zh"]) -
         from bnlab.cli.race_view import RaceCurves, open_race_view
         from bnlab.pages.words import Words
 
-        curves = RaceCurves(sweep.folder, parts, Words("en"))
+        curves = RaceCurves(sweep.folder, parts, Words("en"), again=missing if options.again else ())
         return open_race_view(console, sweep.folder.name, sweep, missing, curves)
 
     def show(result: "SweepResult") -> None:
@@ -127,16 +127,18 @@ def _show(
         return
     if options.quiet:
         return
+    from bnlab.cli.arm_tables import print_arms
     from bnlab.cli.next_command import command_line
-    from bnlab.cli.race_text import print_arms, print_curves
+    from bnlab.cli.race_text import print_curves
     from bnlab.cli.race_view import RaceCurves
     from bnlab.cli.sweep_tables import print_troubles
     from bnlab.pages.words import Words
+    from bnlab.results.arms import SEED
     from bnlab.results.race import read_race
 
     arms = read_race(result.folder, parts)
     print_curves(RaceCurves(result.folder, parts, Words("en")), result.folder.name)
-    print_arms(arms)
+    print_arms(arms, [SEED])
     print_troubles(result, set(result.reasons))
     pictures = _leave_pictures(arms, result.folder, command_line(typed_words(words), options), lang)
     say_ending(result.folder, pictures, _following(arms, result.folder, words, options))
@@ -179,7 +181,7 @@ def _leave_pictures(arms: "Sequence[Arm]", folder: Path, command: str, lang: Lit
 
 def _following(arms: "Sequence[Arm]", folder: Path, words: "RaceWords", options: SweepOptions) -> "NextCommand | None":
     """Return what to type next: what is missing, more seeds, or a verdict on the first two arms."""
-    from bnlab.cli.next_command import ENOUGH_SEEDS, NextCommand, as_text, command_line
+    from bnlab.cli.next_command import ENOUGH_SEEDS, NextCommand, as_text, as_word, command_line, enough_seeds
     from bnlab.results.sweep import read_sweep
 
     cells = [cell for arm in arms for cell in arm.cells]
@@ -188,8 +190,9 @@ def _following(arms: "Sequence[Arm]", folder: Path, words: "RaceWords", options:
         return NextCommand(command_line(typed_words(words), options), "trains what is missing")
     num_seeds = min(len(cell.outcomes) for cell in cells)
     if num_seeds < ENOUGH_SEEDS:
-        more = typed_words(words, f"name={as_text(folder.name)}", f"seed=range({ENOUGH_SEEDS})")
-        return NextCommand(command_line(more, options), f"{ENOUGH_SEEDS} seeds; the runs that are there are kept")
+        seeds = enough_seeds(run.seed for cell in cells for run in cell.runs)
+        more = typed_words(words, f"name={as_text(folder.name)}", f"seed={as_word(seeds)}")
+        return NextCommand(command_line(more, options), f"{len(seeds)} seeds; the runs that are there are kept")
     found = {frozenset(_ids(arm)): arm.folder_name for arm in read_sweep(folder).read_arms().arms}
     first, second = (found.get(frozenset(_ids(arm))) for arm in arms[:2])
     if not (first and second):

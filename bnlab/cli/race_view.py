@@ -1,6 +1,6 @@
 """The progress of a race, on standard error: the curves of all arms while they grow; plain lines elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +28,23 @@ STARTING = "the processes that train are starting"
 
 @dataclass
 class _RunCurve:
-    """The validation accuracies of one run, read from its records while they are written."""
+    """The validation accuracies of one run, read from its records while they are written.
+
+    Attributes:
+        path: The file of its records.
+        old: The mark of the file while it holds the records of an earlier training; None: it holds none.
+        points: Step -> accuracy.
+    """
 
     path: Path
+    old: tuple[int, int] | None = None
     points: dict[int, float] = field(default_factory=dict)
     _read: int = 0
 
     def read(self) -> None:
+        if self.old is not None and _mark(self.path) == self.old:
+            return
+        self.old = None
         before = self._read
         lines, self._read = read_new_lines(self.path, before)
         if self._read < before:  # the run was begun anew, or resumed from a step before its last record
@@ -45,6 +55,15 @@ class _RunCurve:
                 self.points[line["step"]] = value
 
 
+def _mark(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from any that stood or will stand in its place; None: there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns
+
+
 class RaceCurves:
     """The curves of all arms: at each step the mean of the runs that have been there.
 
@@ -52,12 +71,17 @@ class RaceCurves:
         folder: The folder with the runs.
         parts: Label of each arm -> the ids of its runs.
         words: The fixed words of the language, by which it is said what is drawn.
+        again: The ids of runs that are about to be trained again: they have no curve until they have begun.
     """
 
-    def __init__(self, folder: Path, parts: Mapping[str, Sequence[str]], words: Words) -> None:
+    def __init__(
+        self, folder: Path, parts: Mapping[str, Sequence[str]], words: Words, again: Collection[str] = ()
+    ) -> None:
         self._words = words
+        paths = {label: [folder / name / "metrics.jsonl" for name in names] for label, names in parts.items()}
         self._runs = {
-            label: [_RunCurve(folder / name / "metrics.jsonl") for name in names] for label, names in parts.items()
+            label: [_RunCurve(path, _mark(path) if path.parent.name in again else None) for path in of_arm]
+            for label, of_arm in paths.items()
         }
 
     def read(self) -> list[RaceLine]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bnlab.cli.command_options import Quiet, Runs, at_home
+from bnlab.cli.command_options import Quiet, Runs, output_option
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import ERR, OUT, Waiting
 
@@ -28,15 +28,7 @@ def report(
     lang: Annotated[Literal["en", "zh"], typer.Option("--lang", help="English or Chinese.")] = "en",
     as_csv: Annotated[bool, typer.Option("--csv", help="Write the numbers as CSV too.")] = False,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PLACE",
-            help="A folder, or a file that ends in .html (beside PATH).",
-            show_default=False,
-            callback=at_home,
-        ),
+        Path | None, output_option("PLACE", "A folder, or a file that ends in .html (beside PATH).")
     ] = None,
     quiet: Quiet = False,
     runs: Runs = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from bnlab.cli.command_options import at_home
 from bnlab.cli.complete import complete_run
 from bnlab.cli.consoles import OUT, Waiting, new_table, print_table
 from bnlab.runfolder.finding import find_run
@@ -28,7 +29,12 @@ def rerun(
     ],
     keep: Annotated[
         Path | None,
-        typer.Option("--keep", metavar="DIR", help="Keep the repetition in this folder; otherwise it is removed."),
+        typer.Option(
+            "--keep",
+            metavar="DIR",
+            help="Keep the repetition in this folder; otherwise it is removed.",
+            callback=at_home,
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT
+from bnlab.cli.consoles import ERR, OUT, counted
 from bnlab.errors import ConfigError
 from bnlab.runfolder.short_names import FROM_THE_END
 
@@ -81,7 +81,7 @@ def tag(
         kept = [word for word in before.tags if word not in words]
         new = kept if remove else list(dict.fromkeys([*before.tags, *words]))
         write_marks(folder, Marks(before.note, tuple(new)))
-    ERR.print(f"{_counted(len(folders))} {'without' if remove else 'with'} {', '.join(words)}", style="dim")
+    ERR.print(f"{counted(len(folders), 'run')} {'without' if remove else 'with'} {', '.join(words)}", style="dim")
 
 
 @app.command()
@@ -158,10 +158,10 @@ def _remove(folders: Sequence[Path], *, yes: bool, whole: Sequence[Path] = ()) -
         ERR.print(f"and {len(folders) - MOST_LISTED} more", style="dim")
     megabytes = sum(map(size_of, [*whole, *(folder for folder in folders if folder.parent not in whole)])) / 1e6
     also = f" and all else in {', '.join(map(str, whole))}" if whole else ""
-    if not yes and not _answers_yes(f"Remove {_counted(len(folders))}{also} ({megabytes:.1f} MB)?", input):
+    if not yes and not _answers_yes(f"Remove {counted(len(folders), 'run')}{also} ({megabytes:.1f} MB)?", input):
         raise ConfigError("nothing was removed. Answer y, or say --yes.")
     remove_runs(folders, whole)
-    ERR.print(f"removed: {_counted(len(folders))}, {megabytes:.1f} MB", style="dim", highlight=False)
+    ERR.print(f"removed: {counted(len(folders), 'run')}, {megabytes:.1f} MB", style="dim", highlight=False)
 
 
 def _answers_yes(question: str, ask: Callable[[str], str]) -> bool:
@@ -171,7 +171,3 @@ def _answers_yes(question: str, ask: Callable[[str], str]) -> bool:
         return ask("").strip().lower() in {"y", "yes"}
     except (EOFError, OSError, RuntimeError):  # the input has ended, cannot be read, or was closed
         return False
-
-
-def _counted(number: int) -> str:
-    return "1 run" if number == 1 else f"{number:,} runs"

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from bnlab.cli.command_options import SweepOptions
 from bnlab.cli.consoles import ERR, OUT, Waiting, counted, say_error, say_unless, say_warning
+from bnlab.cli.interrupts import say_interrupted
 from bnlab.cli.next_command import NextCommand
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import number
@@ -58,9 +59,11 @@ def search(words: list[str], options: SweepOptions) -> int:
             )
     except KeyboardInterrupt:
         if not quiet:
-            say_warning(f"interrupted. The trials and runs so far are in {planned.folder}; the same command continues")
+            say_interrupted(planned.folder)
         return 130
     if interruption.is_asked:
+        if not quiet:
+            say_interrupted(planned.folder)
         return interruption.exit_status
     if result.problem is not None:
         say_error(f"the search ended before its last trial: {result.problem}")

@@ -13,6 +13,7 @@ import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Jobs, Quiet, Runs
 from bnlab.cli.consoles import ERR, counted, duration, say_error, say_unless, say_warning
+from bnlab.cli.interrupts import say_interrupted
 from bnlab.errors import BnlabError, ConfigError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
         try:
             verdict = run_study(_asked(one, options), training, until_decided=options.until_decided)
         except (StoppedError, KeyboardInterrupt) as error:
-            say_warning(f"interrupted; what was recorded is in {options.runs}; the same command continues from there")
+            say_interrupted(options.runs)
             status = 130 if isinstance(error, KeyboardInterrupt) else status
             break
         except BnlabError as error:

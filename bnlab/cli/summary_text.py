@@ -10,15 +10,12 @@ from rich.text import Text
 from bnlab.cli.consoles import OUT, counted, new_table, print_table
 from bnlab.errors import ConfigError, RunError
 from bnlab.records import RunSummary
+from bnlab.report.wording import BOUNDED
 from bnlab.runfolder.finding import find_folder
 from bnlab.runfolder.folder import RunFolder
 
 USUAL = ("saturation", "dead_fraction", "gradient_norm")
 """The diagnostics, of more than forty, in the table after a run."""
-
-BOUNDED = frozenset({"sigmoid", "tanh"})
-"""Activations of which saturation is told after a run: near 0 is healthy there. Of relu it is the share of zeros, of
-which one half is healthy: a figure that alarms where nothing is wrong. `bnlab show` has it, with its reading."""
 
 MOST_VERDICTS = 5
 """Verdicts printed after a run; `bnlab show` prints all."""

@@ -20,6 +20,7 @@ from bnlab.cli.command_options import (
     overrides_argument,
 )
 from bnlab.cli.consoles import ERR, Waiting, counted, duration, say_error, say_unless, say_warning
+from bnlab.cli.interrupts import say_interrupted
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
 from bnlab.records import ENDED
@@ -174,7 +175,12 @@ def _end(folder: Path, words: list[str], options: SweepOptions, *, is_new: bool,
 
 
 def execute_shown(
-    sweep: "Sweep", missing: list[str], options: SweepOptions, open_view: "OpenView | None" = None
+    sweep: "Sweep",
+    missing: list[str],
+    options: SweepOptions,
+    open_view: "OpenView | None" = None,
+    *,
+    is_all: bool = True,
 ) -> "SweepResult | int":
     """Train what is missing, and show progress; return the outcome, or the exit status if the sweep was cut off.
 
@@ -183,11 +189,13 @@ def execute_shown(
         missing: The ids of the runs to train.
         options: The options of the command line.
         open_view: Opens what shows the progress; None: a bar for each arm.
+        is_all: Whether the command trains nothing else: a stop that was asked for too late is then none.
     """
     from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.training.interruption import interruptible
 
+    before = {name: sweep.run_folder(name).result_stamp() if options.again else None for name in missing}
     view = None if options.quiet or not missing else (open_view or open_sweep_view)(ERR, sweep, missing)
     try:
         with (
@@ -205,24 +213,27 @@ def execute_shown(
                 interruption=interruption,
             )
     except KeyboardInterrupt:
-        if not options.quiet:
-            _say_interrupted(sweep, missing)
+        _say_interrupted(sweep, _num_left(sweep, before), options)
         return 130
     if interruption.is_asked:
-        if not options.quiet:
-            _say_interrupted(sweep, missing)
-        return interruption.exit_status
+        num_left = _num_left(sweep, before)
+        if num_left or not is_all:
+            _say_interrupted(sweep, num_left, options)
+            return interruption.exit_status
     if result.obstacle is not None:
         say_error(result.obstacle)
     return result
 
 
-def _say_interrupted(sweep: "Sweep", missing: list[str]) -> None:
-    left = len([name for name in missing if sweep.run_folder(name).read_finished() is None])
-    say_warning(
-        f"interrupted; {left} of {len(sweep.configs)} runs are missing. What was recorded is in {sweep.folder}; "
-        "the same command continues from there"
-    )
+def _num_left(sweep: "Sweep", before: "Mapping[str, tuple[int, int] | None]") -> int:
+    """Return how many runs have no result, or only the one from before."""
+    return sum(sweep.run_folder(name).result_stamp() in {None, mark} for name, mark in before.items())
+
+
+def _say_interrupted(sweep: "Sweep", num_left: int, options: SweepOptions) -> None:
+    if not options.quiet:
+        left = f"{num_left} of {len(sweep.configs)} runs are missing;" if num_left else "no run is missing;"
+        say_interrupted(sweep.folder, left)
 
 
 def announce(sweep: "Sweep", missing: list[str], options: SweepOptions, taken: "Mapping[Path, int]") -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 MOST_CELLS = 40
 """Lines of the table of cells; a sweep with more shows its arms, and `bnlab list runs` shows the rest."""
 
-MOST_INSTRUMENTS, MOST_ARMS = 12, 8
-"""Instruments and arms in the table of what was measured; `bnlab compare` has all of them."""
+MOST_ARMS = 8
+"""Arms in the table of what was measured; `bnlab compare` has all of them."""
 
 MOST_TROUBLES = 20
 WHY = {"interrupted": "cut off", "missing": "not begun"}
@@ -34,7 +34,7 @@ def print_sweep(result: "SweepResult", *, is_grid: bool = True) -> None:
             others did well, so its arms have no best of them.
     """
     from bnlab.cli.arm_tables import print_arms, print_cells
-    from bnlab.cli.instrument_table import print_instruments
+    from bnlab.cli.instrument_table import MOST_INSTRUMENTS, print_instruments
     from bnlab.report.instrument_rows import instrument_rows
     from bnlab.results.arms import LEARNING_RATE
     from bnlab.results.instruments import asked_instruments

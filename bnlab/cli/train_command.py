@@ -8,11 +8,13 @@ import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Quiet, Runs, SweepOptions, overrides_argument
 from bnlab.cli.consoles import ERR, OUT, Waiting, say_error, say_unless, say_warning
+from bnlab.cli.interrupts import say_interrupted
 from bnlab.cli.own_prints import own_prints_on_stderr
-from bnlab.cli.summary_text import BOUNDED, print_summary
+from bnlab.cli.summary_text import print_summary
 from bnlab.errors import ProcessLostError, RunError
 from bnlab.experiment.observer import RunObserver
 from bnlab.records import ENDED, RunSummary
+from bnlab.report.wording import BOUNDED
 
 if TYPE_CHECKING:
     from bnlab.loggers.logger import Logger
@@ -113,7 +115,7 @@ def _train(
     except KeyboardInterrupt:
         waiting.end()
         if not quiet:
-            say_warning(f"interrupted; 1 of 1 runs not finished. Its records so far are in {folder}")
+            say_interrupted(folder)
         return 130
     waiting.end()
     if failure is not None:

@@ -2,16 +2,8 @@
 
 from dataclasses import replace
 
-from bnlab.conformance.known_faults import (
-    BATCH_IN_EVAL,
-    IN_EVAL,
-    SINGLE,
-    Case,
-    Explanation,
-    agrees,
-    explain,
-    faults_in_training,
-)
+from bnlab.conformance.fault_search import SINGLE, Case, Explanation, agrees, explain
+from bnlab.conformance.known_faults import BATCH_IN_EVAL, IN_EVAL, faults_in_training
 from bnlab.conformance.law_results import HOLDS, Law, Verdict
 from bnlab.conformance.observing import correct_variant, observe_eval, observe_training, verdict_of
 from bnlab.conformance.subject import Subject

@@ -3,6 +3,7 @@
 Matplotlib places everything: constrained layout the panels, packers the lines and columns of text inside a panel.
 """
 
+import io
 import re
 import textwrap
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from bnlab.lessons.sentences import (
     sharing_sentences,
     terms_sentences,
 )
+from bnlab.runfolder.whole_files import write_whole
 
 FORMATS = ("svg", "png", "pdf")
 SIZE = (16.0, 9.0)
@@ -66,8 +68,10 @@ def write_figure(lesson: Explanation, path: Path) -> None:
         raise ConfigError(f"--svg takes a file ending in .svg, .png or .pdf, got {path}. {did_you_mean(kind, FORMATS)}")
     plain = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})  # the same lesson, the same bytes
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bnlab", "pdf.fonttype": 42}):
+        drawn = io.BytesIO()
+        draw_figure(lesson).savefig(drawn, format=kind, dpi=150, metadata=plain)
         try:
-            draw_figure(lesson).savefig(path, format=kind, dpi=150, metadata=plain)
+            write_whole(path, drawn.getvalue())
         except OSError as error:
             raise ConfigError(f"--svg {path} cannot be written: {error.strerror}. Choose another place.") from error
 

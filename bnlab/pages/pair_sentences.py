@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnlab.pages.words import Words
+from bnlab.report.interval_text import points_with_interval, share_with_interval
+from bnlab.report.wording import BOUNDED
 from bnlab.results.arms import Arm
 from bnlab.results.curves import Curve, read_best_curves
 from bnlab.results.race import Saturated, cell_of, gain, saturated
@@ -25,9 +27,6 @@ FEW_SATURATED = 0.05
 
 MOST_OF_THEM = 0.5
 """Share of all units from which on a network is called saturated at its start."""
-
-BOUNDED = frozenset({"sigmoid", "tanh"})
-"""Activations of which saturation can be said."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +114,12 @@ def _difference(pair: Pair, words: Words) -> str:
         return words("no_difference_known")
     estimate = found.difference
     if found.is_apart:
-        return words("gained" if estimate.value > 0 else "lost", points=points(estimate))
+        return words("gained" if estimate.value > 0 else "lost", points=points_with_interval(estimate))
     if estimate.low is None or estimate.high is None or not estimate.low <= 0 <= estimate.high:
-        return words("few_seeds", n=estimate.n, points=points(estimate))  # none, or they agree: an interval of no width
-    return words("no_gain", n=estimate.n, points=points(estimate))
+        return words(
+            "few_seeds", n=estimate.n, points=points_with_interval(estimate)
+        )  # none, or they agree: an interval of no width
+    return words("no_gain", n=estimate.n, points=points_with_interval(estimate))
 
 
 def _accuracy(arm: Arm, words: Words) -> str:
@@ -133,28 +134,7 @@ def share_in_words(estimate: Estimate | None, words: Words) -> str:
         estimate: The mean over seeds; None: it is not known.
         words: The fixed words of the language.
     """
-    if estimate is None:
-        return words("unknown")
-    if estimate.low is None or estimate.high is None:
-        return f"{100 * estimate.value:.1f}%"
-    return f"{100 * estimate.value:.1f}% [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
-
-
-def points(estimate: Estimate) -> str:
-    """Return a difference of shares in points, with its sign and its interval.
-
-    Example:
-        >>> points(Estimate(-0.0001, -0.021, 0.001, 5)), points(Estimate(0.1, None, None, 1))
-        ('0.0 [-2.1, +0.1]', '+10.0')
-    """
-    value, *ends = ("0.0" if (text := f"{100 * one:+.1f}") in {"+0.0", "-0.0"} else text for one in _known(estimate))
-    return f"{value} [{', '.join(ends)}]" if ends else value
-
-
-def _known(estimate: Estimate) -> list[float]:
-    if estimate.low is None or estimate.high is None:
-        return [estimate.value]
-    return [estimate.value, estimate.low, estimate.high]
+    return words("unknown") if estimate is None else share_with_interval(estimate)
 
 
 def _percent(share: float) -> str:

@@ -10,14 +10,17 @@ from bnlab.pages.drawn.arm_curves import draw_curves
 from bnlab.pages.drawn.layer_maps import draw_layers, recorded_by_layer
 from bnlab.pages.drawn.picture import MOST_ARMS, Cell, DataTable, Picture
 from bnlab.pages.html_page import render
-from bnlab.pages.pair_sentences import BOUNDED, points, share_in_words
+from bnlab.pages.pair_sentences import share_in_words
 from bnlab.pages.study_results import StudyResult
 from bnlab.pages.study_view import StudyView, view_studies
 from bnlab.pages.words import Words
+from bnlab.report.interval_text import points_with_interval
+from bnlab.report.wording import BOUNDED
 from bnlab.results.arms import Arm
 from bnlab.results.curves import read_best_curves
 from bnlab.results.race import SATURATION, cell_of
 from bnlab.results.versus import cells_against_first
+from bnlab.runfolder.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def arms_table(arms: Sequence[Arm], words: Words) -> DataTable:
             Cell(arm.label),
             Cell(str(n), n),
             Cell(share_in_words(test, words), None if test is None else test.value),
-            Cell(points(versus.difference), versus.difference.value) if versus else Cell("–"),
+            Cell(points_with_interval(versus.difference), versus.difference.value) if versus else Cell("–"),
             Cell(share_in_words(validation, words), None if validation is None else validation.value),
         ]
         rows.append(tuple(row))
@@ -153,6 +156,6 @@ def write_race_page(page: RacePage, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page.html(), encoding="utf-8", newline="\n")
+        write_whole(path, page.html())
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}. Make room there, then type it again.") from error

@@ -13,6 +13,7 @@ from bnlab.pages.study_results import Lang, is_study_file, read_studies, study_f
 from bnlab.pages.sweep_page import make_sweep_page
 from bnlab.pages.words import Words
 from bnlab.runfolder.finding import at_home, find_folder, runs_root
+from bnlab.runfolder.whole_files import write_whole
 from bnlab.studies.study_history import FOLDER
 
 NAME = "report"
@@ -136,7 +137,7 @@ def write_report(report: Report, output: Path | None = None, with_csv: bool = Fa
             folder.mkdir(parents=True, exist_ok=True)
             if not (is_named or paths):
                 kept = keep_other_language(folder, stem, report.lang)
-            path.write_text(content, encoding="utf-8", newline="\n")
+            write_whole(path, content)
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}. Choose another place by --output.") from error
         paths.append(path)

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bnlab.diagnostics.cards import cards_by_record
-from bnlab.report.instrument_rows import InstrumentRow
+from bnlab.report.instrument_rows import InstrumentRow, layer_means
 from bnlab.report.network.axes import grid_lines, scale_steps, scale_values
 from bnlab.report.network.layout import Heading, label_vertical, new_page, panel_title
-from bnlab.report.palette import COLORS, DASHES, LINE
+from bnlab.report.palette import LINE, MOST_LINES, line_styles
 from bnlab.report.style import paper, save
 from bnlab.report.wording import is_counted_share
 from bnlab.results.arms import Arm
@@ -43,14 +43,14 @@ def draw_instruments(arms: Sequence[Arm], names: Sequence[str], owner: str = "")
         names: The instruments.
         owner: What the runs share, in words.
     """
-    shown = [arm for arm in arms if arm.compared][: len(COLORS) * len(DASHES)]
+    shown = [arm for arm in arms if arm.compared][:MOST_LINES]
     values = [last_values(arm, names) for arm in shown]
     found = list(dict.fromkeys(key.partition("/")[0] for of_arm in values for key in of_arm))
     found = found[:MOST_PANELS]
     if not found:
         return None
     cards = cards_by_record(found, names)
-    styles = [(COLORS[n % len(COLORS)], DASHES[n // len(COLORS)]) for n in range(len(shown))]
+    styles = line_styles(len(shown))
     legend = {arm.label: style for arm, style in zip(shown, styles, strict=True)}
     heading = Heading("What was measured last", "", owner)
     page = new_page(heading, len(found), min(COLUMNS, len(found)), 2.7, legend=legend, share_horizontal=False)
@@ -59,11 +59,14 @@ def draw_instruments(arms: Sequence[Arm], names: Sequence[str], owner: str = "")
         card = cards.get(name)
         facets = list(dict.fromkeys(key.partition("/")[2] for of_arm in own for key in of_arm))
         unit = "" if card is None else card.unit_of(facets[0], facets)
-        _draw(axes, [_main(of_arm, facets[0]) for of_arm in own], styles, list(legend))
-        _scale(axes, own, facets[0], unit)
+        main = [_main(of_arm, facets[0]) for of_arm in own]
+        _draw(axes, main, unit, styles, list(legend))
+        axes.grid(axis="y", color=LINE, linewidth=0.5)
+        axes.set_axisbelow(True)
+        scale_layers(axes, [v for of_arm in main for seeds in of_arm.values() for v in seeds.values()], unit)
         panel_title(axes, f"{name.replace('_', ' ')} {facets[0]}".strip())
         label_vertical(axes, unit)
-    page.note("Line and dot: mean over seeds. Band and whisker: from the least to the greatest seed.")
+    page.note("Line and dot: mean over seeds, geometric for sizes above 0. Band, whisker: from least to greatest seed.")
     return page.figure
 
 
@@ -80,7 +83,7 @@ def draw_over_steps(
     shown = [row for row in rows if any(len(of[row.key].steps) > 1 for _, of in arms if row.key in of)][:MOST_PANELS]
     if not shown:
         return None
-    styles = [(COLORS[n % len(COLORS)], DASHES[n // len(COLORS) % len(DASHES)]) for n in range(len(arms))]
+    styles = line_styles(len(arms))
     legend = {label: style for (label, _), style in zip(arms, styles, strict=True)}
     heading = Heading("What was measured over training", "", owner)
     page = new_page(heading, len(shown), min(COLUMNS, len(shown)), 2.7, legend=legend, share_horizontal=False)
@@ -131,44 +134,55 @@ def _main(own: Values, facet: str) -> Values:
 
 
 def _draw(
-    axes: Axes, of_arms: Sequence[Values], styles: Sequence[tuple[str, tuple[float, ...]]], labels: Sequence[str]
+    axes: Axes,
+    of_arms: Sequence[Values],
+    unit: str,
+    styles: Sequence[tuple[str, tuple[float, ...]]],
+    labels: Sequence[str],
 ) -> None:
+    means_of = layer_means(of_arms, unit)
     layers = list(dict.fromkeys(layer for own in of_arms for layer in own))
     if len(layers) == 1:
-        for place, (own, (color, _)) in enumerate(zip(of_arms, styles, strict=True)):
+        for place, (own, means, (color, _)) in enumerate(zip(of_arms, means_of, styles, strict=True)):
             seeds = list(own.get(layers[0], {}).values())
             if seeds:
                 axes.plot([place, place], [min(seeds), max(seeds)], color=color, linewidth=1.4, zorder=3)
-                axes.plot([place], [float(np.mean(seeds))], color=color, marker="o", markersize=6, zorder=4)
+                axes.plot([place], [means[layers[0]]], color=color, marker="o", markersize=6, zorder=4)
         axes.set_xlim(-0.7, len(of_arms) - 0.3)
         axes.set_xticks(range(len(of_arms)), labels if len(labels) <= MOST_NAMES else [""] * len(labels))
         return
-    for own, (color, dashes) in zip(of_arms, styles, strict=True):
+    for own, means, (color, dashes) in zip(of_arms, means_of, styles, strict=True):
         places = [place for place, layer in enumerate(layers) if layer in own]
         seeds_of = [list(own[layers[place]].values()) for place in places]
         axes.fill_between(
             places, [min(of) for of in seeds_of], [max(of) for of in seeds_of], color=color, alpha=BAND, linewidth=0
         )
-        means = [float(np.mean(of)) for of in seeds_of]
-        axes.plot(
-            places, means, color=color, linewidth=1.6, dashes=dashes or (None, None), marker="o", markersize=3, zorder=3
-        )
+        heights, dashed = [means[layers[place]] for place in places], dashes or (None, None)
+        axes.plot(places, heights, color=color, linewidth=1.6, dashes=dashed, marker="o", markersize=3, zorder=3)
     every = -(-len(layers) // MOST_NAMES)
     axes.set_xticks(range(0, len(layers), every), layers[::every])
 
 
-def _scale(axes: Axes, of_arms: Sequence[Values], facet: str, unit: str) -> None:
-    axes.grid(axis="y", color=LINE, linewidth=0.5)
-    axes.set_axisbelow(True)
-    values = np.array([v for own in of_arms for seeds in _main(own, facet).values() for v in seeds.values()])
-    low, high = float(values.min()), float(values.max())
+def scale_layers(axes: Axes, values: Sequence[float], unit: str, write: Callable[[float], str] | None = None) -> None:
+    """Set the vertical axis of what an instrument measured.
+
+    Args:
+        axes: The panel to scale.
+        values: All values that it shows, at least one.
+        unit: Their unit, in words.
+        write: Value -> text, where the axis is logarithmic; None: powers of ten.
+    """
+    low, high = min(values), max(values)
     if is_counted_share(unit):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
         axes.set_ylim(-0.02 * (high or 0.1), 1.08 * (high or 0.1))
     elif low > 0 and high > LOG_FROM * low:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.5, high * 1.5)
-        axes.yaxis.set_major_locator(LogLocator(numticks=7))
+        axes.yaxis.set_major_locator(LogLocator(numticks=6))
         axes.yaxis.set_minor_formatter(NullFormatter())
+        if write is not None:
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+            axes.yaxis.set_minor_locator(NullLocator())
     elif low >= 0:
         axes.set_ylim(0, 1.08 * (high or 1.0))

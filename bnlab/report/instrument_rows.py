@@ -1,7 +1,7 @@
 """What instruments measured last: arms side by side, means over seeds, in the layer where the arms differ most."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bnlab.diagnostics.cards import cards_by_record
@@ -44,6 +44,39 @@ class InstrumentRow:
         return is_counted_share(self.unit)
 
 
+def scale_of(unit: str, here: Iterable[float], everywhere: Iterable[float]) -> Scale:
+    """Return the scale on which values are averaged over seeds and compared: ``log`` for sizes, else ``plain``.
+
+    Sizes have no sign anywhere: quantiles of which one is negative are compared by differences in all layers.
+
+    Args:
+        unit: Their unit, in words.
+        here: All values in one layer, of all arms.
+        everywhere: Those of the same instrument and unit in all layers.
+    """
+    can_have_a_sign = is_counted_share(unit) or any(word in unit for word in PLAIN_WORDS)
+    return "plain" if can_have_a_sign or min(everywhere) < 0 or min(here) <= 0 else "log"
+
+
+def layer_means(arms: Sequence[Mapping[str, Mapping[int, float]]], unit: str) -> list[dict[str, float]]:
+    """Return the mean over seeds of each arm in each layer, on the scale of `instrument_rows`.
+
+    Args:
+        arms: Layer -> seed -> value of one instrument, arm by arm.
+        unit: The unit of the values, in words.
+    """
+    values: dict[str, list[float]] = {}
+    for of_arm in arms:
+        for layer, seeds in of_arm.items():
+            values.setdefault(layer, []).extend(seeds.values())
+    everywhere = [value for each in values.values() for value in each]
+    scales = {layer: scale_of(unit, each, everywhere) for layer, each in values.items()}
+    return [
+        {layer: mean_over_seeds(list(seeds.values()), scales[layer]).value for layer, seeds in of_arm.items()}
+        for of_arm in arms
+    ]
+
+
 def instrument_rows(arms: Sequence[Arm], names: Sequence[str]) -> list[InstrumentRow]:
     """Return a row per instrument that any of some arms has, in the layer where their means differ most.
 
@@ -65,8 +98,13 @@ def instrument_rows(arms: Sequence[Arm], names: Sequence[str]) -> list[Instrumen
         candidates = [key for key in own if all(key in of_arm for of_arm in values if _has(of_arm, name))] or own
         unit_of = _unit_of(cards.get(name), facets)
         level = 1 - (1 - LEVEL) / (max(1, len(arms) - 1) * len(candidates))
-        made = [_row(key, unit_of(key), [of_arm.get(key, {}) for of_arm in values], level) for key in candidates]
-        rows.append(max(made, key=_apart))
+        by_key = {key: [of_arm.get(key, {}) for of_arm in values] for key in candidates}
+        everywhere: dict[str, list[float]] = {}
+        for key, by_arm in by_key.items():
+            everywhere.setdefault(unit_of(key), []).extend(value for of_arm in by_arm for value in of_arm.values())
+        made = [_row(key, unit_of(key), by_arm, everywhere[unit_of(key)], level) for key, by_arm in by_key.items()]
+        of_sizes = {row.unit for row in made if row.scale == "log"}
+        rows.append(max(made, key=lambda row: _apart(row, by_ratio=row.unit in of_sizes)))
     return rows
 
 
@@ -82,13 +120,14 @@ def _unit_of(card: object, facets: Sequence[str]) -> Callable[[str], str]:
     return unit
 
 
-def _row(key: str, unit: str, by_arm: Sequence[Mapping[int, float]], level: float) -> InstrumentRow:
+def _row(
+    key: str, unit: str, by_arm: Sequence[Mapping[int, float]], everywhere: Sequence[float], level: float
+) -> InstrumentRow:
     name, _, layer = key.partition("/")
     layer = layer.removeprefix("network").removeprefix("/")
-    everything = [value for of_arm in by_arm for value in of_arm.values()]
     is_share = is_counted_share(unit)
-    is_log = not is_share and not any(word in unit for word in PLAIN_WORDS) and all(v > 0 for v in everything)
-    scale: Scale = "log" if is_log else "plain"
+    scale = scale_of(unit, [value for of_arm in by_arm for value in of_arm.values()], everywhere)
+    is_log = scale == "log"
     within = (0.0, 1.0) if is_share else (-math.inf, math.inf)
     means = [
         mean_over_seeds(list(of_arm.values()), scale, within=(0.0, math.inf) if is_log else within) if of_arm else None
@@ -119,9 +158,11 @@ def _power(exponent: float | None) -> float | None:
         return math.inf
 
 
-def _apart(row: InstrumentRow) -> float:
-    """Return how far the means of the arms lie apart, by the row's own scale."""
+def _apart(row: InstrumentRow, *, by_ratio: bool) -> float:
+    """Return how far the means of the arms lie apart; by ratio, a size of 0 is as far from any other as can be."""
     known = [mean.value for mean in row.means if mean is not None]
-    if len(known) < 2:
+    if len(set(known)) < 2:
         return 0.0
-    return math.log(max(known) / min(known)) if row.scale == "log" else max(known) - min(known)
+    if not by_ratio:
+        return max(known) - min(known)
+    return math.log(max(known) / min(known)) if min(known) > 0 else math.inf

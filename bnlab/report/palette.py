@@ -10,5 +10,18 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "h", "X")
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.6), (1.5, 1.5), (7, 1.5, 1.5, 1.5))
 """Line styles of a second swept key; with more arms than colors, colors are used again with other dashes."""
 
+MOST_LINES = len(COLORS) * len(DASHES)
+"""Lines that color and dashes can tell apart."""
+
+
+def line_styles(number: int) -> list[tuple[str, tuple[float, ...]]]:
+    """Return a color and dashes for each of some lines, which after `MOST_LINES` begin anew.
+
+    Args:
+        number: Of lines.
+    """
+    return [(COLORS[n % len(COLORS)], DASHES[n // len(COLORS) % len(DASHES)]) for n in range(number)]
+
+
 SMALL, USUAL, LARGE = 8.5, 10.0, 13.0
 """Sizes of text, in points."""

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from bnlab.errors import RunError
 from bnlab.report.palette import DPI, KINDS, LINE, QUIET, SMALL
+from bnlab.runfolder.whole_files import write_whole
 
 ON_SCREEN = 90
 """Dots per inch in a notebook: a figure of 11 inches is then as wide as a page of one."""
@@ -77,7 +78,7 @@ def save(figure: Figure, path_of: Callable[[str], Path], cure: str) -> list[Path
         try:
             if not path.parent.exists():
                 path.parent.mkdir(parents=True)
-            path.write_bytes(drawn.getvalue())
+            write_whole(path, drawn.getvalue())
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}. {cure}") from error
         paths.append(path)

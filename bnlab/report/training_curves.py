@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 
 from bnlab.report.network.layout import Heading, new_page, panel_title
-from bnlab.report.palette import COLORS, DASHES, LINE
+from bnlab.report.palette import LINE, MOST_LINES, line_styles
 from bnlab.report.style import paper, save
 from bnlab.results.arms import Arm
 from bnlab.results.curves import Curve, read_best_curves
@@ -19,9 +19,6 @@ from bnlab.stats.response import Metric
 
 NAME = "curves"
 """The name of the figure's files."""
-
-MOST_LINES = len(COLORS) * len(DASHES)
-"""Lines that color and dashes can tell apart; arms behind them are left out, and the note says so."""
 
 MOST_WITH_TRAINING = 4
 """Arms up to which the training loss is drawn too: with more, twice as many lines could not be read."""
@@ -84,7 +81,7 @@ def draw_training_curves(arms: Sequence[ArmCurves], owner: str = "") -> Figure |
         return None
     shown = drawn[:MOST_LINES]
     with_training = len(shown) <= MOST_WITH_TRAINING
-    styles = [(COLORS[n % len(COLORS)], DASHES[n // len(COLORS)]) for n in range(len(shown))]
+    styles = line_styles(len(shown))
     has_band = any(arm.num_seeds > 1 for arm in shown)
     legend = {arm.label: style for arm, style in zip(shown, styles, strict=True)} if len(shown) > 1 else None
     page = new_page(Heading("Loss and accuracy over training", "", owner), 2, 2, 3.3, legend=legend)
@@ -154,12 +151,25 @@ def _scale(axes: Axes, arms: Sequence[ArmCurves], metric: Metric, *, with_traini
     if not means.size:
         return
     least, most = float(means.min()), float(means.max())
+    scale_losses(axes, least, most, "{:g}".format)
+
+
+def scale_losses(axes: Axes, least: float, most: float, write: Callable[[float], str]) -> None:
+    """Set the vertical axis of losses.
+
+    Args:
+        axes: The panel to scale.
+        least: The lowest loss that it shows.
+        most: The highest one.
+        write: Loss -> text, where the axis is logarithmic.
+    """
     if least > 0 and LOG_FROM * least < most and math.isfinite(most):
         axes.set_yscale("log")
         axes.set_ylim(least / 1.3, most * 1.2)
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: write(loss)))
         axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(0, 1.08 * most or 1.0)
 

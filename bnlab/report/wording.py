@@ -6,6 +6,9 @@ import re
 _COUNTED = re.compile(r"^share( of [a-z-]+)?$")
 """Units of shares of counted things: 0 to 1, written in percent."""
 
+BOUNDED = frozenset({"sigmoid", "tanh"})
+"""Activations of which saturation is told: near 0 is healthy there. Of relu it is the share of zeros, of which one half
+is healthy: a figure that alarms where nothing is wrong. `bnlab show` has it, with its reading."""
 
 LARGEST_WITHOUT_TRAINING = 1e-8
 """Learning rates up to this are typed by those who want to measure the network as it was at its start: 100,000 steps

@@ -1,53 +1,21 @@
-"""Two arms of a sweep, seed by seed: their difference under each analysis that an honest colleague might choose.
-
-An analysis is one choice for each factor, such as the test set at the end, each arm's best learning rate, the mean over
-seeds. The first choice of each factor is the one that decides; all others are there to see whether the verdict depends
-on it.
-"""
+"""Two arms of a sweep, seed by seed: their difference under each analysis."""
 
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from bnlab.errors import StudyError
 from bnlab.results.arms import Arm
 from bnlab.stats.median_interval import least_seeds_for_median
 from bnlab.stats.response import Metric
-from bnlab.stats.trainable import MARGIN, Rule
 from bnlab.stats.verdict import Center, Verdict, judge, level_of_look
+from bnlab.studies.analysis import BARS_OF_LR_SENSITIVITY, BARS_OF_THE_GRID, Analysis, Choice, targets
 from bnlab.studies.grid_figures import grid_figures
 from bnlab.studies.pairs import Pairs, paired
 from bnlab.studies.quantity import OF_THE_GRID, Quantity
 from bnlab.studies.run_values import Figure, RunValues, values_by_seed
-
-WIDER_MARGIN = 2 * MARGIN
-"""10 points below the best, in place of 5, for the largest rate that trains."""
-
-FARTHER = 1.5
-"""A second target for steps: one and a half times as far from 100% as the first one, 85% for 90%."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One way to do one part of an analysis.
-
-    Attributes:
-        factor: The part: ``figure``, ``images``, ``steps``, ``target``, ``bar``, ``rate`` or ``center``.
-        words: The choice in words, to stand after "with".
-        value: What it is; its type depends on the factor.
-    """
-
-    factor: str
-    words: str
-    value: Any
-
-
-Analysis = Mapping[str, Choice]
-"""Factor -> its choice."""
-
 
 UNTRAINED = (
     "No run of either arm trained: all diverged, or ended no better than they started. Take other learning rates, or "
@@ -112,15 +80,9 @@ class ArmPair:
             center.append(Choice("center", "the median over seeds", "median"))
         kind = self.quantity.kind
         if kind == "lr_sensitivity":
-            losses = Choice("bar", "the loss (any difference)", "loss")
-            return {"bar": (Choice("bar", "the accuracy", "accuracy"), losses), "center": tuple(center)}
+            return {"bar": BARS_OF_LR_SENSITIVITY, "center": tuple(center)}
         if kind in OF_THE_GRID:
-            bars = (
-                Choice("bar", "a limit of 5 points below the best accuracy", Rule()),
-                Choice("bar", "a limit of 10 points below it", Rule(margin=WIDER_MARGIN)),
-                Choice("bar", "half of the loss at the start as the limit", Rule(by="loss")),
-            )
-            return {"bar": bars, "center": tuple(center)}
+            return {"bar": BARS_OF_THE_GRID, "center": tuple(center)}
         if kind in {"steps_to", "seconds_to"}:
             return {"target": self._targets(), "rate": self._rates(self.fastest), "center": tuple(center)}
         rates = self._rates()
@@ -265,14 +227,9 @@ class ArmPair:
         return self._cells[place, lr]
 
     def _targets(self) -> tuple[Choice, ...]:
-        target = self.quantity.target
-        assert target is not None
-        nearer = 1 - FARTHER * (1 - target)
-        choices = [Choice("target", f"a target of {100 * target:g}%", target)]
+        assert self.quantity.target is not None
         starts = [outcome.start_accuracy for arm in self.arms for c in arm.compared for outcome in c.outcomes.values()]
-        if nearer > max(starts):
-            choices.append(Choice("target", f"a target of {100 * nearer:.3g}%", nearer))
-        return tuple(choices)
+        return targets(self.quantity.target, max(starts))
 
     def _rates(self, fastest: Callable[[int], float] | None = None) -> tuple[Choice, ...]:
         """Return the ways to choose the learning rates of both arms, each pair of rates once."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnlab.stats.verdict import Bracket, Center
-from bnlab.studies.arm_pair import Analysis, ArmPair
+from bnlab.studies.analysis import Analysis
+from bnlab.studies.arm_pair import ArmPair
 from bnlab.studies.caveats import sentences_of
 from bnlab.studies.condition import Condition
 from bnlab.studies.definitions import deviations, norm_of

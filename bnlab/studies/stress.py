@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from bnlab.stats.mean_interval import LEAST_SEEDS
 from bnlab.stats.verdict import Word, without_each
-from bnlab.studies.arm_pair import Analysis, ArmPair
+from bnlab.studies.analysis import Analysis
+from bnlab.studies.arm_pair import ArmPair
 
 FEWEST_FOR_LEAVING_OUT = LEAST_SEEDS + 1
 """Seeds from which one may be left out: a verdict needs 3."""

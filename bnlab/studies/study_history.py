@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from bnlab.config.folders import conf_folder
 from bnlab.errors import ConfigError, StudyError
+from bnlab.runfolder.whole_files import write_whole
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.studies.study_file import TUNING_SEEDS_FROM, ScaleName
 from bnlab.studies.study_search import Study
@@ -179,9 +179,7 @@ def replace_text(path: Path, text: str) -> None:
     """
     with saying_where_it_cannot_write(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        new.write_text(text, encoding="utf-8")
-        new.replace(path)
+        write_whole(path, text)
 
 
 def _begun_path(asked: Asked) -> Path:

@@ -4,6 +4,7 @@ Which runs have a result is known from their folders alone, never from what a ba
 machine or a second sweep beside this one need no special code here. What is still missing is submitted again.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,15 +84,22 @@ class Dispatcher:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.folder.__exit__)
             if self._backend is not None:
+                stack.callback(self._backend.close)
                 if self._submitted:
-                    self.folder.halt()
-                    self._backend.cancel(at_once=kind is not None)  # Ctrl-C, for one
-                    self._submitted.clear()
-                self._backend.close()
+                    self._end_parts(self._backend, at_once=kind is not None)  # Ctrl-C, for one
+
+    def _end_parts(self, backend: Backend, *, at_once: bool) -> None:
+        try:
+            self.folder.halt()
+            backend.cancel(at_once=at_once)
+        except BaseException:  # Ctrl-C once more: nobody waits for checkpoints, and no process is left
+            backend.cancel(at_once=True)
+            raise
         finally:
-            self.folder.__exit__()
+            self._submitted.clear()
 
     def _take(self, line: dict[str, Any]) -> None:
         self.num_steps |= dict.fromkeys(line.get("steps", {}), line.get("of", 0))

@@ -7,6 +7,7 @@ first one asks, the second stops at once. Before the first step there is nothing
 """
 
 import contextlib
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -58,7 +59,8 @@ def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Inter
     Outside the main thread Python allows no handlers, and nothing is changed.
 
     Args:
-        say: Told, once, that Ctrl-C was heard and what another one does.
+        say: Told, once, that Ctrl-C was heard and what another one does; by a thread of its own, since a handler
+            that waited for a lock which the main thread holds, such as a console's, would wait for ever.
 
     Example:
         >>> with interruptible() as interruption:
@@ -67,6 +69,13 @@ def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Inter
         (True, 143)
     """
     interruption = Interruption()
+    heard: queue.SimpleQueue[bool] = queue.SimpleQueue()  # a handler may put into it at any moment
+
+    def answer() -> None:
+        if heard.get():
+            say("stopping after this step, with a checkpoint. Ctrl-C again stops at once.")
+
+    answering = threading.Thread(target=answer, daemon=True)
 
     def ask(number: int, _frame: FrameType | None) -> None:
         interruption.is_asked = True
@@ -78,7 +87,7 @@ def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Inter
             pressed_before(number, frame)  # type: ignore[operator, misc]
             return
         ask(number, frame)
-        say("stopping after this step, with a checkpoint. Ctrl-C again stops at once.")
+        heard.put(True)
 
     numbers = [int(getattr(signal, name)) for name in SIGNALS if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
@@ -90,6 +99,7 @@ def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Inter
         for number in before:
             signal.signal(number, ask)
         if callable(pressed_before):
+            answering.start()
             signal.signal(signal.SIGINT, press)
         yield interruption
     finally:
@@ -97,6 +107,8 @@ def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Inter
             signal.signal(number, handler)
         if callable(pressed_before):
             signal.signal(signal.SIGINT, pressed_before)
+            heard.put(False)  # behind a Ctrl-C: what is said of it comes before what the caller says
+            answering.join()
         for number in interruption.signals:
             if callable(before.get(number)):  # not Ctrl-C's, which would raise KeyboardInterrupt after all is kept
                 signal.raise_signal(number)

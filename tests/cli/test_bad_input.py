@@ -152,6 +152,23 @@ def test_what_cannot_be_trained_is_refused(here: Path, bnlab_says: Say, words: l
     assert set(here.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "norms", "--config-dir"],
+        ["list", "sweeps", "--config-dir"],
+        ["explain", "batch", "--svg"],
+        ["rerun", "last", "--keep"],
+        ["compare", "a", "b", "--out"],
+        ["report", "a", "--output"],
+    ],
+)
+def test_a_home_folder_is_looked_up_wherever_a_place_is_given(bnlab_says: Say, words: list[str]) -> None:
+    answer = bnlab_says(*words, "~nosuchuser/x")
+    assert (answer.status, answer.out) == (2, "")
+    assert "~nosuchuser/x: Could not determine home directory" in answer.err
+
+
 @pytest.mark.parametrize("name", ["Forgets", "Lazy", "Ends"])
 @pytest.mark.usefixtures("here")
 def test_explain_refuses_the_same_layers(bnlab_says: Say, name: str) -> None:

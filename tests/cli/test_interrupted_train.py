@@ -17,6 +17,7 @@ from bnlab.experiment.recorder import Member, Recorder
 from bnlab.identity.run_id import run_id
 from bnlab.records import Record
 from bnlab.runfolder.folder import RunFolder
+from bnlab.sweeps.execute import execute
 from bnlab.training.interruption import SIGNALS, Interruption
 
 Say = Callable[..., Any]
@@ -94,6 +95,42 @@ def test_a_signal_at_the_last_step_is_too_late_to_stop_anything(
     signal_at(60, signal.SIGTERM)
     answer = bnlab_says("train", "--json", "-q", *QUICK)
     assert (answer.status, json.loads(answer.out)["status"]) == (0, "finished")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_the_last_step_of_a_sweep_is_too_late_to_stop_anything(
+    bnlab_says: Say, signal_at: Callable[[int, int], None], number: int
+) -> None:
+    signal_at(60, number)
+    answer = bnlab_says("sweep", "--json", "--jobs", "1", "seed=0", *QUICK)
+    assert (answer.status, json.loads(answer.out)["status"]) == (0, "finished")
+    assert "missing" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("when", "options", "missing"),
+    [
+        ("behind", [], "no run is missing"),
+        ("before", [], "1 of 1 runs are missing"),
+        ("before", ["--again"], "1 of 1 runs are missing"),  # the old result is no new one
+    ],
+)
+def test_a_sweep_that_is_cut_off_says_how_many_runs_are_missing(
+    bnlab_says: Say, monkeypatch: pytest.MonkeyPatch, when: str, options: list[str], missing: str
+) -> None:
+    words = ["sweep", "--jobs", "1", "seed=0", "name=s", *QUICK]
+    if options:
+        bnlab_says(*words, "--quiet")
+
+    def cut_off(*given: Any, **named: Any) -> None:
+        if when == "behind":
+            execute(*given, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bnlab.sweeps.execute.execute", cut_off)
+    answer = bnlab_says(*words, *options)
+    assert (answer.status, answer.out) == (130, "")
+    assert f"interrupted; {missing}; what was recorded is in" in answer.err
 
 
 @pytest.mark.slow

@@ -159,6 +159,19 @@ def test_the_curve_of_a_run_that_is_begun_anew_begins_anew(tmp_path: Path) -> No
     assert curves.read()[0].points == {0: 0.1}
 
 
+def test_a_run_that_is_trained_again_has_no_curve_until_it_has_begun(tmp_path: Path) -> None:
+    path = tmp_path / "a-run" / "metrics.jsonl"
+    path.parent.mkdir()
+    old, new = (record_line(EvalRecord(step, "validation", {"accuracy": step / 100})) + "\n" for step in (20, 10))
+    path.write_text(old)
+    curves = RaceCurves(tmp_path, {"batch": ["a-run"]}, Words("en"), again=["a-run"])
+    assert [line.points for line in curves.read()] == [{}]
+    path.rename(tmp_path / "set aside")  # as a run's folder is, when it begins
+    assert [line.points for line in curves.read()] == [{}]
+    path.write_text(new)
+    assert [line.points for line in curves.read()] == [{10: 0.1}]
+
+
 def test_the_live_view_fits_a_narrow_window_and_a_pipe_gets_plain_lines() -> None:
     sweep = plan_sweep([*QUICK, "norm=none,layer", "seed=0,1"])
     parts = {"none": list(sweep.configs)[:2], "layer": list(sweep.configs)[2:]}

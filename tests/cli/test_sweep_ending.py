@@ -63,6 +63,14 @@ def test_what_is_missing_comes_first_then_seeds_then_a_verdict(tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize(
+    ("trained", "word"), [(range(7, 9), "'seed=range(7,12)'"), (range(0, 9, 8), "seed=0,8,9,10,11")]
+)
+def test_seeds_are_proposed_that_add_to_those_there(tmp_path: Path, trained: range, word: str) -> None:
+    few = fake(tmp_path / "few", ("batch", "none"), trained)
+    assert proposed(few, ["norm=batch,none", "seed=7,8"]) == f"bnlab sweep norm=batch,none name=few {word}"
+
+
 @pytest.mark.slow
 def test_a_sweep_ends_with_its_figures_its_page_and_commands_that_work(bnlab_says: Say) -> None:
     words = [*QUICK, "norm=batch,none", "optim.lr=0.1,1", "seed=0,1", "name=mine"]

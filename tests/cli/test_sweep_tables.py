@@ -2,10 +2,12 @@ import json
 from pathlib import Path
 
 import pytest
+from fake_sweep import run_folder, sweep_of
 
+from bnlab.cli.arm_tables import print_arms
 from bnlab.cli.sweep_tables import print_sweep
 from bnlab.records import EndRecord, EvalRecord, RunSummary, Status
-from bnlab.results.sweep import write_sweep
+from bnlab.results.sweep import read_sweep, write_sweep
 from bnlab.runfolder.json_lines import record_line
 from bnlab.sweeps.execute import SweepResult
 
@@ -42,6 +44,20 @@ def test_all_tables_call_a_run_without_a_result_by_the_same_word(
     assert any(line.startswith("1 1 ") and line.endswith("1 failed, 1 interrupted, 1 missing") for line in lines)
     assert {"b1 failed", "c1 interrupted cut off", "d1 missing not begun"} <= set(lines)
     assert "8 runs: 5 finished, 1 failed, 1 interrupted, 1 missing" in lines
+
+
+def test_the_interval_has_the_seeds_of_each_mean_that_is_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run_folder(tmp_path, "batch", 0.1, seed, [2.3, 0.5 + seed / 10]) for seed in range(5)]
+    for run in runs[:3]:  # the others were not tested
+        path = tmp_path / run / "metrics.jsonl"
+        *lines, end = path.read_text().splitlines()
+        test = record_line(EvalRecord(json.loads(end)["step"], "test", {"loss": 0.3, "accuracy": 0.9}))
+        path.write_text("\n".join([*lines, test, end]) + "\n")
+    sweep_of(tmp_path, runs)
+    print_arms(read_sweep(tmp_path).read_arms().arms, ["seed"])
+    assert "95% interval of the mean over 3 to 5 seeds" in capfd.readouterr().out
 
 
 def test_settings_and_reasons_are_printed_as_they_are(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

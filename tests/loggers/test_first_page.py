@@ -6,15 +6,19 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qs, unquote
 
 import pytest
 from fake_sweep import run_folder, sweep_of
 from live_board import live_tensorboard
+from tensorboard import default
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 from written_events import SHOWN, write_runs
 
 from bnlab.loggers.tensorboard.bare_address import opening_on
 from bnlab.loggers.tensorboard.first_page import FEW, MOST, FirstPage, read_first_page
+from bnlab.loggers.tensorboard.joint_layout import plugins_with_a_joint_layout
 from bnlab.loggers.tensorboard.sweep_dashboard import write_sweep_dashboard
 
 
@@ -120,6 +124,26 @@ def test_the_bare_address_leads_on_and_all_others_are_tensorboards_own() -> None
     page = answer_of("/", "").decode()
     assert "custom_scalars&_smoothingWeight=0" in page
     assert page.count("</script>") == 1  # a name ends no script
+
+
+@pytest.mark.parametrize("asked", [("ctx",), ("ctx", "experiment"), ("ctx", "experiment", "new")])
+def test_where_tensorboard_asks_for_a_page_in_another_way_it_shows_its_own_and_one_sentence_says_so(
+    asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(CustomScalarsPlugin, "layout_impl", lambda _, *asked: f"its own for {asked}")
+    (ours,) = set(plugins_with_a_joint_layout(str)) - set(default.get_plugins())
+    plugin = ours(mock.Mock(data_provider=object()))  # which lists no scalars
+    assert [plugin.layout_impl(*asked) for _ in range(2)] == 2 * [f"its own for {asked}"]
+    assert len(caplog.messages) == 1
+    assert "in another way than 2.21: it shows the pages that runs have written" in caplog.text
+
+
+def test_where_tensorboard_has_no_such_method_its_plugins_stay(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr(CustomScalarsPlugin, "layout_impl")
+    assert plugins_with_a_joint_layout(str) == list(default.get_plugins())
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.slow

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from judged_runs import Place, Written, rising, write_judged
 
-from bnlab.pages.pair_sentences import Pair, points, say_pair, share_in_words
+from bnlab.pages.pair_sentences import Pair, say_pair, share_in_words
 from bnlab.pages.race_page import arms_table, make_race_page, show_race
 from bnlab.pages.words import Words
+from bnlab.report.interval_text import points_with_interval
 from bnlab.results.race import read_race
 from bnlab.stats.estimate import Estimate
 
@@ -115,7 +116,7 @@ def test_the_chinese_sentence_has_the_same_numbers_and_no_english(
 
 
 def test_numbers_are_written_with_their_ends_and_without_a_minus_at_zero() -> None:
-    assert points(Estimate(-0.0001, -0.02, 0.0001, 3)) == "0.0 [-2.0, 0.0]"
+    assert points_with_interval(Estimate(-0.0001, -0.02, 0.0001, 3)) == "0.0 [-2.0, 0.0]"
     assert share_in_words(Estimate(0.9, None, None, 1), Words("en")) == "90.0%"
     assert share_in_words(None, Words("zh")) == "未知"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from pydantic import BaseModel
 
 from bnlab.cli.app import app
@@ -80,7 +79,7 @@ def test_every_trap_and_every_diagnostic_has_its_place() -> None:
 
 
 def test_every_option_that_a_help_text_shows_is_on_the_page(script: Any, bnlab_says: Callable[..., Any]) -> None:
-    facts = {row["command"]: row for row in script.facts_of(typer.main.get_command(app))}
+    facts = {row["command"]: row for row in script.facts_of(app)}
     for command in ("bnlab sweep", "bnlab judge", "bnlab runs rm"):
         shown = set(re.findall(r"^│ \*? *(--[a-z-]+)", bnlab_says(*command.split()[1:], "--help").out, re.MULTILINE))
         assert shown - {"--help"} == {option["names"][0] for option in facts[command]["options"]}

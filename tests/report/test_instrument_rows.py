@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from fake_sweep import run_folder, sweep_of
 from scipy import stats
 
 from bnlab.cli.instrument_table import print_instruments
+from bnlab.pages.drawn.layer_lines import draw_layer_lines
+from bnlab.pages.words import Words
 from bnlab.records import DiagnosticRecord
 from bnlab.report.instrument_figure import draw_instruments
-from bnlab.report.instrument_rows import _against, instrument_rows
+from bnlab.report.instrument_rows import InstrumentRow, _against, instrument_rows
 from bnlab.results.arms import Arm
 from bnlab.results.instruments import asked_instruments, last_values
 from bnlab.results.sweep import read_sweep
@@ -88,6 +91,48 @@ def test_values_whose_ratio_is_no_float_are_compared_all_the_same() -> None:
     found = _against({0: 1e-320, 1: 1e-310}, {0: 1e10, 1: 1e12}, is_log=True, is_share=False, level=0.95)
     assert found is not None
     assert found.difference.value == pytest.approx(0.0, abs=1e-300)
+
+
+def rows_of(monkeypatch: pytest.MonkeyPatch, name: str, *arms: Mapping[str, float]) -> list[InstrumentRow]:
+    """Return the rows of arms with one seed: layer -> value of one instrument."""
+    values = iter([{f"{name}/{layer}": {0: value} for layer, value in of_arm.items()} for of_arm in arms])
+    monkeypatch.setattr("bnlab.report.instrument_rows.last_values", lambda *_: next(values))
+    return instrument_rows([mock.Mock() for _ in arms], [name])
+
+
+def test_values_that_have_a_sign_somewhere_are_compared_by_differences_everywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A ratio of 3 in one layer is no more and no less than a difference of 1 in another."""
+    first, second = {"hidden1/q15": -2.0, "hidden1/q85": 0.1}, {"hidden1/q15": -1.0, "hidden1/q85": 0.3}
+    (row,) = rows_of(monkeypatch, "preactivation_quantiles", first, second)
+    assert (row.layer, row.scale) == ("hidden1/q15", "plain")
+    (row,) = rows_of(monkeypatch, "preactivation_quantiles", {**first, "hidden1/q15": -1.1}, second)
+    assert (row.layer, row.scale) == ("hidden1/q85", "plain")
+
+
+def test_a_size_of_nothing_is_as_far_from_any_other_as_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    (row,) = rows_of(monkeypatch, "gradient_norm", {"in": 0.0, "out": 1.0}, {"in": 0.1, "out": 30.0})
+    assert (row.layer, row.scale) == ("in", "plain")
+    (row,) = rows_of(monkeypatch, "gradient_norm", {"in": 0.0, "out": 1.0}, {"in": 0.0, "out": 30.0})
+    assert (row.layer, row.scale) == ("out", "log")
+
+
+def test_figures_draw_the_means_of_the_table(tmp_path: Path) -> None:
+    arms = list(arms_of(write(tmp_path / "a")).values())
+    figure = draw_instruments(arms, ["gradient_ratio", "dead_fraction"])
+    assert figure is not None
+    ratio, dead = figure.get_axes()
+    drawn = [line.get_ydata()[0] for line in ratio.lines if len(line.get_ydata()) == 1]
+    assert drawn == pytest.approx([stats.gmean(RATIOS["batch"]), stats.gmean(RATIOS["none"])])
+    assert dead.lines[1].get_ydata()[1] == pytest.approx(np.mean(SHARES["none"]))
+
+
+def test_a_page_draws_the_means_of_the_table() -> None:
+    arms = [("batch", {"in": {0: 1.0, 1: 100.0}, "out": {0: 0.0, 1: 3.0}}), ("none", {"in": {0: 4.0}, "out": {0: 2.0}})]
+    picture = draw_layer_lines(arms, "gradient_norm", "", "m", Words("en"))
+    assert picture is not None
+    assert [[cell.text for cell in row] for row in picture.table.rows] == [["in", "10", "4"], ["out", "1.5", "2"]]
 
 
 def test_the_table_names_each_arm_once_per_instrument(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

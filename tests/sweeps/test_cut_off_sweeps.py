@@ -14,6 +14,8 @@ import pytest
 from parts_to_train import one_run_per_part
 from processes import BNLAB_WITH_ONE_WORKER
 
+from bnlab.sweeps.parts import HALT
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
 
 WORDS = ["data=digits", "data.limit=200", "diagnostics=none", "loggers=[]", "model.width=8", "name=s"]
@@ -139,6 +141,39 @@ class Slow(nn.Module):
             time.sleep(1.5)
         return super().state_dict(*args, **options)
 """
+
+
+SWEEPS_AND_STAYS = """
+import sys
+from bnlab.sweeps.execute import execute
+from bnlab.sweeps.plan import plan_sweep, prepared
+from bnlab.training.interruption import interruptible
+
+sweep = prepared(plan_sweep(sys.argv[1:]))
+try:
+    with interruptible() as interruption:
+        execute(sweep, sweep.missing(), jobs=2, interruption=interruption)
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+    input()
+"""
+"""A sweep of a program that goes on after it, such as a notebook; `bnlab` itself kills its workers when it ends."""
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_while_workers_save_ends_them_at_once(started: Start) -> None:
+    Path("slow_to_save.py").write_text(SLOW_TO_SAVE.replace("1.5", "3600"))
+    words = ["norm=slow_to_save:Slow" if word.startswith("norm=") else word for word in WORDS]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path.cwd())])}
+    sweep = started(sys.executable, "-c", SWEEPS_AND_STAYS, *words, env=environment, stdin=subprocess.PIPE)
+    wait_until(lambda: num_in_training() == 2)
+    Path("saving takes long").touch()
+    sweep.send_signal(signal.SIGINT)
+    wait_until(lambda: bool(list(Path("runs/s/.parts").glob(f"*/{HALT}"))))
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.stdout is not None
+    assert sweep.stdout.readline() == "stopped\n"
+    assert not [one for one in of_session(sweep.pid) if "popen_loky" in " ".join(one.cmdline())]
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from bnlab.pages.amounts import number
 from bnlab.pages.drawn.inline_svg import to_inline
@@ -19,6 +19,7 @@ from bnlab.pages.drawn.picture import (
     text_table,
 )
 from bnlab.pages.words import Words
+from bnlab.report.training_curves import scale_losses
 from bnlab.results.curves import Curve
 from bnlab.stats.response import Metric
 
@@ -27,9 +28,6 @@ HEIGHT = 2.5
 
 MOST_POINTS, MOST_ROWS, MARKS = 60, 9, 6
 """Points of a line and rows of the table, at most; marks on a line."""
-
-LOG_FROM = 8.0
-"""Largest over smallest loss from which on its axis is logarithmic."""
 
 
 def draw_curves(
@@ -74,16 +72,7 @@ def _scale(axes: Axes, curves: Sequence[Curve], metric: Metric) -> None:
         axes.set_ylim(0, 1.02)
         return
     means = [mean for curve in curves for mean in curve.mean if math.isfinite(mean)]
-    least, most = min(means, default=0.0), max(means, default=1.0)
-    if least > 0 and LOG_FROM * least < most:
-        axes.set_yscale("log")
-        axes.set_ylim(least / 1.3, most * 1.2)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: number(loss)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set_ylim(0, 1.08 * most or 1.0)
+    scale_losses(axes, min(means, default=0.0), max(means, default=1.0), number)
 
 
 def _line(axes: Axes, curve: Curve, place: int) -> None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bnlab.pages.amounts import number
 from bnlab.pages.drawn.inline_svg import to_inline
@@ -19,6 +17,8 @@ from bnlab.pages.drawn.picture import (
     text_table,
 )
 from bnlab.pages.words import Words
+from bnlab.report.instrument_figure import scale_layers
+from bnlab.report.instrument_rows import layer_means
 from bnlab.report.wording import is_counted_share
 
 HEIGHT = 2.3
@@ -26,9 +26,6 @@ HEIGHT = 2.3
 
 MOST_NAMES, MOST_ROWS = 5, 16
 """Layers that are named below the axis, and layers in the table, at most."""
-
-LOG_FROM = 30.0
-"""Largest over smallest value from which on the axis is logarithmic."""
 
 Layers = Mapping[str, Mapping[int, float]]
 """Layer -> seed -> value, in the order of the network."""
@@ -53,53 +50,36 @@ def draw_layer_lines(
     layers = list(dict.fromkeys(layer for _, of in shown for layer in of))
     what = words.metric(instrument)
     page, axes = new_axes(HEIGHT, up=what, across=words("axis_layer"))
+    means = layer_means([of for _, of in shown], unit)
     for place, (_, of) in enumerate(shown):
-        _line(axes, of, layers, place)
-    _scale(axes, [value for _, of in shown for seeds in of.values() for value in seeds.values()], unit)
+        _line(axes, of, means[place], layers, place)
+    scale_layers(axes, [value for _, of in shown for seeds in of.values() for value in seeds.values()], unit, number)
     places = spread_out(len(layers), MOST_NAMES)
     margin = 0.06 * (len(layers) - 1)  # of the browser's fonts the names at the ends need more room than the axes have
     axes.set_xlim(-margin, len(layers) - 1 + margin)
     axes.set_xticks(places, [labels_of([layers[place]])[0] for place in places])
     title = words("fig_measured", what=what)
-    ends = ", ".join(f"{label} {_mean(of, layers[-1], unit)}" for label, (_, of) in zip(labels, shown, strict=True))
+    ends = ", ".join(f"{label} {_mean(of, layers[-1], unit)}" for label, of in zip(labels, means, strict=True))
     drawing = Drawing(to_inline(page, name, title, words("alt_measured", what=what, layers=len(layers), ends=ends)))
     rows = [
-        [labels_of([layers[place]])[0], *(_mean(of, layers[place], unit) for _, of in shown)]
+        [labels_of([layers[place]])[0], *(_mean(of, layers[place], unit) for of in means)]
         for place in spread_out(len(layers), MOST_ROWS)
     ]
     legend = tuple((label, line_style(place)) for place, label in enumerate(labels))
     return Picture(title, words("fig_measured_note"), (drawing,), text_table((words("layer"), *labels), rows), legend)
 
 
-def _line(axes: Axes, of: Layers, layers: Sequence[str], number_of_arm: int) -> None:
+def _line(axes: Axes, of: Layers, means: Mapping[str, float], layers: Sequence[str], number_of_arm: int) -> None:
     style = line_style(number_of_arm)
     places = [place for place, layer in enumerate(layers) if layer in of]
     seeds = [list(of[layers[place]].values()) for place in places]
     low, high = [min(each) for each in seeds], [max(each) for each in seeds]
     axes.fill_between(places, low, high, color=style.color, alpha=0.15, linewidth=0, zorder=2)
-    means = [float(np.mean(each)) for each in seeds]
-    dashes = style.dashes or (None, None)
-    axes.plot(places, means, color=style.color, linewidth=1.5, dashes=dashes, marker=style.marker, markersize=4)
+    heights, dashes = [means[layers[place]] for place in places], style.dashes or (None, None)
+    axes.plot(places, heights, color=style.color, linewidth=1.5, dashes=dashes, marker=style.marker, markersize=4)
 
 
-def _scale(axes: Axes, values: Sequence[float], unit: str) -> None:
-    low, high = min(values), max(values)
-    if is_counted_share(unit):
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
-        axes.set_ylim(0, 1.08 * (high or 0.1))
-    elif low > 0 and high > LOG_FROM * low:
-        axes.set_yscale("log")
-        axes.set_ylim(low / 1.5, high * 1.5)
-        axes.yaxis.set_major_locator(LogLocator(numticks=6))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_minor_locator(NullLocator())
-    elif low >= 0:
-        axes.set_ylim(0, 1.08 * (high or 1.0))
-
-
-def _mean(of: Layers, layer: str, unit: str) -> str:
+def _mean(of: Mapping[str, float], layer: str, unit: str) -> str:
     if layer not in of:
         return "–"
-    mean = float(np.mean(list(of[layer].values())))
-    return f"{100 * mean:.3g}%" if is_counted_share(unit) else number(mean)
+    return f"{100 * of[layer]:.3g}%" if is_counted_share(unit) else number(of[layer])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnlab.report.network.read import FloatArray, Measured, MeasuredRun
-from bnlab.report.palette import COLORS, DASHES
+from bnlab.report.palette import line_styles
 from bnlab.results.arms import label_of
 from bnlab.results.sweep import swept_keys
 
@@ -41,8 +41,7 @@ def label_runs(runs: Sequence[MeasuredRun]) -> list[LabeledRun]:
         short = [label_of({key: run.row.get(key) for key in swept}) for run in runs]
         labels = short if len(set(short)) == len(runs) and all(short) else labels
     return [
-        LabeledRun(run, label, COLORS[place % len(COLORS)], DASHES[place // len(COLORS) % len(DASHES)])
-        for place, (run, label) in enumerate(zip(runs, labels, strict=True))
+        LabeledRun(run, label, *style) for run, label, style in zip(runs, labels, line_styles(len(runs)), strict=True)
     ]
 
 

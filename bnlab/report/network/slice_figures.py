@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from bnlab.report.network.axes import grid_lines, scale_values
 from bnlab.report.network.layout import Heading, label_vertical, new_page, panel_title
-from bnlab.report.palette import COLORS, DASHES, QUIET
+from bnlab.report.palette import COLORS, QUIET, line_styles
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -62,10 +62,7 @@ def draw_slice_1d(arms: Mapping[str, Slice], owner: str = "") -> Figure:
         owner: The settings that all arms share, for the heading; empty: a single arm's name stands there.
     """
     names = list(arms)
-    styles = {
-        name: (COLORS[place % len(COLORS)], DASHES[place // len(COLORS) % len(DASHES)])
-        for place, name in enumerate(names)
-    }
+    styles = dict(zip(names, line_styles(len(names)), strict=True))
     page = new_page(
         _heading("The loss along one direction through the trained weights.", names, owner),
         2,

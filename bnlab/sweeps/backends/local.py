@@ -57,10 +57,11 @@ def begin_workers(num_jobs: int) -> ProcessPoolExecutor:
 
 
 def end_workers() -> None:
-    """Kill all workers of this process: what they had to write is on disk."""
-    while _pools:
-        _, pool = _pools.popitem()
-        pool.shutdown(wait=True, kill_workers=True)
+    """Kill all workers of this process: what they had to write is on disk. Ctrl-C is raised when all are dead."""
+    with _ctrl_c_postponed():
+        while _pools:
+            _, pool = _pools.popitem()
+            pool.shutdown(wait=True, kill_workers=True)
 
 
 class LocalBackend:
@@ -122,14 +123,15 @@ class LocalBackend:
             self._training[future] = self._waiting.popleft()
 
     def _forget_all(self) -> None:
+        self._end_pool()
         self._waiting.clear()
         self._training.clear()
-        self._end_pool()
 
     def _end_pool(self) -> None:
-        pool = _pools.pop(self._num_jobs, None)
-        if pool is not None:
-            pool.shutdown(wait=True, kill_workers=True)
+        with _ctrl_c_postponed():
+            pool = _pools.pop(self._num_jobs, None)
+            if pool is not None:
+                pool.shutdown(wait=True, kill_workers=True)
 
 
 @contextlib.contextmanager
