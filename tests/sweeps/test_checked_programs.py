@@ -57,6 +57,7 @@ def counting_builds(build: Callable[..., Any], counted: Counter[str]) -> Callabl
 def test_a_sweep_checks_each_program_once_and_builds_a_model_for_each_run_and_four_more_for_each_program(
     calls: Counter[str], engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bnlab.sweeps.plan.SHORT", 0)  # else there is no estimate
     monkeypatch.setattr("bnlab.sweeps.time_estimate.TRIED_S", 0.01)
     monkeypatch.setattr("bnlab.sweeps.time_estimate.PATIENCE_S", 1000.0)  # each program is tried, on a slow machine too
     assert run([*FOUR_RUNS, f"sweep.engine={engine}"], SweepOptions(jobs=1)) == 0
