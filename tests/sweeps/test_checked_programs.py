@@ -68,6 +68,17 @@ def test_a_sweep_checks_each_program_once_and_builds_a_model_for_each_run_and_fo
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("more", "num_estimated"), [([], 0), (["train.steps=2000"], 4)])
+def test_a_sweep_that_is_over_sooner_than_its_time_is_told_has_no_estimate(
+    more: list[str], num_estimated: int, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnlab.cli.sweep_command.execute_shown", lambda *_: 0)
+    kept = [word for word in FOUR_RUNS if not (more and word.startswith("train.steps"))]
+    assert run([*kept, *more, "sweep.engine=vectorized"], SweepOptions(jobs=1)) == 0
+    assert calls["build"] == 2 * 2 + num_estimated
+
+
+@pytest.mark.slow
 def test_configs_that_differ_in_what_a_check_looks_at_are_checked_one_by_one(calls: Counter[str]) -> None:
     checks = CheckedPrograms()
     words = ["data=digits", "data.limit=200", "train.steps=5", "model.width=8"]
