@@ -142,7 +142,7 @@ def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, 
         rows: The runs of the table.
         beside: All runs below the path; where they are of one sweep, the column with its name is left out.
     """
-    from bnlab.results.sweep import swept_keys
+    from bnlab.results.swept import swept_keys
 
     one_sweep = len({row["folder"].removesuffix(row["run_id"]) for row in beside}) == 1
     telling = swept_keys(rows) if one_sweep else ["norm"]

@@ -10,7 +10,8 @@ from bnlab.errors import ConfigError, RunError, StudyError, did_you_mean
 from bnlab.results.arms import LEARNING_RATE, Arm, SweepArms, read_arms
 from bnlab.results.outcomes import Row
 from bnlab.results.query import describe_column, read_condition
-from bnlab.results.sweep import FACTS, SweepRuns, read_sweep
+from bnlab.results.sweep import SweepRuns, read_sweep
+from bnlab.results.swept import FACTS
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
 from bnlab.studies.arm_pair import ArmPair

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import StudyError
-from bnlab.results.arms import Arm, SweepArms, in_words
+from bnlab.results.arms import Arm, SweepArms
+from bnlab.results.outcomes import in_words
 from bnlab.results.sweep import read_sweep
 from bnlab.stats.pairing import Comparison, compare
 from bnlab.stats.response import Metric, ResponseCurve
