@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bnlab.results.arms import LEARNING_RATE, SEED
 from bnlab.runfolder.immaterial import IMMATERIAL
+
+_SEED, _LEARNING_RATE = "seed", "optim.lr"
+"""Those of `results.arms`, which imports SciPy: a list of runs should not wait for it."""
 
 FACTS = frozenset(
     {
@@ -66,13 +68,13 @@ def swept_keys(rows: Iterable[Mapping[str, Any]], overrides: Sequence[str] = ())
 
 def _tells_arms_apart(key: str, swept: Sequence[str], columns: Mapping[str, Sequence[str]]) -> bool:
     """Return whether runs differ in a column that have the same values of what is swept, seed and rate aside."""
-    arms = [columns[name] for name in swept if name not in {SEED, LEARNING_RATE}]
+    arms = [columns[name] for name in swept if name not in {_SEED, _LEARNING_RATE}]
     return len(set(zip(*arms, columns[key], strict=True))) > (len(set(zip(*arms, strict=True))) or 1)
 
 
 def _likelihood(key: str, values: Mapping[str, Sequence[str]]) -> tuple[int, bool, str]:
     """Return a sort key that puts first what was probably swept: names of groups, then settings that all runs have."""
-    first = {"norm": 0, "model": 1, "data": 2, "optim": 3, LEARNING_RATE: 4, SEED: 5}
+    first = {"norm": 0, "model": 1, "data": 2, "optim": 3, _LEARNING_RATE: 4, _SEED: 5}
     return (first.get(key, len(first)), "null" in values[key], key)
 
 
