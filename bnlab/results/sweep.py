@@ -111,13 +111,13 @@ def read_sweep(folder: Path) -> SweepRuns:
     """
     found = stamp_of_runs(folder)  # before it is read: what is written meanwhile is read the next time
     stamp, known = _kept.get(folder, (b"", None))
-    if found is not None and known is not None and found[0] == stamp:
+    if found is not None and known is not None and found.digest == stamp:
         return known
     _kept.clear()
     sweep, num_rows = _read_sweep(folder)
     is_settled = _CHANGES_UNSEEN.isdisjoint(row["status"] for row in sweep.rows)
-    if found is not None and found[1] == num_rows and is_settled and folder.is_absolute():
-        _kept[folder] = found[0], sweep
+    if found is not None and found.is_safe and found.num_runs == num_rows and is_settled and folder.is_absolute():
+        _kept[folder] = found.digest, sweep
     return sweep
 
 

@@ -6,7 +6,9 @@ appends to them, so that each change of a file changes its stamp.
 
 import hashlib
 import os
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 _OF_A_RUN = ("manifest.json", "summary.json", "metrics.jsonl", "config.yaml", "marks.json")
 """The files of a run from which its row is made. The first three make a folder a run's."""
@@ -14,26 +16,46 @@ _OF_A_RUN = ("manifest.json", "summary.json", "metrics.jsonl", "config.yaml", "m
 _OF_A_SWEEP = ("sweep.json", *_OF_A_RUN[:3])
 
 
-def stamp_of_runs(folder: Path) -> tuple[bytes, int] | None:
-    """Return the stamp of all runs in a folder, and how many they are; None if the folder cannot be read.
+_TICK_NS = 20_000_000
+"""Nanoseconds within which two changes of a file may have one time: 10 ms on kernels with 100 ticks a second."""
+
+
+class RunsStamp(NamedTuple):
+    """The stamp of all runs in a folder.
+
+    Attributes:
+        digest: It changes with any of their files.
+        num_runs: How many they are.
+        is_safe: Whether each file was changed longer ago than a tick of the clock: the next change has another time.
+    """
+
+    digest: bytes
+    num_runs: int
+    is_safe: bool
+
+
+def stamp_of_runs(folder: Path) -> RunsStamp | None:
+    """Return the stamp of all runs in a folder; None if the folder cannot be read.
 
     To look at 10,000 runs takes a fifth of the time in which they are read.
 
     Args:
         folder: A sweep's folder. Runs in folders of its folders are not looked at.
     """
-    root, digest, num_runs = os.fspath(folder), hashlib.blake2b(digest_size=16), 0
+    root, digest, num_runs, newest = os.fspath(folder), hashlib.blake2b(digest_size=16), 0, 0
+    now = time.time_ns()
     try:
         with os.scandir(root) as entries:
             names = sorted(one.name for one in entries if not one.name.startswith(".") and one.is_dir())
     except OSError:
         return None
-    digest.update(repr([_stamp(f"{root}{os.sep}{name}") for name in _OF_A_SWEEP]).encode())
-    for name in names:
-        stamps = [_stamp(f"{root}{os.sep}{name}{os.sep}{file}") for file in _OF_A_RUN]
-        num_runs += any(stamps[:3])
-        digest.update(repr((name, stamps)).encode(errors="surrogateescape"))
-    return digest.digest(), num_runs
+    for name in ("", *names):  # the folder itself first
+        files = _OF_A_RUN if name else _OF_A_SWEEP
+        stamps = [_stamp(f"{root}{os.sep}{name}{os.sep}{file}") for file in files]
+        num_runs += bool(name) and any(stamps[:3])
+        newest = max([newest, *(stamp[1] for stamp in stamps if stamp)])
+        digest.update(repr((name, stamps)).encode())
+    return RunsStamp(digest.digest(), num_runs, newest < now - _TICK_NS)
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:
