@@ -116,7 +116,7 @@ def _checked_statuses(text: str) -> str:
 def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], asked: Sequence[str]) -> None:
     """Say on standard error how many runs there are, with which status, and which of them are damaged."""
     from bnlab.results.query import describe_column
-    from bnlab.results.sweep import find_plan_problem
+    from bnlab.results.sweep_plan import find_plan_problem
     from bnlab.runfolder.cures import with_cure
 
     if not rows:

@@ -6,15 +6,15 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnlab.results.arms import SweepArms, arm_keys, read_arms
+from bnlab.results.sweep_plan import read_plan
 from bnlab.results.swept import CONTENT, FACTS, swept_keys
 from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.runfolder.index import read_run_rows
-from bnlab.runfolder.shapes import PLAN, read_what_fits
 from bnlab.runfolder.stamps import stamp_of_runs
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 
@@ -22,31 +22,6 @@ _log = logging.getLogger("bnlab")
 
 PLACES = frozenset({"data.root", "data.path"})
 """Columns that say where the data lie."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep's sweep.json says.
-
-    Attributes:
-        overrides: The words of the command that was given last.
-        runs: Ids of all runs of the sweep, in order.
-        earlier: The words of each command before it, where the last one does not name all of the runs.
-        places: Id of a run -> ``data.root`` and ``data.path`` by the last command, where these are swept. A run's own
-            config has those of the command that trained it, and folders with the same content may have moved.
-        problem: What is wrong with the file; empty where it is readable, or is not there.
-    """
-
-    overrides: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
-    earlier: tuple[tuple[str, ...], ...] = ()
-    places: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
-    problem: str = ""
-
-    @property
-    def words(self) -> list[str]:
-        """The words of all of its commands."""
-        return [word for words in (self.overrides, *self.earlier) for word in words]
 
 
 @dataclass(frozen=True)
@@ -176,21 +151,6 @@ def leave_out_others(folder: Path, run_ids: Iterable[str]) -> list[str]:
             "code or data), of other settings, or put there by hand. All runs: bnlab list runs"
         )
     return [run_id for run_id in run_ids if run_id in planned]
-
-
-def find_plan_problem(folder: Path) -> str:
-    """Return what is wrong with a sweep's sweep.json; nothing if it is readable, or is not there."""
-    return read_plan(folder).problem
-
-
-def read_plan(folder: Path) -> Plan:
-    """Return what a sweep's sweep.json says; an empty plan where it is not there, or is damaged."""
-    facts, problems = read_what_fits(folder / "sweep.json", PLAN)
-    if not problems:
-        earlier = tuple(map(tuple, facts.get("earlier", [])))
-        return Plan(tuple(facts["overrides"]), tuple(facts["runs"]), earlier, facts.get("places", {}))
-    is_there = problems != ["sweep.json is missing"]
-    return Plan(problem=f"{problems[0]}. Its plan is taken from the runs that are there" if is_there else "")
 
 
 @functools.cache

@@ -140,6 +140,22 @@ def test_a_sweep_from_a_file_yields_to_what_is_typed(bnlab_says: Say) -> None:
     assert json.loads(Path("runs/two/sweep.json").read_text())["overrides"][-1] == "seed=7"
 
 
+def test_the_view_counts_the_last_ending_of_a_run_and_looks_at_those_under_way_alone() -> None:
+    sweep = plan_sweep(SIX)
+    names = list(sweep.configs)
+    progress = SweepProgress(sweep, names)
+    for name in names:
+        progress.take({"steps": {name: 10}, "of": 30})
+        progress.take({"ended": {"run_id": name, "status": "failed"}})
+        progress.take({"steps": {name: 20}, "of": 30})  # it is tried again
+    arms = progress.arms.values()
+    assert "6 of 6 runs, 6 failed" in progress.headline()
+    for name in names[1:]:
+        progress.take({"ended": {"run_id": name, "status": "diverged"}})
+    assert "6 of 6 runs, 5 diverged, 1 failed" in progress.headline()
+    assert (sum(arm.done for arm in arms), [arm._shares for arm in arms]) == (6, [{}] * len(arms))
+
+
 def test_the_view_counts_runs_and_keeps_the_best_of_each_arm(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console  # noqa: PLC0415  (the console must see the captured stream)
 
