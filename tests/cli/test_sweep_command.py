@@ -53,7 +53,7 @@ def test_a_sweep_prints_its_cells_and_the_best_learning_rate_of_each_arm_and_a_d
 def test_a_dashboard_that_cannot_be_written_is_a_warning_after_the_result(
     bnlab_says: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Path) -> list[Path]:
+    def refuse(*_: object) -> list[Path]:
         raise RuntimeError("no room for pictures")
 
     monkeypatch.setattr("bnlab.report.dashboard.write_dashboard", refuse)
