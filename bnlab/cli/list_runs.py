@@ -1,6 +1,7 @@
 """`bnlab list runs`: the runs with their status and final figures."""
 
 import re
+import sys
 import typing
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ from rich.table import Table
 
 from bnlab.cli.command_options import at_home
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT, ROOMY, new_table, print_rows, print_table, say_warning
+from bnlab.cli.consoles import ERR, OUT, ROOMY, new_console, new_table, print_rows, print_table, say_warning
+from bnlab.cli.long_table import MANY, LongTable
 from bnlab.cli.summary_text import STYLE_OF, number, share
 from bnlab.errors import ConfigError, did_you_mean
 from bnlab.records import Status
@@ -93,9 +95,8 @@ def runs(
     if print_rows(told, as_json, as_csv, columns_known):
         return
     if shown:
-        print_table(
-            _table({name: _cell_of(name) for name in picked}, shown) if picked else _table_that_fits(shown, rows)
-        )
+        table = _table(_texts(picked, shown)) if picked else _table_that_fits(shown, rows)
+        table.print() if isinstance(table, LongTable) else print_table(table)
     _say_how_many(shown, rows, [condition.column for condition in conditions])
 
 
@@ -115,7 +116,7 @@ def _checked_statuses(text: str) -> str:
 def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], asked: Sequence[str]) -> None:
     """Say on standard error how many runs there are, with which status, and which of them are damaged."""
     from bnlab.results.query import describe_column
-    from bnlab.results.sweep import find_plan_problem
+    from bnlab.results.sweep_plan import find_plan_problem
     from bnlab.runfolder.cures import with_cure
 
     if not rows:
@@ -135,14 +136,14 @@ def _say_how_many(shown: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]
             say_warning(f"{folder}: {problem}")
 
 
-def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, Any]]) -> Table:
+def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, Any]]) -> Table | LongTable:
     """Return the usual columns, as many as the window is wide enough for: a name that is cut is of no use.
 
     Args:
         rows: The runs of the table.
         beside: All runs below the path; where they are of one sweep, the column with its name is left out.
     """
-    from bnlab.results.sweep import swept_keys
+    from bnlab.results.swept import swept_keys
 
     one_sweep = len({row["folder"].removesuffix(row["run_id"]) for row in beside}) == 1
     telling = swept_keys(rows) if one_sweep else ["norm"]
@@ -161,13 +162,17 @@ def _table_that_fits(rows: Sequence[dict[str, Any]], beside: Sequence[dict[str, 
     }
     if one_sweep:
         del cells["sweep"]
-    width = OUT.width if OUT.is_terminal else ROOMY
+    texts = {name: [cell(row) for row in rows] for name, cell in cells.items()}
     for dropped in (*_FIRST_TO_GO, *reversed(swept), None):
-        table = _table(cells, rows)
-        if dropped is None or Measurement.get(OUT, OUT.options.update(width=10_000), table).maximum <= width:
+        table = _table(texts)
+        if dropped is None or _width_of(table) <= _room():
             return table
-        cells.pop(dropped, None)
+        texts.pop(dropped, None)
     raise AssertionError  # the loop's last turn returns
+
+
+def _room() -> int:
+    return OUT.width if OUT.is_terminal else ROOMY
 
 
 def _share_a_word(rows: Sequence[dict[str, Any]]) -> bool:
@@ -176,14 +181,28 @@ def _share_a_word(rows: Sequence[dict[str, Any]]) -> bool:
     return len({norm.rpartition(":")[2] for norm in norms}) < len(norms)
 
 
-def _table(cells: dict[str, Cell], rows: Sequence[dict[str, Any]]) -> Table:
-    lines = [[cell(row) for cell in cells.values()] for row in rows]
-    columns = zip(cells, zip(*lines, strict=True), strict=False)
-    numeric = [name for name, texts in columns if all(_FIGURE.match(text) for text in texts)]
-    table = new_table(*cells, right=numeric)
-    for line in lines:
+def _texts(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    return {name: [_cell_of(name)(row) for row in rows] for name in columns}
+
+
+def _table(columns: dict[str, list[str]]) -> Table | LongTable:
+    """Return a table of some columns, by rich where it is not long, or has to be wrapped."""
+    right = [name for name, texts in columns.items() if all(_FIGURE.match(text) for text in texts)]
+    if len(next(iter(columns.values()))) >= MANY:
+        console = OUT if OUT.is_terminal else new_console(file=sys.stdout, width=ROOMY)
+        long = LongTable(columns, right, console)
+        if long.width <= _room() and not any("\n" in text for texts in columns.values() for text in texts):
+            return long
+    table = new_table(*columns, right=right)
+    for line in zip(*columns.values(), strict=True):
         table.add_row(*line)
     return table
+
+
+def _width_of(table: Table | LongTable) -> int:
+    if isinstance(table, LongTable):
+        return table.width
+    return Measurement.get(OUT, OUT.options.update(width=10_000), table).maximum
 
 
 def _cell_of(column: str) -> Cell:

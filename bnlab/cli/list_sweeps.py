@@ -99,7 +99,7 @@ def _of_files(config_dir: Path | None) -> list[dict[str, Any]]:
 def _kept(root: Path | None) -> list[dict[str, Any]]:
     """Return the sweeps in the folder of all runs, in the order of their names."""
     from bnlab.records import ENDED
-    from bnlab.results.sweep import read_plan
+    from bnlab.results.sweep_plan import read_plan
     from bnlab.runfolder.finding import is_sweep, runs_root
     from bnlab.runfolder.folder import RunFolder
 

@@ -33,12 +33,13 @@ def leave_dashboard(result: "SweepResult") -> list[Path]:
     """
     from bnlab.results.sweep import read_sweep
 
-    if not any("tensorboard" in (row.get("loggers") or ()) for row in read_sweep(result.folder).rows):
+    sweep = read_sweep(result.folder)
+    if not any("tensorboard" in (row.get("loggers") or ()) for row in sweep.rows):
         return []
     from bnlab.report.dashboard import write_dashboard
 
     try:
-        return write_dashboard(result.folder)
+        return write_dashboard(result.folder, sweep)
     except Exception as error:  # whatever it is: the result of hours is worth more than its picture
         say_warning(f"the sweep's dashboard could not be written: {type(error).__name__}: {error}")
         return []
@@ -88,7 +89,7 @@ def _draw(folder: Path, has_rates: bool) -> list[Path]:
         paths.append(figure_path(folder, RATES, "png"))
     else:
         with contextlib.suppress(StudyError):  # it has no learning-rate curve
-            found = read_sensitivity(folder)
+            found = read_sensitivity(folder, sweep=sweep)
             paths += write_figures(found, folder) if any(arm.figures for arm in found.arms) else []
     if asked := asked_instruments(sweep):
         from bnlab.report.instrument_figure import write_instruments

@@ -33,14 +33,27 @@ PLAIN_EVERY_S = 10.0
 
 
 class _Arm:
-    """The progress of the runs of one arm, and the best run so far."""
+    """The progress of the runs of one arm, and the best run so far; a look takes no longer with thousands of runs."""
 
     def __init__(self, name: str, num_runs: int) -> None:
         self.name = name
         self.num_runs = num_runs
-        self.shares: dict[str, float] = {}
         self.statuses: dict[str, str] = {}
         self.best: tuple[float, str] | None = None
+        self._shares: dict[str, float] = {}
+        self._counts: Counter[str] = Counter()
+
+    def steps(self, name: str, share: float) -> None:
+        """Take the share of a run's steps that is done; a run that has ended counts as whole."""
+        if name not in self.statuses:
+            self._shares[name] = share
+
+    def end(self, name: str, status: str) -> None:
+        """Take the status with which a run ended; of one that is tried again, the last one counts."""
+        self._counts.subtract([self.statuses[name]] if name in self.statuses else [])
+        self._counts[status] += 1
+        self.statuses[name] = status
+        self._shares.pop(name, None)
 
     @property
     def num_ended(self) -> int:
@@ -48,10 +61,10 @@ class _Arm:
 
     @property
     def done(self) -> float:
-        return self.num_ended + sum(share for name, share in self.shares.items() if name not in self.statuses)
+        return self.num_ended + sum(self._shares.values())
 
     def count(self, status: str) -> int:
-        return sum(1 for one in self.statuses.values() if one == status)
+        return self._counts[status]
 
 
 class SweepProgress:
@@ -65,7 +78,7 @@ class SweepProgress:
     def __init__(self, sweep: "Sweep", missing: Sequence[str]) -> None:
         self.arm_of = {name: sweep.arm(name) for name in missing}
         self.arms = {arm: _Arm(arm, num_runs) for arm, num_runs in Counter(self.arm_of.values()).items()}
-        self.settings = {name: sweep.cell(name) for name in missing}
+        self._sweep = sweep
         self.num_runs = len(missing)
         self.began = time.monotonic()
         self._has_no_room = False
@@ -83,7 +96,7 @@ class SweepProgress:
             self.moves_since = time.monotonic()
         for name, step in line.get("steps", {}).items():
             if name in self.arm_of:
-                self.arms[self.arm_of[name]].shares[name] = step / line["of"]
+                self.arms[self.arm_of[name]].steps(name, step / line["of"])
         ended = line.get("ended")
         if ended and ended["run_id"] in self.arm_of:
             self._end(ended)
@@ -99,10 +112,10 @@ class SweepProgress:
         name = ended["run_id"]
         arm = self.arms[self.arm_of[name]]
         if ended["status"] in ENDED or ended["status"] == "failed":
-            arm.statuses[name] = ended["status"]
+            arm.end(name, ended["status"])
         accuracy = ended.get("validation_accuracy")
         if ended["status"] == "finished" and accuracy is not None and (arm.best is None or accuracy > arm.best[0]):
-            arm.best = (accuracy, self.settings[name])
+            arm.best = (accuracy, self._sweep.cell(name))
 
     @property
     def done(self) -> float:
@@ -114,7 +127,8 @@ class SweepProgress:
         ended = sum(arm.num_ended for arm in self.arms.values())
         now = time.monotonic()
         elapsed, moving = now - self.began, now - (self.moves_since or now)
-        left = f", {duration(moving * (1 - self.done) / self.done)} left" if 0.01 < self.done < 1 and moving else ""
+        done = self.done
+        left = f", {duration(moving * (1 - done) / done)} left" if 0.01 < done < 1 and moving else ""
         counts = {status: sum(arm.count(status) for arm in self.arms.values()) for status in ("diverged", "failed")}
         notes = "".join(f", {number} {status}" for status, number in counts.items() if number)
         return f"{ended} of {self.num_runs} runs{notes}; {duration(elapsed)} so far{left}"

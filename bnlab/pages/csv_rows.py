@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bnlab.pages.condition_view import Finding
-from bnlab.pages.drawn.seed_dots import seed_figures
+from bnlab.pages.drawn.seed_dots import SeedFigure, seed_figures
 from bnlab.pages.plain_text import plain
 from bnlab.pages.studies_page import StudiesPage
 from bnlab.pages.study_results import Bracket, Condition, Stress
@@ -85,7 +85,8 @@ def _condition_rows(finding: Finding, kind: str, of: Mapping[str, Any]) -> list[
     row: Row = {"kind": kind, **of, "condition": finding.number, "claim": finding.says.in_lang("en")[0]}
     row |= {name: getattr(condition, name) for name in (*names, "level", "method")}
     row |= {"arms": ",".join(condition.arms), **_stress(condition.stress)}
-    return [row, *(_seed_row(condition, place, finding.number, of) for place in range(len(condition.seeds)))]
+    figures = enumerate(seed_figures(condition))
+    return [row, *(_seed_row(condition, place, figure, finding.number, of) for place, figure in figures)]
 
 
 def _stress(stress: Stress) -> Row:
@@ -93,8 +94,7 @@ def _stress(stress: Stress) -> Row:
     return {"agree": stress.agree, "of": stress.of} if stress.of else {}
 
 
-def _seed_row(condition: Condition, place: int, number: str, of: Mapping[str, Any]) -> Row:
-    figure = seed_figures(condition)[place]
+def _seed_row(condition: Condition, place: int, figure: SeedFigure, number: str, of: Mapping[str, Any]) -> Row:
     row: Row = {"kind": "seed", **of, "condition": number, "seed": figure.seed, "difference": figure.value}
     for name, figures in (("first", condition.first), ("second", condition.second)):
         value = figures[place] if place < len(figures) else None

@@ -2,11 +2,9 @@
 
 import functools
 import re
-from pathlib import Path
-
-import yaml
 
 from bnlab.pages.study_results import StudyResult, Texts
+from bnlab.pages.words import HERE, read_own_yaml
 
 _PLACE = re.compile(r"\\\{(\w+)\\\}")
 
@@ -28,7 +26,7 @@ def _group(place: re.Match[str]) -> str:
 @functools.cache
 def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
     """Return the sentences as patterns with their Chinese, those with the most words of their own first."""
-    listed = yaml.safe_load(Path(__file__).with_name("sentences.yaml").read_text(encoding="utf-8"))
+    listed = read_own_yaml(HERE / "sentences.yaml")
     listed.sort(key=lambda one: -len(re.sub(r"{\w+}", "", one["en"])))
     return tuple((re.compile(_PLACE.sub(_group, re.escape(one["en"]))), one["zh"]) for one in listed)
 

@@ -174,7 +174,7 @@ def make_sweep_page(folder: Path, words: Words, chosen: Sequence[str] = ()) -> S
     verdict, why = None, ""
     if compared is not None or len(grid.arms) == 1:
         try:
-            verdict = _judged(folder, compared, words)
+            verdict = _judged(sweep, compared, words)
         except BnlabError as error:
             why = str(error)
     first = compared if chosen and compared is not None else ()  # figures show the first few arms
@@ -193,13 +193,14 @@ def _compared(grid: SweepArms, chosen: Sequence[str]) -> tuple[Arm, Arm] | None:
     return find_arms(grid, chosen, with_where=False) if chosen or len(grid.arms) == 2 else None
 
 
-def _judged(folder: Path, arms: tuple[Arm, Arm] | None, words: Words) -> Finding:
+def _judged(sweep: SweepRuns, arms: tuple[Arm, Arm] | None, words: Words) -> Finding:
     """Return the verdict on two arms, as if a study had asked for it; None stands for those of a sweep that has one.
 
     Raises:
         BnlabError: There is none.
     """
-    judged = judge_sweep(folder, read_quantity("test_accuracy"), arms=[arm.label for arm in arms or ()])
+    labels = [arm.label for arm in arms or ()]
+    judged = judge_sweep(sweep.folder, read_quantity("test_accuracy"), arms=labels, sweep=sweep)
     found = judged.as_dict()
     says = Texts(en=found["claim"])
     condition = Condition.model_validate({**found, "kind": "pair", "says": says, "bound": f"above {judged.sesoi:g}"})

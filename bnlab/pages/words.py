@@ -14,8 +14,17 @@ HERE = Path(__file__).parent
 
 @functools.cache
 def _table(name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+    found: Mapping[str, Any] = read_own_yaml(HERE / f"{name}.yaml")
     return found
+
+
+def read_own_yaml(path: Path) -> Any:
+    """Return what a file of YAML beside this one holds; by the loader in C, where there is one, in a tenth of the time.
+
+    Args:
+        path: The file.
+    """
+    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 @functools.cache

@@ -19,20 +19,17 @@ Every view prints `SweepArms.sentences`, which name the missing runs and say wha
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from bnlab.records import ENDED
-from bnlab.results.outcomes import NOT_THERE, ArmRun, Cell, Row, read_outcomes
+from bnlab.results.outcomes import NOT_THERE, NUM_NAMED, ArmRun, Cell, Row, in_words, read_outcomes
 from bnlab.stats.response import Metric, ResponseCurve, place_of_least
 
 SEED, LEARNING_RATE = "seed", "optim.lr"
-
-NUM_NAMED = 6
-"""Missing runs or seeds that a sentence names; of the others it gives the number."""
 
 _SAYS_ENOUGH = frozenset({"norm", "model", "data", "optim"})
 """Keys whose value is known by itself: batch says enough, norm=batch says no more."""
@@ -103,6 +100,7 @@ class Arm:
         seeds: The complete seeds: those with an outcome at every learning rate at which the arm has any.
         compared: One cell per learning rate with an outcome, rising, that holds the runs by which the rate is judged:
             those of the complete seeds, or all that have an outcome where no seed is complete.
+        kept: What readers of its runs' records keep here, so that these are read once; see `results.curves`.
     """
 
     label: str
@@ -111,6 +109,7 @@ class Arm:
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...] = field(init=False)
     compared: tuple[Cell, ...] = field(init=False)
+    kept: dict[Any, Any] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find the complete seeds, and the runs that are compared."""
@@ -246,17 +245,17 @@ def read_arms(rows: Iterable[Row], swept: Sequence[str], planned: Sequence[str])
     tables = [_by_place(group) for group in groups.values()]
     wanted = [lrs if LEARNING_RATE in swept else list(dict.fromkeys(lr for _, lr in table)) for table in tables]
     num_vacant = sum(len(rates) * len(seeds) - len(table) for table, rates in zip(tables, wanted, strict=True))
-    absent = [name for name in planned if name not in {row["run_id"] for row in placed}]
+    absent = list(itertools.filterfalse({row["run_id"] for row in placed}.__contains__, planned))
     is_grid = num_vacant <= len(absent)  # otherwise nobody planned a run for each place that is vacant
-    arms: list[Arm] = []
+    arms: dict[str, Arm] = {}
     for group, table, rates in zip(groups.values(), tables, wanted, strict=True):
         settings = {key: group[0][key] for key in keys if group[0].get(key) is not None}
         cells = _cells(table, rates, seeds if is_grid else ())
-        name = _free_name(folder_name(settings), {arm.folder_name.casefold() for arm in arms})
-        arms.append(Arm(label_of(settings) or "all", name, settings, cells))
+        name = _free_name(folder_name(settings), arms)
+        arms[name.casefold()] = Arm(label_of(settings) or "all", name, settings, cells)
     num_unnamed = len(absent) - num_vacant if is_grid and num_vacant else 0
     unplaced = () if is_grid and num_vacant else tuple(absent)
-    return SweepArms(tuple(arms), tuple(sorted(lrs)), tuple(seeds), len(planned), unplaced, num_unnamed)
+    return SweepArms(tuple(arms.values()), tuple(sorted(lrs)), tuple(seeds), len(planned), unplaced, num_unnamed)
 
 
 def _by_place(rows: Iterable[Row]) -> dict[tuple[int, float], Row]:
@@ -272,8 +271,10 @@ def _by_place(rows: Iterable[Row]) -> dict[tuple[int, float], Row]:
 def _cells(table: Mapping[tuple[int, float], Row], lrs: Sequence[float], seeds: Iterable[int]) -> tuple[Cell, ...]:
     """Return the cells of an arm, with a missing run for each of the seeds that a cell does not have."""
     runs: dict[float, dict[int, ArmRun]] = {lr: {} for lr in lrs}
-    for seed in {seed for seed, _ in table}:
-        rows = {lr: row for (of, lr), row in sorted(table.items(), key=lambda entry: entry[0]) if of == seed}
+    by_seed: dict[int, dict[float, Row]] = {}
+    for seed, lr in sorted(table):
+        by_seed.setdefault(seed, {})[lr] = table[seed, lr]
+    for seed, rows in by_seed.items():
         for lr, run in read_outcomes(rows, seed).items():
             runs[lr][seed] = run
     for lr, of_lr in runs.items():
@@ -282,19 +283,7 @@ def _cells(table: Mapping[tuple[int, float], Row], lrs: Sequence[float], seeds: 
     return tuple(Cell(lr, tuple(of_lr[seed] for seed in sorted(of_lr))) for lr, of_lr in runs.items() if of_lr)
 
 
-def _free_name(name: str, taken: Iterable[str]) -> str:
+def _free_name(name: str, taken: Container[str]) -> str:
     """Return a name, with a number behind it if it is taken: by a class of the same name of another package."""
     numbered = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     return next(one for one in numbered if one.casefold() not in taken)
-
-
-def in_words(seeds: Sequence[int]) -> str:
-    """Return the names of some seeds, or how many they are.
-
-    Example:
-        >>> in_words([0, 3]), in_words([2])
-        ('seeds 0, 3', 'seed 2')
-    """
-    if len(seeds) > NUM_NAMED:
-        return f"{len(seeds)} seeds"
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from bnlab.results.arms import LEARNING_RATE, SEED, Arm, arm_keys, folder_name, label_of, read_arms
 from bnlab.results.outcomes import Row
-from bnlab.results.sweep import swept_keys
+from bnlab.results.swept import swept_keys
 
 SWEEP = "sweep"
 """The column with the name of a run's sweep: it tells arms apart where nothing else does."""

@@ -39,6 +39,13 @@ def last_values(arm: Arm, names: Sequence[str]) -> dict[str, dict[int, float]]:
         ``instrument/layer`` or ``instrument/layer/facet`` -> seed -> value, finite ones alone; in the order of the
         records. A run whose file is damaged has what stands above the damage.
     """
+    key = ("last values", tuple(names))
+    if key not in arm.kept:
+        arm.kept[key] = _read_last_values(arm, names)
+    return dict(arm.kept[key])
+
+
+def _read_last_values(arm: Arm, names: Sequence[str]) -> dict[str, dict[int, float]]:
     best = arm.best()
     wanted = None if any(":" in name for name in names) else frozenset(names)
     found: dict[str, dict[int, float]] = {}

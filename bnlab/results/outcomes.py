@@ -7,8 +7,9 @@ A run without an end or without a start has no outcome, and is missing.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ MISSING = "missing"
 
 NOT_THERE = "not there"
 """The reason why a planned run without a folder is missing."""
+
+
+NUM_NAMED = 6
+"""Missing runs or seeds that a sentence names; of the others it gives the number."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Cell:
     lr: float
     runs: tuple[ArmRun, ...]
 
-    @property
+    @cached_property
     def outcomes(self) -> dict[int, Outcome]:
         """The outcomes by seed, of the runs that have one."""
         return {run.seed: run.outcome for run in self.runs if run.outcome is not None}
@@ -170,3 +175,15 @@ def _read_start(row: Row) -> tuple[float, float] | None:
             if all(isinstance(value, int | float) and math.isfinite(value) for value in start):
                 return float(start[0]), float(start[1])
     return None
+
+
+def in_words(seeds: Sequence[int]) -> str:
+    """Return the names of some seeds, or how many they are.
+
+    Example:
+        >>> in_words([0, 3]), in_words([2])
+        ('seeds 0, 3', 'seed 2')
+    """
+    if len(seeds) > NUM_NAMED:
+        return f"{len(seeds)} seeds"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -6,74 +6,22 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnlab.results.arms import LEARNING_RATE, SEED, SweepArms, arm_keys, read_arms
+from bnlab.results.arms import SweepArms, arm_keys, read_arms
+from bnlab.results.sweep_plan import read_plan
+from bnlab.results.swept import CONTENT, FACTS, swept_keys
 from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.runfolder.index import read_run_rows
-from bnlab.runfolder.shapes import PLAN, read_what_fits
+from bnlab.runfolder.stamps import stamp_of_runs
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 
 _log = logging.getLogger("bnlab")
 
-FACTS = frozenset(
-    {
-        *(
-            "run_id",
-            "status",
-            "problem",
-            "folder",
-            "sweep",
-            "started",
-            "tags",
-            "note",
-            "duration_s",
-            "steps",
-            "diverged_at_step",
-        ),
-        *("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_loss"),
-    }
-)
-"""Columns of a row that tell of a run's identity or its results; all others are its config."""
-
-CONTENT = "data.content"
-"""The column with the content of the data, as a short hash: the same wherever the files lie."""
-
 PLACES = frozenset({"data.root", "data.path"})
 """Columns that say where the data lie."""
-
-_ORIGINS = (CONTENT, "norm.code", "diagnostics.code")
-"""Columns in which no two runs of an arm may differ, whatever tells their settings apart."""
-
-_TELL_NOTHING_APART = FACTS | (IMMATERIAL - {"data.root"})
-"""Columns in which two runs may differ that are the same run. Of another data.root the content may be another one."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sweep's sweep.json says.
-
-    Attributes:
-        overrides: The words of the command that was given last.
-        runs: Ids of all runs of the sweep, in order.
-        earlier: The words of each command before it, where the last one does not name all of the runs.
-        places: Id of a run -> ``data.root`` and ``data.path`` by the last command, where these are swept. A run's own
-            config has those of the command that trained it, and folders with the same content may have moved.
-        problem: What is wrong with the file; empty where it is readable, or is not there.
-    """
-
-    overrides: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
-    earlier: tuple[tuple[str, ...], ...] = ()
-    places: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
-    problem: str = ""
-
-    @property
-    def words(self) -> list[str]:
-        """The words of all of its commands."""
-        return [word for words in (self.overrides, *self.earlier) for word in words]
 
 
 @dataclass(frozen=True)
@@ -102,27 +50,60 @@ class SweepRuns:
         return arm_keys(self.swept)
 
     def read_arms(self) -> SweepArms:
-        """Return the arms of the sweep; the loss at the start is read from the records of its runs."""
+        """Return the arms of the sweep; the loss at the start is read from the records of its runs, once."""
+        return self._arms
+
+    @functools.cached_property
+    def _arms(self) -> SweepArms:
         return read_arms(self.rows, self.swept, self.planned)
 
     def shared_settings(self) -> dict[str, Any]:
         """Return the settings that are the same in all runs."""
+        return dict(self._shared)
+
+    @functools.cached_property
+    def _shared(self) -> dict[str, Any]:
         first, *others = self.rows or ({},)
         kept = {key: value for key, value in first.items() if key not in FACTS | IMMATERIAL}
         return {key: value for key, value in kept.items() if all(row.get(key) == value for row in others)}
 
 
+_CHANGES_UNSEEN = frozenset({"running", "interrupted"})
+"""Statuses that may change without a change of any file, when a process takes a run's lock or frees it."""
+
+_kept: dict[Path, tuple[bytes, SweepRuns]] = {}
+"""The sweep that was read last, with the stamp of its files: the end of a sweep alone reads it nine times."""
+
+
 def read_sweep(folder: Path) -> SweepRuns:
-    """Read a sweep's folder.
+    """Read a sweep's folder; the one that was read last is read again only where files of its runs have changed.
 
     Args:
         folder: A folder with one folder per run; without a readable sweep.json, all of its runs are the sweep.
+
+    Returns:
+        The sweep. Other callers may hold it too: nobody changes its rows.
     """
+    found = stamp_of_runs(folder)  # before it is read: what is written meanwhile is read the next time
+    stamp, known = _kept.get(folder, (b"", None))
+    if found is not None and known is not None and found.digest == stamp:
+        return known
+    _kept.clear()
+    sweep, num_rows = _read_sweep(folder)
+    is_settled = _CHANGES_UNSEEN.isdisjoint(row["status"] for row in sweep.rows)
+    if found is not None and found.is_safe and found.num_runs == num_rows and is_settled and folder.is_absolute():
+        _kept[folder] = found.digest, sweep
+    return sweep
+
+
+def _read_sweep(folder: Path) -> tuple[SweepRuns, int]:
+    """Return the sweep, and how many runs its folder holds, those among them that are not of the sweep."""
     plan = read_plan(folder)
     planned = plan.runs
     if plan.problem:
         _warn_once(f"{folder}: {plan.problem}")
-    rows = [row for row in read_run_rows(folder) if Path(row["folder"]).parent == folder]
+    rows = [row for row in read_run_rows(folder) if os.path.dirname(row["folder"]) == os.fspath(folder)]  # noqa: PTH120
+    num_rows = len(rows)
     for row in rows:
         if "problem" in row:
             _warn_once(f"{row['folder']}: {row['problem']}")
@@ -133,7 +114,7 @@ def read_sweep(folder: Path) -> SweepRuns:
     _put_in_one_place(rows, plan.places)
     swept = swept_keys(rows, plan.words)
     names = tuple(planned) or tuple(row["run_id"] for row in rows)
-    return SweepRuns(folder, plan.overrides, plan.earlier, names, tuple(rows), tuple(swept))
+    return SweepRuns(folder, plan.overrides, plan.earlier, names, tuple(rows), tuple(swept)), num_rows
 
 
 def content_of(row: Mapping[str, Any]) -> str | None:
@@ -172,21 +153,6 @@ def leave_out_others(folder: Path, run_ids: Iterable[str]) -> list[str]:
     return [run_id for run_id in run_ids if run_id in planned]
 
 
-def find_plan_problem(folder: Path) -> str:
-    """Return what is wrong with a sweep's sweep.json; nothing if it is readable, or is not there."""
-    return read_plan(folder).problem
-
-
-def read_plan(folder: Path) -> Plan:
-    """Return what a sweep's sweep.json says; an empty plan where it is not there, or is damaged."""
-    facts, problems = read_what_fits(folder / "sweep.json", PLAN)
-    if not problems:
-        earlier = tuple(map(tuple, facts.get("earlier", [])))
-        return Plan(tuple(facts["overrides"]), tuple(facts["runs"]), earlier, facts.get("places", {}))
-    is_there = problems != ["sweep.json is missing"]
-    return Plan(problem=f"{problems[0]}. Its plan is taken from the runs that are there" if is_there else "")
-
-
 @functools.cache
 def _warn_once(text: str) -> None:
     _log.warning("%s", text)
@@ -222,56 +188,3 @@ def write_sweep(
         folder.mkdir(parents=True, exist_ok=True)
         beside.write_text(text, encoding="utf-8", newline="\n")
         beside.replace(path)
-
-
-def swept_keys(rows: Iterable[Mapping[str, Any]], overrides: Sequence[str] = ()) -> list[str]:
-    """Return the settings that tell runs apart: as few as possible, those of the overrides first.
-
-    Each key of the overrides with more than one value is one of them. Where two runs have the same values of these, as
-    with a group of settings (``tuning=a,b``) or without overrides, other settings that differ are added, until no two
-    runs have the same values.
-
-    Args:
-        rows: The runs, as `read_run_rows` returns them, or as flat configs.
-        overrides: The words of the command, in Hydra's grammar.
-
-    Example:
-        >>> rows = [{"seed": s, "norm": n, "norm.eps": e} for s in (0, 1) for n, e in (("batch", 1e-5), ("none", None))]
-        >>> swept_keys(rows, ["norm=batch,none", "seed=0,1"])
-        ['norm', 'seed']
-    """
-    readable = [row for row in rows if row.get("norm") is not None or "problem" not in row]  # its config was read
-    settings = [{k: _plain(v) for k, v in row.items() if k not in _TELL_NOTHING_APART} for row in readable]
-    values: dict[str, list[str]] = {key: [] for row in settings for key in row}
-    for key, column in values.items():
-        column.extend(row.get(key, "null") for row in settings)
-    differing = {key: column for key, column in values.items() if len(set(column)) > 1}
-    asked = dict.fromkeys(word.partition("=")[0].lstrip("+~").removesuffix(".name") for word in overrides)
-    swept = [key for key in asked if key in differing]
-    num_kinds = len(set(zip(*differing.values(), strict=True)))
-    for key in sorted(differing, key=lambda key: _likelihood(key, values)):
-        told_apart = set(zip(*(differing[name] for name in swept), strict=True))
-        if len(told_apart) == num_kinds:
-            break
-        if key not in swept and len(set(zip(*(differing[n] for n in [*swept, key]), strict=True))) > len(told_apart):
-            swept.append(key)
-    for key in _ORIGINS:
-        if key in differing and _tells_arms_apart(key, swept, differing):
-            swept.append(key)
-    return swept
-
-
-def _tells_arms_apart(key: str, swept: Sequence[str], columns: Mapping[str, Sequence[str]]) -> bool:
-    """Return whether runs differ in a column that have the same values of what is swept, seed and rate aside."""
-    arms = [columns[name] for name in swept if name not in {SEED, LEARNING_RATE}]
-    return len(set(zip(*arms, columns[key], strict=True))) > (len(set(zip(*arms, strict=True))) or 1)
-
-
-def _likelihood(key: str, values: Mapping[str, Sequence[str]]) -> tuple[int, bool, str]:
-    """Return a sort key that puts first what was probably swept: names of groups, then settings that all runs have."""
-    first = {"norm": 0, "model": 1, "data": 2, "optim": 3, LEARNING_RATE: 4, SEED: 5}
-    return (first.get(key, len(first)), "null" in values[key], key)
-
-
-def _plain(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)

@@ -138,18 +138,19 @@ def find_run_folders(root: Path) -> list[RunFolder]:
             continue
         inside = _folders_in(path)
         found += [path] if inside is None else filter(_is_run, inside)
-    return [RunFolder(path) for path in sorted(found)]
+    return [RunFolder(path) for path in found]
 
 
 def _is_run(path: Path) -> bool:
-    return any(_exists(path / name) for name in ("manifest.json", "metrics.jsonl", "summary.json"))
+    return any(_exists(f"{path}{os.sep}{name}") for name in ("manifest.json", "metrics.jsonl", "summary.json"))
 
 
 def _folders_in(path: Path) -> list[Path] | None:
     """Return the folders in a folder by name, without hidden ones; none of a file; None if it cannot be entered."""
     try:
         with os.scandir(path) as entries:
-            return sorted(path / one.name for one in entries if not one.name.startswith(".") and one.is_dir())
+            names = [one.name for one in entries if not one.name.startswith(".") and one.is_dir()]
+        return [path / name for name in sorted(names, key=os.path.normcase)]  # as paths are sorted
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError:

@@ -4,9 +4,9 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -57,32 +57,60 @@ def in_order(path: Path) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def find_torn_line(path: Path, size_then: int | None = None) -> str:
+class FileEnd(NamedTuple):
+    """The end of a file of records.
+
+    Attributes:
+        text: Its last bytes, all of them where it has no more.
+        size: How many bytes it has.
+    """
+
+    text: bytes
+    size: int
+
+
+def read_end(path: str | Path) -> FileEnd:
+    """Read the end of a file of records.
+
+    Args:
+        path: The file to read.
+
+    Raises:
+        FileNotFoundError: The file is not there.
+        DamagedRunError: The file cannot be read.
+    """
+    try:
+        with open(path, "rb", 0) as file:  # noqa: PTH123  (half the time of Path.open, for each of thousands of runs)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _BLOCK))
+            return FileEnd(file.read(), size)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedRunError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def find_torn_line(name: str, end: FileEnd, size_then: int | None = None) -> str:
     """Return what is wrong with the lines of a file, if that can be seen without parsing them.
 
     A line near the end was cut, the file holds more than one training, or it has another size than it had.
 
     Args:
-        path: The file; nothing is wrong with one that is not there.
+        name: The name of the file, for the sentence.
+        end: The end of the file.
         size_then: The bytes that it had when training ended; None: that is not known.
     """
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123  (as above)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _BLOCK))
-            text = file.read()
-    except OSError:
-        return ""
-    changed = "" if size_then in {None, size} else f"{path.name} has {size} bytes, and had {size_then} after training"
+    text, size = end
+    changed = "" if size_then in {None, size} else f"{name} has {size} bytes, and had {size_then} after training"
     if text.count(b"\n") - 1 == text.count(b'}\n{"kind": ') and text.count(b'{"kind": "end"') <= 1 and size <= _BLOCK:
         return changed  # as nearly always, and sooner known than by looking at each line
     lines = text.split(b"\n")[size > _BLOCK : -1]
     for number, line in enumerate(lines, 1):
         if not (line.startswith(b'{"kind": ') and line.endswith(b"}")):
             place = "a line near its end" if size > _BLOCK else f"line {number}"
-            return f"{path.name}, {place} is damaged: it is no whole record"
+            return f"{name}, {place} is damaged: it is no whole record"
     if sum(line.startswith(b'{"kind": "end"') for line in lines) > 1:
-        return f"{path.name} holds more than one training"
+        return f"{name} holds more than one training"
     return changed
 
 
@@ -106,33 +134,38 @@ def read_first_lines(path: Path) -> Iterator[dict[str, Any]]:
         raise DamagedRunError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_last_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_last_lines(path: str | Path, end: FileEnd | None = None) -> Iterator[dict[str, Any]]:
     """Yield the lines of a file from the last to the first, without diagnostics; an incomplete last line is left out.
 
-    Only as much of the file is read as is requested, and diagnostics are not parsed.
+    More than the end of the file is read only where that is requested, and diagnostics are not parsed.
 
     Args:
         path: The file to read.
+        end: What `read_end` returned for it; None: it is read.
 
     Raises:
         FileNotFoundError: The file is not there.
         DamagedRunError: The file cannot be read, or a line is damaged; the lines after it have been yielded.
     """
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123  (half the time of Path.open, for each of thousands of runs)
-            size, num_read = file.seek(0, os.SEEK_END), 0
-            for start in dict.fromkeys((max(0, size - _BLOCK), 0)):
-                file.seek(start)
-                # the last one is incomplete, or empty; the first one may begin before the block
-                lines = file.read(size - start).split(b"\n")[start > 0 : -1]
-                for line in lines[: len(lines) - num_read][::-1]:
-                    if not line.startswith(b'{"kind": "diagnostic"'):
-                        yield _read_line(path, None, line)
-                num_read = len(lines)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise DamagedRunError(f"{path} cannot be read: {error.strerror}") from error
+    end = end or read_end(path)
+    # the last one is incomplete, or empty; the first one may begin before the block
+    lines = end.text.split(b"\n")[end.size > len(end.text) : -1]
+    yield from _parsed_backwards(path, lines)
+    if end.size > len(end.text):
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123  (as above)
+                before = file.read(end.size).split(b"\n")[:-1]
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DamagedRunError(f"{path} cannot be read: {error.strerror}") from error
+        yield from _parsed_backwards(path, before[: len(before) - len(lines)])
+
+
+def _parsed_backwards(path: str | Path, lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+    for line in reversed(lines):
+        if not line.startswith(b'{"kind": "diagnostic"'):
+            yield _read_line(path, None, line)
 
 
 def read_new_lines(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
@@ -170,7 +203,7 @@ def lines_up_to(path: Path, step: int) -> str:
     return "".join(f"{line}\n" for line in lines if _step_of(line) <= step)
 
 
-def _read_line(path: Path, number: int | None, line: bytes) -> dict[str, Any]:
+def _read_line(path: str | Path, number: int | None, line: bytes) -> dict[str, Any]:
     """Return one line; its number, for the error's message, is None near the end of a file.
 
     Raises:

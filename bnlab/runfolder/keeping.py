@@ -39,7 +39,8 @@ def read_marks(folder: Path) -> Marks:
         folder: The folder of the run.
     """
     try:
-        found = json.loads((folder / MARKS).read_text(encoding="utf-8"))
+        with open(f"{folder}{os.sep}{MARKS}", encoding="utf-8") as file:  # noqa: PTH123  (most runs have none: soon known)
+            found = json.load(file)
         return Marks(str(found.get("note", "")), tuple(map(str, found.get("tags", []))))
     except (OSError, ValueError, AttributeError, TypeError):
         return Marks()

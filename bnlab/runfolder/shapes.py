@@ -160,7 +160,7 @@ def read_object(path: Path, shape: TypeAdapter[Any]) -> dict[str, Any]:
     return facts
 
 
-def read_what_fits(path: Path, shape: TypeAdapter[Any]) -> tuple[dict[str, Any], list[str]]:
+def read_what_fits(path: str | Path, shape: TypeAdapter[Any]) -> tuple[dict[str, Any], list[str]]:
     """Return as much of a JSON object as has the right shape, and sentences on the rest, which begin with its file.
 
     Args:
@@ -168,23 +168,21 @@ def read_what_fits(path: Path, shape: TypeAdapter[Any]) -> tuple[dict[str, Any],
         shape: The shape that it should have.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  (half the time of Path.open, for each of thousands of runs)
-            text = file.read()
-    except FileNotFoundError:
-        return {}, [f"{path.name} is missing"]
-    except OSError as error:
-        return {}, [f"{path.name} cannot be read: {error.strerror}"]
-    try:
-        return shape.validate_json(text), []
+        with open(path, "rb", 0) as file:  # noqa: PTH123  (half the time of Path.open, for each of thousands of runs)
+            return shape.validate_json(text := file.read()), []
     except ValidationError:
-        pass
+        name = Path(path).name
+    except FileNotFoundError:
+        return {}, [f"{Path(path).name} is missing"]
+    except OSError as error:
+        return {}, [f"{Path(path).name} cannot be read: {error.strerror}"]
     try:
         facts = from_json(text)
     except ValueError as error:
-        return {}, [f"{path.name} cannot be read: {error}"]
+        return {}, [f"{name} cannot be read: {error}"]
     if not isinstance(facts, dict):
-        return {}, [f"{path.name} cannot be read: it holds no JSON object"]
-    return facts, [f"{path.name}: {problem}" for problem in drop_what_does_not_fit(facts, shape)]
+        return {}, [f"{name} cannot be read: it holds no JSON object"]
+    return facts, [f"{name}: {problem}" for problem in drop_what_does_not_fit(facts, shape)]
 
 
 def drop_what_does_not_fit(facts: dict[str, Any], shape: TypeAdapter[Any]) -> list[str]:

@@ -3,8 +3,9 @@
 import math
 from dataclasses import replace
 
-from bnlab.results.arms import SweepArms, in_words
+from bnlab.results.arms import SweepArms
 from bnlab.results.controlled_divergence import controlled_divergence
+from bnlab.results.outcomes import in_words
 from bnlab.stats.verdict import Verdict
 from bnlab.studies.arm_pair import ArmPair
 from bnlab.studies.pairs import Pairs

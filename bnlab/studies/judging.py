@@ -10,7 +10,8 @@ from bnlab.errors import ConfigError, RunError, StudyError, did_you_mean
 from bnlab.results.arms import LEARNING_RATE, Arm, SweepArms, read_arms
 from bnlab.results.outcomes import Row
 from bnlab.results.query import describe_column, read_condition
-from bnlab.results.sweep import FACTS, SweepRuns, read_sweep
+from bnlab.results.sweep import SweepRuns, read_sweep
+from bnlab.results.swept import FACTS
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
 from bnlab.studies.arm_pair import ArmPair
@@ -49,6 +50,7 @@ def judge_sweep(
     sesoi: float | None = None,
     looks: int = 1,
     where: Sequence[str] = (),
+    sweep: SweepRuns | None = None,
 ) -> Judged:
     """Return a verdict on two arms of a sweep.
 
@@ -59,12 +61,13 @@ def judge_sweep(
         sesoi: The smallest effect of interest, in the quantity's unit; None: the usual one.
         looks: How often the data are looked at in all.
         where: Conditions that runs must fulfill, such as ``model.depth=5``.
+        sweep: The folder, as the caller has read it; None: it is read.
 
     Raises:
         ConfigError: A condition, an arm or the smallest effect is none.
         StudyError: There are no runs, or the figure cannot be read from them.
     """
-    return judged(ask(folder, quantity, arms=arms, sesoi=sesoi, looks=looks, where=where))
+    return judged(ask(folder, quantity, arms=arms, sesoi=sesoi, looks=looks, where=where, sweep=sweep))
 
 
 def ask(
@@ -77,6 +80,7 @@ def ask(
     where: Sequence[str] = (),
     tuned: Mapping[str, float] | None = None,
     alone: str | None = None,
+    sweep: SweepRuns | None = None,
 ) -> Question:
     """Return two arms of a sweep, with what is asked about them.
 
@@ -89,12 +93,13 @@ def ask(
         where: As in `judge_sweep`.
         tuned: Label of an arm -> the learning rate that was chosen for it on other seeds; None: none was.
         alone: The label of an arm whose own figures are of interest, in the place of a difference; it stands for both.
+        sweep: As in `judge_sweep`.
 
     Raises:
         ConfigError: A condition, an arm or the smallest effect is none.
         StudyError: There are no runs, or the figure cannot be read from them.
     """
-    sweep = read_sweep(folder)
+    sweep = sweep or read_sweep(folder)
     if not sweep.rows:
         raise StudyError(_why_no_sweep(folder))
     grid = _arms_where(sweep, where, quantity.key if quantity.kind == "width" else LEARNING_RATE)
@@ -170,6 +175,8 @@ def _arms_where(sweep: SweepRuns, where: Sequence[str], ranged: str) -> SweepArm
     Raises:
         ConfigError: A condition is none, or no run fulfills them.
     """
+    if not where and ranged == LEARNING_RATE:
+        return sweep.read_arms()
     rows = list(sweep.rows)
     for text in where:
         condition = read_condition(text, rows)

@@ -21,7 +21,9 @@ from bnlab.errors import BnlabError, ConfigError
 from bnlab.identity.own_parts import own_code
 from bnlab.identity.run_id import run_id
 from bnlab.results.arms import LEARNING_RATE, SEED
-from bnlab.results.sweep import CONTENT, FACTS, PLACES, Plan, content_of, read_plan
+from bnlab.results.sweep import PLACES, content_of
+from bnlab.results.sweep_plan import Plan, read_plan
+from bnlab.results.swept import CONTENT, FACTS
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.immaterial import IMMATERIAL
 from bnlab.runfolder.index import GROUPS, by_name, flatten, read_run_rows, short_content

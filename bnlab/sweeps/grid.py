@@ -13,7 +13,7 @@ from bnlab.config.compose import arm_options, compose_grid
 from bnlab.config.grammar import MOST_VALUES, parse_overrides
 from bnlab.config.swept_values import refuse_a_key_given_twice, sweep_values
 from bnlab.errors import ConfigError, did_you_mean
-from bnlab.results.sweep import swept_keys
+from bnlab.results.swept import swept_keys
 from bnlab.runfolder.finding import SINGLE
 from bnlab.runfolder.index import by_name, flatten
 from bnlab.schema import RunConfig

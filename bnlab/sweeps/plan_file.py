@@ -8,7 +8,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bnlab.errors import RunBusyError
-from bnlab.results.sweep import Plan, read_plan, write_sweep
+from bnlab.results.sweep import write_sweep
+from bnlab.results.sweep_plan import Plan, read_plan
 from bnlab.runfolder.writable import saying_where_it_cannot_write
 from bnlab.sweeps.earlier_runs import EarlierRuns
 

@@ -141,3 +141,9 @@ def test_the_folder_of_all_runs_can_be_named(bnlab_says: Say, tmp_path: Path) ->
     assert [row["sweep"] for row in json.loads(of_all.out)] == ["other"]
     assert of_one.out == of_all.out
     assert "neither a folder of runs nor the name" in bnlab_says("list", "runs", "other").err
+
+
+def test_a_long_list_is_the_one_that_rich_prints(bnlab_says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = bnlab_says("list", "runs").out
+    monkeypatch.setattr(list_runs, "MANY", 1)
+    assert bnlab_says("list", "runs").out == expected

@@ -18,7 +18,8 @@ from bnlab.cli.race_view import LiveRaceView, RaceCurves, open_race_view
 from bnlab.cli.sweep_view import PlainSweepView, SweepProgress
 from bnlab.pages.words import Words
 from bnlab.records import EvalRecord
-from bnlab.results.sweep import read_plan, read_sweep
+from bnlab.results.sweep import read_sweep
+from bnlab.results.sweep_plan import read_plan
 from bnlab.runfolder.json_lines import record_line
 from bnlab.sweeps.execute import execute
 from bnlab.sweeps.plan import plan_arms, plan_sweep

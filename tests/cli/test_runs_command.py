@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from written_runs import write_runs
 
-from bnlab.results.sweep import swept_keys
+from bnlab.results.swept import swept_keys
 from bnlab.runfolder.folder import RunFolder
 from bnlab.runfolder.index import read_run_rows
 from bnlab.runfolder.keeping import MARKS, read_marks

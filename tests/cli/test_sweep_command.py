@@ -53,7 +53,7 @@ def test_a_sweep_prints_its_cells_and_the_best_learning_rate_of_each_arm_and_a_d
 def test_a_dashboard_that_cannot_be_written_is_a_warning_after_the_result(
     bnlab_says: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Path) -> list[Path]:
+    def refuse(*_: object) -> list[Path]:
         raise RuntimeError("no room for pictures")
 
     monkeypatch.setattr("bnlab.report.dashboard.write_dashboard", refuse)
@@ -139,6 +139,22 @@ def test_a_sweep_from_a_file_yields_to_what_is_typed(bnlab_says: Say) -> None:
     assert answer.status == 0
     assert sorted(path.name[:5] for path in Path("runs/two").glob("*-s7-*")) == ["layer", "none-"]
     assert json.loads(Path("runs/two/sweep.json").read_text())["overrides"][-1] == "seed=7"
+
+
+def test_the_view_counts_the_last_ending_of_a_run_and_looks_at_those_under_way_alone() -> None:
+    sweep = plan_sweep(SIX)
+    names = list(sweep.configs)
+    progress = SweepProgress(sweep, names)
+    for name in names:
+        progress.take({"steps": {name: 10}, "of": 30})
+        progress.take({"ended": {"run_id": name, "status": "failed"}})
+        progress.take({"steps": {name: 20}, "of": 30})  # it is tried again
+    arms = progress.arms.values()
+    assert "6 of 6 runs, 6 failed" in progress.headline()
+    for name in names[1:]:
+        progress.take({"ended": {"run_id": name, "status": "diverged"}})
+    assert "6 of 6 runs, 5 diverged, 1 failed" in progress.headline()
+    assert (sum(arm.done for arm in arms), [arm._shares for arm in arms]) == (6, [{}] * len(arms))
 
 
 def test_the_view_counts_runs_and_keeps_the_best_of_each_arm(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from written_runs import write_runs
 
-from bnlab.results.sweep import read_sweep, swept_keys, write_sweep
+from bnlab.results.sweep import read_sweep, write_sweep
+from bnlab.results.swept import swept_keys
 
 
 def grid(**factors: list[Any]) -> list[dict[str, Any]]:

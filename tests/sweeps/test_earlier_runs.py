@@ -10,7 +10,8 @@ from fake_files import idx_contents, write_all
 from written_runs import write_planned
 
 from bnlab.errors import ConfigError, RunBusyError
-from bnlab.results.sweep import read_plan, read_sweep, write_sweep
+from bnlab.results.sweep import read_sweep, write_sweep
+from bnlab.results.sweep_plan import read_plan
 from bnlab.sweeps.earlier_runs import EarlierRuns, find_earlier
 from bnlab.sweeps.execute import execute
 from bnlab.sweeps.plan import Sweep, plan_sweep

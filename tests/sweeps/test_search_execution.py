@@ -14,7 +14,7 @@ from written_runs import write_runs
 
 from bnlab.config.swept_values import Axis
 from bnlab.errors import ConfigError, RunBusyError
-from bnlab.results.sweep import read_plan
+from bnlab.results.sweep_plan import read_plan
 from bnlab.runfolder.folder import RunFolder
 from bnlab.schema import RunConfig
 from bnlab.sweeps import search_execution

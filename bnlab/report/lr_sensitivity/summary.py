@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bnlab.errors import StudyError
-from bnlab.results.arms import Arm, SweepArms, in_words
-from bnlab.results.sweep import read_sweep
+from bnlab.results.arms import Arm, SweepArms
+from bnlab.results.outcomes import in_words
+from bnlab.results.sweep import SweepRuns, read_sweep
 from bnlab.stats.pairing import Comparison, compare
 from bnlab.stats.response import Metric, ResponseCurve
 from bnlab.stats.sensitivity import (
@@ -85,7 +86,9 @@ class SweepSensitivity:
         }
 
 
-def read_sensitivity(folder: Path, rule: Rule | None = None, by: Metric = "loss") -> SweepSensitivity:
+def read_sensitivity(
+    folder: Path, rule: Rule | None = None, by: Metric = "loss", sweep: SweepRuns | None = None
+) -> SweepSensitivity:
     """Read the runs of a sweep, and measure the learning-rate sensitivity of its arms.
 
     An arm's peers are the arms that differ from it by their norm alone; where no norm is swept, those on the same data.
@@ -95,12 +98,13 @@ def read_sensitivity(folder: Path, rule: Rule | None = None, by: Metric = "loss"
         folder: A sweep's folder; any folder of runs with two or more learning rates will do.
         rule: When a run is trained; None: the usual one.
         by: The metric of best rates and tolerance in tables and charts.
+        sweep: The folder, as the caller has read it; None: it is read.
 
     Raises:
         StudyError: There are no runs, or fewer than two learning rates.
     """
     rule = rule or Rule()
-    sweep = read_sweep(folder)
+    sweep = sweep or read_sweep(folder)
     grid = sweep.read_arms()
     if not grid.arms:
         raise StudyError(f"{folder} holds no runs that can be read. Sweep them: bnlab lr-sensitivity.")

@@ -14,7 +14,8 @@ from bnlab.report.network.labels import LabeledRun
 from bnlab.report.network.read import Key, Measured, MeasuredRun, read_measured_run
 from bnlab.report.wording import is_counted_share, write_value
 from bnlab.results.query import read_condition
-from bnlab.results.sweep import leave_out_others, swept_keys
+from bnlab.results.sweep import leave_out_others
+from bnlab.results.swept import swept_keys
 from bnlab.runfolder.figure_paths import comparison_folder
 from bnlab.runfolder.finding import find_folder, find_run_folders, runs_root
 from bnlab.runfolder.folder import RunFolder

@@ -8,7 +8,7 @@ import numpy as np
 from bnlab.report.network.read import FloatArray, Measured, MeasuredRun
 from bnlab.report.palette import line_styles
 from bnlab.results.arms import label_of
-from bnlab.results.sweep import swept_keys
+from bnlab.results.swept import swept_keys
 
 COMMON = ("norm", "model", "model.activation", "model.depth", "data", "optim.lr", "seed")
 """Settings that the heading of a figure names if all its runs share them."""
