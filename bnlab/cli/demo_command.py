@@ -91,6 +91,10 @@ def _run(options: SweepOptions, lang: Literal["en", "zh"]) -> int:
     verdicts = _ask(options, folder)
     if isinstance(verdicts, int):
         return verdicts
+    if not options.quiet and not options.as_json:
+        from bnlab.cli.demo_text import print_cards
+
+        print_cards(verdicts, words)
     page = _page(races, verdicts, words)
     path = folder / (PAGE if lang == "en" else f"demo.{lang}.html")
     write_page = _written(page, path)

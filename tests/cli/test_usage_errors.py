@@ -55,9 +55,7 @@ def test_a_setting_that_is_typed_as_an_option_is_told_as_a_word(bnlab_says: Say,
         ("study all --seeds 3", "Those it has: bnlab study --help"),
     ],
 )
-def test_another_unknown_option_is_answered_by_one_like_it_or_by_the_help(
-    bnlab_says: Say, line: str, end: str
-) -> None:
+def test_another_unknown_option_is_answered_by_one_like_it_or_by_the_help(bnlab_says: Say, line: str, end: str) -> None:
     answer = bnlab_says(*line.split())
     assert answer.status == 2
     assert answer.err.rstrip().endswith(end)
