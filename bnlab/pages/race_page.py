@@ -16,7 +16,7 @@ from bnlab.pages.study_view import StudyView, view_studies
 from bnlab.pages.words import Words
 from bnlab.results.arms import Arm
 from bnlab.results.curves import read_best_curves
-from bnlab.results.race import SATURATION, cell_of
+from bnlab.results.race import SATURATION, cell_of, has_one_seed
 from bnlab.results.versus import cells_against_first
 
 
@@ -31,6 +31,7 @@ class ShownRace:
         curves: The figure of its curves; None where no run was evaluated.
         pictures: Its other figures.
         command: The command that repeats it.
+        is_of_one_seed: Whether no arm has two runs with an outcome.
     """
 
     title: str
@@ -39,6 +40,7 @@ class ShownRace:
     curves: Picture | None
     pictures: tuple[Picture, ...]
     command: str
+    is_of_one_seed: bool = False
 
 
 def show_race(
@@ -55,7 +57,8 @@ def show_race(
         sentence: What came out.
     """
     curves = [(arm.label, read_best_curves(arm, every_diagnostic=True)) for arm in arms[:MOST_ARMS]]
-    drawn, maps = draw_curves(curves, "accuracy", f"{name}c", words), None
+    is_of_one_seed = has_one_seed(arms)
+    drawn, maps = draw_curves(curves, "accuracy", f"{name}c", words, is_of_one_seed), None
     activations = {
         run.row.get("model.activation") for arm in arms for cell in arm.cells for run in cell.runs if run.row
     }
@@ -63,7 +66,7 @@ def show_race(
         maps = draw_layers(curves, SATURATION, f"{name}m", words)
     shown = [None if picture is None else _at_own_rate(picture, words) for picture in (drawn, maps)]
     others = tuple(picture for picture in shown[1:] if picture is not None)
-    return ShownRace(title, sentence, arms_table(arms, words), shown[0], others, command)
+    return ShownRace(title, sentence, arms_table(arms, words), shown[0], others, command, is_of_one_seed)
 
 
 def arms_table(arms: Sequence[Arm], words: Words) -> DataTable:
