@@ -113,7 +113,7 @@ class _Options:
         more_seeds: How many seeds more than planned.
         in_minutes: Minutes that the studies must fit into; None: they may take any time.
         lang: The language of cards and tables.
-        quiet: Whether to print nothing but errors.
+        quiet: Whether to print nothing but warnings and errors.
         as_json: Whether to print one JSON object per study.
         runs: The folder of all runs.
         typed: What of the options is to be typed again to get the same verdict; begins with a blank.
@@ -161,12 +161,11 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
             continue
         verdicts.append(verdict)
         _print_verdict(verdict, len(studies), options)
-    if not options.quiet:
-        _print_end(verdicts, len(studies), left_out, options)
-        if without:
-            have = "has" if len(without) == 1 else "have"
-            said = f"{counted(len(without), 'study', 'studies')} {have} no verdict (see the errors above)"
-            say_warning(f"{said}: {', '.join(without)}")
+    _print_end(verdicts, len(studies), left_out, options)
+    if without:
+        have = "has" if len(without) == 1 else "have"
+        said = f"{counted(len(without), 'study', 'studies')} {have} no verdict (see the errors above)"
+        say_warning(f"{said}: {', '.join(without)}")
     return status
 
 
@@ -202,12 +201,13 @@ def _print_end(
     from bnlab.cli.study_text import print_claims
     from bnlab.pages.words import Words
 
-    if not options.as_json and num_studies > 1:
+    shows = not options.as_json and not options.quiet
+    if shows and num_studies > 1:
         print_claims(verdicts, Words(options.lang))
     if left_out:
         named = ", ".join(f"{one.name} ({minutes:.2g} min)" for one, minutes in left_out)
         say_warning(f"left out, {counted(len(left_out), 'study', 'studies')} that did not fit: {named}")
-    if verdicts and not options.as_json:
+    if verdicts and shows:
         in_chinese = " --lang zh" if options.lang == "zh" else "   (中文: --lang zh)"
         page = f"Page: bnlab report {_shown(options.runs / 'studies')}{in_chinese}"
         ERR.print(page, style="dim", soft_wrap=True)
@@ -244,19 +244,16 @@ def new_training(
         config_dir: A folder with the user's own options; None: there is none but ./conf.
         jobs: Processes; None: one per physical core.
         again: Train runs anew that have a result.
-        quiet: Show nothing.
+        quiet: Show nothing but warnings.
         interruption: Asked whether training should stop.
     """
     from bnlab.cli.study_running import Training
 
     @contextlib.contextmanager
     def open_view(sweep: "Sweep", missing: list[str]) -> "Iterator[SweepView | None]":
-        from bnlab.cli.sweep_view import open_sweep_view
+        from bnlab.cli.sweep_view import WarningsAlone, open_sweep_view
 
-        if quiet:
-            yield None
-            return
-        view = open_sweep_view(ERR, sweep, missing)
+        view = WarningsAlone(ERR) if quiet else open_sweep_view(ERR, sweep, missing)
         with contextlib.closing(view):
             yield view
 
@@ -264,8 +261,4 @@ def new_training(
         if not quiet:
             ERR.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
-    def warn(line: str) -> None:
-        if not quiet:
-            say_warning(line)
-
-    return Training(config_dir, words, jobs, again, interruption, open_view, say, warn)
+    return Training(config_dir, words, jobs, again, interruption, open_view, say, say_warning)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bnlab.cli.sweep_view import OpenView
     from bnlab.sweeps.execute import SweepResult
     from bnlab.sweeps.plan import Sweep
+    from bnlab.sweeps.progress import ClosingView
 
 
 MOST_TOLD = 5
@@ -135,7 +136,7 @@ def run(
             check_writable(sweep.folder)
             start_workers_early(sweep, missing, options.jobs)
         sweep = prepared(sweep, again=options.again) if missing else sweep
-    for warning in () if quiet else [*sweep.warnings, *others, *_about_what_is_there(sweep, missing)]:
+    for warning in [*sweep.warnings, *others, *_about_what_is_there(sweep, missing)]:
         say_warning(warning)
     if not quiet:
         announce(sweep, missing, options)
@@ -178,11 +179,13 @@ def execute_shown(
         options: The options of the command line.
         open_view: Opens what shows the progress; None: a bar for each arm.
     """
-    from bnlab.cli.sweep_view import open_sweep_view
+    from bnlab.cli.sweep_view import WarningsAlone, open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.training.interruption import interruptible
 
-    view = None if options.quiet or not missing else (open_view or open_sweep_view)(ERR, sweep, missing)
+    view: ClosingView | None = None
+    if missing:
+        view = WarningsAlone(ERR) if options.quiet else (open_view or open_sweep_view)(ERR, sweep, missing)
     try:
         with (
             contextlib.closing(view) if view else contextlib.nullcontext(),
