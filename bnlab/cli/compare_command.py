@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bnlab.cli.command_options import NoFigures
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT, Waiting, new_table, print_table, say_warning
+from bnlab.cli.consoles import ERR, OUT, Waiting, new_table, print_table, say_warning, telling_what_is_unwritten
 from bnlab.cli.show_command import SLICES, draw_all, draw_curves
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def compare(
         compared = as_arms(rows)
     if not slices and by != "run" and (by == "arm" or compared.has_seeds or len(rows) > MOST_RUNS):
         place = None if no_figures else out.absolute() if out is not None else folder_of_arms(runs, rows)
-        compare_arms(compared, names or None, place, as_json=as_json)
+        compare_arms(compared, names or None, place, as_json=as_json, is_place_named=out is not None)
         return
     labeled = label_runs(find_compared(runs, where or []))
     for each in labeled:
@@ -108,11 +108,14 @@ def compare(
     if chosen is None and (note := say_what_measures([each.run for each in labeled])):
         ERR.print(note, style="dim", markup=False, soft_wrap=True)
     folder = out.absolute() if out is not None else folder_of_comparison(runs, labeled)
-    paths = [] if no_figures else draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), drawn)
-    if not no_figures and chosen is None:
-        paths = [*draw_curves(labeled, lambda kind: figure_path(folder, CURVES, kind)), *paths]
-    for name in slices:
-        paths += _draw_slices(labeled, name, folder)
+    paths: list[Path] = []
+    with telling_what_is_unwritten(is_asked_for=out is not None):
+        if not no_figures and chosen is None:
+            paths += draw_curves(labeled, lambda kind: figure_path(folder, CURVES, kind))
+        if not no_figures:
+            paths += draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), drawn)
+        for name in slices:
+            paths += _draw_slices(labeled, name, folder)
     if as_json:
         typer.echo(json.dumps(compared_as_dict(labeled, paths, chosen), allow_nan=False))
     elif paths:

@@ -261,4 +261,11 @@ def new_training(
         if not quiet:
             ERR.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
-    return Training(config_dir, words, jobs, again, interruption, open_view, say, say_warning)
+    told: set[str] = set()
+
+    def warn(line: str) -> None:
+        if line not in told:  # several studies may have the same trouble
+            told.add(line)
+            say_warning(line)
+
+    return Training(config_dir, words, jobs, again, interruption, open_view, say, warn)

@@ -83,7 +83,10 @@ def run_study(study: Asked, training: Training, *, until_decided: bool = False) 
         began = time.monotonic()
         trained = _train(asked, training)
         verdict = judge_study(asked, time.monotonic() - began if trained else 0.0)
-        write_verdict(asked, verdict)
+        try:
+            write_verdict(asked, verdict)
+        except ConfigError as error:  # it is told all the same
+            training.warn(f"verdicts are not kept: {error}")
         if verdict["verdict"] != "inconclusive":
             break
     return verdict

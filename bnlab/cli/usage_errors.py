@@ -17,7 +17,10 @@ EXAMPLES = {
     "study": "bnlab study definitions",
     "judge": f"{PAIR}bnlab judge pilot",
     "power": f"{PAIR}bnlab power pilot",
-    "tunability": "bnlab sweep name=my_grid norm=batch,none optim.lr=0.01,0.1,1 seed=0,1,2 && bnlab tunability my_grid",
+    "tunability": (
+        "bnlab sweep name=my_grid norm=batch,none optim.lr=0.01,0.1 optim.weight_decay=0,0.001 seed=0,1,2 "
+        "&& bnlab tunability my_grid"
+    ),
     "report": f"{PAIR}bnlab report pilot",
     "rerun": "bnlab train && bnlab rerun last",
     "show": "bnlab train && bnlab show last",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import RunError
+from bnlab.errors import UnwrittenError
 from bnlab.pages.drawn.arm_curves import draw_curves
 from bnlab.pages.drawn.layer_maps import draw_layers, recorded_by_layer
 from bnlab.pages.drawn.picture import MOST_ARMS, Cell, DataTable, Picture
@@ -152,10 +152,12 @@ def write_race_page(page: RacePage, path: Path) -> None:
         path: The file of HTML.
 
     Raises:
-        RunError: It cannot be written.
+        UnwrittenError: It cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page.html(), encoding="utf-8", newline="\n")
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}. Make room there, then type it again.") from error
+        raise UnwrittenError(
+            f"{path} cannot be written: {error.strerror}. Make room there, then type it again."
+        ) from error
