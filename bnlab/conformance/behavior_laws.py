@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from bnlab.conformance.examples import Example
+from bnlab.conformance.explaining import PRECISE, SINGLE, agrees, difference
 from bnlab.conformance.inputs import general_shape, random_input, steps_along
-from bnlab.conformance.known_faults import PRECISE, SINGLE, agrees, difference
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, fails_if, only_if
 from bnlab.conformance.states import changed, states_of, tensor_named
 from bnlab.conformance.subject import LayerError, Subject, first_line

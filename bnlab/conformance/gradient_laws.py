@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from bnlab.conformance.affine import affine_of
 from bnlab.conformance.examples import Example, show
+from bnlab.conformance.explaining import SINGLE, Case, Explanation, agrees, explain
 from bnlab.conformance.inputs import small_input
-from bnlab.conformance.known_faults import HELD, SINGLE, Case, Explanation, agrees, explain
+from bnlab.conformance.known_faults import HELD
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, only_if
 from bnlab.conformance.observing import add_moved, explanation_of_output, formula_inputs, inputs_of, verdict_of
 from bnlab.conformance.subject import LayerError, Subject, once

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from bnlab.conformance.examples import Example
+from bnlab.conformance.explaining import agrees, difference
 from bnlab.conformance.gradient_laws import backward, gradient_given, with_gradient
 from bnlab.conformance.inputs import general_shape, steps_along
-from bnlab.conformance.known_faults import HELD, IN_TRAINING, agrees, difference
+from bnlab.conformance.known_faults import HELD, IN_TRAINING
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, only_if
 from bnlab.conformance.number_laws import OFFSET, OFFSET_CLOSE
 from bnlab.conformance.observing import add_moved, can_be_built, explanation_of_output, formula_inputs, moments

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from bnlab.conformance.explaining import SINGLE, agrees
 from bnlab.conformance.inputs import random_input
-from bnlab.conformance.known_faults import SINGLE, agrees
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails
 from bnlab.conformance.states import states_of
 from bnlab.conformance.subject import LayerError, Subject

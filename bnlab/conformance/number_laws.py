@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from bnlab.conformance.examples import Example, show
+from bnlab.conformance.explaining import difference
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
-from bnlab.conformance.known_faults import difference
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, only_if
 from bnlab.conformance.states import states_of
 from bnlab.conformance.subject import LayerError, Subject

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bnlab.conformance.affine import affine_of, repeated
 from bnlab.conformance.examples import Example, show
+from bnlab.conformance.explaining import PRECISE, Case, Explanation, Result, agrees, difference
 from bnlab.conformance.inputs import random_input, small_input, small_shapes
-from bnlab.conformance.known_faults import PRECISE, Case, Explanation, Result, agrees, difference
 from bnlab.conformance.law_results import NotApplicableError, Verdict, fails
 from bnlab.conformance.running_fit import roles_of
 from bnlab.conformance.states import tensor_named

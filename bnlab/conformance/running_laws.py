@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 
 from bnlab.conformance.examples import Example, show
+from bnlab.conformance.explaining import PRECISE, agrees
 from bnlab.conformance.inputs import random_input, small_input
-from bnlab.conformance.known_faults import PRECISE, agrees
 from bnlab.conformance.law_results import HOLDS, Law, NotApplicableError, Verdict, fails, fails_if, only_if
 from bnlab.conformance.layer_building import with_option
 from bnlab.conformance.observing import correct_variant, set_running

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from bnlab.conformance.examples import Example, show
+from bnlab.conformance.explaining import PRECISE, agrees
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
-from bnlab.conformance.known_faults import PRECISE, agrees
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, fails_if, only_if
 from bnlab.conformance.states import tensor_named
 from bnlab.conformance.subject import Subject
