@@ -95,7 +95,8 @@ def _run(options: SweepOptions, lang: Literal["en", "zh"]) -> int:
         from bnlab.cli.demo_text import print_cards
 
         print_cards(verdicts, words)
-    page = _page(races, verdicts, words)
+    with Waiting("Drawing", options.quiet or options.as_json):
+        page = _page(races, verdicts, words)
     path = folder / (PAGE if lang == "en" else f"demo.{lang}.html")
     write_page = _written(page, path)
     if options.as_json:

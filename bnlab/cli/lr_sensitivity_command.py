@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Jobs, Quiet, Runs, SweepOptions, overrides_argument
-from bnlab.cli.consoles import telling_what_is_unwritten
+from bnlab.cli.consoles import Waiting, telling_what_is_unwritten
 from bnlab.cli.sweep_command import run
 from bnlab.errors import ConfigError
 
@@ -111,12 +111,12 @@ def _refuse_one_rate(sweep: "Sweep") -> None:
 
 def _show(folder: Path, by: Literal["loss", "accuracy"], *, quiet: bool, as_json: bool) -> None:
     """Print what a finished sweep says, and draw it into its folder."""
-    from bnlab.report.lr_sensitivity.figure import write_figures
-    from bnlab.report.lr_sensitivity.summary import read_sensitivity
-
-    found = read_sensitivity(folder, by=by)
     paths: list[Path] = []
-    with telling_what_is_unwritten():
+    with telling_what_is_unwritten(), Waiting("Drawing", quiet or as_json):
+        from bnlab.report.lr_sensitivity.figure import write_figures
+        from bnlab.report.lr_sensitivity.summary import read_sensitivity
+
+        found = read_sensitivity(folder, by=by)
         paths = write_figures(found, folder)
     if as_json:
         typer.echo(json.dumps({**found.as_dict(), "figures": [str(path) for path in paths]}, allow_nan=False))

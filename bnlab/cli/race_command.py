@@ -58,11 +58,12 @@ def race(
 
     The same command again shows what is there, and trains what is missing. The runs are a sweep like any other.
     """
-    from bnlab.sweeps.race_words import read_race_words
-
     typed, place = overrides or [], (overrides or []).index(MARK) if MARK in (overrides or []) else None
     behind = None if place is None else [word for word in typed[place:] if word != MARK]
-    words = read_race_words(typed[:place], behind, config_dir)
+    with Waiting("Reading the arms", quiet or as_json):
+        from bnlab.sweeps.race_words import read_race_words
+
+        words = read_race_words(typed[:place], behind, config_dir)
     options = SweepOptions(  # the page of a race is another one than that of a sweep
         runs, config_dir, jobs, again=again, quiet=quiet, as_json=as_json, figures=False, command="race"
     )

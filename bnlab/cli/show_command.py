@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from bnlab.cli.command_options import NoFigures
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT, say_warning, telling_what_is_unwritten
+from bnlab.cli.consoles import ERR, OUT, Waiting, say_warning, telling_what_is_unwritten
 from bnlab.cli.network_tables import is_model, print_layers_of
 from bnlab.errors import ConfigError, DamagedRunError
 
@@ -59,13 +59,14 @@ def show(
 
     [bold]bnlab train diagnostics=full[/] trains a run with nearly all diagnostics.
     """
-    from bnlab.renamed import current_name
-    from bnlab.report.network.absent import absent_of
-    from bnlab.report.network.comparison import say_what_measures
-    from bnlab.report.network.panel import panel_rows
-    from bnlab.report.network.read import read_measured_run
-    from bnlab.runfolder.cures import how_to_train_again, with_cure
-    from bnlab.runfolder.finding import find_run
+    with Waiting("Reading the run", as_json):
+        from bnlab.renamed import current_name
+        from bnlab.report.network.absent import absent_of
+        from bnlab.report.network.comparison import say_what_measures
+        from bnlab.report.network.panel import panel_rows
+        from bnlab.report.network.read import read_measured_run
+        from bnlab.runfolder.cures import how_to_train_again, with_cure
+        from bnlab.runfolder.finding import find_run
 
     words = words or []
     diagnostic = words[0] if words else None

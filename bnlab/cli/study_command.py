@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Jobs, Quiet, Runs
-from bnlab.cli.consoles import ERR, counted, duration, say_error, say_unless, say_warning
+from bnlab.cli.consoles import ERR, Waiting, counted, duration, say_error, say_unless, say_warning
 from bnlab.errors import BnlabError, ConfigError
 
 if TYPE_CHECKING:
@@ -75,8 +75,6 @@ def study(
 
     The same command again trains what is missing. What there is: bnlab list studies. A page: bnlab report runs/studies.
     """
-    from bnlab.studies.study_search import find_studies
-
     words = [name for name in names if "=" in name]
     for word in words:
         if word.partition("=")[0] not in ALLOWED:
@@ -87,11 +85,15 @@ def study(
     wanted = [name for name in names if name not in words]
     if not wanted:
         raise ConfigError("NAME is missing. What there is: bnlab list studies; all of them: bnlab study all.")
-    studies = find_studies(wanted, config_dir)
+    with Waiting("Reading the studies", quiet or as_json):
+        from bnlab.cli import study_running  # noqa: F401  (it waits for what trains)
+        from bnlab.runfolder.finding import runs_root
+        from bnlab.studies.study_search import find_studies
+        from bnlab.training.interruption import interruptible
+
+        studies = find_studies(wanted, config_dir)
     for one in studies:
         one.check_scale(scale)
-    from bnlab.runfolder.finding import runs_root
-    from bnlab.training.interruption import interruptible
 
     folder, given = runs_root(runs), {"--runs": runs, "--config-dir": config_dir}
     with interruptible(say_unless(quiet)) as interruption:
@@ -268,4 +270,4 @@ def new_training(
             told.add(line)
             say_warning(line)
 
-    return Training(config_dir, words, jobs, again, interruption, open_view, say, warn)
+    return Training(config_dir, words, jobs, again, interruption, open_view, say, warn, is_quiet=quiet)

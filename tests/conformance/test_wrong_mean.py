@@ -1,7 +1,6 @@
 """A mean over the wrong axes, with a variance over the right ones, is named; and what is named comes first."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
