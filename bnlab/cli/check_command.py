@@ -150,7 +150,7 @@ def _one(report: "Report", laws: "Sequence[Law]") -> list[RenderableType]:
     facts = Table.grid(padding=(0, 2))
     for fact, text in report.facts.items():
         facts.add_row(f"[dim]{escape(fact)}[/]", escape(text))
-    failures = sorted(report.failures.items(), key=lambda one: one[1].cause.startswith(UNEXPLAINED))
+    failures = sorted(report.failures.items(), key=lambda one: (one[1].cause or "").startswith(UNEXPLAINED))
     panels = [_panel(name, verdict) for name, verdict in failures]
     title = f"\n[bold]{escape(report.layer)}[/], {family}"
     return [title, table, *panels, facts, _closing([report])]

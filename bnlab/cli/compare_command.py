@@ -1,6 +1,7 @@
 """`bnlab compare`."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -105,6 +106,7 @@ def compare(
     drawn = chosen and [name for name in chosen if any(name in each.run.measured for each in labeled)]
     if not as_json:
         _print(labeled, absent, chosen)
+        _say_other_settings(labeled)
     if chosen is None and (note := say_what_measures([each.run for each in labeled])):
         ERR.print(note, style="dim", markup=False, soft_wrap=True)
     folder = out.absolute() if out is not None else folder_of_comparison(runs, labeled)
@@ -197,6 +199,23 @@ def _print(
         highlight=False,
     )
     _print_absent(absent)
+
+
+def _say_other_settings(labeled: "Sequence[LabeledRun]") -> None:
+    """Say in which settings two runs differ that their labels do not name: what is seen may come from these."""
+    from bnlab.results.difference import difference_of
+    from bnlab.results.sweep import swept_keys
+
+    if len(labeled) != 2:
+        return
+    rows = [each.run.row for each in labeled]
+    named = swept_keys(rows)
+    differing = [one for one in difference_of(*rows).settings if one.name not in named]
+    others = [one.name for one in differing if one.first is not None and one.second is not None]
+    if others:
+        first, second = (shlex.quote(each.run.run_id) for each in labeled)
+        told = f"They differ in other settings too: {', '.join(others)}. All: bnlab diff {first} {second}"
+        OUT.print(told, style="yellow", markup=False, highlight=False, soft_wrap=not OUT.is_terminal)
 
 
 def _print_block(

@@ -1,4 +1,5 @@
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -183,3 +184,15 @@ def test_where_their_place_was_named_that_is_an_error(bnlab_says: Say, by: str) 
     assert answer.status == 1
     assert "saturation" in answer.out
     assert "error: " in answer.err
+
+
+@pytest.mark.slow
+def test_settings_that_no_label_names_are_told(bnlab_says: Say) -> None:
+    assert "other settings" not in bnlab_says("compare", "mine", "--no-figures").out
+    words = ["data=synthetic", "model.width=16", "train.steps=20", "norm=layer", "optim.lr=0.5", "seed=3"]
+    other = bnlab.train(words)
+    (batch,) = [path.name for path in Path("runs/mine").glob("batch-*")]
+    said = bnlab_says("compare", batch, other.run_id, "--no-figures").out
+    line = next(line for line in said.splitlines() if "other settings" in line)
+    assert line.startswith("They differ in other settings too: seed, optim.lr. All: bnlab diff ")
+    assert bnlab_says(*shlex.split(line.partition(" All: bnlab ")[2])).status == 0

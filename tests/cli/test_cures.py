@@ -38,6 +38,7 @@ TYPED = {
     "All runs: bnlab list runs": "tests/cli/test_list_runs.py types it",
     "bnlab race norm=batch norm=layer norm=none": "tests/cli/test_readme.py types it",
     "bnlab study all --in-minutes 10": "tests/cli/test_readme.py types it",
+    ". All: bnlab diff": "tests/cli/test_compare_command.py types it",
     "bnlab sweep sweep=": "tests/cli/test_readme.py types it, as a comment of conf/",
     "Start with [bold]bnlab demo[/]. Every command explains itself: [bold]bnlab train --help[/].": "test_readme.py",
 }
