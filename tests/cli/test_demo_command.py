@@ -142,7 +142,7 @@ def test_the_last_screen_holds_the_sentences_the_verdicts_and_the_page(
     said = "\n".join(map(str.rstrip, lines))
     assert "runs/demo.html" in said
     if lang == "en":
-        assert "refuted means that what is said did not hold here, a result" in said
+        assert "refuted means that what the article says did not hold here" in said
         assert "\nx refuted    BatchNorm keeps gradients by keeping sigmoids out of saturation\n" in said
         assert "\n             gradients are kept, but hardly any unit was saturated without it\n" in said
         assert "\n+ supported  BatchNorm computes what the article's formulas say\n" in said
