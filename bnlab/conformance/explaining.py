@@ -127,9 +127,13 @@ def explain_output(cases: Sequence[Case], correct: Variant, faults: Sequence[Kno
     found = explain(cases, correct, faults)
     if found is not None or correct.center != "mean" or correct.source != "batch":
         return found
-    result, with_others = _output_with_memory(), [*WRONG_MEAN, *WRONG_AXES, *AFFINE, *EPS]
-    alone = _first(cases, _together(correct, WRONG_MEAN, 1), (PRECISE, SINGLE), result)
-    return alone or _first(cases, _together(correct, with_others, 2), (PRECISE,), result)
+    result, alone = _output_with_memory(), list(_together(correct, WRONG_MEAN, 1))
+    with_another = (
+        (both, (*causes, *other))
+        for variant, causes in alone
+        for both, other in _together(variant, [*WRONG_AXES, *AFFINE, *EPS], 1)
+    )
+    return _first(cases, alone, (PRECISE, SINGLE), result) or _first(cases, with_another, (PRECISE,), result)
 
 
 def _candidates(correct: Variant, faults: Sequence[KnownFault]) -> Iterable[tuple[Variant, tuple[str, ...]]]:

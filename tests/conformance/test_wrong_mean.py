@@ -54,6 +54,7 @@ class MeanOfTheBatchUnscaled(MeanOfTheBatch):
         return super().forward(x) - self.bias.view((1, -1) + (1,) * (x.dim() - 2))
 
 
+@pytest.mark.slow_but(1)
 @pytest.mark.parametrize(("layer", "cause"), [(MeanOfTheBatch, SEPARATE), (MeanOfTheBatchInBoth, TOGETHER)])
 def test_a_mean_over_the_batch_axis_is_named(layer: type[nn.Module], cause: str) -> None:
     verdict = check(layer, "own", "layer", only=["training output"]).verdicts["training output"]
