@@ -7,6 +7,7 @@
     |-- DataError              a file: missing, damaged, of the wrong shape
     |-- RunError               exit status 1: a run failed
     |   |-- DamagedRunError         exit status 2: files of a run cannot be read
+    |   |-- UnwrittenError          a figure or a page cannot be written; the runs are as they were
     |   |-- RunBusyError            another process is training it
     |   `-- ProcessLostError        one of several processes that share the run has ended
     `-- StudyError             a study file that asks something impossible
@@ -48,6 +49,10 @@ class DamagedRunError(RunError):
     """A file of a run cannot be read, or holds something else than was written."""
 
     exit_status = 2
+
+
+class UnwrittenError(RunError):
+    """A figure or a page of runs cannot be written; the runs themselves are as they were."""
 
 
 class RunBusyError(RunError):

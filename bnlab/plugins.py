@@ -17,6 +17,7 @@ built.
 """
 
 import contextlib
+import difflib
 import functools
 import importlib
 import io
@@ -26,6 +27,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bnlab.errors import ConfigError
@@ -112,13 +114,34 @@ def load_object(place: str, what: str, cure: str) -> Any:
         ) from error
     except Exception as error:  # a user's module can raise anything while it is imported
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"{what} cannot be imported: there is no module {error.name}. {cure}") from error
+            near = _near_module(place)
+            raise ConfigError(f"{what} cannot be imported: there is no module {error.name}. {near}{cure}") from error
         reason = (str(error).strip().splitlines() or [""])[0]
         raise ConfigError(f"{what} cannot be imported: {type(error).__name__}: {reason}. {cure}") from error
     try:
         return getattr(module, class_name)
     except AttributeError as error:
-        raise ConfigError(f"{what} cannot be imported: {module_name} has no {class_name}. {cure}") from error
+        near = _meant(class_name, vars(module))
+        raise ConfigError(f"{what} cannot be imported: {module_name} has no {class_name}. {near}{cure}") from error
+
+
+def _near_module(place: str) -> str:
+    """Return what was meant by a module that is not there: one in the current folder; empty if none is like it.
+
+    Example:
+        >>> _near_module("layers_that_nobody_has.py:Mine")
+        'Leave .py out: layers_that_nobody_has:Mine. '
+    """
+    module, _, name = place.partition(":")
+    if module.endswith(".py"):
+        return f"Leave .py out: {module.removesuffix('.py')}:{name}. "
+    here = [path.stem for path in Path.cwd().glob("*.py")]
+    return _meant(module, here)
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, [name for name in known if not name.startswith("_")], n=1)
+    return f"Did you mean {near[0]}? " if near else ""
 
 
 def _public_name(base: type) -> str:

@@ -1,6 +1,7 @@
 """The program from its first import on."""
 
 import builtins
+import io
 import subprocess
 import sys
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 import bnlab
-from bnlab.__main__ import main
+from bnlab.__main__ import main, say_word, take_word_away, wants_a_word
 
 
 def test_ctrl_c_while_the_command_line_is_imported_ends_it_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +30,59 @@ def test_ctrl_c_while_the_command_line_is_imported_ends_it_with_130(monkeypatch:
 def test_python_runs_the_package() -> None:
     said = subprocess.run([sys.executable, "-m", "bnlab", "--version"], check=True, capture_output=True, text=True)
     assert said.stdout == f"bnlab {bnlab.__version__}\n"
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_word_is_said_in_a_terminal_alone_and_taken_away() -> None:
+    screen, pipe = Terminal(), io.StringIO()
+    assert say_word(screen)
+    assert screen.getvalue() == "Starting"
+    take_word_away(screen)
+    assert screen.getvalue() == "Starting\r        \r"
+    assert not say_word(pipe)
+    assert pipe.getvalue() == ""
+    assert not say_word(None)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "wants"),
+    [
+        ("train", {}, True),
+        ("demo --lang zh", {}, True),
+        ("compare a b", {"TERM": "xterm"}, True),
+        ("", {}, False),
+        ("--help", {}, False),
+        ("train --help", {}, False),
+        ("train --json", {}, False),
+        ("sweep norm=batch -q", {}, False),
+        ("show last --quiet", {}, False),
+        ("list runs", {}, False),
+        ("train", {"TERM": "dumb"}, False),
+        ("train", {"_BNLAB_COMPLETE": "complete_bash"}, False),
+    ],
+)
+def test_where_it_is_wanted(words: str, environment: dict[str, str], wants: bool) -> None:
+    assert wants_a_word(words.split(), environment) is wants
+
+
+def test_it_is_said_before_anything_is_imported_that_takes_time() -> None:
+    program = """
+import sys
+class Screen:
+    def isatty(self): return True
+    def write(self, text):
+        print(repr(text), *sorted({"typer", "rich", "yaml", "pydantic", "torch"} & sys.modules.keys()), flush=True)
+        raise SystemExit  # what follows is imported for nothing
+    def flush(self): pass
+sys.stderr, sys.argv = Screen(), ["bnlab", "train", "optim.lr=none", "--cfg", "job"]
+from bnlab.__main__ import main
+main()
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert said.stdout.splitlines()[0] == "'Starting'"

@@ -1,6 +1,7 @@
 """Norms of installed packages: a package is a folder with metadata on sys.path, as pip leaves it there."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from bnlab.errors import ConfigError
 from bnlab.experiment.checking import check
 from bnlab.norms.catalog import build_norm
 from bnlab.norms.names import NORMS
-from bnlab.plugins import NORM_PLUGINS
+from bnlab.plugins import NORM_PLUGINS, load_class
 from bnlab.sweeps.grid import expand
 
 QUICK = ["data=synthetic", "train.steps=30", "model.width=16"]
@@ -237,3 +238,23 @@ def test_a_name_that_the_command_line_reads_as_a_value_is_not_offered(install: C
         "norm=true of halving 1.2 cannot be used: the command line reads true as a value, not as a name. "
         f"Reach it by norm={module}:Halved."
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("near_layer:Mine", "there is no module near_layer. Did you mean near_layers? It is read as"),
+        ("near_layers.py:Mine", "Leave .py out: near_layers:Mine. It is read as"),
+        ("near_layers:Mien", "near_layers has no Mien. Did you mean Mine? It is read as"),
+        ("unlike_any:Mine", "there is no module unlike_any. It is read as"),
+    ],
+)
+def test_a_name_of_ones_own_that_is_misspelled_is_answered_by_one_that_is_there(
+    place: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "near_layers.py").write_text("from torch import nn\n\n\nclass Mine(nn.Module):\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_class(place, torch.nn.Module, f"norm={place}")
+    sys.modules.pop("near_layers", None)

@@ -38,6 +38,7 @@ from bnlab.cli.show_command import show
 from bnlab.cli.study_command import study
 from bnlab.cli.sweep_command import sweep
 from bnlab.cli.train_command import train
+from bnlab.cli.usage_errors import explain_usage
 from bnlab.errors import BnlabError, ConfigError
 from bnlab.failed_imports import why_imports_fail
 from bnlab.garbage import look_rarely
@@ -126,8 +127,8 @@ def main() -> None:
         say_error(str(error))
         sys.exit(error.exit_status)
     except _USAGE_ERROR as error:
-        if error.format_message():  # without any word at all the help has been shown instead
-            say_error(error.format_message().replace("Value error, ", ""))  # typer passes pydantic's words on
+        if message := explain_usage(error, sys.argv[1:]):  # without any word at all the help has been shown instead
+            say_error(message)
         sys.exit(2)
     except OSError as error:
         if not debug and error.errno in _OF_A_PATH and error.filename is not None:

@@ -21,6 +21,9 @@ from bnlab.schema import GIVEN_BY_BNLAB
 if TYPE_CHECKING:
     from bnlab.conformance.law_results import Law, Report, Verdict
 
+UNEXPLAINED = "no known cause"
+"""How the cause of a law begins that nothing explains: it comes after those that tell what to mend."""
+
 STYLE_OF = {"holds": "green", "does not hold": "bold red", "does not apply": "dim"}
 
 
@@ -147,7 +150,8 @@ def _one(report: "Report", laws: "Sequence[Law]") -> list[RenderableType]:
     facts = Table.grid(padding=(0, 2))
     for fact, text in report.facts.items():
         facts.add_row(f"[dim]{escape(fact)}[/]", escape(text))
-    panels = [_panel(name, verdict) for name, verdict in report.failures.items()]
+    failures = sorted(report.failures.items(), key=lambda one: (one[1].cause or "").startswith(UNEXPLAINED))
+    panels = [_panel(name, verdict) for name, verdict in failures]
     title = f"\n[bold]{escape(report.layer)}[/], {family}"
     return [title, table, *panels, facts, _closing([report])]
 

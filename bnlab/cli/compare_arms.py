@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from bnlab.cli.arm_tables import print_arms
-from bnlab.cli.consoles import ERR, OUT, counted, say_warning
+from bnlab.cli.consoles import ERR, OUT, counted, say_warning, telling_what_is_unwritten
 from bnlab.cli.instrument_table import MOST_INSTRUMENTS, print_instruments
 from bnlab.diagnostics.cards import near_or_few
 from bnlab.diagnostics.catalog import DIAGNOSTICS
@@ -22,7 +22,14 @@ from bnlab.results.versus import Versus, against_first
 from bnlab.stats.estimate import Estimate
 
 
-def compare_arms(compared: ComparedArms, names: Sequence[str] | None, folder: Path | None, *, as_json: bool) -> None:
+def compare_arms(
+    compared: ComparedArms,
+    names: Sequence[str] | None,
+    folder: Path | None,
+    *,
+    as_json: bool,
+    is_place_named: bool = False,
+) -> None:
     """Print arms beside the first one, and what instruments measured in them; draw their curves.
 
     Args:
@@ -30,6 +37,10 @@ def compare_arms(compared: ComparedArms, names: Sequence[str] | None, folder: Pa
         names: The instruments that were asked for; None: all that any run has.
         folder: Where figures go; None: nothing is drawn.
         as_json: Print one JSON object.
+        is_place_named: Whether the user named the folder: then it is an error that it cannot be written to.
+
+    Raises:
+        UnwrittenError: It cannot.
     """
     for row in compared.rows:
         if "problem" in row:
@@ -49,7 +60,9 @@ def compare_arms(compared: ComparedArms, names: Sequence[str] | None, folder: Pa
         shown = rows if names is not None else rows[:MOST_INSTRUMENTS]
         more = "" if len(shown) == len(rows) else f"{counted(len(rows) - len(shown), 'instrument')} more: -d NAME."
         print_instruments(arms, shown, beside=more)
-    paths = [] if folder is None or not arms else _draw(arms, rows, wanted, folder)
+    paths: list[Path] = []
+    with telling_what_is_unwritten(is_asked_for=is_place_named):
+        paths = [] if folder is None or not arms else _draw(arms, rows, wanted, folder)
     if as_json:
         typer.echo(json.dumps(_as_dict(compared, arms, rows, paths), allow_nan=False))
     elif paths and folder is not None:

@@ -1,6 +1,7 @@
 """`bnlab compare`."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from bnlab.cli.command_options import NoFigures, at_home
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT, Waiting, new_table, print_table, say_warning
+from bnlab.cli.consoles import ERR, OUT, Waiting, new_table, print_table, say_warning, telling_what_is_unwritten
 from bnlab.cli.show_command import SLICES, draw_all, draw_curves
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def compare(
         compared = as_arms(rows)
     if not slices and by != "run" and (by == "arm" or compared.has_seeds or len(rows) > MOST_RUNS):
         place = None if no_figures else out.absolute() if out is not None else folder_of_arms(runs, rows)
-        compare_arms(compared, names or None, place, as_json=as_json)
+        compare_arms(compared, names or None, place, as_json=as_json, is_place_named=out is not None)
         return
     labeled = label_runs(find_compared(runs, where or []))
     for each in labeled:
@@ -111,14 +112,18 @@ def compare(
     drawn = chosen and [name for name in chosen if any(name in each.run.measured for each in labeled)]
     if not as_json:
         _print(labeled, absent, chosen)
+        _say_other_settings(labeled)
     if chosen is None and (note := say_what_measures([each.run for each in labeled])):
         ERR.print(note, style="dim", markup=False, soft_wrap=True)
     folder = out.absolute() if out is not None else folder_of_comparison(runs, labeled)
-    paths = [] if no_figures else draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), drawn)
-    if not no_figures and chosen is None:
-        paths = [*draw_curves(labeled, lambda kind: figure_path(folder, CURVES, kind)), *paths]
-    for name in slices:
-        paths += _draw_slices(labeled, name, folder)
+    paths: list[Path] = []
+    with telling_what_is_unwritten(is_asked_for=out is not None):
+        if not no_figures and chosen is None:
+            paths += draw_curves(labeled, lambda kind: figure_path(folder, CURVES, kind))
+        if not no_figures:
+            paths += draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), drawn)
+        for name in slices:
+            paths += _draw_slices(labeled, name, folder)
     if as_json:
         typer.echo(json.dumps(compared_as_dict(labeled, paths, chosen), allow_nan=False))
     elif paths:
@@ -200,6 +205,23 @@ def _print(
         highlight=False,
     )
     _print_absent(absent)
+
+
+def _say_other_settings(labeled: "Sequence[LabeledRun]") -> None:
+    """Say in which settings two runs differ that their labels do not name: what is seen may come from these."""
+    from bnlab.results.difference import difference_of
+    from bnlab.results.sweep import swept_keys
+
+    if len(labeled) != 2:
+        return
+    rows = [each.run.row for each in labeled]
+    named = swept_keys(rows)
+    differing = [one for one in difference_of(*rows).settings if one.name not in named]
+    others = [one.name for one in differing if one.first is not None and one.second is not None]
+    if others:
+        first, second = (shlex.quote(each.run.run_id) for each in labeled)
+        told = f"They differ in other settings too: {', '.join(others)}. All: bnlab diff {first} {second}"
+        OUT.print(told, style="yellow", markup=False, highlight=False, soft_wrap=not OUT.is_terminal)
 
 
 def _print_block(

@@ -1,12 +1,13 @@
 """Consoles: results go to standard output, everything else to standard error."""
 
+import contextlib
 import csv
 import io
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import typer
@@ -15,6 +16,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from bnlab.errors import UnwrittenError
 
 _UNPRINTABLE = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "�")
 """Control characters, but for tab and line feed: a terminal would obey what stands in the name of a folder."""
@@ -88,6 +91,24 @@ def say_error(message: str) -> None:
 def say_warning(message: str) -> None:
     """Print a warning."""
     _say("warning", "bold yellow", message)
+
+
+@contextlib.contextmanager
+def telling_what_is_unwritten(is_asked_for: bool = False) -> Iterator[None]:
+    """Tell in a sentence that figures cannot be written, and go on: the answer is what is printed.
+
+    Args:
+        is_asked_for: Whether the user named the place of the figures: then the program ends with the error.
+
+    Raises:
+        UnwrittenError: They cannot be written, and their place was named.
+    """
+    try:
+        yield
+    except UnwrittenError as error:
+        if is_asked_for:
+            raise
+        say_warning(str(error))
 
 
 def say_unless(quiet: bool) -> Callable[[str], None]:

@@ -10,7 +10,7 @@ import typer
 from bnlab.cli.command_options import Again, Jobs, Quiet, Runs, SweepOptions
 from bnlab.cli.consoles import ERR, Waiting, say_error, say_unless, say_warning
 from bnlab.cli.interrupts import say_interrupted
-from bnlab.errors import RunError
+from bnlab.errors import BnlabError, RunError
 from bnlab.records import ENDED
 
 if TYPE_CHECKING:
@@ -87,7 +87,12 @@ def _run(options: SweepOptions, lang: Literal["en", "zh"]) -> int:
     verdicts = _ask(options, folder)
     if isinstance(verdicts, int):
         return verdicts
-    page = _page(races, verdicts, words)
+    if not options.quiet and not options.as_json:
+        from bnlab.cli.demo_text import print_cards
+
+        print_cards(verdicts, words)
+    with Waiting("Drawing", options.quiet or options.as_json):
+        page = _page(races, verdicts, words)
     path = folder / (PAGE if lang == "en" else f"demo.{lang}.html")
     write_page = _written(page, path)
     if options.as_json:
@@ -96,7 +101,8 @@ def _run(options: SweepOptions, lang: Literal["en", "zh"]) -> int:
         from bnlab.cli.demo_text import print_demo
 
         print_demo(page.sentences, verdicts, write_page, words)
-    return 0 if all(summary.status in ENDED for race in races for summary in race.summaries) else 1
+    have_ended = all(summary.status in ENDED for race in races for summary in race.summaries)
+    return 0 if have_ended and len(verdicts) == len(STUDIES) else 1
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,8 @@ def _ask(options: SweepOptions, runs: Path) -> list[dict[str, Any]] | int:
             asked = Asked(study, "quick", study.file.scales["quick"].seeds, runs)
             try:
                 verdicts.append(run_study(replace(asked, seeds=max(asked.seeds, seeds_judged(asked))), training))
+            except BnlabError as error:  # a folder that cannot be written to, say: all else is told
+                say_error(f"{study.name}: {error}")
             except StoppedError:
                 if not options.quiet:
                     say_interrupted(runs)

@@ -8,6 +8,7 @@ import typer
 
 from bnlab.cli.command_options import Runs
 from bnlab.cli.complete import complete_run
+from bnlab.cli.consoles import Waiting
 
 if TYPE_CHECKING:
     from bnlab.studies.judged import Judged
@@ -70,7 +71,8 @@ def judge(
     and seconds at its fastest. The claim is that the first arm is better by more than X; it is refuted where the
     interval lies below X.
     """
-    found = _judged(sweep, arms, metric, sesoi, less, ratio, looks, where or [], runs)
+    with Waiting("Reading the runs", as_json):
+        found = _judged(sweep, arms, metric, sesoi, less, ratio, looks, where or [], runs)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), allow_nan=False))
         return
@@ -108,9 +110,11 @@ def power(
 
     [bold]bnlab power pilot --effect 0.03 --power 0.9[/]: for 3 points, in 9 of 10 cases
     """
-    from bnlab.studies.planning import plan_seeds
+    with Waiting("Reading the runs", as_json):
+        from bnlab.studies.planning import plan_seeds
 
-    planned = plan_seeds(_judged(sweep, arms, metric, sesoi, less, ratio, looks, where or [], runs), effect, chance)
+        judged = _judged(sweep, arms, metric, sesoi, less, ratio, looks, where or [], runs)
+        planned = plan_seeds(judged, effect, chance)
     if as_json:
         typer.echo(json.dumps(planned.as_dict(), allow_nan=False))
         return
@@ -138,11 +142,12 @@ def tunability(
 
     A budget of K: K settings are tried at random, and of the best on the validation set the test accuracy counts.
     """
-    from bnlab.runfolder.finding import find_folder
-    from bnlab.studies.tunability import read_tunability
-
     names = [] if over is None else [word.strip() for word in over.split(",")]
-    found = read_tunability(find_folder(sweep, runs), names)
+    with Waiting("Reading the runs", as_json):
+        from bnlab.runfolder.finding import find_folder
+        from bnlab.studies.tunability import read_tunability
+
+        found = read_tunability(find_folder(sweep, runs), names)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), allow_nan=False))
         return

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Jobs, Quiet, Runs, SweepOptions, overrides_argument
+from bnlab.cli.consoles import Waiting, telling_what_is_unwritten
 from bnlab.cli.sweep_command import run
-from bnlab.errors import ConfigError, RunError
+from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
     from bnlab.sweeps.execute import SweepResult
@@ -109,26 +110,17 @@ def _refuse_one_rate(sweep: "Sweep") -> None:
 
 
 def _show(folder: Path, by: Literal["loss", "accuracy"], *, quiet: bool, as_json: bool) -> None:
-    """Print what a finished sweep says, and draw it into its folder.
-
-    Raises:
-        RunError: The figure cannot be written; all else has been printed.
-    """
-    from bnlab.report.lr_sensitivity.figure import write_figures
-    from bnlab.report.lr_sensitivity.summary import read_sensitivity
-
-    found = read_sensitivity(folder, by=by)
+    """Print what a finished sweep says, and draw it into its folder."""
     paths: list[Path] = []
-    error: RunError | None = None
-    try:
+    with telling_what_is_unwritten(), Waiting("Drawing", quiet or as_json):
+        from bnlab.report.lr_sensitivity.figure import write_figures
+        from bnlab.report.lr_sensitivity.summary import read_sensitivity
+
+        found = read_sensitivity(folder, by=by)
         paths = write_figures(found, folder)
-    except RunError as problem:  # a full disk: what was computed is printed all the same
-        error = problem
     if as_json:
         typer.echo(json.dumps({**found.as_dict(), "figures": [str(path) for path in paths]}, allow_nan=False))
     elif not quiet:
         from bnlab.cli.sensitivity_tables import print_sensitivity
 
         print_sensitivity(found)
-    if error is not None:
-        raise error

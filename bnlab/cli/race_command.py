@@ -58,11 +58,12 @@ def race(
 
     The same command again shows what is there, and trains what is missing. The runs are a sweep like any other.
     """
-    from bnlab.sweeps.race_words import read_race_words
-
     typed, place = overrides or [], (overrides or []).index(MARK) if MARK in (overrides or []) else None
     behind = None if place is None else [word for word in typed[place:] if word != MARK]
-    words = read_race_words(typed[:place], behind, config_dir)
+    with Waiting("Reading the arms", quiet or as_json):
+        from bnlab.sweeps.race_words import read_race_words
+
+        words = read_race_words(typed[:place], behind, config_dir)
     options = SweepOptions(  # the page of a race is another one than that of a sweep
         runs, config_dir, jobs, again=again, quiet=quiet, as_json=as_json, figures=False, command="race"
     )
@@ -87,7 +88,7 @@ def _run(words: "RaceWords", options: SweepOptions, lang: Literal["en", "zh"]) -
         from bnlab.pages.words import Words
 
         curves = RaceCurves(sweep.folder, parts, Words("en"), again=missing if options.again else ())
-        return open_race_view(console, sweep.folder.name, sweep, missing, curves)
+        return open_race_view(console, _title(sweep.folder, parts), sweep, missing, curves)
 
     def show(result: "SweepResult") -> None:
         _show(result, parts, words, options, lang)
@@ -110,6 +111,14 @@ def _refuse_equal_arms(parts: "Mapping[str, Sequence[str]]") -> None:
                     "Leave one of them out."
                 )
             seen[name] = label
+
+
+def _title(folder: Path, parts: "Mapping[str, Sequence[str]]") -> str:
+    """Return what stands above the curves."""
+    from bnlab.pages.race_title import race_title
+    from bnlab.pages.words import Words
+
+    return race_title(folder.name, list(parts), Words("en"))
 
 
 def _show(
@@ -137,7 +146,7 @@ def _show(
     from bnlab.results.race import read_race
 
     arms = read_race(result.folder, parts)
-    print_curves(RaceCurves(result.folder, parts, Words("en")), result.folder.name)
+    print_curves(RaceCurves(result.folder, parts, Words("en")), _title(result.folder, parts))
     print_arms(arms, [SEED])
     print_troubles(result, set(result.reasons))
     pictures = _leave_pictures(arms, result.folder, command_line(typed_words(words), options), lang)
@@ -162,6 +171,7 @@ def _leave_pictures(arms: "Sequence[Arm]", folder: Path, command: str, lang: Lit
     try:
         with Waiting("Drawing"):
             from bnlab.pages.race_page import make_race_page, show_race, write_race_page
+            from bnlab.pages.race_title import race_title
             from bnlab.pages.words import Words
             from bnlab.report.training_curves import NAME, read_arm_curves, write_training_curves
             from bnlab.results.sweep import read_sweep
@@ -170,7 +180,8 @@ def _leave_pictures(arms: "Sequence[Arm]", folder: Path, command: str, lang: Lit
             owner = shared(read_sweep(folder))
             paths = write_training_curves(read_arm_curves(arms), owner, lambda kind: figure_path(folder, NAME, kind))
             words = Words(lang)
-            title, lead = words("race_title", name=folder.name), words("race_lead", arms=len(arms))
+            title = race_title(folder.name, [arm.label for arm in arms], words)
+            lead = words("race_lead", arms=len(arms))
             page = make_race_page(title, lead, [show_race(arms, "r", words, command)], [], words)
             write_race_page(page, folder / PAGES[lang])
     except (BnlabError, OSError) as error:  # a full disk: what was computed has been shown

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from bnlab.cli.command_options import NoFigures
 from bnlab.cli.complete import complete_run
-from bnlab.cli.consoles import ERR, OUT, say_warning
+from bnlab.cli.consoles import ERR, OUT, Waiting, say_warning, telling_what_is_unwritten
 from bnlab.cli.network_tables import is_model, print_layers_of
 from bnlab.errors import ConfigError, DamagedRunError
 
@@ -59,13 +59,14 @@ def show(
 
     [bold]bnlab train diagnostics=full[/] trains a run with nearly all diagnostics.
     """
-    from bnlab.renamed import current_name
-    from bnlab.report.network.absent import absent_of
-    from bnlab.report.network.comparison import say_what_measures
-    from bnlab.report.network.panel import panel_rows
-    from bnlab.report.network.read import read_measured_run
-    from bnlab.runfolder.cures import how_to_train_again, with_cure
-    from bnlab.runfolder.finding import find_run
+    with Waiting("Reading the run", as_json):
+        from bnlab.renamed import current_name
+        from bnlab.report.network.absent import absent_of
+        from bnlab.report.network.comparison import say_what_measures
+        from bnlab.report.network.panel import panel_rows
+        from bnlab.report.network.read import read_measured_run
+        from bnlab.runfolder.cures import how_to_train_again, with_cure
+        from bnlab.runfolder.finding import find_run
 
     words = words or []
     diagnostic = words[0] if words else None
@@ -96,7 +97,10 @@ def show(
         _print(measured_run, rows, absent, chosen)
     if chosen is None and (note := say_what_measures([measured_run])):
         ERR.print(note, style="dim", markup=False, soft_wrap=True)
-    paths = [] if no_figures else _draw(measured_run, None if chosen is None else [chosen], with_panel=bool(rows))
+    paths: list[Path] = []
+    if not no_figures:
+        with telling_what_is_unwritten():
+            paths = _draw(measured_run, None if chosen is None else [chosen], with_panel=bool(rows))
     if as_json:
         typer.echo(json.dumps(_as_dict(measured_run, rows, absent, paths), allow_nan=False))
     elif paths:
@@ -137,10 +141,14 @@ def _show_slice(folder: "RunFolder", which: str, *, as_json: bool) -> None:
     from bnlab.report.style import paper, save
     from bnlab.runfolder.figure_paths import run_figure_path
 
+    paths: list[Path] = []
     with ERR.status("looking around the weights", spinner_style="dim"), paper():
         found = slice_run(folder.path, is_plane=which == "slices_2d")
         figure = (draw_slice_2d if which == "slices_2d" else draw_slice_1d)({folder.path.name: found})
-        paths = save(figure, lambda kind: run_figure_path(folder.path, which, kind), "Make room.")
+        with telling_what_is_unwritten():
+            paths = save(
+                figure, lambda kind: run_figure_path(folder.path, which, kind), "Make room there, or allow writing."
+            )
     if as_json:
         losses = {
             name: [[value if math.isfinite(value) else None for value in row] for row in loss.tolist()]
@@ -156,7 +164,8 @@ def _show_slice(folder: "RunFolder", which: str, *, as_json: bool) -> None:
         "by its own length (batch statistics).",
         soft_wrap=True,
     )
-    ERR.print(f"The figure is in {paths[0]}", style="dim", markup=False, soft_wrap=True)
+    if paths:
+        ERR.print(f"The figure is in {paths[0]}", style="dim", markup=False, soft_wrap=True)
 
 
 def _draw(run: "MeasuredRun", names: list[str] | None, *, with_panel: bool) -> list[Path]:

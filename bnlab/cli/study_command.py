@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bnlab.cli.command_options import Again, ConfigDir, Jobs, Quiet, Runs
-from bnlab.cli.consoles import ERR, counted, duration, say_error, say_unless, say_warning
+from bnlab.cli.consoles import ERR, Waiting, counted, duration, say_error, say_unless, say_warning
 from bnlab.cli.interrupts import say_interrupted
 from bnlab.errors import BnlabError, ConfigError
 
@@ -76,8 +76,6 @@ def study(
 
     The same command again trains what is missing. What there is: bnlab list studies. A page: bnlab report runs/studies.
     """
-    from bnlab.studies.study_search import find_studies
-
     words = [name for name in names if "=" in name]
     for word in words:
         if word.partition("=")[0] not in ALLOWED:
@@ -88,11 +86,15 @@ def study(
     wanted = [name for name in names if name not in words]
     if not wanted:
         raise ConfigError("NAME is missing. What there is: bnlab list studies; all of them: bnlab study all.")
-    studies = find_studies(wanted, config_dir)
+    with Waiting("Reading the studies", quiet or as_json):
+        from bnlab.cli import study_running  # noqa: F401  (it waits for what trains)
+        from bnlab.runfolder.finding import runs_root
+        from bnlab.studies.study_search import find_studies
+        from bnlab.training.interruption import interruptible
+
+        studies = find_studies(wanted, config_dir)
     for one in studies:
         one.check_scale(scale)
-    from bnlab.runfolder.finding import runs_root
-    from bnlab.training.interruption import interruptible
 
     folder, given = runs_root(runs), {"--runs": runs, "--config-dir": config_dir}
     with interruptible(say_unless(quiet)) as interruption:
@@ -114,7 +116,7 @@ class _Options:
         more_seeds: How many seeds more than planned.
         in_minutes: Minutes that the studies must fit into; None: they may take any time.
         lang: The language of cards and tables.
-        quiet: Whether to print nothing but errors.
+        quiet: Whether to print nothing but warnings and errors.
         as_json: Whether to print one JSON object per study.
         runs: The folder of all runs.
         typed: What of the options is to be typed again to get the same verdict; begins with a blank.
@@ -162,12 +164,11 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
             continue
         verdicts.append(verdict)
         _print_verdict(verdict, len(studies), options)
-    if not options.quiet:
-        _print_end(verdicts, len(studies), left_out, options)
-        if without:
-            have = "has" if len(without) == 1 else "have"
-            said = f"{counted(len(without), 'study', 'studies')} {have} no verdict (see the errors above)"
-            say_warning(f"{said}: {', '.join(without)}")
+    _print_end(verdicts, len(studies), left_out, options)
+    if without:
+        have = "has" if len(without) == 1 else "have"
+        said = f"{counted(len(without), 'study', 'studies')} {have} no verdict (see the errors above)"
+        say_warning(f"{said}: {', '.join(without)}")
     return status
 
 
@@ -203,12 +204,13 @@ def _print_end(
     from bnlab.cli.study_text import print_claims
     from bnlab.pages.words import Words
 
-    if not options.as_json and num_studies > 1:
+    shows = not options.as_json and not options.quiet
+    if shows and num_studies > 1:
         print_claims(verdicts, Words(options.lang))
     if left_out:
         named = ", ".join(f"{one.name} ({minutes:.2g} min)" for one, minutes in left_out)
         say_warning(f"left out, {counted(len(left_out), 'study', 'studies')} that did not fit: {named}")
-    if verdicts and not options.as_json:
+    if verdicts and shows:
         in_chinese = " --lang zh" if options.lang == "zh" else "   (中文: --lang zh)"
         page = f"Page: bnlab report {_shown(options.runs / 'studies')}{in_chinese}"
         ERR.print(page, style="dim", soft_wrap=True)
@@ -245,19 +247,16 @@ def new_training(
         config_dir: A folder with the user's own options; None: there is none but ./conf.
         jobs: Processes; None: one per physical core.
         again: Train runs anew that have a result.
-        quiet: Show nothing.
+        quiet: Show nothing but warnings.
         interruption: Asked whether training should stop.
     """
     from bnlab.cli.study_running import Training
 
     @contextlib.contextmanager
     def open_view(sweep: "Sweep", missing: list[str]) -> "Iterator[SweepView | None]":
-        from bnlab.cli.sweep_view import open_sweep_view
+        from bnlab.cli.sweep_view import WarningsAlone, open_sweep_view
 
-        if quiet:
-            yield None
-            return
-        view = open_sweep_view(ERR, sweep, missing)
+        view = WarningsAlone(ERR) if quiet else open_sweep_view(ERR, sweep, missing)
         with contextlib.closing(view):
             yield view
 
@@ -265,8 +264,11 @@ def new_training(
         if not quiet:
             ERR.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
+    told: set[str] = set()
+
     def warn(line: str) -> None:
-        if not quiet:
+        if line not in told:  # several studies may have the same trouble
+            told.add(line)
             say_warning(line)
 
-    return Training(config_dir, words, jobs, again, interruption, open_view, say, warn)
+    return Training(config_dir, words, jobs, again, interruption, open_view, say, warn, is_quiet=quiet)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bnlab.cli.consoles import Waiting
 from bnlab.cli.study_text import one_line
 from bnlab.errors import BnlabError, ConfigError, StudyError, did_you_mean
 from bnlab.pages.words import Words
@@ -42,6 +43,7 @@ class Training:
         open_view: Opens the view of a sweep: its plan, the missing runs, what is said above it.
         say: Says a line to the user.
         warn: Says a warning to the user.
+        is_quiet: Whether nothing is said while one waits.
         done: Names of the sweeps that this command has trained: ``again`` means once.
     """
 
@@ -53,6 +55,7 @@ class Training:
     open_view: Callable[[Sweep, list[str]], contextlib.AbstractContextManager[SweepView | None]]
     say: Callable[[str], None]
     warn: Callable[[str], None]
+    is_quiet: bool = False
     done: set[str] = field(default_factory=set)
 
 
@@ -82,8 +85,12 @@ def run_study(study: Asked, training: Training, *, until_decided: bool = False) 
             training.say(f"look at {seeds} seeds")
         began = time.monotonic()
         trained = _train(asked, training)
-        verdict = judge_study(asked, time.monotonic() - began if trained else 0.0)
-        write_verdict(asked, verdict)
+        with Waiting("Judging", training.is_quiet):
+            verdict = judge_study(asked, time.monotonic() - began if trained else 0.0)
+        try:
+            write_verdict(asked, verdict)
+        except ConfigError as error:  # it is told all the same
+            training.warn(f"verdicts are not kept: {error}")
         if verdict["verdict"] != "inconclusive":
             break
     return verdict
@@ -133,7 +140,8 @@ def _plan(wanted: StudySweep, asked: Asked, training: Training, part: str, *, is
     added = [word for word in training.words if word.partition("=")[0] not in set_by_study]
     words = [f"name={wanted.name}", *wanted.words, *added]
     try:
-        sweep = plan_sweep(words, asked.runs, training.config_dir)
+        with Waiting("Checking every run", training.is_quiet):
+            sweep = plan_sweep(words, asked.runs, training.config_dir)
     except BnlabError as error:
         raise StudyError(f"{asked.study.path}: {error}") from error
     _check_names(asked, part, sweep, is_choice=is_choice)
@@ -162,7 +170,8 @@ def _train_sweep(sweep: Sweep, asked: Asked, training: Training, part: str, *, i
     note_begin(asked)
     start_workers_early(sweep, missing, training.jobs)
     try:
-        sweep = prepared(sweep, again=again)
+        with Waiting("Checking every run", training.is_quiet):
+            sweep = prepared(sweep, again=again)
     except BnlabError as error:
         raise StudyError(f"{asked.study.path}: {error}") from error
     for warning in sweep.warnings:

@@ -87,6 +87,8 @@ def print_brief(verdict: Mapping[str, Any], words: Words) -> None:
     conditions = verdict["conditions"]
     are_named = len(conditions) <= MOST_BRIEF
     word = Text(say.word(verdict["verdict"]).upper(), COLORS[verdict["verdict"]])
+    if verdict["verdict"] == "refuted":
+        word.append(f"  {words('not_here')}", "default not bold")
     add("verdict", word if are_named else Text.assemble(word, f"  {say.own_effect()}{say.made(say.decisive)}"))
     for number, condition in enumerate(conditions if are_named else ()):
         add("because" if number == 0 else "", say.brief_condition(condition))

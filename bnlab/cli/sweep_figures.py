@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnlab.cli.consoles import ERR, Waiting, counted, say_warning
+from bnlab.errors import BnlabError
 
 if TYPE_CHECKING:
     from bnlab.cli.next_command import NextCommand
@@ -67,7 +68,8 @@ def leave_pictures(folder: Path, *, is_new: bool, has_rates: bool = False) -> Pi
             figures = _draw(folder, has_rates)
             return Pictures(tuple(figures), _write_page(folder))
     except Exception as error:  # as above
-        say_warning(f"the sweep's figures could not be written: {type(error).__name__}: {error}")
+        kind = "" if isinstance(error, BnlabError) else f"{type(error).__name__}: "
+        say_warning(f"the sweep's figures could not be written: {kind}{error}")
         return Pictures()
 
 

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bnlab.cli.consoles import duration
+from bnlab.cli.consoles import counted, duration
 from bnlab.records import ENDED
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class SweepProgress:
         return min(1.0, sum(arm.done for arm in self.arms.values()) / max(1, self.num_runs))
 
     def headline(self) -> str:
-        """Return one line: runs that have ended, time so far, time left."""
+        """Return one line: runs that have ended, the share of the work where some have not, time so far, time left."""
         ended = sum(arm.num_ended for arm in self.arms.values())
         now = time.monotonic()
         elapsed, moving = now - self.began, now - (self.moves_since or now)
@@ -131,7 +131,12 @@ class SweepProgress:
         left = f", {duration(moving * (1 - done) / done)} left" if 0.01 < done < 1 and moving else ""
         counts = {status: sum(arm.count(status) for arm in self.arms.values()) for status in ("diverged", "failed")}
         notes = "".join(f", {number} {status}" for status, number in counts.items() if number)
-        return f"{ended} of {self.num_runs} runs{notes}; {duration(elapsed)} so far{left}"
+        runs = counted(self.num_runs, "run")
+        if ended == self.num_runs:
+            runs = f"{ended} of {runs}"
+        else:  # runs that are trained together all end at last, and none until then
+            runs += f", {100 * self.done:.0f}% done" + (f", {ended} ended" if ended else "")
+        return f"{runs}{notes}; {duration(elapsed)} so far{left}"
 
 
 class LiveView(ABC):
@@ -191,6 +196,27 @@ class LiveSweepView(LiveView):
         for arm in arms[:MOST_ARMS]:
             table.add_row(Text(arm.name), _bar(arm.done, arm.num_runs), f"{arm.num_ended}/{arm.num_runs}", _notes(arm))
         return Group(Text(progress.headline(), style="bold"), table)
+
+
+class WarningsAlone:
+    """Prints the warnings that come while runs train, and no progress.
+
+    Args:
+        console: The console to which they are printed.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told: set[str] = set()
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Take one line of progress; a logger's trouble is told once."""
+        if line.get("trouble") and line["trouble"] not in self._told:
+            self._told.add(line["trouble"])
+            self._console.print(f"warning: {line['reason']}", markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Do nothing: nothing stands on the screen."""
 
 
 class PlainSweepView:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from bnlab.studies.planning import Planned
     from bnlab.studies.tunability import Tunability
 
-COLORS = {"supported": "bold green", "refuted": "bold red", "inconclusive": "bold yellow"}
+COLORS = {"supported": "bold green", "refuted": "bold magenta", "inconclusive": "bold yellow"}
+"""Red is the color of errors alone: that a claim did not hold is a result."""
+
 MOST_WIDTH = 100
 """Columns: longer lines are hard to read."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bnlab.conformance.examples import Example
-from bnlab.conformance.fault_search import PRECISE, SINGLE, agrees, difference
+from bnlab.conformance.explaining import PRECISE, SINGLE, agrees, difference
 from bnlab.conformance.inputs import general_shape, random_input, steps_along
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, fails_if, only_if
 from bnlab.conformance.states import changed, states_of, tensor_named

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bnlab.conformance.fault_search import SINGLE, Case, Explanation, agrees, explain
+from bnlab.conformance.explaining import SINGLE, Case, Explanation, agrees, explain_output
 from bnlab.conformance.known_faults import BATCH_IN_EVAL, IN_EVAL, faults_in_training
 from bnlab.conformance.law_results import HOLDS, Law, Verdict
 from bnlab.conformance.observing import correct_variant, observe_eval, observe_training, verdict_of
@@ -13,7 +13,7 @@ from bnlab.conformance.variants import Variant, family_of
 def _training_output(subject: Subject) -> Verdict:
     correct = correct_variant(subject)
     cases = observe_training(subject)
-    found = explain(cases, correct, faults_in_training(correct))
+    found = explain_output(cases, correct, faults_in_training(correct))
     subject.findings["output"] = found
     return _verdict(subject, cases, correct, found, "training mode")
 
@@ -25,7 +25,7 @@ def _eval_output(subject: Subject) -> Verdict:
         correct = replace(correct, source="running")
         faults = IN_EVAL
     cases = observe_eval(subject)
-    found = explain(cases, correct, faults)
+    found = explain_output(cases, correct, faults)
     verdict = _verdict(subject, cases, correct, found, "eval mode")
     if found is None and subject.claims.keeps_running_statistics:
         pairs = zip(cases, observe_training(subject), strict=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bnlab.conformance.affine import affine_of
 from bnlab.conformance.examples import Example, show
-from bnlab.conformance.fault_search import SINGLE, Case, Explanation, agrees, explain
+from bnlab.conformance.explaining import SINGLE, Case, Explanation, agrees, explain
 from bnlab.conformance.inputs import small_input
 from bnlab.conformance.known_faults import HELD
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, only_if

@@ -1,4 +1,4 @@
-"""Faults that layers often have: each changes fields of the correct formula."""
+"""Faults that layers often have. A known fault changes fields of the correct formula."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,28 @@ def _over(axes: str) -> list[KnownFault]:
 
 
 WRONG_AXES = _over("the statistics are taken over the wrong axes")
+
+
+def _mean_over() -> list[KnownFault]:
+    wrong = {
+        "over the batch axis alone": "position",
+        "over all axes, channels included": "all",
+        "per channel over the batch, as BatchNorm's": "channel",
+        "per sample, as LayerNorm's": "sample",
+        "per sample and channel, as InstanceNorm's": "instance",
+        "over the channels of each position": "pixel",
+        "over the last axis alone": "features",
+    }
+    ends = {"biased": "; the variance is taken over the right ones, about their own mean", "about center": ""}
+    return [
+        KnownFault(f"the mean is taken over the wrong axes: {where}{end}", {"mean_over": over, "spread": spread})
+        for spread, end in ends.items()
+        for where, over in wrong.items()
+    ]
+
+
+WRONG_MEAN = _mean_over()
+"""The mean alone is wrong. Tried where no other fault explains a layer: with those, many more triples would be."""
 
 SPREAD = [
     KnownFault("the variance in the output is the unbiased one (divided by m-1, not m)", {"spread": "unbiased"}),

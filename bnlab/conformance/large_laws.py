@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bnlab.conformance.examples import Example
-from bnlab.conformance.fault_search import agrees, difference
+from bnlab.conformance.explaining import agrees, difference
 from bnlab.conformance.gradient_laws import backward, gradient_given, with_gradient
 from bnlab.conformance.inputs import general_shape, steps_along
 from bnlab.conformance.known_faults import HELD, IN_TRAINING

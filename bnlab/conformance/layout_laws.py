@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bnlab.conformance.fault_search import SINGLE, agrees
+from bnlab.conformance.explaining import SINGLE, agrees
 from bnlab.conformance.inputs import random_input
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails
 from bnlab.conformance.states import states_of

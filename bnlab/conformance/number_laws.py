@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bnlab.conformance.examples import Example, show
-from bnlab.conformance.fault_search import difference
+from bnlab.conformance.explaining import difference
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, only_if

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnlab.conformance.affine import affine_of, repeated
 from bnlab.conformance.examples import Example, show
-from bnlab.conformance.fault_search import PRECISE, Case, Explanation, Result, agrees, difference
+from bnlab.conformance.explaining import PRECISE, Case, Explanation, Result, agrees, difference
 from bnlab.conformance.inputs import random_input, small_input, small_shapes
 from bnlab.conformance.law_results import NotApplicableError, Verdict, fails
 from bnlab.conformance.running_fit import roles_of

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from bnlab.conformance.examples import Example, show
-from bnlab.conformance.fault_search import PRECISE, agrees
+from bnlab.conformance.explaining import PRECISE, agrees
 from bnlab.conformance.inputs import random_input, small_input
 from bnlab.conformance.law_results import HOLDS, Law, NotApplicableError, Verdict, fails, fails_if, only_if
 from bnlab.conformance.layer_building import with_option

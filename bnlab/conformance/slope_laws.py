@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bnlab.conformance.examples import Example, show
-from bnlab.conformance.fault_search import PRECISE, agrees
+from bnlab.conformance.explaining import PRECISE, agrees
 from bnlab.conformance.gradient_laws import backward, gradient_given
 from bnlab.conformance.inputs import random_input
 from bnlab.conformance.law_results import HOLDS, Law, Verdict, fails, fails_if, only_if

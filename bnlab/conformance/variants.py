@@ -32,8 +32,10 @@ class Variant:
         source: Where mean and variance come from: this ``batch``, the ``running`` buffers, the buffers after this
             batch has ``moved`` them, the batch ``before`` this one, the ``start`` (mean 0, variance 1), or the running
             buffers ``swapped``.
+        mean_over: Which values share the mean alone, where that is wrong; None: those that share the variance.
         center: The statistic that is subtracted from the values.
-        spread: The statistic whose root divides the centered values.
+        spread: The statistic whose root divides the centered values; ``about center``: the mean square of what is left
+            when the center is subtracted, which differs from the variance where the center is no mean.
         root: The function applied to the spread before the division.
         eps: How eps is combined with the spread.
         scale: How the weight enters.
@@ -44,8 +46,11 @@ class Variant:
 
     over: Over = "channel"
     source: Literal["batch", "running", "moved", "before", "start", "swapped"] = "batch"
+    mean_over: Over | None = None
     center: Literal["mean", "none", "sum", "median"] = "mean"
-    spread: Literal["biased", "unbiased", "corrected", "mean square", "sum", "absolute", "none"] = "biased"
+    spread: Literal["biased", "unbiased", "corrected", "mean square", "sum", "absolute", "none", "about center"] = (
+        "biased"
+    )
     root: Literal["root", "none", "multiplied", "squared"] = "root"
     eps: Literal["inside", "outside", "missing", "twice", "both", "floor", "squared", "subtracted"] = "inside"
     scale: Literal["weight", "none", "one plus", "squared", "absolute", "exponential", "divided", "before"] = "weight"
@@ -123,7 +128,7 @@ def fields_of_normalized(variant: Variant) -> tuple[str | None, ...]:
     return *(getattr(variant, name) for name in _OF_NORMALIZED), before
 
 
-_OF_NORMALIZED = ("over", "source", "center", "spread", "root", "eps", "held")
+_OF_NORMALIZED = ("over", "mean_over", "source", "center", "spread", "root", "eps", "held")
 
 
 def family_of(variant: Variant) -> str | None:
@@ -143,6 +148,8 @@ def _statistics(variant: Variant, given: FormulaInputs) -> tuple[Tensor, Tensor]
         if variant.spread == "corrected":
             var = var * num_values / max(num_values - 1, 1)
         return (torch.zeros_like(mean) if variant.center == "none" else mean), var
+    if variant.mean_over is not None:
+        return _by_own_axes(replace(variant, mean_over=None), variant.mean_over, given)
     values = _grouped(x, variant.over, given.num_groups)[..., None]  # so that some axis can always be reduced
     axes = [*_reduced(variant.over, x.dim()), values.dim() - 1]
     count = math.prod(values.shape[axis] for axis in axes)
@@ -160,6 +167,7 @@ def _statistics(variant: Variant, given: FormulaInputs) -> tuple[Tensor, Tensor]
         "corrected": lambda: square / max(count - 1, 1),
         "mean square": lambda: values.square().mean(axes, keepdim=True),
         "sum": lambda: square,
+        "about center": lambda: square / count,
         "absolute": lambda: (values - mean).abs().mean(axes, keepdim=True).square(),
         "none": lambda: torch.ones_like(mean),
     }
@@ -169,6 +177,21 @@ def _statistics(variant: Variant, given: FormulaInputs) -> tuple[Tensor, Tensor]
     if variant.over == "interleaved":
         center, spread = center.transpose(1, 2), spread.transpose(1, 2)
     return center.reshape(x.shape), spread.reshape(x.shape)
+
+
+def _by_own_axes(variant: Variant, mean_over: Over, given: FormulaInputs) -> tuple[Tensor, Tensor]:
+    """Return a mean over some values and a spread over others.
+
+    Args:
+        variant: The formula; its spread is over ``over``.
+        mean_over: Which values share the mean.
+        given: The values to compute both from.
+    """
+    center, _ = _statistics(replace(variant, over=mean_over, spread="biased"), given)
+    if variant.spread != "about center":
+        return center, _statistics(variant, given)[1]
+    left = replace(given, x=given.x - center)
+    return center, _statistics(replace(variant, spread="mean square"), left)[1]
 
 
 def _reduced(over: Over, num_axes: int) -> list[int]:

@@ -57,7 +57,7 @@ class DeadFraction(OfActivations):
     unit = "share of units"
     vectorizable = True
     healthy: ClassVar[Ranges] = {"any": (0.0, 0.2)}
-    too_high = "of the units give the same output for every image: they no longer learn"
+    too_high = "of the units give the same output for every image: they tell none apart"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share of dead units per layer."""
@@ -131,7 +131,7 @@ class SaturatedUnits(OfActivations):
     unit = "share of units"
     vectorizable = True
     healthy: ClassVar[Ranges] = {"any": (0.0, 0.2)}
-    too_high = "of the units are flat for nearly every image, and hardly learn"
+    too_high = "of the units are flat for nearly every image, and let hardly any gradient through"
 
     def measure(self, seen: Observation) -> dict[str, Tensor]:
         """Return the share of saturated units per layer."""

@@ -65,7 +65,16 @@ def studies_markdown(page: StudiesPage) -> str:
     lines += [f"## {t('studies')}", ""]
     for study in page.studies:
         lines += _study(study, write)
-    lines += [f"## {t('about')}", "", t("about_text"), "", t("in_html"), "", t("other_lang"), ""]
+    lines += [
+        f"## {t('about')}",
+        "",
+        f"{t('about_text')}{t('gap')}{t('about_files')}",
+        "",
+        t("in_html"),
+        "",
+        t("other_lang"),
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bnlab.errors import RunError
+from bnlab.errors import UnwrittenError
 from bnlab.pages.drawn.arm_curves import draw_curves
 from bnlab.pages.drawn.layer_maps import draw_layers, recorded_by_layer
 from bnlab.pages.drawn.picture import MOST_ARMS, Cell, DataTable, Picture
@@ -18,7 +18,7 @@ from bnlab.report.interval_text import points_with_interval
 from bnlab.report.wording import BOUNDED
 from bnlab.results.arms import Arm
 from bnlab.results.curves import read_best_curves
-from bnlab.results.race import SATURATION, cell_of
+from bnlab.results.race import SATURATION, cell_of, has_one_seed
 from bnlab.results.versus import cells_against_first
 from bnlab.runfolder.whole_files import write_whole
 
@@ -34,6 +34,7 @@ class ShownRace:
         curves: The figure of its curves; None where no run was evaluated.
         pictures: Its other figures.
         command: The command that repeats it.
+        is_of_one_seed: Whether no arm has two runs with an outcome.
     """
 
     title: str
@@ -42,6 +43,7 @@ class ShownRace:
     curves: Picture | None
     pictures: tuple[Picture, ...]
     command: str
+    is_of_one_seed: bool = False
 
 
 def show_race(
@@ -58,7 +60,8 @@ def show_race(
         sentence: What came out.
     """
     curves = [(arm.label, read_best_curves(arm, every_diagnostic=True)) for arm in arms[:MOST_ARMS]]
-    drawn, maps = draw_curves(curves, "accuracy", f"{name}c", words), None
+    is_of_one_seed = has_one_seed(arms)
+    drawn, maps = draw_curves(curves, "accuracy", f"{name}c", words, is_of_one_seed), None
     activations = {
         run.row.get("model.activation") for arm in arms for cell in arm.cells for run in cell.runs if run.row
     }
@@ -66,7 +69,7 @@ def show_race(
         maps = draw_layers(curves, SATURATION, f"{name}m", words)
     shown = [None if picture is None else _at_own_rate(picture, words) for picture in (drawn, maps)]
     others = tuple(picture for picture in shown[1:] if picture is not None)
-    return ShownRace(title, sentence, arms_table(arms, words), shown[0], others, command)
+    return ShownRace(title, sentence, arms_table(arms, words), shown[0], others, command, is_of_one_seed)
 
 
 def arms_table(arms: Sequence[Arm], words: Words) -> DataTable:
@@ -152,10 +155,12 @@ def write_race_page(page: RacePage, path: Path) -> None:
         path: The file of HTML.
 
     Raises:
-        RunError: It cannot be written.
+        UnwrittenError: It cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, page.html())
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}. Make room there, then type it again.") from error
+        raise UnwrittenError(
+            f"{path} cannot be written: {error.strerror}. Make room there, then type it again."
+        ) from error

@@ -92,7 +92,7 @@ def _folder_of(given: str, runs: Path | None) -> Path:
     except ConfigError as error:
         if Path(given).name == FOLDER:
             raise ConfigError(
-                f"{path} is not there: no study has been run. Run one: bnlab study lr-sensitivity"
+                f"{path} is not there: no study has been run. Run one: bnlab study definitions"
             ) from error
         raise
 

@@ -18,6 +18,7 @@ from bnlab.report.instrument_rows import instrument_rows
 from bnlab.report.wording import is_without_training
 from bnlab.results.arms import LEARNING_RATE, Arm, SweepArms
 from bnlab.results.instruments import asked_instruments
+from bnlab.results.race import has_one_seed
 from bnlab.results.sweep import SweepRuns, read_sweep
 from bnlab.studies.judging import find_arms, judge_sweep
 from bnlab.studies.quantity import read_quantity
@@ -115,6 +116,11 @@ class SweepPage:
         chosen = [] if arms is None else ["--arms", ",".join(arm.folder_name for arm in arms)]
         in_lang = [] if self.words.lang == "en" else ["--lang", self.words.lang]
         return shlex.join(["bnlab", "report", self.sweep.folder.name, *chosen, *in_lang])
+
+    @property
+    def is_of_one_seed(self) -> bool:
+        """Whether no setting has two runs with an outcome."""
+        return has_one_seed(self.arms)
 
     @property
     def best(self) -> DataTable:

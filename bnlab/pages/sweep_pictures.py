@@ -18,6 +18,7 @@ from bnlab.report.wording import is_without_training
 from bnlab.results.arms import Arm
 from bnlab.results.curves import read_best_curves
 from bnlab.results.instruments import last_values
+from bnlab.results.race import has_one_seed
 from bnlab.results.sweep import read_sweep
 
 FIRST = ("saturation", "gradient_norm", "dead_fraction")
@@ -93,11 +94,12 @@ def draw_sweep(
     """
     shown = [arm for arm in arms if arm.compared][:MOST_ARMS]
     curves = [] if only_rates else [(arm.label, read_best_curves(arm, every_diagnostic=True)) for arm in shown]
+    is_of_one_seed = has_one_seed(shown)
     pictures = [
         draw_rates(shown, "accuracy", f"{name}r", words),
         draw_rates(shown, "loss", f"{name}l", words),
-        draw_curves(curves, "accuracy", f"{name}c", words),
-        draw_curves(curves, "loss", f"{name}d", words) if with_loss else None,
+        draw_curves(curves, "accuracy", f"{name}c", words, is_of_one_seed),
+        draw_curves(curves, "loss", f"{name}d", words, is_of_one_seed) if with_loss else None,
         *_measured(shown, measured, f"{name}i", words),
     ]
     for number, diagnostic in enumerate(_in_order(recorded_by_layer(curves), first)[:MOST_MAPS]):

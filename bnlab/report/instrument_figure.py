@@ -121,7 +121,7 @@ def write_instruments(
     """
     with paper():
         figure = draw_instruments(arms, names, owner)
-        return [] if figure is None else save(figure, path_of, "Make room, or choose another place.")
+        return [] if figure is None else save(figure, path_of, "Make room there, or allow writing.")
 
 
 def _of(name: str, of_arm: Values) -> Values:

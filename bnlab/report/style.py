@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bnlab.errors import RunError
+from bnlab.errors import UnwrittenError
 from bnlab.report.palette import DPI, KINDS, LINE, QUIET, SMALL
 from bnlab.runfolder.whole_files import write_whole
 
@@ -65,7 +65,7 @@ def save(figure: Figure, path_of: Callable[[str], Path], cure: str) -> list[Path
         cure: What a user can do if the file cannot be written: the last sentence of the error.
 
     Raises:
-        RunError: A file cannot be written.
+        UnwrittenError: A file cannot be written.
     """
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()  # place all once: both files then look the same, and the second one is quick
@@ -80,6 +80,6 @@ def save(figure: Figure, path_of: Callable[[str], Path], cure: str) -> list[Path
                 path.parent.mkdir(parents=True)
             write_whole(path, drawn.getvalue())
         except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror}. {cure}") from error
+            raise UnwrittenError(f"{path} cannot be written: {error.strerror}. {cure}") from error
         paths.append(path)
     return paths

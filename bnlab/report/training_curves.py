@@ -109,7 +109,7 @@ def write_training_curves(arms: Sequence[ArmCurves], owner: str, path_of: Callab
     """
     with paper():
         figure = draw_training_curves(arms, owner)
-        return [] if figure is None else save(figure, path_of, "Make room, or choose another place.")
+        return [] if figure is None else save(figure, path_of, "Make room there, or allow writing.")
 
 
 def _draw_arm(

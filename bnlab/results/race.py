@@ -45,6 +45,11 @@ def cell_of(arm: Arm) -> Cell | None:
     return arm.cells[0] if arm.cells else None
 
 
+def has_one_seed(arms: Sequence[Arm]) -> bool:
+    """Return whether no setting of any arm has two runs with an outcome, and one has one: there are no intervals."""
+    return max((len(cell.outcomes) for arm in arms for cell in arm.cells), default=0) == 1
+
+
 def gain(arm: Arm) -> float | None:
     """Return by how much the mean validation accuracy of an arm rose in training; None where no run has an outcome."""
     outcomes = [outcome for cell in arm.cells for outcome in cell.outcomes.values()]

@@ -1,4 +1,5 @@
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -160,3 +161,38 @@ def test_an_instrument_that_nobody_knows_or_has_recorded_is_said(bnlab_says: Say
     answer = bnlab_says("compare", "wide", "-d", "sharpness", "--no-figures")
     assert answer.status == 0
     assert "sharpness: none of these runs has recorded it" in answer.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["arm", "run"])
+def test_figures_that_cannot_be_written_are_told_after_the_answer(bnlab_says: Say, by: str) -> None:
+    Path("runs/comparisons").write_text("a file stands here")
+    answer = bnlab_says("compare", "mine", "--by", by)
+    assert answer.status == 0
+    assert "saturation" in answer.out
+    (line,) = [line for line in answer.err.splitlines() if line.startswith("warning: ")]
+    assert "curves.svg cannot be written" in line
+    answer = bnlab_says("compare", "mine", "--by", by, "--json")
+    assert (answer.status, json.loads(answer.out)["figures"]) == (0, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["arm", "run"])
+def test_where_their_place_was_named_that_is_an_error(bnlab_says: Say, by: str) -> None:
+    Path("taken").write_text("a file stands here")
+    answer = bnlab_says("compare", "mine", "--by", by, "--out", "taken")
+    assert answer.status == 1
+    assert "saturation" in answer.out
+    assert "error: " in answer.err
+
+
+@pytest.mark.slow
+def test_settings_that_no_label_names_are_told(bnlab_says: Say) -> None:
+    assert "other settings" not in bnlab_says("compare", "mine", "--no-figures").out
+    words = ["data=synthetic", "model.width=16", "train.steps=20", "norm=layer", "optim.lr=0.5", "seed=3"]
+    other = bnlab.train(words)
+    (batch,) = [path.name for path in Path("runs/mine").glob("batch-*")]
+    said = bnlab_says("compare", batch, other.run_id, "--no-figures").out
+    line = next(line for line in said.splitlines() if "other settings" in line)
+    assert line.startswith("They differ in other settings too: seed, optim.lr. All: bnlab diff ")
+    assert bnlab_says(*shlex.split(line.partition(" All: bnlab ")[2])).status == 0

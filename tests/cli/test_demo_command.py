@@ -10,10 +10,16 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from example_studies import condition, study
 from judged_runs import Written, rising, write_run
+from rich.cells import cell_len
 from scipy import stats
 
 from bnlab.cli import demo_command
+from bnlab.cli.demo_text import BRIEF, print_demo
+from bnlab.cli.verdict_text import COLORS
+from bnlab.pages.study_results import Lang
+from bnlab.pages.words import Words
 from bnlab.records import RunSummary
 from bnlab.results.sweep import write_sweep
 from bnlab.sweeps.execute import SweepResult
@@ -113,6 +119,47 @@ def test_a_page_that_cannot_be_written_is_a_warning_after_the_result(bnlab_says:
     assert answer.status == 0
     assert "demo.html cannot be written" in answer.err
     assert "What happened, and what did not" in answer.out
+
+
+SENTENCES = [f"{number} layers: " + "with it 91.1% [90.4, 91.8] are right; " * 7 for number in (1, 2, 3)]
+"""Sentences of four lines each, which is as long as they come."""
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_last_screen_holds_the_sentences_the_verdicts_and_the_page(
+    lang: Lang, capfd: pytest.CaptureFixture[str]
+) -> None:
+    effect, reason = condition(verdict="supported"), condition(verdict="refuted")
+    verdicts = [
+        study("vanishing-gradients", verdict="refuted", conditions=[effect, reason]),
+        study("definitions", verdict="supported"),
+    ]
+    print_demo(SENTENCES, verdicts, Path("runs/demo.html"), Words(lang))
+    lines = capfd.readouterr().out.removeprefix("\n").splitlines()
+    assert len(lines) <= 23  # of 24, the last one is the prompt's
+    assert all(cell_len(line) <= 80 for line in lines)
+    assert [line[:2] for line in lines if re.match(r"\d\.", line)] == ["1.", "2.", "3."]
+    said = "\n".join(map(str.rstrip, lines))
+    assert "runs/demo.html" in said
+    if lang == "en":
+        assert "refuted means that what the article says did not hold here" in said
+        assert "\nx refuted    BatchNorm keeps gradients by keeping sigmoids out of saturation\n" in said
+        assert "\n             gradients are kept, but hardly any unit was saturated without it\n" in said
+        assert "\n+ supported  BatchNorm computes what the article's formulas say\n" in said
+
+
+def test_that_only_the_effect_held_is_said_of_no_other_verdict(capfd: pytest.CaptureFixture[str]) -> None:
+    conditions = [condition(verdict="refuted"), condition(verdict="refuted")]
+    print_demo([], [study("vanishing-gradients", verdict="refuted", conditions=conditions)], None, Words("en"))
+    assert "hardly any unit" not in capfd.readouterr().out
+
+
+def test_each_study_of_the_demo_has_a_line() -> None:
+    assert set(BRIEF) == set(demo_command.STUDIES)
+
+
+def test_a_claim_that_did_not_hold_looks_like_a_result() -> None:
+    assert "red" not in COLORS["refuted"]  # the color of errors
 
 
 def test_the_first_script_ends_with_the_demo() -> None:

@@ -202,3 +202,19 @@ def test_after_a_run_a_few_diagnostics_are_shown_and_where_the_others_are(bnlab_
     assert f"bnlab show {run.name}" in answer.out
     assert "other1" not in answer.out
     assert "gradient norm" in answer.out
+
+
+@pytest.mark.slow
+def test_figures_that_cannot_be_written_are_told_after_the_answer(bnlab_says: Say, run: Path) -> None:
+    (run / "figures").write_text("a file stands here")
+    answer = bnlab_says("show", run.name)
+    assert answer.status == 0
+    assert "saturation" in answer.out
+    (line,) = [line for line in answer.err.splitlines() if line.startswith("warning: ")]
+    assert "figures/curves.svg cannot be written" in line
+    answer = bnlab_says("show", run.name, "--json")
+    assert (answer.status, json.loads(answer.out)["figures"]) == (0, [])
+    answer = bnlab_says("show", run.name, "slices")
+    assert answer.status == 0
+    assert "Training loss" in answer.out
+    assert "slices.svg cannot be written" in answer.err

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -77,6 +78,18 @@ def test_a_study_of_ones_own_is_one_file_and_gives_a_verdict(own: Path):
     assert more["n"] == 5
     assert [entry["n"] for entry in more["history"]] == [4, 5]
     assert more["command"] == "bnlab study mine.yaml --more-seeds 1"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own")
+def test_a_verdict_that_cannot_be_kept_is_told_all_the_same():
+    assert run("mine.yaml")[0] == 0
+    shutil.rmtree("runs/studies")
+    Path("runs/studies").write_text("a file stands here")
+    status, out, err = run("mine.yaml")
+    assert status == 0
+    assert "SUPPORTED" in out
+    assert err.count("warning: verdicts are not kept: runs cannot be written to") == 1
 
 
 @pytest.mark.slow

@@ -172,7 +172,7 @@ def test_the_view_counts_runs_and_keeps_the_best_of_each_arm(capsys: pytest.Capt
     assert view._progress.arms["none"].best == (0.5, "lr=0.01")
     said = capsys.readouterr().out
     assert f"failed: {third}: two and two are five" in said
-    assert "2 of 6 runs, 1 diverged" in said
+    assert "6 runs, 33% done, 2 ended, 1 diverged; " in said
 
 
 def test_the_view_compares_the_names_of_many_arms_a_few_times_for_each_run() -> None:

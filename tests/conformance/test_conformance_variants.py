@@ -10,7 +10,7 @@ from folded import folded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnlab.conformance.fault_search import Case, agrees, difference, explain
+from bnlab.conformance.explaining import Case, agrees, difference, explain
 from bnlab.conformance.inputs import random_input, small_input, small_shapes
 from bnlab.conformance.known_faults import IN_TRAINING
 from bnlab.conformance.variants import CORRECT, FormulaInputs, Variant, family_of, output_of

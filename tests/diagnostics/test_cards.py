@@ -145,3 +145,9 @@ def test_records_find_their_cards_by_the_name_that_a_class_gives_itself(own: str
     cards = cards_by_record(["saturation", "mine", "lost"], ["saturation", own, "not.here:Lost"])
     assert set(cards) == {"saturation", "mine"}
     assert cards["mine"].place == own
+
+
+@pytest.mark.parametrize("name", DIAGNOSTICS)
+def test_what_is_out_of_range_is_told_as_a_state_and_not_as_a_fate(name: str) -> None:
+    card = read_card(name)  # after three steps nobody knows what a unit will learn
+    assert "learn" not in f"{card.too_low} {card.too_high}"

@@ -31,7 +31,11 @@ MOST_POINTS, MOST_ROWS, MARKS = 60, 9, 6
 
 
 def draw_curves(
-    curves: Sequence[tuple[str, Mapping[str, Curve]]], metric: Metric, name: str, words: Words
+    curves: Sequence[tuple[str, Mapping[str, Curve]]],
+    metric: Metric,
+    name: str,
+    words: Words,
+    is_of_one_seed: bool = False,
 ) -> Picture | None:
     """Return the figure of the arms' validation accuracy or loss over steps; None where no arm has three steps.
 
@@ -40,6 +44,7 @@ def draw_curves(
         metric: Validation accuracy or loss.
         name: A name that no other figure of the page has.
         words: The fixed words of the page's language.
+        is_of_one_seed: Whether no arm has two runs: then there are no intervals, and none is spoken of.
     """
     tag = f"eval/{metric}"
     shown = [(label, of[tag]) for label, of in curves if tag in of and len(of[tag].steps) > 2]
@@ -62,8 +67,10 @@ def draw_curves(
     drawing = Drawing(to_inline(page, name, title, told))
     legend = tuple((label, line_style(place)) for place, label in enumerate(labels))
     steps = sorted({step for _, curve in shown for step in curve.steps})
-    rows = [_row(steps[place], [curve for _, curve in shown], metric) for place in spread_out(len(steps), MOST_ROWS)]
-    return Picture(title, words("fig_curves_note"), (drawing,), text_table((words("step"), *labels), rows), legend)
+    kept = [steps[place] for place in spread_out(len(steps), MOST_ROWS)]
+    rows = [_row(step, [curve for _, curve in shown], metric, is_of_one_seed) for step in kept]
+    note = words("fig_curves_note_one_seed" if is_of_one_seed else "fig_curves_note")
+    return Picture(title, note, (drawing,), text_table((words("step"), *labels), rows), legend)
 
 
 def _scale(axes: Axes, curves: Sequence[Curve], metric: Metric) -> None:
@@ -93,13 +100,16 @@ def _line(axes: Axes, curve: Curve, place: int) -> None:
     )
 
 
-def _row(step: int, curves: Sequence[Curve], metric: Metric) -> list[str]:
+def _row(step: int, curves: Sequence[Curve], metric: Metric, is_of_one_seed: bool) -> list[str]:
     row = [number(step, 6)]
     for curve in curves:
         if step not in curve.steps:
             row.append("–")
             continue
         place = curve.steps.index(step)
+        if is_of_one_seed:
+            row.append(_value(curve.mean[place], metric))
+            continue
         ends = [_value(end, metric).removesuffix("%") for end in (curve.low[place], curve.high[place])]
         row.append(f"{_value(curve.mean[place], metric)} [{ends[0]}, {ends[1]}]")
     return row

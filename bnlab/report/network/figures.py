@@ -118,7 +118,7 @@ def write_figures(
             paths = save(
                 draw(content, runs),
                 lambda kind, name=name: path_of(name, kind),  # type: ignore[misc]
-                "Make room, or choose another place.",
+                "Make room there, or allow writing.",
             )
         yield name, paths
 

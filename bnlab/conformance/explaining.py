@@ -1,7 +1,7 @@
-"""The search for the known fault that explains a layer's outputs, and when two results are the same.
+"""The search for the known faults that explain a layer's outputs.
 
-A known fault explains a layer if the formula that it changes gives the layer's output in every case. Pairs and triples
-of faults are tried after single ones, so that a layer with several is explained too.
+A known fault explains a layer if the changed formula gives the layer's output in every case. Pairs and triples of
+faults are tried after single ones, so that a layer with several is explained too.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnlab.conformance.known_faults import KnownFault
+from bnlab.conformance.known_faults import AFFINE, EPS, WRONG_AXES, WRONG_MEAN, KnownFault
 from bnlab.conformance.variants import FormulaInputs, Variant, fields_of_normalized, normalized, output_of, with_affine
 
 PRECISE = 1e-9
@@ -114,6 +114,26 @@ def explain(
         return None
     found = _first(failing, _candidates(correct, faults), (PRECISE,), result)
     return None if found is None else replace(found, only_where_it_fails=True)
+
+
+def explain_output(cases: Sequence[Case], correct: Variant, faults: Sequence[KnownFault]) -> Explanation | None:
+    """Return the formula that gives the layer's outputs, as `explain`; the last one tried has a mean over wrong axes.
+
+    Args:
+        cases: Outputs of the layer, the smallest input first.
+        correct: The formula that the layer should have.
+        faults: Known faults to try first, the likeliest first.
+    """
+    found = explain(cases, correct, faults)
+    if found is not None or correct.center != "mean" or correct.source != "batch":
+        return found
+    result, alone = _output_with_memory(), list(_together(correct, WRONG_MEAN, 1))
+    with_another = (
+        (both, (*causes, *other))
+        for variant, causes in alone
+        for both, other in _together(variant, [*WRONG_AXES, *AFFINE, *EPS], 1)
+    )
+    return _first(cases, alone, (PRECISE, SINGLE), result) or _first(cases, with_another, (PRECISE,), result)
 
 
 def _candidates(correct: Variant, faults: Sequence[KnownFault]) -> Iterable[tuple[Variant, tuple[str, ...]]]:
