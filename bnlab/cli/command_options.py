@@ -19,7 +19,7 @@ Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes (default: one per physical core).")
 ]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Print only; draw nothing.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def at_home(path: Path | None) -> Path | None:
@@ -72,7 +72,7 @@ class SweepOptions:
         retries: How often a run that failed is tried again.
         only: Train only the runs with this status; None: all runs without a result.
         again: Train runs anew that have a result.
-        quiet: Print nothing but warnings and errors.
+        quiet: Print nothing but errors.
         as_json: Print one JSON object per run, on standard output.
         figures: Draw the figures and write the page at the end, where results are printed for a reader.
         command: The command that was typed, as the line that continues it names it.

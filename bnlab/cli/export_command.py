@@ -47,13 +47,13 @@ def export(
 
     with own_prints_on_stderr():
         done = export_to(path, to, output, runs)
+    if quiet:
+        return
     for number, (name, why) in enumerate(done.left_out.items()):
         if number == MOST_TOLD:
             say_warning(f"{len(done.left_out) - MOST_TOLD} more were left out")
             break
         say_warning(f"{name} was left out: {why}")
-    if quiet:
-        return
     OUT.print(done.address, soft_wrap=True, markup=False)
     there = f", {len(done.there)} there already" if done.there else ""
     what = f"{counted(len(done.written), done.what)} written{there}"

@@ -50,7 +50,7 @@ def run_range_tests(
         config_dir: A folder of own options.
         refused: Options that were given and can have no effect.
         dry_run: Say which tests would be run, and stop.
-        quiet: Print nothing but warnings and errors.
+        quiet: Print nothing but the errors.
         as_json: Print one JSON object.
 
     Raises:
@@ -61,7 +61,7 @@ def run_range_tests(
     for option in refused:
         raise ConfigError(f"{option} has no effect on --range-test: {_WHY_NOT[option]}. Leave one of them out.")
     sweep = plan_sweep(words, None, config_dir)
-    for warning in sweep.warnings:
+    for warning in () if quiet else sweep.warnings:
         say_warning(warning)
     lrs = [config.optim.lr for config in sweep.configs.values()]
     lowest, highest = min(lrs), max(lrs)
@@ -70,7 +70,8 @@ def run_range_tests(
             f"--range-test needs a range of learning rates, got optim.lr={lowest:g} alone. "
             "Give its ends: optim.lr=1e-3,100."
         )
-    _warn_of_few_steps(sweep, lowest, highest)
+    if not quiet:
+        _warn_of_few_steps(sweep, lowest, highest)
     by_arm = _by_arm(sweep)
     if not quiet:
         num_tests = sum(len(configs) for configs in by_arm.values())

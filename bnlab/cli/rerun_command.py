@@ -36,7 +36,7 @@ def rerun(
             callback=at_home,
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train a run once more and compare its numbers: [bold]bnlab rerun runs/single/RUN[/].
@@ -52,7 +52,7 @@ def rerun(
         from bnlab.experiment.rerunning import rerun as repeat
 
     try:
-        agreement, repeated = repeat(folder, keep, TerminalObserver(quiet=quiet))
+        agreement, repeated = repeat(folder, keep, None if quiet else TerminalObserver())
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     kept = None if keep is None else str(repeated)

@@ -15,7 +15,6 @@ from bnlab.cli.next_command import NextCommand
 from bnlab.cli.own_prints import own_prints_on_stderr
 from bnlab.cli.summary_text import number
 from bnlab.cli.sweep_figures import leave_dashboard, leave_pictures, say_ending
-from bnlab.cli.sweep_view import WarningsAlone
 from bnlab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,13 +40,13 @@ def search(words: list[str], options: SweepOptions) -> int:
         planned = plan_search(words, options.runs, options.config_dir, options.jobs)
     if not options.dry_run:
         check_writable(planned.folder)
-    for warning in planned.warnings:
-        say_warning(warning)
     if not quiet:
+        for warning in planned.warnings:
+            say_warning(warning)
         _announce(planned)
     if options.dry_run:
         return 0
-    view = WarningsAlone(ERR) if quiet else TrialView(planned.num_trials)
+    view = None if quiet else TrialView(planned.num_trials)
     try:
         with own_prints_on_stderr(), interruptible(say_unless(quiet)) as interruption:
             result = run_search(

@@ -116,7 +116,7 @@ class _Options:
         more_seeds: How many seeds more than planned.
         in_minutes: Minutes that the studies must fit into; None: they may take any time.
         lang: The language of cards and tables.
-        quiet: Whether to print nothing but warnings and errors.
+        quiet: Whether to print nothing but errors.
         as_json: Whether to print one JSON object per study.
         runs: The folder of all runs.
         typed: What of the options is to be typed again to get the same verdict; begins with a blank.
@@ -164,11 +164,12 @@ def _run_all(studies: "list[Study]", training: "Training", options: _Options) ->
             continue
         verdicts.append(verdict)
         _print_verdict(verdict, len(studies), options)
-    _print_end(verdicts, len(studies), left_out, options)
-    if without:
-        have = "has" if len(without) == 1 else "have"
-        said = f"{counted(len(without), 'study', 'studies')} {have} no verdict (see the errors above)"
-        say_warning(f"{said}: {', '.join(without)}")
+    if not options.quiet:
+        _print_end(verdicts, len(studies), left_out, options)
+        if without:
+            have = "has" if len(without) == 1 else "have"
+            said = f"{counted(len(without), 'study', 'studies')} {have} no verdict (see the errors above)"
+            say_warning(f"{said}: {', '.join(without)}")
     return status
 
 
@@ -204,13 +205,12 @@ def _print_end(
     from bnlab.cli.study_text import print_claims
     from bnlab.pages.words import Words
 
-    shows = not options.as_json and not options.quiet
-    if shows and num_studies > 1:
+    if not options.as_json and num_studies > 1:
         print_claims(verdicts, Words(options.lang))
     if left_out:
         named = ", ".join(f"{one.name} ({minutes:.2g} min)" for one, minutes in left_out)
         say_warning(f"left out, {counted(len(left_out), 'study', 'studies')} that did not fit: {named}")
-    if verdicts and shows:
+    if verdicts and not options.as_json:
         in_chinese = " --lang zh" if options.lang == "zh" else "   (中文: --lang zh)"
         page = f"Page: bnlab report {_shown(options.runs / 'studies')}{in_chinese}"
         ERR.print(page, style="dim", soft_wrap=True)
@@ -247,16 +247,19 @@ def new_training(
         config_dir: A folder with the user's own options; None: there is none but ./conf.
         jobs: Processes; None: one per physical core.
         again: Train runs anew that have a result.
-        quiet: Show nothing but warnings.
+        quiet: Show nothing.
         interruption: Asked whether training should stop.
     """
     from bnlab.cli.study_running import Training
 
     @contextlib.contextmanager
     def open_view(sweep: "Sweep", missing: list[str]) -> "Iterator[SweepView | None]":
-        from bnlab.cli.sweep_view import WarningsAlone, open_sweep_view
+        from bnlab.cli.sweep_view import open_sweep_view
 
-        view = WarningsAlone(ERR) if quiet else open_sweep_view(ERR, sweep, missing)
+        if quiet:
+            yield None
+            return
+        view = open_sweep_view(ERR, sweep, missing)
         with contextlib.closing(view):
             yield view
 
@@ -267,7 +270,7 @@ def new_training(
     told: set[str] = set()
 
     def warn(line: str) -> None:
-        if line not in told:  # several studies may have the same trouble
+        if line not in told and not quiet:  # several studies may have the same trouble
             told.add(line)
             say_warning(line)
 

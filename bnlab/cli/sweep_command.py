@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from bnlab.cli.sweep_view import OpenView
     from bnlab.sweeps.execute import SweepResult
     from bnlab.sweeps.plan import Sweep
-    from bnlab.sweeps.progress import ClosingView
 
 
 MOST_TOLD = 5
@@ -143,7 +142,7 @@ def run(
         if missing and not (options.dry_run or options.again or options.only):
             taken = take_over_runs(sweep, missing)
             missing = sweep.missing() if taken else missing
-    for warning in [*sweep.warnings, *others, *_about_what_is_there(sweep, missing)]:
+    for warning in () if quiet else [*sweep.warnings, *others, *_about_what_is_there(sweep, missing)]:
         say_warning(warning)
     if not quiet:
         announce(sweep, missing, options, taken)
@@ -192,14 +191,12 @@ def execute_shown(
         open_view: Opens what shows the progress; None: a bar for each arm.
         is_all: Whether the command trains nothing else: a stop that was asked for too late is then none.
     """
-    from bnlab.cli.sweep_view import WarningsAlone, open_sweep_view
+    from bnlab.cli.sweep_view import open_sweep_view
     from bnlab.sweeps.execute import execute
     from bnlab.training.interruption import interruptible
 
     before = {name: sweep.run_folder(name).result_stamp() if options.again else None for name in missing}
-    view: ClosingView | None = None
-    if missing:
-        view = WarningsAlone(ERR) if options.quiet else (open_view or open_sweep_view)(ERR, sweep, missing)
+    view = None if options.quiet or not missing else (open_view or open_sweep_view)(ERR, sweep, missing)
     try:
         with (
             contextlib.closing(view) if view else contextlib.nullcontext(),

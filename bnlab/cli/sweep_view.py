@@ -198,27 +198,6 @@ class LiveSweepView(LiveView):
         return Group(Text(progress.headline(), style="bold"), table)
 
 
-class WarningsAlone:
-    """Prints the warnings that come while runs train, and no progress.
-
-    Args:
-        console: The console to which they are printed.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._told: set[str] = set()
-
-    def take(self, line: Mapping[str, Any]) -> None:
-        """Take one line of progress; a logger's trouble is told once."""
-        if line.get("trouble") and line["trouble"] not in self._told:
-            self._told.add(line["trouble"])
-            self._console.print(f"warning: {line['reason']}", markup=False, highlight=False, soft_wrap=True)
-
-    def close(self) -> None:
-        """Do nothing: nothing stands on the screen."""
-
-
 class PlainSweepView:
     """A line every `PLAIN_EVERY_S` seconds, for files and pipes.
 

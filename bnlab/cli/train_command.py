@@ -105,7 +105,7 @@ def _train(
                     config,
                     folder,
                     again=again,
-                    observer=TerminalObserver(waiting, quiet) if world.leads else None,
+                    observer=None if quiet else TerminalObserver(waiting),
                     interruption=interruption,
                 )
             except RunError as error:  # said at once: torchrun ends all processes as soon as one has failed
@@ -137,12 +137,10 @@ class TerminalObserver(RunObserver):
 
     Args:
         waiting: The word that is shown until the run begins; None: there is none.
-        quiet: Whether to print warnings alone.
     """
 
-    def __init__(self, waiting: Waiting | None = None, quiet: bool = False) -> None:
+    def __init__(self, waiting: Waiting | None = None) -> None:
         self._waiting = waiting
-        self._quiet = quiet
 
     def on_warning(self, text: str) -> None:
         """Print a warning."""
@@ -154,14 +152,10 @@ class TerminalObserver(RunObserver):
 
     def on_resumed(self, step: int) -> None:
         """Print the step of the checkpoint."""
-        if self._quiet:
-            return
         ERR.print(f"The run was interrupted; it resumes from its checkpoint at step {step:,}.", style="dim")
 
-    def open_logger(self, config: "RunConfig", run_id: str, plan: "Plan") -> "Logger | None":
-        """Return the logger that shows the run's progress; None if it is not to be shown."""
-        if self._quiet:
-            return None
+    def open_logger(self, config: "RunConfig", run_id: str, plan: "Plan") -> "Logger":
+        """Return the logger that shows the run's progress."""
         from bnlab.loggers.terminal import open_terminal
 
         if self._waiting is not None:

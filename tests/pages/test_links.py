@@ -22,6 +22,6 @@ KINDS = {".md", ".html", ".csv", ".svg", ".ipynb", ".yml"}
 SHOWN = [*ROOT.glob("*.md"), *(path for path in (ROOT / "docs").rglob("*") if path.suffix in KINDS)]
 
 
-@pytest.mark.parametrize("page", SHOWN, ids=lambda page: str(page.relative_to(ROOT)))
+@folded("page", SHOWN)
 def test_a_page_has_no_path_of_the_machine_that_wrote_it(page: Path) -> None:
     assert OF_A_MACHINE.findall(page.read_text(encoding="utf-8")) == []
