@@ -210,7 +210,7 @@ def _print(
 def _say_other_settings(labeled: "Sequence[LabeledRun]") -> None:
     """Say in which settings two runs differ that their labels do not name: what is seen may come from these."""
     from bnlab.results.difference import difference_of
-    from bnlab.results.sweep import swept_keys
+    from bnlab.results.swept import swept_keys
 
     if len(labeled) != 2:
         return
