@@ -26,6 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parents[1]
+SIZES = 100, 400
+"""Runs of the two sweeps whose difference is what further runs cost."""
+
 LOOK_EVERY_S = 0.2
 """Seconds between two looks at the memory of a command and its workers."""
 
@@ -126,7 +129,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     costs: dict[tuple[str, int], list[Cost]] = {}
     disk: dict[str, tuple[float, float]] = {}
     for number in range(arguments.rounds):
-        for num_runs in (100, 400):
+        for num_runs in SIZES:
             for name, checkout in checkouts.items():
                 sweep = f"{name}-{num_runs}-{number}"
                 cost = measure(checkout, sweep_words(num_runs, arguments, sweep), folder)
@@ -134,8 +137,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
                 disk[name] = on_disk(folder / "runs" / sweep)
     rows: dict[str, list[str]] = {}
     for name in checkouts:
-        few, many = costs[name, 100], costs[name, 400]
-        for num_runs, of in ((100, few), (400, many)):
+        few, many = (costs[name, num_runs] for num_runs in SIZES)
+        for num_runs, of in zip(SIZES, (few, many), strict=True):
             rows.setdefault(f"{num_runs} runs, seconds", []).append(middle([c.seconds for c in of]))
             rows.setdefault(f"{num_runs} runs, CPU-seconds", []).append(middle([c.cpu_s for c in of]))
         pairs = list(zip(few, many, strict=True))
@@ -143,7 +146,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
             ("each run more, ms", [b.seconds - a.seconds for a, b in pairs]),
             ("each run more, CPU-ms", [b.cpu_s - a.cpu_s for a, b in pairs]),
         ):
-            rows.setdefault(title, []).append(middle([1000 * one / 300 for one in more]))
+            rows.setdefault(title, []).append(middle([1000 * one / (SIZES[1] - SIZES[0]) for one in more]))
         rows.setdefault("memory of the command, MiB", []).append(f"{max(c.memory for c in many):.0f}")
         rows.setdefault("of its largest worker, MiB", []).append(f"{max(c.of_worker for c in many):.0f}")
         rows.setdefault("files of a run", []).append(f"{disk[name][0]:.0f}")
@@ -152,7 +155,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     for title, cells in rows.items():
         table.add_row(title, *cells)
     Console().print(table)
-    for num_runs in (100, 400) if arguments.beside else ():
+    for num_runs in SIZES if arguments.beside else ():
         both = zip(costs["this", num_runs], costs["beside", num_runs], strict=True)
         ratios = [(a.seconds / b.seconds, a.cpu_s / b.cpu_s) for a, b in both]
         by_clock, of_cpu = (statistics.median(values) for values in zip(*ratios, strict=True))
