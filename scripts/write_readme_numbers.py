@@ -59,7 +59,7 @@ QUOTES: list[tuple[str, Callable[[Found], Sequence[str]]]] = [
         "net's, and larger on {} of 5 seeds;",
         lambda f: [f["lr"]["best"], _ratio(f["lr"]["ratio"]), f["lr"]["larger"]],
     ),
-    ("*{} runs, less than two minutes", lambda f: [f["sigmoid"]["runs"]]),
+    ("*{} runs, 69 CPU seconds in all", lambda f: [f["sigmoid"]["runs"]]),
     (
         "With BatchNorm (red) the digits are learned to {} or better from {} to {}, without a norm (pink) "
         "from {} to {}.*",

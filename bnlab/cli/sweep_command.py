@@ -118,10 +118,10 @@ def run(
     """
     quiet = options.quiet
     with own_prints_on_stderr(), Waiting("Checking every run", quiet):
-        from bnlab.experiment.earlier_loggers import about_other_loggers
+        from bnlab.experiment.earlier_loggers import about_what_it_lacks
         from bnlab.experiment.single import refuse_a_missing_device
         from bnlab.runfolder.writable import check_writable
-        from bnlab.sweeps.elsewhere import take_over_runs
+        from bnlab.sweeps.copied_runs import take_over_runs
         from bnlab.sweeps.execute import start_workers_early
         from bnlab.sweeps.plan import plan_sweep, prepared
 
@@ -130,10 +130,7 @@ def run(
         if not sweep.launcher:  # else other machines train
             refuse_a_missing_device(sweep.configs.values())
         missing = sweep.missing(only=options.only, again=options.again)
-        absent = set(missing)
-        there = [] if options.again else [name for name in sweep.configs if name not in absent]
         others = [] if options.again else sweep.of_other_versions()
-        others += about_other_loggers((sweep.run_folder(name), sweep.configs[name]) for name in there)
         if missing and not options.dry_run:
             check_writable(sweep.folder)
             start_workers_early(sweep, missing, options.jobs)
@@ -142,6 +139,9 @@ def run(
         if missing and not (options.dry_run or options.again or options.only):
             taken = take_over_runs(sweep, missing)
             missing = sweep.missing() if taken else missing
+        absent = set(missing)
+        there = [] if options.again else [name for name in sweep.configs if name not in absent]
+        others += about_what_it_lacks((sweep.run_folder(name), sweep.configs[name]) for name in there)
     for warning in () if quiet else [*sweep.warnings, *others, *_about_what_is_there(sweep, missing)]:
         say_warning(warning)
     if not quiet:
@@ -156,10 +156,10 @@ def run(
         show_result(result)
     else:
         show(result, quiet=quiet, as_json=options.as_json)
-    if missing:
+    if missing or taken:
         leave_dashboard(result)
     if options.figures and not (quiet or options.as_json):
-        _end(result.folder, words, options, is_new=bool(missing), has_rates=show_result is not None)
+        _end(result.folder, words, options, is_new=bool(missing or taken), has_rates=show_result is not None)
     are_all_there = all(summary.status in ENDED for summary in result.summaries)
     return 0 if are_all_there and not result.reasons else 1
 

@@ -48,7 +48,6 @@ ALSO_CALLED = {
     "cuda": "device",
     "lr_schedule": "schedule.name",
     "scheduler": "schedule.name",
-    "init": "model.init_std",
     "random_seed": "seed",
 }
 """What other programs call a setting -> what it is called here."""
@@ -126,10 +125,10 @@ def _settings_like(word: str, conf: Path | None) -> list[str]:
     if bare in known:
         return [bare]
     by_last = _by_last_name(known)
-    if bare in ALSO_CALLED:
-        return [ALSO_CALLED[bare]]
     if bare in by_last:
         return by_last[bare]
+    if bare in ALSO_CALLED:
+        return [ALSO_CALLED[bare]]
     near = difflib.get_close_matches(bare, by_last, n=1, cutoff=ALIKE)
     return by_last[near[0]] if near else []
 

@@ -68,7 +68,7 @@ def _checked(tree: dict[str, Any]) -> RunConfig:
 
 
 _SEED = re.compile(r"seed=(0|[1-9]\d{0,17})$")
-"""A word that gives a seed that is in order: 10^18 is below the largest one. Nothing else of a config depends on it."""
+"""A word that gives a seed that is in order: 10^18 is below the largest one."""
 
 
 def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None = None) -> list[RunConfig]:
@@ -86,15 +86,21 @@ def compose_grid(combinations: Sequence[Sequence[str]], config_dir: Path | None 
     of_first_seed: dict[tuple[str, ...], RunConfig] = {}
     for overrides in combinations:
         but_for_seed = tuple("seed" if _SEED.match(text) else text for text in overrides)
-        known = of_first_seed.get(but_for_seed)
-        if known is not None and but_for_seed.count("seed") == 1:
+        known = of_first_seed.get(but_for_seed) if but_for_seed.count("seed") == 1 else None
+        if known is not None:
             seed = int(overrides[but_for_seed.index("seed")].partition("=")[2])
             configs.append(known.model_copy(update={"seed": seed}))
             continue
         with naming_own_files(overrides, options.folders):
             configs.append(_compose_one(overrides, options, config_dir))
-        of_first_seed[but_for_seed] = configs[-1]
+        if not _may_refer(overrides, options):
+            of_first_seed[but_for_seed] = configs[-1]
     return configs
+
+
+def _may_refer(overrides: Sequence[str], options: Options) -> bool:
+    """Return whether a value may refer to another, as in ``data.split_seed=${seed}``, typed or in a file."""
+    return any("${" in text for text in overrides) or options.compose(overrides).refers
 
 
 def _compose_one(overrides: Sequence[str], options: Options, config_dir: Path | None) -> RunConfig:

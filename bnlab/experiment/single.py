@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
-from bnlab.experiment.earlier_loggers import about_other_loggers
-from bnlab.experiment.elsewhere import find_elsewhere, take_over
+from bnlab.experiment.earlier_loggers import about_what_it_lacks
+from bnlab.experiment.elsewhere import OtherFolders, take_over
 from bnlab.experiment.given_parts import words_of_given
 from bnlab.experiment.observer import RunObserver
 from bnlab.failed_imports import saying_why_imports_fail
@@ -135,11 +135,11 @@ def train_one(
     finished = None if again else folder.read_finished()
     if finished is not None:
         refuse_a_missing_device([config])
-        for warning in [*what_is_unread(config), *about_other_loggers([(folder, config)])]:
+        for warning in [*what_is_unread(config), *about_what_it_lacks([(folder, config)])]:
             (observer or RunObserver()).on_warning(warning)
         return finished
     engine = "sequential" if again else _engine_of(folder)
-    source = None if again else find_elsewhere(folder.path, config, [folder.path.name], "sequential")
+    source = None if again else _find_elsewhere(folder, config)
     if source is not None and take_over(folder, source, config, None):
         (observer or RunObserver()).on_warning(
             f"{folder.path.name} is copied from {source.path.parent}, where it was trained as it would be here. "
@@ -157,6 +157,16 @@ def train_one(
         interruption=interruption,
     )
     return summary
+
+
+def _find_elsewhere(folder: RunFolder, config: RunConfig) -> RunFolder | None:
+    """Return the folder of another place where this run was trained as it would be here, if there is one."""
+    name, others = folder.path.name, OtherFolders(folder.path.parent)
+    if folder.path.exists() or not others.have(name):
+        return None
+    from bnlab.experiment.checking import check  # noqa: PLC0415  (torch)
+
+    return others.find(config, [name], 0, "sequential", check(config))
 
 
 def _say_what_is_wrong(folder: RunFolder, observer: RunObserver) -> None:

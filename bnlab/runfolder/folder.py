@@ -98,8 +98,7 @@ class RunFolder:
                     self._empty(manifest.get("run_id", self.path.name))
                 else:
                     self._cut_back(resume_at)
-                self._write("config.yaml", config.as_yaml())
-                self.write_manifest({**manifest, "status": "running", "config": config.as_dict()})
+                self.write_settings(config, {**manifest, "status": "running"})
             try:
                 yield
             finally:
@@ -162,6 +161,11 @@ class RunFolder:
             return (self.path / "metrics.jsonl").stat().st_size
         except OSError:
             return None
+
+    def write_settings(self, config: RunConfig, manifest: dict[str, Any]) -> None:
+        """Write config.yaml, then manifest.json, with the config in both."""
+        self._write("config.yaml", config.as_yaml())
+        self.write_manifest({**manifest, "config": config.as_dict()})
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write manifest.json."""

@@ -20,6 +20,10 @@ _TICK_NS = 20_000_000
 """Nanoseconds within which two changes of a file may have one time: 10 ms on kernels with 100 ticks a second."""
 
 
+_COARSE_TICK_NS = 3_000_000_000
+"""The same where times are whole seconds, as on exFAT and some file servers, whose clocks may be others too."""
+
+
 class RunsStamp(NamedTuple):
     """The stamp of all runs in a folder.
 
@@ -55,7 +59,8 @@ def stamp_of_runs(folder: Path) -> RunsStamp | None:
         num_runs += bool(name) and any(stamps[:3])
         newest = max([newest, *(stamp[1] for stamp in stamps if stamp)])
         digest.update(repr((name, stamps)).encode())
-    return RunsStamp(digest.digest(), num_runs, newest < now - _TICK_NS)
+    tick_ns = _TICK_NS if newest % 10**9 else _COARSE_TICK_NS
+    return RunsStamp(digest.digest(), num_runs, newest < now - tick_ns)
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

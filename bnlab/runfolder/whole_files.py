@@ -1,6 +1,7 @@
 """Files that a reader sees whole: the old one, until the new one is complete."""
 
 import os
+import threading
 from pathlib import Path
 
 
@@ -15,10 +16,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
         OSError: It cannot be written; the old file stays, and no part of the new one.
     """
     path = Path(os.path.realpath(path))
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
     try:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
         beside.replace(path)
-    except OSError:
+    except BaseException:  # Ctrl-C, for one
         beside.unlink(missing_ok=True)
         raise

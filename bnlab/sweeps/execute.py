@@ -68,7 +68,7 @@ def run_sweep(
     missing = sweep.missing()
     start_workers_early(sweep, missing, jobs)
     if missing:
-        from bnlab.sweeps.elsewhere import take_over_runs  # noqa: PLC0415  (torch; a finished sweep need not wait)
+        from bnlab.sweeps.copied_runs import take_over_runs  # noqa: PLC0415  (torch; a finished sweep need not wait)
 
         sweep = prepared(sweep)
         take_over_runs(sweep, missing)

@@ -46,7 +46,7 @@ class Interruption:
 
 
 @contextlib.contextmanager
-def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Interruption]:
+def interruptible(say: Callable[[str], None] | None = None) -> Iterator[Interruption]:
     """Turn SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 into a request to stop, as long as the context lasts.
 
     Ctrl-C too, between `Interruption.begin` and `Interruption.end`; a second Ctrl-C reaches the handler of before.
@@ -60,7 +60,8 @@ def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Inter
 
     Args:
         say: Told, once, that Ctrl-C was heard and what another one does; by a thread of its own, since a handler
-            that waited for a lock which the main thread holds, such as a console's, would wait for ever.
+            that waited for a lock which the main thread holds, such as a console's, would wait for ever. None: nobody
+            is told, and there is no thread: a worker whose memory is full could wait for ever for one to begin.
 
     Example:
         >>> with interruptible() as interruption:
@@ -72,7 +73,7 @@ def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Inter
     heard: queue.SimpleQueue[bool] = queue.SimpleQueue()  # a handler may put into it at any moment
 
     def answer() -> None:
-        if heard.get():
+        if heard.get() and say is not None:
             say("stopping after this step, with a checkpoint. Ctrl-C again stops at once.")
 
     answering = threading.Thread(target=answer, daemon=True)
@@ -99,7 +100,8 @@ def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Inter
         for number in before:
             signal.signal(number, ask)
         if callable(pressed_before):
-            answering.start()
+            if say is not None:
+                answering.start()
             signal.signal(signal.SIGINT, press)
         yield interruption
     finally:
@@ -108,7 +110,8 @@ def interruptible(say: Callable[[str], None] = lambda _: None) -> Iterator[Inter
         if callable(pressed_before):
             signal.signal(signal.SIGINT, pressed_before)
             heard.put(False)  # behind a Ctrl-C: what is said of it comes before what the caller says
-            answering.join()
+            if answering.ident is not None:  # it has begun
+                answering.join(timeout=1.0)  # a terminal that was stopped by Ctrl-S takes no word
         for number in interruption.signals:
             if callable(before.get(number)):  # not Ctrl-C's, which would raise KeyboardInterrupt after all is kept
                 signal.raise_signal(number)

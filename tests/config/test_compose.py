@@ -305,3 +305,21 @@ def test_a_folder_of_options_is_not_searched_at_any_depth(tmp_path: Path) -> Non
         marks = list(kept._marks_of_files(tmp_path / "own"))
     assert [Path(mark[0]).name for mark in marks] == ["mine.yaml"]
     assert not [path for path in entered if "/b/c" in path]
+
+
+@pytest.mark.parametrize("words", [["data.split_seed=${seed}"], ["tuning=mine", "--of-a-file"]])
+def test_what_refers_to_the_seed_is_that_of_each_run(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "tuning").mkdir()
+    (tmp_path / "tuning" / "mine.yaml").write_text(
+        "# @package _global_\ndata:\n  split_seed: ${seed}\n", encoding="utf-8"
+    )
+    typed = [word for word in words if not word.startswith("--")]
+    configs = compose_grid([["data=digits", *typed, f"seed={seed}"] for seed in (3, 4, 5)], tmp_path)
+    assert [(config.seed, config.data.split_seed) for config in configs] == [(3, 3), (4, 4), (5, 5)]
+
+
+def test_seeds_that_share_a_composed_config_have_what_each_would_have_alone() -> None:
+    words = [[f"norm={norm}", "optim.lr=0.2", f"seed={seed}"] for norm in ("batch", "none") for seed in (0, 7, 10**17)]
+    assert compose_grid(words) == [compose_run(one) for one in words]
+    with pytest.raises(ConfigError, match="seed"):
+        compose_grid([["seed=0"], ["seed=-1"]])

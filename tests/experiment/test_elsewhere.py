@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import bnlab
 from bnlab.cli.app import main
+from bnlab.runfolder.keeping import Marks, write_marks
 from bnlab.sweeps.execute import run_sweep
 
 ONE = ["data=synthetic", "train.steps=6", "model.width=8", "diagnostics=none", "accept=[statistics_not_settled]"]
@@ -36,10 +37,14 @@ def sweep(*words: str) -> Sequence[bnlab.RunSummary]:
 
 def test_a_sweep_has_the_run_that_was_trained_alone() -> None:
     alone = bnlab.train([*ONE, "norm=batch"])
+    write_marks(Path(alone.folder), Marks("broken", ("thesis",)))
     runs = sweep("norm=batch,none", "name=s", ALONE)
     assert [run.folder for run in runs] == [str(Path(f"runs/s/{run.run_id}").absolute()) for run in runs]
     assert [run.cached for run in runs] == [True, False]
     first = Path(runs[0].folder)
+    assert not (first / "marks.json").exists()
+    assert manifest(first)["config"]["name"] == "s"  # type: ignore[index]
+    assert "name: s\n" in (first / "config.yaml").read_text(encoding="utf-8")
     for name in ("metrics.jsonl", "checkpoint.pt", "summary.json"):
         assert (first / name).read_bytes() == (Path(alone.folder) / name).read_bytes()
     assert manifest(first)["taken_from"] == str(Path("..", "..", "single", alone.run_id))
@@ -64,12 +69,14 @@ def test_runs_of_another_cohort_are_trained_again_and_those_of_the_same_are_not(
     assert [manifest(run.folder)["cohort"] for run in again] == [manifest(run.folder)["cohort"] for run in together]
 
 
-@pytest.mark.parametrize("fault", ["other versions", "damaged", "without weights", "interrupted"])
+@pytest.mark.parametrize("fault", ["other versions", "other threads", "damaged", "without weights", "interrupted"])
 def test_what_is_no_result_as_it_would_be_here_is_not_taken(fault: str) -> None:
     folder = Path(bnlab.train([*ONE, "norm=batch"]).folder)
     facts = manifest(folder)
     if fault == "other versions":
         facts["versions"]["torch"] = "1.0"  # type: ignore[index]
+    elif fault == "other threads":
+        facts["threads"] = 3
     elif fault == "damaged":
         (folder / "metrics.jsonl").write_text("no record\n", encoding="utf-8")
     elif fault == "without weights":
@@ -113,3 +120,35 @@ def test_a_sweep_says_what_it_copied_and_again_trains_it(
     before = trained_at(copied)
     assert "copied from" not in typed("--again")
     assert trained_at(copied) != before
+
+
+@pytest.mark.slow
+def test_figures_page_and_arms_are_made_of_runs_that_were_all_copied(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def typed(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["bnlab", "sweep", *ONE, ALONE, "--jobs", "1", *words])
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main()
+        return capsys.readouterr().err
+
+    typed("norm=batch", "seed=0,1", "name=s")
+    before = (Path("runs/s/report.html")).read_bytes()
+    bnlab.train([*ONE, "norm=batch", "seed=2"])
+    typed("norm=batch", "seed=0,1,2", "name=s")
+    assert Path("runs/s/report.html").read_bytes() != before
+    typed("norm=batch", "seed=0,1,2", "name=t")
+    assert list(Path("runs/t/arms").iterdir())
+    assert Path("runs/t/report.html").exists()
+
+
+def test_loggers_and_weights_that_a_result_lacks_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    bnlab.train([*ONE, "norm=batch", "train.keep_weights=false"])
+    caplog.clear()
+    assert bnlab.train([*ONE, "norm=batch"]).cached
+    assert "has no weights and is not trained again for them. --again trains it anew." in caplog.text
+    bnlab.train([*ONE, "norm=none"])
+    caplog.clear()
+    sweep("norm=none", "name=s", ALONE)
+    bnlab.train([*ONE, "norm=none", "loggers=[csv]"])
+    assert "without loggers=[csv]" in caplog.text

@@ -95,6 +95,7 @@ def test_what_changes_nothing_or_cannot_be_compared_is_no_difference(here: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("taken_over")  # else tests/conftest.py replaces a function
 def test_every_module_of_bnlab_that_is_in_use_is_what_its_file_says() -> None:
     """A large sample of real code; some of it is decorated, generated, or changed while it runs."""
     importlib.import_module("bnlab.cli.app")

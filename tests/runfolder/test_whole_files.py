@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,16 @@ def test_what_cannot_be_written_to_its_end_leaves_the_old_one_whole(
     with pytest.raises(BnlabError, match="cannot be written: No space left on device"):
         write(path)
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == there
+
+
+def test_threads_that_write_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    texts = [letter * 100_000 for letter in "abcd"]
+
+    def write_often(text: str) -> None:
+        for _ in range(20):
+            write_whole(tmp_path / "page.html", text)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write_often, texts))
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") in texts
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

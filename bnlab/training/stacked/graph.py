@@ -45,11 +45,12 @@ _METHODS = frozenset((
 """Operations that are also methods of a tensor, with the same arguments. Such a call takes 1 us less."""
 
 
-def shorten(module: GraphModule) -> Callable[..., Any]:
+def shorten(module: GraphModule, largest_constant: int | None = None) -> Callable[..., Any]:
     """Return a function that computes the same as a graph, with fewer and faster calls.
 
     Args:
         module: The graph, as `tracing.trace` returns it; it is changed.
+        largest_constant: The most numbers of a tensor that is computed now and kept; None: there is no bound.
 
     Returns:
         A function of the graph's input tensors, one argument each, that returns a flat list of its results.
@@ -59,7 +60,7 @@ def shorten(module: GraphModule) -> Callable[..., Any]:
     fixed = _never_changed(module)
     _remove_unchanging(module, fixed)
     _join_reshapes(module)
-    _compute_constants(module, fixed)
+    _compute_constants(module, fixed, largest_constant)
     graph.eliminate_dead_code()
     _share_equals(module, fixed)
     _call_methods(module)
@@ -78,11 +79,14 @@ def _never_changed(module: GraphModule) -> set[Node]:
             base[node] = base[node.args[0]]
         if isinstance(node.target, OpOverload):
             for place, argument in enumerate(node.target._schema.arguments):
-                if argument.alias_info is None or place >= len(node.args) or not isinstance(node.args[place], Node):
+                given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
+                if argument.alias_info is None:
                     continue
-                base[node] = base[node.args[place]]
-                if argument.alias_info.is_write:
-                    changed.add(base[node])
+                several = given if isinstance(given, list | tuple) else [given]
+                for source in (one for one in several if isinstance(one, Node)):
+                    base[node] = base[source]
+                    if argument.alias_info.is_write:
+                        changed.add(base[source])
     return {node for node in base if base[node] not in changed}
 
 
@@ -122,7 +126,7 @@ def _join_reshapes(module: GraphModule) -> None:
             node.target, node.args, node.kwargs = _ATEN.view.default, (first, list(after.shape)), {}
 
 
-def _compute_constants(module: GraphModule, fixed: set[Node]) -> None:
+def _compute_constants(module: GraphModule, fixed: set[Node], largest: int | None) -> None:
     """Compute constants now instead of at every step."""
     values: dict[Node, Tensor] = {}
     for node in module.graph.nodes:
@@ -136,8 +140,8 @@ def _compute_constants(module: GraphModule, fixed: set[Node]) -> None:
             arguments, options = map_arg((node.args, node.kwargs), values.__getitem__)
             values[node] = node.target(*arguments, **options)
     for node, value in values.items():
-        if all(user in values for user in node.users):
-            continue  # used by other constants only
+        if all(user in values for user in node.users) or (largest is not None and value.numel() > largest):
+            continue  # used by other constants only, or made anew at each call
         name = f"constant_{node.name}"
         module.register_buffer(name, value, persistent=False)
         with module.graph.inserting_before(node):

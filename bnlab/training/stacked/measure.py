@@ -5,7 +5,7 @@ Shape letters: R runs, B images, K classes.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,7 +36,8 @@ def evaluate_stacked(
         buffers: Name -> the runs' buffers, (R, *shape).
         split: The images and labels to evaluate on.
         mirrored: As in `evaluate`.
-        kind: All that decides the operations of the network's passes, but for the tensors' shapes.
+        kind: All that decides the operations of the network's passes, but for the tensors' shapes. None: they may be
+            others at each call.
 
     Returns:
         ``loss`` and ``accuracy``, (R,) each, on the CPU.
@@ -52,7 +53,8 @@ def evaluate_stacked(
         for images, labels in zip(
             torch.split(split.images, EVAL_BATCH), torch.split(split.labels, EVAL_BATCH), strict=True
         ):
-            outcomes.append(replayed((kind, mirrored), outcome, parameters, buffers, images, labels))
+            given = (parameters, buffers, images, labels)
+            outcomes.append(outcome(*given) if kind is None else replayed((kind, mirrored), outcome, *given))
     loss_R, num_right_R = (sum(part.cpu().double() for part in parts) for parts in zip(*outcomes, strict=True))
     return {"loss": loss_R / len(split), "accuracy": num_right_R / len(split)}
 
@@ -69,7 +71,7 @@ class StackedState:
         moment: The step that the runs have just made; its tensors are stacked.
         memories: For each run, diagnostic -> the tensors that it keeps between two measurements.
         kind: All that decides the operations of the network's passes, but for the tensors' shapes.
-            By default no other state is of its kind.
+            None: they may be others at each call.
     """
 
     network: Network
@@ -78,7 +80,7 @@ class StackedState:
     noises: Mapping[int, Sequence[Tensor]]
     moment: Moment
     memories: Sequence[Mapping[str, Named]]
-    kind: object = field(default_factory=object)
+    kind: object = None
 
     def row(self, row: int) -> "StackedState":
         """Return the state of one run, with tensors that are not stacked."""
@@ -192,7 +194,8 @@ def _measure_at_once(
     if any(map(is_own, diagnostics)):  # its Python may do more than operations on tensors
         with refusing_changes(diagnostics, reach):
             return measure(stacked, shared)
-    if any(one.cost == "heavy" for one in diagnostics):  # thousands of operations: recording them takes seconds
+    # of heavy ones there are thousands of operations: recording them takes seconds
+    if state.kind is None or any(one.cost == "heavy" for one in diagnostics):
         return measure(stacked, shared)
     what = tuple((type(one), one.name, repr(vars(one))) for one in diagnostics)
     return replayed((state.kind, what, probe.activation, probe.step_size), measure, stacked, shared)

@@ -15,7 +15,11 @@ from bnlab.training.stacked.tracing import ForeignTensorError, trace
 Result = TypeVar("Result")
 
 NUM_KEPT = 32
-"""Functions that a process keeps, as operations without numbers: 10 to 100 kB each."""
+"""Functions that a process keeps, as operations: 10 to 100 kB each, and a few small constants."""
+
+LARGEST_CONSTANT = 4_096
+"""Numbers in the largest constant that is kept with a function; a larger one is made at each call. An rnn has hundreds,
+of 100 MB in all."""
 
 
 @dataclass(frozen=True)
@@ -69,4 +73,4 @@ def _recorded(function: Callable[..., Any], tensors: list[Tensor], arrangement: 
 
     with torch.no_grad():
         graph = trace(flat, *tensors, with_constants=False)
-    return _Kept(shorten(graph), tree_flatten(results[0])[1]), results[0]
+    return _Kept(shorten(graph, LARGEST_CONSTANT), tree_flatten(results[0])[1]), results[0]

@@ -111,10 +111,15 @@ class StackedRuns(Cohort):
         self._kind = self._what_decides_passes()
         self._program = self._find_program()
 
-    def _what_decides_passes(self) -> tuple[object, ...]:
-        """Return all that decides the operations of the network's passes, but for the shapes of its tensors."""
+    def _what_decides_passes(self) -> tuple[object, ...] | None:
+        """Return all that decides the operations of the network's passes, but for the shapes of its tensors.
+
+        None: layers of somebody's own, whose code may change in this process, and may do more than operations.
+        """
         config = self._configs[0]
-        layers = tuple(map(type, self.network.modules()))  # not names: a class edited in a notebook keeps its name
+        layers = tuple(map(type, self.network.modules()))
+        if self.network.is_foreign or any(one.__module__.partition(".")[0] not in {"bnlab", "torch"} for one in layers):
+            return None
         model = config.model.model_copy(update={"init": "auto", "init_std": None})
         return json.dumps([model.model_dump(), config.norm.model_dump(), config.placement], default=str), layers
 
@@ -131,7 +136,7 @@ class StackedRuns(Cohort):
             labels_RB = self._data.train.labels.new_zeros(size)
             return trace_program(network, self._trained, self._untrained, images_RB, labels_RB, train.label_smoothing)
 
-        return kept_program(key, trace)
+        return kept_program(key, trace) if self._kind is not None else trace()
 
     def _fill_row(self, row: int, state: Mapping[str, Tensor]) -> None:
         """Set the parameters and buffers of a run; those of the last run also fill the padding rows.

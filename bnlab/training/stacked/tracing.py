@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Node
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
 
 
@@ -62,7 +62,8 @@ def trace(function: Callable[..., Any], *inputs: Tensor, with_constants: bool = 
         values depend on the arguments, or on chance.
 
     Raises:
-        RuntimeError: The function asks for the number in a tensor that it computed from its arguments.
+        RuntimeError: The function asks for the number in a tensor that it computed from its arguments, or for a size
+            that depends on such a number.
         ForeignTensorError: It uses another tensor, and must not.
     """
     recording = _Recording(inputs, with_constants)
@@ -95,14 +96,17 @@ class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         """Make an operation, and write it down.
 
         Raises:
-            RuntimeError: It asks for a number that depends on the arguments.
+            RuntimeError: It asks for a number, or a size, that depends on the values of the arguments.
             ForeignTensorError: It is on a tensor that the function must not use.
         """
         options = dict(kwargs or {})
-        if func is torch.ops.aten._local_scalar_dense.default:
-            if self._node_of(args[0]).meta["varies"]:
+        tensors = [each for each in tree_leaves((args, options)) if isinstance(each, Tensor)]
+        asks = not any(isinstance(each.type, torch.TensorType | torch.ListType) for each in func._schema.returns)
+        if (asks and func._schema.returns) or torch.Tag.dynamic_output_shape in func.tags:  # .item(), equal; nonzero
+            if any(self._node_of(tensor).meta["varies"] for tensor in tensors):
                 raise RuntimeError("its code asks for the value of a tensor")
-            return func(*args, **options)
+            if asks:
+                return func(*args, **options)
         if func is torch.ops.aten.lift_fresh.default:  # a tensor made from numbers: each call begins with a copy
             if not self._with_constants:
                 raise ForeignTensorError

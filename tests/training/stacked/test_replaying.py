@@ -1,7 +1,9 @@
 """What is measured by recorded operations has the bits of what is measured by calls."""
 
 import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +49,62 @@ def test_recorded_measurements_are_the_same_to_the_bit(words: list[str], monkeyp
     recorded = [all_values([*sizes, *words], some) for some in seeds]
     monkeypatch.setattr(measure, "replayed", calls_alone)
     assert recorded == [all_values([*sizes, *words], some) for some in seeds]
+
+
+OWN_NORM = """
+import torch
+from torch import nn
+SLOPE = [1.0]
+class Mine(nn.Module):
+    vectorizable = True
+    def __init__(self, num_channels):
+        super().__init__()
+    def forward(self, x):
+        return x * SLOPE[0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["norm.eps=1e-5"], ["norm.eps=10"]),
+        (["model.activation=relu"], ["model.activation=tanh"]),
+        (["placement=before"], ["placement=after"]),
+        (["norm=group", "norm.num_groups=2"], ["norm=group", "norm.num_groups=4"]),
+        (["model.dropout=0.0"], ["model.dropout=0.3"]),
+    ],
+)
+def test_what_was_recorded_of_one_network_is_not_repeated_for_another(
+    one: list[str], other: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [["model.depth=2", "diagnostics.names=[saturation]", *each] for each in (one, other)]
+    monkeypatch.setattr(replaying, "_kept", {})
+    recorded = [all_values(each, range(3)) for each in words]
+    monkeypatch.setattr(measure, "replayed", calls_alone)
+    assert recorded == [all_values(each, range(3)) for each in words]
+    assert recorded[0] != recorded[1]
+
+
+def test_a_norm_of_ones_own_is_called_each_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its Python may decide anew, and its code may be another after a reload."""
+    (tmp_path / "own_slope.py").write_text(OWN_NORM, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cohort = together(compose(["norm=own_slope:Mine", "model.depth=2"], ["seed=0"], ["seed=1"]))
+    losses = [cohort.evaluate("validation") for _ in range(3)]
+    sys.modules["own_slope"].SLOPE[0] = 2.0
+    assert losses[0] == losses[1] == losses[2] != cohort.evaluate("validation")
+
+
+def test_large_constants_are_not_kept() -> None:
+    def with_zeros(x: Tensor) -> Tensor:
+        return torch.cat([x.new_zeros(100_000), x.new_ones(10), x])
+
+    x = torch.ones(3)
+    results = [replayed("with zeros", with_zeros, x) for _ in range(3)]
+    assert all(torch.equal(found, with_zeros(x)) for found in results)
+    (kept,) = [one for key, one in replaying._kept.items() if key[0] == "with zeros"]  # type: ignore[index]
+    sizes = [constant.numel() for constant in kept.operations.__self__.buffers()]  # type: ignore[union-attr]
+    assert sizes == [10]
 
 
 def count_calls(function: Callable[..., Any], *values: Any) -> tuple[int, list[Any]]:
@@ -105,6 +163,9 @@ def test_a_number_that_python_asks_for_is_refused() -> None:
     with pytest.raises(RuntimeError, match="its code asks for the value of a tensor"):
         trace(lambda x: x if x.sum().item() > 0 else -x, torch.ones(2))
     assert trace(lambda x: x * torch.tensor(3.0).item(), torch.ones(2))(torch.ones(2)).tolist() == [3, 3]
+    for asks in (lambda x: x * torch.equal(x, x + 1), lambda x: x.nonzero() + 1):
+        with pytest.raises(RuntimeError, match="its code asks for the value of a tensor"):
+            trace(asks, torch.ones(2))
 
 
 def test_operations_that_give_several_tensors_and_change_some_in_place() -> None:

@@ -109,6 +109,16 @@ def test_a_tensor_that_changes_between_two_reads_is_read_twice() -> None:
     assert [value.tolist() for value in operations(torch.ones(2, 2))] == [[2] * 4, [4] * 4]
 
 
+def test_tensors_that_are_changed_in_a_list_are_read_anew() -> None:
+    def read_change_read(x: Tensor) -> list[Tensor]:
+        before = x * 2
+        torch._foreach_add_([x], 1.0)
+        return [before, x * 2]
+
+    operations = shorten(traced(read_change_read, torch.zeros(2)))
+    assert [value.tolist() for value in operations(torch.ones(2))] == [[2] * 2, [4] * 2]
+
+
 def test_a_constant_that_is_changed_starts_at_its_value_in_every_call() -> None:
     def count(x: Tensor) -> list[Tensor]:
         zeros = torch.zeros_like(x)
