@@ -48,7 +48,11 @@ ALSO_CALLED = {
     "cuda": "device",
     "lr_schedule": "schedule.name",
     "scheduler": "schedule.name",
+    "schedule": "schedule.name",
     "random_seed": "seed",
+    "seeds": "seed",
+    "num_seeds": "seed",
+    "n_seeds": "seed",
 }
 """What other programs call a setting -> what it is called here."""
 
@@ -58,6 +62,9 @@ ALIKE = 0.75
 
 MOST_CURES = 3
 """Settings of the same last name that are proposed."""
+
+COUNTED = {"seeds", "num_seeds", "n_seeds"}
+"""Options that say how many values there are."""
 
 FIXED = {"cuda": "cuda", "gpu": "cuda"}
 """Options that say their value by their name."""
@@ -141,5 +148,10 @@ def _by_last_name(known: Iterable[str]) -> Mapping[str, list[str]]:
 
 
 def _as_word(setting: str, typed: str, value: str | None) -> str:
-    given = FIXED.get(typed.lstrip("-"), value)
+    name = typed.lstrip("-").replace("-", "_")
+    if name in COUNTED and value is not None and value.isdigit():
+        return shlex.quote(f"{setting}=range({value})")
+    given = FIXED.get(name, value)
+    if name in FIXED and value is not None and value.isdigit():  # which one
+        given = f"{FIXED[name]}:{value}"
     return shlex.quote(f"{setting}={given}") if given is not None else f"{setting}=..."
