@@ -17,6 +17,7 @@ SILENT = {"--json", "--quiet", "-q", "--help", "-h", "--version", "--install-com
 
 def main() -> None:
     """Import the command line and run it; Ctrl-C meanwhile ends the program as it does later."""
+    open_what_is_closed()
     is_said = wants_a_word(sys.argv[1:], os.environ) and say_word(sys.stderr)
     try:
         from bnlab.cli.app import main as run_what_is_typed  # noqa: PLC0415  (Ctrl-C may come while it is imported)
@@ -26,6 +27,17 @@ def main() -> None:
         if is_said:
             take_word_away(sys.stderr)
     run_what_is_typed()
+
+
+def open_what_is_closed() -> None:
+    """Open standard streams that were closed (``>&-``, a daemon), so that no other file gets their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free, which is this one
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def wants_a_word(words: Sequence[str], environment: Mapping[str, str]) -> bool:

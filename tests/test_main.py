@@ -2,8 +2,12 @@
 
 import builtins
 import io
+import json
+import shlex
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +90,23 @@ main()
 """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert said.stdout.splitlines()[0] == "'Starting'"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_run_trains_though_its_standard_streams_are_closed(closed: str) -> None:
+    words = "train data=synthetic train.steps=3 model.width=4 diagnostics=none"
+    done = subprocess.run(["sh", "-c", f"{shlex.quote(sys.executable)} -m bnlab {words} {closed}"], check=False)
+    assert done.returncode == 0
+    assert len(list(Path("runs/single").glob("*/summary.json"))) == 1
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_though_nobody_reads_its_progress_any_more() -> None:
+    words = "train data=synthetic train.steps=40 train.eval_every=1 model.width=4 diagnostics=none"
+    subprocess.run(["sh", "-c", f"{shlex.quote(sys.executable)} -m bnlab {words} 2>&1 | head -1"], check=True)
+    manifests = list(Path("runs/single").glob("*/manifest.json"))
+    deadline = time.monotonic() + 60.0
+    while time.monotonic() < deadline and json.loads(manifests[0].read_text(encoding="utf-8"))["status"] == "running":
+        time.sleep(0.1)
+    assert [json.loads(path.read_text(encoding="utf-8"))["status"] for path in manifests] == ["finished"]

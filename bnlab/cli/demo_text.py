@@ -65,7 +65,7 @@ def print_demo(
     if page is not None:
         OUT.print(Text.assemble((words("page"), "bold"), f"  {near(page)}"), soft_wrap=True)
     for command, what in NEXT:
-        OUT.print(Text.assemble((command, "bold"), (f"   {words(what)}", "dim")), soft_wrap=True)
+        OUT.print(Text.assemble((words.command(command), "bold"), (f"   {words(what)}", "dim")), soft_wrap=True)
 
 
 def _print_lines(verdicts: Sequence[Mapping[str, Any]], words: Words) -> None:

@@ -199,7 +199,7 @@ def _alone(layer: nn.Module, x_NCS: Tensor, y_NCS: Tensor, sharing: Sharing) -> 
 def _disguise(layer: nn.Module, x_NCS: Tensor, g_NCS: Tensor, sharing: Sharing, story: Story | None) -> Disguise | None:
     """Set the scale and the shift that undo the norm according to the article, and measure the difference from x."""
     one_per_channel = [axis.shared == (1 if axis.letter == "C" else axis.size) for axis in sharing.axes]
-    if story is None or story.name != "standardize" or not all(one_per_channel):
+    if story is None or story.name != "standardize" or not (sharing.partition and all(one_per_channel)):
         return None
     disguised = copy.deepcopy(layer)
     found = _batch_statistics(x_NCS)

@@ -27,7 +27,7 @@ def sharing_sentences(lesson: Explanation) -> list[str]:
     if not sharing.partition:
         return [
             f"The output {place_of((0,) * len(lesson.shape), 'y')} is tied to {sharing.num_values} values, "
-            "marked: they fall into no separate sets that share one statistic each."
+            "marked: the values fall into no separate sets of one kind that share one statistic each."
         ]
     spanned = [axis for axis in sharing.axes if axis.shared > 1]
     reduced, shares = zip(*map(_reduced, spanned), strict=True)

@@ -52,8 +52,8 @@ class Sharing:
 
     Attributes:
         axes: The axes of the input, in order.
-        partition: Whether each value belongs to exactly one statistic. If not, an output depends on several sets of
-            values that overlap, and ``cells`` marks those that the first output depends on.
+        partition: Whether each value belongs to exactly one statistic, and all statistics to sets of one kind. If not,
+            ``cells`` marks the values that the first output is tied to.
         num_values: Number of values of the first statistic, or that the first output depends on.
         num_statistics: Number of statistics; 0 if an output depends on its own input only.
         rows: The samples in a drawing, evenly spaced.
@@ -165,7 +165,7 @@ def find_sharing(layer: nn.Module, shape: tuple[int, ...]) -> Sharing:
     labels = None  # for each axis, the number of the set of each index
     if num_values == math.prod(map(len, indices)):
         found = [_sets_along(prober, axis, indices[axis]) for axis in range(len(shape))]
-        labels = found if all(found) else None
+        labels = found if all(found) and _is_so_elsewhere(prober, found) else None
     num_sets = [max(label) + 1 for label in labels] if labels else [0] * len(shape)
     rows, columns = spread(shape[0], MAX_ROWS), spread(shape[1], MAX_COLUMNS)
 
@@ -227,6 +227,22 @@ class _Prober:
 def _indices(mask: Tensor, axis: int) -> tuple[int, ...]:
     others = [other for other in range(mask.dim()) if other != axis]
     return tuple(mask.sum(others).nonzero().flatten().tolist())
+
+
+def _is_so_elsewhere(prober: _Prober, labels: list[list[int]]) -> bool:
+    """Return whether the sets found along each axis through the first value hold for the last values too.
+
+    They do not where one part of the channels is normalized over other axes than the rest, for one.
+    """
+    last = tuple(size - 1 for size in prober.shape)
+    for place in {(0, last[1], *([0] * (len(last) - 2))), last}:
+        expected = torch.ones(prober.shape, dtype=torch.bool)
+        for axis, label in enumerate(labels):
+            together = torch.tensor([number == label[place[axis]] for number in label])
+            expected &= together.view([-1 if other == axis else 1 for other in range(len(last))])
+        if not torch.equal(prober.reach(place)[0], expected):
+            return False
+    return True
 
 
 def _sets_along(prober: _Prober, axis: int, first: tuple[int, ...]) -> list[int]:

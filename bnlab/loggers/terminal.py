@@ -93,6 +93,7 @@ class PlainTerminal:
         self._console = console
         self._num_steps = num_steps
         self._state = _State(batch_size, with_saturation)
+        self._is_read = True
         self._print(f"{title}: {num_steps} steps")
 
     def take(self, record: Record) -> None:
@@ -112,7 +113,12 @@ class PlainTerminal:
             self._print(f"{summary.status} at step {summary.steps}")
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if not self._is_read:
+            return
+        try:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        except (OSError, SystemExit):  # a pipe that nobody reads any more: rich ends the program
+            self._is_read = False
 
 
 class NotebookLine:

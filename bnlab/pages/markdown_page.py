@@ -143,7 +143,7 @@ def _study(study: StudyView, write: _Writer) -> list[str]:
         lines += [t("stress_none"), ""]
     lines += write.section("fools", result.fools) + write.section("literature", result.literature)
     lines += [f"{t('source')}{t('colon')}{text(result.source)}", ""] if result.source else []
-    lines += [f"#### {t('repeat')}", "", *(code(result.command) if result.command else [])]
+    lines += [f"#### {t('repeat')}", "", *(code(t.command(result.command)) if result.command else [])]
     for name, command in study.commands:
         lines += [f"{text(name)}{t('colon')}", "", *code(command)]
     if study.history.rows:

@@ -57,6 +57,16 @@ class Words:
         """Return whether there are words for a key."""
         return key in _table("words")
 
+    def command(self, typed: str) -> str:
+        """Return a command of a study or a race as who reads this language types it.
+
+        Example:
+            >>> Words("en").command("bnlab study all"), Words("zh").command("bnlab study all")
+            ('bnlab study all', 'bnlab study all --lang zh')
+        """
+        takes_lang = typed.startswith(("bnlab study ", "bnlab race ")) and "--lang" not in typed
+        return f"{typed} --lang {self.lang}" if takes_lang and self.lang != "en" else typed
+
     def metric(self, name: str) -> str:
         """Return what is measured, in words: ``steps_to:0.9`` as steps to 90%; a diagnostic keeps its layer.
 

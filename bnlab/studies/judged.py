@@ -122,7 +122,10 @@ class Judged:
             "seeds": list(self.pairs.seeds),
             "first": [as_bracket(figure) for figure in self.pairs.first],
             "second": [as_bracket(figure) for figure in self.pairs.second],
-            "differences": [self.shown(difference) for difference in self.pairs.differences],
+            "differences": [
+                None if bracket == (-math.inf, math.inf) else self.shown(difference)
+                for difference, bracket in zip(self.pairs.differences, self.pairs.brackets, strict=True)
+            ],
             "to_change": self.to_change,
             "sentences": list(self.sentences),
         }

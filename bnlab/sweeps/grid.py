@@ -26,6 +26,14 @@ BETWEEN = "--"
 """Stands between two commands in what the name of a sweep is made from: the same words may be cut otherwise."""
 
 
+TAKEN = {
+    "last": "the last run, wherever a run is named",
+    "comparisons": "the folder of figures of bnlab compare",
+    "studies": "the folder of the runs and verdicts of bnlab study",
+}
+"""Names that a sweep would take away from something else -> what they mean."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """The runs of a sweep.
@@ -94,6 +102,8 @@ def expand_all(commands: Sequence[list[str]], config_dir: Path | None = None) ->
     configs = list(dict(composed).values())
     if configs[0].name == SINGLE:
         raise ConfigError(f"name={SINGLE} is the folder of runs that belong to no sweep. Give the sweep another name.")
+    if configs[0].name in TAKEN:
+        raise ConfigError(f"name={configs[0].name} means {TAKEN[configs[0].name]}. Give the sweep another name.")
     settings = [by_name(flatten(config.as_dict())) for config in configs]
     words = list(dict.fromkeys(word for overrides in commands for word in overrides))
     swept = swept_keys(settings, words)

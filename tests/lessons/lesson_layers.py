@@ -130,3 +130,25 @@ class Refusing(nn.Module):
     def __init__(self, num_channels: int) -> None:
         super().__init__()
         raise ValueError(f"not with {num_channels}")
+
+
+class HalfBatchHalfLayer(nn.Module):
+    """The first half of the channels is normalized over the batch, the others within each sample."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.half = num_channels // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x[:, : self.half], x[:, self.half :]
+        return torch.cat([first - first.mean(0), second - second.mean(1, keepdim=True)], 1)
+
+
+class RmsOfTwo(nn.Module):
+    """Each sample is divided by the root mean square of its first two channels."""
+
+    def __init__(self, num_channels: int) -> None:  # noqa: ARG002
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / x[:, :2].square().mean(1, keepdim=True).sqrt()

@@ -137,3 +137,13 @@ def test_a_layer_that_fails_is_named_with_its_first_line() -> None:
 def test_an_output_of_another_shape_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"its input's shape \(4, 3\), got \(4, 1\)"):
         shared("lesson_layers:Narrowing", (4, 3))
+
+
+@pytest.mark.parametrize(("layer", "shape", "num_tied"), [("HalfBatchHalfLayer", (4, 8), 4), ("RmsOfTwo", (3, 8), 8)])
+def test_channels_that_are_normalized_in_two_ways_are_no_partition(
+    layer: str, shape: tuple[int, ...], num_tied: int
+) -> None:
+    sharing = shared(f"lesson_layers:{layer}", shape)
+    assert not sharing.partition
+    assert sharing.num_values == num_tied
+    assert sharing.num_statistics == 0

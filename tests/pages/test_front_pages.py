@@ -10,7 +10,7 @@ from bnlab.studies.study_search import known_studies, read_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "README.zh.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\|[^|]*\| `bnlab study ([\w-]+)` \| (\S+) \| (S[^|]*) \|$", PAGE, re.MULTILINE)
+ROWS = re.findall(r"^\|[^|]*\| `bnlab study ([\w-]+) --lang zh` \| (\S+) \| (S[^|]*) \|$", PAGE, re.MULTILINE)
 CHINESE = {"supported": "支持", "refuted": "否定", "inconclusive": "尚无定论"}
 
 

@@ -444,3 +444,15 @@ def test_what_would_change_an_open_verdict_are_seeds_for_the_effect_asked_for_an
     )
     assert 5 < (seen.seeds or 0) < (planned.needed.seeds or 0)
     assert in_chinese(judged.to_change) is not None
+
+
+def test_a_pair_of_which_nothing_is_known_has_no_difference(tmp_path: Path):
+    def run(at: Place) -> Written:
+        return rising(0.9 if at.lr <= 1 and (at.norm == "batch" or at.seed < 2) else 0.1)
+
+    folder = write_judged(tmp_path / "s", run, lrs=(0.1, 1.0, 10.0))
+    found = judge_sweep(folder, read_quantity("max_lr")).as_dict()
+    known = [one is not None for one in found["second"]]
+    assert known[:2] == [True, True]
+    assert [one is not None for one in found["differences"]] == known
+    assert False in known

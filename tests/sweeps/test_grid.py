@@ -220,3 +220,11 @@ def test_a_value_given_twice_is_one_run_and_told() -> None:
 def test_a_section_that_got_a_plain_value_and_one_of_its_keys_are_refused_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="schedule is a section"):
         expand(["data=digits", "schedule=step", "schedule.step_factor=0.1,0.5"])
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("last", "the last run"), ("studies", "bnlab study"), ("comparisons", "compare")]
+)
+def test_a_sweep_cannot_take_a_name_that_means_something_else(name: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=f"name={name} means .*{what}.*Give the sweep another name"):
+        expand([f"name={name}", "seed=0,1"])
