@@ -102,7 +102,7 @@ class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         options = dict(kwargs or {})
         tensors = [each for each in tree_leaves((args, options)) if isinstance(each, Tensor)]
         asks = not any(isinstance(each.type, torch.TensorType | torch.ListType) for each in func._schema.returns)
-        if (asks and func._schema.returns) or torch.Tag.dynamic_output_shape in func.tags:  # .item(), equal; nonzero
+        if (asks and func._schema.returns) or _has_size_by_values(func, tensors):  # .item(), equal; nonzero
             if any(self._node_of(tensor).meta["varies"] for tensor in tensors):
                 raise RuntimeError("its code asks for the value of a tensor")
             if asks:
@@ -146,6 +146,13 @@ class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
     def _remember(self, tensor: Tensor, node: Node, varies: bool) -> None:
         node.meta |= {"val": describe(tensor), "varies": varies}
         self._nodes[tensor] = node
+
+
+def _has_size_by_values(func: OpOverload, tensors: Sequence[Tensor]) -> bool:
+    """Return whether the size of an operation's result depends on numbers. Of x[indices] it does for masks alone."""
+    if func is torch.ops.aten.index.Tensor:
+        return any(tensor.dtype in {torch.bool, torch.uint8} for tensor in tensors[1:])
+    return torch.Tag.dynamic_output_shape in func.tags
 
 
 def _is_random(func: OpOverload) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from stacking import compose, together
 from torch import Tensor
 
@@ -163,7 +164,11 @@ def test_a_number_that_python_asks_for_is_refused() -> None:
     with pytest.raises(RuntimeError, match="its code asks for the value of a tensor"):
         trace(lambda x: x if x.sum().item() > 0 else -x, torch.ones(2))
     assert trace(lambda x: x * torch.tensor(3.0).item(), torch.ones(2))(torch.ones(2)).tolist() == [3, 3]
-    for asks in (lambda x: x * torch.equal(x, x + 1), lambda x: x.nonzero() + 1):
+    chosen = trace(lambda x, places: x[places] * 2, torch.ones(3), torch.tensor([0, 1]))
+    assert chosen(torch.arange(3.0), torch.tensor([2, 0])).tolist() == [4, 0]
+    hot = trace(torch.func.vmap(lambda x: F.one_hot(x, 3) * 2), torch.tensor([[0, 1]]))
+    assert hot(torch.tensor([[2, 0]])).tolist() == [[[0, 0, 2], [2, 0, 0]]]
+    for asks in (lambda x: x * torch.equal(x, x + 1), lambda x: x.nonzero() + 1, lambda x: x[x > 0]):
         with pytest.raises(RuntimeError, match="its code asks for the value of a tensor"):
             trace(asks, torch.ones(2))
 
