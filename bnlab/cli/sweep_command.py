@@ -121,7 +121,6 @@ def run(
         from bnlab.experiment.earlier_loggers import about_what_it_lacks
         from bnlab.experiment.single import refuse_a_missing_device
         from bnlab.runfolder.writable import check_writable
-        from bnlab.sweeps.copied_runs import take_over_runs
         from bnlab.sweeps.execute import start_workers_early
         from bnlab.sweeps.plan import plan_sweep, prepared
 
@@ -137,6 +136,8 @@ def run(
         sweep = prepared(sweep, again=options.again) if missing else sweep
         taken = {}
         if missing and not (options.dry_run or options.again or options.only):
+            from bnlab.sweeps.copied_runs import take_over_runs  # it waits for torch; a finished sweep need not
+
             taken = take_over_runs(sweep, missing)
             missing = sweep.missing() if taken else missing
         absent = set(missing)

@@ -158,7 +158,8 @@ class Dispatcher:
                 if name in failed:  # on a full disk it cannot say so itself
                     status = "failed"
                 summary = RunSummary(name, status, str(folder.path), seed)
-            was_there = folder.result_stamp() == self._results_before.get(name, folder.result_stamp())
+            stamp = folder.result_stamp()
+            was_there = stamp == self._results_before.get(name, stamp)
             summaries.append(replace(summary, cached=summary.cached and was_there))
         return summaries
 

@@ -297,3 +297,16 @@ def test_a_sweep_on_a_disk_that_fills_says_so_in_a_few_lines_and_goes_on_when_th
     again = [json.loads(line) for line in later.out.splitlines()]
     assert [row["cached"] for row in again] == [row["status"] == "finished" for row in rows]
     assert {row["status"] for row in again} == {"finished"}
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_there_already_does_not_wait_for_torch() -> None:
+    words = ["sweep", "data=synthetic", "train.steps=3", "model.width=4", "diagnostics=none", "seed=0,1", "name=s"]
+    code = (
+        "import sys\n"
+        f"sys.argv = ['bnlab', *{words}, '--jobs', '1']\n"
+        "from bnlab.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as ending:\n    print('ended', ending.code, 'torch' in sys.modules)\n"
+    )
+    said = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
+    assert [one.stdout.splitlines()[-1] for one in said] == ["ended 0 True", "ended 0 False"]
