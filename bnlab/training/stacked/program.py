@@ -62,8 +62,8 @@ class Program:
 
 
 _NUM_KEPT = 16
-"""Programs that a process keeps for its next cohorts: tracing one takes 0.02 to 0.05 s, and 2 s for a recurrent net. A
-program holds operations, no weights."""
+"""Programs that a process keeps for its next cohorts: tracing one takes 0.02 to 0.05 s, and 0.8 s for an lstm with
+norm=batch over 28 rows. A program holds operations, no weights."""
 
 _programs: dict[object, Program] = {}
 
