@@ -13,6 +13,7 @@ from bnlab.config.compose import compose_run
 from bnlab.experiment.cohort_run import run_cohort
 from bnlab.experiment.recorder import Member
 from bnlab.runfolder.folder import RunFolder
+from bnlab.training.stacked import program, replaying
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +62,14 @@ def num_modules() -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["sequential", "vectorized"])
-def test_no_network_of_the_first_cohort_is_kept_as_garbage(engine: str, tmp_path: Path) -> None:
+def test_no_network_of_the_first_cohort_is_kept_as_garbage(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its weights would fill the memory of a worker, or of a GPU, until the sweep ends."""
+    monkeypatch.setattr(
+        program, "_programs", {}
+    )  # full of other tests' programs, they would lose some, which are modules
+    monkeypatch.setattr(replaying, "_kept", {})
     configs = [compose_run(["data=digits", "train.steps=2", "model.width=3", f"seed={seed}"]) for seed in (0, 1)]
     num_runs = 1 if engine == "sequential" else 2
     gc.collect()
