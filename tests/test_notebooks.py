@@ -1,6 +1,5 @@
 """The notebooks of docs/notebooks run from top to bottom, and say what their text says; what is saved was run."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded_scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
@@ -86,11 +86,7 @@ def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
     pytest.importorskip("ipykernel")
     if shutil.which("bnlab") is None:
         pytest.skip("bnlab is not on the path")
-    script = ROOT / "scripts" / "make_notebooks.py"
-    spec = importlib.util.spec_from_file_location("make_notebooks", script)
-    make_notebooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_notebooks)
-    notebook = make_notebooks.executed(path, tmp_path)
+    notebook = load_script("make_notebooks").executed(path, tmp_path)
     CHECKS[path.stem](said(notebook))
     kinds = {output["output_type"] for cell in code_cells(notebook) for output in cell["outputs"]}
     assert "error" not in kinds

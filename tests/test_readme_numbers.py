@@ -1,14 +1,14 @@
 """The numbers of README and docs/ are those that their commands gave: `scripts/write_readme_numbers.py`."""
 
-import importlib.util
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded_scripts import load_script
 
 from bnlab import provenance
 from bnlab.conformance.laws import LAWS
@@ -20,16 +20,8 @@ SCRIPT = ROOT / "scripts" / "write_readme_numbers.py"
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPT.parent)
-        spec = importlib.util.spec_from_file_location("write_readme_numbers", SCRIPT)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
-        sys.modules.pop("readme_measurements")
+def script() -> Any:
+    return load_script("write_readme_numbers")
 
 
 def test_the_page_has_the_numbers_of_the_results(script: Any) -> None:

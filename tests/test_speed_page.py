@@ -1,27 +1,20 @@
 """docs/speed.md has the figures that the benchmarks kept, and runs together are the runs alone."""
 
-import importlib.util
 import json
 import runpy
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from folded import folded
+from loaded_scripts import SCRIPTS, load_script
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 COHORTS = json.loads((SCRIPTS / "bench_results" / "cohorts.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location("write_speed", SCRIPTS / "write_speed.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("write_speed")
 
 
 def test_the_page_has_the_figures_of_the_results(script: Any) -> None:

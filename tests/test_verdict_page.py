@@ -1,12 +1,12 @@
 """docs/verdicts.md has the numbers of its results: `scripts/simulate_verdicts.py`."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from loaded_scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "simulate_verdicts.py"
@@ -14,12 +14,7 @@ SCRIPT = ROOT / "scripts" / "simulate_verdicts.py"
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    spec = importlib.util.spec_from_file_location("simulate_verdicts", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("simulate_verdicts")
 
 
 def test_the_page_and_its_figure_are_made_from_the_results(script: Any) -> None:

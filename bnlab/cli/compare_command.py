@@ -92,9 +92,7 @@ def compare(
             say_what_measures,
         )
         from bnlab.report.network.labels import label_runs
-        from bnlab.report.training_curves import NAME as CURVES
         from bnlab.results.compared_arms import as_arms
-        from bnlab.runfolder.figure_paths import figure_path
         from bnlab.runfolder.index import read_run_rows
 
         rows = [row for folder in choose_runs(runs, where or []) for row in read_run_rows(folder.path)]
@@ -118,10 +116,8 @@ def compare(
     folder = out.absolute() if out is not None else folder_of_comparison(runs, labeled)
     paths: list[Path] = []
     with telling_what_is_unwritten(is_asked_for=out is not None):
-        if not no_figures and chosen is None:
-            paths += draw_curves(labeled, lambda kind: figure_path(folder, CURVES, kind))
         if not no_figures:
-            paths += draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), drawn)
+            paths += _draw(labeled, drawn, folder)
         for name in slices:
             paths += _draw_slices(labeled, name, folder)
     if as_json:
@@ -132,6 +128,15 @@ def compare(
 
 def _figures(number: int) -> str:
     return "1 figure is" if number == 1 else f"{number} figures are"
+
+
+def _draw(labeled: "Sequence[LabeledRun]", names: list[str] | None, folder: Path) -> list[Path]:
+    """Draw some diagnostics of runs on the same axes, or all of them and the training curves; return the paths."""
+    from bnlab.report.training_curves import NAME as CURVES
+    from bnlab.runfolder.figure_paths import figure_path
+
+    curves = draw_curves(labeled, lambda kind: figure_path(folder, CURVES, kind)) if names is None else []
+    return curves + draw_all(labeled, lambda name, kind: figure_path(folder, name, kind), names)
 
 
 def _draw_slices(labeled: "Sequence[LabeledRun]", which: str, folder: Path) -> list[Path]:

@@ -118,8 +118,8 @@ def run(
     """
     quiet = options.quiet
     with own_prints_on_stderr(), Waiting("Checking every run", quiet):
-        from bnlab.experiment.earlier_loggers import about_what_it_lacks
         from bnlab.experiment.single import refuse_a_missing_device
+        from bnlab.experiment.what_runs_lack import about_what_it_lacks
         from bnlab.runfolder.writable import check_writable
         from bnlab.sweeps.execute import start_workers_early
         from bnlab.sweeps.plan import plan_sweep, prepared

@@ -146,4 +146,4 @@ def take_over(place: RunFolder, source: RunFolder, config: RunConfig, swept: Seq
 def _logged(manifest: Mapping[str, Any], config: RunConfig) -> list[str]:
     """Return the loggers of a copied run: TensorBoard's if it is asked for, and CSV's, whose file is in the folder."""
     had = (manifest.get("config") or {}).get("loggers") or []
-    return [name for name in ("tensorboard", "csv") if name in (config.loggers if name == "tensorboard" else had)]
+    return [name for name, those in (("tensorboard", config.loggers), ("csv", had)) if name in those]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from bnlab.config.compose import compose_run
 from bnlab.config.grammar import as_words
 from bnlab.errors import ConfigError, RunError
-from bnlab.experiment.earlier_loggers import about_what_it_lacks
 from bnlab.experiment.elsewhere import OtherFolders, take_over
 from bnlab.experiment.given_parts import words_of_given
 from bnlab.experiment.observer import RunObserver
+from bnlab.experiment.what_runs_lack import about_what_it_lacks
 from bnlab.failed_imports import saying_why_imports_fail
 from bnlab.identity.changes import other_versions, refuse_code_that_changed_here, what_is_unread
 from bnlab.identity.run_id import run_id

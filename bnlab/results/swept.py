@@ -82,10 +82,6 @@ def _plain(value: Any) -> str:
     """Return a text that no other value has; JSON, which is slow, for lists alone."""
     if value is None:
         return "null"
-    return (
-        f'"{value}'
-        if type(value) is str
-        else repr(value)
-        if type(value) in _SIMPLE
-        else json.dumps(value, sort_keys=True)
-    )
+    if type(value) is str:
+        return f'"{value}'
+    return repr(value) if type(value) in _SIMPLE else json.dumps(value, sort_keys=True)

@@ -1,6 +1,5 @@
 """Command lines that people type by mistake: one to three lines, status 2, and nothing left behind."""
 
-import importlib.util
 import json
 import os
 import shlex
@@ -11,16 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loaded_scripts import SCRIPTS, load_script
 
 from bnlab.models.catalog import MODELS
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_commands.py"
-_spec = importlib.util.spec_from_file_location("fuzz_commands", SCRIPT)
-assert _spec is not None
-assert _spec.loader is not None
-fuzz = importlib.util.module_from_spec(_spec)
-sys.modules["fuzz_commands"] = fuzz  # dataclasses look their module up
-_spec.loader.exec_module(fuzz)
+fuzz = load_script("fuzz_commands")
 
 Say = Callable[..., "Answer"]  # noqa: F821  (of conftest)
 CHEAP = {"option of a group", "form of a word", "key given twice", "own file: cfg", "own file, taken name", "argument"}
@@ -100,7 +94,7 @@ sys.exit(max(statuses))
 
 @pytest.mark.slow
 def test_hundreds_of_odd_lines_are_well_answered() -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPTS), *sys.path])}
     command = [sys.executable, "-c", IN_ONE_PROCESS]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,5 @@
 """The reference pages are those of the code as it is: commands, settings, diagnostics, traps."""
 
-import importlib.util
 import re
 import sys
 import typing
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loaded_scripts import load_script
 from pydantic import BaseModel
 
 from bnlab.cli.app import app
@@ -21,17 +21,8 @@ DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        spec = importlib.util.spec_from_file_location("write_reference", ROOT / "scripts" / "write_reference.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
-        for name in ("reference_settings", "reference_commands"):
-            sys.modules.pop(name, None)
+def script() -> Any:
+    return load_script("write_reference")
 
 
 @pytest.mark.parametrize("name", ["commands.md", "config.md", "diagnostics.md", "errors.md"])

@@ -7,6 +7,7 @@ a graph of plain operations; on one core that made steps up to three times as fa
 Shape letters: R runs, B images, K classes.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from bnlab.diagnostics.passes import in_mode
 from bnlab.errors import ConfigError
 from bnlab.models.network import Network
 from bnlab.noise import Draw
+from bnlab.schema import RunConfig
 from bnlab.training.stacked.graph import shorten
 from bnlab.training.stacked.tracing import trace
 
@@ -59,6 +61,22 @@ class Program:
             *parameters.values(), *buffers.values(), images_RB, labels_RB, *noises
         )
         return gradients, losses_R, logits_RBK
+
+
+def what_decides_passes(network: Network, config: RunConfig) -> tuple[object, ...] | None:
+    """Return all that decides the operations of a network's passes, but for the shapes of its tensors.
+
+    None: layers of somebody's own, whose code may change in this process, and may do more than operations.
+
+    Args:
+        network: The network.
+        config: The settings that it was built with.
+    """
+    layers = tuple(map(type, network.modules()))
+    if network.is_foreign or any(one.__module__.partition(".")[0] not in {"bnlab", "torch"} for one in layers):
+        return None
+    model = config.model.model_copy(update={"init": "auto", "init_std": None})
+    return json.dumps([model.model_dump(), config.norm.model_dump(), config.placement], default=str), layers
 
 
 _NUM_KEPT = 16

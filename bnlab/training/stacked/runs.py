@@ -8,7 +8,6 @@ Shape letters: R runs, B batch, K classes, P parameters of one run.
 """
 
 import itertools
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +31,14 @@ from bnlab.training.optim import build_schedule
 from bnlab.training.probing import build_probe
 from bnlab.training.stacked.measure import StackedState, evaluate_stacked, measure_stacked
 from bnlab.training.stacked.parameter_order import ParameterOrder
-from bnlab.training.stacked.program import Program, find_draws, kept_program, padded_size, trace_program
+from bnlab.training.stacked.program import (
+    Program,
+    find_draws,
+    kept_program,
+    padded_size,
+    trace_program,
+    what_decides_passes,
+)
 from bnlab.training.trained import freeze_untrained
 
 
@@ -108,20 +114,8 @@ class StackedRuns(Cohort):
         self._generators = [
             torch.Generator(self._device).manual_seed(stream_seed(config.seed, "noise")) for config in configs
         ]
-        self._kind = self._what_decides_passes()
+        self._kind = what_decides_passes(self.network, first)
         self._program = self._find_program()
-
-    def _what_decides_passes(self) -> tuple[object, ...] | None:
-        """Return all that decides the operations of the network's passes, but for the shapes of its tensors.
-
-        None: layers of somebody's own, whose code may change in this process, and may do more than operations.
-        """
-        config = self._configs[0]
-        layers = tuple(map(type, self.network.modules()))
-        if self.network.is_foreign or any(one.__module__.partition(".")[0] not in {"bnlab", "torch"} for one in layers):
-            return None
-        model = config.model.model_copy(update={"init": "auto", "init_std": None})
-        return json.dumps([model.model_dump(), config.norm.model_dump(), config.placement], default=str), layers
 
     def _find_program(self) -> Program:
         """Return the program for these shapes, from an earlier cohort of this process if there is one."""

@@ -1,7 +1,7 @@
 """Records the operations on tensors that a function makes, as a graph that can be run again.
 
-`torch.fx.experimental.proxy_tensor.make_fx` records the same graph, and more than is needed here: on its first call it
-imports torch's compiler, which takes as long as `import torch`, and it takes three times as long for each operation.
+`torch.fx.experimental.proxy_tensor.make_fx` records the same graph, and more than is needed here: it takes five to
+seven times as long, and on its first call imports torch's compiler, which takes as long as `import torch`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -101,8 +101,9 @@ class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         """
         options = dict(kwargs or {})
         tensors = [each for each in tree_leaves((args, options)) if isinstance(each, Tensor)]
-        asks = not any(isinstance(each.type, torch.TensorType | torch.ListType) for each in func._schema.returns)
-        if (asks and func._schema.returns) or _has_size_by_values(func, tensors):  # .item(), equal; nonzero
+        given = [each.type for each in func._schema.returns]
+        asks = bool(given) and not any(isinstance(each, torch.TensorType | torch.ListType) for each in given)
+        if asks or _has_size_by_values(func, tensors):  # .item(), equal; nonzero
             if any(self._node_of(tensor).meta["varies"] for tensor in tensors):
                 raise RuntimeError("its code asks for the value of a tensor")
             if asks:
